@@ -1,0 +1,75 @@
+// swift-tools-version:6.2
+import Foundation
+import PackageDescription
+
+// The kernels are written with SIMD types. On x86-64 they are built for the x86-64-v3 level (AVX2 and FMA, 2013 and
+// later); `FEDPEAT_PORTABLE=1` builds them for any machine, several times slower. The `fedpeat` script chooses.
+#if arch(x86_64)
+  let portable = ProcessInfo.processInfo.environment["FEDPEAT_PORTABLE"] == "1"
+#else
+  let portable = true
+#endif
+
+let common: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+let kernels: [SwiftSetting] =
+  common + (portable ? [] : [.define("PEAT_FMA"), .unsafeFlags(["-Xcc", "-march=x86-64-v3"])])
+
+let package = Package(
+  name: "FedPEAT",
+  platforms: [.macOS("15.0"), .iOS("18.0")],
+  products: [
+    .library(name: "FedPEAT", targets: ["FedPEAT"]),
+    .library(name: "FedPEATClient", targets: ["FedPEATClient"]),
+    .executable(name: "fedpeat", targets: ["FedPEATCLI"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", "3.12.0"..<"5.0.0"),
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.38.0", traits: []),
+    .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.3.0"),
+    .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.0"),
+    .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "CPeatBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .target(
+      name: "PeatTensor",
+      dependencies: [
+        .target(name: "CPeatBLAS", condition: .when(platforms: [.linux])),
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
+      swiftSettings: kernels),
+    .target(name: "PeatNN", dependencies: ["PeatTensor"], swiftSettings: kernels),
+    .target(name: "PeatTokenizers", dependencies: ["PeatTensor"], swiftSettings: common),
+    .target(name: "PeatModels", dependencies: ["PeatNN"], swiftSettings: common),
+    .target(name: "PeatData", dependencies: ["PeatModels", "PeatTokenizers"], swiftSettings: common),
+    .target(name: "PeatTuning", dependencies: ["PeatData"], swiftSettings: common),
+    .target(name: "PeatEmulation", dependencies: ["PeatTuning"], swiftSettings: common),
+    .target(name: "PeatEvaluation", dependencies: ["PeatEmulation"], swiftSettings: common),
+    .target(
+      name: "PeatFederation",
+      dependencies: ["PeatTensor", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: common),
+    .target(
+      name: "PeatGRPC",
+      dependencies: [
+        "PeatFederation",
+        .product(name: "GRPCCore", package: "grpc-swift-2"),
+        .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
+        .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      swiftSettings: common),
+    .target(name: "FedPEATClient", dependencies: ["PeatEvaluation", "PeatGRPC"], swiftSettings: common),
+    .target(
+      name: "FedPEAT",
+      dependencies: ["FedPEATClient", .product(name: "Yams", package: "Yams")],
+      swiftSettings: common),
+    .executableTarget(
+      name: "FedPEATCLI",
+      dependencies: ["FedPEAT", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      swiftSettings: common),
+  ]
+)

@@ -1,0 +1,2 @@
+// OpenBLAS through its C interface. On Apple platforms PeatTensor imports Accelerate instead.
+#include <cblas.h>

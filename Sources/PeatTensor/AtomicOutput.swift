@@ -1,0 +1,102 @@
+import Foundation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Writes files and folders so that they are either there whole or not there.
+public enum AtomicOutput {
+  /// Writes a file beside its place, syncs it, and renames it over `url`.
+  public static func write(to url: URL, _ body: (FileHandle) throws -> Void) throws {
+    let partial = neighbour(of: url)
+    guard FileManager.default.createFile(atPath: partial.path, contents: nil) else {
+      throw PeatError.inputOutput(
+        "Can't write '\(url.path)': \(String(cString: strerror(errno))). Check that its folder "
+          + "exists and may be written.")
+    }
+    do {
+      let handle = try FileHandle(forWritingTo: partial)
+      try body(handle)
+      try handle.synchronize()
+      try handle.close()
+      try rename(partial, to: url)
+    } catch {
+      try? FileManager.default.removeItem(at: partial)
+      throw wrapped(error, url)
+    }
+  }
+
+  public static func write(_ data: Data, to url: URL) throws {
+    try write(to: url) { try $0.write(contentsOf: data) }
+  }
+
+  /// Fills a new folder beside its place and renames it to `url`.
+  ///
+  /// A folder that is already there is replaced only if everything in it has a name that `replacing` accepts;
+  /// otherwise nothing is touched and an error says so.
+  public static func folder(
+    at url: URL, replacing isOurs: (String) -> Bool, _ body: (URL) throws -> Void
+  ) throws {
+    let files = FileManager.default
+    try checkReplaceable(url, replacing: isOurs)
+    let partial = neighbour(of: url)
+    do {
+      try files.createDirectory(at: partial, withIntermediateDirectories: true)
+      try body(partial)
+      if files.fileExists(atPath: url.path) {
+        let old = neighbour(of: url)
+        try rename(url, to: old)
+        do { try rename(partial, to: url) } catch {
+          try? rename(old, to: url)
+          throw error
+        }
+        try? files.removeItem(at: old)
+      } else {
+        try rename(partial, to: url)
+      }
+    } catch {
+      try? files.removeItem(at: partial)
+      throw wrapped(error, url)
+    }
+  }
+
+  /// Throws where `url` is a file, or a folder that holds something this project does not write.
+  ///
+  /// Call it before long work, so that the work is not lost at its end.
+  public static func checkReplaceable(_ url: URL, replacing isOurs: (String) -> Bool) throws {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else { return }
+    guard isFolder.boolValue else {
+      throw PeatError.inputOutput("'\(url.path)' is a file; a folder is to be written there.")
+    }
+    let names = try FileManager.default.contentsOfDirectory(atPath: url.path)
+    if let stranger = names.sorted().first(where: { !isOurs($0) }) {
+      throw PeatError.inputOutput(
+        "The folder '\(url.path)' already holds '\(stranger)', which is not FedPEAT's. "
+          + "Name another folder, or empty this one.")
+    }
+  }
+
+  private static func neighbour(of url: URL) -> URL {
+    let name = ".\(url.lastPathComponent).partial-\(getpid())-\(UInt32.random(in: 0 ... .max))"
+    return url.standardizedFileURL.deletingLastPathComponent().appendingPathComponent(name)
+  }
+
+  private static func rename(_ source: URL, to target: URL) throws {
+    #if canImport(Glibc)
+      let result = Glibc.rename(source.path, target.path)
+    #else
+      let result = Darwin.rename(source.path, target.path)
+    #endif
+    guard result == 0 else {
+      throw PeatError.inputOutput("Can't write '\(target.path)': \(String(cString: strerror(errno))).")
+    }
+  }
+
+  private static func wrapped(_ error: any Error, _ url: URL) -> any Error {
+    if error is PeatError || error is CancellationError { return error }
+    return PeatError.inputOutput("Can't write '\(url.path)': \(error.localizedDescription)", cause: error)
+  }
+}
