@@ -91,12 +91,14 @@ public enum AtomicOutput {
       let result = Darwin.rename(source.path, target.path)
     #endif
     guard result == 0 else {
-      throw PeatError.inputOutput("Can't write '\(target.path)': \(String(cString: strerror(errno))).")
+      throw PeatError.inputOutput(
+        "Can't write '\(target.path)': \(String(cString: strerror(errno))).")
     }
   }
 
   private static func wrapped(_ error: any Error, _ url: URL) -> any Error {
     if error is PeatError || error is CancellationError { return error }
-    return PeatError.inputOutput("Can't write '\(url.path)': \(error.localizedDescription)", cause: error)
+    return PeatError.inputOutput(
+      "Can't write '\(url.path)': \(error.localizedDescription)", cause: error)
   }
 }

@@ -49,7 +49,9 @@ public struct IncrementalDigest {
 
   public init() {}
   public mutating func update(_ data: some DataProtocol) { hash.update(data: data) }
-  package mutating func update(_ bytes: UnsafeRawBufferPointer) { hash.update(bufferPointer: bytes) }
+  package mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    hash.update(bufferPointer: bytes)
+  }
   public func finish() -> Digest { Digest(hash.finalize()) }
 
   /// Adds one tensor: name, dtype and shape, each ended by a zero byte, then the little-endian values.

@@ -1,0 +1,279 @@
+import Foundation
+
+/// The header entry of one tensor in a safetensors file.
+public struct SafeTensorsEntry: Sendable, Equatable {
+  public let type: StorageType
+  public let shape: [Int]
+  /// Where the values lie, in bytes from the start of the file.
+  public let range: Range<Int>
+}
+
+/// Reads and writes safetensors: an 8-byte little-endian header length, a JSON header, then the values.
+///
+/// Format: <https://github.com/huggingface/safetensors#format>.
+public enum SafeTensors {
+  /// Longest header accepted, as in the reference implementation (100 MB).
+  static let headerLimit = 100_000_000
+
+  /// Parses and checks a header against the size of the file it stands in.
+  static func parseHeader(
+    of bytes: UnsafeRawBufferPointer, name: String
+  ) throws -> (entries: [String: SafeTensorsEntry], metadata: [String: String]) {
+    func bad(_ what: String) -> PeatError {
+      .badData(
+        "safetensors: '\(name)' \(what). The file is damaged or not a safetensors file; "
+          + "fetch or write it again.")
+    }
+    guard bytes.count >= 8 else {
+      throw bad("has \(bytes.count) bytes, fewer than the 8 of a header length")
+    }
+    let length64 = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
+    guard length64 <= UInt64(headerLimit), Int(length64) <= bytes.count - 8 else {
+      throw bad(
+        "states a header of \(length64) bytes, but only \(bytes.count - 8) follow (truncated, or not safetensors)"
+      )
+    }
+    let length = Int(length64)
+    let header = Data(bytes: bytes.baseAddress! + 8, count: length)
+    let names = try duplicateKeyCheck(header, bad)
+    let parsed: [String: HeaderValue]
+    do { parsed = try JSONDecoder().decode([String: HeaderValue].self, from: header) } catch {
+      throw bad("has a header that can't be understood (\(describe(error)))")
+    }
+    guard parsed.count == names else { throw bad("names a tensor twice in its header") }
+    var metadata: [String: String] = [:]
+    var entries: [String: SafeTensorsEntry] = [:]
+    let start = 8 + length
+    let available = bytes.count - start
+    for (key, value) in parsed {
+      switch value {
+      case .metadata(let table):
+        guard key == "__metadata__" else {
+          throw bad("has no dtype, shape and data_offsets for '\(key)'")
+        }
+        metadata = table
+      case .tensor(let info):
+        guard let type = StorageType(rawValue: info.dtype) else {
+          let known = StorageType.allCases.map(\.rawValue).joined(separator: ", ")
+          throw PeatError.badData(
+            "safetensors: '\(name)' stores '\(key)' as \(info.dtype); this program reads \(known).")
+        }
+        var count = 1
+        for size in info.shape {
+          let (product, overflow) = count.multipliedReportingOverflow(by: size)
+          guard size >= 0, !overflow else {
+            throw bad("gives '\(key)' the impossible shape \(info.shape)")
+          }
+          count = product
+        }
+        let (size, overflow) = count.multipliedReportingOverflow(by: type.width)
+        guard info.data_offsets.count == 2 else { throw bad("has no begin and end for '\(key)'") }
+        let begin = info.data_offsets[0]
+        let end = info.data_offsets[1]
+        guard !overflow, begin >= 0, begin <= end, end <= available else {
+          throw bad(
+            "places '\(key)' at bytes \(begin)..<\(end) of \(available) that are there (truncated?)"
+          )
+        }
+        guard end - begin == size else {
+          throw bad(
+            "gives '\(key)' \(end - begin) bytes, but shape \(info.shape) in \(type.rawValue) takes \(size)"
+          )
+        }
+        entries[key] = SafeTensorsEntry(
+          type: type, shape: info.shape, range: start + begin..<start + end)
+      }
+    }
+    var expected = start
+    for entry in entries.values.sorted(by: {
+      ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound)
+    }) {
+      guard entry.range.lowerBound == expected else {
+        throw bad("has tensors that overlap or leave a gap at byte \(expected)")
+      }
+      expected = entry.range.upperBound
+    }
+    guard expected == bytes.count else {
+      throw bad("has \(bytes.count - expected) bytes after its last tensor")
+    }
+    return (entries, metadata)
+  }
+
+  /// Copies one tensor's values out of raw bytes, as float32.
+  static func read(_ entry: SafeTensorsEntry, from bytes: UnsafeRawBufferPointer) -> Tensor {
+    let tensor = Tensor(uninitialized: entry.shape)
+    let source = UnsafeRawBufferPointer(rebasing: bytes[entry.range])
+    let target = tensor.pointer
+    switch entry.type {
+    case .float32:
+      UnsafeMutableRawPointer(target).copyMemory(from: source)
+    case .float16:
+      for i in 0..<tensor.count {
+        let bits = source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)
+        target[i] = Float(float16: UInt16(littleEndian: bits))
+      }
+    case .bfloat16:
+      for i in 0..<tensor.count {
+        let bits = source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)
+        target[i] = Float(bfloat16: UInt16(littleEndian: bits))
+      }
+    }
+    return tensor
+  }
+
+  /// The tensors in a block of safetensors bytes, as float32. `name` is used in errors.
+  public static func decode(_ data: Data, from name: String) throws -> NamedTensors {
+    try data.withUnsafeBytes { bytes in
+      let (entries, _) = try parseHeader(of: bytes, name: name)
+      return entries.mapValues { read($0, from: bytes) }
+    }
+  }
+
+  /// The tensors as a block of safetensors bytes, sorted by name.
+  public static func encode(
+    _ tensors: NamedTensors, as type: StorageType = .float32, metadata: [String: String] = [:]
+  ) -> Data {
+    var data = Data()
+    emit(tensors, as: { _ in type }, metadata: metadata) { data.append(contentsOf: $0) }
+    return data
+  }
+
+  /// Writes the tensors to a file, whole or not at all.
+  public static func write(
+    _ tensors: NamedTensors, to url: URL, as type: StorageType = .float32,
+    metadata: [String: String] = [:]
+  ) throws {
+    try write(tensors, to: url, as: { _ in type }, metadata: metadata)
+  }
+
+  /// Writes the tensors to a file, each in a type of its own.
+  public static func write(
+    _ tensors: NamedTensors, to url: URL, as type: (String) -> StorageType,
+    metadata: [String: String] = [:]
+  ) throws {
+    try AtomicOutput.write(to: url) { handle in
+      try emit(tensors, as: type, metadata: metadata) { try handle.write(contentsOf: Data($0)) }
+    }
+  }
+
+  private static func emit(
+    _ tensors: NamedTensors, as type: (String) -> StorageType, metadata: [String: String],
+    _ write: (UnsafeRawBufferPointer) throws -> Void
+  ) rethrows {
+    let sorted = tensors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+    var items: [String] = []
+    if !metadata.isEmpty {
+      let pairs = metadata.sorted { $0.key < $1.key }.map { "\(quoted($0)):\(quoted($1))" }
+      items.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")
+    }
+    var offset = 0
+    for (name, tensor) in sorted {
+      let type = type(name)
+      let end = offset + tensor.count * type.width
+      let shape = tensor.shape.map(String.init).joined(separator: ",")
+      items.append(
+        "\(quoted(name)):{\"dtype\":\"\(type.rawValue)\",\"shape\":[\(shape)],"
+          + "\"data_offsets\":[\(offset),\(end)]}")
+      offset = end
+    }
+    var header = Array("{\(items.joined(separator: ","))}".utf8)
+    while header.count % 8 != 0 { header.append(UInt8(ascii: " ")) }
+    try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try write($0) }
+    try header.withUnsafeBytes { try write($0) }
+    for (name, tensor) in sorted {
+      switch type(name) {
+      case .float32: try tensor.withUnsafeBufferPointer { try write(UnsafeRawBufferPointer($0)) }
+      case .float16:
+        let bits = tensor.withUnsafeBufferPointer { $0.map(\.float16Bits.littleEndian) }
+        try bits.withUnsafeBytes { try write($0) }
+      case .bfloat16:
+        let bits = tensor.withUnsafeBufferPointer { $0.map(\.bfloat16Bits.littleEndian) }
+        try bits.withUnsafeBytes { try write($0) }
+      }
+    }
+  }
+
+  private static func quoted(_ text: String) -> String {
+    var result = "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"": result += "\\\""
+      case "\\": result += "\\\\"
+      case _ where scalar.value < 0x20:
+        let hex = String(scalar.value, radix: 16)
+        result += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+      default: result.unicodeScalars.append(scalar)
+      }
+    }
+    return result + "\""
+  }
+}
+
+private enum HeaderValue: Decodable {
+  struct Info: Decodable {
+    let dtype: String
+    let shape: [Int]
+    let data_offsets: [Int]
+  }
+  case tensor(Info)
+  case metadata([String: String])
+
+  init(from decoder: any Decoder) throws {
+    if decoder.codingPath.last?.stringValue == "__metadata__" {
+      self = .metadata(try decoder.singleValueContainer().decode([String: String].self))
+    } else {
+      self = .tensor(try Info(from: decoder))
+    }
+  }
+}
+
+/// How many keys the top-level object of `json` has, counted before a dictionary could merge equal ones.
+private func duplicateKeyCheck(_ json: Data, _ bad: (String) -> PeatError) throws -> Int {
+  var depth = 0
+  var keys = 0
+  var inString = false
+  var escaped = false
+  for byte in json {
+    if inString {
+      if escaped {
+        escaped = false
+      } else if byte == UInt8(ascii: "\\") {
+        escaped = true
+      } else if byte == UInt8(ascii: "\"") {
+        inString = false
+      }
+      continue
+    }
+    switch byte {
+    case UInt8(ascii: "\""): inString = true
+    case UInt8(ascii: "{"), UInt8(ascii: "["):
+      depth += 1
+      guard depth <= 8 else { throw bad("has a header nested too deeply") }
+    case UInt8(ascii: "}"), UInt8(ascii: "]"): depth -= 1
+    case UInt8(ascii: ":") where depth == 1: keys += 1
+    default: break
+    }
+  }
+  return keys
+}
+
+/// What a decoding error says, in one line.
+package func describe(_ error: any Error) -> String {
+  func path(_ context: DecodingError.Context) -> String {
+    let keys = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }
+    return keys.isEmpty ? "at the top" : "at " + keys.joined(separator: ".")
+  }
+  switch error {
+  case let error as PeatError: return error.message
+  case DecodingError.keyNotFound(let key, let context):
+    return "the key '\(key.stringValue)' is missing \(path(context))"
+  case DecodingError.typeMismatch(let type, let context):
+    return "expected \(type) \(path(context))"
+  case DecodingError.valueNotFound(let type, let context):
+    return "expected \(type), found null \(path(context))"
+  case DecodingError.dataCorrupted(let context):
+    if let inner = context.underlyingError as? PeatError { return inner.message }
+    return "\(context.debugDescription) \(path(context))"
+  default: return error.localizedDescription
+  }
+}

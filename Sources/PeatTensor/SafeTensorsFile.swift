@@ -1,0 +1,94 @@
+import Foundation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// A safetensors file on disk, mapped into memory: tensors are read without copying where they can be.
+///
+/// float32 tensors share the file's pages, so several processes that open the same model hold it once.
+public struct SafeTensorsFile: Sendable {
+  public let url: URL
+  public let entries: [String: SafeTensorsEntry]
+  public let metadata: [String: String]
+  private let map: MappedFile
+
+  public init(contentsOf url: URL) throws {
+    self.url = url
+    map = try MappedFile(url)
+    (entries, metadata) = try SafeTensors.parseHeader(of: map.bytes, name: url.path)
+  }
+
+  public var names: [String] { entries.keys.sorted() }
+
+  /// One tensor as float32; throws if there is none of this name.
+  public func tensor(named name: String) throws -> Tensor {
+    guard let entry = entries[name] else {
+      throw PeatError.badData(
+        "safetensors: '\(url.path)' has no tensor '\(name)'. "
+          + suggestion(for: name, among: entries.keys))
+    }
+    if entry.type == .float32, !entry.range.isEmpty, let base = map.bytes.baseAddress {
+      let start = UnsafeMutableRawPointer(mutating: base + entry.range.lowerBound)
+      if Int(bitPattern: start) % MemoryLayout<Float>.alignment == 0 {
+        let count = entry.range.count / 4
+        let storage = TensorStorage(
+          borrowing: start.bindMemory(to: Float.self, capacity: count), count: count, from: map)
+        return Tensor(shape: entry.shape, storage: storage)
+      }
+    }
+    return SafeTensors.read(entry, from: map.bytes)
+  }
+
+  /// All tensors as float32.
+  public func tensors() throws -> NamedTensors {
+    var result: NamedTensors = [:]
+    for name in entries.keys { result[name] = try tensor(named: name) }
+    return result
+  }
+
+  /// The stored bytes of one tensor.
+  package func withBytes<Result>(
+    of entry: SafeTensorsEntry, _ body: (UnsafeRawBufferPointer) throws -> Result
+  ) rethrows -> Result {
+    try withExtendedLifetime(map) {
+      try body(UnsafeRawBufferPointer(rebasing: map.bytes[entry.range]))
+    }
+  }
+}
+
+/// A file's bytes in the address space, read-only, until the last reference goes.
+final class MappedFile: @unchecked Sendable {
+  let bytes: UnsafeRawBufferPointer
+
+  init(_ url: URL) throws {
+    func failure(_ what: String) -> PeatError {
+      .inputOutput("Can't read '\(url.path)': \(what): \(String(cString: strerror(errno))).")
+    }
+    let descriptor = open(url.path, O_RDONLY)
+    guard descriptor >= 0 else { throw failure("open") }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw failure("stat") }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw PeatError.inputOutput("Can't read '\(url.path)': it is not a file.")
+    }
+    let size = Int(status.st_size)
+    guard size > 0 else {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+      return
+    }
+    guard let address = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0),
+      address != MAP_FAILED
+    else { throw failure("mmap") }
+    bytes = UnsafeRawBufferPointer(start: address, count: size)
+  }
+
+  deinit {
+    if let base = bytes.baseAddress {
+      munmap(UnsafeMutableRawPointer(mutating: base), bytes.count)
+    }
+  }
+}
