@@ -34,7 +34,7 @@ public enum SafeTensors {
       )
     }
     let length = Int(length64)
-    let header = Data(bytes: bytes.baseAddress! + 8, count: length)
+    let header = Data(bytes[8..<8 + length])
     let names = try duplicateKeyCheck(header, bad)
     let parsed: [String: HeaderValue]
     do { parsed = try JSONDecoder().decode([String: HeaderValue].self, from: header) } catch {
@@ -106,7 +106,7 @@ public enum SafeTensors {
     let target = tensor.pointer
     switch entry.type {
     case .float32:
-      UnsafeMutableRawPointer(target).copyMemory(from: source)
+      UnsafeMutableRawBufferPointer(start: target, count: source.count).copyMemory(from: source)
     case .float16:
       for i in 0..<tensor.count {
         let bits = source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)

@@ -1,0 +1,71 @@
+/// A matrix on its way through the model: one row per token.
+///
+/// Rows are `stride` floats apart, so a range of columns of a wider matrix is an activation too. If nothing
+/// upstream of it trains it has no gradient slot, and no operation records or computes anything for its sake.
+public struct Activation {
+  package let buffer: Buffer
+  package let offset: Int
+  public let rows: Int
+  public let columns: Int
+  package let stride: Int
+  package let slot: GradientSlot?
+
+  package var pointer: UnsafeMutablePointer<Float> { buffer.pointer + offset }
+
+  init(buffer: Buffer, offset: Int = 0, rows: Int, columns: Int, stride: Int, slot: GradientSlot?) {
+    self.buffer = buffer
+    self.offset = offset
+    self.rows = rows
+    self.columns = columns
+    self.stride = stride
+    self.slot = slot
+  }
+
+  /// Whether something upstream trains, so that a gradient with respect to this matrix is wanted.
+  public var needsGradient: Bool { slot != nil }
+
+  /// Columns `range`, sharing memory and gradient.
+  public func columns(_ range: Range<Int>) -> Activation {
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= columns, "columns \(range) of \(columns)")
+    return Activation(
+      buffer: buffer, offset: offset + range.lowerBound, rows: rows, columns: range.count,
+      stride: stride, slot: slot)
+  }
+
+  /// The same values, treated as a constant: no gradient flows through it.
+  package var detached: Activation {
+    Activation(
+      buffer: buffer, offset: offset, rows: rows, columns: columns, stride: stride, slot: nil)
+  }
+
+  /// The values as a tensor of their own, `[rows, columns]`.
+  public func tensor() -> Tensor {
+    let result = Tensor(uninitialized: [rows, columns])
+    for row in 0..<rows {
+      (result.pointer + row * columns).update(from: pointer + row * stride, count: columns)
+    }
+    return result
+  }
+}
+
+/// Where the gradient with respect to an activation collects on its tape.
+package struct GradientSlot: Equatable {
+  let index: Int
+}
+
+/// A weight as an operation sees it: its values, and where its gradient goes if it trains.
+public struct Weight {
+  package let tensor: Tensor
+  /// Index of its first value in the worker's gradient vector; `nil` if it is frozen.
+  package let gradientOffset: Int?
+
+  package init(_ tensor: Tensor, gradientOffset: Int? = nil) {
+    self.tensor = tensor
+    self.gradientOffset = gradientOffset
+  }
+
+  package var trains: Bool { gradientOffset != nil }
+  package var shape: [Int] { tensor.shape }
+  var pointer: FloatPointer { tensor.pointer }
+}

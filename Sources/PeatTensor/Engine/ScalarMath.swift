@@ -1,0 +1,12 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+// Scalar functions of the C library under names that do not clash with the vector ones.
+func power(_ base: Double, _ exponent: Double) -> Double { pow(base, exponent) }
+func cosine(_ x: Float) -> Float { cosf(x) }
+func sine(_ x: Float) -> Float { sinf(x) }
+func errorFunction(_ x: Float) -> Float { erff(x) }
+func logarithm(_ x: Float) -> Float { logf(x) }

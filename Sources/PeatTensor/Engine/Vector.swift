@@ -1,0 +1,138 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// The kernels' register: eight floats.
+typealias Vector = SIMD8<Float>
+typealias FloatPointer = UnsafeMutablePointer<Float>
+
+@inline(__always) func load(_ pointer: FloatPointer) -> Vector {
+  UnsafeRawPointer(pointer).loadUnaligned(as: Vector.self)
+}
+
+@inline(__always) func store(_ value: Vector, _ pointer: FloatPointer) {
+  UnsafeMutableRawPointer(pointer).storeBytes(of: value, as: Vector.self)
+}
+
+@inline(__always) func broadcast(_ value: Float) -> Vector { Vector(repeating: value) }
+
+/// `a · b + c`, in one rounding where the machine has the instruction.
+///
+/// Without the instruction `addingProduct` is a call into libm for each lane, so the portable build rounds twice.
+@inline(__always) func fma(_ a: Vector, _ b: Vector, _ c: Vector) -> Vector {
+  #if PEAT_FMA
+    c.addingProduct(a, b)
+  #else
+    a * b + c
+  #endif
+}
+
+/// The first `count` floats (fewer than eight), the other lanes set to `fill`.
+@inline(__always) func load(_ pointer: FloatPointer, first count: Int, fill: Float) -> Vector {
+  var result = broadcast(fill)
+  for i in 0..<count { result[i] = pointer[i] }
+  return result
+}
+
+@inline(__always) func store(_ value: Vector, _ pointer: FloatPointer, first count: Int) {
+  for i in 0..<count { pointer[i] = value[i] }
+}
+
+/// eˣ with a relative error below 3e-7 for x in [-87.3, 88.3]; clamped to that range; NaN stays NaN.
+///
+/// Cody–Waite reduction to r = x − n·ln 2 and a polynomial of degree 6; n is rounded by adding 1.5·2²³, which
+/// leaves it in the low bits of the sum.
+@inline(__always) func exp(_ input: Vector) -> Vector {
+  var x = input.replacing(with: broadcast(-87.3), where: input .< broadcast(-87.3))
+  x = x.replacing(with: broadcast(88.3), where: x .> broadcast(88.3))
+  let shifted = fma(x, broadcast(1.442_695_04), broadcast(12_582_912))
+  let n = shifted - broadcast(12_582_912)
+  var r = fma(n, broadcast(-0.693_145_752), x)
+  r = fma(n, broadcast(-1.428_606_77e-6), r)
+  var p = broadcast(1.388_888_9e-3)
+  p = fma(p, r, broadcast(8.333_333_3e-3))
+  p = fma(p, r, broadcast(4.166_666_7e-2))
+  p = fma(p, r, broadcast(1.666_666_7e-1))
+  p = fma(p, r, broadcast(0.5))
+  p = fma(p, r, broadcast(1))
+  p = fma(p, r, broadcast(1))
+  let bits = unsafeBitCast(shifted, to: SIMD8<Int32>.self) &<< SIMD8<Int32>(repeating: 23)
+  return p
+    * unsafeBitCast(bits &+ SIMD8<Int32>(repeating: 127 << 23), to: Vector.self)
+}
+
+/// 1 / (1 + e⁻ˣ).
+@inline(__always) func sigmoid(_ x: Vector) -> Vector { broadcast(1) / (broadcast(1) + exp(-x)) }
+
+/// tanh x = 1 − 2 / (e²ˣ + 1); absolute error below 3e-7.
+@inline(__always) func tanh(_ x: Vector) -> Vector {
+  broadcast(1) - broadcast(2) / (exp(x + x) + broadcast(1))
+}
+
+/// Applies `body` to `count` floats of up to three inputs, eight at a time, the tail by itself.
+@inline(__always) func mapVectors(
+  _ count: Int, _ a: FloatPointer, into result: FloatPointer, _ body: (Vector) -> Vector
+) {
+  var i = 0
+  while i &+ 8 <= count {
+    store(body(load(a + i)), result + i)
+    i &+= 8
+  }
+  if i < count {
+    store(body(load(a + i, first: count - i, fill: 0)), result + i, first: count - i)
+  }
+}
+
+@inline(__always) func mapVectors(
+  _ count: Int, _ a: FloatPointer, _ b: FloatPointer, into result: FloatPointer,
+  _ body: (Vector, Vector) -> Vector
+) {
+  var i = 0
+  while i &+ 8 <= count {
+    store(body(load(a + i), load(b + i)), result + i)
+    i &+= 8
+  }
+  if i < count {
+    let n = count - i
+    store(
+      body(load(a + i, first: n, fill: 0), load(b + i, first: n, fill: 0)), result + i, first: n)
+  }
+}
+
+/// Σ f(aᵢ, bᵢ) with two accumulators; `body` must map (0, 0) to 0.
+@inline(__always) func sumVectors(
+  _ count: Int, _ a: FloatPointer, _ b: FloatPointer, _ body: (Vector, Vector, Vector) -> Vector
+) -> Float {
+  var sum0 = Vector.zero
+  var sum1 = Vector.zero
+  var i = 0
+  while i &+ 16 <= count {
+    sum0 = body(load(a + i), load(b + i), sum0)
+    sum1 = body(load(a + i + 8), load(b + i + 8), sum1)
+    i &+= 16
+  }
+  while i < count {
+    let n = min(8, count - i)
+    sum0 = body(load(a + i, first: n, fill: 0), load(b + i, first: n, fill: 0), sum0)
+    i &+= n
+  }
+  return (sum0 + sum1).sum()
+}
+
+/// Σ aᵢ·bᵢ.
+@inline(__always) func dot(_ count: Int, _ a: FloatPointer, _ b: FloatPointer) -> Float {
+  sumVectors(count, a, b) { fma($0, $1, $2) }
+}
+
+/// y += s·x.
+@inline(__always) func addScaled(_ count: Int, _ s: Float, _ x: FloatPointer, to y: FloatPointer) {
+  let factor = broadcast(s)
+  mapVectors(count, x, y, into: y) { fma(factor, $0, $1) }
+}
+
+/// y += x.
+@inline(__always) func add(_ count: Int, _ x: FloatPointer, to y: FloatPointer) {
+  mapVectors(count, x, y, into: y) { $0 + $1 }
+}

@@ -1,0 +1,41 @@
+extension Tape {
+  /// Runs a part of the model so that only its input is kept; the part runs again in the backward pass.
+  ///
+  /// Trades one more forward pass for the memory of everything inside. `body` must give the same values again and
+  /// reach no activation but the ones handed to it. `trains` says whether it has trainable weights.
+  ///
+  /// Source: Chen et al. 2016, <https://arxiv.org/abs/1604.06174>.
+  public func checkpoint(
+    _ x: Activation, trains: Bool, _ body: @escaping (Tape, Activation) -> Activation
+  ) -> Activation {
+    guard isRecording else { return body(self, x) }
+    isRecording = false
+    let inner = body(self, x.detached)
+    isRecording = true
+    guard trains || x.needsGradient else { return inner }
+    let output = Activation(
+      buffer: inner.buffer, offset: inner.offset, rows: inner.rows, columns: inner.columns,
+      stride: inner.stride, slot: makeSlot())
+    record(.checkpoint(CheckpointRecord(x: x, body: body, output: output)))
+    return output
+  }
+}
+
+struct CheckpointRecord {
+  let x: Activation
+  let body: (Tape, Activation) -> Activation
+  let output: Activation
+
+  func backward(_ tape: Tape) {
+    guard let gradient = tape.takeGradient(of: output) else { return }
+    let nested = Tape(pool: tape.pool, weightGradients: tape.weightGradients)
+    let input = Activation(
+      buffer: x.buffer, offset: x.offset, rows: x.rows, columns: x.columns, stride: x.stride,
+      slot: x.needsGradient ? nested.makeSlot() : nil)
+    let again = body(nested, input)
+    nested.give(gradient, to: again)
+    nested.unwind()
+    guard let inputGradient = nested.peekGradient(of: input) else { return }
+    tape.give(inputGradient, to: x)
+  }
+}

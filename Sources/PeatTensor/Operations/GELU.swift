@@ -1,0 +1,77 @@
+/// Which of the two formulas in use for the Gaussian error linear unit.
+public enum GELUForm: Sendable {
+  /// `x · Φ(x)` with the exact error function ("gelu").
+  case exact
+  /// `½x (1 + tanh(√(2/π)(x + 0.044715x³)))` ("gelu_new", "gelu_pytorch_tanh").
+  case tanhApproximation
+}
+
+extension Tape {
+  /// The Gaussian error linear unit of each value.
+  ///
+  /// - Parameter x: `[N, d]`.
+  /// - Returns: `[N, d]`.
+  ///
+  /// Source: Hendrycks and Gimpel 2016, <https://arxiv.org/abs/1606.08415>.
+  public func gelu(_ x: Activation, form: GELUForm) -> Activation {
+    let output = makeActivation(rows: x.rows, columns: x.columns, needsGradient: x.needsGradient)
+    for row in 0..<x.rows {
+      let source = x.pointer + row * x.stride
+      let place = output.pointer + row * x.columns
+      switch form {
+      case .tanhApproximation:
+        mapVectors(x.columns, source, into: place) { x in
+          // ½(1 + tanh z) = sigmoid(2z): one exponential and one division.
+          x * sigmoid(geluArgument(x))
+        }
+      case .exact:
+        for i in 0..<x.columns {
+          place[i] = 0.5 * source[i] * (1 + errorFunction(source[i] * 0.707_106_78))
+        }
+      }
+    }
+    if output.needsGradient { record(.gelu(GELURecord(x: x, form: form, output: output))) }
+    return output
+  }
+}
+
+/// 2√(2/π) · (x + 0.044715·x³).
+@inline(__always) private func geluArgument(_ x: Vector) -> Vector {
+  x * fma(x * x, broadcast(2 * 0.797_884_56 * 0.044715), broadcast(2 * 0.797_884_56))
+}
+
+struct GELURecord {
+  let x: Activation
+  let form: GELUForm
+  let output: Activation
+
+  func backward(_ tape: Tape) {
+    guard let gradient = tape.takeGradient(of: output), let slot = x.slot else { return }
+    let (target, isFresh) = tape.gradientTarget(for: x, in: slot)
+    let width = x.columns
+    for row in 0..<x.rows {
+      let source = x.pointer + row * x.stride
+      let dy = gradient.pointer + row * width
+      // dy is not needed afterwards: its memory takes the result.
+      switch form {
+      case .tanhApproximation:
+        mapVectors(width, source, dy, into: dy) { x, dy in
+          let s = sigmoid(geluArgument(x))
+          // d(2z)/dx = 2√(2/π)(1 + 3·0.044715·x²)
+          let slope = fma(
+            x * x, broadcast(2 * 0.797_884_56 * 3 * 0.044715), broadcast(2 * 0.797_884_56))
+          return dy * fma(x * slope, s * (broadcast(1) - s), s)
+        }
+      case .exact:
+        mapVectors(width, source, dy, into: dy) { x, dy in
+          let density = exp(x * x * broadcast(-0.5)) * broadcast(0.398_942_28)
+          var normal = Vector.zero
+          for lane in 0..<8 { normal[lane] = 0.5 * (1 + errorFunction(x[lane] * 0.707_106_78)) }
+          return dy * fma(x, density, normal)
+        }
+      }
+      let place = target + row * x.stride
+      if isFresh { place.update(from: dy, count: width) } else { add(width, dy, to: place) }
+    }
+  }
+}

@@ -1,0 +1,93 @@
+extension Tape {
+  /// Shifts and scales each row to mean 0 and variance 1, then by a weight and a bias per column.
+  ///
+  /// Equal to `(x − mean(x)) / sqrt(var(x) + ε) · w + b`, with the biased variance.
+  ///
+  /// - Parameters:
+  ///   - x: `[N, d]`.
+  ///   - weight: `[d]`.
+  ///   - bias: `[d]`.
+  ///   - epsilon: ε.
+  /// - Returns: `[N, d]`.
+  ///
+  /// Source: Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>.
+  public func layerNorm(_ x: Activation, weight: Weight, bias: Weight, epsilon: Float) -> Activation
+  {
+    let width = x.columns
+    precondition(
+      weight.shape == [width] && bias.shape == [width],
+      "layerNorm: weight \(weight.shape), bias \(bias.shape) for width \(width)")
+    let output = makeActivation(
+      rows: x.rows, columns: width,
+      needsGradient: x.needsGradient || weight.trains || bias.trains)
+    // Per row: mean, then 1 / standard deviation.
+    let statistics = pool.take(2 * x.rows)
+    let ones = pool.take(width)
+    ones.pointer.update(repeating: 1, count: width)
+    for row in 0..<x.rows {
+      let source = x.pointer + row * x.stride
+      let place = output.pointer + row * width
+      let mean = dot(width, source, ones.pointer) / Float(width)
+      let meanVector = broadcast(mean)
+      mapVectors(width, source, into: place) { $0 - meanVector }
+      let inverse = 1 / (dot(width, place, place) / Float(width) + epsilon).squareRoot()
+      statistics.pointer[2 * row] = mean
+      statistics.pointer[2 * row + 1] = inverse
+      let inverseVector = broadcast(inverse)
+      mapVectors(width, place, weight.pointer, into: place) { $0 * inverseVector * $1 }
+      add(width, bias.pointer, to: place)
+    }
+    if output.needsGradient {
+      record(
+        .layerNorm(
+          LayerNormRecord(x: x, weight: weight, bias: bias, statistics: statistics, output: output))
+      )
+    }
+    return output
+  }
+}
+
+struct LayerNormRecord {
+  let x: Activation
+  let weight: Weight
+  let bias: Weight
+  let statistics: Buffer
+  let output: Activation
+
+  // With x̂ the normalised row: dx = r · (g − mean(g) − x̂ · mean(g·x̂)), g = dy·w.
+  func backward(_ tape: Tape) {
+    guard let gradient = tape.takeGradient(of: output) else { return }
+    let width = x.columns
+    let weightGradient = tape.gradientPointer(of: weight)
+    let biasGradient = tape.gradientPointer(of: bias)
+    let target = x.slot.map { tape.gradientTarget(for: x, in: $0) }
+    let normalized = tape.pool.take(width)
+    let scaled = tape.pool.take(width)
+    let ones = tape.pool.take(width)
+    ones.pointer.update(repeating: 1, count: width)
+    for row in 0..<x.rows {
+      let dy = gradient.pointer + row * width
+      let mean = broadcast(statistics.pointer[2 * row])
+      let r = broadcast(statistics.pointer[2 * row + 1])
+      mapVectors(width, x.pointer + row * x.stride, into: normalized.pointer) { ($0 - mean) * r }
+      if let biasGradient { add(width, dy, to: biasGradient) }
+      if let weightGradient {
+        mapVectors(width, dy, normalized.pointer, into: scaled.pointer) { $0 * $1 }
+        add(width, scaled.pointer, to: weightGradient)
+      }
+      guard let target else { continue }
+      mapVectors(width, dy, weight.pointer, into: scaled.pointer) { $0 * $1 }
+      let meanG = broadcast(dot(width, scaled.pointer, ones.pointer) / Float(width))
+      let meanGX = broadcast(dot(width, scaled.pointer, normalized.pointer) / Float(width))
+      mapVectors(width, scaled.pointer, normalized.pointer, into: scaled.pointer) {
+        ($0 - meanG - $1 * meanGX) * r
+      }
+      let place = target.pointer + row * x.stride
+      if target.isFresh {
+        place.update(from: scaled.pointer, count: width)
+      } else {
+        add(width, scaled.pointer, to: place)
+      }
+    }
+  }
+}

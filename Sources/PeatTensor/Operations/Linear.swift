@@ -1,0 +1,187 @@
+/// How a linear layer's weight lies in memory.
+public enum WeightLayout: Sendable {
+  /// `[outputs, inputs]`, as PyTorch's Linear keeps it.
+  case outputsByInputs
+  /// `[inputs, outputs]`, as GPT-2's Conv1D keeps it.
+  case inputsByOutputs
+}
+
+/// A low-rank update beside a linear layer: y += s · (x · Aᵀ) · Bᵀ.
+///
+/// Source: Hu et al. 2021, <https://arxiv.org/abs/2106.09685>.
+public struct LowRankWeights {
+  /// A, `[r, inputs]`.
+  package let down: Weight
+  /// B, `[outputs, r]`.
+  package let up: Weight
+  /// s = α / r.
+  package let scale: Float
+
+  package init(down: Weight, up: Weight, scale: Float) {
+    self.down = down
+    self.up = up
+    self.scale = scale
+  }
+}
+
+extension Tape {
+  /// A linear layer with everything that is usually added to its output, in one pass.
+  ///
+  /// Equal to `x · Wᵀ + b + residual + s · (x · Aᵀ) · Bᵀ`.
+  ///
+  /// `N` rows, `K` inputs, `M` outputs, `r` rank.
+  ///
+  /// - Parameters:
+  ///   - x: `[N, K]`.
+  ///   - weight: W, `[M, K]`, or `[K, M]` in the layout `inputsByOutputs`.
+  ///   - bias: b, `[M]`.
+  ///   - residual: `[N, M]`.
+  ///   - lowRank: A `[r, K]`, B `[M, r]` and s.
+  /// - Returns: `[N, M]`.
+  public func linear(
+    _ x: Activation, weight: Weight, layout: WeightLayout = .outputsByInputs, bias: Weight? = nil,
+    residual: Activation? = nil, lowRank: LowRankWeights? = nil
+  ) -> Activation {
+    let inputs = weight.shape[layout == .outputsByInputs ? 1 : 0]
+    let outputs = weight.shape[layout == .outputsByInputs ? 0 : 1]
+    precondition(x.columns == inputs, "linear: input of width \(x.columns), weight \(weight.shape)")
+    let weightsTrain =
+      weight.trains || bias?.trains == true || lowRank?.down.trains == true
+      || lowRank?.up.trains == true
+    let output = makeActivation(
+      rows: x.rows, columns: outputs,
+      needsGradient: x.needsGradient || weightsTrain || residual?.needsGradient == true)
+    let y = output.pointer
+    // Bias and residual are laid into C first; the product then adds to it in the pass it makes anyway.
+    if let residual {
+      precondition(
+        residual.columns == outputs && residual.rows == x.rows,
+        "linear: residual [\(residual.rows), \(residual.columns)], output [\(x.rows), \(outputs)]")
+      for row in 0..<x.rows {
+        let source = residual.pointer + row * residual.stride
+        if let bias {
+          mapVectors(outputs, source, bias.pointer, into: y + row * outputs) { $0 + $1 }
+        } else {
+          (y + row * outputs).update(from: source, count: outputs)
+        }
+      }
+    } else if let bias {
+      for row in 0..<x.rows { (y + row * outputs).update(from: bias.pointer, count: outputs) }
+    }
+    MatrixProduct.compute(
+      m: x.rows, n: outputs, k: inputs, a: x.pointer, lda: x.stride,
+      b: weight.pointer, ldb: weight.shape[1], transposeB: layout == .outputsByInputs,
+      beta: bias != nil || residual != nil ? 1 : 0, c: y, ldc: outputs)
+    var projected: Buffer?
+    if let lowRank {
+      let rank = lowRank.down.shape[0]
+      precondition(
+        lowRank.down.shape == [rank, inputs] && lowRank.up.shape == [outputs, rank],
+        "linear: low rank \(lowRank.down.shape), \(lowRank.up.shape) for \(inputs) → \(outputs)")
+      let h = pool.take(x.rows * rank)
+      MatrixProduct.compute(
+        m: x.rows, n: rank, k: inputs, a: x.pointer, lda: x.stride,
+        b: lowRank.down.pointer, ldb: inputs, transposeB: true, c: h.pointer, ldc: rank)
+      MatrixProduct.compute(
+        m: x.rows, n: outputs, k: rank, alpha: lowRank.scale, a: h.pointer, lda: rank,
+        b: lowRank.up.pointer, ldb: rank, transposeB: true, beta: 1, c: y, ldc: outputs)
+      projected = h
+    }
+    if output.needsGradient {
+      record(
+        .linear(
+          LinearRecord(
+            input: weight.trains || lowRank?.down.trains == true ? x : x.shapeOnly,
+            weight: weight, layout: layout, bias: bias, residual: residual?.shapeOnly,
+            lowRank: lowRank, projected: projected, output: output.shapeOnly)))
+    }
+    return output
+  }
+}
+
+extension Activation {
+  /// The same shape and gradient slot without holding on to the values.
+  fileprivate var shapeOnly: Activation {
+    Activation(
+      buffer: Activation.empty, offset: offset, rows: rows, columns: columns, stride: stride,
+      slot: slot)
+  }
+
+  // Never read or written: it stands where a record keeps only a shape.
+  nonisolated(unsafe) private static let empty = BufferPool().take(1)
+}
+
+struct LinearRecord {
+  let input: Activation
+  let weight: Weight
+  let layout: WeightLayout
+  let bias: Weight?
+  let residual: Activation?
+  let lowRank: LowRankWeights?
+  let projected: Buffer?
+  let output: Activation
+
+  func backward(_ tape: Tape) {
+    guard let gradient = tape.takeGradient(of: output) else { return }
+    let dy = gradient.pointer
+    let rows = output.rows
+    let outputs = output.columns
+    let inputs = input.columns
+    let stored = weight.shape[1]
+    if let dw = tape.gradientPointer(of: weight) {
+      switch layout {
+      case .outputsByInputs:
+        MatrixProduct.compute(
+          m: outputs, n: inputs, k: rows, a: dy, lda: outputs, transposeA: true,
+          b: input.pointer, ldb: input.stride, beta: 1, c: dw, ldc: stored)
+      case .inputsByOutputs:
+        MatrixProduct.compute(
+          m: inputs, n: outputs, k: rows, a: input.pointer, lda: input.stride, transposeA: true,
+          b: dy, ldb: outputs, beta: 1, c: dw, ldc: stored)
+      }
+    }
+    if let bias, let db = tape.gradientPointer(of: bias) {
+      for row in 0..<rows { add(outputs, dy + row * outputs, to: db) }
+    }
+    let target = input.slot.map { tape.gradientTarget(for: input, in: $0) }
+    if let target {
+      MatrixProduct.compute(
+        m: rows, n: inputs, k: outputs, a: dy, lda: outputs,
+        b: weight.pointer, ldb: stored, transposeB: layout == .inputsByOutputs,
+        beta: target.isFresh ? 0 : 1, c: target.pointer, ldc: input.stride)
+    }
+    if let lowRank, let projected {
+      let rank = lowRank.down.shape[0]
+      if let dB = tape.gradientPointer(of: lowRank.up) {
+        MatrixProduct.compute(
+          m: outputs, n: rank, k: rows, alpha: lowRank.scale, a: dy, lda: outputs,
+          transposeA: true, b: projected.pointer, ldb: rank, beta: 1, c: dB, ldc: rank)
+      }
+      let dA = tape.gradientPointer(of: lowRank.down)
+      if dA != nil || target != nil {
+        let dh = tape.pool.take(rows * rank)
+        MatrixProduct.compute(
+          m: rows, n: rank, k: outputs, alpha: lowRank.scale, a: dy, lda: outputs,
+          b: lowRank.up.pointer, ldb: rank, c: dh.pointer, ldc: rank)
+        if let dA {
+          MatrixProduct.compute(
+            m: rank, n: inputs, k: rows, a: dh.pointer, lda: rank, transposeA: true,
+            b: input.pointer, ldb: input.stride, beta: 1, c: dA, ldc: inputs)
+        }
+        if let target {
+          MatrixProduct.compute(
+            m: rows, n: inputs, k: rank, a: dh.pointer, lda: rank,
+            b: lowRank.down.pointer, ldb: inputs, beta: 1, c: target.pointer, ldc: input.stride)
+        }
+      }
+    }
+    if let residual, let slot = residual.slot {
+      if residual.columns == residual.stride {
+        tape.give(gradient, to: residual)
+      } else {
+        let (place, _) = tape.gradientTarget(for: residual, in: slot)
+        for row in 0..<rows { add(outputs, dy + row * outputs, to: place + row * residual.stride) }
+      }
+    }
+  }
+}

@@ -1,0 +1,104 @@
+/// Cosines and sines of the rotary embedding for positions 0, 1, 2, …
+///
+/// Pair i of a head of width `D` turns by `t · θ^(−2i/D)` at position t.
+///
+/// Source: Su et al. 2021, <https://arxiv.org/abs/2104.09864>; the halves convention of transformers
+/// (`rotate_half`): value i is paired with value i + D/2.
+public final class RotaryTable: @unchecked Sendable {  // written only in init
+  public let headWidth: Int
+  public let positions: Int
+  /// `[positions, headWidth / 2]`.
+  let cosines: Tensor
+  let sines: Tensor
+
+  public init(headWidth: Int, positions: Int, theta: Double) {
+    precondition(headWidth % 2 == 0, "RotaryTable: head width \(headWidth) is odd")
+    self.headWidth = headWidth
+    self.positions = positions
+    let half = headWidth / 2
+    cosines = Tensor(uninitialized: [positions, half])
+    sines = Tensor(uninitialized: [positions, half])
+    for i in 0..<half {
+      // transformers computes the frequency and the angle in float32; so do we, to agree at long positions.
+      let frequency = Float(1 / power(theta, 2 * Double(i) / Double(headWidth)))
+      for t in 0..<positions {
+        let angle = Float(t) * frequency
+        cosines.pointer[t * half + i] = cosine(angle)
+        sines.pointer[t * half + i] = sine(angle)
+      }
+    }
+  }
+}
+
+extension Tape {
+  /// Turns queries or keys by their position, in place.
+  ///
+  /// Equal, per head, to `x · cos + rotate_half(x) · sin`.
+  ///
+  /// `B` sequences of `T` tokens, `H` heads of width `D`.
+  ///
+  /// - Parameters:
+  ///   - x: `[B·T, H·D]`, sequence by sequence. Its memory is changed; use only the result afterwards.
+  ///   - length: `T`.
+  ///   - firstPosition: the position of each sequence's first token.
+  /// - Returns: `[B·T, H·D]`, in the memory of `x`.
+  public func rotary(
+    _ x: Activation, table: RotaryTable, length: Int, firstPosition: Int = 0
+  ) -> Activation {
+    precondition(
+      x.columns % table.headWidth == 0, "rotary: \(x.columns) columns, heads of \(table.headWidth)")
+    precondition(
+      firstPosition + length <= table.positions,
+      "rotary: position \(firstPosition + length) of \(table.positions)")
+    let record = RotaryRecord(x: x, table: table, length: length, firstPosition: firstPosition)
+    record.turn(x.pointer, sign: 1)
+    if x.needsGradient { self.record(.rotary(record)) }
+    return x
+  }
+}
+
+struct RotaryRecord {
+  let x: Activation
+  let table: RotaryTable
+  let length: Int
+  let firstPosition: Int
+
+  // A rotation's transpose is the rotation by the opposite angle.
+  func backward(_ tape: Tape) {
+    guard let gradient = tape.peekGradient(of: x) else { return }
+    turn(gradient.pointer + x.offset, sign: -1)
+  }
+
+  func turn(_ values: FloatPointer, sign: Float) {
+    let width = table.headWidth
+    let half = width / 2
+    let heads = x.columns / width
+    for row in 0..<x.rows {
+      let position = firstPosition + row % length
+      let cosines = table.cosines.pointer + position * half
+      let sines = table.sines.pointer + position * half
+      for head in 0..<heads {
+        let first = values + row * x.stride + head * width
+        let second = first + half
+        var i = 0
+        while i &+ 8 <= half {
+          let a = load(first + i)
+          let b = load(second + i)
+          let c = load(cosines + i)
+          let s = load(sines + i) * sign
+          store(a * c - b * s, first + i)
+          store(b * c + a * s, second + i)
+          i &+= 8
+        }
+        while i < half {
+          let a = first[i]
+          let b = second[i]
+          let s = sines[i] * sign
+          first[i] = a * cosines[i] - b * s
+          second[i] = b * cosines[i] + a * s
+          i &+= 1
+        }
+      }
+    }
+  }
+}

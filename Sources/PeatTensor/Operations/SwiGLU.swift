@@ -1,0 +1,71 @@
+extension Tape {
+  /// The gated unit of Llama's feed-forward layer.
+  ///
+  /// Equal to `silu(gate) · up`, with `silu(x) = x / (1 + e⁻ˣ)`.
+  ///
+  /// - Parameters:
+  ///   - gate: `[N, f]`.
+  ///   - up: `[N, f]`.
+  /// - Returns: `[N, f]`.
+  ///
+  /// Source: Shazeer 2020, <https://arxiv.org/abs/2002.05202>.
+  public func swiGLU(gate: Activation, up: Activation) -> Activation {
+    precondition(
+      gate.columns == up.columns && gate.rows == up.rows,
+      "swiGLU: gate [\(gate.rows), \(gate.columns)], up [\(up.rows), \(up.columns)]")
+    let output = makeActivation(
+      rows: gate.rows, columns: gate.columns, needsGradient: gate.needsGradient || up.needsGradient)
+    for row in 0..<gate.rows {
+      mapVectors(
+        gate.columns, gate.pointer + row * gate.stride, up.pointer + row * up.stride,
+        into: output.pointer + row * output.stride
+      ) { $0 * sigmoid($0) * $1 }
+    }
+    if output.needsGradient {
+      record(.swiGLU(SwiGLURecord(gate: gate, up: up, output: output)))
+    }
+    return output
+  }
+}
+
+struct SwiGLURecord {
+  let gate: Activation
+  let up: Activation
+  let output: Activation
+
+  // silu'(x) = σ(x) · (1 + x · (1 − σ(x))).
+  func backward(_ tape: Tape) {
+    guard let gradient = tape.takeGradient(of: output) else { return }
+    let width = gate.columns
+    let gateTarget = gate.slot.map { tape.gradientTarget(for: gate, in: $0) }
+    let upTarget = up.slot.map { tape.gradientTarget(for: up, in: $0) }
+    let scratch = tape.pool.take(width)
+    for row in 0..<gate.rows {
+      let g = gate.pointer + row * gate.stride
+      let u = up.pointer + row * up.stride
+      let dy = gradient.pointer + row * width
+      if let upTarget {
+        mapVectors(width, g, dy, into: scratch.pointer) { $0 * sigmoid($0) * $1 }
+        let place = upTarget.pointer + row * up.stride
+        if upTarget.isFresh {
+          place.update(from: scratch.pointer, count: width)
+        } else {
+          add(width, scratch.pointer, to: place)
+        }
+      }
+      if let gateTarget {
+        mapVectors(width, dy, u, into: dy) { $0 * $1 }
+        mapVectors(width, g, dy, into: scratch.pointer) { x, dy in
+          let s = sigmoid(x)
+          return dy * s * fma(x, broadcast(1) - s, broadcast(1))
+        }
+        let place = gateTarget.pointer + row * gate.stride
+        if gateTarget.isFresh {
+          place.update(from: scratch.pointer, count: width)
+        } else {
+          add(width, scratch.pointer, to: place)
+        }
+      }
+    }
+  }
+}
