@@ -15,7 +15,11 @@ import platform
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import save_file
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "Tests" / "ParityTests" / "Golden"
@@ -31,7 +35,6 @@ def versions() -> dict:
     import numpy
     import peft
     import safetensors
-    import transformers
 
     return {
         "python": platform.python_version(),
