@@ -5,8 +5,9 @@
 #endif
 
 // Scalar functions of the C library under names that do not clash with the vector ones.
-func power(_ base: Double, _ exponent: Double) -> Double { pow(base, exponent) }
-func cosine(_ x: Float) -> Float { cosf(x) }
+package func power(_ base: Double, _ exponent: Double) -> Double { pow(base, exponent) }
+package func cosine(_ x: Float) -> Float { cosf(x) }
 func sine(_ x: Float) -> Float { sinf(x) }
 func errorFunction(_ x: Float) -> Float { erff(x) }
 func logarithm(_ x: Float) -> Float { logf(x) }
+package func cosine(_ x: Double) -> Double { cos(x) }

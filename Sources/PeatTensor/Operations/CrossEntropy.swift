@@ -3,6 +3,18 @@ public struct TokenLoss: Sendable {
   /// −Σ ln p(target), in nats.
   public let sum: Double
   public let count: Int
+
+  public init(sum: Double, count: Int) {
+    self.sum = sum
+    self.count = count
+  }
+
+  /// Nats per target; 0 where there is no target.
+  public var mean: Double { count == 0 ? 0 : sum / Double(count) }
+
+  public static func + (left: TokenLoss, right: TokenLoss) -> TokenLoss {
+    TokenLoss(sum: left.sum + right.sum, count: left.count + right.count)
+  }
 }
 
 extension Tape {

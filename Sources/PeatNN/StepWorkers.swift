@@ -1,0 +1,81 @@
+import Dispatch
+import PeatTensor
+
+/// The threads of a training step: each takes a part of the batch through forward and backward on its own, and they
+/// meet once, when their gradients are summed.
+///
+/// Results depend on the seed and the number of workers, not on timing: the batch is cut in the same places and
+/// gradients are added in the same order.
+public final class StepWorkers {
+  private let workers: [Worker]
+  private let parameterCount: Int
+
+  /// - Parameters:
+  ///   - count: number of threads.
+  ///   - parameterCount: length of the gradient vector, `TrainableParameters.count`.
+  public init(count: Int, parameterCount: Int) {
+    precondition(count > 0, "StepWorkers: \(count) workers")
+    self.parameterCount = parameterCount
+    workers = (0..<count).map { _ in Worker(parameterCount: parameterCount) }
+  }
+
+  public var count: Int { workers.count }
+
+  /// The summed gradient after `run`.
+  package var gradient: UnsafeMutablePointer<Float> { workers[0].gradient.pointer }
+
+  /// Memory the workers' activations took at most, in bytes.
+  public var activationBytes: Int { workers.reduce(0) { $0 + $1.pool.allocatedBytes } }
+
+  /// Sets the gradient to zero, before the first micro-batch of a step.
+  public func zeroGradient() {
+    for worker in workers {
+      worker.gradient.pointer.update(repeating: 0, count: parameterCount)
+    }
+  }
+
+  /// Runs `body` for each worker's share of `rows`, each followed by its backward pass; returns the summed losses.
+  ///
+  /// Gradients are added to what the workers already hold.
+  package func run(
+    rows: Int, _ body: @Sendable (Tape, Range<Int>) -> TokenLoss
+  ) -> TokenLoss {
+    let shares = split(rows, into: workers.count)
+    let workers = workers
+    DispatchQueue.concurrentPerform(iterations: shares.count) { index in
+      let worker = workers[index]
+      worker.loss = body(worker.tape, shares[index])
+      worker.tape.backward()
+    }
+    return TokenLoss(
+      sum: workers.prefix(shares.count).reduce(0) { $0 + $1.loss.sum },
+      count: workers.prefix(shares.count).reduce(0) { $0 + $1.loss.count })
+  }
+
+  /// Sums the workers' gradients into `gradient`.
+  package func joinGradients() {
+    for worker in workers.dropFirst() {
+      accumulate(parameterCount, worker.gradient.pointer, to: workers[0].gradient.pointer)
+    }
+  }
+}
+
+/// Cuts 0..<rows into at most `parts` ranges whose lengths differ by at most one; none is empty.
+package func split(_ rows: Int, into parts: Int) -> [Range<Int>] {
+  let parts = min(parts, rows)
+  guard parts > 0 else { return [] }
+  return (0..<parts).map { rows * $0 / parts..<rows * ($0 + 1) / parts }
+}
+
+/// One thread's memory. Used by one thread at a time: the one that `concurrentPerform` gave its index to.
+private final class Worker: @unchecked Sendable {
+  let pool = BufferPool()
+  let tape: Tape
+  let gradient: Tensor
+  var loss = TokenLoss(sum: 0, count: 0)
+
+  init(parameterCount: Int) {
+    gradient = Tensor(zeros: [parameterCount])
+    tape = Tape(pool: pool, weightGradients: gradient.pointer)
+  }
+}
