@@ -69,3 +69,30 @@ public struct Weight {
   package var shape: [Int] { tensor.shape }
   var pointer: FloatPointer { tensor.pointer }
 }
+
+extension Activation {
+  /// The first `count` rows, sharing memory, as a constant.
+  package func firstRows(_ count: Int) -> Activation {
+    precondition(count <= rows, "firstRows: \(count) of \(rows)")
+    return Activation(
+      buffer: buffer, offset: offset, rows: count, columns: columns, stride: stride, slot: nil)
+  }
+
+  /// The last row alone, as a constant.
+  package var lastRow: Activation {
+    Activation(
+      buffer: buffer, offset: offset + (rows - 1) * stride, rows: 1, columns: columns,
+      stride: stride, slot: nil)
+  }
+
+  /// Writes all rows into another matrix, from row `row` on.
+  package func copyRows(to target: Activation, at row: Int) {
+    precondition(
+      target.columns == columns && row + rows <= target.rows,
+      "copyRows: [\(rows), \(columns)] at \(row) of [\(target.rows), \(target.columns)]")
+    for i in 0..<rows {
+      (target.pointer + (row + i) * target.stride).update(
+        from: pointer + i * stride, count: columns)
+    }
+  }
+}

@@ -11,3 +11,4 @@ func sine(_ x: Float) -> Float { sinf(x) }
 func errorFunction(_ x: Float) -> Float { erff(x) }
 func logarithm(_ x: Float) -> Float { logf(x) }
 package func cosine(_ x: Double) -> Double { cos(x) }
+package func exponential(_ x: Float) -> Float { expf(x) }

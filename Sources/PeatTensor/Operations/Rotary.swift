@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Cosines and sines of the rotary embedding for positions 0, 1, 2, …
 ///
 /// Pair i of a head of width `D` turns by `t · θ^(−2i/D)` at position t.
@@ -98,6 +100,36 @@ struct RotaryRecord {
           second[i] = b * cosines[i] + a * s
           i &+= 1
         }
+      }
+    }
+  }
+}
+
+extension RotaryTable {
+  private struct Key: Hashable {
+    let headWidth: Int
+    let positions: Int
+    let theta: Double
+  }
+
+  private static let tables = LockedTables()
+
+  /// The table for these sizes, made once per process: models of one process share it.
+  public static func shared(headWidth: Int, positions: Int, theta: Double) -> RotaryTable {
+    tables.table(Key(headWidth: headWidth, positions: positions, theta: theta)) {
+      RotaryTable(headWidth: headWidth, positions: positions, theta: theta)
+    }
+  }
+
+  private final class LockedTables: Sendable {
+    private let tables = Mutex<[Key: RotaryTable]>([:])
+
+    func table(_ key: Key, _ make: () -> RotaryTable) -> RotaryTable {
+      tables.withLock { tables in
+        if let table = tables[key] { return table }
+        let table = make()
+        tables[key] = table
+        return table
       }
     }
   }

@@ -1,0 +1,65 @@
+// GPT-2. Mirrors transformers `modeling_gpt2.py`; Radford et al. 2019, "Language Models are Unsupervised Multitask
+// Learners".
+
+import PeatTensor
+
+/// Layer norm, learned positions, one projection for queries, keys and values, GELU; weights in Conv1D layout.
+public enum GPT2: Architecture {
+  public static let modelType = "gpt2"
+
+  public static func configuration(
+    from file: ConfigurationFile
+  ) throws -> TransformerConfiguration {
+    try file.require("scale_attn_weights", [.bool(true)])
+    try file.require("scale_attn_by_inverse_layer_idx", [.bool(false)])
+    try file.require("add_cross_attention", [.bool(false)])
+    let hiddenSize = try file.size("n_embd")
+    let heads = try file.size("n_head")
+    guard hiddenSize % heads == 0 else {
+      throw PeatError.badData(
+        "'\(file.name)': n_embd \(hiddenSize) is not a multiple of n_head \(heads).")
+    }
+    return TransformerConfiguration(
+      modelType: modelType,
+      vocabularySize: try file.size("vocab_size"),
+      hiddenSize: hiddenSize,
+      blockCount: try file.size("n_layer"),
+      heads: heads,
+      keyValueHeads: heads,
+      headWidth: hiddenSize / heads,
+      feedForwardSize: try file.optionalSize("n_inner") ?? 4 * hiddenSize,
+      contextLength: try file.optionalSize("n_positions") ?? 1024,
+      norm: .layer(epsilon: Float(try file.number("layer_norm_epsilon", default: 1e-5))),
+      positions: .learned,
+      feedForward: .gelu(try form(file)),
+      tiesEmbeddings: try file.flag("tie_word_embeddings", default: true),
+      attentionHasBias: true,
+      feedForwardHasBias: true,
+      layout: .inputsByOutputs,
+      keys: keys)
+  }
+
+  private static func form(_ file: ConfigurationFile) throws -> GELUForm {
+    switch try file.optionalString("activation_function") ?? "gelu_new" {
+    case "gelu_new", "gelu_pytorch_tanh": return .tanhApproximation
+    case "gelu": return .exact
+    case let other: throw file.unsupported("activation_function", .string(other))
+    }
+  }
+
+  public static let keys = TransformerKeys(
+    embedding: "transformer.wte.weight",
+    positions: "transformer.wpe.weight",
+    blocks: "transformer.h",
+    attentionNorm: "ln_1",
+    projections: .fused("attn.c_attn"),
+    attentionOutput: "attn.c_proj",
+    feedForwardNorm: "ln_2",
+    gate: nil,
+    up: "mlp.c_fc",
+    down: "mlp.c_proj",
+    finalNorm: "transformer.ln_f",
+    head: "lm_head.weight",
+    ignoredSuffixes: ["attn.bias", "attn.masked_bias"],
+    optionalPrefix: "transformer.")
+}

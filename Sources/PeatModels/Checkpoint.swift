@@ -1,0 +1,199 @@
+import Foundation
+import PeatTensor
+
+/// A model folder as Hugging Face lays it out: config.json, *.safetensors, tokenizer files.
+///
+/// Opening it maps the weights and checks config.json; values are read when the model is made.
+public struct Checkpoint: Sendable {
+  public let folder: URL
+  /// config.json, whole.
+  public let configurationJSON: JSONValue
+  public let configuration: TransformerConfiguration
+  /// Each tensor's name, and the file it lies in.
+  private let files: [String: SafeTensorsFile]
+  /// `emulator.json`, if the folder is an emulator.
+  public let emulatorJSON: JSONValue?
+
+  public init(folder: URL) throws {
+    self.folder = folder
+    let configurationURL = folder.appendingPathComponent("config.json")
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder) else {
+      throw PeatError.inputOutput("There is no model folder '\(folder.path)'.")
+    }
+    guard isFolder.boolValue else {
+      throw PeatError.inputOutput(
+        "'\(folder.path)' is a file; a model is a folder with config.json and *.safetensors.")
+    }
+    guard FileManager.default.fileExists(atPath: configurationURL.path) else {
+      throw PeatError.inputOutput(
+        "'\(folder.path)' has no config.json; a model is a folder with config.json and *.safetensors."
+      )
+    }
+    configurationJSON = try JSONFile.read(JSONValue.self, from: configurationURL)
+    configuration = try Architectures.configuration(
+      from: ConfigurationFile(name: configurationURL.path, json: configurationJSON))
+    files = try Checkpoint.openFiles(in: folder)
+    let emulatorURL = folder.appendingPathComponent("emulator.json")
+    emulatorJSON =
+      FileManager.default.fileExists(atPath: emulatorURL.path)
+      ? try JSONFile.read(JSONValue.self, from: emulatorURL) : nil
+  }
+
+  /// All weights by name, as float32; those stored so share the files' memory.
+  public func tensors() throws -> NamedTensors {
+    var result: NamedTensors = [:]
+    for (name, file) in files { result[name] = try file.tensor(named: name) }
+    return result
+  }
+
+  /// The model, with block numbers of the full model where this is an emulator.
+  public func model() throws -> TransformerModel {
+    try TransformerModel(
+      configuration: configuration, tensors: tensors(), blockNumbers: try keptBlocks(),
+      source: folder.path)
+  }
+
+  /// Numbers in the full model of an emulator's blocks, from emulator.json; `nil` in a plain checkpoint.
+  public func keptBlocks() throws -> [Int]? {
+    guard let emulatorJSON else { return nil }
+    let numbers = emulatorJSON["keptBlocks"]?.array?.compactMap(\.integer) ?? []
+    let middle = numbers.count == configuration.blockCount
+    guard middle, numbers == numbers.sorted(), Set(numbers).count == numbers.count,
+      numbers.first.map({ $0 >= 0 }) ?? false
+    else {
+      throw PeatError.badData(
+        "'\(folder.path)/emulator.json': keptBlocks must name \(configuration.blockCount) blocks in rising order, "
+          + "as config.json has so many; found \(numbers).")
+    }
+    return numbers
+  }
+
+  /// Bytes of all safetensors files' tensors.
+  public var byteCount: Int {
+    files.reduce(0) { $0 + ($1.value.entries[$1.key]?.range.count ?? 0) }
+  }
+
+  /// How most of the values are stored.
+  public var storageType: StorageType {
+    var bytes: [StorageType: Int] = [:]
+    for (name, file) in files {
+      if let entry = file.entries[name] { bytes[entry.type, default: 0] += entry.range.count }
+    }
+    return bytes.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }?.key ?? .float32
+  }
+
+  /// How each tensor is stored.
+  public var storageTypes: [String: StorageType] {
+    files.reduce(into: [:]) { types, item in
+      types[item.key] = item.value.entries[item.key]?.type
+    }
+  }
+
+  /// The digest over all tensors as they are stored: the same however they are spread over files.
+  public func digest() -> Digest {
+    var digest = IncrementalDigest()
+    for name in files.keys.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
+      guard let file = files[name], let entry = file.entries[name] else { continue }
+      file.withBytes(of: entry) {
+        digest.update(name: name, type: entry.type.rawValue, shape: entry.shape, bytes: $0)
+      }
+    }
+    return digest.finish()
+  }
+
+  /// The files beside the weights that belong to the tokenizer, by name.
+  public static let tokenizerFileNames: Set<String> = [
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "vocab.txt", "generation_config.json", "chat_template.jinja",
+  ]
+
+  /// The tokenizer's files that are there.
+  public func tokenizerFiles() throws -> [String: Data] {
+    var result: [String: Data] = [:]
+    for name in Checkpoint.tokenizerFileNames {
+      let url = folder.appendingPathComponent(name)
+      if FileManager.default.fileExists(atPath: url.path) {
+        result[name] = try JSONFile.bytes(of: url)
+      }
+    }
+    return result
+  }
+
+  /// The safetensors files of a folder: model.safetensors, or those that the index names.
+  private static func openFiles(in folder: URL) throws -> [String: SafeTensorsFile] {
+    let single = folder.appendingPathComponent("model.safetensors")
+    let index = folder.appendingPathComponent("model.safetensors.index.json")
+    if FileManager.default.fileExists(atPath: single.path) {
+      let file = try SafeTensorsFile(contentsOf: single)
+      return Dictionary(uniqueKeysWithValues: file.entries.keys.map { ($0, file) })
+    }
+    guard FileManager.default.fileExists(atPath: index.path) else {
+      throw PeatError.inputOutput(
+        "'\(folder.path)' has neither model.safetensors nor model.safetensors.index.json. Checkpoints in other "
+          + "formats (pytorch_model.bin) must be converted to safetensors first.")
+    }
+    struct Index: Decodable { let weight_map: [String: String] }
+    let map = try JSONFile.read(Index.self, from: index).weight_map
+    var opened: [String: SafeTensorsFile] = [:]
+    var result: [String: SafeTensorsFile] = [:]
+    for (tensor, name) in map {
+      guard !name.contains("/"), name.hasSuffix(".safetensors") else {
+        throw PeatError.badData("'\(index.path)' names the file '\(name)', which is not beside it.")
+      }
+      let file =
+        try opened[name] ?? SafeTensorsFile(contentsOf: folder.appendingPathComponent(name))
+      opened[name] = file
+      guard file.entries[tensor] != nil else {
+        throw PeatError.badData(
+          "'\(index.path)' places '\(tensor)' in '\(name)', which has no such tensor.")
+      }
+      result[tensor] = file
+    }
+    return result
+  }
+}
+
+/// Writing model folders.
+public enum CheckpointWriter {
+  /// Names of files this project writes into a model, emulator or adapter folder: only a folder of such files is replaced.
+  public static func isOurs(_ name: String) -> Bool {
+    Checkpoint.tokenizerFileNames.contains(name)
+      || [
+        "config.json", "model.safetensors", "emulator.json", "adapter_config.json",
+        "adapter_model.safetensors", "fedpeat.json", "update.json", "update.safetensors",
+        "README.md", "training_state.json", "training_state.safetensors", "run.yaml",
+      ].contains(name)
+  }
+
+  /// Fills `folder` with a checkpoint.
+  ///
+  /// - Parameters:
+  ///   - tensors: weights by name.
+  ///   - configuration: config.json.
+  ///   - type: how each tensor is stored.
+  ///   - otherFiles: the tokenizer's files, emulator.json, … by name.
+  public static func fill(
+    _ folder: URL, tensors: NamedTensors, configuration: JSONValue,
+    type: (String) -> StorageType, otherFiles: [String: Data]
+  ) throws {
+    try JSONFile.write(configuration, to: folder.appendingPathComponent("config.json"))
+    try SafeTensors.write(
+      tensors, to: folder.appendingPathComponent("model.safetensors"), as: type,
+      metadata: ["format": "pt"])
+    for (name, data) in otherFiles {
+      try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
+    }
+  }
+
+  /// Writes a checkpoint folder, whole or not at all.
+  public static func write(
+    to folder: URL, tensors: NamedTensors, configuration: JSONValue,
+    type: (String) -> StorageType = { _ in .float32 }, otherFiles: [String: Data] = [:]
+  ) throws {
+    try AtomicOutput.folder(at: folder, replacing: isOurs) {
+      try fill(
+        $0, tensors: tensors, configuration: configuration, type: type, otherFiles: otherFiles)
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import PeatTensor
+
+/// How the next token is chosen.
+public struct SamplingSettings: Sendable, Equatable {
+  /// 0 takes the most likely token; else logits are divided by it before the softmax.
+  public var temperature: Float
+  /// Only this many most likely tokens are considered; `nil`: all.
+  public var topTokens: Int?
+  public var seed: UInt64
+
+  public init(temperature: Float = 0, topTokens: Int? = nil, seed: UInt64 = 0) {
+    self.temperature = temperature
+    self.topTokens = topTokens
+    self.seed = seed
+  }
+}
+
+/// Continues a text token by token, with cached keys and values.
+public struct TextGenerator {
+  private let model: TransformerModel
+  private let settings: SamplingSettings
+  private let tape = Tape()
+  private let cache: KeyValueCache
+  private var random: SeededRandom
+  private var pending: [Int32]
+
+  /// - Parameters:
+  ///   - prompt: at least one token, fewer than the context length.
+  ///   - capacity: longest sequence, prompt included; cut to the context length.
+  public init(
+    _ model: TransformerModel, prompt: [Int32], capacity: Int, settings: SamplingSettings
+  ) throws {
+    let context = model.configuration.contextLength
+    guard !prompt.isEmpty else {
+      throw PeatError.usage(
+        "There is nothing to continue: the prompt is empty and the tokenizer has no begin token.")
+    }
+    guard prompt.count < context else {
+      throw PeatError.badData(
+        "The prompt has \(prompt.count) tokens; the model's context of \(context) leaves no room for more."
+      )
+    }
+    if let token = prompt.first(where: { $0 < 0 || $0 >= model.configuration.vocabularySize }) {
+      throw PeatError.badData(
+        "The tokenizer gives token \(token), the model knows \(model.configuration.vocabularySize). Check that "
+          + "tokenizer.json and config.json come from the same checkpoint.")
+    }
+    self.model = model
+    self.settings = settings
+    pending = prompt
+    random = SeededRandom(seed: settings.seed, "generation")
+    cache = KeyValueCache(
+      model.configuration, capacity: max(min(capacity, context), prompt.count + 1), on: tape)
+    room = max(min(capacity, context), prompt.count + 1)
+  }
+
+  private let room: Int
+
+  /// The next token; `nil` when the context is full.
+  public mutating func next() -> Int32? {
+    guard cache.length + pending.count <= room else { return nil }
+    let logits = pending.withUnsafeBufferPointer { tokens in
+      let hidden = model.hiddenStates(tokens, length: tokens.count, on: tape, cache: cache)
+      return tape.linear(hidden.lastRow, weight: model.head.weight).tensor().scalars
+    }
+    let token = choose(logits)
+    pending = [token]
+    return token
+  }
+
+  private mutating func choose(_ logits: [Float]) -> Int32 {
+    guard settings.temperature > 0 else {
+      var best = 0
+      for i in logits.indices where logits[i] > logits[best] { best = i }
+      return Int32(best)
+    }
+    let order = logits.indices.sorted { (logits[$0], $1) > (logits[$1], $0) }
+    let candidates = order.prefix(max(1, settings.topTokens ?? logits.count))
+    let top = logits[candidates[0]]
+    let weights = candidates.map { exponential((logits[$0] - top) / settings.temperature) }
+    var left = random.uniform() * weights.reduce(0, +)
+    for (candidate, weight) in zip(candidates, weights) {
+      left -= weight
+      if left < 0 { return Int32(candidate) }
+    }
+    return Int32(candidates[0])
+  }
+}

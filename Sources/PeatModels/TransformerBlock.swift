@@ -1,0 +1,154 @@
+import PeatNN
+import PeatTensor
+
+/// One block: attention and feed-forward, each behind a norm and added to what came in.
+///
+///     x ← x + attention(norm₁(x))
+///     x ← x + feedForward(norm₂(x))
+public final class TransformerBlock: Sendable {
+  /// Queries, keys and values, as the checkpoint keeps them.
+  enum Projections: Sendable {
+    case separate(query: Linear, key: Linear, value: Linear)
+    case fused(Linear)
+  }
+
+  /// Its number in the full model; an emulator's blocks keep the number they had.
+  public let numberInFullModel: Int
+  let attentionNorm: Normalization
+  let projections: Projections
+  let attentionOutput: Linear
+  let feedForwardNorm: Normalization
+  let gate: Linear?
+  let up: Linear
+  let down: Linear
+  private let configuration: TransformerConfiguration
+
+  init(
+    configuration: TransformerConfiguration, number: Int, numberInFullModel: Int,
+    parameter: (String, [Int]) throws -> Parameter
+  ) throws {
+    self.configuration = configuration
+    self.numberInFullModel = numberInFullModel
+    let keys = configuration.keys
+    let prefix = keys.block(number)
+    let hidden = configuration.hiddenSize
+    let queryWidth = configuration.heads * configuration.headWidth
+    let keyWidth = configuration.keyValueHeads * configuration.headWidth
+
+    func linear(_ path: String, _ inputs: Int, _ outputs: Int, bias: Bool) throws -> Linear {
+      let name = "\(prefix).\(path)"
+      let shape = configuration.layout == .outputsByInputs ? [outputs, inputs] : [inputs, outputs]
+      return Linear(
+        name, weight: try parameter("\(name).weight", shape),
+        bias: bias ? try parameter("\(name).bias", [outputs]) : nil, layout: configuration.layout)
+    }
+
+    attentionNorm = try .make(configuration, "\(prefix).\(keys.attentionNorm)", parameter)
+    feedForwardNorm = try .make(configuration, "\(prefix).\(keys.feedForwardNorm)", parameter)
+    let bias = configuration.attentionHasBias
+    switch keys.projections {
+    case .separate(let query, let key, let value):
+      projections = .separate(
+        query: try linear(query, hidden, queryWidth, bias: bias),
+        key: try linear(key, hidden, keyWidth, bias: bias),
+        value: try linear(value, hidden, keyWidth, bias: bias))
+    case .fused(let path):
+      projections = .fused(try linear(path, hidden, queryWidth + 2 * keyWidth, bias: bias))
+    }
+    attentionOutput = try linear(keys.attentionOutput, queryWidth, hidden, bias: bias)
+    let inner = configuration.feedForwardSize
+    let innerBias = configuration.feedForwardHasBias
+    gate = try keys.gate.map { try linear($0, hidden, inner, bias: innerBias) }
+    up = try linear(keys.up, hidden, inner, bias: innerBias)
+    down = try linear(keys.down, inner, hidden, bias: innerBias)
+  }
+
+  /// Every linear layer, in the order of the computation.
+  public var linears: [Linear] {
+    var result: [Linear]
+    switch projections {
+    case .separate(let query, let key, let value): result = [query, key, value]
+    case .fused(let linear): result = [linear]
+    }
+    result.append(attentionOutput)
+    if let gate { result.append(gate) }
+    return result + [up, down]
+  }
+
+  /// The block's own weights, without those of low-rank updates.
+  public var parameters: [Parameter] {
+    attentionNorm.parameters + feedForwardNorm.parameters + linears.flatMap(\.parameters)
+  }
+
+  /// Whether anything in the block trains.
+  var trains: Bool {
+    parameters.contains(where: \.trains)
+      || linears.contains { $0.lowRank.map { $0.down.trains || $0.up.trains } ?? false }
+  }
+
+  /// `[B·T, d]` → `[B·T, d]`; with a cache, B is 1 and the tokens follow those in the cache.
+  func callAsFunction(
+    _ x: Activation, length: Int, rotary: RotaryTable?, on tape: Tape,
+    cache: KeyValueCache.Layer? = nil
+  ) -> Activation {
+    let normed = attentionNorm(x, on: tape)
+    var (queries, keys, values) = project(normed, on: tape)
+    let position = cache?.length ?? 0
+    if let rotary {
+      queries = tape.rotary(queries, table: rotary, length: length, firstPosition: position)
+      keys = tape.rotary(keys, table: rotary, length: length, firstPosition: position)
+    }
+    var keyLength = length
+    if let cache {
+      (keys, values) = cache.append(keys: keys, values: values)
+      keyLength = cache.length
+    }
+    let attended = tape.causalAttention(
+      queries: queries, keys: keys, values: values, heads: configuration.heads,
+      keyValueHeads: configuration.keyValueHeads, length: length, keyLength: keyLength)
+    let x = attentionOutput(attended, on: tape, residual: x)
+    let inner = feedForwardNorm(x, on: tape)
+    let raised = up(inner, on: tape)
+    let active: Activation
+    switch configuration.feedForward {
+    case .swiGLU:
+      guard let gate else { preconditionFailure("a SwiGLU layer has a gate") }
+      active = tape.swiGLU(gate: gate(inner, on: tape), up: raised)
+    case .gelu(let form):
+      active = tape.gelu(raised, form: form)
+    }
+    return down(active, on: tape, residual: x)
+  }
+
+  private func project(
+    _ x: Activation, on tape: Tape
+  ) -> (queries: Activation, keys: Activation, values: Activation) {
+    switch projections {
+    case .separate(let query, let key, let value):
+      return (query(x, on: tape), key(x, on: tape), value(x, on: tape))
+    case .fused(let linear):
+      let all = linear(x, on: tape)
+      let q = configuration.heads * configuration.headWidth
+      let k = configuration.keyValueHeads * configuration.headWidth
+      return (
+        all.columns(0..<q), all.columns(q..<q + k), all.columns(q + k..<q + 2 * k)
+      )
+    }
+  }
+}
+
+extension Normalization {
+  static func make(
+    _ configuration: TransformerConfiguration, _ name: String,
+    _ parameter: (String, [Int]) throws -> Parameter
+  ) throws -> Normalization {
+    let weight = try parameter("\(name).weight", [configuration.hiddenSize])
+    switch configuration.norm {
+    case .rms(let epsilon): return Normalization(weight: weight, bias: nil, epsilon: epsilon)
+    case .layer(let epsilon):
+      return Normalization(
+        weight: weight, bias: try parameter("\(name).bias", [configuration.hiddenSize]),
+        epsilon: epsilon)
+    }
+  }
+}

@@ -1,0 +1,179 @@
+import PeatNN
+import PeatTensor
+
+/// A decoder-only transformer: embedding, blocks, final norm, head.
+///
+/// Several models may share tensors: an emulator and the full model, or the clients of one process. Weights are
+/// frozen until a trainer takes them.
+public final class TransformerModel: Sendable {
+  public let configuration: TransformerConfiguration
+  public let embedding: Parameter
+  public let positions: Parameter?
+  public let blocks: [TransformerBlock]
+  public let finalNorm: Normalization
+  /// The output layer, `[V, d]`: the embedding itself where the two are tied.
+  public let head: Parameter
+
+  /// - Parameters:
+  ///   - configuration: the description.
+  ///   - tensors: weights under the names of `configuration.keys`.
+  ///   - blockNumbers: for each block its number in the full model; 0, 1, 2, … if not given.
+  ///   - source: what errors call the model, usually its folder.
+  /// - Throws: `badData` where a tensor is missing, has another shape than the configuration says, or is not known.
+  public init(
+    configuration: TransformerConfiguration, tensors: NamedTensors, blockNumbers: [Int]? = nil,
+    source: String
+  ) throws {
+    let numbers = blockNumbers ?? Array(0..<configuration.blockCount)
+    precondition(
+      numbers.count == configuration.blockCount, "TransformerModel: block numbers \(numbers)")
+    let reader = TensorReader(tensors: tensors, keys: configuration.keys, source: source)
+    self.configuration = configuration
+    let keys = configuration.keys
+    let tableShape = [configuration.vocabularySize, configuration.hiddenSize]
+    embedding = try reader.parameter(keys.embedding, tableShape)
+    positions = try keys.positions.map {
+      try reader.parameter($0, [configuration.contextLength, configuration.hiddenSize])
+    }
+    blocks = try numbers.enumerated().map { number, fullNumber in
+      try TransformerBlock(
+        configuration: configuration, number: number, numberInFullModel: fullNumber,
+        parameter: reader.parameter)
+    }
+    finalNorm = try .make(configuration, keys.finalNorm, reader.parameter)
+    if configuration.tiesEmbeddings {
+      head = embedding
+      reader.ignore(keys.head)
+    } else {
+      head = try reader.parameter(keys.head, tableShape)
+    }
+    try reader.checkNothingIsLeft()
+  }
+
+  /// Every weight once, without low-rank updates.
+  public var parameters: [Parameter] {
+    [embedding] + (positions.map { [$0] } ?? []) + blocks.flatMap(\.parameters)
+      + finalNorm.parameters + (head === embedding ? [] : [head])
+  }
+
+  /// The weights by name, sharing memory with the model.
+  public var tensors: NamedTensors {
+    Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.tensor) })
+  }
+
+  public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+
+  /// The final hidden states, `[B·T, d]`.
+  ///
+  /// - Parameters:
+  ///   - tokens: `B·T` token numbers, sequence by sequence.
+  ///   - length: `T`, at most the context length.
+  ///   - checkpointing: keep only each block's input and compute the block again in the backward pass.
+  ///   - cache: the tokens before these; B is then 1.
+  public func hiddenStates(
+    _ tokens: UnsafeBufferPointer<Int32>, length: Int, on tape: Tape, checkpointing: Bool = false,
+    cache: KeyValueCache? = nil
+  ) -> Activation {
+    var x = tape.embedding(
+      tokens, length: length, table: embedding.weight, positions: positions?.weight,
+      firstPosition: cache?.length ?? 0)
+    let rotary = rotaryTable(positions: (cache?.length ?? 0) + length)
+    for (index, block) in blocks.enumerated() {
+      if checkpointing {
+        x = tape.checkpoint(x, trains: block.trains) { tape, x in
+          block(x, length: length, rotary: rotary, on: tape)
+        }
+      } else {
+        x = block(x, length: length, rotary: rotary, on: tape, cache: cache?.layers[index])
+      }
+    }
+    return finalNorm(x, on: tape)
+  }
+
+  /// Angles for at least so many positions; tables grow in powers of two, so that short texts need little.
+  private func rotaryTable(positions: Int) -> RotaryTable? {
+    precondition(
+      positions <= configuration.contextLength,
+      "\(positions) positions, the model has \(configuration.contextLength)")
+    guard case .rotary(let theta) = configuration.positions else { return nil }
+    var capacity = 64
+    while capacity < positions { capacity *= 2 }
+    return .shared(headWidth: configuration.headWidth, positions: capacity, theta: theta)
+  }
+
+  /// The loss of predicting `targets` and, on a recording tape, the start of its gradient.
+  ///
+  /// - Parameters:
+  ///   - tokens: `B·T` token numbers.
+  ///   - targets: `B·T` token numbers to be predicted, negative where nothing is.
+  ///   - length: `T`.
+  ///   - scale: what the summed loss is multiplied with before gradients are taken.
+  public func loss(
+    _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>, length: Int,
+    scale: Float = 1, on tape: Tape, checkpointing: Bool = false
+  ) -> TokenLoss {
+    let hidden = hiddenStates(tokens, length: length, on: tape, checkpointing: checkpointing)
+    return tape.linearCrossEntropy(hidden, weight: head.weight, targets: targets, scale: scale)
+  }
+
+  /// Logits for every position, `[B·T, V]`: for small inputs and tests.
+  public func logits(_ tokens: [Int32], length: Int) -> Tensor {
+    let tape = Tape()
+    return tokens.withUnsafeBufferPointer { tokens in
+      let hidden = hiddenStates(tokens, length: length, on: tape)
+      return tape.linear(hidden, weight: head.weight).tensor()
+    }
+  }
+}
+
+/// Hands tensors to a model by name, checks their shapes, and knows which were not asked for.
+private final class TensorReader {
+  private let tensors: NamedTensors
+  private let keys: TransformerKeys
+  private let source: String
+  private let missingPrefix: String
+  private var unused: Set<String>
+
+  init(tensors: NamedTensors, keys: TransformerKeys, source: String) {
+    self.tensors = tensors
+    self.keys = keys
+    self.source = source
+    unused = Set(tensors.keys)
+    // GPT-2's first checkpoints were saved from inside the model and lack "transformer.".
+    if let prefix = keys.optionalPrefix, tensors[keys.embedding] == nil,
+      tensors[String(keys.embedding.dropFirst(prefix.count))] != nil
+    {
+      missingPrefix = prefix
+    } else {
+      missingPrefix = ""
+    }
+  }
+
+  func parameter(_ name: String, _ shape: [Int]) throws -> Parameter {
+    let stored =
+      missingPrefix.isEmpty || !name.hasPrefix(missingPrefix)
+      ? name : String(name.dropFirst(missingPrefix.count))
+    guard let tensor = tensors[stored] else {
+      throw PeatError.badData(
+        "'\(source)' has no tensor '\(stored)', which config.json asks for. Check that config.json and the "
+          + "safetensors files come from the same checkpoint.")
+    }
+    guard tensor.shape == shape else {
+      throw PeatError.badData(
+        "'\(source)': '\(stored)' has shape \(tensor.shape), config.json expects \(shape). Check that config.json "
+          + "and the safetensors files come from the same checkpoint.")
+    }
+    unused.remove(stored)
+    return Parameter(name, tensor)
+  }
+
+  func ignore(_ name: String) { unused.remove(name) }
+
+  func checkNothingIsLeft() throws {
+    let strangers = unused.filter { name in !keys.ignoredSuffixes.contains { name.hasSuffix($0) } }
+    guard let first = strangers.min() else { return }
+    throw PeatError.badData(
+      "'\(source)' holds \(strangers.count) tensor(s) that config.json does not account for, such as '\(first)'. "
+        + "Check that config.json and the safetensors files come from the same checkpoint.")
+  }
+}
