@@ -1,0 +1,148 @@
+import Foundation
+import PeatTensor
+
+/// Reads files of documents: plain text, JSON, JSON lines, instructions, play scripts.
+///
+/// The format is recognised from the content, with the file's name as a hint. Records are recognised one by one by their
+/// keys, in this order:
+///
+/// - `instruction`, `input` (optional), `output`: the layout of Alpaca (Taori et al. 2023,
+///   <https://github.com/tatsu-lab/stanford_alpaca>); becomes a prompt and a completion.
+/// - `prompt` and `completion`.
+/// - `text`, `story` or `content`.
+///
+/// A plain string is a text. Every other string, number or truth value of a record becomes one of its `fields`.
+/// Records with nothing to learn (an empty text or output) are left out.
+public enum DocumentReader {
+  /// The keys under which a record may carry its text, the first one that is there counts.
+  static let textKeys = ["text", "story", "content"]
+
+  static let knownLayouts =
+    "{text}, {story}, {content}, {instruction, input, output}, {prompt, completion}, or plain strings"
+
+  /// The documents of a file, in the file's order; at least one.
+  ///
+  /// - Parameter format: `nil` recognises it from the content.
+  /// - Throws: `PeatError.inputOutput` where the file is missing, a folder or not readable; `PeatError.badData` where it
+  ///   is empty, binary, malformed or laid out in a way that is not known.
+  public static func read(_ url: URL, as format: DataFormat? = nil) throws -> [Document] {
+    try read(TextFile(url), as: format)
+  }
+
+  package static func read(_ file: TextFile, as format: DataFormat? = nil) throws -> [Document] {
+    let format =
+      format ?? DataFormat.sniffed(from: file.bytes, fileExtension: file.fileExtension)
+    switch format {
+    case .text:
+      return [Document(file.text)]
+    case .play:
+      let turns = PlayScriptReader.turns(of: file.text)
+      if turns.isEmpty {
+        throw PeatError.badData(
+          "'\(file.name)' holds no turns of a play. Expected a line 'SPEAKER:', the lines spoken, an empty line."
+        )
+      }
+      return turns
+    case .csv:
+      return try LabelledText.read(file, as: .csv).map(\.document)
+    case .json, .jsonLines:
+      let values = try file.jsonValues(format)
+      if values.isEmpty {
+        throw PeatError.badData(
+          "'\(file.name)' holds an empty array. Expected at least one document.")
+      }
+      let documents = try values.compactMap {
+        try document($0.value, at: "'\(file.name)', line \($0.line)")
+      }
+      if documents.isEmpty {
+        throw PeatError.badData(
+          "'\(file.name)': none of its \(values.count) records has any text to learn from.")
+      }
+      return documents
+    }
+  }
+
+  /// The document of one record, or nil where there is nothing to learn from it.
+  static func document(_ value: JSONValue, at place: String) throws -> Document? {
+    if case .string(let text) = value { return text.isEmpty ? nil : Document(text) }
+    guard case .object(let record) = value else {
+      throw PeatError.badData(
+        "\(place): \(value.kind) is not a document. Known layouts: \(knownLayouts).")
+    }
+    func fields(without used: String...) -> [String: String] {
+      record.filter { !used.contains($0.key) }.compactMapValues(\.scalarText)
+    }
+    func text(_ key: String) throws -> String? {
+      guard let value = record[key], value != .null else { return nil }
+      guard let string = value.string else {
+        throw PeatError.badData("\(place): '\(key)' is \(value.kind), a string is expected.")
+      }
+      return string
+    }
+    func given(_ key: String) -> Bool { (record[key] ?? .null) != .null }
+
+    let textKey = textKeys.first(where: given)
+    if given("instruction"), given("output") || textKey == nil {
+      let instruction = try text("instruction") ?? ""
+      guard let output = try text("output") else {
+        throw PeatError.badData(
+          """
+          \(place): an instruction without 'output'. Found the keys \(list(record.keys)). \
+          Expected {instruction, input, output}; 'input' may be left out.
+          """)
+      }
+      let prompt = InstructionPrompt.prompt(
+        instruction: instruction, input: try text("input") ?? "")
+      let rest = fields(without: "instruction", "input", "output", "text")
+      return output.isEmpty ? nil : Document(prompt: prompt, completion: output, fields: rest)
+    }
+    if given("prompt"), given("completion") || textKey == nil {
+      let prompt = try text("prompt") ?? ""
+      guard let completion = try text("completion") else {
+        throw PeatError.badData(
+          """
+          \(place): a prompt without 'completion'. Found the keys \(list(record.keys)). \
+          Expected {prompt, completion}.
+          """)
+      }
+      let rest = fields(without: "prompt", "completion")
+      return completion.isEmpty
+        ? nil : Document(prompt: prompt, completion: completion, fields: rest)
+    }
+    if let textKey, let body = try text(textKey) {
+      return body.isEmpty ? nil : Document(body, fields: fields(without: textKey))
+    }
+    throw PeatError.badData(
+      "\(place): no text in this record. Found the keys \(list(record.keys)). Known layouts: \(knownLayouts)."
+    )
+  }
+
+  /// Up to twelve keys in order, for messages.
+  static func list(_ keys: some Collection<String>) -> String {
+    if keys.isEmpty { return "(none)" }
+    let shown = keys.sorted().prefix(12).joined(separator: ", ")
+    return keys.count > 12 ? shown + ", … (\(keys.count) in all)" : shown
+  }
+}
+
+/// The text around an instruction: its sections under the headings that Alpaca's models are used to.
+///
+///     ### Instruction:
+///     Name the colours of the flag.
+///
+///     ### Input:
+///     The flag of Austria
+///
+///     ### Response:
+///
+/// The response follows on the next line. The input section is left out where there is no input.
+///
+/// Source of the headings: Taori et al. 2023, <https://github.com/tatsu-lab/stanford_alpaca>; the introductory sentence
+/// that stands before them there is left out.
+public enum InstructionPrompt {
+  public static func prompt(instruction: String, input: String) -> String {
+    var text = "### Instruction:\n\(instruction)\n\n"
+    if !input.isEmpty { text += "### Input:\n\(input)\n\n" }
+    return text + "### Response:\n"
+  }
+}

@@ -1,0 +1,75 @@
+import PeatTensor
+
+extension TokenDataset {
+  /// How many documents there must be for a part of them to be held back whole.
+  static let fewestDocumentsToSplit = 10
+
+  /// Holds back a share of the tokens to validate with; the two parts have no token in common.
+  ///
+  /// With ten documents or more, whole documents are held back, chosen by `seed`, until they hold the share; with fewer,
+  /// the end of the text is. At least one document stays on either side.
+  ///
+  /// - Throws: `PeatError.usage` where the share is not between 0 and 1; `PeatError.badData` where one part would be left
+  ///   with nothing to learn.
+  public func split(validationShare: Double, seed: UInt64) throws -> (
+    training: TokenDataset, validation: TokenDataset
+  ) {
+    guard validationShare > 0, validationShare < 1 else {
+      throw PeatError.usage(
+        "A validation share of \(validationShare) is not between 0 and 1. 0.1 holds back a tenth.")
+    }
+    let count = Int((Double(tokens.count) * validationShare).rounded())
+    return try split(validationTokens: max(1, count), seed: seed)
+  }
+
+  /// Holds back about as many tokens to validate with; see `split(validationShare:seed:)`.
+  public func split(validationTokens: Int, seed: UInt64) throws -> (
+    training: TokenDataset, validation: TokenDataset
+  ) {
+    guard validationTokens > 0, validationTokens < tokens.count else {
+      throw PeatError.usage(
+        "\(validationTokens) tokens can't be held back of \(tokens.count). Give more text, or hold back less."
+      )
+    }
+    var training: [TokenSequence] = []
+    var validation: [TokenSequence] = []
+    if documentCount >= Self.fewestDocumentsToSplit {
+      var random = SeededRandom(seed: seed, "validation split")
+      var held = Set<Int>()
+      var heldTokens = 0
+      for number in random.shuffled(Array(0..<documentCount)) {
+        if heldTokens >= validationTokens || held.count == documentCount - 1 { break }
+        held.insert(number)
+        heldTokens += documentStarts[number + 1] - documentStarts[number]
+      }
+      for number in 0..<documentCount {
+        if held.contains(number) {
+          validation.append(sequence(number))
+        } else {
+          training.append(sequence(number))
+        }
+      }
+    } else {
+      let border = tokens.count - validationTokens
+      for number in 0..<documentCount {
+        let whole = sequence(number)
+        let cut = min(max(border - documentStarts[number], 0), whole.tokens.count)
+        for (range, isHeld) in [(0..<cut, false), (cut..<whole.tokens.count, true)]
+        where !range.isEmpty {
+          let part = TokenSequence(
+            tokens: Array(whole.tokens[range]), isTarget: Array(whole.isTarget[range]))
+          if isHeld { validation.append(part) } else { training.append(part) }
+        }
+      }
+    }
+    do {
+      return (try TokenDataset(training, arrangement), try TokenDataset(validation, arrangement))
+    } catch {
+      throw PeatError.badData(
+        """
+        Holding back \(validationTokens) of \(tokens.count) tokens leaves one part with nothing to learn. \
+        Give more text, or change how much is held back.
+        """, cause: error)
+    }
+  }
+}

@@ -1,0 +1,241 @@
+import PeatTensor
+import PeatTokenizers
+
+/// Tokens arranged in windows, ready to be drawn in batches.
+///
+/// A window of `n` inputs covers `n + 1` tokens: each input but the first is also the target of the place before it.
+public struct TokenDataset: Sendable {
+  /// How documents become windows of at most `context` inputs.
+  public enum Arrangement: Sendable, Equatable, Codable {
+    /// All tokens in one row; each window starts with the last token of the one before, so that each token is
+    /// predicted once.
+    case stream(context: Int)
+    /// Whole documents one behind the other in a window, as many as fit; one that is longer is cut into several windows.
+    /// A document's first token is not learned, as it has nothing to do with the document before it.
+    case packed(context: Int)
+    /// Each document in a window of its own, cut at its end where it is longer.
+    case documents(context: Int)
+
+    public var context: Int {
+      switch self {
+      case .stream(let context), .packed(let context), .documents(let context): context
+      }
+    }
+  }
+
+  /// A run of tokens: inputs `start ..< start + count`, targets one further.
+  struct Window: Sendable, Equatable {
+    let start: Int
+    let count: Int
+  }
+
+  public let arrangement: Arrangement
+  /// All tokens, document after document.
+  public let tokens: [Int32]
+  /// Which of `tokens` are to be learned, wherever a window predicts them.
+  let isTarget: [Bool]
+  /// Where each document starts in `tokens`, and the end of the last: one more than there are documents.
+  let documentStarts: [Int]
+  let windows: [Window]
+  /// How many targets stand before each place in `tokens`, for quick counting.
+  private let targetsBefore: [Int32]
+  /// Documents that are in no window: too short, or longer than the context before anything in them is learned.
+  public let unusedDocuments: Int
+  /// Tells two datasets apart: a hash (FNV-1a) of tokens, marks and arrangement.
+  public let fingerprint: UInt64
+
+  /// Arranges token sequences in windows.
+  ///
+  /// - Throws: `PeatError.badData` where no window would have anything to learn.
+  /// - Precondition: the context is at least 1.
+  public init(_ sequences: [TokenSequence], _ arrangement: Arrangement) throws {
+    let context = arrangement.context
+    precondition(context >= 1, "TokenDataset: a context of \(context)")
+    var tokens: [Int32] = []
+    var isTarget: [Bool] = []
+    var starts = [0]
+    tokens.reserveCapacity(sequences.reduce(0) { $0 + $1.tokens.count })
+    isTarget.reserveCapacity(tokens.capacity)
+    for sequence in sequences {
+      tokens += sequence.tokens
+      isTarget += sequence.isTarget
+      if case .stream = arrangement {
+        // Tokens follow each other across documents there, so a first token can be learned.
+      } else if !sequence.tokens.isEmpty {
+        isTarget[starts[starts.count - 1]] = false
+      }
+      starts.append(tokens.count)
+    }
+    // Nothing stands before the first token.
+    if !isTarget.isEmpty { isTarget[0] = false }
+
+    var targetsBefore: [Int32] = [0]
+    targetsBefore.reserveCapacity(tokens.count + 1)
+    var total: Int32 = 0
+    for mark in isTarget {
+      total += mark ? 1 : 0
+      targetsBefore.append(total)
+    }
+
+    var windows: [Window] = []
+    var used = Set<Int>()
+    switch arrangement {
+    case .stream:
+      var start = 0
+      while start + 1 < tokens.count {
+        windows.append(Window(start: start, count: min(context, tokens.count - 1 - start)))
+        start += context
+      }
+    case .packed:
+      var open: Window?
+      func close() {
+        if let window = open, window.count > 0 { windows.append(window) }
+        open = nil
+      }
+      for number in sequences.indices {
+        let (first, end) = (starts[number], starts[number + 1])
+        if first == end { continue }
+        if let window = open, end - window.start <= context + 1 {
+          open = Window(start: window.start, count: end - 1 - window.start)
+          continue
+        }
+        close()
+        var start = first
+        while end - start > context + 1 {
+          windows.append(Window(start: start, count: context))
+          start += context
+        }
+        open = Window(start: start, count: end - 1 - start)
+      }
+      close()
+    case .documents:
+      for number in sequences.indices {
+        let length = starts[number + 1] - starts[number]
+        if length >= 2 {
+          windows.append(Window(start: starts[number], count: min(context, length - 1)))
+        }
+      }
+    }
+    windows.removeAll {
+      targetsBefore[$0.start + $0.count + 1] == targetsBefore[$0.start + 1]
+    }
+    for window in windows {
+      var number = Self.document(at: window.start, in: starts)
+      while number < sequences.count, starts[number] < window.start + window.count + 1 {
+        used.insert(number)
+        number += 1
+      }
+    }
+    if windows.isEmpty {
+      throw PeatError.badData(
+        """
+        Nothing to learn: \(sequences.count) documents with \(tokens.count) tokens make no window with a \
+        target in a context of \(context) tokens. Give more text, or a longer context.
+        """)
+    }
+
+    self.arrangement = arrangement
+    self.tokens = tokens
+    self.isTarget = isTarget
+    self.documentStarts = starts
+    self.windows = windows
+    self.targetsBefore = targetsBefore
+    self.unusedDocuments = sequences.count - used.count
+    self.fingerprint = Self.fingerprint(tokens, isTarget, arrangement)
+  }
+
+  /// Encodes documents and arranges them in windows.
+  ///
+  /// - Throws: `PeatError.usage` where `addBegin` or `addEnd` asks for a token that the tokenizer does not have, or packed
+  ///   documents would have neither between them; `PeatError.badData` where nothing is left to learn.
+  public init(
+    _ documents: [Document], tokenizer: some TextTokenizer, _ arrangement: Arrangement,
+    addBegin: Bool = false, addEnd: Bool = false
+  ) throws {
+    if case .packed = arrangement, !addBegin, !addEnd {
+      throw PeatError.usage(
+        "Packed documents need a begin or an end token between them. Allow one of them, or use a stream."
+      )
+    }
+    try self.init(
+      documents.map {
+        try TokenSequence($0, tokenizer: tokenizer, addBegin: addBegin, addEnd: addEnd)
+      }, arrangement)
+  }
+
+  /// The most inputs in a window.
+  public var context: Int { arrangement.context }
+  public var documentCount: Int { documentStarts.count - 1 }
+  public var windowCount: Int { windows.count }
+  /// How many predictions all windows together make.
+  public var targetCount: Int {
+    windows.reduce(0) { $0 + targetCount(of: $1) }
+  }
+
+  /// The document with a number, as it was given but for first tokens that can't be learned.
+  func sequence(_ number: Int) -> TokenSequence {
+    let range = documentStarts[number]..<documentStarts[number + 1]
+    return TokenSequence(tokens: Array(tokens[range]), isTarget: Array(isTarget[range]))
+  }
+
+  func targetCount(of window: Window) -> Int {
+    Int(targetsBefore[window.start + window.count + 1] - targetsBefore[window.start + 1])
+  }
+
+  /// The batch of these windows, as wide as the longest.
+  func batch(_ windows: some Collection<Window>) -> TokenBatch {
+    let width = windows.reduce(0) { max($0, $1.count) }
+    var inputs: [Int32] = []
+    var targets: [Int32] = []
+    inputs.reserveCapacity(windows.count * width)
+    targets.reserveCapacity(windows.count * width)
+    for window in windows {
+      inputs += tokens[window.start..<window.start + window.count]
+      for place in window.start + 1..<window.start + 1 + window.count {
+        targets.append(isTarget[place] ? tokens[place] : TokenBatch.ignored)
+      }
+      let filling = width - window.count
+      inputs += repeatElement(0, count: filling)
+      targets += repeatElement(TokenBatch.ignored, count: filling)
+    }
+    return TokenBatch(tokens: inputs, targets: targets, rows: windows.count, context: width)
+  }
+
+  /// Every window once, in order, `rows` at a time; the last batch may have fewer. What an evaluation goes through.
+  ///
+  /// - Precondition: `rows` is at least 1.
+  public func batches(rows: Int) -> some Sequence<TokenBatch> {
+    precondition(rows >= 1, "TokenDataset: batches of \(rows) rows")
+    return stride(from: 0, to: windows.count, by: rows).lazy.map { first in
+      batch(windows[first..<Swift.min(first + rows, windows.count)])
+    }
+  }
+
+  /// The document that a place in `tokens` belongs to; the last one of those that start there.
+  private static func document(at place: Int, in starts: [Int]) -> Int {
+    var low = 0
+    var high = starts.count - 1
+    while low + 1 < high {
+      let middle = (low + high) / 2
+      if starts[middle] <= place { low = middle } else { high = middle }
+    }
+    return low
+  }
+
+  private static func fingerprint(
+    _ tokens: [Int32], _ isTarget: [Bool], _ arrangement: Arrangement
+  ) -> UInt64 {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    func add(_ value: UInt64) { hash = (hash ^ value) &* 0x100_0000_01b3 }
+    for (token, mark) in zip(tokens, isTarget) {
+      add(UInt64(UInt32(bitPattern: token)) << 1 | (mark ? 1 : 0))
+    }
+    add(UInt64(arrangement.context))
+    switch arrangement {
+    case .stream: add(1)
+    case .packed: add(2)
+    case .documents: add(3)
+    }
+    return hash
+  }
+}

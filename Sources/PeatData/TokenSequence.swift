@@ -1,0 +1,64 @@
+import PeatTensor
+import PeatTokenizers
+
+/// The tokens of one document, and which of them are to be learned.
+public struct TokenSequence: Sendable, Equatable {
+  public let tokens: [Int32]
+  /// For each token, whether its prediction counts in the loss: false for a prompt and for the begin token.
+  public let isTarget: [Bool]
+
+  /// - Precondition: both arrays have the same length.
+  public init(tokens: [Int32], isTarget: [Bool]) {
+    precondition(
+      tokens.count == isTarget.count,
+      "TokenSequence: \(tokens.count) tokens, \(isTarget.count) marks")
+    self.tokens = tokens
+    self.isTarget = isTarget
+  }
+
+  /// A sequence of which every token is learned.
+  public init(_ tokens: [Int32]) {
+    self.init(tokens: tokens, isTarget: Array(repeating: true, count: tokens.count))
+  }
+
+  /// The tokens of a document.
+  ///
+  /// The document is encoded in one piece. Of a document with a prompt, the tokens that its encoding shares with the
+  /// prompt's own are not learned; a token that reaches over the border is. The begin token is not learned, the end token is.
+  ///
+  /// - Throws: `PeatError.usage` where a begin or end token is asked for that the tokenizer does not have.
+  public init(
+    _ document: Document, tokenizer: some TextTokenizer, addBegin: Bool = false,
+    addEnd: Bool = false
+  ) throws {
+    let body = tokenizer.encode(document.text, addSpecialTokens: false)
+    var given = 0
+    if let prompt = document.prompt {
+      let promptTokens = tokenizer.encode(prompt, addSpecialTokens: false)
+      given = zip(body, promptTokens).prefix { $0 == $1 }.count
+    }
+    var tokens: [Int32] = []
+    var isTarget: [Bool] = []
+    tokens.reserveCapacity(body.count + 2)
+    isTarget.reserveCapacity(body.count + 2)
+    if addBegin {
+      guard let begin = tokenizer.beginToken else {
+        throw PeatError.usage(
+          "This tokenizer has no begin token (BOS). Leave it out with --no-bos.")
+      }
+      tokens.append(begin)
+      isTarget.append(false)
+    }
+    tokens += body
+    isTarget += body.indices.map { $0 >= given }
+    if addEnd {
+      guard let end = tokenizer.endToken else {
+        throw PeatError.usage(
+          "This tokenizer has no end token (EOS), so documents can't end with one.")
+      }
+      tokens.append(end)
+      isTarget.append(true)
+    }
+    self.init(tokens: tokens, isTarget: isTarget)
+  }
+}
