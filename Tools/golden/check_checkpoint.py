@@ -1,0 +1,45 @@
+"""What transformers computes from a checkpoint folder.
+
+    python check_checkpoint.py FOLDER IDS.json OUT.safetensors
+
+IDS.json is a list of equally long lists of token ids, or an object with such a list under `inputIDs`. OUT gets `logits`
+[B, T, V] in float32, computed in float32 from the stored weights. Fails where a weight is missing, left over or of
+another shape.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from golden import write_tensors
+
+
+def read_ids(path):
+    value = json.loads(Path(path).read_text())
+    return torch.tensor(value["inputIDs"] if isinstance(value, dict) else value)
+
+
+def load_strictly(folder):
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True, output_loading_info=True
+    )
+    wrong = {k: sorted(map(str, v)) for k, v in report.items() if v}
+    if wrong:
+        sys.exit(f"{folder}: transformers did not load every tensor: {wrong}")
+    return model.eval()
+
+
+def main(folder, ids, out):
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        logits = load_strictly(folder)(input_ids=read_ids(ids), use_cache=False).logits
+    write_tensors(Path(out), {"logits": logits})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
