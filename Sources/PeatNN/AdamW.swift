@@ -40,7 +40,7 @@ public struct AdamW: Sendable {
   }
 
   /// Continues where a saved optimizer stopped.
-  package init(settings: Settings, steps: Int, firstMoment: Tensor, secondMoment: Tensor) {
+  package init(resuming settings: Settings, steps: Int, firstMoment: Tensor, secondMoment: Tensor) {
     self.settings = settings
     self.steps = steps
     self.firstMoment = firstMoment.copied()

@@ -25,3 +25,21 @@ public final class Parameter: @unchecked Sendable {
 
   package var weight: Weight { Weight(tensor, gradientOffset: gradientOffset) }
 }
+
+extension Parameter {
+  /// Gives it new values: in place while it trains, so that the trainer's vector holds them.
+  public func assign(_ new: Tensor) {
+    precondition(new.shape == shape, "'\(name)' has shape \(shape), not \(new.shape)")
+    if trains {
+      tensor.pointer.update(from: new.pointer, count: count)
+    } else {
+      tensor = new.copied()
+    }
+  }
+
+  /// Shares the memory of another tensor. It must not train.
+  package func share(_ other: Tensor) {
+    precondition(!trains && other.shape == shape, "'\(name)' can't take \(other.shape)")
+    tensor = other
+  }
+}

@@ -185,3 +185,24 @@ struct LinearRecord {
     }
   }
 }
+
+/// W + s · B · A in memory of its own, in the layout of W.
+package func mergingLowRank(
+  _ weight: Tensor, down: Tensor, up: Tensor, scale: Float, layout: WeightLayout
+) -> Tensor {
+  let result = weight.copied()
+  let rank = down.shape[0]
+  let (inputs, outputs) = (down.shape[1], up.shape[0])
+  switch layout {
+  case .outputsByInputs:
+    MatrixProduct.compute(
+      m: outputs, n: inputs, k: rank, alpha: scale, a: up.pointer, lda: rank,
+      b: down.pointer, ldb: inputs, beta: 1, c: result.pointer, ldc: inputs)
+  case .inputsByOutputs:
+    MatrixProduct.compute(
+      m: inputs, n: outputs, k: rank, alpha: scale, a: down.pointer, lda: inputs,
+      transposeA: true, b: up.pointer, ldb: rank, transposeB: true, beta: 1, c: result.pointer,
+      ldc: outputs)
+  }
+  return result
+}

@@ -65,7 +65,9 @@ public enum JSONValue: Sendable, Hashable, Codable {
     }
   }
   public var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
-  public var object: [String: JSONValue]? { if case .object(let value) = self { value } else { nil } }
+  public var object: [String: JSONValue]? {
+    if case .object(let value) = self { value } else { nil }
+  }
 }
 
 /// JSON files, read with errors that name the file and written whole, with sorted keys.

@@ -1,0 +1,60 @@
+import Foundation
+import PeatModels
+import PeatTensor
+
+/// What is tuned and travels: tensors in the full model's numbers, and how to read them.
+public struct Adapter: Sendable {
+  /// How the tensors act in a model.
+  public enum Method: Sendable, Equatable {
+    case lora(LoRAConfiguration)
+    case endBlocks
+
+    public var name: String {
+      switch self {
+      case .lora: LoRA.name
+      case .endBlocks: EndBlocks.name
+      }
+    }
+
+    /// The names of all methods.
+    public static let names = [LoRA.name, EndBlocks.name]
+
+    public var tuning: any TuningMethod {
+      switch self {
+      case .lora(let configuration): LoRA(configuration)
+      case .endBlocks: EndBlocks()
+      }
+    }
+  }
+
+  public var method: Method
+  /// Tensors by name; block numbers are those of the full model.
+  public var state: NamedTensors
+  /// The digest of the full model it belongs to; `nil` where nobody said.
+  public var sourceDigest: Digest?
+
+  public init(method: Method, state: NamedTensors, sourceDigest: Digest?) {
+    self.method = method
+    self.state = state
+    self.sourceDigest = sourceDigest
+  }
+
+  /// A new adapter for some blocks (numbers in the full model) of a model.
+  public init(
+    new method: Method, for model: TransformerModel, blocks: [Int], seed: UInt64,
+    sourceDigest: Digest?
+  ) throws {
+    var random = SeededRandom(seed: seed, "adapter")
+    self.init(
+      method: method,
+      state: try method.tuning.initialState(for: model, blocks: blocks, using: &random),
+      sourceDigest: sourceDigest)
+  }
+
+  public var parameterCount: Int { state.parameterCount }
+
+  /// Puts the adapter into a model that has its blocks: the full model, or an emulator of it.
+  public func inject(into model: TransformerModel) throws -> InjectedAdapter {
+    try method.tuning.inject(state, into: model)
+  }
+}

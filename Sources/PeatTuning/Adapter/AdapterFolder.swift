@@ -1,0 +1,262 @@
+import Foundation
+import PeatModels
+import PeatTensor
+
+/// An adapter on disk, as Python PEFT writes it, with `fedpeat.json` beside it.
+///
+/// Tensors are numbered for the model the adapter was tuned on; `fedpeat.json` maps the numbers to the full model's.
+/// Tuned end blocks are saved under their checkpoint names, without an adapter_config.json.
+public enum AdapterFolder {
+  /// `fedpeat.json`.
+  public struct Facts: Sendable, Codable, Equatable {
+    public static let currentVersion = 1
+
+    public var formatVersion: Int
+    public var method: String
+    /// Digest of the full model.
+    public var sourceDigest: Digest?
+    /// Digest of the model it was tuned on: an emulator's, or the full model's.
+    public var modelDigest: Digest?
+    public var split: SplitNumbers?
+    /// From the number of a block in this folder to its number in the full model.
+    public var blockMap: [String: Int]
+    /// The full model an adapter was plugged into without merging.
+    public var model: ModelReference?
+
+    public init(
+      method: String, sourceDigest: Digest?, modelDigest: Digest?, split: SplitNumbers?,
+      blockMap: [String: Int], model: ModelReference? = nil
+    ) {
+      formatVersion = Facts.currentVersion
+      self.method = method
+      self.sourceDigest = sourceDigest
+      self.modelDigest = modelDigest
+      self.split = split
+      self.blockMap = blockMap
+      self.model = model
+    }
+  }
+
+  /// bottom, emulator, top: how many blocks each has.
+  public struct SplitNumbers: Sendable, Codable, Equatable {
+    public var bottom: Int
+    public var emulator: Int
+    public var top: Int
+
+    public init(bottom: Int, emulator: Int, top: Int) {
+      self.bottom = bottom
+      self.emulator = emulator
+      self.top = top
+    }
+  }
+
+  /// A model by its place and content.
+  public struct ModelReference: Sendable, Codable, Equatable {
+    public var path: String
+    public var digest: Digest
+
+    public init(path: String, digest: Digest) {
+      self.path = path
+      self.digest = digest
+    }
+  }
+
+  /// Writes an adapter folder, whole or not at all.
+  ///
+  /// - Parameters:
+  ///   - adapter: in the full model's numbers.
+  ///   - facts: `blockMap` says how the folder numbers blocks.
+  ///   - configuration: of the model it was tuned on.
+  public static func write(
+    _ adapter: Adapter, facts: Facts, configuration: TransformerConfiguration, baseModel: String,
+    to folder: URL, otherFiles: [String: Data] = [:]
+  ) throws {
+    try AtomicOutput.folder(at: folder, replacing: CheckpointWriter.isOurs) { folder in
+      try fill(
+        folder, adapter, facts: facts, configuration: configuration, baseModel: baseModel)
+      for (name, data) in otherFiles {
+        try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
+      }
+    }
+  }
+
+  private static func fill(
+    _ folder: URL, _ adapter: Adapter, facts: Facts, configuration: TransformerConfiguration,
+    baseModel: String
+  ) throws {
+    var localNumber: [Int: Int] = [:]
+    for (local, full) in facts.blockMap { localNumber[full] = Int(local) }
+    var tensors: NamedTensors = [:]
+    for (name, tensor) in adapter.state {
+      tensors[try renumbered(name, localNumber, configuration.keys)] = tensor
+    }
+    try SafeTensors.write(
+      tensors, to: folder.appendingPathComponent("adapter_model.safetensors"),
+      metadata: ["format": "pt"])
+    try JSONFile.write(facts, to: folder.appendingPathComponent("fedpeat.json"))
+    if case .lora(let lora) = adapter.method {
+      let blocks = Set(
+        tensors.keys.compactMap { blockNumber(in: $0, configuration.keys) }
+      ).sorted()
+      try JSONFile.write(
+        peftConfiguration(lora, blocks: blocks, configuration, baseModel: baseModel),
+        to: folder.appendingPathComponent("adapter_config.json"))
+    }
+  }
+
+  private static func peftConfiguration(
+    _ lora: LoRAConfiguration, blocks: [Int], _ configuration: TransformerConfiguration,
+    baseModel: String
+  ) -> JSONValue {
+    let keys = configuration.keys
+    let pattern = String(keys.blocks.split(separator: ".").last ?? "")
+    let targets = lora.targetModules ?? keys.linearNames
+    return .object([
+      "peft_type": .string("LORA"),
+      "task_type": .string("CAUSAL_LM"),
+      "base_model_name_or_path": .string(baseModel),
+      "r": .integer(lora.rank),
+      "lora_alpha": lora.alpha == lora.alpha.rounded()
+        ? .integer(Int(lora.alpha)) : .number(lora.alpha),
+      "use_rslora": .bool(lora.usesRankStabilizedScale),
+      "alpha_pattern": .object(lora.alphaPattern.mapValues { .number($0) }),
+      "rank_pattern": .object([:]),
+      "target_modules": .array(targets.map { .string($0) }),
+      "layers_to_transform": .array(blocks.map { .integer($0) }),
+      "layers_pattern": .string(pattern),
+      "fan_in_fan_out": .bool(configuration.layout == .inputsByOutputs),
+      "lora_dropout": .number(0),
+      "bias": .string("none"),
+      "init_lora_weights": .bool(true),
+      "inference_mode": .bool(true),
+      "use_dora": .bool(false),
+      "modules_to_save": .null,
+    ])
+  }
+
+  /// Reads an adapter folder for a model: Python PEFT's, or one of ours.
+  ///
+  /// - Parameters:
+  ///   - model: the emulator or full model it is meant for. Without `fedpeat.json` the numbering is this model's own.
+  /// - Throws: `badData` for what this program can't compute (DoRA, biases, saved modules, other PEFT types).
+  public static func read(_ folder: URL, for model: TransformerModel) throws -> (Adapter, Facts?) {
+    let (method, tensors, facts) = try readFiles(folder)
+    let ownNumbers = Dictionary(
+      uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
+    var numbers = ownNumbers
+    if let facts {
+      numbers = [:]
+      for (local, full) in facts.blockMap {
+        guard let local = Int(local), local >= 0, full >= 0 else {
+          throw PeatError.badData(
+            "'\(folder.path)/fedpeat.json': blockMap has '\(local)': \(full).")
+        }
+        numbers[local] = full
+      }
+    }
+    var state: NamedTensors = [:]
+    for (name, tensor) in tensors {
+      state[try renumbered(name, numbers, model.configuration.keys, in: folder.path)] = tensor
+    }
+    return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
+  }
+
+  /// What the folder's files say, numbered as they are.
+  public static func readFiles(
+    _ folder: URL
+  ) throws -> (method: Adapter.Method, tensors: NamedTensors, facts: Facts?) {
+    let files = FileManager.default
+    guard files.fileExists(atPath: folder.path) else {
+      throw PeatError.inputOutput("There is no adapter folder '\(folder.path)'.")
+    }
+    let factsURL = folder.appendingPathComponent("fedpeat.json")
+    var facts: Facts?
+    if files.fileExists(atPath: factsURL.path) {
+      facts = try JSONFile.read(Facts.self, from: factsURL)
+      if let version = facts?.formatVersion, version != Facts.currentVersion {
+        throw PeatError.badData(
+          "'\(factsURL.path)' has formatVersion \(version); this program reads \(Facts.currentVersion)."
+        )
+      }
+    }
+    let configurationURL = folder.appendingPathComponent("adapter_config.json")
+    let method: Adapter.Method
+    if files.fileExists(atPath: configurationURL.path) {
+      try refuseUnknownParts(
+        try JSONFile.read(JSONValue.self, from: configurationURL), configurationURL.path)
+      method = .lora(try JSONFile.read(LoRAConfiguration.self, from: configurationURL))
+    } else if facts?.method == EndBlocks.name {
+      method = .endBlocks
+    } else {
+      throw PeatError.inputOutput(
+        "'\(folder.path)' is no adapter folder: it has neither an adapter_config.json (PEFT) nor a fedpeat.json of "
+          + "the method '\(EndBlocks.name)'.")
+    }
+    let tensors = try SafeTensorsFile(
+      contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
+    ).tensors()
+    if let (name, _) = tensors.first(where: { !$0.value.isFinite }) {
+      throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
+    }
+    return (method, tensors, facts)
+  }
+
+  private static func refuseUnknownParts(_ json: JSONValue, _ name: String) throws {
+    func refuse(_ what: String) throws {
+      throw PeatError.badData("'\(name)' asks for \(what), which this program does not compute.")
+    }
+    let type = json["peft_type"]?.string ?? "nothing"
+    guard type == "LORA" else {
+      throw PeatError.badData("'\(name)' is an adapter of the type \(type). Supported: LORA.")
+    }
+    if json["use_dora"]?.bool == true { try refuse("DoRA (use_dora)") }
+    if json["lora_bias"]?.bool == true { try refuse("a bias in LoRA (lora_bias)") }
+    if let bias = json["bias"]?.string, bias != "none" {
+      try refuse("tuned biases (bias = \(bias))")
+    }
+    if let saved = json["modules_to_save"]?.array, !saved.isEmpty {
+      try refuse("whole modules beside LoRA (modules_to_save)")
+    }
+    if let saved = json["trainable_token_indices"], !saved.isNull {
+      try refuse("tuned tokens (trainable_token_indices)")
+    }
+    if let replication = json["layer_replication"], !replication.isNull {
+      try refuse("replicated layers (layer_replication)")
+    }
+  }
+
+  /// The block number in an adapter tensor's name.
+  static func blockNumber(in name: String, _ keys: TransformerKeys) -> Int? {
+    split(name, keys).flatMap { Int($0.number) }
+  }
+
+  /// The same name with its block number mapped.
+  private static func renumbered(
+    _ name: String, _ numbers: [Int: Int], _ keys: TransformerKeys, in folder: String = "adapter"
+  ) throws -> String {
+    guard let (before, number, after) = split(name, keys) else {
+      throw PeatError.badData(
+        "'\(folder)' holds '\(name)', which is no tensor of a block (\(keys.blocks).N. …) of this architecture."
+      )
+    }
+    guard let old = Int(number), let new = numbers[old] else {
+      throw PeatError.badData(
+        "'\(folder)' holds '\(name)', but the block map knows only the blocks "
+          + numbers.keys.sorted().map(String.init).joined(separator: ", ") + ".")
+    }
+    return before + String(new) + after
+  }
+
+  /// `base_model.model.model.layers.` `3` `.mlp.up_proj.lora_A.weight`
+  private static func split(
+    _ name: String, _ keys: TransformerKeys
+  ) -> (before: String, number: Substring, after: String)? {
+    for prefix in [LoRA.prefix + keys.blocks + ".", keys.blocks + "."] where name.hasPrefix(prefix)
+    {
+      let rest = name.dropFirst(prefix.count)
+      guard let dot = rest.firstIndex(of: ".") else { return nil }
+      return (prefix, rest[..<dot], String(rest[dot...]))
+    }
+    return nil
+  }
+}

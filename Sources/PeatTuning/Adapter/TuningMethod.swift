@@ -1,0 +1,99 @@
+import PeatModels
+import PeatNN
+import PeatTensor
+
+/// The rule that makes an adapter: what is added to a model's blocks, or which of their weights train.
+///
+/// A method is a small value; what it puts into one model is an `InjectedAdapter`.
+public protocol TuningMethod: Sendable {
+  /// Its name on the command line, in adapter folders and in updates: `lora`, `end-blocks`.
+  static var name: String { get }
+
+  /// The state a new adapter starts from, for some blocks of a model, in the full model's numbers.
+  ///
+  /// - Parameter blocks: numbers in the full model; the model has them all.
+  func initialState(
+    for model: TransformerModel, blocks: [Int], using random: inout SeededRandom
+  ) throws -> NamedTensors
+
+  /// Puts a state into a model. Throws, and leaves the model as it was, where a name or shape does not fit.
+  func inject(_ state: NamedTensors, into model: TransformerModel) throws -> InjectedAdapter
+}
+
+/// An adapter at its place in a model. The model is as it was before once `remove()` has been called.
+public final class InjectedAdapter {
+  /// The adapter's parameters, each with its name in the full model's numbers.
+  public let parameters: [(name: String, parameter: Parameter)]
+  private let undo: () -> Void
+
+  init(parameters: [(name: String, parameter: Parameter)], undo: @escaping () -> Void) {
+    self.parameters = parameters.sorted { $0.name < $1.name }
+    self.undo = undo
+  }
+
+  /// The values, copied; or new values for all parameters, of the same names and shapes.
+  public var state: NamedTensors {
+    get {
+      Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.parameter.tensor.copied()) })
+    }
+    set {
+      precondition(
+        newValue.count == parameters.count,
+        "an adapter of \(parameters.count) tensors was given \(newValue.count)")
+      for (name, parameter) in parameters {
+        guard let tensor = newValue[name], tensor.shape == parameter.shape else {
+          preconditionFailure("the adapter's '\(name)' \(parameter.shape) was not given")
+        }
+        parameter.assign(tensor)
+      }
+    }
+  }
+
+  public var parameterCount: Int { parameters.reduce(0) { $0 + $1.parameter.count } }
+
+  /// Takes the adapter out: the model computes again what it did before, bit for bit.
+  public func remove() { undo() }
+}
+
+/// A block's tensors and layers by their number in the full model.
+struct BlockLookup {
+  let model: TransformerModel
+  private let positions: [Int: Int]
+
+  init(_ model: TransformerModel) {
+    self.model = model
+    positions = Dictionary(
+      uniqueKeysWithValues: model.blocks.enumerated().map { ($1.numberInFullModel, $0) })
+  }
+
+  /// The block with this number in the full model, and its number in this model.
+  func block(_ number: Int) -> (block: TransformerBlock, local: Int)? {
+    positions[number].map { (model.blocks[$0], $0) }
+  }
+
+  /// The block and the rest of the name of `model.layers.3.mlp.up_proj`, whose number is the full model's.
+  func resolve(_ name: Substring) -> (block: TransformerBlock, localName: String)? {
+    let prefix = model.configuration.keys.blocks + "."
+    guard name.hasPrefix(prefix) else { return nil }
+    let rest = name.dropFirst(prefix.count)
+    guard let dot = rest.firstIndex(of: "."), let number = Int(rest[..<dot]),
+      let (block, local) = block(number)
+    else { return nil }
+    return (block, "\(prefix)\(local)\(rest[dot...])")
+  }
+
+  /// Turns the checkpoint name of a tensor of this model into the full model's.
+  func fullName(_ localName: String, of block: TransformerBlock, local: Int) -> String {
+    let keys = model.configuration.keys
+    return keys.block(block.numberInFullModel) + localName.dropFirst(keys.block(local).count)
+  }
+
+  /// Throws unless the model has every one of these blocks.
+  func require(_ blocks: [Int]) throws {
+    if let missing = blocks.first(where: { positions[$0] == nil }) {
+      throw PeatError.badData(
+        "The adapter sits in block \(missing), which this model does not have. It has: "
+          + positions.keys.sorted().map(String.init).joined(separator: ", ") + ".")
+    }
+  }
+}

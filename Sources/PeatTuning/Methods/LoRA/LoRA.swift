@@ -1,0 +1,120 @@
+import PeatModels
+import PeatNN
+import PeatTensor
+
+/// Low-rank adaptation: beside a frozen linear layer W stands s · B · A, of which A and B train.
+///
+/// Tensors are named as PEFT names them: `base_model.model.` + the layer's name + `.lora_A.weight` (`[r, inputs]`)
+/// and `.lora_B.weight` (`[outputs, r]`).
+///
+/// Source: Hu et al. 2021, <https://arxiv.org/abs/2106.09685>.
+public struct LoRA: TuningMethod {
+  public static let name = "lora"
+  static let prefix = "base_model.model."
+
+  public let configuration: LoRAConfiguration
+
+  public init(_ configuration: LoRAConfiguration) { self.configuration = configuration }
+
+  /// A uniform in ±1/√inputs (Kaiming with a = √5, PEFT's default), B zero: the adapter starts as no change.
+  public func initialState(
+    for model: TransformerModel, blocks: [Int], using random: inout SeededRandom
+  ) throws -> NamedTensors {
+    let lookup = BlockLookup(model)
+    try lookup.require(blocks)
+    let known = model.configuration.keys.linearNames
+    for target in configuration.targetModules ?? [] where !known.contains(target) {
+      throw PeatError.usage(
+        "Unknown target module '\(target)'. " + suggestion(for: target, among: known))
+    }
+    let rank = configuration.rank
+    var state: NamedTensors = [:]
+    for number in blocks {
+      guard let (block, local) = lookup.block(number) else { continue }
+      for linear in block.linears where targets(linear.name) {
+        let name = LoRA.prefix + lookup.fullName(linear.name, of: block, local: local)
+        let bound = 1 / Float(linear.inputs).squareRoot()
+        state["\(name).lora_A.weight"] = .uniform(
+          [rank, linear.inputs], bound: bound, using: &random)
+        state["\(name).lora_B.weight"] = Tensor(zeros: [linear.outputs, rank])
+      }
+    }
+    return state
+  }
+
+  private func targets(_ layer: String) -> Bool {
+    guard let targets = configuration.targetModules else { return true }
+    return targets.contains(String(layer.split(separator: ".").last ?? ""))
+  }
+
+  public func inject(_ state: NamedTensors, into model: TransformerModel) throws -> InjectedAdapter
+  {
+    let layers = try pairs(in: state, for: model)
+    for (_, layer, pair) in layers { layer.lowRank = pair }
+    return InjectedAdapter(
+      parameters: layers.flatMap { name, _, pair in
+        [("\(name).lora_A.weight", pair.down), ("\(name).lora_B.weight", pair.up)]
+      },
+      undo: { for (_, layer, _) in layers { layer.lowRank = nil } })
+  }
+
+  /// The layers a state belongs to, each with its pair of matrices.
+  private func pairs(
+    in state: NamedTensors, for model: TransformerModel
+  ) throws -> [(name: String, layer: Linear, pair: LowRankPair)] {
+    let lookup = BlockLookup(model)
+    var result: [(String, Linear, LowRankPair)] = []
+    var used = 0
+    for (key, down) in state.sorted(by: { $0.key < $1.key }) where key.hasSuffix(".lora_A.weight") {
+      let name = String(key.dropLast(".lora_A.weight".count))
+      guard let layer = linear(name, lookup) else {
+        throw PeatError.badData(
+          "The adapter has '\(key)', for which this model has no layer. It has the blocks "
+            + model.blocks.map { String($0.numberInFullModel) }.joined(separator: ", ") + " with "
+            + model.configuration.keys.linearNames.joined(separator: ", ") + ".")
+      }
+      guard let up = state["\(name).lora_B.weight"] else {
+        throw PeatError.badData("The adapter has '\(key)' but no '\(name).lora_B.weight'.")
+      }
+      guard down.shape.count == 2, down.shape[1] == layer.inputs, down.shape[0] > 0,
+        up.shape == [layer.outputs, down.shape[0]]
+      else {
+        throw PeatError.badData(
+          "The adapter's '\(name)' has A \(down.shape) and B \(up.shape); the model's layer maps "
+            + "\(layer.inputs) to \(layer.outputs), so A is [r, \(layer.inputs)] and B [\(layer.outputs), r]. "
+            + "Was it tuned for another model?")
+      }
+      guard layer.lowRank == nil else {
+        throw PeatError.badData(
+          "The layer '\(layer.name)' already carries an adapter; remove it first.")
+      }
+      used += 2
+      result.append(
+        (
+          name, layer,
+          LowRankPair(
+            down: Parameter("\(layer.name).lora_A", down.copied()),
+            up: Parameter("\(layer.name).lora_B", up.copied()),
+            scale: configuration.scale(forLayer: name, rank: down.shape[0]))
+        ))
+    }
+    guard used == state.count else {
+      let strangers = state.keys.filter {
+        !$0.hasSuffix(".lora_A.weight")
+          && !($0.hasSuffix(".lora_B.weight")
+            && state[String($0.dropLast(13)) + "lora_A.weight"] != nil)
+      }
+      throw PeatError.badData(
+        "The adapter has '\(strangers.min() ?? "?")', which is not part of a LoRA adapter.")
+    }
+    guard !result.isEmpty else { throw PeatError.badData("The adapter is empty.") }
+    return result
+  }
+
+  private func linear(_ adapterName: String, _ lookup: BlockLookup) -> Linear? {
+    guard adapterName.hasPrefix(LoRA.prefix),
+      let (block, localName) = lookup.resolve(adapterName.dropFirst(LoRA.prefix.count))
+    else { return nil }
+    return block.linears.first { $0.name == localName }
+  }
+}

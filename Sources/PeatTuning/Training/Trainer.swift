@@ -1,0 +1,225 @@
+import Foundation
+import PeatData
+import PeatModels
+import PeatNN
+import PeatTensor
+
+/// Tunes some parameters of a model, step by step.
+///
+/// One step: draw a batch, give each worker its share of the rows, forward and backward, join the gradients once, clip,
+/// update with AdamW. Same seed, data and number of threads: the same bits.
+public final class Trainer {
+  public let configuration: TrainingConfiguration
+  private let model: TransformerModel
+  private let trainable: TrainableParameters
+  private let workers: StepWorkers
+  private var sampler: BatchSampler
+  private var optimizer: AdamW
+  /// Steps made.
+  public private(set) var step = 0
+  /// Predicted tokens so far.
+  public private(set) var tokens = 0
+
+  /// What a step did.
+  public struct StepReport: Sendable {
+    /// Steps made, this one included.
+    public let step: Int
+    /// Mean nats per predicted token, before the update.
+    public let loss: Double
+    public let learningRate: Float
+    /// Norm of the gradient before clipping.
+    public let gradientNorm: Double
+    public let tokens: Int
+  }
+
+  /// Takes the parameters for training; `finish()` gives them back.
+  public init(
+    _ model: TransformerModel, parameters: [Parameter], data: TokenDataset,
+    configuration: TrainingConfiguration
+  ) throws {
+    try configuration.validate(contextLength: model.configuration.contextLength)
+    try data.check(vocabularySize: model.configuration.vocabularySize)
+    self.model = model
+    self.configuration = configuration
+    trainable = TrainableParameters(parameters)
+    workers = StepWorkers(count: configuration.threads, parameterCount: trainable.count)
+    sampler = BatchSampler(
+      data, configuration.order, rows: configuration.batch, seed: configuration.seed)
+    optimizer = AdamW(count: trainable.count, settings: configuration.optimizer)
+  }
+
+  public var trainableCount: Int { trainable.count }
+  public var isFinished: Bool { step >= configuration.steps }
+
+  /// Makes one step.
+  ///
+  /// - Throws: `badData` where the loss is no longer a number; the parameters are then as they were before the step.
+  public func advance() throws -> StepReport {
+    let batch = sampler.next()
+    workers.zeroGradient()
+    let scale = 1 / Float(max(batch.targetCount, 1))
+    var loss = TokenLoss(sum: 0, count: 0)
+    for part in split(batch.rows, into: configuration.accumulation) {
+      loss = loss + gradients(of: batch, rows: part, scale: scale)
+    }
+    workers.joinGradients()
+    let gradient = workers.gradient
+    let norm = squaredNorm(trainable.count, gradient).squareRoot()
+    guard loss.sum.isFinite, norm.isFinite else {
+      throw PeatError.badData(
+        "Tuning diverged at step \(step + 1): the loss is \(loss.mean), the gradient's norm \(norm). "
+          + "Try a lower learning rate than \(configuration.learningRate), or clip gradients.")
+    }
+    if let limit = configuration.clipNorm, norm > Double(limit) {
+      PeatTensor.scale(trainable.count, gradient, by: Float(Double(limit) / (norm + 1e-6)))
+    }
+    let rate =
+      configuration.learningRate
+      * configuration.schedule.factor(at: step, of: configuration.steps)
+    optimizer.update(trainable, gradient: gradient, learningRate: rate)
+    step += 1
+    tokens += loss.count
+    return StepReport(
+      step: step, loss: loss.mean, learningRate: rate, gradientNorm: norm, tokens: tokens)
+  }
+
+  private func gradients(of batch: TokenBatch, rows: Range<Int>, scale: Float) -> TokenLoss {
+    let model = model
+    let checkpointing = configuration.checkpointing
+    return workers.run(rows: rows.count) { tape, share in
+      let first = (rows.lowerBound + share.lowerBound) * batch.context
+      let end = (rows.lowerBound + share.upperBound) * batch.context
+      return batch.tokens.withUnsafeBufferPointer { tokens in
+        batch.targets.withUnsafeBufferPointer { targets in
+          model.loss(
+            UnsafeBufferPointer(rebasing: tokens[first..<end]),
+            targets: UnsafeBufferPointer(rebasing: targets[first..<end]), length: batch.context,
+            scale: scale, on: tape, checkpointing: checkpointing)
+        }
+      }
+    }
+  }
+
+  /// Ends training: the parameters keep their values and are frozen again.
+  public func finish() { trainable.release() }
+}
+
+// MARK: Interrupting and resuming
+
+extension Trainer {
+  /// What a run needs, besides model and data, to go on to the same bits.
+  public struct State: Sendable {
+    struct Facts: Codable, Sendable {
+      var formatVersion = 1
+      var step: Int
+      var tokens: Int
+      var configuration: TrainingConfiguration
+      var sampler: BatchSampler.State
+      var parameters: [String]
+    }
+
+    let facts: Facts
+    let tensors: NamedTensors
+
+    public var step: Int { facts.step }
+    public var configuration: TrainingConfiguration { facts.configuration }
+
+    /// The two files of a saved state, by name.
+    public static let factsName = "training_state.json"
+    public static let tensorsName = "training_state.safetensors"
+
+    /// Writes the state's files into a folder, each whole or not at all.
+    public func write(to folder: URL) throws {
+      try SafeTensors.write(
+        tensors, to: folder.appendingPathComponent(State.tensorsName),
+        metadata: ["step": String(facts.step)])
+      try JSONFile.write(facts, to: folder.appendingPathComponent(State.factsName))
+    }
+
+    /// Whether the folder holds a state.
+    public static func exists(in folder: URL) -> Bool {
+      FileManager.default.fileExists(atPath: folder.appendingPathComponent(factsName).path)
+    }
+
+    public init(readFrom folder: URL) throws {
+      let url = folder.appendingPathComponent(State.factsName)
+      facts = try JSONFile.read(Facts.self, from: url)
+      guard facts.formatVersion == 1 else {
+        throw PeatError.badData(
+          "'\(url.path)' has formatVersion \(facts.formatVersion); this program reads 1.")
+      }
+      let file = try SafeTensorsFile(contentsOf: folder.appendingPathComponent(State.tensorsName))
+      guard file.metadata["step"] == String(facts.step) else {
+        throw PeatError.badData(
+          "The saved state in '\(folder.path)' is of two different steps. Delete it and start again."
+        )
+      }
+      tensors = try file.tensors().copied()
+    }
+
+    init(facts: Facts, tensors: NamedTensors) {
+      self.facts = facts
+      self.tensors = tensors
+    }
+  }
+
+  public var state: State {
+    State(
+      facts: State.Facts(
+        step: step, tokens: tokens, configuration: configuration, sampler: sampler.state,
+        parameters: trainable.parameters.map(\.name)),
+      tensors: [
+        "values": trainable.values.copied(), "first_moment": optimizer.firstMoment.copied(),
+        "second_moment": optimizer.secondMoment.copied(),
+      ])
+  }
+
+  /// Goes on where a state was saved.
+  ///
+  /// - Throws: `badData` where the state belongs to other parameters, data or settings.
+  public func resume(_ state: State) throws {
+    func refuse(_ what: String) -> PeatError {
+      .badData(
+        "The saved state can't be resumed: \(what). Give the same model, data and settings as before, or start "
+          + "again without --resume.")
+    }
+    var settings = state.facts.configuration
+    settings.steps = configuration.steps
+    guard settings == configuration else {
+      throw refuse("the settings differ from those it was saved with")
+    }
+    guard
+      state.facts.configuration.steps == configuration.steps
+        || configuration.schedule.course == .constant
+    else { throw refuse("the schedule depends on the number of steps, which differs") }
+    guard state.facts.parameters == trainable.parameters.map(\.name) else {
+      throw refuse("it is for other parameters")
+    }
+    guard let values = state.tensors["values"], let first = state.tensors["first_moment"],
+      let second = state.tensors["second_moment"],
+      [values, first, second].allSatisfy({ $0.shape == [trainable.count] })
+    else { throw refuse("its tensors do not fit \(trainable.count) parameters") }
+    guard state.facts.step >= 0, state.facts.tokens >= 0 else {
+      throw refuse("it counts negative steps")
+    }
+    sampler = try BatchSampler(sampler.dataset, resuming: state.facts.sampler)
+    trainable.values.withUnsafeMutableBufferPointer { target in
+      values.withUnsafeBufferPointer { source in _ = target.update(from: source) }
+    }
+    optimizer = AdamW(
+      resuming: configuration.optimizer, steps: state.facts.step, firstMoment: first,
+      secondMoment: second)
+    step = state.facts.step
+    tokens = state.facts.tokens
+  }
+}
+
+extension TokenDataset {
+  /// Throws where a token has no row in the model's embedding.
+  public func check(vocabularySize: Int) throws {
+    guard let token = tokens.first(where: { $0 < 0 || $0 >= vocabularySize }) else { return }
+    throw PeatError.badData(
+      "The data has token \(token), the model knows \(vocabularySize). Check that tokenizer.json and config.json come "
+        + "from the same checkpoint.")
+  }
+}

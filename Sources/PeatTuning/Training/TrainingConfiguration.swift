@@ -1,0 +1,73 @@
+import PeatData
+import PeatNN
+import PeatTensor
+
+/// How an adapter, or a whole model, is tuned.
+public struct TrainingConfiguration: Sendable, Codable, Equatable {
+  /// Optimizer steps.
+  public var steps: Int
+  /// Windows per step.
+  public var batch: Int
+  /// Input tokens per window.
+  public var context: Int
+  public var learningRate: Float
+  public var schedule: LearningRateSchedule
+  public var optimizer: AdamW.Settings
+  /// Gradients with a larger norm are scaled down to it; `nil`: never.
+  public var clipNorm: Float?
+  /// Each step's batch is computed in so many parts, one after the other, to need less memory.
+  public var accumulation: Int
+  /// Keep only each block's input and compute the block again in the backward pass.
+  public var checkpointing: Bool
+  public var order: BatchSampler.Order
+  public var seed: UInt64
+  public var threads: Int
+
+  public init(
+    steps: Int = 100, batch: Int = 8, context: Int = 256, learningRate: Float = 1e-3,
+    schedule: LearningRateSchedule = LearningRateSchedule(),
+    optimizer: AdamW.Settings = AdamW.Settings(), clipNorm: Float? = nil, accumulation: Int = 1,
+    checkpointing: Bool = false, order: BatchSampler.Order = .shuffledEpochs, seed: UInt64 = 0,
+    threads: Int = 1
+  ) {
+    self.steps = steps
+    self.batch = batch
+    self.context = context
+    self.learningRate = learningRate
+    self.schedule = schedule
+    self.optimizer = optimizer
+    self.clipNorm = clipNorm
+    self.accumulation = accumulation
+    self.checkpointing = checkpointing
+    self.order = order
+    self.seed = seed
+    self.threads = threads
+  }
+
+  /// Throws where a value makes no sense, or the context is longer than the model's.
+  public func validate(contextLength: Int) throws {
+    func check(_ holds: Bool, _ message: String) throws {
+      if !holds { throw PeatError.usage(message) }
+    }
+    try check(steps > 0, "steps is \(steps); it must be at least 1.")
+    try check(batch > 0, "batch is \(batch); it must be at least 1.")
+    try check(
+      context > 0 && context <= contextLength,
+      "context is \(context); it must be between 1 and \(contextLength), the longest the model reads."
+    )
+    try check(
+      learningRate.isFinite && learningRate > 0,
+      "learningRate is \(learningRate); it must be above 0.")
+    try check(
+      schedule.warmUpSteps >= 0, "warmUpSteps is \(schedule.warmUpSteps); it can't be negative.")
+    try check(
+      accumulation > 0 && accumulation <= batch,
+      "accumulation is \(accumulation); it must be between 1 and the batch, \(batch).")
+    try check(clipNorm.map { $0 > 0 } ?? true, "clipNorm must be above 0; leave it out for none.")
+    try check(
+      optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite,
+      "weightDecay is \(optimizer.weightDecay); it can't be negative.")
+    try check(
+      threads > 0 && threads <= 1024, "threads is \(threads); it must be between 1 and 1024.")
+  }
+}

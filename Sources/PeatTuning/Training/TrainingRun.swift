@@ -1,0 +1,56 @@
+import PeatTensor
+
+extension Trainer {
+  /// Where a run stands, for a line of progress.
+  public struct Progress: Sendable {
+    public let report: StepReport
+    public let steps: Int
+    public let tokensPerSecond: Double
+    /// Time the remaining steps will take at the rate so far.
+    public let timeLeft: Duration
+  }
+
+  /// How a run ended.
+  public struct Outcome: Sendable {
+    /// Mean loss of the last steps (a tenth of them, at most 20).
+    public let finalLoss: Double
+    public let steps: Int
+    public let tokens: Int
+    public let seconds: Double
+    /// False where it was stopped before its last step; `Trainer.state` can be saved then.
+    public let isComplete: Bool
+
+    public var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
+  }
+
+  /// Makes all steps that are left.
+  ///
+  /// - Parameters:
+  ///   - shouldStop: asked between steps; true ends the run early.
+  ///   - onStep: called after each step.
+  public func run(
+    shouldStop: () -> Bool = { false }, onStep: (Progress) throws -> Void = { _ in }
+  ) throws -> Outcome {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let tokensBefore = tokens
+    let stepsBefore = step
+    var recent: [Double] = []
+    let window = max(1, min(20, configuration.steps / 10))
+    while !isFinished, !shouldStop() {
+      let report = try advance()
+      recent.append(report.loss)
+      if recent.count > window { recent.removeFirst() }
+      let seconds = (clock.now - start).seconds
+      let perStep = seconds / Double(step - stepsBefore)
+      try onStep(
+        Progress(
+          report: report, steps: configuration.steps,
+          tokensPerSecond: seconds > 0 ? Double(tokens - tokensBefore) / seconds : 0,
+          timeLeft: .seconds(perStep * Double(configuration.steps - step))))
+    }
+    return Outcome(
+      finalLoss: recent.isEmpty ? 0 : recent.reduce(0, +) / Double(recent.count), steps: step,
+      tokens: tokens - tokensBefore, seconds: (clock.now - start).seconds, isComplete: isFinished)
+  }
+}
