@@ -5,6 +5,9 @@ public protocol Architecture: Sendable {
   /// `model_type` in config.json.
   static var modelType: String { get }
 
+  /// The key in config.json that says how many blocks there are.
+  static var blockCountKey: String { get }
+
   /// Throws where a key is missing, wrong, or asks for something this program does not compute.
   static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration
 }
@@ -12,6 +15,23 @@ public protocol Architecture: Sendable {
 /// The architectures this program knows. A new one is one file in Architectures/ and one line here.
 public enum Architectures {
   public static let all: [any Architecture.Type] = [Llama.self, GPT2.self]
+
+  /// config.json for a model of fewer blocks of the same kind.
+  public static func configuration(_ json: JSONValue, withBlocks numbers: [Int]) -> JSONValue {
+    guard case .object(var table) = json,
+      let architecture = all.first(where: { $0.modelType == json["model_type"]?.string })
+    else { return json }
+    if let count = table[architecture.blockCountKey]?.integer {
+      // Lists with one entry per block, such as layer_types, keep the entries of the blocks that stay.
+      for (key, value) in table {
+        if let list = value.array, list.count == count, count > 0 {
+          table[key] = .array(numbers.filter { $0 < count }.map { list[$0] })
+        }
+      }
+    }
+    table[architecture.blockCountKey] = .integer(numbers.count)
+    return .object(table)
+  }
 
   /// The description of the model in a config.json.
   public static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration

@@ -7,6 +7,8 @@ import PeatTensor
 public enum GPT2: Architecture {
   public static let modelType = "gpt2"
 
+  public static let blockCountKey = "n_layer"
+
   public static func configuration(
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {

@@ -6,6 +6,8 @@ import PeatTensor
 public enum Llama: Architecture {
   public static let modelType = "llama"
 
+  public static let blockCountKey = "num_hidden_layers"
+
   public static func configuration(
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {

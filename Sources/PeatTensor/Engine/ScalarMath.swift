@@ -12,3 +12,4 @@ func errorFunction(_ x: Float) -> Float { erff(x) }
 func logarithm(_ x: Float) -> Float { logf(x) }
 package func cosine(_ x: Double) -> Double { cos(x) }
 package func exponential(_ x: Float) -> Float { expf(x) }
+package func naturalLogarithm(_ x: Double) -> Double { log(x) }

@@ -1,0 +1,147 @@
+import Foundation
+import PeatModels
+import PeatTensor
+import PeatTuning
+
+/// A model whose middle is compressed: what devices get instead of the full model.
+public struct Emulator: Sendable {
+  /// Bottom, compressed middle and top, as a model of its own; its blocks know their number in the full model.
+  public let model: TransformerModel
+  public let split: ModelSplit
+  /// Numbers in the full model of all its blocks.
+  public let keptBlocks: [Int]
+  public let recipe: EmulatorRecipe
+
+  /// How many blocks stand for the middle.
+  public var middleCount: Int { keptBlocks.count - split.bottom - split.top }
+
+  /// bottom, emulator, top.
+  public var splitNumbers: AdapterFolder.SplitNumbers {
+    .init(bottom: split.bottom, emulator: middleCount, top: split.top)
+  }
+
+  /// The share of the middle's weights that a device which holds this emulator has, verbatim.
+  ///
+  /// Layer drop ships original blocks: all weights of the kept blocks, over those of all blocks of the middle.
+  public func exposure(of full: TransformerModel) -> Double {
+    Emulator.exposure(ofBlocks: keptBlocks, in: split, full: full)
+  }
+
+  /// The share of the middle's weights in a set of blocks, such as the union of several emulators.
+  public static func exposure(
+    ofBlocks blocks: some Sequence<Int>, in split: ModelSplit, full: TransformerModel
+  ) -> Double {
+    func weights(_ numbers: some Sequence<Int>) -> Int {
+      numbers.reduce(0) { $0 + full.blocks[$1].parameters.reduce(0) { $0 + $1.count } }
+    }
+    let shown = weights(Set(blocks).filter { split.middle.contains($0) })
+    return Double(shown) / Double(weights(split.middle))
+  }
+}
+
+/// `emulator.json`.
+public struct EmulatorFacts: Sendable, Codable, Equatable {
+  public static let currentVersion = 1
+
+  /// How one tensor is stored.
+  public struct Storage: Sendable, Codable, Equatable {
+    public var type: StorageType
+    public var groupSize: Int?
+    public var axis: Int?
+    public var scaleType: StorageType?
+    public var symmetric: Bool?
+    public var packing: String?
+
+    public init(type: StorageType) { self.type = type }
+  }
+
+  public var formatVersion: Int
+  /// Digest of the full model.
+  public var sourceDigest: Digest
+  /// How many blocks the full model has.
+  public var sourceBlocks: Int
+  public var split: AdapterFolder.SplitNumbers
+  /// Numbers in the full model.
+  public var keptBlocks: [Int]
+  public var recipe: EmulatorRecipe
+  /// Per tensor of this folder.
+  public var storage: [String: Storage]
+  /// The share of the middle's weights that a holder of this emulator has.
+  public var exposure: Double
+  /// How well it stands for the full model, where that was measured.
+  public var fidelity: FidelityReport?
+  /// The licence of the source, where it is stated.
+  public var licence: String?
+
+  /// Reads `emulator.json` of a folder; `nil` if there is none.
+  public static func read(in folder: URL) throws -> EmulatorFacts? {
+    let url = folder.appendingPathComponent("emulator.json")
+    guard FileManager.default.fileExists(atPath: url.path) else { return nil }
+    let facts = try JSONFile.read(EmulatorFacts.self, from: url)
+    guard facts.formatVersion == currentVersion else {
+      throw PeatError.badData(
+        "'\(url.path)' has formatVersion \(facts.formatVersion); this program reads \(currentVersion)."
+      )
+    }
+    let numbers = facts.split
+    guard facts.sourceBlocks > 0, numbers.bottom >= 0, numbers.emulator > 0, numbers.top >= 0,
+      facts.keptBlocks.count == numbers.bottom + numbers.emulator + numbers.top,
+      facts.keptBlocks.allSatisfy({ $0 >= 0 && $0 < facts.sourceBlocks }),
+      numbers.bottom + numbers.top < facts.sourceBlocks
+    else {
+      throw PeatError.badData(
+        "'\(url.path)': split, keptBlocks and sourceBlocks contradict each other.")
+    }
+    return facts
+  }
+
+  /// The blocks adapters sit in, in the full model's numbers.
+  public var endBlocks: [Int] {
+    Array(0..<split.bottom) + Array(sourceBlocks - split.top..<sourceBlocks)
+  }
+}
+
+extension Emulator {
+  /// What `emulator.json` says of this emulator.
+  public func facts(
+    source: Checkpoint, full: TransformerModel, fidelity: FidelityReport?
+  ) throws -> EmulatorFacts {
+    let types = source.storageTypes
+    let names = zip(model.parameters, sourceNames()).map { ($0.name, $1) }
+    return EmulatorFacts(
+      formatVersion: EmulatorFacts.currentVersion, sourceDigest: source.digest(),
+      sourceBlocks: split.blockCount, split: splitNumbers, keptBlocks: keptBlocks, recipe: recipe,
+      storage: Dictionary(
+        uniqueKeysWithValues: names.map { ($0, .init(type: types[$1] ?? .float32)) }),
+      exposure: exposure(of: full), fidelity: fidelity,
+      licence: try Licence.stated(in: source.folder)
+    )
+  }
+
+  /// For each parameter of the emulator, its name in the full model.
+  private func sourceNames() -> [String] {
+    let keys = model.configuration.keys
+    return model.parameters.map { parameter in
+      let prefix = keys.blocks + "."
+      guard parameter.name.hasPrefix(prefix) else { return parameter.name }
+      let rest = parameter.name.dropFirst(prefix.count)
+      guard let dot = rest.firstIndex(of: "."), let local = Int(rest[..<dot]) else {
+        return parameter.name
+      }
+      return prefix + String(keptBlocks[local]) + rest[dot...]
+    }
+  }
+
+  /// Writes the emulator as a checkpoint folder that transformers loads too, with `emulator.json`.
+  ///
+  /// Tensors keep the storage they have in the source; the tokenizer's files go with it.
+  public func write(to folder: URL, source: Checkpoint, facts: EmulatorFacts) throws {
+    var files = try source.tokenizerFiles()
+    files["emulator.json"] = try JSONFile.encode(facts)
+    try CheckpointWriter.write(
+      to: folder, tensors: model.tensors,
+      configuration: Architectures.configuration(
+        source.configurationJSON, withBlocks: keptBlocks),
+      type: { facts.storage[$0]?.type ?? .float32 }, otherFiles: files)
+  }
+}

@@ -1,0 +1,188 @@
+import Dispatch
+import Foundation
+import PeatModels
+import PeatTensor
+import PeatTokenizers
+
+/// How well a model predicts a text.
+public struct PerplexityReport: Sendable, Codable, Equatable {
+  /// e to the mean loss.
+  public var perplexity: Double
+  /// Mean nats per predicted token.
+  public var loss: Double
+  /// Nats of the whole text, in bits, over its bytes; independent of the tokenizer.
+  public var bitsPerByte: Double
+  /// Predicted tokens.
+  public var tokens: Int
+
+  init(_ loss: TokenLoss, bytes: Int) {
+    self.loss = loss.mean
+    perplexity = exp(loss.mean)
+    bitsPerByte = bytes > 0 ? loss.sum / log(2) / Double(bytes) : 0
+    tokens = loss.count
+  }
+}
+
+/// Measures perplexity over windows.
+///
+/// A window has up to `context` input tokens and as many predictions; each starts with the last token of the one
+/// before, so that every token but the first is predicted once. With a `stride` below the context windows overlap, and
+/// each counts only the predictions that no window before it made.
+public struct PerplexityMeasure: Sendable {
+  public var context: Int
+  public var stride: Int
+  public var threads: Int
+
+  /// Throws where the context is longer than the model's, or the stride than the context.
+  public init(context: Int, stride: Int? = nil, threads: Int = 1, model: TransformerModel) throws {
+    let longest = model.configuration.contextLength
+    guard context > 0, context <= longest else {
+      throw PeatError.usage(
+        "A context of \(context) does not fit: it must be between 1 and \(longest), the longest the model reads."
+      )
+    }
+    let stride = stride ?? context
+    guard stride > 0, stride <= context else {
+      throw PeatError.usage(
+        "A stride of \(stride) does not fit: it must be between 1 and the context, \(context).")
+    }
+    self.context = context
+    self.stride = stride
+    self.threads = threads
+  }
+
+  /// Inputs `start ..< end`, each predicting the next token; those from `counted` on count.
+  struct Window: Sendable {
+    let row: Int
+    let start: Int
+    let end: Int
+    let counted: Int
+  }
+
+  /// The windows of a token row.
+  func windows(row: Int, count: Int) -> [Window] {
+    guard count > 1 else { return [] }
+    let predictions = count - 1
+    var result = [Window(row: row, start: 0, end: min(context, predictions), counted: 0)]
+    while let last = result.last, last.end < predictions {
+      let end = min(last.end + stride, predictions)
+      result.append(Window(row: row, start: max(0, end - context), end: end, counted: last.end))
+      if stride == context {
+        // Without overlap a short last window starts where the one before ended.
+        result[result.count - 1] = Window(row: row, start: last.end, end: end, counted: last.end)
+      }
+    }
+    return result
+  }
+
+  /// The summed loss over token rows, each on its own.
+  ///
+  /// - Parameter limit: only so many windows.
+  public func loss(
+    _ model: TransformerModel, rows: [[Int32]], limit: Int? = nil,
+    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
+  ) throws -> TokenLoss {
+    for row in rows {
+      if let token = row.first(where: { $0 < 0 || $0 >= model.configuration.vocabularySize }) {
+        throw PeatError.badData(
+          "The tokenizer gives token \(token), the model knows \(model.configuration.vocabularySize). Check that "
+            + "tokenizer.json and config.json come from the same checkpoint.")
+      }
+    }
+    var windows = rows.enumerated().flatMap { self.windows(row: $0, count: $1.count) }
+    if let limit { windows = Array(windows.prefix(limit)) }
+    guard !windows.isEmpty else {
+      throw PeatError.badData("The text has fewer than two tokens: there is nothing to predict.")
+    }
+    let all = windows
+    let results = ResultSlots(count: all.count)
+    let shares = min(threads, all.count)
+    DispatchQueue.concurrentPerform(iterations: shares) { share in
+      let tape = Tape()
+      var index = share
+      while index < all.count {
+        results.set(index, measure(model, all[index], rows[all[index].row], tape))
+        onProgress?(results.finished, all.count)
+        index += shares
+      }
+    }
+    return results.values.reduce(TokenLoss(sum: 0, count: 0), +)
+  }
+
+  private func measure(
+    _ model: TransformerModel, _ window: Window, _ row: [Int32], _ tape: Tape
+  ) -> TokenLoss {
+    let inputs = Array(row[window.start..<window.end])
+    let targets = (window.start..<window.end).map { $0 < window.counted ? -1 : row[$0 + 1] }
+    return inputs.withUnsafeBufferPointer { inputs in
+      targets.withUnsafeBufferPointer { targets in
+        model.loss(inputs, targets: targets, length: inputs.count, on: tape)
+      }
+    }
+  }
+
+  /// Perplexity of texts: as one stream, or each document on its own.
+  ///
+  /// - Parameters:
+  ///   - documents: the texts.
+  ///   - asDocuments: whether each is measured on its own; else they are joined as they are.
+  ///   - addBegin: whether each row starts with the begin token, which is not predicted.
+  ///   - limit: only the first so many documents or, of a single stream, windows.
+  public func report(
+    _ model: TransformerModel, tokenizer: some TextTokenizer, documents: [String],
+    asDocuments: Bool, addBegin: Bool, limit: Int? = nil,
+    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
+  ) throws -> PerplexityReport {
+    let begin: [Int32]
+    if addBegin {
+      guard let token = tokenizer.beginToken else {
+        throw PeatError.usage(
+          "This tokenizer has no begin token (BOS). Leave it out with --no-bos.")
+      }
+      begin = [token]
+    } else {
+      begin = []
+    }
+    var texts = documents
+    if asDocuments, let limit { texts = Array(texts.prefix(limit)) }
+    if !asDocuments { texts = [texts.joined(separator: "\n")] }
+    let rows = texts.map { begin + tokenizer.encode($0, addSpecialTokens: false) }
+    let loss = try loss(
+      model, rows: rows, limit: asDocuments ? nil : limit, onProgress: onProgress)
+    var bytes = texts.reduce(0) { $0 + $1.utf8.count }
+    if !asDocuments, limit != nil {
+      // Only a part was measured: count the bytes of the tokens that were predicted.
+      let part = Array(rows[0].prefix(loss.count + 1))
+      bytes = tokenizer.decode(part, skipSpecialTokens: true).utf8.count
+    }
+    return PerplexityReport(loss, bytes: bytes)
+  }
+}
+
+/// Results by index, written from several threads.
+private final class ResultSlots: @unchecked Sendable {
+  private let lock = NSLock()
+  private var slots: [TokenLoss]
+  private var count = 0
+
+  init(count: Int) { slots = Array(repeating: TokenLoss(sum: 0, count: 0), count: count) }
+
+  func set(_ index: Int, _ value: TokenLoss) {
+    lock.lock()
+    defer { lock.unlock() }
+    slots[index] = value
+    count += 1
+  }
+
+  var finished: Int {
+    lock.lock()
+    defer { lock.unlock() }
+    return count
+  }
+
+  var values: [TokenLoss] {
+    lock.lock()
+    defer { lock.unlock() }
+    return slots
+  }
+}
