@@ -1,0 +1,343 @@
+import Foundation
+import Logging
+import PeatTensor
+
+/// What a client is told about its part in a run.
+public struct ClientConfiguration: Sendable {
+  public var client: ClientID
+  public var retry: RetryPolicy
+  /// The most bytes an emulator may take, and the most an adapter may.
+  public var packageSizeLimit: Int
+  public var adapterSizeLimit: Int
+  /// Spreads the waits between tries.
+  public var seed: UInt64
+
+  public init(
+    client: ClientID, retry: RetryPolicy = RetryPolicy(), packageSizeLimit: Int = 16 << 30,
+    adapterSizeLimit: Int = 1 << 30, seed: UInt64 = 0
+  ) {
+    self.client = client
+    self.retry = retry
+    self.packageSizeLimit = packageSizeLimit
+    self.adapterSizeLimit = adapterSizeLimit
+    self.seed = seed
+  }
+}
+
+/// A device's part in a federation: joins, fetches, trains, sends its update, until the run ends.
+///
+/// In its folder it keeps the emulators it was sent, by digest: each is fetched once, and a transfer that broke goes on
+/// where it stopped.
+///
+///     let client = try Client(configuration, connection: connection, trainer: trainer, workFolder: folder)
+///     let report = try await client.run()
+public actor Client {
+  private let configuration: ClientConfiguration
+  private nonisolated let connection: any CoordinatorConnection
+  private nonisolated let trainer: any LocalTrainer
+  private let store: FolderBlobStore
+  private let packages: PackageFolders
+  private nonisolated let clock: any Clock<Duration>
+  private let logger: Logger
+  private let freeMemory: @Sendable () -> Int?
+  private let onProgress: @Sendable (ClientProgress) -> Void
+
+  private var caller: Caller?
+  private var random: SeededRandom
+  private var prepared: Digest?
+  private var lastUploadSeconds = 0.0
+  /// What the client did so far.
+  public private(set) var report = ClientReport()
+
+  /// - Parameters:
+  ///   - workFolder: the client's own folder; made where it is missing.
+  ///   - freeMemory: what to report as free memory, in bytes.
+  public init(
+    _ configuration: ClientConfiguration, connection: any CoordinatorConnection,
+    trainer: any LocalTrainer, workFolder: URL, clock: any Clock<Duration> = ContinuousClock(),
+    logger: Logger = Logger(label: "fedpeat.client"),
+    freeMemory: @escaping @Sendable () -> Int? = { MachineMemory.available },
+    onProgress: @escaping @Sendable (ClientProgress) -> Void = { _ in }
+  ) throws {
+    self.configuration = configuration
+    self.connection = connection
+    self.trainer = trainer
+    self.clock = clock
+    self.logger = logger
+    self.freeMemory = freeMemory
+    self.onProgress = onProgress
+    store = try FolderBlobStore(workFolder)
+    packages = try PackageFolders(workFolder.appendingPathComponent("packages"), store: store)
+    random = SeededRandom(seed: configuration.seed, "retries of \(configuration.client)")
+  }
+
+  /// Takes part until the run ends.
+  ///
+  /// Throws `PeatError.unavailable` where the coordinator can't be reached after all tries, `PeatError` where it sends
+  /// something that can't be right, `CancellationError` where the task is cancelled.
+  public func run() async throws -> ClientReport {
+    do {
+      try await join()
+      let ending = try await workUntilTheEnd()
+      report.ending = ending
+      onProgress(.finished(ending))
+    } catch {
+      await sayGoodbye()
+      throw error
+    }
+    await sayGoodbye()
+    return report
+  }
+
+  private func sayGoodbye() async {
+    guard let caller else { return }
+    // In a task of its own, so that it also works where this one is cancelled.
+    await Task { [connection] in try? await connection.leave(caller) }.value
+    self.caller = nil
+  }
+
+  /// Works on tasks, and beside it holds the connection open; whichever hears first that the run is over ends both.
+  private func workUntilTheEnd() async throws -> RunEnding {
+    try await withThrowingTaskGroup(of: RunEnding.self) { group in
+      group.addTask { try await self.work() }
+      group.addTask { try await self.attend() }
+      defer { group.cancelAll() }
+      guard let ending = try await group.next() else { throw CancellationError() }
+      return ending
+    }
+  }
+
+  // MARK: Talking to the coordinator
+
+  private func join() async throws {
+    onProgress(.joining(address: connection.address))
+    let request = JoinRequest(
+      client: configuration.client, freeMemoryBytes: freeMemory(), holds: packages.held)
+    let reply = try await retrying { try await $0.join(request) }
+    caller = Caller(client: configuration.client, session: reply.session)
+    report.run = reply.run
+    onProgress(.joined(reply))
+  }
+
+  /// Does a call, and does it again after a wait where the coordinator can't be reached.
+  private func retrying<Reply: Sendable>(
+    _ call: @Sendable (any CoordinatorConnection) async throws -> Reply
+  ) async throws -> Reply {
+    var attempt = 1
+    while true {
+      do { return try await call(connection) } catch let error as PeatError
+        where error.code == .unavailable
+      {
+        try Task.checkCancellation()
+        guard attempt < configuration.retry.attempts else {
+          throw PeatError.unavailable(
+            "The coordinator (\(connection.address)) can't be reached after \(attempt) tries: "
+              + "\(error.message) Check that it runs, and its address.", cause: error)
+        }
+        let wait = configuration.retry.delay(after: attempt, using: &random)
+        attempt += 1
+        logger.info("unreachable: \(error.message)")
+        onProgress(
+          .unreachable(
+            reason: error.message, retryIn: wait, attempt: attempt,
+            attempts: configuration.retry.attempts))
+        try await clock.sleep(for: wait)
+      }
+    }
+  }
+
+  private func currentCaller() throws -> Caller {
+    guard let caller else { throw PeatError(.internalError, "The client has not joined.") }
+    return caller
+  }
+
+  private func attend() async throws -> RunEnding {
+    var pause = SeededRandom(seed: configuration.seed, "attendance of \(configuration.client)")
+    while true {
+      let caller = try currentCaller()
+      do {
+        switch try await connection.attend(caller) {
+        case .finished(let ending): return ending
+        case .superseded: throw superseded
+        case .rejoin: break
+        }
+      } catch let error as PeatError where error.code == .unavailable {
+        // The work loop says so and counts the tries; here it is only tried again.
+      }
+      try await clock.sleep(for: configuration.retry.delay(after: 1, using: &pause))
+    }
+  }
+
+  private var superseded: PeatError {
+    .usage(
+      "Another process joined as '\(configuration.client)'. Give each client a name of its own.")
+  }
+
+  // MARK: Work
+
+  private func work() async throws -> RunEnding {
+    var isWaiting = false
+    while true {
+      let caller = try currentCaller()
+      switch try await retrying({ try await $0.nextTask(caller) }) {
+      case .train(let task):
+        isWaiting = false
+        try await workOn(task)
+      case .wait:
+        if !isWaiting { onProgress(.waiting) }
+        isWaiting = true
+      case .rejoin: try await join()
+      case .superseded: throw superseded
+      case .finished(let ending): return ending
+      }
+    }
+  }
+
+  /// One task from download to verdict. What goes wrong here is told to the coordinator; the client goes on.
+  private func workOn(_ task: TrainingTask) async throws {
+    report.rounds += 1
+    do { try await attempt(task) } catch is CancellationError {
+      throw CancellationError()
+    } catch let error as PeatError where error.code == .unavailable { throw error } catch {
+      try Task.checkCancellation()
+      let reason = String(describe(error).prefix(FailureReport.reasonLimit))
+      report.failures += 1
+      logger.warning("round \(task.round) failed: \(reason)")
+      onProgress(.failed(round: task.round, reason: reason))
+      let failure = FailureReport(caller: try currentCaller(), round: task.round, reason: reason)
+      do { try await retrying { try await $0.report(failure) } } catch let error as PeatError
+        where error.code == .usage
+      {
+        // The session is gone; the next request for work says so.
+      }
+    }
+  }
+
+  private func attempt(_ task: TrainingTask) async throws {
+    let before = report
+    let watch = Stopwatch(clock)
+    let base = try await fetchAdapter(of: task)
+    try await fetchPackage(of: task)
+    let downloadSeconds = watch.seconds
+    let free = freeMemory() ?? 0
+    onProgress(.training(task))
+    let result = try await trainer.train(task, adapter: base)
+    try Task.checkCancellation()
+    let payload = SafeTensors.encode(result.tensors)
+    var header = UpdateHeader(
+      run: task.run, round: task.round, client: configuration.client,
+      exampleCount: result.exampleCount, baseDigest: task.baseDigest, method: task.method,
+      rank: task.rank, alpha: task.alpha, metrics: result.metrics)
+    header.telemetry = Telemetry(
+      bytesDown: report.bytesDown - before.bytesDown, bytesUp: payload.count,
+      downloadSeconds: downloadSeconds, computeSeconds: result.computeSeconds,
+      uploadSeconds: lastUploadSeconds, peakMemoryBytes: result.peakMemoryBytes,
+      freeMemoryBytes: free, tokens: result.tokens)
+    try await deliver(payload, header)
+  }
+
+  private func fetchAdapter(of task: TrainingTask) async throws -> NamedTensors {
+    guard task.adapter.bytes >= 0, task.adapter.bytes <= configuration.adapterSizeLimit else {
+      throw PeatError.badData(
+        "The adapter takes \(task.adapter.bytes) bytes; this client accepts "
+          + "\(configuration.adapterSizeLimit).")
+    }
+    try await fetch(task.adapter.digest, bytes: task.adapter.bytes, name: "adapter")
+    let adapter = try SafeTensors.decode(
+      try Data(contentsOf: store.url(of: task.adapter.digest)), from: "the round's adapter")
+    await store.remove(task.adapter.digest)
+    guard adapter.digest == task.baseDigest else {
+      throw PeatError.badData(
+        "The round's adapter has digest \(adapter.digest.short), stated was "
+          + "\(task.baseDigest.short).")
+    }
+    return adapter
+  }
+
+  private func fetchPackage(of task: TrainingTask) async throws {
+    let package = task.package
+    try package.validate(sizeLimit: configuration.packageSizeLimit)
+    if task.refresh { await packages.remove(package) }
+    if task.refresh || !packages.has(package) {
+      for file in package.files {
+        try await fetch(file.digest, bytes: file.bytes, name: file.name)
+      }
+      prepared = nil
+    }
+    let folder = try packages.make(package)
+    if prepared != package.digest {
+      onProgress(.preparing(level: task.level))
+      prepared = nil
+      try await trainer.prepare(package: folder, level: task.level)
+      prepared = package.digest
+    }
+  }
+
+  /// Fetches a blob, going on where an earlier transfer stopped, and checks its digest.
+  private func fetch(_ digest: Digest, bytes: Int, name: String) async throws {
+    if await store.has(digest) { return }
+    try await retrying { connection in
+      let offset = try await self.store.received(digest)
+      if offset > bytes { try await self.store.discard(digest) }
+      let request = DownloadRequest(
+        caller: try await self.currentCaller(), digest: digest,
+        offset: offset > bytes ? 0 : offset)
+      if request.offset < bytes {
+        try await connection.download(request) { piece in
+          try await self.take(piece, of: digest, bytes: bytes, name: name)
+        }
+      }
+      guard try await self.store.received(digest) == bytes else {
+        throw PeatError.unavailable("The transfer of '\(name)' broke off.")
+      }
+    }
+    try await store.finish(digest)
+  }
+
+  private func take(_ piece: Data, of digest: Digest, bytes: Int, name: String) async throws {
+    let received = try await store.received(digest)
+    guard piece.count <= bytes - received else {
+      try await store.discard(digest)
+      throw PeatError.badData("More than the \(bytes) bytes announced arrived for '\(name)'.")
+    }
+    try await store.append(piece, to: digest, at: received)
+    report.bytesDown += piece.count
+    onProgress(.downloading(file: name, received: received + piece.count, of: bytes))
+  }
+
+  private func deliver(_ payload: Data, _ header: UpdateHeader) async throws {
+    let json = try header.json()
+    let reference = BlobReference(digest: Digest(of: payload), bytes: payload.count)
+    let watch = Stopwatch(clock)
+    onProgress(.uploading(round: header.round, bytes: payload.count))
+    let reply: UploadReply? = try await retrying { connection in
+      let offer = UploadOffer(
+        caller: try await self.currentCaller(), header: json, payload: reference)
+      switch try await connection.offer(offer) {
+      case .accepted: return .accepted
+      case .refused(let refusal): return .refused(refusal)
+      case .rejoin: return nil
+      case .send(let ticket, let offset):
+        guard (0...payload.count).contains(offset) else {
+          throw PeatError.badData("The coordinator asks for byte \(offset) of \(payload.count).")
+        }
+        let reply = try await connection.upload(payload, ticket: ticket, from: offset)
+        await self.sent(payload.count - offset)
+        return reply
+      }
+    }
+    lastUploadSeconds = watch.seconds
+    switch reply {
+    case .accepted?:
+      report.updates += 1
+      onProgress(.delivered(round: header.round, metrics: header.metrics))
+    case .refused(let refusal)?:
+      report.refusals += 1
+      logger.warning("the update was refused: \(refusal)")
+      onProgress(.refused(round: header.round, refusal))
+    case nil: break  // The session is not known any more; the next request for work joins again.
+    }
+  }
+
+  private func sent(_ bytes: Int) { report.bytesUp += bytes }
+}

@@ -1,0 +1,64 @@
+import Foundation
+import PeatTensor
+
+/// What a client sends back after a round: the tuned adapter's values and what the coordinator must know of them.
+///
+/// The tensors are parameter *values*, not differences, under the names of the full model.
+public struct ClientUpdate: Sendable, Equatable {
+  public var header: UpdateHeader
+  public var tensors: NamedTensors
+
+  public init(header: UpdateHeader, tensors: NamedTensors) {
+    self.header = header
+    self.tensors = tensors
+  }
+
+  /// An update of no particular run, for aggregating adapters by hand.
+  public init(_ tensors: NamedTensors, exampleCount: Int) {
+    self.init(header: UpdateHeader(exampleCount: exampleCount), tensors: tensors)
+  }
+
+  public var exampleCount: Int { header.exampleCount }
+  public var client: ClientID { header.client }
+}
+
+/// The part of an update beside its tensors: the document `update.json`.
+public struct UpdateHeader: Sendable, Codable, Equatable {
+  /// The version of the format that this program writes and reads.
+  public static let currentFormat = 1
+
+  public var formatVersion: Int
+  public var run: RunID
+  /// The round the update belongs to, from 1; 0 for an update made outside of a run.
+  public var round: Int
+  public var client: ClientID
+  /// How many examples were trained on: the update's weight in FedAvg.
+  public var exampleCount: Int
+  /// The digest of the adapter that the training began with; absent for an update made outside of a run.
+  public var baseDigest: Digest?
+  /// The tuning method's name, and where it has them its rank and alpha.
+  public var method: String
+  public var rank: Int?
+  public var alpha: Double?
+  /// What the trainer measured, by name: `loss`, for example.
+  public var metrics: [String: Double]
+  public var telemetry: Telemetry
+
+  public init(
+    run: RunID = "local", round: Int = 0, client: ClientID = "local", exampleCount: Int,
+    baseDigest: Digest? = nil, method: String = "lora", rank: Int? = nil, alpha: Double? = nil,
+    metrics: [String: Double] = [:], telemetry: Telemetry = Telemetry()
+  ) {
+    formatVersion = Self.currentFormat
+    self.run = run
+    self.round = round
+    self.client = client
+    self.exampleCount = exampleCount
+    self.baseDigest = baseDigest
+    self.method = method
+    self.rank = rank
+    self.alpha = alpha
+    self.metrics = metrics
+    self.telemetry = telemetry
+  }
+}

@@ -1,0 +1,295 @@
+import Foundation
+import PeatTensor
+
+extension Coordinator: CoordinatorEndpoint {
+  public func join(_ request: JoinRequest) async throws -> JoinReply {
+    guard request.protocolVersion == protocolVersion else {
+      throw PeatError.usage(
+        "The client speaks version \(request.protocolVersion) of the protocol, this coordinator "
+          + "\(protocolVersion). Use the same version of the program on both sides.")
+    }
+    guard request.client != .server else {
+      throw PeatError.usage("The name 'server' is the coordinator's own. Choose another.")
+    }
+    guard request.holds.count <= 256 else {
+      throw PeatError.badData("A client can't hold \(request.holds.count) packages.")
+    }
+    let client = request.client
+    let returning = stays[client] != nil
+    let session = newSession()
+    stays[client] = Stay(
+      session: session, freeMemoryBytes: request.freeMemoryBytes, holds: Set(request.holds))
+    histories[client] = histories[client] ?? History()
+    logger.info("'\(client)' \(returning ? "joined again" : "joined")")
+    tell(.clientJoined(client))
+    // The process that held the old session learns that it was superseded.
+    wakeAll()
+    process(.clientJoined(client, restarted: true))
+    return JoinReply(
+      run: configuration.run, session: session, rounds: configuration.rules.rounds)
+  }
+
+  public func nextTask(_ caller: Caller) async throws -> TaskReply {
+    let watch = Stopwatch(clock)
+    while true {
+      try Task.checkCancellation()
+      guard let stay = stays[caller.client] else { return .rejoin }
+      guard stay.session == caller.session else { return .superseded }
+      if let ending = machine.ending {
+        stays[caller.client]?.heardTheEnd = true
+        wakeAll()
+        return .finished(ending)
+      }
+      if !machine.present.contains(caller.client) {
+        process(.clientJoined(caller.client, restarted: false))
+      }
+      if let task = tasks[caller.client] { return .train(task) }
+      let left = configuration.pollTimeout - watch.elapsed
+      if left <= .zero { return .wait }
+      await waitForNews(timeout: left)
+    }
+  }
+
+  public func attend(_ caller: Caller) async throws -> AttendReply {
+    guard let stay = stays[caller.client] else { return .rejoin }
+    guard stay.session == caller.session else { return .superseded }
+    stays[caller.client]?.attendances += 1
+    stays[caller.client]?.arrivals += 1
+    if !machine.present.contains(caller.client), machine.ending == nil {
+      process(.clientJoined(caller.client, restarted: false))
+    }
+    while true {
+      guard let stay = stays[caller.client] else { return .rejoin }
+      guard stay.session == caller.session else { return .superseded }
+      if let ending = machine.ending {
+        stays[caller.client]?.attendances -= 1
+        stays[caller.client]?.heardTheEnd = true
+        wakeAll()
+        return .finished(ending)
+      }
+      if Task.isCancelled {
+        stays[caller.client]?.attendances -= 1
+        if stay.attendances == 1 { beginGrace(of: caller, stay.arrivals) }
+        throw CancellationError()
+      }
+      await waitForNews(timeout: nil)
+    }
+  }
+
+  private func beginGrace(of caller: Caller, _ arrivals: Int) {
+    logger.debug("the connection to '\(caller.client)' broke")
+    Task { [clock, configuration] in
+      guard (try? await clock.sleep(for: configuration.grace)) != nil,
+        let stay = stays[caller.client], stay.session == caller.session,
+        stay.attendances == 0, stay.arrivals == arrivals
+      else { return }
+      lose(caller.client, reason: "Its connection broke.")
+    }
+  }
+
+  private func lose(_ client: ClientID, reason: String) {
+    guard machine.present.contains(client), machine.ending == nil else { return }
+    logger.warning("'\(client)' is lost: \(reason)")
+    tell(.clientLost(client, reason: reason))
+    process(.clientLost(client, reason: reason))
+  }
+
+  public func leave(_ caller: Caller) async {
+    guard let stay = stays[caller.client], stay.session == caller.session else { return }
+    stays[caller.client] = nil
+    lose(caller.client, reason: "It left.")
+    wakeAll()
+  }
+
+  // MARK: Downloads
+
+  /// Not on the actor: clients download side by side.
+  public nonisolated func download(
+    _ request: DownloadRequest, chunkBytes: Int, to write: @Sendable (Data) async throws -> Void
+  ) async throws {
+    let caller = request.caller
+    try await checkKnown(caller)
+    let size = try await store.size(of: request.digest)
+    guard (0...size).contains(request.offset) else {
+      throw PeatError.badData(
+        "Byte \(request.offset) of a blob of \(size) bytes was asked for.")
+    }
+    var offset = request.offset
+    while offset < size {
+      try Task.checkCancellation()
+      let piece = try await store.read(request.digest, at: offset, count: chunkBytes)
+      if piece.isEmpty { break }
+      try await write(piece)
+      offset += piece.count
+      await count(Traffic(bytesDown: piece.count), for: caller.client)
+    }
+  }
+
+  private func checkKnown(_ caller: Caller) throws {
+    guard stays[caller.client]?.session == caller.session else {
+      throw PeatError.usage("'\(caller.client)' has no session here. Join first.")
+    }
+  }
+
+  private func count(_ traffic: Traffic, for client: ClientID) {
+    histories[client, default: History()].traffic.bytesDown += traffic.bytesDown
+    histories[client, default: History()].traffic.bytesUp += traffic.bytesUp
+  }
+
+  // MARK: Uploads
+
+  public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
+    let client = offer.caller.client
+    guard let stay = stays[client], stay.session == offer.caller.session else { return .rejoin }
+    if accepted[client]?.payload == offer.payload { return .accepted }
+    do {
+      guard offer.header.count <= TransferLimits.headerBytes else {
+        throw UpdateRefusal(
+          .tooLarge,
+          "The update's header takes \(offer.header.count) bytes; the limit is "
+            + "\(TransferLimits.headerBytes).")
+      }
+      let header: UpdateHeader
+      do { header = try UpdateHeader(json: offer.header, from: ClientUpdate.headerFile) } catch {
+        throw UpdateRefusal(.malformed, describe(error))
+      }
+      if header.client == client, header.run == configuration.run, header.round < machine.round {
+        // A late one of an earlier round: no reason to end its part in this one.
+        return .refused(
+          UpdateRefusal(
+            .wrongRound, "Round \(header.round) is over; round \(machine.round) has begun."))
+      }
+      try policy.check(header, from: client, bytes: offer.payload.bytes)
+      guard machine.expectsUpdate(from: client, round: header.round) else {
+        throw UpdateRefusal(
+          .notExpected,
+          "No update of '\(client)' is expected in round \(header.round): the round was closed, "
+            + "or its part in it has ended.")
+      }
+      count(Traffic(bytesUp: offer.header.count), for: client)
+      return .send(ticket: prepareUpload(offer, header), offset: uploads[client]?.received ?? 0)
+    } catch let refusal as UpdateRefusal {
+      refuse(client, refusal)
+      return .refused(refusal)
+    }
+  }
+
+  /// The ticket of an upload that is new, or goes on where its connection broke.
+  private func prepareUpload(_ offer: UploadOffer, _ header: UpdateHeader) -> String {
+    let client = offer.caller.client
+    if let open = uploads[client], open.payload == offer.payload, open.header == header {
+      return open.ticket
+    }
+    if let old = uploads[client] { spool.drop(old.ticket) }
+    let ticket = newSession()
+    uploads[client] = Upload(ticket: ticket, header: header, payload: offer.payload)
+    return ticket
+  }
+
+  public func receive(_ chunk: Data, ticket: String, offset: Int) async throws {
+    guard let (client, upload) = uploads.first(where: { $0.value.ticket == ticket }) else {
+      throw UpdateRefusal(.notExpected, "No upload is open under this ticket. Offer it again.")
+    }
+    do {
+      let end = upload.received + chunk.count
+      guard chunk.count <= TransferLimits.largestChunk, end <= upload.payload.bytes else {
+        throw UpdateRefusal(
+          .tooLarge,
+          "\(end) bytes arrived of an update announced with \(upload.payload.bytes), in pieces of "
+            + "up to \(TransferLimits.largestChunk).")
+      }
+      guard offset == upload.received else {
+        throw UpdateRefusal(
+          .malformed, "A piece begins at byte \(offset), but \(upload.received) bytes are here.")
+      }
+    } catch let refusal as UpdateRefusal {
+      dropUpload(of: client)
+      refuse(client, refusal)
+      throw refusal
+    }
+    try append(chunk, to: spool.incoming(ticket), isFirst: upload.received == 0)
+    uploads[client]?.received += chunk.count
+    uploads[client]?.digest.update(chunk)
+    count(Traffic(bytesUp: chunk.count), for: client)
+  }
+
+  private func append(_ chunk: Data, to file: URL, isFirst: Bool) throws {
+    do {
+      if isFirst { try Data().write(to: file) }
+      let handle = try FileHandle(forWritingTo: file)
+      defer { try? handle.close() }
+      try handle.seekToEnd()
+      try handle.write(contentsOf: chunk)
+    } catch {
+      throw PeatError.inputOutput(
+        "Can't keep an incoming update in '\(file.path)': \(error.localizedDescription)",
+        cause: error)
+    }
+  }
+
+  public func finishUpload(ticket: String) async throws -> UploadReply {
+    guard let (client, upload) = uploads.first(where: { $0.value.ticket == ticket }) else {
+      return .refused(
+        UpdateRefusal(.notExpected, "No upload is open under this ticket. Offer it again."))
+    }
+    uploads[client] = nil
+    defer { spool.drop(ticket) }
+    do {
+      guard upload.received == upload.payload.bytes else {
+        throw UpdateRefusal(
+          .malformed,
+          "\(upload.received) bytes arrived of an update announced with \(upload.payload.bytes).")
+      }
+      let digest = upload.digest.finish()
+      guard digest == upload.payload.digest else {
+        throw UpdateRefusal(
+          .digestMismatch,
+          "The update arrived with digest \(digest.short), announced was "
+            + "\(upload.payload.digest.short).")
+      }
+      try await Self.inspect(spool.incoming(ticket), policy)
+      guard machine.expectsUpdate(from: client, round: upload.header.round) else {
+        throw UpdateRefusal(
+          .notExpected, "Round \(upload.header.round) was closed before the update was complete.")
+      }
+      try spool.accept(ticket, from: client)
+    } catch let refusal as UpdateRefusal {
+      refuse(client, refusal)
+      return .refused(refusal)
+    }
+    accepted[client] = (upload.header, upload.payload)
+    histories[client]?.telemetry = upload.header.telemetry
+    histories[client]?.exampleCount = upload.header.exampleCount
+    if let task = tasks[client] { stays[client]?.holds.insert(task.package.digest) }
+    tell(.updateArrived(client, round: upload.header.round, header: upload.header))
+    process(.updateReceived(client, round: upload.header.round))
+    return .accepted
+  }
+
+  /// Off the actor: reading and checking takes a while for large updates.
+  private nonisolated static func inspect(_ file: URL, _ policy: UpdatePolicy) async throws {
+    _ = try policy.decode(file)
+  }
+
+  private func dropUpload(of client: ClientID) {
+    if let upload = uploads.removeValue(forKey: client) { spool.drop(upload.ticket) }
+  }
+
+  private func refuse(_ client: ClientID, _ refusal: UpdateRefusal) {
+    let round = machine.round
+    logger.warning("the update of '\(client)' was refused", metadata: ["reason": "\(refusal)"])
+    guard machine.expectsUpdate(from: client, round: round) else { return }
+    tell(.updateRefused(client, round: round, refusal))
+    process(.updateRefused(client, round: round, refusal))
+  }
+
+  public func report(_ failure: FailureReport) async throws {
+    try checkKnown(failure.caller)
+    let client = failure.caller.client
+    guard machine.expectsUpdate(from: client, round: failure.round) else { return }
+    let reason = String(failure.reason.prefix(FailureReport.reasonLimit))
+    logger.warning("'\(client)' failed in round \(failure.round): \(reason)")
+    tell(.clientFailed(client, round: failure.round, reason: reason))
+    process(.clientFailed(client, round: failure.round, reason: reason))
+  }
+}

@@ -1,0 +1,467 @@
+import Foundation
+import Logging
+import PeatTensor
+
+/// Runs a federation: plans rounds, hands out work, takes updates, aggregates.
+///
+/// The course of the run is decided by `RoundStateMachine`; this actor carries its actions out. How clients reach it is
+/// a transport's affair: see `CoordinatorEndpoint`, which it conforms to in `Coordinator+Endpoint.swift`.
+///
+///     let coordinator = try await Coordinator(configuration, adapter: adapter, levels: levels, store: store, …)
+///     let report = try await coordinator.run()
+public actor Coordinator {
+  /// Called after each round with the new adapter; what it gives is recorded with the round.
+  public typealias Evaluation =
+    @Sendable (_ round: Int, _ adapter: NamedTensors) async throws ->
+    [String: Double]
+
+  /// A client's stay, from joining to leaving.
+  struct Stay {
+    var session: String
+    /// Calls of `attend` that are open now.
+    var attendances = 0
+    /// Rises when an attendance begins, so that a grace that began before it comes to nothing.
+    var arrivals = 0
+    var heardTheEnd = false
+    var freeMemoryBytes: Int?
+    var holds: Set<Digest>
+  }
+
+  /// What is remembered of a client over its stays.
+  struct History {
+    var telemetry: Telemetry?
+    var exampleCount: Int?
+    var delivered = 0
+    var failed = 0
+    var traffic = Traffic()
+    var trafficBeforeRound = Traffic()
+  }
+
+  /// An update whose bytes are arriving.
+  struct Upload {
+    var ticket: String
+    var header: UpdateHeader
+    var payload: BlobReference
+    var received = 0
+    var digest = IncrementalDigest()
+  }
+
+  let configuration: CoordinatorConfiguration
+  let levels: [Package]
+  nonisolated let store: any BlobStore
+  let planner: any RoundPlanner
+  let strategy: any AggregationStrategy
+  let server: ServerParticipation?
+  nonisolated let clock: any Clock<Duration>
+  let spool: UpdateSpool
+  let logger: Logger
+  private let makeSession: @Sendable () -> String
+  private let onRound: Evaluation
+  private let onProgress: @Sendable (CoordinatorProgress) -> Void
+
+  private(set) var machine: RoundStateMachine
+  private(set) var adapter: NamedTensors
+  /// The adapter of the current round as bytes in `store`, and what an update to it must be like.
+  private(set) var broadcast: BlobReference
+  private(set) var policy: UpdatePolicy
+  var stays: [ClientID: Stay] = [:]
+  var histories: [ClientID: History] = [:]
+  var uploads: [ClientID: Upload] = [:]
+  /// Headers of the updates taken in this round, and the digests of their bytes.
+  var accepted: [ClientID: (header: UpdateHeader, payload: BlobReference)] = [:]
+  /// The tasks that clients are to do or are doing.
+  private(set) var tasks: [ClientID: TrainingTask] = [:]
+
+  private var timers: [RoundTimer: Task<Void, Never>] = [:]
+  private var jobs: [Task<Void, Never>] = []
+  private var serverJob: (round: Int, task: Task<LocalResult, any Error>)?
+  private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
+  private var waiterCount = 0
+  private var completion: CheckedContinuation<Void, Never>?
+  private var failure: (any Error)?
+  private var started = false
+  private var watch: Stopwatch
+  private var roundWatch: Stopwatch
+  private var rounds: [RoundRecord] = []
+  private var failedAttempts: [RoundRecord] = []
+
+  /// - Parameters:
+  ///   - adapter: what the first round begins with.
+  ///   - levels: the emulators that clients can be given, their files in `store`.
+  ///   - store: where clients' downloads come from.
+  ///   - workFolder: a folder of the coordinator's own for incoming updates; made where missing, removed at the end.
+  ///   - server: the coordinator's own part in the training.
+  ///   - makeSession: makes the names of sessions; they must not repeat or be guessed.
+  ///   - onRound: evaluates the adapter after each round.
+  public init(
+    _ configuration: CoordinatorConfiguration, adapter: NamedTensors, levels: [Package],
+    store: any BlobStore, workFolder: URL, planner: any RoundPlanner = EveryonePlanner(),
+    strategy: any AggregationStrategy = .fedAvg, server: ServerParticipation? = nil,
+    clock: any Clock<Duration> = ContinuousClock(),
+    logger: Logger = Logger(label: "fedpeat.coordinator"),
+    makeSession: @escaping @Sendable () -> String = { UUID().uuidString },
+    onRound: @escaping Evaluation = { _, _ in [:] },
+    onProgress: @escaping @Sendable (CoordinatorProgress) -> Void = { _ in }
+  ) async throws {
+    try configuration.rules.validate()
+    guard !adapter.isEmpty else { throw PeatError.badData("The adapter has no tensors to tune.") }
+    guard !levels.isEmpty else {
+      throw PeatError.usage("A run needs at least one emulator to give to clients.")
+    }
+    for level in levels { try level.validate(sizeLimit: .max) }
+    self.configuration = configuration
+    self.adapter = adapter
+    self.levels = levels
+    self.store = store
+    self.planner = planner
+    self.strategy = strategy
+    self.server = server
+    self.clock = clock
+    self.logger = logger
+    self.makeSession = makeSession
+    self.onRound = onRound
+    self.onProgress = onProgress
+    spool = try UpdateSpool(workFolder)
+    machine = RoundStateMachine(rules: configuration.rules)
+    watch = Stopwatch(clock)
+    roundWatch = watch
+    policy = Self.policy(configuration, round: 1, adapter)
+    let bytes = SafeTensors.encode(adapter)
+    guard bytes.count <= configuration.updateSizeLimit else {
+      throw PeatError.usage(
+        "The adapter takes \(bytes.count) bytes, more than the \(configuration.updateSizeLimit) "
+          + "that an update may take. Raise the limit.")
+    }
+    broadcast = BlobReference(digest: try await store.put(bytes), bytes: bytes.count)
+  }
+
+  /// Runs all rounds and stays until the clients have heard of the end.
+  ///
+  /// Throws `PeatError` where the run can't go on, `CancellationError` where it was cancelled; `report` tells how far it
+  /// came.
+  public func run() async throws -> RunReport {
+    precondition(!started, "Coordinator: run() can be called once")
+    started = true
+    watch = Stopwatch(clock)
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        completion = continuation
+        process(.started)
+      }
+    } onCancel: {
+      Task { await self.cancel(reason: "The coordinator was interrupted.") }
+    }
+    // In a task of its own: saying goodbye must work although this one may be cancelled.
+    await Task { await self.sayGoodbye() }.value
+    let report = self.report
+    switch machine.ending {
+    case .completed: return report
+    case .cancelled: throw CancellationError()
+    case .failed(let reason):
+      let code = (failure as? PeatError)?.code ?? .unavailable
+      throw PeatError(code, "The run '\(configuration.run)' ended early. \(reason)", cause: failure)
+    case nil: throw PeatError(.internalError, "The run stopped without an ending.")
+    }
+  }
+
+  /// Ends the run; clients are told.
+  public func cancel(reason: String) { process(.cancelled(reason: reason)) }
+
+  /// What the run did so far.
+  public var report: RunReport {
+    RunReport(
+      run: configuration.run, rounds: rounds, failedAttempts: failedAttempts,
+      traffic: histories.mapValues(\.traffic), adapter: adapter, seconds: watch.seconds,
+      ending: machine.ending)
+  }
+
+  private static func policy(
+    _ configuration: CoordinatorConfiguration, round: Int, _ base: NamedTensors
+  ) -> UpdatePolicy {
+    UpdatePolicy(
+      run: configuration.run, round: round, base: base, method: configuration.method,
+      rank: configuration.rank, alpha: configuration.alpha,
+      sizeLimit: configuration.updateSizeLimit)
+  }
+
+  func newSession() -> String { makeSession() }
+
+  func tell(_ progress: CoordinatorProgress) { onProgress(progress) }
+
+  // MARK: Events and actions
+
+  /// Lets the state machine decide and does what it says.
+  func process(_ event: RoundEvent) {
+    logger.debug("event", metadata: ["event": "\(event)"])
+    for action in machine.handle(event) { perform(action) }
+  }
+
+  private func perform(_ action: RoundAction) {
+    switch action {
+    case .startTimer(let timer, let duration): start(timer, duration)
+    case .cancelTimer(let timer): timers.removeValue(forKey: timer)?.cancel()
+    case .makePlan(let round, let attempt, let clients): plan(round, attempt, clients)
+    case .beginRound(let round, let attempt, let plan): begin(round, attempt, plan)
+    case .sendTask(let client, let round, let attempt, let assignment):
+      send(client, round, attempt, assignment)
+    case .withdrawTask(let client, _): tasks[client] = nil
+    case .discardUpdates: discardUpdates()
+    case .aggregate(let round, let clients): aggregate(round, clients)
+    case .evaluate(let round): evaluate(round)
+    case .record(let record): close(record)
+    case .recordFailedAttempt(let record, let reason):
+      let record = completed(record)
+      failedAttempts.append(record)
+      onProgress(.roundRepeated(record, reason: reason))
+      logger.warning("round \(record.round) does not count: \(reason)")
+    case .finish(let ending): finish(ending)
+    }
+  }
+
+  private func start(_ timer: RoundTimer, _ duration: Duration) {
+    timers[timer]?.cancel()
+    timers[timer] = Task { [clock] in
+      guard (try? await clock.sleep(for: duration)) != nil else { return }
+      process(.timerFired(timer))
+    }
+  }
+
+  private func plan(_ round: Int, _ attempt: Int, _ clients: [ClientID]) {
+    let state = FederationState(
+      run: configuration.run, round: round, attempt: attempt, rounds: configuration.rules.rounds,
+      clients: clients.map(state),
+      levels: levels.enumerated().map { .init($0.offset, bytes: $0.element.bytes) })
+    work { coordinator in
+      do {
+        let plan = try await coordinator.planner.plan(state)
+        try await coordinator.checkLevels(of: plan)
+        await coordinator.process(.planMade(plan, round: round, attempt: attempt))
+      } catch { await coordinator.fail(error) { .planFailed(reason: $0) } }
+    }
+  }
+
+  private func state(of client: ClientID) -> FederationState.ClientState {
+    let history = histories[client] ?? History()
+    let stay = stays[client]
+    let held = levels.indices.filter { stay?.holds.contains(levels[$0].digest) ?? false }
+    return FederationState.ClientState(
+      client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes,
+      telemetry: history.telemetry, exampleCount: history.exampleCount,
+      delivered: history.delivered, failed: history.failed)
+  }
+
+  private func checkLevels(of plan: RoundPlan) throws {
+    for (client, assignment) in plan.assignments where assignment.participates {
+      guard levels.indices.contains(assignment.emulatorLevel) else {
+        throw PeatError.usage(
+          "The planner gives '\(client)' the emulator level \(assignment.emulatorLevel); this run "
+            + "has levels 0 to \(levels.count - 1).")
+      }
+    }
+  }
+
+  private func begin(_ round: Int, _ attempt: Int, _ plan: RoundPlan) {
+    logger.info("round \(round), attempt \(attempt)", metadata: ["clients": "\(plan.participants)"])
+    roundWatch = Stopwatch(clock)
+    accepted = [:]
+    for client in histories.keys {
+      histories[client]?.trafficBeforeRound = histories[client]?.traffic ?? Traffic()
+    }
+    onProgress(.roundBegan(round: round, attempt: attempt, plan: plan))
+    guard let server, server.weight > 0, serverJob?.round != round else { return }
+    let task = task(for: .server, round, attempt, .init(), package: Package(files: []))
+    serverJob = (
+      round, Task { [adapter] in try await server.trainer.train(task, adapter: adapter) }
+    )
+  }
+
+  private func task(
+    for client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment,
+    package: Package
+  ) -> TrainingTask {
+    let left = configuration.rules.deadline - roundWatch.elapsed
+    return TrainingTask(
+      run: configuration.run, round: round, attempt: attempt, client: client,
+      level: assignment.emulatorLevel, package: package, refresh: assignment.refresh,
+      adapter: broadcast, baseDigest: policy.baseDigest, method: configuration.method,
+      rank: configuration.rank, alpha: configuration.alpha, settings: configuration.settings,
+      localSteps: assignment.localSteps,
+      seed: TrainingTask.seed(run: configuration.seed, round: round, client: client),
+      deadlineSeconds: max(left, .zero).inSeconds, updateSizeLimit: configuration.updateSizeLimit)
+  }
+
+  private func send(
+    _ client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment
+  ) {
+    tasks[client] = task(
+      for: client, round, attempt, assignment, package: levels[assignment.emulatorLevel])
+    wakeAll()
+  }
+
+  private func discardUpdates() {
+    for client in accepted.keys { spool.discard(client) }
+    accepted = [:]
+  }
+
+  private func aggregate(_ round: Int, _ clients: [ClientID]) {
+    onProgress(.aggregating(round: round, clients: clients))
+    let updates = clients.compactMap { client in accepted[client].map { (client, $0.header) } }
+    work { coordinator in
+      do {
+        var next = try await coordinator.combine(updates)
+        next = try await coordinator.mixServer(into: next, round)
+        guard next.values.allSatisfy(\.isFinite) else {
+          throw PeatError.badData("The aggregated adapter holds values that are not finite.")
+        }
+        try await coordinator.install(next, after: round)
+        await coordinator.process(.aggregated(round: round))
+      } catch { await coordinator.fail(error) { .aggregationFailed(reason: $0) } }
+    }
+  }
+
+  /// Reads the updates one after the other, in the order of the clients' names. Not on the actor: clients go on
+  /// talking to the coordinator meanwhile.
+  private nonisolated func combine(
+    _ updates: [(ClientID, UpdateHeader)]
+  ) async throws -> NamedTensors {
+    let current = await adapter
+    var accumulator = strategy.makeAccumulator()
+    for (client, header) in updates {
+      try Task.checkCancellation()
+      try accumulator.add(try spool.update(of: client, header))
+    }
+    return try accumulator.finish(into: current)
+  }
+
+  private func mixServer(into next: NamedTensors, _ round: Int) async throws -> NamedTensors {
+    guard let server, let job = serverJob, job.round == round else { return next }
+    return try mixing(next, with: try await job.task.value.tensors, weight: server.weight)
+  }
+
+  private func install(_ next: NamedTensors, after round: Int) async throws {
+    let bytes = SafeTensors.encode(next)
+    let digest = try await store.put(bytes)
+    let old = broadcast.digest
+    adapter = next
+    broadcast = BlobReference(digest: digest, bytes: bytes.count)
+    policy = Self.policy(configuration, round: round + 1, next)
+    if old != digest { try await store.remove(old) }
+  }
+
+  private func evaluate(_ round: Int) {
+    work { [adapter] coordinator in
+      do {
+        let metrics = try await coordinator.onRound(round, adapter)
+        await coordinator.process(.evaluated(round: round, metrics: metrics))
+      } catch { await coordinator.fail(error) { .evaluationFailed(reason: $0) } }
+    }
+  }
+
+  private func close(_ record: RoundRecord) {
+    let record = completed(record)
+    rounds.append(record)
+    discardUpdates()
+    onProgress(.roundEnded(record))
+  }
+
+  /// The record with what the machine does not know: traffic, telemetry, time.
+  private func completed(_ record: RoundRecord) -> RoundRecord {
+    var record = record
+    record.seconds = roundWatch.seconds
+    record.serverWeight = server?.weight ?? 0
+    for i in record.outcomes.indices {
+      let client = record.outcomes[i].client
+      let history = histories[client, default: History()]
+      let traffic = history.traffic - history.trafficBeforeRound
+      record.outcomes[i].bytesDown = traffic.bytesDown
+      record.outcomes[i].bytesUp = traffic.bytesUp
+      if record.outcomes[i].result == .delivered, let header = accepted[client]?.header {
+        record.outcomes[i].exampleCount = header.exampleCount
+        record.outcomes[i].metrics = header.metrics
+        record.outcomes[i].telemetry = header.telemetry
+        histories[client, default: History()].delivered += 1
+      } else {
+        histories[client, default: History()].failed += 1
+      }
+    }
+    return record
+  }
+
+  private func finish(_ ending: RunEnding) {
+    logger.info("the run ends", metadata: ["ending": "\(ending)"])
+    onProgress(.runEnded(ending))
+    for timer in timers.values { timer.cancel() }
+    timers = [:]
+    tasks = [:]
+    serverJob?.task.cancel()
+    for job in jobs { job.cancel() }
+    wakeAll()
+    completion?.resume()
+    completion = nil
+  }
+
+  private func sayGoodbye() async {
+    let timeout = Task { [clock, configuration] in
+      try? await clock.sleep(for: configuration.farewell)
+    }
+    let patience = Task {
+      await timeout.value
+      expirePatience()
+    }
+    while !patienceExpired, stays.values.contains(where: { !$0.heardTheEnd && $0.attendances > 0 })
+    {
+      await waitForNews(timeout: nil)
+    }
+    timeout.cancel()
+    await patience.value
+    spool.removeAll()
+  }
+
+  private var patienceExpired = false
+
+  private func expirePatience() {
+    patienceExpired = true
+    wakeAll()
+  }
+
+  /// Does long work beside the actor; it is cancelled when the run ends.
+  private func work(_ body: @escaping @Sendable (Coordinator) async -> Void) {
+    jobs.append(Task { await body(self) })
+    if jobs.count > 8 { jobs.removeFirst(jobs.count - 8) }
+  }
+
+  private func fail(_ error: any Error, _ event: (String) -> RoundEvent) {
+    if machine.ending == nil { failure = error }
+    process(event(describe(error)))
+  }
+
+  // MARK: Waiting
+
+  /// Wakes every call that waits for something to happen.
+  func wakeAll() {
+    let all = waiters.values
+    waiters = [:]
+    for waiter in all { waiter.resume() }
+  }
+
+  /// Returns when something happened, the time is over or the task was cancelled; the caller looks again.
+  func waitForNews(timeout: Duration?) async {
+    waiterCount += 1
+    let number = waiterCount
+    let alarm = timeout.map { timeout in
+      Task { [clock] in
+        if (try? await clock.sleep(for: timeout)) != nil { wake(number) }
+      }
+    }
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        if Task.isCancelled { continuation.resume() } else { waiters[number] = continuation }
+      }
+    } onCancel: {
+      Task { await self.wake(number) }
+    }
+    alarm?.cancel()
+  }
+
+  private func wake(_ number: Int) { waiters.removeValue(forKey: number)?.resume() }
+}

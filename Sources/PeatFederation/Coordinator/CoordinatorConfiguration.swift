@@ -1,0 +1,43 @@
+import Foundation
+import PeatTensor
+
+/// What a coordinator is told about a run.
+public struct CoordinatorConfiguration: Sendable {
+  public var run: RunID
+  /// All chance in the run comes from here.
+  public var seed: UInt64
+  public var rules: RoundRules
+  /// The tuning method and, where it has them, its rank and alpha; every update must state the same.
+  public var method: String
+  public var rank: Int?
+  public var alpha: Double?
+  /// The training instructions, a JSON document that the clients' trainers understand.
+  public var settings: Data
+  /// The most bytes an update's tensors may take.
+  public var updateSizeLimit: Int
+  /// How long a client that asks for work is kept waiting before it is told to ask again.
+  public var pollTimeout: Duration
+  /// How long a client whose connection broke may take to come back before it counts as lost.
+  public var grace: Duration
+  /// How long the coordinator stays after the end, so that clients hear of it.
+  public var farewell: Duration
+
+  public init(
+    run: RunID, seed: UInt64, rules: RoundRules, method: String = "lora", rank: Int? = nil,
+    alpha: Double? = nil, settings: Data = Data("{}".utf8), updateSizeLimit: Int = 1 << 30,
+    pollTimeout: Duration = .seconds(20), grace: Duration = .seconds(3),
+    farewell: Duration = .seconds(5)
+  ) {
+    self.run = run
+    self.seed = seed
+    self.rules = rules
+    self.method = method
+    self.rank = rank
+    self.alpha = alpha
+    self.settings = settings
+    self.updateSizeLimit = updateSizeLimit
+    self.pollTimeout = pollTimeout
+    self.grace = grace
+    self.farewell = farewell
+  }
+}

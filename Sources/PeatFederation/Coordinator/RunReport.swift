@@ -1,0 +1,50 @@
+import PeatTensor
+
+/// Payload that went to and came from a client, in bytes: emulators, adapters and updates, without the transport's frames.
+public struct Traffic: Sendable, Codable, Equatable {
+  public var bytesDown: Int
+  public var bytesUp: Int
+
+  public init(bytesDown: Int = 0, bytesUp: Int = 0) {
+    self.bytesDown = bytesDown
+    self.bytesUp = bytesUp
+  }
+
+  static func - (left: Traffic, right: Traffic) -> Traffic {
+    Traffic(
+      bytesDown: left.bytesDown - right.bytesDown, bytesUp: left.bytesUp - right.bytesUp)
+  }
+}
+
+/// What a run did.
+public struct RunReport: Sendable {
+  public var run: RunID
+  /// The rounds that counted, in order.
+  public var rounds: [RoundRecord]
+  /// Attempts at rounds that had too few updates.
+  public var failedAttempts: [RoundRecord]
+  /// Per client, over the whole run.
+  public var traffic: [ClientID: Traffic]
+  /// The adapter after the last round that counted.
+  public var adapter: NamedTensors
+  public var seconds: Double
+  /// `nil` while the run goes on.
+  public var ending: RunEnding?
+
+  public var bytesDown: Int { traffic.values.reduce(0) { $0 + $1.bytesDown } }
+  public var bytesUp: Int { traffic.values.reduce(0) { $0 + $1.bytesUp } }
+}
+
+/// What a coordinator tells of while it works, for progress lines.
+public enum CoordinatorProgress: Sendable {
+  case clientJoined(ClientID)
+  case clientLost(ClientID, reason: String)
+  case roundBegan(round: Int, attempt: Int, plan: RoundPlan)
+  case updateArrived(ClientID, round: Int, header: UpdateHeader)
+  case updateRefused(ClientID, round: Int, UpdateRefusal)
+  case clientFailed(ClientID, round: Int, reason: String)
+  case aggregating(round: Int, clients: [ClientID])
+  case roundEnded(RoundRecord)
+  case roundRepeated(RoundRecord, reason: String)
+  case runEnded(RunEnding)
+}

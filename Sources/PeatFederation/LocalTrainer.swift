@@ -1,0 +1,46 @@
+import Foundation
+import PeatTensor
+
+/// What the federation needs of a trainer. A client has one, and the coordinator where it takes part itself.
+///
+/// Training takes long: an implementation does it on threads of its own, so that the connection stays alive meanwhile.
+public protocol LocalTrainer: Sendable {
+  /// Makes ready for a package that has arrived. Called before the first task on it, and again when it was replaced.
+  ///
+  /// - Parameters:
+  ///   - folder: holds the package's files. They must not be changed.
+  ///   - level: the emulator level the package stands for.
+  func prepare(package folder: URL, level: Int) async throws
+
+  /// Tunes `adapter` on this side's data and gives its new values, under the same names and shapes.
+  ///
+  /// All chance comes from `task.seed`. What is thrown is reported to the coordinator as this client's failure.
+  func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult
+}
+
+extension LocalTrainer {
+  public func prepare(package folder: URL, level: Int) async throws {}
+}
+
+/// What a trainer gives back.
+public struct LocalResult: Sendable {
+  public var tensors: NamedTensors
+  /// How many examples were trained on: the weight in FedAvg.
+  public var exampleCount: Int
+  public var metrics: [String: Double]
+  public var computeSeconds: Double
+  public var peakMemoryBytes: Int
+  public var tokens: Int
+
+  public init(
+    tensors: NamedTensors, exampleCount: Int, metrics: [String: Double] = [:],
+    computeSeconds: Double = 0, peakMemoryBytes: Int = 0, tokens: Int = 0
+  ) {
+    self.tensors = tensors
+    self.exampleCount = exampleCount
+    self.metrics = metrics
+    self.computeSeconds = computeSeconds
+    self.peakMemoryBytes = peakMemoryBytes
+    self.tokens = tokens
+  }
+}

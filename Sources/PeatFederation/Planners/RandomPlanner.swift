@@ -1,0 +1,40 @@
+import PeatTensor
+
+/// In each round a random share of the clients takes part, each on a random emulator level.
+///
+/// ⌈share · clients⌉ are drawn without replacement. A draw depends on the seed, the round and the client's name alone,
+/// so it does not depend on the order in which clients came.
+public struct RandomPlanner: RoundPlanner {
+  public static let name = "random"
+  /// 0 < share ≤ 1.
+  public let share: Double
+  public let seed: UInt64
+
+  /// Throws where the share lies outside of 0 < share ≤ 1.
+  public init(share: Double = 0.5, seed: UInt64) throws {
+    guard share > 0, share <= 1 else {
+      throw PeatError.usage(
+        "The share of clients in a round is \(share); it must be above 0 and at most 1.")
+    }
+    self.share = share
+    self.seed = seed
+  }
+
+  public func plan(_ state: FederationState) async throws -> RoundPlan {
+    guard !state.levels.isEmpty else {
+      throw PeatError.usage("There is no emulator to give to clients.")
+    }
+    let draws = state.clients.map { client in
+      var random = SeededRandom(
+        seed: seed, "plan of round \(state.round), attempt \(state.attempt), \(client.client)")
+      let ticket = random.next()
+      return (client.client, ticket, state.levels[random.integer(below: state.levels.count)].level)
+    }
+    let chosen = Int((share * Double(draws.count)).rounded(.up))
+    var plan = RoundPlan([:])
+    for (place, draw) in draws.sorted(by: { ($0.1, $0.0) < ($1.1, $1.0) }).enumerated() {
+      plan.assignments[draw.0] = .init(participates: place < chosen, emulatorLevel: draw.2)
+    }
+    return plan
+  }
+}

@@ -1,0 +1,101 @@
+import PeatTensor
+
+/// The decisions of one round: for each client whether it takes part, and how.
+public struct RoundPlan: Sendable, Codable, Equatable {
+  public struct Assignment: Sendable, Codable, Equatable {
+    public var participates: Bool
+    /// The emulator the client trains on: an index into the run's levels, 0 the first.
+    public var emulatorLevel: Int
+    /// Whether the client fetches the emulator again although it holds it.
+    public var refresh: Bool
+    /// Local steps of this client in this round; `nil` leaves the run's own number.
+    public var localSteps: Int?
+    /// Transmit power in watts and bandwidth in hertz, where a radio link is planned; recorded with the round.
+    public var transmitPower: Double?
+    public var bandwidth: Double?
+
+    public init(
+      participates: Bool = true, emulatorLevel: Int = 0, refresh: Bool = false,
+      localSteps: Int? = nil, transmitPower: Double? = nil, bandwidth: Double? = nil
+    ) {
+      self.participates = participates
+      self.emulatorLevel = emulatorLevel
+      self.refresh = refresh
+      self.localSteps = localSteps
+      self.transmitPower = transmitPower
+      self.bandwidth = bandwidth
+    }
+  }
+
+  /// A client that is not named does not take part.
+  public var assignments: [ClientID: Assignment]
+
+  public init(_ assignments: [ClientID: Assignment]) { self.assignments = assignments }
+
+  /// The clients that take part, in the order of their names.
+  public var participants: [ClientID] {
+    assignments.filter(\.value.participates).keys.sorted()
+  }
+}
+
+/// Decides a round from the state of the federation.
+public protocol RoundPlanner: Sendable {
+  /// The plan of `state.round`. Asked again with a higher attempt if the round has to be repeated.
+  func plan(_ state: FederationState) async throws -> RoundPlan
+}
+
+/// What a planner sees before each round.
+public struct FederationState: Sendable, Equatable {
+  /// An emulator that clients can be given.
+  public struct Level: Sendable, Equatable {
+    public var level: Int
+    /// Size of the package in bytes.
+    public var bytes: Int
+  }
+
+  /// A client that is there now.
+  public struct ClientState: Sendable, Equatable {
+    public var client: ClientID
+    /// The levels whose packages the client holds, whole and unchanged.
+    public var holds: Set<Int>
+    /// Free memory in bytes, as last reported.
+    public var freeMemoryBytes: Int?
+    /// What it measured in the last round whose update arrived.
+    public var telemetry: Telemetry?
+    public var exampleCount: Int?
+    /// Rounds it delivered in, and rounds it was asked in and did not.
+    public var delivered: Int
+    public var failed: Int
+  }
+
+  public var run: RunID
+  /// From 1.
+  public var round: Int
+  public var attempt: Int
+  /// How many rounds the run has.
+  public var rounds: Int
+  /// In the order of their names.
+  public var clients: [ClientState]
+  public var levels: [Level]
+
+  public init(
+    run: RunID, round: Int, attempt: Int, rounds: Int, clients: [ClientState], levels: [Level]
+  ) {
+    self.run = run
+    self.round = round
+    self.attempt = attempt
+    self.rounds = rounds
+    self.clients = clients
+    self.levels = levels
+  }
+}
+
+extension FederationState.Level {
+  public init(_ level: Int, bytes: Int) { self.init(level: level, bytes: bytes) }
+}
+
+extension FederationState.ClientState {
+  public init(_ client: ClientID) {
+    self.init(client: client, holds: [], delivered: 0, failed: 0)
+  }
+}

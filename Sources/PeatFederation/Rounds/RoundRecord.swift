@@ -1,0 +1,76 @@
+import PeatTensor
+
+/// How one client's part in a round ended.
+public enum ClientResult: Sendable, Codable, Equatable {
+  case delivered
+  /// It reported that it could not do the work.
+  case failed(reason: String)
+  /// Its update was not taken.
+  case refused(UpdateRefusal)
+  /// Its connection was lost, or it left, and it was not back when the round closed.
+  case lost(reason: String)
+  /// It was still at work when the deadline passed.
+  case late
+}
+
+/// One client's part in a round.
+public struct ClientOutcome: Sendable, Codable, Equatable {
+  public var client: ClientID
+  public var emulatorLevel: Int
+  public var result: ClientResult
+  /// What its update said; `nil` where none was taken.
+  public var exampleCount: Int?
+  public var metrics: [String: Double]
+  public var telemetry: Telemetry?
+  /// Payload to and from this client in this round, in bytes, as the coordinator counted it.
+  public var bytesDown: Int
+  public var bytesUp: Int
+
+  public init(
+    client: ClientID, emulatorLevel: Int, result: ClientResult, exampleCount: Int? = nil,
+    metrics: [String: Double] = [:], telemetry: Telemetry? = nil, bytesDown: Int = 0,
+    bytesUp: Int = 0
+  ) {
+    self.client = client
+    self.emulatorLevel = emulatorLevel
+    self.result = result
+    self.exampleCount = exampleCount
+    self.metrics = metrics
+    self.telemetry = telemetry
+    self.bytesDown = bytesDown
+    self.bytesUp = bytesUp
+  }
+}
+
+/// What happened in one round.
+public struct RoundRecord: Sendable, Codable, Equatable {
+  /// From 1.
+  public var round: Int
+  /// From 1; above 1 where the round had to be repeated.
+  public var attempt: Int
+  public var plan: RoundPlan
+  /// One per participant, in the order of their names.
+  public var outcomes: [ClientOutcome]
+  /// What the evaluation after the round gave.
+  public var metrics: [String: Double]
+  /// The share of the server's own update in the new adapter.
+  public var serverWeight: Double
+  public var seconds: Double
+
+  public init(
+    round: Int, attempt: Int, plan: RoundPlan, outcomes: [ClientOutcome],
+    metrics: [String: Double] = [:], serverWeight: Double = 0, seconds: Double = 0
+  ) {
+    self.round = round
+    self.attempt = attempt
+    self.plan = plan
+    self.outcomes = outcomes
+    self.metrics = metrics
+    self.serverWeight = serverWeight
+    self.seconds = seconds
+  }
+
+  public var delivered: [ClientID] {
+    outcomes.filter { $0.result == .delivered }.map(\.client)
+  }
+}

@@ -1,0 +1,293 @@
+import PeatTensor
+
+/// The course of a run as a pure value: events go in, actions come out, nothing else happens.
+///
+///     gathering → planning → training → aggregating → evaluating → planning (next round) … → finished
+///         ↑___________________________|  too few updates: the round is tried again
+///
+/// Every participant of a round ends with exactly one `ClientResult`. A client that was lost may come back: within the
+/// round its task is sent again, later it is planned like any other. The training ends when no participant is at work
+/// any more and enough updates are there, and at the latest when the deadline passes.
+public struct RoundStateMachine: Sendable, Equatable {
+  /// Where a participant stands in the current round.
+  private enum Standing: Sendable, Equatable {
+    case working
+    case ended(ClientResult)
+  }
+
+  private struct Training: Sendable, Equatable {
+    var plan: RoundPlan
+    var standings: [ClientID: Standing]
+
+    var isAnyoneWorking: Bool { standings.values.contains(.working) }
+    /// Lost clients may come back until the deadline.
+    var mayReturn: Bool {
+      standings.values.contains { if case .ended(.lost) = $0 { true } else { false } }
+    }
+    var delivered: [ClientID] {
+      standings.filter { $0.value == .ended(.delivered) }.keys.sorted()
+    }
+
+    func record(round: Int, attempt: Int) -> RoundRecord {
+      let outcomes = standings.sorted { $0.key < $1.key }.map { client, standing in
+        let result: ClientResult = if case .ended(let result) = standing { result } else { .late }
+        return ClientOutcome(
+          client: client, emulatorLevel: plan.assignments[client]?.emulatorLevel ?? 0,
+          result: result)
+      }
+      return RoundRecord(round: round, attempt: attempt, plan: plan, outcomes: outcomes)
+    }
+  }
+
+  private enum Phase: Sendable, Equatable {
+    case idle
+    case gathering
+    case planning(candidates: Set<ClientID>)
+    case training(Training)
+    case aggregating(Training)
+    case evaluating(Training)
+    case finished(RunEnding)
+  }
+
+  public let rules: RoundRules
+  /// The current round and attempt, from 1.
+  public private(set) var round = 1
+  public private(set) var attempt = 1
+  /// The clients that are there now.
+  public private(set) var present: Set<ClientID> = []
+  private var phase = Phase.idle
+
+  public init(rules: RoundRules) { self.rules = rules }
+
+  public var ending: RunEnding? { if case .finished(let ending) = phase { ending } else { nil } }
+
+  /// Whether an update of this client for this round would be taken now.
+  public func expectsUpdate(from client: ClientID, round: Int) -> Bool {
+    guard round == self.round, case .training(let training) = phase else { return false }
+    return training.standings[client] == .working
+  }
+
+  /// Takes one event and says what is to be done. Events that come too late, twice or from strangers change nothing.
+  public mutating func handle(_ event: RoundEvent) -> [RoundAction] {
+    if case .finished = phase { return [] }
+    switch event {
+    case .started: return phase == .idle ? gather() : []
+    case .clientJoined(let client, let restarted): return joined(client, restarted: restarted)
+    case .clientLost(let client, let reason): return lost(client, reason)
+    case .planMade(let plan, let round, let attempt):
+      return round == self.round && attempt == self.attempt ? begin(plan) : []
+    case .planFailed(let reason):
+      guard case .planning = phase else { return [] }
+      return finish(.failed(reason: "Round \(round) could not be planned: \(reason)"))
+    case .updateReceived(let client, let round): return end(client, round, .delivered)
+    case .updateRefused(let client, let round, let refusal):
+      return end(client, round, .refused(refusal))
+    case .clientFailed(let client, let round, let reason):
+      return end(client, round, .failed(reason: reason))
+    case .timerFired(let timer): return fired(timer)
+    case .aggregated(let round):
+      guard round == self.round, case .aggregating(let training) = phase else { return [] }
+      phase = .evaluating(training)
+      return [.evaluate(round: round)]
+    case .aggregationFailed(let reason):
+      guard case .aggregating = phase else { return [] }
+      return finish(.failed(reason: "Round \(round) could not be aggregated: \(reason)"))
+    case .evaluated(let round, let metrics):
+      guard round == self.round, case .evaluating(let training) = phase else { return [] }
+      return close(training, metrics)
+    case .evaluationFailed(let reason):
+      guard case .evaluating = phase else { return [] }
+      return finish(.failed(reason: "Round \(round) could not be evaluated: \(reason)"))
+    case .cancelled(let reason): return finish(.cancelled(reason: reason))
+    }
+  }
+
+  // MARK: Clients come and go
+
+  private mutating func joined(_ client: ClientID, restarted: Bool) -> [RoundAction] {
+    present.insert(client)
+    switch phase {
+    case .gathering:
+      return present.count >= needed ? [.cancelTimer(timer(.gathering))] + plan() : []
+    case .training(var training):
+      guard let standing = training.standings[client],
+        let assignment = training.plan.assignments[client]
+      else { return [] }
+      switch standing {
+      case .ended(.lost): break
+      case .working where restarted: break
+      default: return []
+      }
+      training.standings[client] = .working
+      phase = .training(training)
+      return [.sendTask(client, round: round, attempt: attempt, assignment)]
+    default: return []
+    }
+  }
+
+  private mutating func lost(_ client: ClientID, _ reason: String) -> [RoundAction] {
+    guard present.remove(client) != nil else { return [] }
+    return end(client, round, .lost(reason: reason))
+  }
+
+  /// Clients that must be present before a round is planned.
+  private var needed: Int { round == 1 && attempt == 1 ? firstNeeded : rules.minimumUpdates }
+  private var firstNeeded: Int { max(rules.minimumClients, rules.minimumUpdates) }
+
+  private func timer(_ purpose: RoundTimer.Purpose) -> RoundTimer {
+    RoundTimer(purpose, round: round, attempt: attempt)
+  }
+
+  // MARK: The phases of a round
+
+  private mutating func gather() -> [RoundAction] {
+    if present.count >= needed { return plan() }
+    phase = .gathering
+    return [.startTimer(timer(.gathering), after: rules.gatheringDeadline)]
+  }
+
+  private mutating func plan() -> [RoundAction] {
+    phase = .planning(candidates: present)
+    return [.makePlan(round: round, attempt: attempt, clients: present.sorted())]
+  }
+
+  private mutating func begin(_ plan: RoundPlan) -> [RoundAction] {
+    guard case .planning(let candidates) = phase else { return [] }
+    let participants = plan.participants.filter(candidates.contains)
+    guard participants.count >= rules.minimumUpdates else {
+      return finish(
+        .failed(
+          reason: "The plan of round \(round) lets \(participants.count) clients take part, but a "
+            + "round needs \(rules.minimumUpdates) updates. Let more take part, or lower "
+            + "minimumUpdates."))
+    }
+    var standings: [ClientID: Standing] = [:]
+    for client in participants {
+      standings[client] =
+        present.contains(client)
+        ? .working : .ended(.lost(reason: "It left before the round began."))
+    }
+    let training = Training(plan: plan, standings: standings)
+    phase = .training(training)
+    var actions: [RoundAction] = [
+      .beginRound(round: round, attempt: attempt, plan: plan),
+      .startTimer(timer(.training), after: rules.deadline),
+    ]
+    for client in participants where standings[client] == .working {
+      if let assignment = plan.assignments[client] {
+        actions.append(.sendTask(client, round: round, attempt: attempt, assignment))
+      }
+    }
+    return actions + closeIfDone(training)
+  }
+
+  /// A participant's part in the round ends, unless it already did.
+  private mutating func end(
+    _ client: ClientID, _ round: Int, _ result: ClientResult
+  ) -> [RoundAction] {
+    guard round == self.round, case .training(var training) = phase,
+      training.standings[client] == .working
+    else { return [] }
+    training.standings[client] = .ended(result)
+    phase = .training(training)
+    return [.withdrawTask(client, round: round)] + closeIfDone(training)
+  }
+
+  private mutating func closeIfDone(_ training: Training) -> [RoundAction] {
+    if training.isAnyoneWorking { return [] }
+    let delivered = training.delivered
+    if delivered.count >= rules.minimumUpdates {
+      return [.cancelTimer(timer(.training))] + aggregate(training, delivered)
+    }
+    // Too few, but one that was lost may come back until the deadline.
+    if training.mayReturn { return [] }
+    return [.cancelTimer(timer(.training))] + repeatRound(training)
+  }
+
+  private mutating func fired(_ fired: RoundTimer) -> [RoundAction] {
+    guard fired.round == round, fired.attempt == attempt else { return [] }
+    switch (fired.purpose, phase) {
+    case (.gathering, .gathering):
+      return finish(
+        .failed(
+          reason: "Round \(round) needs \(needed) clients, but only \(present.count) were there "
+            + "after \(rules.gatheringDeadline). Start more clients, or lower minimumClients."))
+    case (.training, .training(var training)):
+      var actions: [RoundAction] = []
+      for client in training.standings.keys.sorted() where training.standings[client] == .working {
+        training.standings[client] = .ended(.late)
+        // Not planned again until it asks for work: it may have died without a word.
+        present.remove(client)
+        actions.append(.withdrawTask(client, round: round))
+      }
+      let delivered = training.delivered
+      if delivered.count >= rules.minimumUpdates {
+        return actions + aggregate(training, delivered)
+      }
+      return actions + repeatRound(training)
+    default: return []
+    }
+  }
+
+  private mutating func aggregate(
+    _ training: Training, _ delivered: [ClientID]
+  ) -> [RoundAction] {
+    phase = .aggregating(training)
+    return [.aggregate(round: round, clients: delivered)]
+  }
+
+  private mutating func repeatRound(_ training: Training) -> [RoundAction] {
+    let record = training.record(round: round, attempt: attempt)
+    let arrived = training.delivered.count
+    let reason = "\(arrived) of the \(rules.minimumUpdates) updates it needs arrived"
+    let failed = RoundAction.recordFailedAttempt(record, reason: reason)
+    if attempt >= rules.attempts {
+      return [failed]
+        + finish(
+          .failed(
+            reason: "Round \(round) was tried \(attempt) times; the last time \(reason). "
+              + Self.summary(record)))
+    }
+    let discard = RoundAction.discardUpdates(round: round)
+    attempt += 1
+    return [failed, discard] + gather()
+  }
+
+  private static func summary(_ record: RoundRecord) -> String {
+    record.outcomes.prefix(8).map { outcome in
+      switch outcome.result {
+      case .delivered: "\(outcome.client) delivered."
+      case .failed(let reason): "\(outcome.client) failed: \(reason)"
+      case .refused(let refusal): "\(outcome.client) was refused: \(refusal.message)"
+      case .lost(let reason): "\(outcome.client) was lost: \(reason)"
+      case .late: "\(outcome.client) was late."
+      }
+    }.joined(separator: " ")
+  }
+
+  private mutating func close(
+    _ training: Training, _ metrics: [String: Double]
+  ) -> [RoundAction] {
+    var record = training.record(round: round, attempt: attempt)
+    record.metrics = metrics
+    guard round < rules.rounds else { return [.record(record)] + finish(.completed) }
+    round += 1
+    attempt = 1
+    return [.record(record)] + gather()
+  }
+
+  private mutating func finish(_ ending: RunEnding) -> [RoundAction] {
+    var actions: [RoundAction] = []
+    switch phase {
+    case .gathering: actions.append(.cancelTimer(timer(.gathering)))
+    case .training(let training):
+      actions.append(.cancelTimer(timer(.training)))
+      for client in training.standings.keys.sorted() where training.standings[client] == .working {
+        actions.append(.withdrawTask(client, round: round))
+      }
+    default: break
+    }
+    phase = .finished(ending)
+    return actions + [.finish(ending)]
+  }
+}

@@ -1,0 +1,161 @@
+import Foundation
+import PeatTensor
+
+/// Why an update was not taken.
+public struct UpdateRefusal: Error, Sendable, Codable, Equatable, CustomStringConvertible {
+  public enum Code: String, Sendable, Codable, CaseIterable {
+    case tooLarge, malformed, digestMismatch
+    case notExpected, wrongRun, wrongRound, wrongClient, wrongBase
+    case wrongMethod, wrongRank, wrongAlpha
+    case exampleCount, metrics, telemetry
+    case missingTensors, unknownTensors, wrongShape, notFinite
+  }
+
+  public let code: Code
+  /// What was expected and what was found.
+  public let message: String
+
+  public init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = String(message.prefix(1_000))
+  }
+
+  public var description: String { message }
+}
+
+/// What an update of one round must be like. An update comes from a machine that is not ours: nothing is assumed.
+///
+/// The checks come in three steps, so that little is spent on a bad one: `check(_:bytes:)` on the header before any
+/// byte of the tensors is taken, the size while bytes arrive, `decode(_:)` on the complete bytes.
+public struct UpdatePolicy: Sendable {
+  public var run: RunID
+  public var round: Int
+  public var baseDigest: Digest
+  public var method: String
+  public var rank: Int?
+  public var alpha: Double?
+  /// The shape of each tensor of the adapter.
+  public var shapes: [String: [Int]]
+  /// The most bytes an update's tensors may take.
+  public var sizeLimit: Int
+  /// The largest example count that is believed: one client's weight stays bounded.
+  public var exampleLimit = 1_000_000_000
+  static let metricLimit = 64
+
+  public init(
+    run: RunID, round: Int, base: NamedTensors, method: String, rank: Int?, alpha: Double?,
+    sizeLimit: Int
+  ) {
+    self.run = run
+    self.round = round
+    baseDigest = base.digest
+    self.method = method
+    self.rank = rank
+    self.alpha = alpha
+    shapes = base.mapValues(\.shape)
+    self.sizeLimit = sizeLimit
+  }
+
+  /// Checks all that is known before the tensors arrive. Throws `UpdateRefusal`.
+  public func check(_ header: UpdateHeader, from client: ClientID, bytes: Int) throws {
+    guard header.client == client else {
+      throw UpdateRefusal(
+        .wrongClient, "The update is signed '\(header.client)' but came from '\(client)'.")
+    }
+    try expect(header.run, run, .wrongRun, "run")
+    try expect(header.round, round, .wrongRound, "round")
+    try checkSize(bytes)
+    guard header.baseDigest == baseDigest else {
+      throw UpdateRefusal(
+        .wrongBase,
+        "The update was trained from the adapter \(header.baseDigest?.short ?? "(not stated)"), "
+          + "but round \(round) began with \(baseDigest.short).")
+    }
+    try expect(header.method, method, .wrongMethod, "method")
+    try expect(header.rank, rank, .wrongRank, "rank")
+    try expect(header.alpha, alpha, .wrongAlpha, "alpha")
+    guard (1...exampleLimit).contains(header.exampleCount) else {
+      throw UpdateRefusal(
+        .exampleCount,
+        "exampleCount is \(header.exampleCount); it must lie between 1 and \(exampleLimit).")
+    }
+    guard header.metrics.count <= Self.metricLimit,
+      header.metrics.keys.allSatisfy({ $0.utf8.count <= 64 })
+    else {
+      throw UpdateRefusal(
+        .metrics, "There may be \(Self.metricLimit) metrics with names of up to 64 bytes.")
+    }
+    if let (name, value) = header.metrics.sorted(by: { $0.key < $1.key })
+      .first(where: { !$0.value.isFinite })
+    {
+      throw UpdateRefusal(.metrics, "The metric '\(name)' is \(value); it must be finite.")
+    }
+    if let field = header.telemetry.implausibleField {
+      throw UpdateRefusal(
+        .telemetry, "The telemetry says \(field); its numbers are finite and not negative.")
+    }
+  }
+
+  /// Checks a size that is stated, or that has arrived so far.
+  public func checkSize(_ bytes: Int) throws {
+    guard bytes >= 0, bytes <= sizeLimit else {
+      throw UpdateRefusal(
+        .tooLarge, "The update takes \(bytes) bytes; the limit is \(sizeLimit) bytes.")
+    }
+  }
+
+  /// Reads the tensors from a complete file and checks names, shapes and values. Throws `UpdateRefusal`.
+  public func decode(_ file: URL) throws -> NamedTensors {
+    let tensors: NamedTensors
+    do { tensors = try SafeTensorsFile(contentsOf: file).tensors() } catch {
+      let reason = "\(error)".replacingOccurrences(of: file.path, with: ClientUpdate.tensorsFile)
+      throw UpdateRefusal(.malformed, reason)
+    }
+    try check(tensors)
+    return tensors
+  }
+
+  /// Checks names, shapes and values. Throws `UpdateRefusal`.
+  public func check(_ tensors: NamedTensors) throws {
+    let missing = shapes.keys.filter { tensors[$0] == nil }.sorted()
+    guard missing.isEmpty else {
+      throw UpdateRefusal(
+        .missingTensors, "The update lacks \(missing.count) tensors, \(list(missing)).")
+    }
+    let unknown = tensors.keys.filter { shapes[$0] == nil }.sorted()
+    guard unknown.isEmpty else {
+      throw UpdateRefusal(
+        .unknownTensors,
+        "The update has \(unknown.count) tensors that the adapter has not, \(list(unknown)).")
+    }
+    for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
+      guard let shape = shapes[name], tensor.shape == shape else {
+        throw UpdateRefusal(
+          .wrongShape,
+          "'\(name)' has shape \(tensor.shape); the adapter's has \(shapes[name] ?? []).")
+      }
+      guard tensor.isFinite else {
+        throw UpdateRefusal(
+          .notFinite, "'\(name)' holds a value that is not a finite number (NaN or infinity).")
+      }
+    }
+  }
+
+  private func list(_ names: [String]) -> String {
+    names.prefix(3).map { "'\($0.prefix(120))'" }.joined(separator: ", ")
+      + (names.count > 3 ? ", …" : "")
+  }
+
+  private func expect<Value: Equatable>(
+    _ found: Value, _ expected: Value, _ code: UpdateRefusal.Code, _ name: String
+  ) throws {
+    guard found == expected else {
+      func text(_ value: Value) -> String {
+        if case Optional<Any>.some(let inner) = value as Any? { return "\(inner)" }
+        return "none"
+      }
+      throw UpdateRefusal(
+        code, "The update's \(name) is \(text(found)); this round's is \(text(expected)).")
+    }
+  }
+}
