@@ -61,6 +61,7 @@ let package = Package(
         .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
+      exclude: ["Protos"],
       swiftSettings: common),
     .target(name: "FedPEATClient", dependencies: ["PeatEvaluation", "PeatGRPC"], swiftSettings: common),
     .target(

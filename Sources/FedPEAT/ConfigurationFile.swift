@@ -1,0 +1,93 @@
+import Foundation
+import Yams
+
+/// Reads YAML (or JSON) over a configuration's defaults.
+public enum ConfigurationReader {
+  /// - Parameters:
+  ///   - defaults: the value whose keys may be named; keys that are not named keep its values.
+  ///   - url: the file; `nil` reads none.
+  ///   - overrides: values that win over the file's, such as flags.
+  /// - Throws: `badData` for a key that does not exist, with the nearest that does, or a value of the wrong kind.
+  public static func read<Configuration: Codable>(
+    _ defaults: Configuration, from url: URL?, overrides: [String: JSONValue] = [:]
+  ) throws -> Configuration {
+    guard
+      case .object(var table) = try JSONDecoder().decode(
+        JSONValue.self, from: JSONEncoder().encode(defaults))
+    else { preconditionFailure("a configuration is an object") }
+    let known = Set(table.keys)
+    if let url {
+      for (key, value) in try object(in: url) {
+        guard known.contains(key) else {
+          throw PeatError.badData(
+            "'\(url.path)' has the unknown key '\(key)'. " + suggestion(for: key, among: known))
+        }
+        table[key] = value
+      }
+    }
+    for (key, value) in overrides {
+      precondition(known.contains(key), "the override '\(key)' is no key")
+      table[key] = value
+    }
+    return try JSONFile.decode(
+      Configuration.self, from: JSONEncoder().encode(JSONValue.object(table)),
+      name: url?.path ?? "the given options")
+  }
+
+  /// A configuration as YAML, every key with its value.
+  public static func yaml(_ configuration: some Encodable) throws -> Data {
+    let encoder = YAMLEncoder()
+    encoder.options.sortKeys = true
+    return Data(try encoder.encode(configuration).utf8)
+  }
+
+  private static func object(in url: URL) throws -> [String: JSONValue] {
+    let data = try JSONFile.bytes(of: url)
+    guard let text = String(data: data, encoding: .utf8) else {
+      throw PeatError.badData("'\(url.path)' is not a text in UTF-8; a run file is YAML or JSON.")
+    }
+    let node: Node?
+    do { node = try Yams.compose(yaml: text) } catch {
+      throw PeatError.badData("'\(url.path)' is not correct YAML: \(error)", cause: error)
+    }
+    guard let node else { return [:] }
+    guard case .object(let table) = try json(node, url.path, depth: 0) else {
+      throw PeatError.badData("'\(url.path)' must hold keys with values, such as 'rounds: 10'.")
+    }
+    return table
+  }
+
+  /// A YAML node as the JSON value it stands for.
+  private static func json(_ node: Node, _ name: String, depth: Int) throws -> JSONValue {
+    guard depth < 32 else { throw PeatError.badData("'\(name)' is nested too deeply.") }
+    switch node {
+    case .mapping(let mapping):
+      var table: [String: JSONValue] = [:]
+      for (key, value) in mapping {
+        guard let key = key.string else {
+          throw PeatError.badData("'\(name)' has a key that is not a text.")
+        }
+        guard table[key] == nil else {
+          throw PeatError.badData("'\(name)' has the key '\(key)' twice.")
+        }
+        table[key] = try json(value, name, depth: depth + 1)
+      }
+      return .object(table)
+    case .sequence(let sequence):
+      return .array(try sequence.map { try json($0, name, depth: depth + 1) })
+    case .scalar(let scalar):
+      if scalar.style == .singleQuoted || scalar.style == .doubleQuoted {
+        return .string(scalar.string)
+      }
+      if let value = node.bool, ["true", "false"].contains(scalar.string.lowercased()) {
+        return .bool(value)
+      }
+      if let value = node.int { return .integer(value) }
+      if let value = node.float { return .number(value) }
+      if node.null != nil { return .null }
+      return .string(scalar.string)
+    case .alias:
+      throw PeatError.badData("'\(name)' uses an alias (*name), which run files do not allow.")
+    }
+  }
+}

@@ -1,0 +1,2 @@
+// The whole of FedPEAT in one import.
+@_exported import FedPEATClient

@@ -1,0 +1,169 @@
+import Foundation
+import Logging
+
+/// The whole of FedPEAT, once, from top to bottom:
+///
+///     checkpoint → split → compress → package → coordinator → client tunes → update → aggregate
+///       → plug in → evaluate → plan the next round
+///
+/// The command line, the simulation in one process and the coordinator on a network all run this.
+public struct FederatedTuning: Sendable {
+  /// How clients reach the coordinator: over a network, or as tasks of this process.
+  public typealias Meeting =
+    @Sendable (_ coordinator: Coordinator, _ levels: [Package]) async throws -> RunReport
+
+  public let configuration: RunConfiguration
+  private let owner: ModelOwner
+  private let onEvent: @Sendable (Event) -> Void
+  private let logger: Logger
+
+  /// What happens, for progress lines.
+  public enum Event: Sendable {
+    case opened(model: String, parameters: Int, blocks: Int)
+    case compressed(
+      level: Int, recipe: String, keptBlocks: [Int], bytes: Int, fullBytes: Int, exposure: Double)
+    case measuring(String)
+    case measured(String, Double)
+    case coordinator(CoordinatorProgress)
+    case roundMeasured(round: Int, plugIn: Double)
+    case comparing(String, step: Int, steps: Int, tokensPerSecond: Double, timeLeft: Duration)
+  }
+
+  /// - Parameters:
+  ///   - configuration: validated here.
+  ///   - evaluation: the texts that perplexity is measured on.
+  ///   - pooled: all clients' texts, where they are here; only used for what tuning is compared with.
+  public init(
+    _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
+    logger: Logger = Logger(label: "fedpeat"),
+    onEvent: @escaping @Sendable (Event) -> Void = { _ in }
+  ) throws {
+    try configuration.validate()
+    self.configuration = configuration
+    self.logger = logger
+    self.onEvent = onEvent
+    // ---- Checkpoint
+    owner = try ModelOwner(configuration, evaluation: evaluation, pooled: pooled, onEvent: onEvent)
+    onEvent(
+      .opened(
+        model: configuration.model, parameters: owner.model.parameterCount,
+        blocks: owner.model.blocks.count))
+  }
+
+  /// Runs the federation: `meeting` brings the clients.
+  public func run(_ meeting: Meeting) async throws -> RunResult {
+    let work = try TemporaryFolder("coordinator")
+    defer { work.remove() }
+
+    // ---- Split and compress: one emulator per level
+    let split = try ModelSplit(
+      bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
+    let emulators = try configuration.emulators.map {
+      try EmulatorRecipe($0).makeEmulator(from: owner.model, split: split)
+    }
+
+    // ---- Package: content-addressed files that devices fetch
+    let store = try FolderBlobStore(work.url.appendingPathComponent("blobs"))
+    var packages: [Package] = []
+    for (level, emulator) in emulators.enumerated() {
+      let folder = work.url.appendingPathComponent("level-\(level)")
+      let facts = try emulator.facts(source: owner.checkpoint, full: owner.model, fidelity: nil)
+      try emulator.write(to: folder, source: owner.checkpoint, facts: facts)
+      let package = try await Package(folder: folder, store: store)
+      packages.append(package)
+      onEvent(
+        .compressed(
+          level: level, recipe: emulator.recipe.description, keptBlocks: emulator.keptBlocks,
+          bytes: package.bytes, fullBytes: owner.checkpoint.byteCount, exposure: facts.exposure))
+    }
+
+    // ---- The adapter that the first round begins with
+    let method = try configuration.adapterMethod()
+    var adapter = try Adapter(
+      new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
+      sourceDigest: owner.digest)
+
+    // ---- Measure before: the full model and the emulator as they came
+    var numbers = FiveNumbers()
+    try await owner.measure("full zero-shot", &numbers, \.fullZeroShot) { try $0.perplexity(nil) }
+    try await owner.measure("emulator zero-shot", &numbers, \.emulatorZeroShot) {
+      try $0.perplexity(of: emulators[0].model)
+    }
+
+    // ---- Rounds: plan, tune on the devices, aggregate
+    let coordinator = try await makeCoordinator(adapter, packages, store, work.url)
+    let report = try await meeting(coordinator, packages)
+    adapter.state = report.adapter
+
+    // ---- Plug in and measure
+    let tuned = adapter
+    try await owner.measure("emulator tuned", &numbers, \.emulatorTuned) {
+      try $0.perplexity(of: emulators[0].model, with: tuned)
+    }
+    try await owner.measure("plug-in", &numbers, \.plugIn) { try $0.perplexity(tuned) }
+
+    // ---- Compare with what could be had without an emulator
+    try await owner.compare(&numbers, method: method, ends: split.ends, emulator: emulators[0])
+    let result = RunResult(
+      configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
+      fullModelBytes: owner.checkpoint.byteCount)
+    try writeResult(result, split, packages.count)
+    return result
+  }
+
+  private func makeCoordinator(
+    _ adapter: Adapter, _ packages: [Package], _ store: FolderBlobStore, _ folder: URL
+  ) async throws -> Coordinator {
+    var settings = CoordinatorConfiguration(
+      run: try RunID("run-\(configuration.seed)"), seed: configuration.seed,
+      rules: configuration.rules, method: configuration.method)
+    if case .lora(let lora) = adapter.method {
+      settings.rank = lora.rank
+      settings.alpha = lora.alpha
+    }
+    settings.settings = try JSONEncoder().encode(configuration.localTuning(method: adapter.method))
+    settings.updateSizeLimit = configuration.updateSizeLimit
+    var server: ServerParticipation?
+    if configuration.participate {
+      server = try ServerParticipation(
+        weight: configuration.serverWeight, trainer: try owner.serverTrainer())
+    }
+    let owner = owner
+    let every = configuration.evaluateEvery
+    return try await Coordinator(
+      settings, adapter: adapter.state, levels: packages, store: store,
+      workFolder: folder.appendingPathComponent("updates"),
+      planner: try Planners.named(
+        configuration.planner, share: configuration.share, seed: configuration.seed),
+      strategy: try Strategies.named(configuration.strategy), server: server, logger: logger,
+      onRound: { [onEvent] round, state in
+        guard every > 0, round % every == 0, owner.hasEvaluation else { return [:] }
+        var plugged = adapter
+        plugged.state = state
+        let evaluated = plugged
+        let perplexity = try await owner.onThread { try $0.perplexity(evaluated) }
+        onEvent(.roundMeasured(round: round, plugIn: perplexity))
+        return ["plugIn": perplexity]
+      },
+      onProgress: { [onEvent] in onEvent(.coordinator($0)) })
+  }
+
+  /// Writes adapter, configuration and results where the configuration says.
+  private func writeResult(_ result: RunResult, _ split: ModelSplit, _ levels: Int) throws {
+    guard let out = configuration.out else { return }
+    let folder = URL(fileURLWithPath: out)
+    let numbers = Dictionary(
+      uniqueKeysWithValues: (0..<split.blockCount).map { (String($0), $0) })
+    try AdapterFolder.write(
+      result.adapter,
+      facts: .init(
+        method: configuration.method, sourceDigest: owner.digest, modelDigest: owner.digest,
+        split: .init(bottom: split.bottom, emulator: split.middle.count, top: split.top),
+        blockMap: numbers, model: .init(path: configuration.model, digest: owner.digest)),
+      configuration: owner.model.configuration, baseModel: configuration.model, to: folder,
+      otherFiles: [
+        "run.yaml": try ConfigurationReader.yaml(configuration),
+        "results.json": try JSONFile.encode(result.summary),
+      ])
+  }
+}

@@ -1,0 +1,73 @@
+import Foundation
+import Logging
+
+extension FederatedTuning {
+  /// Clients come over gRPC. `onListening` hears the address.
+  public static func network(
+    _ configuration: RunConfiguration, onListening: @escaping @Sendable (NetworkAddress) -> Void
+  ) throws -> Meeting {
+    let address = try NetworkAddress(configuration.listen)
+    return { coordinator, _ in
+      let server = try CoordinatorServer(
+        coordinator, at: address, allowsPlaintextNetwork: configuration.insecure)
+      onListening(try await server.start())
+      do {
+        let report = try await coordinator.run()
+        await server.stop()
+        return report
+      } catch {
+        await server.stop()
+        throw error
+      }
+    }
+  }
+
+  /// Clients are tasks of this process, one trainer each, of which as many work at a time as there are cores.
+  ///
+  /// - Parameters:
+  ///   - groups: each client's name and documents.
+  ///   - threads: threads of one client's tuning; the same number as over a network gives the same bits.
+  public static func inProcess(
+    _ groups: [DocumentGroup], threads: Int, seed: UInt64,
+    logger: Logger = Logger(label: "fedpeat.client")
+  ) -> Meeting {
+    { coordinator, _ in
+      let transport = InMemoryTransport(coordinator)
+      let cores = ProcessInfo.processInfo.activeProcessorCount
+      let gate = WorkGate(limit: max(1, cores / threads))
+      let work = try TemporaryFolder("clients")
+      defer { work.remove() }
+      return try await withThrowingTaskGroup(of: Void.self) { group in
+        for (number, clientData) in groups.enumerated() {
+          let client = try Client(
+            ClientConfiguration(client: try ClientID(clientData.name), seed: seed),
+            connection: transport.connect(),
+            trainer: DeviceTrainer(documents: clientData.documents, threads: threads, gate: gate),
+            workFolder: work.url.appendingPathComponent("client-\(number)"), logger: logger)
+          group.addTask { _ = try await client.run() }
+        }
+        let report = try await coordinator.run()
+        try await group.waitForAll()
+        return report
+      }
+    }
+  }
+}
+
+/// A folder that is gone after `remove()`.
+struct TemporaryFolder: Sendable {
+  let url: URL
+
+  init(_ purpose: String) throws {
+    url = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "fedpeat-\(purpose)-\(UUID().uuidString)")
+    do { try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true) } catch
+    {
+      throw PeatError.inputOutput(
+        "Can't make the temporary folder '\(url.path)': \(error.localizedDescription)", cause: error
+      )
+    }
+  }
+
+  func remove() { try? FileManager.default.removeItem(at: url) }
+}

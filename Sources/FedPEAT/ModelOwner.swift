@@ -1,0 +1,201 @@
+import Foundation
+
+/// The model owner's side: the full model, and what is measured with it.
+///
+/// Adapters are put into the full model one at a time: all that touches the model runs in this actor's turn, on a
+/// thread of its own.
+final class ModelOwner: Sendable {
+  let checkpoint: Checkpoint
+  let model: TransformerModel
+  let tokenizer: Tokenizer
+  let digest: Digest
+  private let configuration: RunConfiguration
+  private let evaluation: [Document]?
+  private let pooled: [Document]?
+  private let onEvent: @Sendable (FederatedTuning.Event) -> Void
+  /// One at a time.
+  private let gate = WorkGate(limit: 1)
+
+  init(
+    _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]?,
+    onEvent: @escaping @Sendable (FederatedTuning.Event) -> Void
+  ) throws {
+    self.configuration = configuration
+    self.evaluation = evaluation
+    self.pooled = pooled
+    self.onEvent = onEvent
+    checkpoint = try Checkpoint(folder: URL(fileURLWithPath: configuration.model))
+    model = try checkpoint.model()
+    tokenizer = try Tokenizer(folder: checkpoint.folder)
+    digest = checkpoint.digest()
+    try configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
+      .validate(contextLength: model.configuration.contextLength)
+    if model.blocks.enumerated().contains(where: { $0 != $1.numberInFullModel }) {
+      throw PeatError.badData(
+        "'\(configuration.model)' is an emulator; a federation starts from the full model.")
+    }
+  }
+
+  var hasEvaluation: Bool { evaluation != nil }
+
+  /// Runs work that uses the full model, apart from the pool that serves connections.
+  func onThread<Result: Sendable>(
+    _ work: @escaping @Sendable (ModelOwner) throws -> Result
+  ) async throws -> Result {
+    try await gate.run { try await runOnThread { try work(self) } }
+  }
+
+  // MARK: Perplexity
+
+  /// Of the full model, with an adapter plugged in if one is given.
+  func perplexity(_ adapter: Adapter?) throws -> Double {
+    guard let adapter else { return try perplexity(of: model) }
+    let plugged = try PlugIn(adapter, into: model, digest: digest)
+    defer { plugged.remove() }
+    return try perplexity(of: model)
+  }
+
+  /// Of an emulator with an adapter.
+  func perplexity(of emulator: TransformerModel, with adapter: Adapter) throws -> Double {
+    let injected = try adapter.inject(into: emulator)
+    defer { injected.remove() }
+    return try perplexity(of: emulator)
+  }
+
+  func perplexity(of model: TransformerModel) throws -> Double {
+    let measure = try PerplexityMeasure(
+      context: configuration.context, threads: configuration.threadCount, model: model)
+    let asDocuments = configuration.evaluateDocuments
+    return try measure.report(
+      model, tokenizer: tokenizer, documents: (evaluation ?? []).map(\.text),
+      asDocuments: asDocuments, addBegin: configuration.bos ?? tokenizer.addsBeginToken
+    ).perplexity
+  }
+
+  /// Measures one of the numbers, or notes that there is no text to measure it on.
+  func measure(
+    _ name: String, _ numbers: inout FiveNumbers,
+    _ place: WritableKeyPath<FiveNumbers, Double?> & Sendable,
+    _ work: @escaping @Sendable (ModelOwner) throws -> Double
+  ) async throws {
+    guard evaluation != nil else {
+      numbers.notMeasured[FiveNumbers.key(place)] =
+        "no text to evaluate on was given (evaluationData)"
+      return
+    }
+    onEvent(.measuring(name))
+    let value = try await onThread(work)
+    numbers[keyPath: place] = value
+    onEvent(.measured(name, value))
+  }
+
+  // MARK: The server's own part
+
+  /// Tunes through the full middle on the server's own data.
+  func serverTrainer() throws -> DeviceTrainer {
+    let documents = try DocumentReader.read(URL(fileURLWithPath: configuration.serverData ?? ""))
+    // A model of its own, sharing the weights: evaluation plugs adapters into the other one.
+    let own = try model.selecting(blocks: Array(model.blocks.indices))
+    return DeviceTrainer(
+      documents: documents, model: own, tokenizer: tokenizer, threads: configuration.threadCount)
+  }
+
+  // MARK: Comparisons
+
+  /// Full fine-tuning and, where asked for, the same method without compression.
+  func compare(
+    _ numbers: inout FiveNumbers, method: Adapter.Method, ends: [Int], emulator: Emulator
+  ) async throws {
+    if configuration.fullFineTuning {
+      try await compare("full fine-tuning", &numbers, \.fullFineTuning) { owner, documents in
+        try owner.fineTuned(on: documents)
+      }
+    } else {
+      numbers.notMeasured[FiveNumbers.key(\.fullFineTuning)] =
+        "not asked for (fullFineTuning: false)"
+    }
+    if configuration.fullModelAdapter {
+      try await compare("full-model adapter", &numbers, \.fullModelAdapter) { owner, documents in
+        try owner.tuned(
+          method, blocks: Array(owner.model.blocks.indices), on: documents, "full-model adapter")
+      }
+    }
+    if configuration.endBlocksThroughFullMiddle {
+      try await compare(
+        "end blocks through the full middle", &numbers, \.endBlocksThroughFullMiddle
+      ) {
+        owner, documents in
+        try owner.tuned(method, blocks: ends, on: documents, "end blocks through the full middle")
+      }
+    }
+  }
+
+  private func compare(
+    _ name: String, _ numbers: inout FiveNumbers,
+    _ place: WritableKeyPath<FiveNumbers, Double?> & Sendable,
+    _ work: @escaping @Sendable (ModelOwner, [Document]) throws -> Double
+  ) async throws {
+    guard let pooled else {
+      numbers.notMeasured[FiveNumbers.key(place)] =
+        "the clients' texts are not here; only the clients have them"
+      return
+    }
+    try await measure(name, &numbers, place) { try work($0, pooled) }
+  }
+
+  /// Perplexity after all of the model was tuned on the documents. The model itself is not changed.
+  private func fineTuned(on documents: [Document]) throws -> Double {
+    let copy = try model.selecting(blocks: Array(model.blocks.indices))
+    return try tune(
+      copy, copy.parameters, documents, rate: configuration.fullFineTuningRate, "full fine-tuning")
+  }
+
+  /// Perplexity after the method was used on some blocks of the uncompressed model.
+  private func tuned(
+    _ method: Adapter.Method, blocks: [Int], on documents: [Document], _ name: String
+  ) throws -> Double {
+    let copy = try model.selecting(blocks: Array(model.blocks.indices))
+    let adapter = try Adapter(
+      new: method, for: copy, blocks: blocks, seed: configuration.seed, sourceDigest: digest)
+    let injected = try adapter.inject(into: copy)
+    return try tune(
+      copy, injected.parameters.map(\.parameter), documents, rate: configuration.learningRate, name)
+  }
+
+  private func tune(
+    _ copy: TransformerModel, _ parameters: [Parameter], _ documents: [Document], rate: Float,
+    _ name: String
+  ) throws -> Double {
+    let steps =
+      configuration.comparisonSteps ?? configuration.rounds * configuration.localSteps
+    let dataset = try TokenDataset.make(
+      documents, tokenizer: tokenizer, layout: configuration.layout, context: configuration.context,
+      addBegin: configuration.bos)
+    let trainer = try Trainer(
+      copy, parameters: parameters, data: dataset,
+      configuration: configuration.training(steps: steps, rate: rate, seed: configuration.seed))
+    defer { trainer.finish() }
+    _ = try trainer.run { progress in
+      onEvent(
+        .comparing(
+          name, step: progress.report.step, steps: progress.steps,
+          tokensPerSecond: progress.tokensPerSecond, timeLeft: progress.timeLeft))
+    }
+    return try perplexity(of: copy)
+  }
+}
+
+extension FiveNumbers {
+  /// The JSON key of one of the numbers.
+  static func key(_ place: WritableKeyPath<FiveNumbers, Double?>) -> String {
+    switch place {
+    case \.fullZeroShot: "fullZeroShot"
+    case \.emulatorZeroShot: "emulatorZeroShot"
+    case \.emulatorTuned: "emulatorTuned"
+    case \.plugIn: "plugIn"
+    case \.fullFineTuning: "fullFineTuning"
+    case \.fullModelAdapter: "fullModelAdapter"
+    default: "endBlocksThroughFullMiddle"
+    }
+  }
+}

@@ -1,0 +1,237 @@
+import Foundation
+
+/// Everything that defines a federation run. A run file is YAML (or JSON) that names what differs from the defaults;
+/// a run writes its complete configuration beside its results.
+public struct RunConfiguration: Sendable, Codable, Equatable {
+  // MARK: What is tuned
+
+  /// Folder of the full model.
+  public var model = ""
+  /// Blocks at the bottom and at the top in which the adapter sits.
+  public var bottom = 1
+  public var top = 1
+  /// One recipe per emulator level, such as `layer-drop=2`; at least one.
+  public var emulators: [String] = ["layer-drop=2"]
+  /// `lora` or `end-blocks`.
+  public var method = LoRA.name
+  public var rank = 8
+  public var alpha = 16.0
+  /// Linear layers that get LoRA; null: all of a block's.
+  public var targetModules: [String]?
+
+  // MARK: On what
+
+  /// The clients' texts. `serve` needs none; `simulate` divides it among the clients.
+  public var data: String?
+  /// The field that says whose a document is; null: dealt out at random.
+  public var clientsBy: String?
+  /// How many clients `simulate` makes.
+  public var clients = 4
+  /// The text perplexity is measured on; null: a part of the clients' data is held back.
+  public var evaluationData: String?
+  /// The share of each client's data that is held back where there is no `evaluationData`.
+  public var validationShare = 0.1
+  /// `stream`, `packed` or `documents`: how documents are laid into windows.
+  public var layout = LocalTuning.Layout.stream
+  /// Whether a document begins with the begin token; null: as the tokenizer does.
+  public var bos: Bool?
+  /// Whether perplexity is measured on each document by itself.
+  public var evaluateDocuments = false
+
+  // MARK: How
+
+  public var rounds = 10
+  public var localSteps = 10
+  public var batch = 8
+  public var context = 256
+  public var learningRate: Float = 3e-3
+  public var weightDecay: Float = 0
+  public var clipNorm: Float?
+  /// `fedavg`.
+  public var strategy = FedAvg.name
+  /// `everyone` or `random`.
+  public var planner = EveryonePlanner.name
+  /// The share of clients that the planner `random` draws for a round.
+  public var share = 0.5
+  public var minimumClients = 1
+  public var minimumUpdates = 1
+  /// Seconds a round's training may take, and seconds to wait for the clients it needs.
+  public var roundDeadline = 600.0
+  public var gatheringDeadline = 300.0
+  /// How often a round is tried before the run is given up.
+  public var attempts = 3
+  /// The most bytes an update may take.
+  public var updateSizeLimit = 1 << 30
+  /// Plug-in perplexity is measured every so many rounds; 0: only at the end.
+  public var evaluateEvery = 0
+
+  // MARK: The server's own part
+
+  /// Whether the coordinator tunes too, through the full middle, on `serverData`.
+  public var participate = false
+  public var serverData: String?
+  /// The server's share W in the next adapter: (1 − W) · clients + W · server.
+  public var serverWeight = 0.25
+
+  // MARK: What it is compared with
+
+  /// Tunes the full model on all clients' texts: the fifth number. Needs the texts, so only where `data` is here.
+  public var fullFineTuning = true
+  public var fullFineTuningRate: Float = 1e-3
+  /// The same method on the whole uncompressed model, and the same adapter through the uncompressed middle.
+  public var fullModelAdapter = false
+  public var endBlocksThroughFullMiddle = false
+  /// Steps of these; null: rounds · localSteps.
+  public var comparisonSteps: Int?
+
+  // MARK: Where
+
+  /// Address to listen on; port 0 lets the system choose.
+  public var listen = "127.0.0.1:0"
+  /// Whether to listen without protection where other machines can reach it.
+  public var insecure = false
+  /// Where results are written; null: nowhere.
+  public var out: String?
+  public var seed: UInt64 = 0
+  /// Threads for tuning and evaluation; null: all cores.
+  public var threads: Int?
+
+  public init() {}
+
+  enum CodingKeys: String, CodingKey, CaseIterable {
+    case model, bottom, top, emulators, method, rank, alpha, targetModules, data, clientsBy, clients
+    case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
+    case context, learningRate, weightDecay, clipNorm, strategy, planner, share, minimumClients
+    case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, evaluateEvery
+    case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
+    case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure, out, seed
+    case threads
+  }
+
+  /// Encodes every key, also those that are null: the effective configuration hides nothing.
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(model, forKey: .model)
+    try container.encode(bottom, forKey: .bottom)
+    try container.encode(top, forKey: .top)
+    try container.encode(emulators, forKey: .emulators)
+    try container.encode(method, forKey: .method)
+    try container.encode(rank, forKey: .rank)
+    try container.encode(alpha, forKey: .alpha)
+    try container.encode(targetModules, forKey: .targetModules)
+    try container.encode(data, forKey: .data)
+    try container.encode(clientsBy, forKey: .clientsBy)
+    try container.encode(clients, forKey: .clients)
+    try container.encode(evaluationData, forKey: .evaluationData)
+    try container.encode(validationShare, forKey: .validationShare)
+    try container.encode(layout, forKey: .layout)
+    try container.encode(bos, forKey: .bos)
+    try container.encode(evaluateDocuments, forKey: .evaluateDocuments)
+    try container.encode(rounds, forKey: .rounds)
+    try container.encode(localSteps, forKey: .localSteps)
+    try container.encode(batch, forKey: .batch)
+    try container.encode(context, forKey: .context)
+    try container.encode(learningRate, forKey: .learningRate)
+    try container.encode(weightDecay, forKey: .weightDecay)
+    try container.encode(clipNorm, forKey: .clipNorm)
+    try container.encode(strategy, forKey: .strategy)
+    try container.encode(planner, forKey: .planner)
+    try container.encode(share, forKey: .share)
+    try container.encode(minimumClients, forKey: .minimumClients)
+    try container.encode(minimumUpdates, forKey: .minimumUpdates)
+    try container.encode(roundDeadline, forKey: .roundDeadline)
+    try container.encode(gatheringDeadline, forKey: .gatheringDeadline)
+    try container.encode(attempts, forKey: .attempts)
+    try container.encode(updateSizeLimit, forKey: .updateSizeLimit)
+    try container.encode(evaluateEvery, forKey: .evaluateEvery)
+    try container.encode(participate, forKey: .participate)
+    try container.encode(serverData, forKey: .serverData)
+    try container.encode(serverWeight, forKey: .serverWeight)
+    try container.encode(fullFineTuning, forKey: .fullFineTuning)
+    try container.encode(fullFineTuningRate, forKey: .fullFineTuningRate)
+    try container.encode(fullModelAdapter, forKey: .fullModelAdapter)
+    try container.encode(endBlocksThroughFullMiddle, forKey: .endBlocksThroughFullMiddle)
+    try container.encode(comparisonSteps, forKey: .comparisonSteps)
+    try container.encode(listen, forKey: .listen)
+    try container.encode(insecure, forKey: .insecure)
+    try container.encode(out, forKey: .out)
+    try container.encode(seed, forKey: .seed)
+    try container.encode(threads, forKey: .threads)
+  }
+}
+
+extension RunConfiguration {
+  /// Throws where a value makes no sense. Called before any work.
+  public func validate() throws {
+    func check(_ holds: Bool, _ message: String) throws {
+      if !holds { throw PeatError.usage(message) }
+    }
+    try check(
+      !model.isEmpty, "The run needs a model: 'model: FOLDER' in the run file, or --model FOLDER.")
+    try check(
+      !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
+    for recipe in emulators { _ = try EmulatorRecipe(recipe) }
+    _ = try adapterMethod()
+    try check(clients > 0 && clients <= 100_000, "clients is \(clients); it must be at least 1.")
+    try check(
+      validationShare > 0 && validationShare < 1,
+      "validationShare is \(validationShare); it must be between 0 and 1.")
+    try check(localSteps > 0, "localSteps is \(localSteps); it must be at least 1.")
+    try check(evaluateEvery >= 0, "evaluateEvery is \(evaluateEvery); it can't be negative.")
+    try check(
+      comparisonSteps.map { $0 > 0 } ?? true,
+      "comparisonSteps must be at least 1; leave it out for the default.")
+    try check(updateSizeLimit > 0, "updateSizeLimit is \(updateSizeLimit); it must be above 0.")
+    try check(
+      roundDeadline > 0 && roundDeadline < 1e9 && gatheringDeadline > 0 && gatheringDeadline < 1e9,
+      "roundDeadline and gatheringDeadline are seconds above 0; found \(roundDeadline) and \(gatheringDeadline)."
+    )
+    try check(
+      threads.map { $0 > 0 } ?? true, "threads must be at least 1; leave it out to use all cores.")
+    try check(
+      !participate || serverData != nil,
+      "The server takes part (participate), so it needs data of its own: --server-data FILE.")
+    try check(
+      serverWeight >= 0 && serverWeight < 1,
+      "serverWeight is \(serverWeight); it must be at least 0 and below 1.")
+    try rules.validate()
+    _ = try Strategies.named(strategy)
+    _ = try Planners.named(planner, share: share, seed: seed)
+  }
+
+  /// The tuning method as a value.
+  public func adapterMethod() throws -> Adapter.Method {
+    switch method {
+    case LoRA.name:
+      .lora(try LoRAConfiguration(rank: rank, alpha: alpha, targetModules: targetModules))
+    case EndBlocks.name: .endBlocks
+    default:
+      throw PeatError.usage(
+        "Unknown method '\(method)'. " + suggestion(for: method, among: Adapter.Method.names))
+    }
+  }
+
+  var rules: RoundRules {
+    RoundRules(
+      rounds: rounds, minimumClients: minimumClients, minimumUpdates: minimumUpdates,
+      deadline: .seconds(roundDeadline), gatheringDeadline: .seconds(gatheringDeadline),
+      attempts: attempts)
+  }
+
+  var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+
+  /// How one client tunes in one round.
+  func localTuning(method: Adapter.Method) -> LocalTuning {
+    LocalTuning(
+      training: training(steps: localSteps, rate: learningRate, seed: seed), layout: layout,
+      addBegin: bos, method: method)
+  }
+
+  func training(steps: Int, rate: Float, seed: UInt64) -> TrainingConfiguration {
+    TrainingConfiguration(
+      steps: steps, batch: batch, context: context, learningRate: rate,
+      optimizer: .init(weightDecay: weightDecay), clipNorm: clipNorm,
+      order: layout == .stream ? .uniformWindows : .shuffledEpochs, seed: seed,
+      threads: threadCount)
+  }
+}

@@ -1,0 +1,75 @@
+import Foundation
+
+/// What a federation gave.
+public struct RunResult: Sendable {
+  public var configuration: RunConfiguration
+  public var fiveNumbers: FiveNumbers
+  public var report: RunReport
+  public var adapter: Adapter
+  /// Bytes of the full model's weights: what sending it would have cost each client.
+  public var fullModelBytes: Int
+
+  /// What `--json` prints and `results.json` holds.
+  public struct Summary: Sendable, Codable {
+    public struct ClientTraffic: Sendable, Codable {
+      public var client: String
+      public var bytesDown: Int
+      public var bytesUp: Int
+      /// Largest resident memory of the client's process, in bytes; null where it never said.
+      public var peakMemoryBytes: Int?
+    }
+
+    public var run: String
+    public var rounds: Int
+    public var fiveNumbers: FiveNumbers
+    /// The share of full fine-tuning's gain in log-perplexity that plug-in reached.
+    public var recoveredShare: Double?
+    public var bytesDown: Int
+    public var bytesUp: Int
+    public var fullModelBytes: Int
+    public var clients: [ClientTraffic]
+    public var roundRecords: [RoundRecord]
+    public var seconds: Double
+    /// Seconds of a simulated edge; null without one.
+    public var simulatedSeconds: Double?
+    public var peakMemoryBytes: Int
+    public var adapterParameters: Int
+
+    public func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(run, forKey: .run)
+      try container.encode(rounds, forKey: .rounds)
+      try container.encode(fiveNumbers, forKey: .fiveNumbers)
+      try container.encode(recoveredShare, forKey: .recoveredShare)
+      try container.encode(bytesDown, forKey: .bytesDown)
+      try container.encode(bytesUp, forKey: .bytesUp)
+      try container.encode(fullModelBytes, forKey: .fullModelBytes)
+      try container.encode(clients, forKey: .clients)
+      try container.encode(roundRecords, forKey: .roundRecords)
+      try container.encode(seconds, forKey: .seconds)
+      try container.encode(simulatedSeconds, forKey: .simulatedSeconds)
+      try container.encode(peakMemoryBytes, forKey: .peakMemoryBytes)
+      try container.encode(adapterParameters, forKey: .adapterParameters)
+    }
+  }
+
+  public var summary: Summary {
+    var peaks: [ClientID: Int] = [:]
+    for outcome in report.rounds.flatMap(\.outcomes) {
+      guard let peak = outcome.telemetry?.peakMemoryBytes, peak > 0 else { continue }
+      peaks[outcome.client] = max(peaks[outcome.client] ?? 0, peak)
+    }
+    return Summary(
+      run: report.run.name, rounds: report.rounds.count, fiveNumbers: fiveNumbers,
+      recoveredShare: fiveNumbers.recoveredShare, bytesDown: report.bytesDown,
+      bytesUp: report.bytesUp, fullModelBytes: fullModelBytes,
+      clients: report.traffic.sorted { $0.key < $1.key }.map {
+        .init(
+          client: $0.key.name, bytesDown: $0.value.bytesDown, bytesUp: $0.value.bytesUp,
+          peakMemoryBytes: peaks[$0.key])
+      },
+      roundRecords: report.rounds, seconds: report.seconds, simulatedSeconds: nil,
+      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
+      adapterParameters: adapter.parameterCount)
+  }
+}

@@ -1,0 +1,133 @@
+import Foundation
+import Synchronization
+
+/// Tunes the adapter on a device's own data, through the emulator that the coordinator sent.
+///
+///     let trainer = DeviceTrainer(documents: try DocumentReader.read(url))
+///     let client = try Client(configuration, connection: connection, trainer: trainer, workFolder: folder)
+///     let report = try await client.run()
+public final class DeviceTrainer: LocalTrainer {
+  private let documents: [Document]
+  private let threads: Int
+  private let gate: WorkGate?
+  private let onStep: @Sendable (Trainer.Progress) -> Void
+  private let state: Mutex<Prepared?>
+
+  /// A model to tune through, with its tokenizer; and the data, once it has been encoded for it.
+  private struct Prepared: Sendable {
+    var model: TransformerModel
+    var tokenizer: Tokenizer
+    var encoded: (settings: EncodingSettings, dataset: TokenDataset)?
+  }
+
+  private struct EncodingSettings: Equatable {
+    var layout: LocalTuning.Layout
+    var context: Int
+    var addBegin: Bool?
+  }
+
+  /// - Parameters:
+  ///   - documents: the device's data. It never leaves this object.
+  ///   - threads: how many threads a step uses; part of what makes a result repeatable.
+  ///   - gate: lets only so many trainers of this process work at a time; `nil`: no limit.
+  ///   - onStep: called after each local step.
+  public init(
+    documents: [Document], threads: Int = 1, gate: WorkGate? = nil,
+    onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
+  ) {
+    self.documents = documents
+    self.threads = threads
+    self.gate = gate
+    self.onStep = onStep
+    state = Mutex(nil)
+  }
+
+  /// A trainer for a model that is already here: the server's own part, through the full model.
+  public convenience init(
+    documents: [Document], model: TransformerModel, tokenizer: Tokenizer, threads: Int = 1,
+    gate: WorkGate? = nil, onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
+  ) {
+    self.init(documents: documents, threads: threads, gate: gate, onStep: onStep)
+    state.withLock { $0 = Prepared(model: model, tokenizer: tokenizer) }
+  }
+
+  public func prepare(package folder: URL, level: Int) async throws {
+    let model = try Checkpoint(folder: folder).model()
+    let tokenizer = try Tokenizer(folder: folder)
+    state.withLock { $0 = Prepared(model: model, tokenizer: tokenizer) }
+  }
+
+  public func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
+    let cancelled = Atomic(false)
+    return try await withTaskCancellationHandler {
+      guard let gate else {
+        return try await runOnThread { try self.tune(task, adapter, cancelled) }
+      }
+      return try await gate.run {
+        try await runOnThread { try self.tune(task, adapter, cancelled) }
+      }
+    } onCancel: {
+      cancelled.store(true, ordering: .relaxed)
+    }
+  }
+
+  private func tune(
+    _ task: TrainingTask, _ tensors: NamedTensors, _ cancelled: borrowing Atomic<Bool>
+  ) throws -> LocalResult {
+    let settings = try task.decodeSettings(as: LocalTuning.self)
+    guard settings.method.name == task.method else {
+      throw PeatError.badData(
+        "The coordinator's task is for the method '\(task.method)', its instructions for '\(settings.method.name)'."
+      )
+    }
+    let (model, dataset) = try prepared(for: settings)
+    var configuration = settings.training
+    configuration.seed = task.seed
+    configuration.threads = threads
+    if let steps = task.localSteps { configuration.steps = steps }
+    let injected = try Adapter(method: settings.method, state: tensors, sourceDigest: nil)
+      .inject(into: model)
+    defer { injected.remove() }
+    let trainer = try Trainer(
+      model, parameters: injected.parameters.map(\.parameter), data: dataset,
+      configuration: configuration)
+    defer { trainer.finish() }
+    let outcome = try trainer.run(
+      shouldStop: { cancelled.load(ordering: .relaxed) }, onStep: { onStep($0) })
+    if !outcome.isComplete { throw CancellationError() }
+    return LocalResult(
+      tensors: injected.state, exampleCount: dataset.windowCount,
+      metrics: ["loss": outcome.finalLoss], computeSeconds: outcome.seconds,
+      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, tokens: outcome.tokens)
+  }
+
+  /// The model, and the data encoded for it; encoding is done once.
+  private func prepared(for settings: LocalTuning) throws -> (TransformerModel, TokenDataset) {
+    try state.withLock { state in
+      guard var prepared = state else {
+        throw PeatError(.internalError, "A task came before its emulator.")
+      }
+      let wanted = EncodingSettings(
+        layout: settings.layout, context: settings.training.context, addBegin: settings.addBegin)
+      if let encoded = prepared.encoded, encoded.settings == wanted {
+        return (prepared.model, encoded.dataset)
+      }
+      let dataset = try settings.dataset(documents, tokenizer: prepared.tokenizer)
+      prepared.encoded = (wanted, dataset)
+      state = prepared
+      return (prepared.model, dataset)
+    }
+  }
+}
+
+/// Runs long work on a thread of its own, so that the pool that serves connections stays free.
+package func runOnThread<Result: Sendable>(
+  _ work: @escaping @Sendable () throws -> Result
+) async throws -> Result {
+  try await withCheckedThrowingContinuation { continuation in
+    let thread = Thread { continuation.resume(with: Swift.Result(catching: work)) }
+    // Deep recursion does not occur, but BLAS keeps buffers on the stack.
+    thread.stackSize = 8 << 20
+    thread.start()
+  }
+}

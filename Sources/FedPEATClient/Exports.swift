@@ -1,0 +1,10 @@
+// What an app on a device needs, in one import: tensors, models, data, tuning, the client and its connection.
+@_exported import PeatData
+@_exported import PeatEmulation
+@_exported import PeatEvaluation
+@_exported import PeatFederation
+@_exported import PeatGRPC
+@_exported import PeatModels
+@_exported import PeatTensor
+@_exported import PeatTokenizers
+@_exported import PeatTuning

@@ -1,0 +1,67 @@
+import Foundation
+
+/// How each side of a federation tunes in a round: the training instructions that the coordinator sends.
+public struct LocalTuning: Sendable, Codable, Equatable {
+  /// How documents are laid into windows.
+  public enum Layout: String, Sendable, Codable, CaseIterable {
+    case stream, packed, documents
+  }
+
+  /// Steps, batch, context, rate, …; seed and threads are set by whoever tunes.
+  public var training: TrainingConfiguration
+  public var layout: Layout
+  /// Whether documents begin with the begin token; `nil`: as the tokenizer does.
+  public var addBegin: Bool?
+  /// LoRA's configuration; absent for plain end blocks.
+  public var lora: LoRAConfiguration?
+
+  public init(
+    training: TrainingConfiguration, layout: Layout = .stream, addBegin: Bool? = nil,
+    method: Adapter.Method
+  ) {
+    self.training = training
+    self.layout = layout
+    self.addBegin = addBegin
+    if case .lora(let configuration) = method { lora = configuration }
+  }
+
+  public var method: Adapter.Method { lora.map { .lora($0) } ?? .endBlocks }
+
+  /// The documents' tokens, arranged.
+  public func dataset(_ documents: [Document], tokenizer: Tokenizer) throws -> TokenDataset {
+    try .make(
+      documents, tokenizer: tokenizer, layout: layout, context: training.context, addBegin: addBegin
+    )
+  }
+}
+
+extension TokenDataset {
+  /// Encodes documents and arranges their tokens.
+  ///
+  /// - Parameter addBegin: `nil` does what the tokenizer's own post-processor does.
+  public static func make(
+    _ documents: [Document], tokenizer: Tokenizer, layout: LocalTuning.Layout, context: Int,
+    addBegin: Bool?
+  ) throws -> TokenDataset {
+    let begin = addBegin ?? tokenizer.addsBeginToken
+    let arrangement: Arrangement =
+      switch layout {
+      case .stream: .stream(context: context)
+      case .packed: .packed(context: context)
+      case .documents: .documents(context: context)
+      }
+    // In separate documents the model also learns where one ends.
+    let end = layout != .stream && tokenizer.endToken != nil
+    return try TokenDataset(
+      documents.map {
+        try TokenSequence($0, tokenizer: tokenizer, addBegin: begin, addEnd: end)
+      }, arrangement)
+  }
+}
+
+extension Tokenizer {
+  /// Whether a text encoded with special tokens starts with the begin token.
+  public var addsBeginToken: Bool {
+    beginToken != nil && encode("a", addSpecialTokens: true).first == beginToken
+  }
+}
