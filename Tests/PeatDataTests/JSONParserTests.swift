@@ -3,7 +3,7 @@ import PeatTensor
 import Testing
 
 @Suite("JSONParser") struct JSONParserTests {
-  private func parse(_ text: String) throws -> JSONValue {
+  private func parse(_ text: String) throws -> ParsedJSON {
     let bytes = [UInt8](text.utf8)
     var parser = JSONParser(bytes[...])
     return try parser.parseWhole()
