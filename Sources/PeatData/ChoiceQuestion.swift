@@ -51,7 +51,7 @@ public struct ChoiceQuestion: Sendable, Equatable {
     return questions
   }
 
-  private static func question(_ value: JSONValue, at place: String) throws -> ChoiceQuestion {
+  private static func question(_ value: ParsedJSON, at place: String) throws -> ChoiceQuestion {
     guard case .object(let record) = value else {
       throw PeatError.badData(
         "\(place): \(value.kind) is no question. Expected {question, choices, answer}.")
@@ -91,7 +91,7 @@ public struct ChoiceQuestion: Sendable, Equatable {
     return ChoiceQuestion(prompt: prompt, choices: choices, answer: index)
   }
 
-  private static func index(of answer: JSONValue, among choices: [String]) -> Int? {
+  private static func index(of answer: ParsedJSON, among choices: [String]) -> Int? {
     switch answer {
     case .number(let number):
       guard let index = Int(number), choices.indices.contains(index) else { return nil }

@@ -63,7 +63,7 @@ public enum DocumentReader {
   }
 
   /// The document of one record, or nil where there is nothing to learn from it.
-  static func document(_ value: JSONValue, at place: String) throws -> Document? {
+  static func document(_ value: ParsedJSON, at place: String) throws -> Document? {
     if case .string(let text) = value { return text.isEmpty ? nil : Document(text) }
     guard case .object(let record) = value else {
       throw PeatError.badData(

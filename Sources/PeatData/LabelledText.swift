@@ -68,7 +68,7 @@ public struct LabelledText: Sendable, Equatable {
     }
   }
 
-  private static func example(_ value: JSONValue, at place: String) throws -> LabelledText {
+  private static func example(_ value: ParsedJSON, at place: String) throws -> LabelledText {
     guard case .object(let record) = value else {
       throw PeatError.badData("\(place): \(value.kind) is no example. Expected {text, label}.")
     }

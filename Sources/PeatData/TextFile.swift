@@ -86,10 +86,10 @@ package struct TextFile: Sendable {
   }
 
   /// The JSON values of the file with the line each starts on: the elements of an array, or one value per line.
-  package func jsonValues(_ format: DataFormat) throws -> [(value: JSONValue, line: Int)] {
+  package func jsonValues(_ format: DataFormat) throws -> [(value: ParsedJSON, line: Int)] {
     do {
       if format == .jsonLines {
-        var values: [(value: JSONValue, line: Int)] = []
+        var values: [(value: ParsedJSON, line: Int)] = []
         for line in filledLines {
           var parser = JSONParser(line.bytes, firstLine: line.number)
           values.append((try parser.parseWhole(), line.number))

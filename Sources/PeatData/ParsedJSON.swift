@@ -1,11 +1,11 @@
 /// A JSON value as it stood in the file. Numbers keep their spelling, so that no size of number can overflow.
-package enum JSONValue: Sendable, Equatable {
+package enum ParsedJSON: Sendable, Equatable {
   case null
   case bool(Bool)
   case number(String)
   case string(String)
-  case array([JSONValue])
-  case object([String: JSONValue])
+  case array([ParsedJSON])
+  case object([String: ParsedJSON])
 
   /// What kind of value this is, for error messages.
   var kind: String {
@@ -23,7 +23,7 @@ package enum JSONValue: Sendable, Equatable {
     if case .string(let value) = self { value } else { nil }
   }
 
-  var array: [JSONValue]? {
+  var array: [ParsedJSON]? {
     if case .array(let value) = self { value } else { nil }
   }
 
@@ -61,7 +61,7 @@ package struct JSONParser {
   }
 
   /// The one value that the bytes hold.
-  package mutating func parseWhole() throws(JSONFault) -> JSONValue {
+  package mutating func parseWhole() throws(JSONFault) -> ParsedJSON {
     let value = try parseValue(depth: 0)
     skipSpace()
     if position < bytes.endIndex { throw fault("there is more text after the end of the value") }
@@ -69,11 +69,11 @@ package struct JSONParser {
   }
 
   /// The elements of a top-level array, each with the line it starts on; any other value counts as one element.
-  package mutating func parseElements() throws(JSONFault) -> [(value: JSONValue, line: Int)] {
+  package mutating func parseElements() throws(JSONFault) -> [(value: ParsedJSON, line: Int)] {
     skipSpace()
     let isArray = peek == UInt8(ascii: "[")
     guard isArray else { return [(try parseWhole(), currentLine)] }
-    var elements: [(value: JSONValue, line: Int)] = []
+    var elements: [(value: ParsedJSON, line: Int)] = []
     var lineStart = bytes.startIndex
     var line = firstLine
     position += 1
@@ -102,7 +102,7 @@ package struct JSONParser {
     return elements
   }
 
-  private mutating func parseValue(depth: Int) throws(JSONFault) -> JSONValue {
+  private mutating func parseValue(depth: Int) throws(JSONFault) -> ParsedJSON {
     if depth > Self.depthLimit {
       throw fault("values are nested more than \(Self.depthLimit) levels deep")
     }
@@ -118,8 +118,8 @@ package struct JSONParser {
     }
   }
 
-  private mutating func parseObject(depth: Int) throws(JSONFault) -> JSONValue {
-    var members: [String: JSONValue] = [:]
+  private mutating func parseObject(depth: Int) throws(JSONFault) -> ParsedJSON {
+    var members: [String: ParsedJSON] = [:]
     position += 1
     skipSpace()
     if peek == UInt8(ascii: "}") {
@@ -148,8 +148,8 @@ package struct JSONParser {
     }
   }
 
-  private mutating func parseArray(depth: Int) throws(JSONFault) -> JSONValue {
-    var elements: [JSONValue] = []
+  private mutating func parseArray(depth: Int) throws(JSONFault) -> ParsedJSON {
+    var elements: [ParsedJSON] = []
     position += 1
     skipSpace()
     if peek == UInt8(ascii: "]") {
@@ -273,7 +273,7 @@ package struct JSONParser {
     return position - start
   }
 
-  private mutating func parseWord(_ word: String, _ value: JSONValue) throws(JSONFault) -> JSONValue
+  private mutating func parseWord(_ word: String, _ value: ParsedJSON) throws(JSONFault) -> ParsedJSON
   {
     guard bytes[position...].starts(with: word.utf8) else {
       throw fault("expected a value, \(found)")
