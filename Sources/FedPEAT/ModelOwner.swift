@@ -175,12 +175,12 @@ final class ModelOwner: Sendable {
       copy, parameters: parameters, data: dataset,
       configuration: configuration.training(steps: steps, rate: rate, seed: configuration.seed))
     defer { trainer.finish() }
-    _ = try trainer.run { progress in
+    _ = try trainer.run(onStep: { progress in
       onEvent(
         .comparing(
           name, step: progress.report.step, steps: progress.steps,
           tokensPerSecond: progress.tokensPerSecond, timeLeft: progress.timeLeft))
-    }
+    })
     return try perplexity(of: copy)
   }
 }

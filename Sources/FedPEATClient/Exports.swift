@@ -5,6 +5,7 @@
 @_exported import PeatFederation
 @_exported import PeatGRPC
 @_exported import PeatModels
+@_exported import PeatNN
 @_exported import PeatTensor
 @_exported import PeatTokenizers
 @_exported import PeatTuning
