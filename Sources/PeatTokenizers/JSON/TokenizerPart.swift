@@ -1,0 +1,112 @@
+import PeatTensor
+
+/// A place in a tokenizer file with its path, so that every error can name it: `tokenizer.json: model.merges[3]`.
+struct TokenizerPart {
+  let value: JSONValue
+  let file: String
+  let path: String
+
+  /// An error about this place.
+  func failure(_ message: String) -> PeatError {
+    .badData("\(file): \(path.isEmpty ? "the file" : "'\(path)'") \(message)")
+  }
+
+  private func wrongKind(_ expected: String) -> PeatError {
+    failure("is \(value.kind), expected \(expected).")
+  }
+
+  private func child(_ key: String, _ value: JSONValue) -> TokenizerPart {
+    TokenizerPart(value: value, file: file, path: path.isEmpty ? key : "\(path).\(key)")
+  }
+
+  var isNull: Bool { if case .null = value { true } else { false } }
+
+  // MARK: This value
+
+  func entries() throws -> [(key: ByteString, part: TokenizerPart)] {
+    guard case .object(let entries) = value else { throw wrongKind("an object") }
+    return entries.map { ($0.key, child($0.key.text, $0.value)) }
+  }
+
+  /// The entries of a large object, without a path for each.
+  func rawEntries() throws -> [(key: ByteString, value: JSONValue)] {
+    guard case .object(let entries) = value else { throw wrongKind("an object") }
+    return entries
+  }
+
+  /// The elements of a large list, without a path for each.
+  func rawElements() throws -> [JSONValue] {
+    guard case .array(let elements) = value else { throw wrongKind("a list") }
+    return elements
+  }
+
+  func elements() throws -> [TokenizerPart] {
+    try rawElements().enumerated().map { index, element in
+      TokenizerPart(value: element, file: file, path: "\(path)[\(index)]")
+    }
+  }
+
+  func string() throws -> ByteString {
+    guard case .string(let text) = value else { throw wrongKind("a string") }
+    return text
+  }
+
+  func bool() throws -> Bool {
+    guard case .bool(let bool) = value else { throw wrongKind("true or false") }
+    return bool
+  }
+
+  func integer(in range: ClosedRange<Int>) throws -> Int {
+    guard case .integer(let integer) = value else { throw wrongKind("an integer") }
+    guard range.contains(integer) else {
+      throw failure("is \(integer), expected \(range.lowerBound) to \(range.upperBound).")
+    }
+    return integer
+  }
+
+  // MARK: Its fields
+
+  /// The field of that name; `nil` where it is missing or null.
+  func optional(_ key: String) throws -> TokenizerPart? {
+    guard case .object(let entries) = value else { throw wrongKind("an object") }
+    let wanted = ByteString(key)
+    for entry in entries where entry.key == wanted {
+      if case .null = entry.value { return nil }
+      return child(key, entry.value)
+    }
+    return nil
+  }
+
+  func required(_ key: String) throws -> TokenizerPart {
+    guard let part = try optional(key) else { throw failure("has no '\(key)'.") }
+    return part
+  }
+
+  func bool(_ key: String, default value: Bool) throws -> Bool {
+    try optional(key)?.bool() ?? value
+  }
+  func string(_ key: String) throws -> ByteString { try required(key).string() }
+
+  /// A string of exactly one scalar.
+  func scalar(_ key: String, default value: Unicode.Scalar) throws -> Unicode.Scalar {
+    guard let part = try optional(key) else { return value }
+    let scalars = try part.string().text.unicodeScalars
+    guard let first = scalars.first, scalars.count == 1 else {
+      throw part.failure("has \(scalars.count) characters, expected one.")
+    }
+    return first
+  }
+
+  /// The part's "type"; `table` is what this reader knows.
+  func type<Value>(in table: [(name: String, value: Value)], of what: String) throws -> Value {
+    let found = try string("type").text
+    for entry in table where entry.name == found { return entry.value }
+    throw unsupported(found, what, supported: table.map(\.name))
+  }
+
+  func unsupported(_ found: String, _ what: String, supported: [String]) -> PeatError {
+    failure(
+      "is the \(what) '\(found)', which is not supported. Supported: \(supported.joined(separator: ", "))."
+    )
+  }
+}

@@ -1,0 +1,38 @@
+/// Changes a text before it is cut into pieces.
+protocol Normalizer: Sendable {
+  func normalized(_ text: [UInt8]) -> [UInt8]
+}
+
+/// The normalizers that this reader knows; a new one is a file beside this one and a line here.
+enum Normalizers {
+  private static let known:
+    [(name: String, value: @Sendable (TokenizerPart) throws -> any Normalizer)] = [
+      ("Sequence", { try NormalizerSequence($0) }),
+      ("Prepend", { PrependNormalizer(prefix: try $0.string("prepend").bytes) }),
+      ("Replace", { try ReplaceNormalizer($0) }),
+      ("NFC", { _ in UnicodeForm.nfc }),
+      ("NFD", { _ in UnicodeForm.nfd }),
+      ("NFKC", { _ in UnicodeForm.nfkc }),
+      ("NFKD", { _ in UnicodeForm.nfkd }),
+      ("Lowercase", { _ in LowercaseNormalizer() }),
+      ("Strip", { try StripNormalizer($0) }),
+      ("StripAccents", { _ in StripAccentsNormalizer() }),
+    ]
+
+  static func read(_ part: TokenizerPart) throws -> any Normalizer {
+    try part.type(in: known, of: "normalizer")(part)
+  }
+}
+
+/// Several normalizers, one after the other.
+struct NormalizerSequence: Normalizer {
+  let normalizers: [any Normalizer]
+
+  init(_ part: TokenizerPart) throws {
+    normalizers = try part.required("normalizers").elements().map(Normalizers.read)
+  }
+
+  func normalized(_ text: [UInt8]) -> [UInt8] {
+    normalizers.reduce(text) { $1.normalized($0) }
+  }
+}

@@ -1,0 +1,12 @@
+/// Replaces every match of a pattern by a fixed text.
+struct ReplaceNormalizer: Normalizer {
+  let pattern: Pattern
+  let content: [UInt8]
+
+  init(_ part: TokenizerPart) throws {
+    pattern = try Pattern(part.required("pattern"))
+    content = try part.string("content").bytes
+  }
+
+  func normalized(_ text: [UInt8]) -> [UInt8] { pattern.replacing(in: text, with: content) }
+}

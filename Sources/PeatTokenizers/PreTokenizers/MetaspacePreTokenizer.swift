@@ -1,0 +1,45 @@
+/// When "▁" is put before a text.
+enum PrependScheme: String, CaseIterable, Sendable {
+  case first, always, never
+
+  /// Reads "prepend_scheme", or the older "add_prefix_space".
+  init(_ part: TokenizerPart) throws {
+    guard let scheme = try part.optional("prepend_scheme") else {
+      self = try part.bool("add_prefix_space", default: true) ? .always : .never
+      return
+    }
+    let name = try scheme.string().text
+    guard let value = PrependScheme(rawValue: name) else {
+      throw scheme.unsupported(name, "prepend scheme", supported: Self.allCases.map(\.rawValue))
+    }
+    self = value
+  }
+}
+
+/// Writes spaces as "▁", puts one before the text, and cuts before each.
+struct MetaspacePreTokenizer: PreTokenizer {
+  let replacement: [UInt8]
+  let scheme: PrependScheme
+  let cuts: Bool
+  private let space = Pattern(string: [0x20])
+  private let mark: Pattern
+
+  init(_ part: TokenizerPart) throws {
+    replacement = Array(String(try part.scalar("replacement", default: "▁")).utf8)
+    mark = Pattern(string: replacement)
+    scheme = try PrependScheme(part)
+    cuts = try part.bool("split", default: true)
+  }
+
+  func split(_ piece: Piece, into pieces: inout [Piece]) {
+    var bytes = space.replacing(in: piece.bytes, with: replacement)
+    let prepends = scheme == .always || scheme == .first && piece.beginsText
+    if prepends, !bytes.starts(with: replacement) { bytes = replacement + bytes }
+    let changed = Piece(bytes: bytes, beginsText: piece.beginsText)
+    if cuts {
+      SplitBehavior.mergedWithNext.split(changed, at: mark.matches(in: bytes), into: &pieces)
+    } else {
+      pieces.append(changed)
+    }
+  }
+}

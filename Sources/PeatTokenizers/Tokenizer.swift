@@ -1,0 +1,237 @@
+import Foundation
+import PeatTensor
+
+/// A tokenizer as Hugging Face's `tokenizer.json` describes it.
+///
+///     let tokenizer = try Tokenizer(folder: checkpointFolder)
+///     let numbers = tokenizer.encode("Once upon a time", addSpecialTokens: true)
+///     let text = tokenizer.decode(numbers, skipSpecialTokens: true)
+///
+/// A text goes through: added tokens cut out → normalizer → pre-tokenizer → model → post-processor; token numbers go back
+/// through the decoder. Supported: the model BPE (byte-level and sentencepiece style) and the parts listed in
+/// `Normalizers`, `PreTokenizers`, `PostProcessor` and `Decoders`; any other part is refused by name. The file's
+/// "truncation" and "padding" are not applied: who encodes decides on lengths.
+///
+/// Mirrors tokenizers 0.23 (<https://github.com/huggingface/tokenizers>).
+public struct Tokenizer: TextTokenizer {
+  /// The files as they were read, by name, so that another checkpoint can carry the same tokenizer on.
+  public let sourceFiles: [String: Data]
+  public let vocabularySize: Int
+  public let beginToken: Int32?
+  public let endToken: Int32?
+
+  private let normalizer: (any Normalizer)?
+  private let preTokenizer: (any PreTokenizer)?
+  private let model: any TokenModel
+  private let postProcessor: PostProcessor
+  let decoder: [any DecoderStage]
+
+  private let rawAddedTokens: AddedTokenFinder
+  private let normalizedAddedTokens: AddedTokenFinder
+  private let addedTokens: [Int32: AddedToken]
+  /// What the decoder is given for an added token: its normalised form, where that is what is looked for.
+  private let addedContents: [Int32: ByteString]
+  private let addedNumbers: [ByteString: Int32]
+
+  /// Names of the files that a tokenizer may consist of.
+  public static let fileNames = [
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",
+    "merges.txt", "tokenizer.model", "chat_template.jinja",
+  ]
+
+  /// Reads the tokenizer of a checkpoint folder.
+  ///
+  /// - Throws: `PeatError.inputOutput` where `tokenizer.json` is missing or can't be read; `badData` where a file is wrong.
+  public init(folder: URL) throws {
+    var files: [String: Data] = [:]
+    for name in Self.fileNames {
+      let url = folder.appendingPathComponent(name)
+      guard FileManager.default.fileExists(atPath: url.path) else { continue }
+      do {
+        files[name] = try Data(contentsOf: url)
+      } catch {
+        throw PeatError(.inputOutput, "\(url.path): the file can't be read.", cause: error)
+      }
+    }
+    guard files["tokenizer.json"] != nil else {
+      throw PeatError.inputOutput(
+        "\(folder.path): there is no tokenizer.json. A checkpoint with another tokenizer file can be converted with "
+          + "transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…).")
+    }
+    try self.init(files: files)
+  }
+
+  /// Reads a tokenizer from the bytes of `tokenizer.json` and, if there, `tokenizer_config.json`.
+  public init(json: Data, configuration: Data? = nil) throws {
+    var files = ["tokenizer.json": json]
+    files["tokenizer_config.json"] = configuration
+    try self.init(files: files)
+  }
+
+  /// Reads a tokenizer from files by name; `tokenizer.json` has to be among them.
+  public init(files: [String: Data]) throws {
+    guard let json = files["tokenizer.json"] else {
+      throw PeatError.badData("The tokenizer's files have no tokenizer.json.")
+    }
+    sourceFiles = files
+    let file = TokenizerPart(
+      value: try JSONParser.parse(json, name: "tokenizer.json"), file: "tokenizer.json", path: "")
+    guard case .object = file.value else {
+      throw file.failure("is \(file.value.kind), expected an object.")
+    }
+
+    let model = try TokenModels.read(file.required("model"))
+    let normalizer = try file.optional("normalizer").map(Normalizers.read)
+    let postProcessor = try file.optional("post_processor").map(PostProcessor.read) ?? .none
+    self.model = model
+    self.normalizer = normalizer
+    self.postProcessor = postProcessor
+    preTokenizer = try file.optional("pre_tokenizer").map(PreTokenizers.read)
+    decoder = try file.optional("decoder").map(Decoders.read) ?? [JoinDecoder()]
+
+    let added = try Self.readAddedTokens(file, model.vocabulary)
+    addedTokens = Dictionary(added.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
+    addedNumbers = Dictionary(
+      added.map { (ByteString($0.content), $0.number) }, uniquingKeysWith: { first, _ in first })
+    rawAddedTokens = AddedTokenFinder(added.filter { !$0.isNormalized }.map { ($0.content, $0) })
+    let normalized = added.filter(\.isNormalized).map { token in
+      (content: normalizer?.normalized(token.content) ?? token.content, token: token)
+    }
+    normalizedAddedTokens = AddedTokenFinder(normalized)
+    addedContents = Dictionary(
+      added.map { ($0.number, ByteString($0.content)) }
+        + normalized.map { ($0.token.number, ByteString($0.content)) }, uniquingKeysWith: { $1 })
+    vocabularySize = max(
+      model.vocabulary.tokens.count, (added.map { Int($0.number) }.max() ?? -1) + 1)
+
+    let addedTokens = addedTokens
+    for number in postProcessor.before + postProcessor.after
+    where addedTokens[number] == nil && model.vocabulary.token(number) == nil {
+      throw file.failure(
+        "has a 'post_processor' that adds the token \(number), which does not exist.")
+    }
+    let names = try SpecialTokenNames(files: files)
+    let addedNumbers = addedNumbers
+    func number(_ name: (token: ByteString, place: String)?) throws -> Int32? {
+      guard let name else { return nil }
+      guard let number = addedNumbers[name.token] ?? model.vocabulary.numbers[name.token] else {
+        throw PeatError.badData(
+          "\(name.place) is '\(name.token.text)', a token that tokenizer.json does not have. "
+            + "Check that the two files come from the same checkpoint.")
+      }
+      return number
+    }
+    beginToken = try number(names.begin) ?? postProcessor.before.first
+    endToken = try number(names.end) ?? postProcessor.after.last
+  }
+
+  private static func readAddedTokens(_ file: TokenizerPart, _ vocabulary: Vocabulary) throws
+    -> [AddedToken]
+  {
+    guard let list = try file.optional("added_tokens") else { return [] }
+    var tokens: [AddedToken] = []
+    var contents: [ByteString: Int32] = [:]
+    var numbers: [Int32: ByteString] = [:]
+    for part in try list.elements() {
+      let token = try AddedToken(part)
+      let content = ByteString(token.content)
+      if content.bytes.isEmpty { continue }
+      if let number = vocabulary.numbers[content] ?? contents[content], number != token.number {
+        throw part.failure(
+          "gives '\(content.text)' the number \(token.number), but it has \(number) already.")
+      }
+      if let other = vocabulary.token(token.number) ?? numbers[token.number], other != content {
+        throw part.failure("gives '\(content.text)' the number \(token.number) of '\(other.text)'.")
+      }
+      if contents.updateValue(token.number, forKey: content) != nil {
+        throw part.failure("names '\(content.text)' a second time.")
+      }
+      numbers[token.number] = content
+      tokens.append(token)
+    }
+    return tokens
+  }
+
+  /// The number of a token; `nil` where there is no such token.
+  public func number(of token: String) -> Int32? {
+    let key = ByteString(token)
+    return addedNumbers[key] ?? model.vocabulary.numbers[key]
+  }
+
+  /// The token of a number as the vocabulary writes it (`Ġtime`, `▁time`); `nil` where there is none.
+  public func token(_ number: Int32) -> String? { content(number)?.text }
+
+  func content(_ number: Int32) -> ByteString? {
+    addedContents[number] ?? model.vocabulary.token(number)
+  }
+
+  func isSpecial(_ number: Int32) -> Bool { addedTokens[number]?.isSpecial ?? false }
+
+  public func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] {
+    var numbers: [Int32] = addSpecialTokens ? postProcessor.before : []
+    var cache: WordCache = [:]
+    forEachPart(of: text) { part in
+      switch part {
+      case .token(let number): numbers.append(number)
+      case .piece(let piece): model.encode(piece, cache: &cache, into: &numbers)
+      }
+    }
+    if addSpecialTokens { numbers.append(contentsOf: postProcessor.after) }
+    return numbers
+  }
+
+  /// The pieces of a text that reach the model, after normalizer and pre-tokenizer; added tokens are left out.
+  package func pieces(of text: String) -> [ByteString] {
+    var pieces: [ByteString] = []
+    forEachPart(of: text) { part in
+      if case .piece(let piece) = part { pieces.append(piece) }
+    }
+    return pieces
+  }
+
+  private enum Part {
+    case token(Int32)
+    case piece(ByteString)
+  }
+
+  /// Cuts a text at its added tokens and gives what lies between to normalizer and pre-tokenizer.
+  private func forEachPart(of text: String, _ body: (Part) -> Void) {
+    let bytes = Array(text.utf8)
+    for section in rawAddedTokens.sections(of: bytes) {
+      switch section {
+      case .token(let number): body(.token(number))
+      case .text(let range):
+        forEachPart(ofRaw: Array(bytes[range]), beginsText: range.lowerBound == 0, body)
+      }
+    }
+  }
+
+  private func forEachPart(ofRaw text: [UInt8], beginsText: Bool, _ body: (Part) -> Void) {
+    let normalized = normalizer?.normalized(text) ?? text
+    for section in normalizedAddedTokens.sections(of: normalized) {
+      switch section {
+      case .token(let number): body(.token(number))
+      case .text(let range):
+        let piece = Piece(
+          bytes: Array(normalized[range]), beginsText: beginsText && range.lowerBound == 0)
+        guard let preTokenizer else {
+          body(.piece(ByteString(piece.bytes)))
+          continue
+        }
+        var pieces: [Piece] = []
+        preTokenizer.split(piece, into: &pieces)
+        for piece in pieces { body(.piece(ByteString(piece.bytes))) }
+      }
+    }
+  }
+
+  /// The text of token numbers. Numbers that no token has, negative ones among them, are left out.
+  public func decode(_ tokens: [Int32], skipSpecialTokens: Bool) -> String {
+    var stream = StreamingDecoder(self, skipSpecialTokens: skipSpecialTokens)
+    var bytes: [UInt8] = []
+    for token in tokens { stream.append(token, into: &bytes) }
+    stream.finish(into: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
