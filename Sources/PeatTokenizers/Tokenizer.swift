@@ -29,6 +29,8 @@ public struct Tokenizer: TextTokenizer {
   private let rawAddedTokens: AddedTokenFinder
   private let normalizedAddedTokens: AddedTokenFinder
   private let addedTokens: [Int32: AddedToken]
+  /// What the decoder is given for an added token: its normalised form, where that is what is looked for.
+  private let addedContents: [Int32: ByteString]
   private let addedNumbers: [ByteString: Int32]
 
   /// Names of the files that a tokenizer may consist of.
@@ -93,8 +95,13 @@ public struct Tokenizer: TextTokenizer {
     addedNumbers = Dictionary(
       added.map { (ByteString($0.content), $0.number) }, uniquingKeysWith: { first, _ in first })
     rawAddedTokens = AddedTokenFinder(added.filter { !$0.isNormalized }.map { ($0.content, $0) })
-    normalizedAddedTokens = AddedTokenFinder(
-      added.filter(\.isNormalized).map { (normalizer?.normalized($0.content) ?? $0.content, $0) })
+    let normalized = added.filter(\.isNormalized).map { token in
+      (content: normalizer?.normalized(token.content) ?? token.content, token: token)
+    }
+    normalizedAddedTokens = AddedTokenFinder(normalized)
+    addedContents = Dictionary(
+      added.map { ($0.number, ByteString($0.content)) }
+        + normalized.map { ($0.token.number, ByteString($0.content)) }, uniquingKeysWith: { $1 })
     vocabularySize = max(
       model.vocabulary.tokens.count, (added.map { Int($0.number) }.max() ?? -1) + 1)
 
@@ -156,7 +163,7 @@ public struct Tokenizer: TextTokenizer {
   public func token(_ number: Int32) -> String? { content(number)?.text }
 
   func content(_ number: Int32) -> ByteString? {
-    addedTokens[number].map { ByteString($0.content) } ?? model.vocabulary.token(number)
+    addedContents[number] ?? model.vocabulary.token(number)
   }
 
   func isSpecial(_ number: Int32) -> Bool { addedTokens[number]?.isSpecial ?? false }
