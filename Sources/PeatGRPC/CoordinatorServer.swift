@@ -1,0 +1,113 @@
+import Foundation
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import PeatFederation
+import PeatTensor
+
+/// Lets clients reach a coordinator over gRPC.
+///
+///     let server = try CoordinatorServer(coordinator, at: NetworkAddress(host: "127.0.0.1", port: 0))
+///     let address = try await server.start()
+///     let report = try await coordinator.run()
+///     await server.stop()
+public final class CoordinatorServer: Sendable {
+  private let server: GRPCServer<HTTP2ServerTransport.Posix>
+  private let requested: NetworkAddress
+  private let serving: Serving
+
+  /// - Parameters:
+  ///   - address: where to listen: an IP address or "localhost"; port 0 lets the system choose one.
+  ///   - security: how connections are protected.
+  ///   - allowsPlaintextNetwork: whether to listen without protection where other machines can reach it.
+  ///
+  /// Throws where the address is not one, or would be open to the network without protection.
+  public init(
+    _ endpoint: any CoordinatorEndpoint, at address: NetworkAddress,
+    security: TransportSecurity = .plaintext, allowsPlaintextNetwork: Bool = false
+  ) throws {
+    guard address.isLoopback || security != .plaintext || allowsPlaintextNetwork else {
+      throw PeatError.usage(
+        "\(address) can be reached by other machines, and the connection is not protected: anybody "
+          + "on the way could read and change what travels. Listen on 127.0.0.1, or give "
+          + "--insecure if the network is protected otherwise.")
+    }
+    let host = address.host == "localhost" ? "127.0.0.1" : address.host
+    guard Self.isNumeric(host) else {
+      throw PeatError.usage(
+        "A coordinator listens on an IP address such as 127.0.0.1 or 0.0.0.0, not '\(host)'.")
+    }
+    requested = NetworkAddress(host: host, port: address.port)
+    let transport = HTTP2ServerTransport.Posix(
+      address: host.contains(":")
+        ? .ipv6(host: host, port: address.port) : .ipv4(host: host, port: address.port),
+      transportSecurity: .plaintext, config: Self.transportConfiguration)
+    server = GRPCServer(transport: transport, services: [FederationService(endpoint: endpoint)])
+    serving = Serving()
+  }
+
+  /// Limits that a stranger can't go beyond, and pings that notice a peer that died without a word.
+  private static var transportConfiguration: HTTP2ServerTransport.Posix.Config {
+    .defaults { config in
+      config.connection.keepalive = .init(
+        time: .seconds(10), timeout: .seconds(10),
+        clientBehavior: .init(minPingIntervalWithoutCalls: .seconds(5), allowWithoutCalls: true))
+      config.connection.maxGraceTime = .seconds(5)
+      config.http2.targetWindowSize = 1 << 20
+      config.http2.maxConcurrentStreams = 16
+      config.rpc.maxRequestPayloadSize = TransferLimits.largestChunk + 64 * 1024
+    }
+  }
+
+  private static func isNumeric(_ host: String) -> Bool {
+    var v4 = in_addr()
+    var v6 = in6_addr()
+    return inet_pton(AF_INET, host, &v4) == 1 || inet_pton(AF_INET6, host, &v6) == 1
+  }
+
+  /// Begins to listen and gives the address, with the port that the system chose where 0 was asked for.
+  public func start() async throws -> NetworkAddress {
+    let server = server
+    let task = Task { try await server.serve() }
+    await serving.set(task)
+    do {
+      let bound = try await server.transport.listeningAddress
+      guard let port = bound.ipv4?.port ?? bound.ipv6?.port else {
+        throw PeatError(.internalError, "The address \(bound) has no port.")
+      }
+      return NetworkAddress(host: requested.host, port: port)
+    } catch {
+      server.beginGracefulShutdown()
+      task.cancel()
+      let cause: any Error =
+        switch await task.result {
+        case .failure(let cause): cause
+        case .success: error
+        }
+      throw PeatError.unavailable(
+        "Can't listen on \(requested): \(cause). Is the port in use? Choose another.",
+        cause: cause)
+    }
+  }
+
+  /// Takes no more calls, lets those under way end, and closes what is left after `grace`.
+  public func stop(grace: Duration = .seconds(2)) async {
+    server.beginGracefulShutdown()
+    guard let task = await serving.take() else { return }
+    let timeout = Task {
+      guard (try? await Task.sleep(for: grace)) != nil else { return }
+      task.cancel()
+    }
+    _ = await task.result
+    timeout.cancel()
+  }
+}
+
+/// The task that serves, while there is one.
+private actor Serving {
+  private var task: Task<Void, any Error>?
+  func set(_ task: Task<Void, any Error>) { self.task = task }
+  func take() -> Task<Void, any Error>? {
+    defer { task = nil }
+    return task
+  }
+}

@@ -1,0 +1,146 @@
+import Foundation
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import PeatFederation
+import PeatTensor
+
+/// A client's connection to a coordinator over gRPC.
+///
+/// It is made lazily and made anew after it broke; while the coordinator can't be reached, calls throw
+/// `PeatError.unavailable`.
+public final class GRPCConnection: CoordinatorConnection {
+  public let address: String
+  private let client: GRPCClient<HTTP2ClientTransport.Posix>
+  private let federation: Wire.Client<HTTP2ClientTransport.Posix>
+  private let connections: Task<Void, any Error>
+  private let chunkBytes: Int
+
+  /// - Parameters:
+  ///   - address: the coordinator's host, by name or number, and port.
+  ///   - security: how the connection is protected.
+  public init(
+    to address: NetworkAddress, security: TransportSecurity = .plaintext,
+    chunkBytes: Int = TransferLimits.chunkBytes
+  ) throws {
+    precondition(
+      (1...TransferLimits.largestChunk).contains(chunkBytes),
+      "GRPCConnection: pieces of \(chunkBytes) bytes")
+    self.address = address.description
+    self.chunkBytes = chunkBytes
+    let transport: HTTP2ClientTransport.Posix
+    do {
+      let host = address.host == "localhost" ? "127.0.0.1" : address.host
+      transport = try HTTP2ClientTransport.Posix(
+        target: Self.target(host, address.port), transportSecurity: .plaintext,
+        config: Self.transportConfiguration)
+    } catch {
+      throw PeatError.usage("Can't connect to \(address): \(error)")
+    }
+    let client = GRPCClient(transport: transport)
+    self.client = client
+    federation = Wire.Client(wrapping: client)
+    connections = Task { try await client.runConnections() }
+  }
+
+  private static func target(_ host: String, _ port: Int) -> any ResolvableTarget {
+    if host.contains(":") { return .ipv6(address: host, port: port) }
+    if host.allSatisfy({ $0.isNumber || $0 == "." }) { return .ipv4(address: host, port: port) }
+    return .dns(host: host, port: port)
+  }
+
+  /// Quick to connect anew, and pings that notice a coordinator that died without a word.
+  private static var transportConfiguration: HTTP2ClientTransport.Posix.Config {
+    .defaults { config in
+      config.backoff = .init(
+        initial: .milliseconds(100), max: .seconds(2), multiplier: 1.6, jitter: 0.2)
+      config.connection.keepalive = .init(
+        time: .seconds(10), timeout: .seconds(10), allowWithoutCalls: true)
+      config.http2.targetWindowSize = 4 << 20
+    }
+  }
+
+  private func options(timeout: Duration?) -> CallOptions {
+    var options = CallOptions.defaults
+    options.timeout = timeout
+    options.maxResponseMessageBytes = TransferLimits.largestChunk + 64 * 1024
+    return options
+  }
+
+  private var short: CallOptions { options(timeout: .seconds(30)) }
+
+  public func join(_ request: JoinRequest) async throws -> JoinReply {
+    try await translatingErrors(of: address) {
+      try await federation.join(.init(request), options: short).value
+    }
+  }
+
+  public func nextTask(_ caller: Caller) async throws -> TaskReply {
+    try await translatingErrors(of: address) {
+      try await federation.nextTask(.init(caller), options: options(timeout: .seconds(60))).value
+    }
+  }
+
+  public func download(
+    _ request: DownloadRequest, to write: @Sendable (Data) async throws -> Void
+  ) async throws {
+    try await withoutActuallyEscaping(write) { write in
+      try await translatingErrors(of: address) {
+        try await federation.download(.init(request), options: options(timeout: nil)) { response in
+          for try await chunk in response.messages { try await write(chunk.data) }
+        }
+      }
+    }
+  }
+
+  public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
+    try await translatingErrors(of: address) {
+      try await federation.offer(.init(offer), options: short).value
+    }
+  }
+
+  public func upload(
+    _ payload: Data, ticket: String, from offset: Int
+  ) async throws -> UploadReply {
+    try await translatingErrors(of: address) { [chunkBytes] in
+      try await federation.upload(options: options(timeout: nil)) { writer in
+        var chunk = Fedpeat_V1_UploadChunk()
+        chunk.ticket = ticket
+        var offset = offset
+        if offset == payload.count { try await writer.write(chunk) }
+        while offset < payload.count {
+          let start = payload.startIndex + offset
+          chunk.offset = UInt64(offset)
+          chunk.data = Data(payload[start..<min(start + chunkBytes, payload.endIndex)])
+          try await writer.write(chunk)
+          offset += chunk.data.count
+        }
+      }.value
+    }
+  }
+
+  public func report(_ failure: FailureReport) async throws {
+    try await translatingErrors(of: address) {
+      _ = try await federation.report(.init(failure), options: short)
+    }
+  }
+
+  public func attend(_ caller: Caller) async throws -> AttendReply {
+    try await translatingErrors(of: address) {
+      try await federation.attend(.init(caller), options: options(timeout: nil)).value
+    }
+  }
+
+  public func leave(_ caller: Caller) async throws {
+    try await translatingErrors(of: address) {
+      _ = try await federation.leave(.init(caller), options: options(timeout: .seconds(5)))
+    }
+  }
+
+  public func close() async {
+    client.beginGracefulShutdown()
+    connections.cancel()
+    _ = await connections.result
+  }
+
+  deinit { connections.cancel() }
+}
