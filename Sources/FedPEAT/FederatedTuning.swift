@@ -103,12 +103,22 @@ public struct FederatedTuning: Sendable {
     try await owner.measure("plug-in", &numbers, \.plugIn) { try $0.perplexity(tuned) }
 
     // ---- Compare with what could be had without an emulator
-    try await owner.compare(&numbers, method: method, ends: split.ends, emulator: emulators[0])
+    try await owner.compare(&numbers, method: method, ends: split.ends)
     let result = RunResult(
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
       fullModelBytes: owner.checkpoint.byteCount)
     try writeResult(result, split, packages.count)
     return result
+  }
+
+  /// Adds to a result what could be had without an emulator, where the clients' texts are here.
+  public func comparing(_ numbers: FiveNumbers) async throws -> FiveNumbers {
+    let split = try ModelSplit(
+      bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
+    var numbers = numbers
+    try await owner.compare(
+      &numbers, method: try configuration.adapterMethod(), ends: split.ends)
+    return numbers
   }
 
   private func makeCoordinator(

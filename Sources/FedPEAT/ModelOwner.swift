@@ -104,9 +104,10 @@ final class ModelOwner: Sendable {
 
   /// Full fine-tuning and, where asked for, the same method without compression.
   func compare(
-    _ numbers: inout FiveNumbers, method: Adapter.Method, ends: [Int], emulator: Emulator
+    _ numbers: inout FiveNumbers, method: Adapter.Method, ends: [Int]
   ) async throws {
     if configuration.fullFineTuning {
+      numbers.notMeasured[FiveNumbers.key(\.fullFineTuning)] = nil
       try await compare("full fine-tuning", &numbers, \.fullFineTuning) { owner, documents in
         try owner.fineTuned(on: documents)
       }

@@ -98,7 +98,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public init() {}
 
-  enum CodingKeys: String, CodingKey, CaseIterable {
+  public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, data, clientsBy, clients
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
     case context, learningRate, weightDecay, clipNorm, strategy, planner, share, minimumClients

@@ -273,7 +273,8 @@ package struct JSONParser {
     return position - start
   }
 
-  private mutating func parseWord(_ word: String, _ value: ParsedJSON) throws(JSONFault) -> ParsedJSON
+  private mutating func parseWord(_ word: String, _ value: ParsedJSON) throws(JSONFault)
+    -> ParsedJSON
   {
     guard bytes[position...].starts(with: word.utf8) else {
       throw fault("expected a value, \(found)")

@@ -27,7 +27,8 @@ public struct PerplexityReport: Sendable, Codable, Equatable {
 ///
 /// A window has up to `context` input tokens and as many predictions; each starts with the last token of the one
 /// before, so that every token but the first is predicted once. With a `stride` below the context windows overlap, and
-/// each counts only the predictions that no window before it made.
+/// each counts only the predictions that no window before it made. What is left at the end of a long text and fills no
+/// whole window is not measured; a document by itself is measured to its end.
 public struct PerplexityMeasure: Sendable {
   public var context: Int
   public var stride: Int
@@ -77,10 +78,12 @@ public struct PerplexityMeasure: Sendable {
 
   /// The summed loss over token rows, each on its own.
   ///
-  /// - Parameter limit: only so many windows.
+  /// - Parameters:
+  ///   - limit: only so many windows.
+  ///   - wholeWindows: leave out windows shorter than the context, unless there are no others.
   public func loss(
     _ model: TransformerModel, rows: [[Int32]], limit: Int? = nil,
-    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
+    wholeWindows: Bool = false, onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> TokenLoss {
     for row in rows {
       if let token = row.first(where: { $0 < 0 || $0 >= model.configuration.vocabularySize }) {
@@ -90,6 +93,10 @@ public struct PerplexityMeasure: Sendable {
       }
     }
     var windows = rows.enumerated().flatMap { self.windows(row: $0, count: $1.count) }
+    if wholeWindows {
+      let whole = windows.filter { $0.end - $0.start == context }
+      if !whole.isEmpty { windows = whole }
+    }
     if let limit { windows = Array(windows.prefix(limit)) }
     guard !windows.isEmpty else {
       throw PeatError.badData("The text has fewer than two tokens: there is nothing to predict.")
@@ -148,12 +155,13 @@ public struct PerplexityMeasure: Sendable {
     if !asDocuments { texts = [texts.joined(separator: "\n")] }
     let rows = texts.map { begin + tokenizer.encode($0, addSpecialTokens: false) }
     let loss = try loss(
-      model, rows: rows, limit: asDocuments ? nil : limit, onProgress: onProgress)
+      model, rows: rows, limit: asDocuments ? nil : limit, wholeWindows: !asDocuments,
+      onProgress: onProgress)
     var bytes = texts.reduce(0) { $0 + $1.utf8.count }
-    if !asDocuments, limit != nil {
+    if let row = rows.first, !asDocuments, loss.count + 1 < row.count {
       // Only a part was measured: count the bytes of the tokens that were predicted.
-      let part = Array(rows[0].prefix(loss.count + 1))
-      bytes = tokenizer.decode(part, skipSpecialTokens: true).utf8.count
+      bytes =
+        tokenizer.decode(Array(row.prefix(loss.count + 1)), skipSpecialTokens: true).utf8.count
     }
     return PerplexityReport(loss, bytes: bytes)
   }

@@ -19,6 +19,8 @@ public final class Trainer {
   public private(set) var step = 0
   /// Predicted tokens so far.
   public private(set) var tokens = 0
+  /// What the scheduled learning rate is multiplied with, for courses that depend on what is measured on the way.
+  public var rateFactor: Float = 1
 
   /// What a step did.
   public struct StepReport: Sendable {
@@ -74,7 +76,7 @@ public final class Trainer {
       PeatTensor.scale(trainable.count, gradient, by: Float(Double(limit) / (norm + 1e-6)))
     }
     let rate =
-      configuration.learningRate
+      configuration.learningRate * rateFactor
       * configuration.schedule.factor(at: step, of: configuration.steps)
     optimizer.update(trainable, gradient: gradient, learningRate: rate)
     step += 1

@@ -1,0 +1,71 @@
+import Foundation
+
+/// The texts of a run that has them all here: each client's, and what is held back to measure on.
+public struct ClientData: Sendable {
+  public var groups: [DocumentGroup]
+  public var evaluation: [Document]
+
+  /// Reads and divides what the configuration names.
+  public init(_ configuration: RunConfiguration) throws {
+    guard let data = configuration.data else {
+      throw PeatError.usage(
+        "The run needs the clients' texts: 'data: FILE' in the run file, or --data FILE.")
+    }
+    let url = URL(fileURLWithPath: data)
+    if let field = configuration.clientsBy {
+      let sources = try DocumentReader.readGrouped(url, by: field)
+      let dealt = try FieldPartitioner.deal(sources, clients: configuration.clients, field: field)
+      groups = dealt.enumerated().map { number, parts in
+        DocumentGroup(
+          name: "client-\(number + 1)", documents: parts.flatMap { sources[$0].documents })
+      }
+    } else {
+      let parts = try IIDPartitioner(seed: configuration.seed).divide(
+        DocumentReader.read(url), clients: configuration.clients)
+      groups = parts.enumerated().map {
+        DocumentGroup(name: "client-\($0 + 1)", documents: $1)
+      }
+    }
+    if let path = configuration.evaluationData {
+      evaluation = try DocumentReader.read(URL(fileURLWithPath: path))
+    } else {
+      evaluation = []
+      for index in groups.indices {
+        let parts = try groups[index].holdingBack(configuration.validationShare, configuration.seed)
+        groups[index] = parts.rest
+        evaluation += parts.held
+      }
+    }
+  }
+}
+
+extension DocumentGroup {
+  /// Cuts off a share to measure on: whole documents chosen by the seed, or the end of the text where there are few.
+  func holdingBack(_ share: Double, _ seed: UInt64) throws -> (
+    rest: DocumentGroup, held: [Document]
+  ) {
+    if documents.count >= 10 {
+      var random = SeededRandom(seed: seed, "held back of \(name)")
+      let order = random.shuffled(Array(documents.indices))
+      let held = Set(order.prefix(max(1, Int(Double(documents.count) * share))))
+      return (
+        DocumentGroup(
+          name: name,
+          documents: documents.indices.filter { !held.contains($0) }.map { documents[$0] }),
+        documents.indices.filter { held.contains($0) }.map { documents[$0] }
+      )
+    }
+    guard let last = documents.last, last.prompt == nil, last.text.count >= 20 else {
+      throw PeatError.badData(
+        "'\(name)' has too little text to hold back a part to measure on. Give 'evaluationData: FILE'."
+      )
+    }
+    let cut = last.text.index(
+      last.text.endIndex, offsetBy: -max(1, Int(Double(last.text.count) * share)))
+    let rest = Document(String(last.text[..<cut]), fields: last.fields)
+    return (
+      DocumentGroup(name: name, documents: documents.dropLast() + [rest]),
+      [Document(String(last.text[cut...]), fields: last.fields)]
+    )
+  }
+}

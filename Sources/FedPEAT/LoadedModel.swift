@@ -1,0 +1,82 @@
+import Foundation
+
+/// A model as a command is given it: a checkpoint, an emulator, or an adapter that was plugged into a model; with an
+/// adapter on it where one is named.
+public struct LoadedModel {
+  public let checkpoint: Checkpoint
+  public let model: TransformerModel
+  public let tokenizer: Tokenizer
+  /// `emulator.json`, if it is an emulator.
+  public let emulator: EmulatorFacts?
+  /// The adapter in the model, if there is one.
+  public let adapter: Adapter?
+
+  /// - Parameters:
+  ///   - folder: a checkpoint's, an emulator's, or one that `plug-in` wrote without `--merge`.
+  ///   - adapterFolder: an adapter to put into it.
+  public init(_ folder: URL, adapter adapterFolder: URL? = nil) throws {
+    var folder = folder
+    var adapterFolder = adapterFolder
+    var expected: Digest?
+    if let reference = try LoadedModel.reference(in: folder) {
+      guard adapterFolder == nil else {
+        throw PeatError.usage(
+          "'\(folder.path)' is itself an adapter on a model; it can't take another one.")
+      }
+      adapterFolder = folder
+      expected = reference.digest
+      folder = URL(fileURLWithPath: reference.path, relativeTo: folder)
+    }
+    checkpoint = try Checkpoint(folder: folder)
+    emulator = try EmulatorFacts.read(in: folder)
+    model = try checkpoint.model()
+    tokenizer = try Tokenizer(folder: folder)
+    if let expected, expected != checkpoint.digest() {
+      throw PeatError.badData(
+        "The model in '\(folder.path)' is not the one the adapter was plugged into: its digest is "
+          + "\(checkpoint.digest().short)…, not \(expected.short)….")
+    }
+    guard let adapterFolder else {
+      adapter = nil
+      return
+    }
+    let (adapter, facts) = try AdapterFolder.read(adapterFolder, for: model)
+    try LoadedModel.check(adapterFolder, facts, fits: checkpoint, emulator)
+    _ = try adapter.inject(into: model)
+    self.adapter = adapter
+  }
+
+  /// The digest of the full model that this is, or is an emulator of.
+  public var sourceDigest: Digest { emulator?.sourceDigest ?? checkpoint.digest() }
+
+  /// The blocks an adapter sits in by default, in the full model's numbers: an emulator's ends, or all blocks.
+  public var adapterBlocks: [Int] {
+    emulator?.endBlocks ?? model.blocks.map(\.numberInFullModel)
+  }
+
+  private static func reference(in folder: URL) throws -> AdapterFolder.ModelReference? {
+    let config = folder.appendingPathComponent("config.json")
+    let facts = folder.appendingPathComponent("fedpeat.json")
+    guard !FileManager.default.fileExists(atPath: config.path),
+      FileManager.default.fileExists(atPath: facts.path)
+    else { return nil }
+    return try JSONFile.read(AdapterFolder.Facts.self, from: facts).model
+  }
+
+  /// Throws where an adapter says that it belongs to another model.
+  private static func check(
+    _ folder: URL, _ facts: AdapterFolder.Facts?, fits checkpoint: Checkpoint,
+    _ emulator: EmulatorFacts?
+  ) throws {
+    guard let facts, let source = facts.sourceDigest else { return }
+    let own = checkpoint.digest()
+    if facts.modelDigest == own { return }
+    let ownSource = emulator?.sourceDigest ?? own
+    guard source == ownSource else {
+      throw PeatError.badData(
+        "The adapter '\(folder.path)' was tuned for the model with digest \(source.short)…; "
+          + "'\(checkpoint.folder.path)' \(emulator == nil ? "is" : "is an emulator of") \(ownSource.short)…. "
+          + "Use it with the model it was made from.")
+    }
+  }
+}

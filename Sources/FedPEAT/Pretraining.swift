@@ -1,0 +1,273 @@
+import Foundation
+
+/// The shape and the training of a small foundation model of one's own.
+public struct PretrainingConfiguration: Sendable, Codable, Equatable {
+  public var vocabularySize: Int
+  public var blocks: Int
+  public var hiddenSize: Int
+  public var heads: Int
+  public var keyValueHeads: Int
+  public var feedForwardSize: Int
+  public var context: Int
+  public var batch: Int
+  public var learningRate: Float
+  public var warmUpSteps: Int
+  /// Steps at most, the final decay included.
+  public var maximumSteps: Int
+  /// The held-out loss is measured every so many steps.
+  public var measureEvery: Int
+  /// The loss has levelled off when it fell by less than this share…
+  public var levelShare: Double
+  /// …in each of so many measurements.
+  public var patience: Int
+  /// The share of the text that is held out.
+  public var heldOutShare: Double
+  public var seed: UInt64
+  public var threads: Int
+
+  public init(
+    vocabularySize: Int = 1024, blocks: Int = 8, hiddenSize: Int = 128, heads: Int = 4,
+    keyValueHeads: Int = 2, feedForwardSize: Int = 344, context: Int = 256, batch: Int = 16,
+    learningRate: Float = 3e-3, warmUpSteps: Int = 50, maximumSteps: Int = 2000,
+    measureEvery: Int = 50, levelShare: Double = 0.01, patience: Int = 3,
+    heldOutShare: Double = 0.05, seed: UInt64 = 0, threads: Int = 1
+  ) {
+    self.vocabularySize = vocabularySize
+    self.blocks = blocks
+    self.hiddenSize = hiddenSize
+    self.heads = heads
+    self.keyValueHeads = keyValueHeads
+    self.feedForwardSize = feedForwardSize
+    self.context = context
+    self.batch = batch
+    self.learningRate = learningRate
+    self.warmUpSteps = warmUpSteps
+    self.maximumSteps = maximumSteps
+    self.measureEvery = measureEvery
+    self.levelShare = levelShare
+    self.patience = patience
+    self.heldOutShare = heldOutShare
+    self.seed = seed
+    self.threads = threads
+  }
+
+  public func validate() throws {
+    func check(_ holds: Bool, _ message: String) throws {
+      if !holds { throw PeatError.usage(message) }
+    }
+    for (name, value) in [
+      ("blocks", blocks), ("hidden size", hiddenSize), ("heads", heads),
+      ("key/value heads", keyValueHeads), ("feed-forward size", feedForwardSize),
+      ("context", context), ("batch", batch), ("steps", maximumSteps),
+      ("measuring interval", measureEvery), ("patience", patience), ("threads", threads),
+    ] {
+      try check(value > 0 && value < 1 << 20, "The \(name) is \(value); it must be at least 1.")
+    }
+    try check(
+      hiddenSize % heads == 0 && (hiddenSize / heads) % 2 == 0,
+      "The hidden size \(hiddenSize) must be an even multiple of the \(heads) heads.")
+    try check(
+      heads % keyValueHeads == 0,
+      "\(heads) heads can't share \(keyValueHeads) key/value heads evenly.")
+    try check(
+      vocabularySize >= 257,
+      "A vocabulary of \(vocabularySize) is too small for the 256 bytes and an end token.")
+    try check(
+      heldOutShare > 0 && heldOutShare < 1,
+      "The held-out share is \(heldOutShare); it must be between 0 and 1.")
+    try check(
+      learningRate > 0 && learningRate.isFinite,
+      "The learning rate is \(learningRate); it must be above 0.")
+  }
+
+  /// config.json of the model, as transformers reads it.
+  func modelConfiguration(vocabularySize: Int, endToken: Int32?) -> JSONValue {
+    .object([
+      "architectures": .array([.string("LlamaForCausalLM")]),
+      "model_type": .string("llama"),
+      "hidden_act": .string("silu"),
+      "hidden_size": .integer(hiddenSize),
+      "intermediate_size": .integer(feedForwardSize),
+      "num_hidden_layers": .integer(blocks),
+      "num_attention_heads": .integer(heads),
+      "num_key_value_heads": .integer(keyValueHeads),
+      "head_dim": .integer(hiddenSize / heads),
+      "max_position_embeddings": .integer(context),
+      "rms_norm_eps": .number(1e-5),
+      "rope_theta": .number(10000),
+      "vocab_size": .integer(vocabularySize),
+      "tie_word_embeddings": .bool(true),
+      "attention_bias": .bool(false),
+      "mlp_bias": .bool(false),
+      "torch_dtype": .string("float32"),
+      "bos_token_id": endToken.map { .integer(Int($0)) } ?? .null,
+      "eos_token_id": endToken.map { .integer(Int($0)) } ?? .null,
+    ])
+  }
+}
+
+/// Trains a small Llama-type model from scratch, until its held-out loss levels off.
+///
+/// The rate is constant after the warm-up while the held-out loss falls, and then decays to 0 over a quarter of the steps
+/// made so far (warm-up, stable, decay: Hu et al. 2024, <https://arxiv.org/abs/2404.06395>).
+public struct Pretraining {
+  /// What a finished model is.
+  public struct Report: Sendable, Codable, Equatable {
+    public var parameters: Int
+    /// Mean nats per token on the held-out text.
+    public var loss: Double
+    public var perplexity: Double
+    public var steps: Int
+    public var tokens: Int
+    public var seconds: Double
+    public var tokensPerSecond: Double
+    /// Whether the held-out loss levelled off before the steps ran out.
+    public var levelledOff: Bool
+    public var vocabularySize: Int
+  }
+
+  public enum Event: Sendable {
+    case tokenizer(vocabularySize: Int, tokens: Int)
+    case step(Int, of: Int, loss: Double, tokensPerSecond: Double, timeLeft: Duration)
+    case heldOut(step: Int, loss: Double)
+    case levelledOff(step: Int)
+  }
+
+  public let configuration: PretrainingConfiguration
+  public let tokenizer: Tokenizer
+  public let model: TransformerModel
+  private let modelJSON: JSONValue
+  private let training: TokenDataset
+  private let heldOut: TokenDataset
+
+  /// Learns the vocabulary and draws the first weights.
+  public init(_ documents: [Document], _ configuration: PretrainingConfiguration) throws {
+    try configuration.validate()
+    self.configuration = configuration
+    tokenizer = try ByteLevelBPETrainer(vocabularySize: configuration.vocabularySize)
+      .train(on: documents.map(\.text))
+    modelJSON = configuration.modelConfiguration(
+      vocabularySize: tokenizer.vocabularySize, endToken: tokenizer.endToken)
+    model = try Pretraining.newModel(modelJSON, seed: configuration.seed)
+    let all = try TokenDataset.make(
+      documents, tokenizer: tokenizer, layout: .packed, context: configuration.context,
+      addBegin: true)
+    let parts = try all.split(validationShare: configuration.heldOutShare, seed: configuration.seed)
+    training = parts.training
+    heldOut = parts.validation
+  }
+
+  /// Weights drawn as transformers draws them: normal with deviation 0.02; products into the residual stream smaller by
+  /// √(2 · blocks), after GPT-2; norms 1.
+  private static func newModel(_ json: JSONValue, seed: UInt64) throws -> TransformerModel {
+    let configuration = try Architectures.configuration(
+      from: ConfigurationFile(name: "the new model's configuration", json: json))
+    var random = SeededRandom(seed: seed, "first weights")
+    let keys = configuration.keys
+    let hidden = configuration.hiddenSize
+    let inner = configuration.feedForwardSize
+    let keyWidth = configuration.keyValueHeads * configuration.headWidth
+    let residual = 0.02 / Float(2 * configuration.blockCount).squareRoot()
+    func ones() -> Tensor { Tensor(repeating: 1, shape: [hidden]) }
+    var tensors: NamedTensors = [
+      keys.embedding: .normal(
+        [configuration.vocabularySize, hidden], deviation: 0.02, using: &random),
+      "\(keys.finalNorm).weight": ones(),
+    ]
+    guard case .separate(let query, let key, let value) = keys.projections, let gate = keys.gate
+    else {
+      preconditionFailure("a new model is of the Llama type")
+    }
+    for block in 0..<configuration.blockCount {
+      let prefix = keys.block(block)
+      tensors["\(prefix).\(keys.attentionNorm).weight"] = ones()
+      tensors["\(prefix).\(keys.feedForwardNorm).weight"] = ones()
+      let shapes: [(String, [Int], Float)] = [
+        (query, [hidden, hidden], 0.02), (key, [keyWidth, hidden], 0.02),
+        (value, [keyWidth, hidden], 0.02), (keys.attentionOutput, [hidden, hidden], residual),
+        (gate, [inner, hidden], 0.02), (keys.up, [inner, hidden], 0.02),
+        (keys.down, [hidden, inner], residual),
+      ]
+      for (path, shape, deviation) in shapes {
+        tensors["\(prefix).\(path).weight"] = .normal(shape, deviation: deviation, using: &random)
+      }
+    }
+    return try TransformerModel(configuration: configuration, tensors: tensors, source: "new model")
+  }
+
+  /// Trains until the held-out loss levels off or the steps run out.
+  public func run(
+    shouldStop: () -> Bool = { false }, onEvent: (Event) -> Void = { _ in }
+  ) throws -> Report {
+    onEvent(.tokenizer(vocabularySize: tokenizer.vocabularySize, tokens: training.tokens.count))
+    let clock = ContinuousClock()
+    let start = clock.now
+    let trainer = try Trainer(
+      model, parameters: model.parameters, data: training,
+      configuration: TrainingConfiguration(
+        steps: configuration.maximumSteps, batch: configuration.batch,
+        context: configuration.context, learningRate: configuration.learningRate,
+        schedule: .init(.constant, warmUpSteps: configuration.warmUpSteps),
+        optimizer: .init(beta1: 0.9, beta2: 0.95, weightDecay: 0.1), clipNorm: 1,
+        seed: configuration.seed, threads: configuration.threads))
+    defer { trainer.finish() }
+    var measured: [Double] = []
+    // Steps left of the final decay, once it has begun, and how many it has.
+    var decay: (left: Int, of: Int)?
+    // The decay must end with the steps: it begins at the latest after four fifths of them.
+    let latest = max(1, configuration.maximumSteps * 4 / 5)
+    var levelledOff = false
+    while decay?.left != 0 {
+      if shouldStop() { throw PeatError(.interrupted, "Interrupted at step \(trainer.step).") }
+      if let running = decay {
+        trainer.rateFactor = Float(running.left) / Float(running.of)
+        decay = (running.left - 1, running.of)
+      }
+      let report = try trainer.advance()
+      let seconds = (clock.now - start).seconds
+      let end = decay.map { trainer.step + $0.left } ?? configuration.maximumSteps
+      onEvent(
+        .step(
+          trainer.step, of: end, loss: report.loss,
+          tokensPerSecond: Double(trainer.tokens) / max(seconds, 1e-9),
+          timeLeft: .seconds(seconds / Double(trainer.step) * Double(max(end - trainer.step, 0)))))
+      guard trainer.step % configuration.measureEvery == 0, decay == nil else { continue }
+      let loss = try heldOutLoss()
+      measured.append(loss)
+      onEvent(.heldOut(step: trainer.step, loss: loss))
+      levelledOff = hasLevelledOff(measured)
+      if levelledOff || trainer.step >= latest {
+        if levelledOff { onEvent(.levelledOff(step: trainer.step)) }
+        let steps = max(1, min(trainer.step / 4, configuration.maximumSteps - trainer.step))
+        decay = (steps, steps)
+      }
+    }
+    let loss = try heldOutLoss()
+    onEvent(.heldOut(step: trainer.step, loss: loss))
+    let seconds = (clock.now - start).seconds
+    return Report(
+      parameters: model.parameterCount, loss: loss, perplexity: Foundation.exp(loss),
+      steps: trainer.step, tokens: trainer.tokens, seconds: seconds,
+      tokensPerSecond: Double(trainer.tokens) / max(seconds, 1e-9), levelledOff: levelledOff,
+      vocabularySize: tokenizer.vocabularySize)
+  }
+
+  private func hasLevelledOff(_ losses: [Double]) -> Bool {
+    guard losses.count > configuration.patience else { return false }
+    let recent = losses.suffix(configuration.patience + 1)
+    return zip(recent, recent.dropFirst()).allSatisfy { before, after in
+      after > before * (1 - configuration.levelShare)
+    }
+  }
+
+  private func heldOutLoss() throws -> Double {
+    try heldOut.meanLoss(model, rows: configuration.batch, threads: configuration.threads)
+  }
+
+  /// Writes the model as a checkpoint folder.
+  public func write(to folder: URL) throws {
+    try CheckpointWriter.write(
+      to: folder, tensors: model.tensors, configuration: modelJSON,
+      otherFiles: tokenizer.sourceFiles)
+  }
+}

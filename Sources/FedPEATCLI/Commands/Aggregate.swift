@@ -1,0 +1,106 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Aggregate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Make one adapter from several clients' updates.",
+    discussion: """
+      Example: fedpeat aggregate update-1 update-2 --strategy fedavg --out aggregated
+
+      Each update is a folder with update.safetensors and update.json. The result is an update folder too: the \
+      aggregated tensors, in the full model's numbers, with the examples of all.
+      """)
+
+  @Argument(help: "Update folders.")
+  var updates: [String]
+
+  @Option(help: "How they are aggregated: \(Strategies.names.joined(separator: ", ")).")
+  var strategy = FedAvg.name
+
+  @Option(
+    help:
+      "The adapter the round began with, as an update folder; for strategies that work on differences."
+  )
+  var from: String?
+
+  @Option(help: "The folder to write.")
+  var out: String
+
+  @OptionGroup var common: CommonOptions
+
+  struct Report: Encodable {
+    var clients: Int
+    var strategy: String
+    var exampleCount: Int
+    var parameters: Int
+    var digest: Digest
+  }
+
+  func validate() throws {
+    if updates.isEmpty { throw ValidationError("Name at least one update folder.") }
+  }
+
+  func run() async throws {
+    let rule = try Strategies.named(strategy)
+    let target = URL(path: out)
+    try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
+    let first = try ClientUpdate(contentsOf: URL(path: updates[0]))
+    let base = try from.map { try ClientUpdate(contentsOf: URL(path: $0)).tensors } ?? first.tensors
+    var total = 0
+    var seen: [ClientUpdate] = []
+    for path in updates {
+      let update = try ClientUpdate(contentsOf: URL(path: path))
+      try check(update, path, against: first, base)
+      let (sum, overflow) = total.addingReportingOverflow(update.exampleCount)
+      guard !overflow else { throw PeatError.badData("'\(path)' has an absurd exampleCount.") }
+      total = sum
+      seen.append(update)
+      try checkInterruption()
+    }
+    let result = try rule.aggregate(seen, into: base)
+    var header = first.header
+    header.client = .server
+    header.exampleCount = total
+    header.metrics = [:]
+    header.telemetry = Telemetry()
+    try ClientUpdate(header: header, tensors: result).write(to: target)
+    let report = Report(
+      clients: seen.count, strategy: strategy, exampleCount: total,
+      parameters: result.parameterCount, digest: result.digest)
+    try common.report(
+      report,
+      text: Format.table([
+        ["written to", out], ["clients", "\(report.clients)"], ["strategy", strategy],
+        ["examples", Format.count(total)], ["parameters", Format.count(report.parameters)],
+      ]))
+  }
+
+  private func check(
+    _ update: ClientUpdate, _ path: String, against first: ClientUpdate, _ base: NamedTensors
+  ) throws {
+    func refuse(_ what: String) -> PeatError { .badData("The update '\(path)' \(what).") }
+    guard update.exampleCount > 0 else {
+      throw refuse("has an exampleCount of \(update.exampleCount)")
+    }
+    guard update.header.method == first.header.method, update.header.rank == first.header.rank,
+      update.header.alpha == first.header.alpha
+    else { throw refuse("was tuned with another method, rank or alpha than '\(updates[0])'") }
+    guard update.header.baseDigest == first.header.baseDigest else {
+      throw refuse("was tuned from another adapter (baseDigest) than '\(updates[0])'")
+    }
+    for (name, tensor) in base where update.tensors[name]?.shape != tensor.shape {
+      throw refuse(
+        "has '\(name)' with shape \(update.tensors[name].map { "\($0.shape)" } ?? "none"), expected \(tensor.shape)"
+      )
+    }
+    if let stranger = update.tensors.keys.filter({ base[$0] == nil }).min() {
+      throw refuse("has '\(stranger)', which the others do not have")
+    }
+    if let (name, _) = update.tensors.sorted(by: { $0.key < $1.key }).first(where: {
+      !$0.value.isFinite
+    }) {
+      throw refuse("holds NaN or infinity in '\(name)'")
+    }
+  }
+}

@@ -1,0 +1,197 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Bench: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure speed and memory on this machine.",
+    discussion: """
+      Example: fedpeat bench step --layers 12 --batch 4 --context 256 --peer ../shared/peers
+
+      step   one LoRA training step of a GPT-2-shaped model with random weights; with --peer FOLDER beside PyTorch and \
+      PEFT, interleaved in the same run
+      peak   the most arithmetic the cores do together, in GFLOP/s
+      """)
+
+  @Argument(help: "step or peak.")
+  var what: String
+
+  @Option(help: "Blocks.")
+  var layers = 12
+
+  @Option(help: "Texts per step.")
+  var batch = 4
+
+  @Option(help: "Tokens per text.")
+  var context = 256
+
+  @Option(help: "Measurements; the median is reported. With a peer: pairs of measurements.")
+  var runs = 5
+
+  @Option(help: "A folder with peer_lora_step.py and a script 'python' that runs it.")
+  var peer: String?
+
+  @Flag(help: "Keep only each block's input.")
+  var checkpointing = false
+
+  @OptionGroup var common: CommonOptions
+
+  struct Report: Encodable {
+    var what: String
+    var seconds: Double
+    var tokensPerSecond: Double?
+    var peakMemoryBytes: Int
+    var gigaflops: Double?
+    var runs: [Double]
+    var peerSeconds: Double?
+    var peerPeakMemoryBytes: Int?
+    var peerRuns: [Double]?
+    /// The peer's time over ours.
+    var ratio: Double?
+    /// The peer's peak memory over ours.
+    var memoryRatio: Double?
+  }
+
+  func validate() throws {
+    guard ["step", "peak"].contains(what) else {
+      throw ValidationError(
+        "Unknown benchmark '\(what)'. \(suggestion(for: what, among: ["step", "peak"]))")
+    }
+    for (name, value) in [
+      ("layers", layers), ("batch", batch), ("context", context), ("runs", runs),
+    ]
+    where value < 1 || value > 4096 {
+      throw ValidationError("--\(name) is \(value); it must be between 1 and 4096.")
+    }
+    if context > 1024 {
+      throw ValidationError("--context is \(context); the model reads up to 1024.")
+    }
+  }
+
+  func run() async throws {
+    if what == "peak" { try peak() } else { try step() }
+  }
+
+  private func peak() throws {
+    var all: [Double] = []
+    for _ in 0..<runs {
+      try checkInterruption()
+      all.append(PeakMeasurement.gigaflops(threads: common.threadCount, seconds: 0.5))
+    }
+    let median = median(all)
+    let report = Report(
+      what: what, seconds: 0.5, tokensPerSecond: nil,
+      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, gigaflops: median, runs: all)
+    try common.report(
+      report,
+      text:
+        "\(Format.number(median, digits: 1)) GFLOP/s on \(common.threadCount) threads together (median of \(runs))"
+    )
+  }
+
+  private func step() throws {
+    let stepBench = try StepBenchmark(
+      layers: layers, batch: batch, context: context, threads: common.threadCount,
+      checkpointing: checkpointing, seed: common.seedValue)
+    var ours: [Double] = []
+    var peers: [PeerRun] = []
+    _ = try stepBench.run(steps: 1)
+    for pair in 0..<runs {
+      try checkInterruption()
+      ours.append(try stepBench.run(steps: peer == nil ? 1 : 3))
+      Terminal.status(
+        "run \(pair + 1) of \(runs): \(Format.number(ours[pair], digits: 3)) s per step")
+      if let peer {
+        peers.append(
+          try PeerRun(folder: URL(path: peer), layers: layers, batch: batch, context: context))
+      }
+    }
+    let seconds = median(ours)
+    var report = Report(
+      what: what, seconds: seconds, tokensPerSecond: Double(batch * context) / seconds,
+      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, gigaflops: nil, runs: ours)
+    var rows = [
+      ["", "seconds per step", "tokens/s", "peak memory"],
+      [
+        "FedPEAT", Format.number(seconds, digits: 3),
+        Format.number(Double(batch * context) / seconds, digits: 1),
+        Format.bytes(report.peakMemoryBytes),
+      ],
+    ]
+    if !peers.isEmpty {
+      let peerSeconds = median(peers.map(\.seconds))
+      let peerMemory = Int(median(peers.map { Double($0.peakMemoryBytes) }))
+      report.peerSeconds = peerSeconds
+      report.peerPeakMemoryBytes = peerMemory
+      report.peerRuns = peers.map(\.seconds)
+      report.ratio = median(zip(peers.map(\.seconds), ours).map { $0 / $1 })
+      report.memoryRatio = Double(peerMemory) / Double(report.peakMemoryBytes)
+      rows.append([
+        "PyTorch + PEFT", Format.number(peerSeconds, digits: 3),
+        Format.number(Double(batch * context) / peerSeconds, digits: 1), Format.bytes(peerMemory),
+      ])
+      rows.append([
+        "ratio", Format.number(report.ratio ?? 0), "", Format.number(report.memoryRatio ?? 0),
+      ])
+    }
+    try common.report(report, text: Format.table(rows))
+  }
+}
+
+func median(_ values: [Double]) -> Double {
+  let sorted = values.sorted()
+  guard !sorted.isEmpty else { return 0 }
+  let middle = sorted.count / 2
+  return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
+
+/// One run of the peer script: the better of eager and scaled-dot-product attention.
+struct PeerRun {
+  let seconds: Double
+  let peakMemoryBytes: Int
+
+  init(folder: URL, layers: Int, batch: Int, context: Int) throws {
+    let results = try ["sdpa", "eager"].map {
+      try PeerRun.measure(folder, ["\(layers)", "\(batch)", "\(context)", $0])
+    }
+    let best = results.min { $0.seconds < $1.seconds } ?? results[0]
+    seconds = best.seconds
+    peakMemoryBytes = best.bytes
+  }
+
+  private static func measure(
+    _ folder: URL, _ arguments: [String]
+  ) throws -> (seconds: Double, bytes: Int) {
+    let python = folder.appendingPathComponent("python")
+    let script = folder.appendingPathComponent("peer_lora_step.py")
+    for file in [python, script] where !FileManager.default.fileExists(atPath: file.path) {
+      throw PeatError.inputOutput(
+        "There is no '\(file.path)'; --peer names the folder of the peer scripts.")
+    }
+    Terminal.status("running PyTorch and PEFT (\(arguments[3])) …")
+    let process = Process()
+    process.executableURL = python
+    process.arguments = [script.path] + arguments
+    let output = Pipe()
+    process.standardOutput = output
+    process.standardError = FileHandle.nullDevice
+    do { try process.run() } catch {
+      throw PeatError.unavailable(
+        "Can't run '\(python.path)': \(error.localizedDescription)", cause: error)
+    }
+    let data = output.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    try checkInterruption()
+    let words = String(decoding: data, as: UTF8.self).split(whereSeparator: \.isWhitespace)
+    // "sdpa step 5.400s tok/s 189.6 peakRSS 4367 MB …"
+    guard process.terminationStatus == 0, let step = words.firstIndex(of: "step"),
+      let peak = words.firstIndex(of: "peakRSS"), words.indices.contains(peak + 1),
+      let seconds = Double(words[step + 1].dropLast()), let megabytes = Double(words[peak + 1])
+    else {
+      throw PeatError.unavailable(
+        "The peer script ended with \(process.terminationStatus) and no figures; are PyTorch, transformers and PEFT "
+          + "installed for '\(python.path)'?")
+    }
+    return (seconds, Int(megabytes * 1_048_576))
+  }
+}

@@ -1,0 +1,102 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Demo: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "See the whole story in a few minutes: a real model, a real federation.",
+    discussion: """
+      Examples: fedpeat demo
+                fedpeat demo --model models/stories260K --data input.txt --clients-by speaker
+
+      Without a model it writes its own text (a small world of short reports by people with different habits) and \
+      pretrains a small model on the owner's part. Then one coordinator and four clients, each a process of its own, \
+      tune an adapter together over gRPC.
+      """)
+
+  @Option(help: "A model folder; together with --data and --clients-by.")
+  var model: String?
+
+  @Option(help: "The clients' texts: JSON lines, a folder of texts, or a play script.")
+  var data: String?
+
+  @Option(help: "The field that says whose a document is, such as speaker.")
+  var clientsBy: String?
+
+  @Option(help: "How many clients.")
+  var clients = 4
+
+  @Option(help: "Emulator recipe; half of the middle's blocks are kept if not given.")
+  var recipe: String?
+
+  @Option(help: "Rounds.")
+  var rounds: Int?
+
+  @Option(help: "Local steps per round.")
+  var localSteps: Int?
+
+  @Option(help: "Input tokens per window.")
+  var context: Int?
+
+  @Option(help: "Learning rate of the adapter.")
+  var learningRate: Float?
+
+  @Option(help: "Keep model, data and results in this folder.")
+  var keep: String?
+
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    let given = [model, data, clientsBy].compactMap { $0 }.count
+    guard given == 0 || given == 3 else {
+      throw ValidationError("Give --model, --data and --clients-by together, or none of them.")
+    }
+    if clients < 1 || clients > 64 {
+      throw ValidationError("--clients is \(clients); it must be between 1 and 64.")
+    }
+  }
+
+  func run() async throws {
+    let work = try DemoFolder(keep)
+    defer { work.removeIfTemporary() }
+    let stage = try prepare(work.url)
+    let result = try await DemoRun(stage, folder: work.url, common: common).run()
+    try common.report(result, text: result.text(stage))
+  }
+
+  /// The model and the texts that the demo is about.
+  private func prepare(_ folder: URL) throws -> DemoStage {
+    if let model, let data, let clientsBy {
+      return try DemoStage(
+        model: URL(path: model), data: URL(path: data), clientsBy: clientsBy, clients: clients,
+        settings: self)
+    }
+    return try DemoStage(world: folder, clients: clients, settings: self)
+  }
+}
+
+private struct DemoFolder {
+  let url: URL
+  private let isTemporary: Bool
+
+  init(_ path: String?) throws {
+    isTemporary = path == nil
+    url =
+      path.map(URL.init(path:))
+      ?? FileManager.default.temporaryDirectory.appendingPathComponent(
+        "fedpeat-demo-\(UUID().uuidString)")
+    if let path {
+      try AtomicOutput.checkReplaceable(url) { _ in false }
+      _ = path
+    }
+    do { try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true) } catch
+    {
+      throw PeatError.inputOutput(
+        "Can't make the folder '\(url.path)': \(error.localizedDescription)", cause: error)
+    }
+  }
+
+  func removeIfTemporary() {
+    if isTemporary { try? FileManager.default.removeItem(at: url) }
+  }
+}

@@ -1,0 +1,123 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Doctor: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Say what this machine has, what is missing, and how to mend it.",
+    discussion: "Example: fedpeat doctor")
+
+  @OptionGroup var common: CommonOptions
+
+  struct Check: Encodable {
+    var name: String
+    /// `ok`, `warning` or `missing`.
+    var status: String
+    var found: String
+    /// What to do; null where all is well.
+    var advice: String?
+
+    private enum CodingKeys: String, CodingKey { case name, status, found, advice }
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(name, forKey: .name)
+      try container.encode(status, forKey: .status)
+      try container.encode(found, forKey: .found)
+      try container.encode(advice, forKey: .advice)
+    }
+  }
+
+  struct Report: Encodable { var checks: [Check] }
+
+  func run() async throws {
+    let checks = [
+      processor(), kernels(), cores(), memory(), disk(), matrixProduct(), loopback(),
+      python(),
+    ]
+    let text = checks.map { check in
+      let mark = ["ok": "ok     ", "warning": "warning"][check.status] ?? "missing"
+      return "\(mark)  \(check.name): \(check.found)"
+        + (check.advice.map { "\n         → \($0)" } ?? "")
+    }.joined(separator: "\n")
+    try common.report(Report(checks: checks), text: text)
+  }
+
+  private func processor() -> Check {
+    let flags = Processor.features
+    let fast = flags.contains("avx2") && flags.contains("fma")
+    return Check(
+      name: "processor", status: fast || flags.isEmpty ? "ok" : "warning",
+      found: Processor.name + (fast ? " with AVX2 and FMA" : " without AVX2 and FMA"),
+      advice: fast || flags.isEmpty
+        ? nil : "The portable kernels are used; expect a fraction of the speed.")
+  }
+
+  private func kernels() -> Check {
+    #if PEAT_FMA
+      return Check(name: "kernels", status: "ok", found: "built for x86-64-v3 (AVX2, FMA)")
+    #else
+      let canDoBetter = Processor.features.contains("avx2")
+      return Check(
+        name: "kernels", status: canDoBetter ? "warning" : "ok", found: "portable build",
+        advice: canDoBetter
+          ? "This processor can run faster kernels: build again without FEDPEAT_PORTABLE=1." : nil)
+    #endif
+  }
+
+  private func cores() -> Check {
+    let count = ProcessInfo.processInfo.activeProcessorCount
+    return Check(
+      name: "cores", status: count > 1 ? "ok" : "warning", found: "\(count)",
+      advice: count > 1 ? nil : "The demo wants two cores; it will take about twice as long.")
+  }
+
+  private func memory() -> Check {
+    guard let free = ProcessMeasurement.freeMemoryBytes else {
+      return Check(name: "memory", status: "ok", found: "not stated by the system")
+    }
+    let enough = free > 1_000_000_000
+    return Check(
+      name: "memory", status: enough ? "ok" : "warning", found: "\(Format.bytes(free)) free",
+      advice: enough ? nil : "Close other programs, or tune smaller models with --checkpointing.")
+  }
+
+  private func disk() -> Check {
+    let folder = FileManager.default.temporaryDirectory
+    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder.path)
+    let free = (attributes?[.systemFreeSize] as? NSNumber)?.intValue ?? 0
+    let enough = free > 1_000_000_000
+    return Check(
+      name: "disk", status: enough ? "ok" : "warning",
+      found: "\(Format.bytes(free)) free in \(folder.path)",
+      advice: enough ? nil : "Free some space, or set TMPDIR to a folder on a larger disk.")
+  }
+
+  private func matrixProduct() -> Check {
+    let speed = PeakMeasurement.gigaflops(threads: 1, seconds: 0.2)
+    return Check(
+      name: "matrix products", status: speed > 1 ? "ok" : "warning",
+      found: "\(Format.number(speed, digits: 0)) GFLOP/s on one thread",
+      advice: speed > 1 ? nil : "The BLAS library is very slow; install libopenblas-dev.")
+  }
+
+  private func loopback() -> Check {
+    let works = Loopback.canListen
+    return Check(
+      name: "network", status: works ? "ok" : "missing",
+      found: works ? "a server can listen on 127.0.0.1" : "no server can listen on 127.0.0.1",
+      advice: works
+        ? nil
+        : "Federations over gRPC need loopback; check the firewall or the container's settings.")
+  }
+
+  private func python() -> Check {
+    let paths = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
+    let found = paths.map { "\($0)/python3" }.first {
+      FileManager.default.isExecutableFile(atPath: $0)
+    }
+    return Check(
+      name: "python (optional)", status: "ok",
+      found: found ?? "not found; only needed to run peers and to make golden files")
+  }
+}

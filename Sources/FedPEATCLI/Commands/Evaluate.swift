@@ -1,0 +1,119 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Evaluate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure a model: perplexity on a text, or how often it finds the right answer.",
+    discussion: """
+      Example: fedpeat evaluate models/stories260K --text story.txt --context 256
+
+      Perplexity is taken over windows of --context input tokens and as many predictions, each starting with the last \
+      token of the one before; what is left at the end and fills no window is not measured. With --documents each \
+      document is measured by itself, to its end.
+      """)
+
+  @Argument(help: "A model or emulator folder, or what plug-in wrote.")
+  var model: String
+
+  @Option(help: "Text, a JSON array, or JSON lines.")
+  var text: String?
+
+  @Option(help: "Multiple-choice questions: JSON or JSON lines with prompt, choices and answer.")
+  var choices: String?
+
+  @Option(
+    help: "Labelled texts (CSV or JSON lines): each label is scored as the text's continuation.")
+  var labels: String?
+
+  @Option(help: "An adapter folder to put into the model.")
+  var adapter: String?
+
+  @Option(help: "Input tokens per window; the model's longest, at most 2048, if not given.")
+  var context: Int?
+
+  @Option(help: "How far a window is from the one before; the context if not given.")
+  var stride: Int?
+
+  @Flag(help: "Measure each document by itself.")
+  var documents = false
+
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Begin each text with the begin token; as the tokenizer does if not given.")
+  var bos: Bool?
+
+  @Option(help: "Only the first N documents, questions or, of a single text, windows.")
+  var limit: Int?
+
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    guard [text, choices, labels].compactMap({ $0 }).count == 1 else {
+      throw ValidationError("Give one of --text FILE, --choices FILE and --labels FILE.")
+    }
+    if let limit, limit < 1 { throw ValidationError("--limit is \(limit); it must be at least 1.") }
+  }
+
+  func run() async throws {
+    let loaded = try LoadedModel(URL(path: model), adapter: adapter.map(URL.init(path:)))
+    let addBegin = bos ?? loaded.tokenizer.addsBeginToken
+    if let text {
+      try perplexity(loaded, URL(path: text), addBegin)
+    } else if let choices {
+      try answers(loaded, try ChoiceQuestion.read(URL(path: choices)), addBegin)
+    } else if let labels {
+      let texts = try LabelledText.read(URL(path: labels))
+      let known = Set(texts.map(\.label)).sorted()
+      let questions = texts.compactMap { item in
+        known.firstIndex(of: item.label).map {
+          ChoiceQuestion(prompt: item.text, choices: known, answer: $0)
+        }
+      }
+      try answers(loaded, questions, addBegin)
+    }
+  }
+
+  private func perplexity(_ loaded: LoadedModel, _ file: URL, _ addBegin: Bool) throws {
+    let texts = try DocumentReader.read(file).map(\.text)
+    let measure = try PerplexityMeasure(
+      context: context ?? min(loaded.model.configuration.contextLength, 2048), stride: stride,
+      threads: common.threadCount, model: loaded.model)
+    let clock = ContinuousClock.now
+    let report = try measure.report(
+      loaded.model, tokenizer: loaded.tokenizer, documents: texts, asDocuments: documents,
+      addBegin: addBegin, limit: limit
+    ) { done, count in
+      let seconds = (ContinuousClock.now - clock).seconds
+      Terminal.status(
+        "window \(done) of \(count), \(Format.time(.seconds(seconds / Double(done) * Double(count - done)))) left"
+      )
+    }
+    try common.report(
+      report,
+      text: Format.table([
+        ["perplexity", Format.number(report.perplexity, digits: 4)],
+        ["loss (nats per token)", Format.number(report.loss, digits: 4)],
+        ["bits per byte", Format.number(report.bitsPerByte, digits: 4)],
+        ["tokens", Format.count(report.tokens)],
+      ]))
+  }
+
+  private func answers(
+    _ loaded: LoadedModel, _ questions: [ChoiceQuestion], _ addBegin: Bool
+  ) throws {
+    let chosen = limit.map { Array(questions.prefix($0)) } ?? questions
+    let measure = try MultipleChoiceMeasure(
+      loaded.model, tokenizer: loaded.tokenizer, addBegin: addBegin)
+    let report = try measure.report(chosen, shouldStop: { Interruption.isRequested }) {
+      done, count in Terminal.status("question \(done) of \(count)")
+    }
+    try common.report(
+      report,
+      text: Format.table([
+        ["accuracy", Format.percent(report.accuracy)],
+        ["accuracy by length-normalised score", Format.percent(report.normalizedAccuracy)],
+        ["questions", Format.count(report.questions)],
+      ]))
+  }
+}

@@ -1,0 +1,81 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Generate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Continue a text.",
+    discussion:
+      "Example: fedpeat generate models/stories260K --prompt \"Once upon a time\" --max-tokens 100")
+
+  @Argument(help: "A model or emulator folder, or what plug-in wrote.")
+  var model: String
+
+  @Option(help: "The text to continue; empty begins with the begin token.")
+  var prompt = ""
+
+  @Option(help: "An adapter folder to put into the model.")
+  var adapter: String?
+
+  @Option(help: "How many tokens to add at most.")
+  var maxTokens = 100
+
+  @Option(help: "0 takes the most likely token each time; higher is more varied.")
+  var temperature: Float = 0
+
+  @Option(help: "Choose among only so many most likely tokens.")
+  var topTokens: Int?
+
+  @OptionGroup var common: CommonOptions
+
+  struct Report: Encodable {
+    var text: String
+    var tokens: Int
+    var tokensPerSecond: Double
+  }
+
+  func validate() throws {
+    if maxTokens < 1 {
+      throw ValidationError("--max-tokens is \(maxTokens); it must be at least 1.")
+    }
+    if !(temperature >= 0 && temperature.isFinite) {
+      throw ValidationError("--temperature is \(temperature); it must be 0 or above.")
+    }
+    if let topTokens, topTokens < 1 {
+      throw ValidationError("--top-tokens is \(topTokens); it must be at least 1.")
+    }
+  }
+
+  func run() async throws {
+    let loaded = try LoadedModel(URL(path: model), adapter: adapter.map(URL.init(path:)))
+    let tokens = loaded.tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
+    let given = tokens.isEmpty ? loaded.tokenizer.beginToken.map { [$0] } ?? [] : tokens
+    var generator = try TextGenerator(
+      loaded.model, prompt: given, capacity: min(given.count, 1 << 30) + min(maxTokens, 1 << 30),
+      settings: SamplingSettings(
+        temperature: temperature, topTokens: topTokens, seed: common.seedValue))
+    var decoder = StreamingDecoder(loaded.tokenizer)
+    var text = ""
+    var count = 0
+    let start = ContinuousClock.now
+    while count < maxTokens, let token = generator.next() {
+      try checkInterruption()
+      count += 1
+      if token == loaded.tokenizer.endToken { break }
+      let piece = decoder.append(token)
+      text += piece
+      if !common.json { try? FileHandle.standardOutput.write(contentsOf: Data(piece.utf8)) }
+    }
+    text += decoder.finish()
+    let seconds = (ContinuousClock.now - start).seconds
+    let report = Report(
+      text: text, tokens: count, tokensPerSecond: Double(count) / max(seconds, 1e-9))
+    if common.json {
+      try common.report(report, text: "")
+    } else {
+      Terminal.print("")
+      Terminal.note(
+        "\(count) tokens, \(Format.number(report.tokensPerSecond, digits: 1)) tokens/s")
+    }
+  }
+}

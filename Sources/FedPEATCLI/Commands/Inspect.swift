@@ -1,0 +1,184 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Inspect: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Say what a checkpoint, emulator, adapter or update holds.",
+    discussion: "Example: fedpeat inspect models/stories260K")
+
+  @Argument(help: "A folder: a model, an emulator, an adapter or an update.")
+  var path: String
+
+  @OptionGroup var common: CommonOptions
+
+  func run() async throws {
+    let report = try Inspection(URL(path: path))
+    try common.report(report, text: report.text)
+  }
+}
+
+/// What a folder holds.
+struct Inspection: Encodable {
+  var kind: String
+  var architecture: String?
+  var parameters: Int
+  var blocks: Int?
+  var hiddenSize: Int?
+  var vocabularySize: Int?
+  var contextLength: Int?
+  var bytes: Int
+  var digest: Digest
+  var storage: String?
+  var sourceDigest: Digest?
+  var keptBlocks: [Int]?
+  var recipe: String?
+  var exposure: Double?
+  var licence: String?
+  var method: String?
+  var rank: Int?
+  var alpha: Double?
+  var tensors: Int?
+  var client: String?
+  var round: Int?
+  var exampleCount: Int?
+
+  private enum CodingKeys: String, CodingKey {
+    case kind, architecture, parameters, blocks, hiddenSize, vocabularySize, contextLength, bytes
+    case digest, storage, sourceDigest, keptBlocks, recipe, exposure, licence, method, rank, alpha
+    case tensors, client, round, exampleCount
+  }
+
+  init(_ folder: URL) throws {
+    func has(_ name: String) -> Bool {
+      FileManager.default.fileExists(atPath: folder.appendingPathComponent(name).path)
+    }
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder) else {
+      throw PeatError.inputOutput("There is nothing at '\(folder.path)'.")
+    }
+    guard isFolder.boolValue else {
+      throw PeatError.inputOutput(
+        "'\(folder.path)' is a file; models, emulators, adapters and updates are folders.")
+    }
+    if has("config.json") {
+      try self.init(checkpoint: folder)
+    } else if has(ClientUpdate.headerFile) {
+      try self.init(update: folder)
+    } else if has("adapter_config.json") || has("fedpeat.json") {
+      try self.init(adapter: folder)
+    } else {
+      throw PeatError.inputOutput(
+        "'\(folder.path)' is no model (config.json), adapter (adapter_config.json, fedpeat.json) or update "
+          + "(update.json).")
+    }
+  }
+
+  private init(checkpoint folder: URL) throws {
+    let checkpoint = try Checkpoint(folder: folder)
+    let facts = try EmulatorFacts.read(in: folder)
+    let model = try checkpoint.model()
+    kind = facts == nil ? "checkpoint" : "emulator"
+    architecture = checkpoint.configuration.modelType
+    parameters = model.parameterCount
+    blocks = model.blocks.count
+    hiddenSize = checkpoint.configuration.hiddenSize
+    vocabularySize = checkpoint.configuration.vocabularySize
+    contextLength = checkpoint.configuration.contextLength
+    bytes = checkpoint.byteCount
+    digest = checkpoint.digest()
+    storage = checkpoint.storageType.rawValue
+    sourceDigest = facts?.sourceDigest
+    keptBlocks = facts?.keptBlocks
+    recipe = facts?.recipe.description
+    exposure = facts?.exposure
+    licence = facts?.licence
+  }
+
+  private init(adapter folder: URL) throws {
+    let (method, values, facts) = try AdapterFolder.readFiles(folder)
+    kind = "adapter"
+    parameters = values.parameterCount
+    bytes = 4 * parameters
+    digest = values.digest
+    tensors = values.count
+    self.method = method.name
+    if case .lora(let lora) = method {
+      rank = lora.rank
+      alpha = lora.alpha
+    }
+    sourceDigest = facts?.sourceDigest
+    blocks = facts.map { Set($0.blockMap.values).count }
+  }
+
+  private init(update folder: URL) throws {
+    let update = try ClientUpdate(contentsOf: folder)
+    kind = "update"
+    parameters = update.tensors.parameterCount
+    bytes = 4 * parameters
+    digest = update.tensors.digest
+    tensors = update.tensors.count
+    method = update.header.method
+    rank = update.header.rank
+    alpha = update.header.alpha
+    client = update.header.client.name
+    round = update.header.round
+    exampleCount = update.exampleCount
+  }
+
+  /// The keys that DESIGN names are always there, null where they do not apply.
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(kind, forKey: .kind)
+    try container.encode(architecture, forKey: .architecture)
+    try container.encode(parameters, forKey: .parameters)
+    try container.encode(blocks, forKey: .blocks)
+    try container.encode(hiddenSize, forKey: .hiddenSize)
+    try container.encode(vocabularySize, forKey: .vocabularySize)
+    try container.encode(bytes, forKey: .bytes)
+    try container.encode(digest, forKey: .digest)
+    try container.encodeIfPresent(contextLength, forKey: .contextLength)
+    try container.encodeIfPresent(storage, forKey: .storage)
+    try container.encodeIfPresent(sourceDigest, forKey: .sourceDigest)
+    try container.encodeIfPresent(keptBlocks, forKey: .keptBlocks)
+    try container.encodeIfPresent(recipe, forKey: .recipe)
+    try container.encodeIfPresent(exposure, forKey: .exposure)
+    try container.encodeIfPresent(licence, forKey: .licence)
+    try container.encodeIfPresent(method, forKey: .method)
+    try container.encodeIfPresent(rank, forKey: .rank)
+    try container.encodeIfPresent(alpha, forKey: .alpha)
+    try container.encodeIfPresent(tensors, forKey: .tensors)
+    try container.encodeIfPresent(client, forKey: .client)
+    try container.encodeIfPresent(round, forKey: .round)
+    try container.encodeIfPresent(exampleCount, forKey: .exampleCount)
+  }
+
+  var text: String {
+    var rows = [["kind", kind]]
+    func add(_ name: String, _ value: String?) {
+      if let value { rows.append([name, value]) }
+    }
+    add("architecture", architecture)
+    add("parameters", Format.count(parameters))
+    add("blocks", blocks.map(String.init))
+    add("hidden size", hiddenSize.map(String.init))
+    add("vocabulary", vocabularySize.map(Format.count))
+    add("context", contextLength.map(Format.count))
+    add("bytes", Format.count(bytes))
+    add("stored as", storage)
+    add("digest", digest.hex)
+    add("digest of the full model", sourceDigest?.hex)
+    add("blocks in the full model", keptBlocks.map { $0.map(String.init).joined(separator: " ") })
+    add("recipe", recipe)
+    add("exposure of the middle", exposure.map(Format.percent))
+    add("licence of the source", licence)
+    add("method", method)
+    add("rank", rank.map(String.init))
+    add("alpha", alpha.map { Format.number($0, digits: 1) })
+    add("tensors", tensors.map(String.init))
+    add("client", client)
+    add("round", round.map(String.init))
+    add("examples", exampleCount.map(Format.count))
+    return Format.table(rows)
+  }
+}

@@ -1,0 +1,189 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Join: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Take part in a federation with your own data, which stays here.",
+    discussion: """
+      Example: fedpeat join --coordinator 127.0.0.1:50051 --data mine.txt --name ada --folder work
+
+      The run file (YAML or JSON) may hold the same as the flags: coordinator, data, name, folder, retries, threads, \
+      seed.
+      """)
+
+  @Argument(help: "A run file.")
+  var config: String?
+
+  @Option(help: "The coordinator's address, HOST:PORT.")
+  var coordinator: String?
+
+  @Option(help: "Your data: text, a JSON array, JSON lines or instructions.")
+  var data: String?
+
+  @Option(help: "Your name in the run; a random one if not given.")
+  var name: String?
+
+  @Option(help: "A folder that keeps what was downloaded; a temporary one if not given.")
+  var folder: String?
+
+  @Option(help: "How often to try to reach a coordinator that is gone.")
+  var retries: Int?
+
+  @OptionGroup var common: CommonOptions
+
+  struct Configuration: Codable {
+    var coordinator: String?
+    var data: String?
+    var name: String?
+    var folder: String?
+    var retries = 8
+    var threads: Int?
+    var seed: UInt64 = 0
+
+    private enum CodingKeys: String, CodingKey {
+      case coordinator, data, name, folder, retries, threads, seed
+    }
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(coordinator, forKey: .coordinator)
+      try container.encode(data, forKey: .data)
+      try container.encode(name, forKey: .name)
+      try container.encode(folder, forKey: .folder)
+      try container.encode(retries, forKey: .retries)
+      try container.encode(threads, forKey: .threads)
+      try container.encode(seed, forKey: .seed)
+    }
+  }
+
+  struct Report: Encodable {
+    var run: String?
+    var client: String
+    var updates: Int
+    var refusals: Int
+    var failures: Int
+    var bytesUp: Int
+    var bytesDown: Int
+    var peakMemoryBytes: Int
+  }
+
+  func run() async throws {
+    let configuration = try readConfiguration()
+    guard let address = configuration.coordinator else {
+      throw PeatError.usage("Name the coordinator: --coordinator HOST:PORT.")
+    }
+    guard let data = configuration.data else {
+      throw PeatError.usage("Name your data: --data FILE.")
+    }
+    guard configuration.retries > 0 else {
+      throw PeatError.usage("retries is \(configuration.retries); it must be at least 1.")
+    }
+    let documents = try DocumentReader.read(URL(path: data))
+    let id = try ClientID(
+      configuration.name ?? "client-" + UUID().uuidString.prefix(8).lowercased())
+    let connection = try GRPCConnection(to: try NetworkAddress(address))
+    let work = try WorkFolder(configuration.folder)
+    defer { work.removeIfTemporary() }
+    let trainer = DeviceTrainer(
+      documents: documents,
+      threads: configuration.threads ?? ProcessInfo.processInfo.activeProcessorCount
+    ) { progress in
+      Terminal.status(
+        "tuning: step \(progress.report.step) of \(progress.steps)  loss "
+          + "\(Format.number(progress.report.loss, digits: 3))  "
+          + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
+      )
+    }
+    let client = try Client(
+      ClientConfiguration(
+        client: id, retry: RetryPolicy(attempts: configuration.retries), seed: configuration.seed),
+      connection: connection, trainer: trainer, workFolder: work.url, logger: .quiet,
+      onProgress: Join.tell)
+    do {
+      let report = try await client.run()
+      await connection.close()
+      try finish(report, id)
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  private func readConfiguration() throws -> Configuration {
+    var overrides: [String: JSONValue] = [:]
+    if let coordinator { overrides["coordinator"] = .string(coordinator) }
+    if let data { overrides["data"] = .string(data) }
+    if let name { overrides["name"] = .string(name) }
+    if let folder { overrides["folder"] = .string(folder) }
+    if let retries { overrides["retries"] = .integer(retries) }
+    if let threads = common.threads { overrides["threads"] = .integer(threads) }
+    if let seed = common.seed { overrides["seed"] = .integer(Int(clamping: seed)) }
+    return try ConfigurationReader.read(
+      Configuration(), from: config.map(URL.init(path:)), overrides: overrides)
+  }
+
+  private func finish(_ report: ClientReport, _ id: ClientID) throws {
+    switch report.ending {
+    case .failed(let reason): throw PeatError.unavailable("The run ended early: \(reason)")
+    case .cancelled(let reason):
+      throw PeatError.unavailable("The coordinator ended the run: \(reason)")
+    case .completed, nil: break
+    }
+    let result = Report(
+      run: report.run?.name, client: id.name, updates: report.updates, refusals: report.refusals,
+      failures: report.failures, bytesUp: report.bytesUp, bytesDown: report.bytesDown,
+      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes)
+    try common.report(
+      result,
+      text: Format.table([
+        ["run", result.run ?? "–"], ["updates taken", "\(result.updates)"],
+        ["refused", "\(result.refusals)"], ["failed", "\(result.failures)"],
+        ["down", Format.bytes(result.bytesDown)], ["up", Format.bytes(result.bytesUp)],
+        ["peak memory", Format.bytes(result.peakMemoryBytes)],
+      ]))
+  }
+
+  private static func tell(_ progress: ClientProgress) {
+    switch progress {
+    case .joining(let address): Terminal.status("joining \(address) …")
+    case .joined(let reply): Terminal.note("joined       \(reply.run), \(reply.rounds) rounds")
+    case .unreachable(let reason, let wait, let attempt, let attempts):
+      Terminal.note(
+        "The coordinator is gone (\(reason)); trying again in \(Format.number(wait.seconds, digits: 1)) s "
+          + "(\(attempt) of \(attempts))")
+    case .waiting: Terminal.status("waiting for work …")
+    case .downloading(let file, let received, let total):
+      Terminal.status("downloading \(file): \(Format.bytes(received)) of \(Format.bytes(total))")
+    case .preparing(let level): Terminal.status("opening emulator \(level) …")
+    case .training(let task): Terminal.status("round \(task.round): tuning …")
+    case .uploading(let round, let bytes):
+      Terminal.status("round \(round): sending \(Format.bytes(bytes))")
+    case .delivered(let round, let metrics):
+      let loss = metrics["loss"].map { ", loss \(Format.number($0, digits: 3))" } ?? ""
+      Terminal.note("round \(round): update taken\(loss)")
+    case .refused(let round, let refusal):
+      Terminal.note("round \(round): update refused: \(refusal.message)")
+    case .failed(let round, let reason): Terminal.note("round \(round) failed here: \(reason)")
+    case .finished: Terminal.finishStatus()
+    }
+  }
+}
+
+/// A client's folder: the one it was given, or a temporary one.
+private struct WorkFolder {
+  let url: URL
+  private let isTemporary: Bool
+
+  init(_ path: String?) throws {
+    isTemporary = path == nil
+    url =
+      path.map(URL.init(path:))
+      ?? FileManager.default.temporaryDirectory.appendingPathComponent(
+        "fedpeat-join-\(UUID().uuidString)")
+  }
+
+  func removeIfTemporary() {
+    if isTemporary { try? FileManager.default.removeItem(at: url) }
+  }
+}

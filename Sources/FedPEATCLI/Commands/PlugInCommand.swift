@@ -1,0 +1,80 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct PlugInCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plug-in",
+    abstract: "Put a tuned adapter into the full model.",
+    discussion: """
+      Example: fedpeat plug-in models/stories260K adapter --out tuned --merge
+
+      With --merge a plain checkpoint is written. Without it the adapter is written in the full model's numbers, with a \
+      reference to the model; evaluate and generate take such a folder as they take a model.
+      """)
+
+  @Argument(help: "The full model's folder.")
+  var model: String
+
+  @Argument(help: "The adapter's folder.")
+  var adapter: String
+
+  @Option(help: "The folder to write.")
+  var out: String
+
+  @Flag(help: "Work the adapter into the weights and write a plain checkpoint.")
+  var merge = false
+
+  @OptionGroup var common: CommonOptions
+
+  struct Report: Encodable {
+    var parameters: Int
+    var replacedTensors: Int
+    var merged: Bool
+    var digest: Digest
+  }
+
+  func run() async throws {
+    let target = URL(path: out)
+    try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
+    let checkpoint = try Checkpoint(folder: URL(path: model))
+    guard try EmulatorFacts.read(in: checkpoint.folder) == nil else {
+      throw PeatError.badData("'\(model)' is an emulator; plug the adapter into the full model.")
+    }
+    let full = try checkpoint.model()
+    let digest = checkpoint.digest()
+    let (tuned, facts) = try AdapterFolder.read(URL(path: adapter), for: full)
+    for folder in [checkpoint.folder, URL(path: adapter)]
+    where folder.standardizedFileURL == target.standardizedFileURL {
+      throw PeatError.usage("--out is a folder that is read from; name another.")
+    }
+    let (tensors, replaced) = try PlugIn.mergedTensors(tuned, into: full, digest: digest)
+    try checkInterruption()
+    if merge {
+      let types = checkpoint.storageTypes
+      try CheckpointWriter.write(
+        to: target, tensors: tensors, configuration: checkpoint.configurationJSON,
+        type: { types[$0] ?? .float32 }, otherFiles: try checkpoint.tokenizerFiles())
+    } else {
+      let all = (0..<full.blocks.count).map { (String($0), $0) }
+      try AdapterFolder.write(
+        tuned,
+        facts: .init(
+          method: tuned.method.name, sourceDigest: digest, modelDigest: digest, split: facts?.split,
+          blockMap: Dictionary(uniqueKeysWithValues: all),
+          model: .init(path: checkpoint.folder.standardizedFileURL.path, digest: digest)),
+        configuration: full.configuration, baseModel: checkpoint.folder.standardizedFileURL.path,
+        to: target)
+    }
+    let report = Report(
+      parameters: tuned.parameterCount, replacedTensors: replaced.count, merged: merge,
+      digest: digest)
+    try common.report(
+      report,
+      text: Format.table([
+        ["written to", out],
+        ["adapter parameters", Format.count(report.parameters)],
+        [merge ? "tensors replaced" : "tensors it acts on", Format.count(report.replacedTensors)],
+      ]))
+  }
+}

@@ -1,0 +1,109 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+import Logging
+
+struct Serve: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Coordinate a federation over the network.",
+    discussion: """
+      Example: fedpeat serve --model models/stories260K --emulator layer-drop=2 --rounds 10 --minimum-clients 4 \
+      --listen 127.0.0.1:50051 --evaluation-data test.txt --out result
+
+      The run file (YAML or JSON) names what differs from the defaults; flags win over it. Clients join with: \
+      fedpeat join --coordinator HOST:PORT --data FILE
+      """)
+
+  @Argument(help: "A run file.")
+  var config: String?
+
+  @OptionGroup var options: RunOptions
+
+  @Option(help: "Address to listen on; port 0 lets the system choose.")
+  var listen: String?
+
+  @Flag(help: "Listen without protection where other machines can reach it.")
+  var insecure = false
+
+  @Option(
+    help: "All clients' texts, if you have them: only for the fifth number, full fine-tuning.")
+  var referenceData: String?
+
+  @Option(help: "Write the address to this file once clients can join.")
+  var addressFile: String?
+
+  @OptionGroup var common: CommonOptions
+
+  func run() async throws {
+    var overrides = options.overrides(common)
+    if let listen { overrides["listen"] = .string(listen) }
+    if insecure { overrides["insecure"] = .bool(true) }
+    let configuration = try ConfigurationReader.read(
+      RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
+    try configuration.validate()
+    try configuration.checkOutput()
+    let progress = RunProgress(rounds: configuration.rounds)
+    let tuning = try FederatedTuning(
+      configuration,
+      evaluation: try configuration.evaluationData.map { try DocumentReader.read(URL(path: $0)) },
+      pooled: try (referenceData ?? configuration.data).map {
+        try DocumentReader.read(URL(path: $0))
+      },
+      logger: .quiet, onEvent: progress.report)
+    let addressFile = addressFile
+    let result = try await tuning.run(
+      FederatedTuning.network(configuration) { address in
+        Terminal.note("listening    \(address)")
+        if let addressFile {
+          try? AtomicOutput.write(Data("\(address)\n".utf8), to: URL(path: addressFile))
+        }
+      })
+    try common.report(result)
+  }
+}
+
+extension Logger {
+  /// Only warnings, on standard error; progress lines tell the rest.
+  static var quiet: Logger {
+    var logger = Logger(label: "fedpeat") { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = .warning
+    return logger
+  }
+}
+
+extension RunConfiguration {
+  /// Throws before any work where results could not be written.
+  func checkOutput() throws {
+    guard let out else { return }
+    try AtomicOutput.checkReplaceable(URL(path: out), replacing: CheckpointWriter.isOurs)
+  }
+}
+
+extension CommonOptions {
+  /// Prints a federation's result.
+  func report(_ result: RunResult) throws {
+    let summary = result.summary
+    var text = summary.fiveNumbers.table
+    if let share = summary.recoveredShare {
+      text +=
+        "\nplug-in reaches \(Format.percent(share)) of what full fine-tuning gains in log-perplexity"
+    }
+    for (name, reason) in summary.fiveNumbers.notMeasured.sorted(by: { $0.key < $1.key }) {
+      text += "\nnot measured: \(name): \(reason)"
+    }
+    var rows = [["client", "down", "up", "peak memory"]]
+    for client in summary.clients {
+      rows.append([
+        client.client, Format.bytes(client.bytesDown), Format.bytes(client.bytesUp),
+        client.peakMemoryBytes.map(Format.bytes) ?? "–",
+      ])
+    }
+    rows.append([
+      "all \(summary.rounds) rounds", Format.bytes(summary.bytesDown),
+      Format.bytes(summary.bytesUp), "",
+    ])
+    text += "\n\n" + Format.table(rows)
+    text += "\nthe full model's weights would be \(Format.bytes(summary.fullModelBytes)) per client"
+    try report(summary, text: text)
+  }
+}

@@ -1,0 +1,136 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Simulate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Run a whole federation in one process.",
+    discussion: """
+      Example: fedpeat simulate run.yaml
+
+      where run.yaml holds, for example:
+        model: models/stories260K
+        data: input.txt
+        clientsBy: speaker
+        clients: 4
+        emulators: [layer-drop=2]
+        rounds: 10
+      With --seeds 3 the run is made with three seeds, and each number is a mean with its deviation.
+      """)
+
+  @Argument(help: "A run file.")
+  var config: String?
+
+  @OptionGroup var options: RunOptions
+
+  @Option(help: "The clients' texts.")
+  var data: String?
+
+  @Option(help: "The field that says whose a document is.")
+  var clientsBy: String?
+
+  @Option(help: "How many clients.")
+  var clients: Int?
+
+  @Option(help: "Make the run with so many seeds, counting up from --seed.")
+  var seeds = 1
+
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if seeds < 1 || seeds > 1000 {
+      throw ValidationError("--seeds is \(seeds); it must be between 1 and 1000.")
+    }
+  }
+
+  /// What several seeds gave together.
+  struct ManyReport: Encodable {
+    var fiveNumbers: FiveNumbersOverSeeds
+    var rounds: Int
+    var bytesUp: Int
+    var bytesDown: Int
+    var simulatedSeconds: Double?
+    var seeds: [RunResult.Summary]
+
+    private enum CodingKeys: String, CodingKey {
+      case fiveNumbers, rounds, bytesUp, bytesDown, simulatedSeconds, seeds
+    }
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(fiveNumbers, forKey: .fiveNumbers)
+      try container.encode(rounds, forKey: .rounds)
+      try container.encode(bytesUp, forKey: .bytesUp)
+      try container.encode(bytesDown, forKey: .bytesDown)
+      try container.encode(simulatedSeconds, forKey: .simulatedSeconds)
+      try container.encode(seeds, forKey: .seeds)
+    }
+  }
+
+  func run() async throws {
+    var overrides = options.overrides(common)
+    if let data { overrides["data"] = .string(URL(path: data).path) }
+    if let clientsBy { overrides["clientsBy"] = .string(clientsBy) }
+    if let clients { overrides["clients"] = .integer(clients) }
+    let configuration = try ConfigurationReader.read(
+      RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
+    try configuration.validate()
+    try configuration.checkOutput()
+    var results: [RunResult] = []
+    for number in 0..<seeds {
+      var one = configuration
+      one.seed = configuration.seed &+ UInt64(number)
+      if seeds > 1 {
+        Terminal.note("seed \(one.seed)")
+        if number < seeds - 1 { one.out = nil }
+      }
+      results.append(try await Simulate.run(one))
+    }
+    guard results.count > 1, let numbers = FiveNumbersOverSeeds(results.map(\.fiveNumbers)) else {
+      if let result = results.first { try common.report(result) }
+      return
+    }
+    let report = ManyReport(
+      fiveNumbers: numbers, rounds: configuration.rounds,
+      bytesUp: results.reduce(0) { $0 + $1.report.bytesUp } / results.count,
+      bytesDown: results.reduce(0) { $0 + $1.report.bytesDown } / results.count,
+      simulatedSeconds: nil, seeds: results.map(\.summary))
+    try common.report(report, text: numbers.table)
+  }
+
+  /// One run with the clients in this process.
+  static func run(_ configuration: RunConfiguration) async throws -> RunResult {
+    let parts = try ClientData(configuration)
+    let progress = RunProgress(rounds: configuration.rounds)
+    let tuning = try FederatedTuning(
+      configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),
+      logger: .quiet, onEvent: progress.report)
+    return try await tuning.run(
+      FederatedTuning.inProcess(
+        parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
+        logger: .quiet))
+  }
+}
+
+extension FiveNumbersOverSeeds {
+  var table: String {
+    func value(_ spread: Spread?) -> String {
+      spread.map { "\(Format.number($0.mean)) ± \(Format.number($0.deviation))" } ?? "–"
+    }
+    var rows = [
+      ["full model, as it came", value(fullZeroShot)],
+      ["emulator, as it came", value(emulatorZeroShot)],
+      ["emulator with the tuned adapter", value(emulatorTuned)],
+      ["PLUG-IN: full model with that adapter", value(plugIn)],
+      ["full model, all of it tuned on the pooled data", value(fullFineTuning)],
+    ]
+    if fullModelAdapter != nil {
+      rows.append(["the same method on the whole full model", value(fullModelAdapter)])
+    }
+    if endBlocksThroughFullMiddle != nil {
+      rows.append(["the same adapter through the full middle", value(endBlocksThroughFullMiddle)])
+    }
+    let runs = plugIn?.runs.count ?? 0
+    return "\(metric) over \(runs) seeds, mean ± standard deviation\n" + Format.table(rows)
+  }
+}

@@ -1,0 +1,285 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Tune: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Tune one adapter, here, on your own data.",
+    discussion: """
+      Example: fedpeat tune emulator --data mine.txt --method lora --rank 8 --alpha 16 --steps 100 --out adapter
+
+      On an emulator the adapter sits in the end blocks; on a full model in all blocks, unless --bottom and --top say \
+      which ends. Methods: lora; end-blocks (the blocks' own weights); full (every weight; writes a whole checkpoint). \
+      Data: text, a JSON array, JSON lines with text or prompt and completion, or Alpaca-style instructions (the prompt \
+      is not learned). Ctrl-C saves a state in the output folder; --resume goes on from it.
+      """)
+
+  @Argument(help: "A model or emulator folder.")
+  var model: String
+
+  @Option(help: "What to tune on.")
+  var data: String
+
+  @Option(help: "lora, end-blocks or full.")
+  var method = LoRA.name
+
+  @Option(help: "LoRA: rank.")
+  var rank = 8
+
+  @Option(help: "LoRA: the update is scaled with alpha / rank.")
+  var alpha = 16.0
+
+  @Option(help: "LoRA: linear layers that get one, such as q_proj,v_proj; all if not given.")
+  var targetModules: String?
+
+  @Option(help: "On a full model: only so many blocks at the bottom, together with --top.")
+  var bottom: Int?
+
+  @Option(help: "On a full model: only so many blocks at the top, together with --bottom.")
+  var top: Int?
+
+  @Option(help: "Optimizer steps.")
+  var steps = 100
+
+  @Option(help: "Windows per step.")
+  var batch = 8
+
+  @Option(help: "Input tokens per window.")
+  var context = 256
+
+  @Option(help: "Learning rate.")
+  var learningRate: Float = 3e-3
+
+  @Option(help: "Course of the learning rate: constant, linear or cosine.")
+  var schedule = "constant"
+
+  @Option(help: "Steps in which the rate rises from 0.")
+  var warmUp = 0
+
+  @Option(help: "AdamW's weight decay, for matrices.")
+  var weightDecay: Float = 0
+
+  @Option(help: "Scale gradients with a larger norm down to this.")
+  var clip: Float?
+
+  @Option(help: "Compute each step's batch in so many parts, to need less memory.")
+  var accumulation = 1
+
+  @Flag(help: "Keep only each block's input and compute the block again, to need less memory.")
+  var checkpointing = false
+
+  @Option(
+    help:
+      "How documents are laid into windows: stream, packed or documents; fits the data if not given."
+  )
+  var layout: String?
+
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Begin each document with the begin token; as the tokenizer does if not given.")
+  var bos: Bool?
+
+  @Option(help: "Hold back this share of the data, and measure the loss on it at the end.")
+  var validationShare: Double?
+
+  @Option(help: "The folder to write.")
+  var out: String
+
+  @Flag(help: "Go on from the state that an interrupted run left in the output folder.")
+  var resume = false
+
+  @Option(help: "Save the state every so many steps.")
+  var saveEvery: Int?
+
+  @OptionGroup var common: CommonOptions
+
+  struct Report: Encodable {
+    var steps: Int
+    var finalLoss: Double
+    var validationLoss: Double?
+    var tokensPerSecond: Double
+    var peakMemoryBytes: Int
+    var trainableParameters: Int
+    var seconds: Double
+  }
+
+  func run() async throws {
+    let target = URL(path: out)
+    try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
+    let configuration = try trainingConfiguration()
+    let loaded = try LoadedModel(URL(path: model))
+    try configuration.validate(contextLength: loaded.model.configuration.contextLength)
+    guard loaded.adapter == nil else {
+      throw PeatError.usage(
+        "'\(model)' carries an adapter; tune the model it was plugged into, or a merged one.")
+    }
+    let documents = try DocumentReader.read(URL(path: data))
+    let (training, validation) = try datasets(documents, loaded.tokenizer)
+    let work = try prepare(loaded)
+    let trainer = try Trainer(
+      loaded.model, parameters: work.parameters, data: training, configuration: configuration)
+    if resume {
+      guard Trainer.State.exists(in: target) else {
+        throw PeatError.inputOutput("'\(out)' holds no saved state to resume from.")
+      }
+      try trainer.resume(Trainer.State(readFrom: target))
+      Terminal.note("resumed at step \(trainer.step) of \(steps)")
+    }
+    let outcome = try trainer.run(shouldStop: { Interruption.isRequested }) { progress in
+      Terminal.status(
+        "step \(progress.report.step) of \(progress.steps)  loss \(Format.number(progress.report.loss, digits: 4))  "
+          + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
+      )
+      if let saveEvery, saveEvery > 0, progress.report.step % saveEvery == 0 {
+        try save(trainer.state, in: target)
+      }
+    }
+    guard outcome.isComplete else {
+      try save(trainer.state, in: target)
+      throw PeatError(
+        .interrupted,
+        "Interrupted at step \(trainer.step) of \(steps). The state is saved; go on with the same command and --resume."
+      )
+    }
+    trainer.finish()
+    let validationLoss = try validation.map {
+      try $0.meanLoss(loaded.model, rows: batch, threads: common.threadCount)
+    }
+    try work.write(target)
+    let report = Report(
+      steps: outcome.steps, finalLoss: outcome.finalLoss, validationLoss: validationLoss,
+      tokensPerSecond: outcome.tokensPerSecond,
+      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
+      trainableParameters: trainer.trainableCount,
+      seconds: outcome.seconds)
+    var rows = [
+      ["written to", out],
+      ["trainable parameters", Format.count(report.trainableParameters)],
+      ["steps", Format.count(report.steps)],
+      ["final loss", Format.number(report.finalLoss, digits: 4)],
+    ]
+    if let validationLoss {
+      rows.append(["validation loss", Format.number(validationLoss, digits: 4)])
+    }
+    rows += [
+      ["tokens/s", Format.number(report.tokensPerSecond, digits: 0)],
+      ["peak memory", Format.bytes(report.peakMemoryBytes)],
+    ]
+    try common.report(report, text: Format.table(rows))
+  }
+
+  private func trainingConfiguration() throws -> TrainingConfiguration {
+    guard let course = LearningRateSchedule.Course(rawValue: schedule) else {
+      throw PeatError.usage(
+        "Unknown schedule '\(schedule)'. "
+          + suggestion(for: schedule, among: LearningRateSchedule.Course.allCases.map(\.rawValue)))
+    }
+    if let saveEvery, saveEvery < 1 {
+      throw PeatError.usage("--save-every is \(saveEvery); it must be at least 1.")
+    }
+    return TrainingConfiguration(
+      steps: steps, batch: batch, context: context, learningRate: learningRate,
+      schedule: .init(course, warmUpSteps: warmUp), optimizer: .init(weightDecay: weightDecay),
+      clipNorm: clip, accumulation: accumulation, checkpointing: checkpointing,
+      order: layout == nil || layout == LocalTuning.Layout.stream.rawValue
+        ? .uniformWindows : .shuffledEpochs,
+      seed: common.seedValue, threads: common.threadCount)
+  }
+
+  private func datasets(
+    _ documents: [Document], _ tokenizer: Tokenizer
+  ) throws -> (training: TokenDataset, validation: TokenDataset?) {
+    let chosen: LocalTuning.Layout
+    if let layout {
+      guard let known = LocalTuning.Layout(rawValue: layout) else {
+        throw PeatError.usage(
+          "Unknown layout '\(layout)'. "
+            + suggestion(for: layout, among: LocalTuning.Layout.allCases.map(\.rawValue)))
+      }
+      chosen = known
+    } else {
+      // Prompts that are not learned only make sense document by document.
+      chosen = documents.contains { $0.prompt != nil } ? .packed : .stream
+    }
+    let all = try TokenDataset.make(
+      documents, tokenizer: tokenizer, layout: chosen, context: context, addBegin: bos)
+    guard let validationShare else { return (all, nil) }
+    let parts = try all.split(validationShare: validationShare, seed: common.seedValue)
+    return (parts.training, parts.validation)
+  }
+
+  /// What trains, and how it is written at the end.
+  private struct Work {
+    var parameters: [Parameter]
+    var write: (URL) throws -> Void
+  }
+
+  private func prepare(_ loaded: LoadedModel) throws -> Work {
+    if method == "full" {
+      return Work(parameters: loaded.model.parameters) { target in
+        var files = try loaded.checkpoint.tokenizerFiles()
+        if let emulator = loaded.emulator { files["emulator.json"] = try JSONFile.encode(emulator) }
+        try CheckpointWriter.write(
+          to: target, tensors: loaded.model.tensors,
+          configuration: loaded.checkpoint.configurationJSON, otherFiles: files)
+      }
+    }
+    let adapterMethod: Adapter.Method
+    switch method {
+    case LoRA.name:
+      adapterMethod = .lora(
+        try LoRAConfiguration(
+          rank: rank, alpha: alpha,
+          targetModules: targetModules?.split(separator: ",").map {
+            $0.trimmingCharacters(in: .whitespaces)
+          }))
+    case EndBlocks.name: adapterMethod = .endBlocks
+    default:
+      throw PeatError.usage(
+        "Unknown method '\(method)'. "
+          + suggestion(for: method, among: Adapter.Method.names + ["full"]))
+    }
+    let adapter = try Adapter(
+      new: adapterMethod, for: loaded.model, blocks: try blocks(of: loaded), seed: common.seedValue,
+      sourceDigest: loaded.sourceDigest)
+    let injected = try adapter.inject(into: loaded.model)
+    return Work(parameters: injected.parameters.map(\.parameter)) { target in
+      var tuned = adapter
+      tuned.state = injected.state
+      try AdapterFolder.write(
+        tuned, facts: facts(loaded), configuration: loaded.model.configuration, baseModel: model,
+        to: target)
+    }
+  }
+
+  private func blocks(of loaded: LoadedModel) throws -> [Int] {
+    guard bottom != nil || top != nil else { return loaded.adapterBlocks }
+    guard loaded.emulator == nil else {
+      throw PeatError.usage(
+        "An emulator says itself which blocks are its ends; leave out --bottom and --top.")
+    }
+    return try ModelSplit(bottom: bottom ?? 0, top: top ?? 0, of: loaded.model.blocks.count).ends
+  }
+
+  private func facts(_ loaded: LoadedModel) -> AdapterFolder.Facts {
+    let count = loaded.model.blocks.count
+    var split = loaded.emulator?.split
+    if split == nil, bottom != nil || top != nil {
+      split = .init(
+        bottom: bottom ?? 0, emulator: count - (bottom ?? 0) - (top ?? 0), top: top ?? 0)
+    }
+    return AdapterFolder.Facts(
+      method: method, sourceDigest: loaded.sourceDigest, modelDigest: loaded.checkpoint.digest(),
+      split: split,
+      blockMap: Dictionary(
+        uniqueKeysWithValues: loaded.model.blocks.enumerated().map {
+          (String($0), $1.numberInFullModel)
+        }))
+  }
+
+  private func save(_ state: Trainer.State, in target: URL) throws {
+    try AtomicOutput.folder(at: target, replacing: CheckpointWriter.isOurs) {
+      try state.write(to: $0)
+    }
+  }
+}

@@ -1,0 +1,23 @@
+import ArgumentParser
+import FedPEAT
+
+/// The command line: one verb per file in Commands/.
+struct Fedpeat: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "fedpeat",
+    abstract: "Tune a model together without giving away the data or the model.",
+    discussion: """
+      A model owner compresses the middle of a transformer into an emulator; devices tune a small adapter through it on \
+      their own data; the adapter is plugged into the full model.
+
+      Begin with: fedpeat demo
+      """,
+    version: Fedpeat.version,
+    subcommands: [
+      Demo.self, Inspect.self, Evaluate.self, Generate.self, Compress.self, Tune.self,
+      PlugInCommand.self, Aggregate.self, Serve.self, Join.self, Simulate.self, Pretrain.self,
+      Bench.self, Doctor.self,
+    ])
+
+  static let version = "0.1.0"
+}

@@ -1,0 +1,102 @@
+import FedPEAT
+import Foundation
+import Synchronization
+
+/// Another process of this program, with what it prints and how it ends.
+final class ChildProcess: Sendable {
+  let name: String
+  private let process: Process
+  private let output: Pipe
+  private let collected: Task<Data, Never>
+
+  /// - Parameters:
+  ///   - arguments: the verb and its flags.
+  ///   - folder: its working folder.
+  ///   - showsProgress: whether its progress lines go to this process's standard error.
+  ///   - log: where they go otherwise.
+  init(
+    _ name: String, _ arguments: [String], folder: URL, showsProgress: Bool = false, log: URL? = nil
+  ) throws {
+    self.name = name
+    let process = Process()
+    process.executableURL = try ChildProcess.thisProgram()
+    process.arguments = arguments
+    process.currentDirectoryURL = folder
+    var environment = ProcessInfo.processInfo.environment
+    environment[ParentWatch.variable] = String(ProcessInfo.processInfo.processIdentifier)
+    process.environment = environment
+    process.standardInput = FileHandle.nullDevice
+    output = Pipe()
+    process.standardOutput = output
+    if showsProgress {
+      process.standardError = FileHandle.standardError
+    } else if let log {
+      try AtomicOutput.write(Data(), to: log)
+      process.standardError = try FileHandle(forWritingTo: log)
+    } else {
+      process.standardError = FileHandle.nullDevice
+    }
+    do { try process.run() } catch {
+      throw PeatError(
+        .internalError, "Can't start '\(name)': \(error.localizedDescription)", cause: error)
+    }
+    self.process = process
+    let reader = output.fileHandleForReading
+    collected = Task.detached { reader.readDataToEndOfFile() }
+  }
+
+  var isRunning: Bool { process.isRunning }
+  var identifier: Int32 { process.processIdentifier }
+
+  /// Waits for its end; what it printed on standard output.
+  func finish() async throws -> (status: Int32, output: Data) {
+    let data = await collected.value
+    while process.isRunning {
+      try await Task.sleep(for: .milliseconds(20))
+    }
+    return (process.terminationStatus, data)
+  }
+
+  /// Asks it to end and, after a while, ends it.
+  func end() async {
+    guard process.isRunning else { return }
+    process.terminate()
+    for _ in 0..<100 {
+      if !process.isRunning { return }
+      // Not cancellable: this is what happens after a cancellation.
+      await Task { try? await Task.sleep(for: .milliseconds(50)) }.value
+    }
+    kill(process.processIdentifier, SIGKILL)
+  }
+
+  private static func thisProgram() throws -> URL {
+    #if os(Linux)
+      return URL(
+        fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+      )
+    #else
+      guard let url = Bundle.main.executableURL else {
+        throw PeatError(.internalError, "The program's own file can't be found.")
+      }
+      return url
+    #endif
+  }
+}
+
+/// Ends this process when the one that started it is gone, however that ended.
+enum ParentWatch {
+  static let variable = "FEDPEAT_PARENT"
+
+  /// Begins to watch, if a parent asked for it.
+  static func begin(_ onGone: @escaping @Sendable () -> Void) {
+    guard let text = ProcessInfo.processInfo.environment[variable], let parent = Int32(text) else {
+      return
+    }
+    Thread.detachNewThread {
+      while getppid() == parent { Thread.sleep(forTimeInterval: 0.5) }
+      onGone()
+      Thread.sleep(forTimeInterval: 5)
+      _exit(PeatError.Code.interrupted.rawValue)
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+@main
+enum Main {
+  static func main() async {
+    if let missing = Processor.missingFeature {
+      Terminal.error(
+        "This program was built for processors with \(missing), which this one lacks. Build it for any processor: "
+          + "FEDPEAT_PORTABLE=1 ./fedpeat …")
+      exit(PeatError.Code.unavailable.rawValue)
+    }
+    // Writing to a pipe whose reader is gone is an error to handle, not a reason to die.
+    signal(SIGPIPE, SIG_IGN)
+    let task = Task { try await run() }
+    Interruption.install { task.cancel() }
+    ParentWatch.begin { task.cancel() }
+    switch await task.result {
+    case .success: exit(0)
+    case .failure(let error): fail(error)
+    }
+  }
+
+  private static func run() async throws {
+    var command: any ParsableCommand
+    do { command = try Fedpeat.parseAsRoot() } catch { Fedpeat.exit(withError: error) }
+    if var asynchronous = command as? any AsyncParsableCommand {
+      try await asynchronous.run()
+    } else {
+      try command.run()
+    }
+  }
+
+  /// Prints what went wrong, and ends with the code that DESIGN gives it.
+  private static func fail(_ error: any Error) -> Never {
+    Terminal.finishStatus()
+    switch error {
+    case let error as PeatError:
+      if error.code == .interrupted || Interruption.isRequested {
+        Terminal.error(error.code == .interrupted ? error.message : "Interrupted.")
+        exit(PeatError.Code.interrupted.rawValue)
+      }
+      Terminal.error(error.message)
+      exit(error.code.rawValue)
+    case is CancellationError:
+      Terminal.error("Interrupted.")
+      exit(PeatError.Code.interrupted.rawValue)
+    case is ExitCode, is CleanExit, is ValidationError: Fedpeat.exit(withError: error)
+    default:
+      if Interruption.isRequested {
+        Terminal.error("Interrupted.")
+        exit(PeatError.Code.interrupted.rawValue)
+      }
+      if Fedpeat.exitCode(for: error) == .validationFailure { Fedpeat.exit(withError: error) }
+      Terminal.error("Something went wrong that should not have: \(error)")
+      exit(PeatError.Code.internalError.rawValue)
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+/// Flags that say the same as keys of a run file, and win over them.
+struct RunOptions: ParsableArguments {
+  @Option(help: "The full model's folder.")
+  var model: String?
+
+  @Option(help: "Emulator recipe; give it once per level.")
+  var emulator: [String] = []
+
+  @Option(help: "Blocks at the bottom in which the adapter sits.")
+  var bottom: Int?
+
+  @Option(help: "Blocks at the top in which the adapter sits.")
+  var top: Int?
+
+  @Option(help: "lora or end-blocks.")
+  var method: String?
+
+  @Option(help: "LoRA: rank.")
+  var rank: Int?
+
+  @Option(help: "LoRA: alpha.")
+  var alpha: Double?
+
+  @Option(help: "Rounds.")
+  var rounds: Int?
+
+  @Option(help: "Local optimizer steps per round.")
+  var localSteps: Int?
+
+  @Option(help: "Windows per local step.")
+  var batch: Int?
+
+  @Option(help: "Input tokens per window.")
+  var context: Int?
+
+  @Option(help: "Learning rate of the adapter.")
+  var learningRate: Float?
+
+  @Option(help: "Who takes part in a round: \(Planners.names.joined(separator: " or ")).")
+  var planner: String?
+
+  @Option(help: "How updates are aggregated: \(Strategies.names.joined(separator: ", ")).")
+  var strategy: String?
+
+  @Option(help: "Clients that must be there before the first round.")
+  var minimumClients: Int?
+
+  @Flag(help: "The coordinator tunes too, through the full middle, on --server-data.")
+  var participate = false
+
+  @Option(help: "The coordinator's own data.")
+  var serverData: String?
+
+  @Option(help: "The coordinator's share in the next adapter, from 0 to below 1.")
+  var serverWeight: Double?
+
+  @Option(help: "The text perplexity is measured on.")
+  var evaluationData: String?
+
+  @Flag(inversion: .prefixedNo, help: "Begin each document with the begin token.")
+  var bos: Bool?
+
+  @Option(help: "The folder for adapter, configuration and results.")
+  var out: String?
+
+  /// The keys that were given.
+  func overrides(_ common: CommonOptions) -> [String: JSONValue] {
+    var table: [String: JSONValue] = [:]
+    func set(_ key: RunConfiguration.CodingKeys, _ value: JSONValue?) {
+      if let value { table[key.rawValue] = value }
+    }
+    set(.model, model.map { .string(URL(path: $0).path) })
+    if !emulator.isEmpty { set(.emulators, .array(emulator.map { .string($0) })) }
+    set(.bottom, bottom.map { .integer($0) })
+    set(.top, top.map { .integer($0) })
+    set(.method, method.map { .string($0) })
+    set(.rank, rank.map { .integer($0) })
+    set(.alpha, alpha.map { .number($0) })
+    set(.rounds, rounds.map { .integer($0) })
+    set(.localSteps, localSteps.map { .integer($0) })
+    set(.batch, batch.map { .integer($0) })
+    set(.context, context.map { .integer($0) })
+    set(.learningRate, learningRate.map { .number(Double($0)) })
+    set(.planner, planner.map { .string($0) })
+    set(.strategy, strategy.map { .string($0) })
+    set(.minimumClients, minimumClients.map { .integer($0) })
+    if participate { set(.participate, .bool(true)) }
+    set(.serverData, serverData.map { .string(URL(path: $0).path) })
+    set(.serverWeight, serverWeight.map { .number($0) })
+    set(.evaluationData, evaluationData.map { .string(URL(path: $0).path) })
+    set(.bos, bos.map { .bool($0) })
+    set(.out, out.map { .string(URL(path: $0).path) })
+    set(.seed, common.seed.map { .integer(Int(clamping: $0)) })
+    set(.threads, common.threads.map { .integer($0) })
+    return table
+  }
+}

@@ -1,0 +1,99 @@
+import FedPEAT
+import Foundation
+import Synchronization
+
+/// Tells of a federation while it runs.
+final class RunProgress: Sendable {
+  private struct State {
+    var start = ContinuousClock.now
+    var firstRound: ContinuousClock.Instant?
+    var plugIn: [Int: Double] = [:]
+  }
+
+  private let rounds: Int
+  private let state = Mutex(State())
+
+  init(rounds: Int) { self.rounds = rounds }
+
+  func report(_ event: FederatedTuning.Event) {
+    switch event {
+    case .opened(let model, let parameters, let blocks):
+      Terminal.note(
+        "model        \(model): \(Format.count(parameters)) parameters in \(blocks) blocks")
+    case .compressed(let level, let recipe, let kept, let bytes, let full, let exposure):
+      Terminal.note(
+        "emulator \(level)   \(recipe): blocks \(kept.map(String.init).joined(separator: " ")), "
+          + "\(Format.bytes(bytes)) beside \(Format.bytes(full)), exposes \(Format.percent(exposure)) of the middle"
+      )
+    case .measuring(let name): Terminal.status("measuring \(name) …")
+    case .measured(let name, let value):
+      Terminal.note("measured     \(name): perplexity \(Format.number(value))")
+    case .comparing(let name, let step, let steps, let rate, let left):
+      Terminal.status(
+        "\(name): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"
+      )
+    case .roundMeasured(let round, let value): state.withLock { $0.plugIn[round] = value }
+    case .coordinator(let progress): report(progress)
+    }
+  }
+
+  private func report(_ progress: CoordinatorProgress) {
+    switch progress {
+    case .clientJoined(let client): Terminal.note("joined       \(client)")
+    case .clientLost(let client, let reason): Terminal.note("lost         \(client): \(reason)")
+    case .roundBegan(let round, let attempt, let plan):
+      state.withLock { if $0.firstRound == nil { $0.firstRound = .now } }
+      let again = attempt > 1 ? " (attempt \(attempt))" : ""
+      Terminal.status(
+        "round \(round) of \(rounds)\(again): \(plan.participants.count) clients are tuning …")
+    case .updateArrived(let client, let round, _):
+      Terminal.status("round \(round): update from \(client)")
+    case .updateRefused(let client, let round, let refusal):
+      Terminal.note("refused      \(client) in round \(round): \(refusal.message)")
+    case .clientFailed(let client, let round, let reason):
+      Terminal.note("failed       \(client) in round \(round): \(reason)")
+    case .aggregating(let round, let clients):
+      Terminal.status("round \(round): aggregating \(clients.count) updates")
+    case .roundEnded(let record): Terminal.note(line(record))
+    case .roundRepeated(let record, let reason):
+      Terminal.note("repeating    round \(record.round): \(reason)")
+    case .runEnded: break
+    }
+  }
+
+  private func line(_ record: RoundRecord) -> String {
+    let (plugIn, start) = state.withLock { ($0.plugIn[record.round], $0.firstRound ?? $0.start) }
+    let losses = record.outcomes.compactMap { $0.metrics["loss"] }
+    let loss =
+      losses.isEmpty ? "–" : Format.number(losses.reduce(0, +) / Double(losses.count), digits: 3)
+    let perRound = (ContinuousClock.now - start).seconds / Double(record.round)
+    let left = Duration.seconds(perRound * Double(rounds - record.round))
+    let down = record.outcomes.reduce(0) { $0 + $1.bytesDown }
+    let up = record.outcomes.reduce(0) { $0 + $1.bytesUp }
+    return
+      "round \(record.round) of \(rounds)  \(record.delivered.count) of \(record.outcomes.count) delivered  loss \(loss)"
+      + (plugIn.map { "  plug-in perplexity \(Format.number($0))" } ?? "")
+      + "  \(Format.bytes(down)) down, \(Format.bytes(up)) up  \(Format.time(left)) left"
+  }
+}
+
+extension FiveNumbers {
+  /// The table of the five numbers, each with what it means.
+  var table: String {
+    func value(_ number: Double?) -> String { number.map { Format.number($0) } ?? "–" }
+    var rows = [
+      ["full model, as it came", value(fullZeroShot)],
+      ["emulator, as it came", value(emulatorZeroShot)],
+      ["emulator with the tuned adapter", value(emulatorTuned)],
+      ["PLUG-IN: full model with that adapter", value(plugIn)],
+      ["full model, all of it tuned on the pooled data", value(fullFineTuning)],
+    ]
+    if let fullModelAdapter {
+      rows.append(["the same method on the whole full model", value(fullModelAdapter)])
+    }
+    if let endBlocksThroughFullMiddle {
+      rows.append(["the same adapter through the full middle", value(endBlocksThroughFullMiddle)])
+    }
+    return "\(metric) (\(higherIsBetter ? "higher" : "lower") is better)\n" + Format.table(rows)
+  }
+}

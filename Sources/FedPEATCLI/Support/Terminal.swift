@@ -1,0 +1,122 @@
+import Foundation
+import Synchronization
+
+/// What people see: results on standard output, everything else on standard error.
+enum Terminal {
+  private struct State {
+    var isQuiet = false
+    var hasStatus = false
+    var lastStatus = ContinuousClock.now - .seconds(60)
+  }
+
+  private static let state = Mutex(State())
+  private static let isTerminal = isatty(STDERR_FILENO) == 1
+
+  static func setQuiet(_ quiet: Bool) { state.withLock { $0.isQuiet = quiet } }
+
+  /// A result, on standard output.
+  static func print(_ text: String) {
+    finishStatus()
+    write(text + "\n", to: .standardOutput)
+  }
+
+  /// A line that stays.
+  static func note(_ text: String) {
+    state.withLock { state in
+      guard !state.isQuiet else { return }
+      endStatus(&state)
+      write(text + "\n", to: .standardError)
+    }
+  }
+
+  /// A line that the next one replaces; where standard error is no terminal, one every five seconds.
+  static func status(_ text: @autoclosure () -> String) {
+    state.withLock { state in
+      guard !state.isQuiet else { return }
+      let now = ContinuousClock.now
+      let interval: Duration = isTerminal ? .milliseconds(100) : .seconds(5)
+      guard now - state.lastStatus >= interval else { return }
+      state.lastStatus = now
+      if isTerminal {
+        write("\r\u{1B}[K" + String(text().prefix(columns - 1)), to: .standardError)
+        state.hasStatus = true
+      } else {
+        write(text() + "\n", to: .standardError)
+      }
+    }
+  }
+
+  static func finishStatus() { state.withLock { endStatus(&$0) } }
+
+  static func error(_ message: String) {
+    finishStatus()
+    write("error: \(message)\n", to: .standardError)
+  }
+
+  private static func endStatus(_ state: inout State) {
+    if state.hasStatus { write("\r\u{1B}[K", to: .standardError) }
+    state.hasStatus = false
+  }
+
+  private static var columns: Int {
+    var size = winsize()
+    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 20 else { return 100 }
+    return Int(size.ws_col)
+  }
+
+  private static func write(_ text: String, to handle: FileHandle) {
+    try? handle.write(contentsOf: Data(text.utf8))
+  }
+}
+
+/// Numbers as people read them.
+enum Format {
+  static func bytes(_ count: Int) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB"]
+    var value = Double(count)
+    var unit = 0
+    while value >= 1000, unit < units.count - 1 {
+      value /= 1000
+      unit += 1
+    }
+    return unit == 0
+      ? "\(count) bytes" : String(format: value < 10 ? "%.2f %@" : "%.1f %@", value, units[unit])
+  }
+
+  static func count(_ number: Int) -> String {
+    var digits = String(number)
+    var groups: [String] = []
+    while digits.count > 3 {
+      groups.insert(String(digits.suffix(3)), at: 0)
+      digits = String(digits.dropLast(3))
+    }
+    return ([digits] + groups).joined(separator: ",")
+  }
+
+  static func time(_ duration: Duration) -> String {
+    let seconds = Int(duration.components.seconds)
+    if seconds < 60 { return "\(seconds) s" }
+    if seconds < 3600 { return "\(seconds / 60) min \(seconds % 60) s" }
+    return "\(seconds / 3600) h \(seconds % 3600 / 60) min"
+  }
+
+  static func number(_ value: Double, digits: Int = 2) -> String {
+    String(format: "%.\(digits)f", value)
+  }
+
+  static func percent(_ share: Double) -> String { String(format: "%.1f %%", 100 * share) }
+
+  /// Rows under each other, columns aligned: the first to the left, the others to the right.
+  static func table(_ rows: [[String]]) -> String {
+    let columns = rows.map(\.count).max() ?? 0
+    let widths = (0..<columns).map { column in
+      rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
+    }
+    return rows.map { row in
+      row.enumerated().map { column, text in
+        let padding = String(repeating: " ", count: widths[column] - text.count)
+        return column == 0 ? text + padding : padding + text
+      }.joined(separator: "  ")
+    }.joined(separator: "\n")
+  }
+}
