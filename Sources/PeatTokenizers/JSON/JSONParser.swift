@@ -1,7 +1,7 @@
 import Foundation
 import PeatTensor
 
-/// Reads JSON text (RFC 8259) into a `JSONValue`.
+/// Reads JSON text (RFC 8259) into a `ByteJSON`.
 ///
 /// Strict: no comments, no trailing commas, no lone surrogates, no key twice in an object, at most 128 levels deep.
 package struct JSONParser {
@@ -14,7 +14,7 @@ package struct JSONParser {
   ///
   /// - Parameter name: the file's name, for error messages.
   /// - Throws: `PeatError.badData` that names the file, the line and what was expected.
-  package static func parse(_ data: Data, name: String) throws -> JSONValue {
+  package static func parse(_ data: Data, name: String) throws -> ByteJSON {
     var parser = JSONParser(bytes: Array(data), name: name)
     if parser.bytes.isEmpty {
       throw PeatError.badData("\(name): the file is empty; expected JSON.")
@@ -54,7 +54,7 @@ package struct JSONParser {
     index += 1
   }
 
-  private mutating func value(depth: Int) throws -> JSONValue {
+  private mutating func value(depth: Int) throws -> ByteJSON {
     if depth > Self.maximumDepth { throw failure("at most \(Self.maximumDepth) levels of nesting") }
     skipSpace()
     guard index < bytes.count else { throw failure("a value") }
@@ -69,14 +69,14 @@ package struct JSONParser {
     }
   }
 
-  private mutating func word(_ text: StaticString, _ value: JSONValue) throws -> JSONValue {
+  private mutating func word(_ text: StaticString, _ value: ByteJSON) throws -> ByteJSON {
     for byte in "\(text)".utf8 { try take(byte, "'\(text)'") }
     return value
   }
 
-  private mutating func object(depth: Int) throws -> JSONValue {
+  private mutating func object(depth: Int) throws -> ByteJSON {
     index += 1
-    var entries: [(key: ByteString, value: JSONValue)] = []
+    var entries: [(key: ByteString, value: ByteJSON)] = []
     var keys: Set<ByteString> = []
     skipSpace()
     if index < bytes.count, bytes[index] == UInt8(ascii: "}") {
@@ -104,9 +104,9 @@ package struct JSONParser {
     }
   }
 
-  private mutating func array(depth: Int) throws -> JSONValue {
+  private mutating func array(depth: Int) throws -> ByteJSON {
     index += 1
-    var elements: [JSONValue] = []
+    var elements: [ByteJSON] = []
     skipSpace()
     if index < bytes.count, bytes[index] == UInt8(ascii: "]") {
       index += 1
@@ -193,7 +193,7 @@ package struct JSONParser {
     return value
   }
 
-  private mutating func number() throws -> JSONValue {
+  private mutating func number() throws -> ByteJSON {
     let start = index
     var isInteger = true
     func isDigit(_ index: Int) -> Bool {

@@ -2,7 +2,7 @@ import PeatTensor
 
 /// A place in a tokenizer file with its path, so that every error can name it: `tokenizer.json: model.merges[3]`.
 struct TokenizerPart {
-  let value: JSONValue
+  let value: ByteJSON
   let file: String
   let path: String
 
@@ -15,7 +15,7 @@ struct TokenizerPart {
     failure("is \(value.kind), expected \(expected).")
   }
 
-  private func child(_ key: String, _ value: JSONValue) -> TokenizerPart {
+  private func child(_ key: String, _ value: ByteJSON) -> TokenizerPart {
     TokenizerPart(value: value, file: file, path: path.isEmpty ? key : "\(path).\(key)")
   }
 
@@ -29,13 +29,13 @@ struct TokenizerPart {
   }
 
   /// The entries of a large object, without a path for each.
-  func rawEntries() throws -> [(key: ByteString, value: JSONValue)] {
+  func rawEntries() throws -> [(key: ByteString, value: ByteJSON)] {
     guard case .object(let entries) = value else { throw wrongKind("an object") }
     return entries
   }
 
   /// The elements of a large list, without a path for each.
-  func rawElements() throws -> [JSONValue] {
+  func rawElements() throws -> [ByteJSON] {
     guard case .array(let elements) = value else { throw wrongKind("a list") }
     return elements
   }

@@ -104,7 +104,7 @@ struct BytePairEncoding: TokenModel {
   }
 
   private static func readPair(
-    _ element: JSONValue, _ index: Int, _ part: TokenizerPart
+    _ element: ByteJSON, _ index: Int, _ part: TokenizerPart
   ) throws -> (left: ByteString, right: ByteString) {
     switch element {
     case .string(let text):

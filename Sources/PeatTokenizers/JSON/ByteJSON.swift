@@ -2,14 +2,14 @@
 ///
 /// `JSONSerialization` gives dictionaries of `String`, in which two canonically equivalent tokens fall together; this
 /// one keeps them apart.
-package indirect enum JSONValue: Sendable {
+package indirect enum ByteJSON: Sendable {
   case null
   case bool(Bool)
   case integer(Int)
   case number(Double)
   case string(ByteString)
-  case array([JSONValue])
-  case object([(key: ByteString, value: JSONValue)])
+  case array([ByteJSON])
+  case object([(key: ByteString, value: ByteJSON)])
 
   /// What kind of value it is, for error messages.
   var kind: String {
