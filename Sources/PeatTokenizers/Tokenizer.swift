@@ -12,7 +12,8 @@ import PeatTensor
 /// `Normalizers`, `PreTokenizers`, `PostProcessor` and `Decoders`; any other part is refused by name. The file's
 /// "truncation" and "padding" are not applied: who encodes decides on lengths.
 ///
-/// Mirrors tokenizers 0.23 (<https://github.com/huggingface/tokenizers>).
+/// Mirrors tokenizers 0.23 (<https://github.com/huggingface/tokenizers>). Its Unicode tables are older than Swift's: on characters
+/// assigned since Unicode 12, `StripAccents` and the normalisation forms may differ.
 public struct Tokenizer: TextTokenizer {
   /// The files as they were read, by name, so that another checkpoint can carry the same tokenizer on.
   public let sourceFiles: [String: Data]

@@ -15,7 +15,7 @@ public struct ByteLevelBPETrainer: Sendable {
   public var vocabularySize: Int
   /// A pair less frequent than this is not merged.
   public var minimumFrequency: Int
-  /// Tokens that text never merges into, in the order of their numbers.
+  /// Tokens with a meaning of their own, in the order of their numbers.
   public var specialTokens: [String]
   /// The tokens that begin and end a text; each one of `specialTokens`.
   public var beginToken: String?
