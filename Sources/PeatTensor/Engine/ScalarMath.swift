@@ -8,7 +8,6 @@
 package func power(_ base: Double, _ exponent: Double) -> Double { pow(base, exponent) }
 package func cosine(_ x: Float) -> Float { cosf(x) }
 func sine(_ x: Float) -> Float { sinf(x) }
-func errorFunction(_ x: Float) -> Float { erff(x) }
 func logarithm(_ x: Float) -> Float { logf(x) }
 package func cosine(_ x: Double) -> Double { cos(x) }
 package func exponential(_ x: Float) -> Float { expf(x) }

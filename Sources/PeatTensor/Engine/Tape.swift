@@ -41,6 +41,9 @@ public final class Tape {
 
   func record(_ record: Record) { records.append(record) }
 
+  /// How many operations left a record so far.
+  package var recordCount: Int { records.count }
+
   /// The gradient that arrived at an operation's output, which is then forgotten; `nil` if none did.
   func takeGradient(of activation: Activation) -> Buffer? {
     guard let slot = activation.slot else { return nil }
@@ -70,10 +73,11 @@ public final class Tape {
   }
 
   /// Adds a whole gradient to an input's, or makes it the input's if there is none yet.
+  ///
+  /// The gradient lies as the input does, with its stride; if the input is a range of columns, all columns of the
+  /// matrix that it belongs to are there.
   func give(_ gradient: Buffer, to input: Activation) {
     guard let slot = input.slot else { return }
-    precondition(
-      input.columns == input.stride, "give: the gradient of a column range must be added in place")
     if let existing = gradients[slot.index] {
       add(input.rows * input.stride, gradient.pointer, to: existing.pointer)
     } else {

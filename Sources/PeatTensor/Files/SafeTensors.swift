@@ -58,18 +58,20 @@ public enum SafeTensors {
           throw PeatError.badData(
             "safetensors: '\(name)' stores '\(key)' as \(info.dtype); this program reads \(known).")
         }
+        // Sizes of 0 are left out at first: the others must not overflow beside them either.
         var count = 1
-        for size in info.shape {
+        for size in info.shape where size != 0 {
           let (product, overflow) = count.multipliedReportingOverflow(by: size)
-          guard size >= 0, !overflow else {
+          guard size > 0, !overflow else {
             throw bad("gives '\(key)' the impossible shape \(info.shape)")
           }
           count = product
         }
+        if info.shape.contains(0) { count = 0 }
         let (size, overflow) = count.multipliedReportingOverflow(by: type.width)
-        guard info.data_offsets.count == 2 else { throw bad("has no begin and end for '\(key)'") }
-        let begin = info.data_offsets[0]
-        let end = info.data_offsets[1]
+        guard info.dataOffsets.count == 2 else { throw bad("has no begin and end for '\(key)'") }
+        let begin = info.dataOffsets[0]
+        let end = info.dataOffsets[1]
         guard !overflow, begin >= 0, begin <= end, end <= available else {
           throw bad(
             "places '\(key)' at bytes \(begin)..<\(end) of \(available) that are there (truncated?)"
@@ -134,7 +136,8 @@ public enum SafeTensors {
     _ tensors: NamedTensors, as type: StorageType = .float32, metadata: [String: String] = [:]
   ) -> Data {
     var data = Data()
-    emit(tensors, as: { _ in type }, metadata: metadata) { data.append(contentsOf: $0) }
+    func append(_ bytes: UnsafeRawBufferPointer) { data.append(contentsOf: bytes) }
+    emit(tensors, as: { _ in type }, metadata: metadata, to: append)
     return data
   }
 
@@ -152,13 +155,16 @@ public enum SafeTensors {
     metadata: [String: String] = [:]
   ) throws {
     try AtomicOutput.write(to: url) { handle in
-      try emit(tensors, as: type, metadata: metadata) { try handle.write(contentsOf: Data($0)) }
+      func append(_ bytes: UnsafeRawBufferPointer) throws {
+        try handle.write(contentsOf: Data(bytes))
+      }
+      try emit(tensors, as: type, metadata: metadata, to: append)
     }
   }
 
   private static func emit(
     _ tensors: NamedTensors, as type: (String) -> StorageType, metadata: [String: String],
-    _ write: (UnsafeRawBufferPointer) throws -> Void
+    to write: (UnsafeRawBufferPointer) throws -> Void
   ) rethrows {
     let sorted = tensors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
     var items: [String] = []
@@ -213,7 +219,13 @@ private enum HeaderValue: Decodable {
   struct Info: Decodable {
     let dtype: String
     let shape: [Int]
-    let data_offsets: [Int]
+    let dataOffsets: [Int]
+
+    enum CodingKeys: String, CodingKey {
+      case dtype
+      case shape
+      case dataOffsets = "data_offsets"
+    }
   }
   case tensor(Info)
   case metadata([String: String])

@@ -2,8 +2,9 @@ extension Tape {
   /// Attends from each query to the keys at or before it, in one fused pass.
   ///
   /// Equal to `softmax(q · kᵀ / √D + mask) · v` per head, computed in float32. The scores of 64 queries at a time are
-  /// held, never a `T × S` matrix; the log-sum-exp of each row is saved and the probabilities are computed again in
-  /// the backward pass. Tiles look only at the keys that their last query may see.
+  /// held, never a `T × S` matrix; each row's largest score and the inverse of its sum are saved, and the
+  /// probabilities are computed again, to the same bits, in the backward pass. Tiles look only at the keys that their
+  /// last query may see.
   ///
   /// `B` sequences, `H` query heads, `G` key/value heads, `T` queries, `S` keys, `D` head width.
   ///
@@ -36,7 +37,7 @@ extension Tape {
       needsGradient: queries.needsGradient || keys.needsGradient || values.needsGradient)
     let record = AttentionRecord(
       queries: queries, keys: keys, values: values, heads: heads, keyValueHeads: keyValueHeads,
-      length: length, keyLength: keyLength, logSumExp: pool.take(queries.rows * heads),
+      length: length, keyLength: keyLength, statistics: pool.take(2 * queries.rows * heads),
       output: output)
     record.forward(pool)
     if output.needsGradient { self.record(.attention(record)) }
@@ -52,8 +53,8 @@ struct AttentionRecord {
   let keyValueHeads: Int
   let length: Int
   let keyLength: Int
-  /// `[heads, B·T]`.
-  let logSumExp: Buffer
+  /// `[heads, B·T, 2]`: each row's largest score, before scaling, and 1 / Σ exp(…).
+  let statistics: Buffer
   let output: Activation
 
   private static let tileRows = 64
@@ -109,15 +110,18 @@ struct AttentionRecord {
       for i in 0..<tile.rows {
         let row = scores.pointer + i * keyLength
         let seen = tile.firstVisible + i
-        let top = maximum(seen, row) * scale
+        // Subtracted before scaling: the largest gives exp(0) however large it is.
+        let top = maximum(seen, row)
+        let topVector = broadcast(top)
         let scaleVector = broadcast(scale)
-        let topVector = broadcast(-top)
-        mapVectors(seen, row, into: row) { exp(fma($0, scaleVector, topVector)) }
-        let total = sum(seen, row)
-        let inverse = broadcast(1 / total)
-        mapVectors(seen, row, into: row) { $0 * inverse }
+        mapVectors(seen, row, into: row) { exp(($0 - topVector) * scaleVector) }
+        let inverse = 1 / sum(seen, row)
+        let inverseVector = broadcast(inverse)
+        mapVectors(seen, row, into: row) { $0 * inverseVector }
         (row + seen).update(repeating: 0, count: tile.visible - seen)
-        logSumExp.pointer[tile.head * queries.rows + tile.queryRow + i] = top + logarithm(total)
+        let saved = statistics.pointer + 2 * (tile.head * queries.rows + tile.queryRow + i)
+        saved[0] = top
+        saved[1] = inverse
       }
       MatrixProduct.compute(
         m: tile.rows, n: width, k: tile.visible, a: scores.pointer, lda: keyLength,
@@ -142,9 +146,11 @@ struct AttentionRecord {
       for i in 0..<tile.rows {
         let row = probabilities.pointer + i * keyLength
         let seen = tile.firstVisible + i
+        let saved = statistics.pointer + 2 * (tile.head * queries.rows + tile.queryRow + i)
+        let topVector = broadcast(saved[0])
+        let inverseVector = broadcast(saved[1])
         let scaleVector = broadcast(scale)
-        let shift = broadcast(-logSumExp.pointer[tile.head * queries.rows + tile.queryRow + i])
-        mapVectors(seen, row, into: row) { exp(fma($0, scaleVector, shift)) }
+        mapVectors(seen, row, into: row) { exp(($0 - topVector) * scaleVector) * inverseVector }
         (row + seen).update(repeating: 0, count: tile.visible - seen)
       }
       if let dV {

@@ -25,9 +25,7 @@ extension Tape {
           x * sigmoid(geluArgument(x))
         }
       case .exact:
-        for i in 0..<x.columns {
-          place[i] = 0.5 * source[i] * (1 + errorFunction(source[i] * 0.707_106_78))
-        }
+        mapVectors(x.columns, source, into: place) { x in x * normalDistribution(x).integral }
       }
     }
     if output.needsGradient { record(.gelu(GELURecord(x: x, form: form, output: output))) }
@@ -56,6 +54,9 @@ struct GELURecord {
       switch form {
       case .tanhApproximation:
         mapVectors(width, source, dy, into: dy) { x, dy in
+          // Beyond ±10 the slope is 0 or 1, and the cube of a large x would be infinite.
+          var x = x.replacing(with: broadcast(-10), where: x .< broadcast(-10))
+          x = x.replacing(with: broadcast(10), where: x .> broadcast(10))
           let s = sigmoid(geluArgument(x))
           // d(2z)/dx = 2√(2/π)(1 + 3·0.044715·x²)
           let slope = fma(
@@ -64,10 +65,8 @@ struct GELURecord {
         }
       case .exact:
         mapVectors(width, source, dy, into: dy) { x, dy in
-          let density = exp(x * x * broadcast(-0.5)) * broadcast(0.398_942_28)
-          var normal = Vector.zero
-          for lane in 0..<8 { normal[lane] = 0.5 * (1 + errorFunction(x[lane] * 0.707_106_78)) }
-          return dy * fma(x, density, normal)
+          let normal = normalDistribution(x)
+          return dy * fma(x, normal.density, normal.integral)
         }
       }
       let place = target + row * x.stride

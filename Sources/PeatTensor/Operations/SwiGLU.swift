@@ -33,34 +33,36 @@ struct SwiGLURecord {
   let up: Activation
   let output: Activation
 
-  // silu'(x) = σ(x) · (1 + x · (1 − σ(x))).
+  // With s = σ(gate): d gate = dy · up · s · (1 + gate · (1 − s)), d up = dy · gate · s.
   func backward(_ tape: Tape) {
     guard let gradient = tape.takeGradient(of: output) else { return }
     let width = gate.columns
     let gateTarget = gate.slot.map { tape.gradientTarget(for: gate, in: $0) }
+    // Asked for second: if gate and up are the same matrix, this one adds to what the gate's has written.
     let upTarget = up.slot.map { tape.gradientTarget(for: up, in: $0) }
+    let sigmoids = tape.pool.take(width)
     let scratch = tape.pool.take(width)
     for row in 0..<gate.rows {
       let g = gate.pointer + row * gate.stride
       let u = up.pointer + row * up.stride
       let dy = gradient.pointer + row * width
-      if let upTarget {
-        mapVectors(width, g, dy, into: scratch.pointer) { $0 * sigmoid($0) * $1 }
-        let place = upTarget.pointer + row * up.stride
-        if upTarget.isFresh {
+      mapVectors(width, g, into: sigmoids.pointer) { sigmoid($0) }
+      if let gateTarget {
+        mapVectors(width, dy, u, into: scratch.pointer) { $0 * $1 }
+        mapVectors(width, g, sigmoids.pointer, scratch.pointer, into: scratch.pointer) { x, s, dy in
+          dy * s * fma(x, broadcast(1) - s, broadcast(1))
+        }
+        let place = gateTarget.pointer + row * gate.stride
+        if gateTarget.isFresh {
           place.update(from: scratch.pointer, count: width)
         } else {
           add(width, scratch.pointer, to: place)
         }
       }
-      if let gateTarget {
-        mapVectors(width, dy, u, into: dy) { $0 * $1 }
-        mapVectors(width, g, dy, into: scratch.pointer) { x, dy in
-          let s = sigmoid(x)
-          return dy * s * fma(x, broadcast(1) - s, broadcast(1))
-        }
-        let place = gateTarget.pointer + row * gate.stride
-        if gateTarget.isFresh {
+      if let upTarget {
+        mapVectors(width, g, sigmoids.pointer, dy, into: scratch.pointer) { $0 * $1 * $2 }
+        let place = upTarget.pointer + row * up.stride
+        if upTarget.isFresh {
           place.update(from: scratch.pointer, count: width)
         } else {
           add(width, scratch.pointer, to: place)

@@ -57,7 +57,9 @@ public struct SeededRandom: RandomNumberGenerator, Sendable, Codable, Equatable 
 
   /// A float in [low, high).
   public mutating func uniform(_ low: Float, _ high: Float) -> Float {
-    low + (high - low) * uniform()
+    let value = low + (high - low) * uniform()
+    // The sum may round up to the end that does not belong to the range.
+    return value < high ? value : max(low, high.nextDown)
   }
 
   /// An integer in 0..<bound, without bias (Lemire 2019, <https://doi.org/10.1145/3230636>).

@@ -1,0 +1,148 @@
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("Causal attention") struct AttentionTests {
+  /// Heads, key/value heads, head width.
+  typealias Heads = (heads: Int, keyValueHeads: Int, width: Int)
+
+  private func check(
+    _ shape: Heads, batch: Int, length: Int, keyLength: Int, trains: [Bool] = [true, true, true],
+    seed: UInt64 = 1
+  ) {
+    var random = SeededRandom(seed: seed)
+    let (heads, keyValueHeads, width) = shape
+    OperationCase(
+      "attention B\(batch) T\(length) S\(keyLength) H\(heads) G\(keyValueHeads) D\(width) \(trains)",
+      inputs: [
+        Operand(
+          "queries", randomTensor([batch * length, heads * width], &random), trains: trains[0]),
+        Operand(
+          "keys", randomTensor([batch * keyLength, keyValueHeads * width], &random),
+          trains: trains[1]),
+        Operand(
+          "values", randomTensor([batch * keyLength, keyValueHeads * width], &random),
+          trains: trains[2]),
+      ]
+    ) { tape, x, _ in
+      .matrix(
+        tape.causalAttention(
+          queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
+          length: length, keyLength: keyLength))
+    } reference: { x, _ in
+      Reference.attention(
+        x[0], x[1], x[2], heads: heads, keyValueHeads: keyValueHeads, headWidth: width,
+        length: length, keyLength: keyLength)
+    }.check()
+  }
+
+  @Test(arguments: raggedSizes + [130])
+  func `every length agrees with the reference`(length: Int) {
+    check((2, 2, 8), batch: 2, length: length, keyLength: length)
+  }
+
+  @Test(arguments: [(1, 1, 1), (3, 1, 7), (4, 2, 9), (6, 3, 16), (4, 4, 5)] as [(Int, Int, Int)])
+  func `grouped heads agree with the reference, down to a single key and value head`(
+    heads: Int, keyValueHeads: Int, width: Int
+  ) {
+    check((heads, keyValueHeads, width), batch: 2, length: 10, keyLength: 10)
+  }
+
+  @Test(arguments: [(1, 1), (1, 2), (1, 65), (5, 23), (63, 64), (65, 130)])
+  func `the queries may be the last of more keys`(length: Int, keyLength: Int) {
+    check((4, 2, 8), batch: 2, length: length, keyLength: keyLength)
+  }
+
+  @Test(arguments: [
+    [true, false, false], [false, true, false], [false, false, true], [true, true, false],
+    [true, false, true], [false, true, true],
+  ])
+  func `each of queries, keys and values may be frozen`(trains: [Bool]) {
+    check((2, 1, 8), batch: 2, length: 9, keyLength: 9, trains: trains)
+  }
+
+  @Test func `queries, keys and values may be ranges of columns of one matrix`() {
+    var random = SeededRandom(seed: 9)
+    let (length, width) = (11, 6)
+    // Four query heads, two key/value heads, and columns that belong to nobody.
+    OperationCase(
+      "attention of one matrix", inputs: [Operand("x", randomTensor([2 * length, 60], &random))]
+    ) { tape, x, _ in
+      .matrix(
+        tape.causalAttention(
+          queries: x[0].columns(5..<29), keys: x[0].columns(30..<42),
+          values: x[0].columns(42..<54), heads: 4, keyValueHeads: 2, length: length))
+    } reference: { x, _ in
+      Reference.attention(
+        Reference.columns(x[0], width: 60, 5..<29), Reference.columns(x[0], width: 60, 30..<42),
+        Reference.columns(x[0], width: 60, 42..<54), heads: 4, keyValueHeads: 2, headWidth: width,
+        length: length, keyLength: length)
+    }.check()
+  }
+
+  @Test func `queries, keys and values may be the same matrix`() {
+    var random = SeededRandom(seed: 10)
+    OperationCase(
+      "attention(x, x, x)", inputs: [Operand("x", randomTensor([2 * 11, 12], &random))]
+    ) { tape, x, _ in
+      .matrix(
+        tape.causalAttention(
+          queries: x[0], keys: x[0], values: x[0], heads: 2, keyValueHeads: 2, length: 11))
+    } reference: { x, _ in
+      Reference.attention(
+        x[0], x[0], x[0], heads: 2, keyValueHeads: 2, headWidth: 6, length: 11, keyLength: 11)
+    }.check()
+  }
+
+  @Test func `a cached prefix gives the same rows as the whole sequence at once`() {
+    var random = SeededRandom(seed: 11)
+    let (keyLength, length) = (70, 3)
+    let q = randomTensor([keyLength, 16], &random)
+    let k = randomTensor([keyLength, 8], &random)
+    let v = randomTensor([keyLength, 8], &random)
+    let tape = Tape()
+    let whole = tape.causalAttention(
+      queries: tape.input(q), keys: tape.input(k), values: tape.input(v), heads: 4,
+      keyValueHeads: 2, length: keyLength
+    ).tensor()
+    let last = tape.causalAttention(
+      queries: tape.input(q.rows(keyLength - length..<keyLength)), keys: tape.input(k),
+      values: tape.input(v), heads: 4, keyValueHeads: 2, length: length, keyLength: keyLength
+    ).tensor()
+    expectClose(last, whole.rows(keyLength - length..<keyLength), within: 1e-6, "last rows")
+  }
+
+  @Test(arguments: [2, 3, 4, 8, 12])
+  func `large scores pick one key instead of overflowing`(width: Int) {
+    // Scores of about ±1e30: the softmax is a one at the largest.
+    var random = SeededRandom(seed: 12)
+    let length = 9
+    let q = randomTensor([length, width], &random, scale: 1e15)
+    let k = randomTensor([length, width], &random, scale: 1e15)
+    let v = randomTensor([length, width], &random)
+    OperationCase(
+      "attention with huge scores",
+      inputs: [
+        Operand("queries", q, trains: false), Operand("keys", k, trains: false),
+        Operand("values", v),
+      ]
+    ) { tape, x, _ in
+      .matrix(
+        tape.causalAttention(
+          queries: x[0], keys: x[1], values: x[2], heads: 1, keyValueHeads: 1, length: length))
+    } reference: { x, _ in
+      Reference.attention(
+        x[0], x[1], x[2], heads: 1, keyValueHeads: 1, headWidth: width, length: length,
+        keyLength: length)
+    }.check()
+  }
+
+  @Test func `one token attends to itself alone`() {
+    let tape = Tape()
+    let output = tape.causalAttention(
+      queries: tape.input(Tensor([1, 2], shape: [1, 2])),
+      keys: tape.input(Tensor([3, 4], shape: [1, 2])),
+      values: tape.input(Tensor([5, 6], shape: [1, 2])), heads: 1, keyValueHeads: 1, length: 1)
+    #expect(output.tensor() == Tensor([5, 6], shape: [1, 2]))
+  }
+}

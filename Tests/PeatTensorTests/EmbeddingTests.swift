@@ -1,0 +1,67 @@
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("Embedding") struct EmbeddingTests {
+  @Test(arguments: raggedSizes) func `it agrees with its reference`(width: Int) {
+    var random = SeededRandom(seed: UInt64(width))
+    let (vocabulary, length, first) = (5, 4, 2)
+    let tokens: [Int32] = [1, 1, 4, 0, 3, 1, 1, 0]
+    OperationCase(
+      "embedding of width \(width)",
+      weights: [
+        Operand("table", randomTensor([vocabulary, width], &random)),
+        Operand("positions", randomTensor([7, width], &random)),
+      ]
+    ) { tape, _, w in
+      tokens.withUnsafeBufferPointer {
+        .matrix(
+          tape.embedding($0, length: length, table: w[0], positions: w[1], firstPosition: first))
+      }
+    } reference: { _, w in
+      tokens.enumerated().flatMap { row, token in
+        (0..<width).map {
+          w[0][Int(token) * width + $0] + w[1][(first + row % length) * width + $0]
+        }
+      }
+    }.check()
+  }
+
+  @Test func `either table may be frozen`() {
+    var random = SeededRandom(seed: 2)
+    let tokens: [Int32] = [1, 1, 2]
+    for trained in 0...1 {
+      let run = OperationRun(
+        inputs: [],
+        weights: (0...1).map {
+          Operand("\($0)", randomTensor([3, 2], &random), trains: $0 == trained)
+        }
+      ) { tape, _, w in
+        tokens.withUnsafeBufferPointer {
+          .matrix(tape.embedding($0, length: 3, table: w[0], positions: w[1]))
+        }
+      }
+      let expected: [Float] = trained == 0 ? [0, 0, 2, 2, 1, 1] : [1, 1, 1, 1, 1, 1]
+      #expect(run.weightGradients[trained].scalars == expected)
+      #expect(run.weightGradients[1 - trained].scalars == [0, 0, 0, 0, 0, 0])
+    }
+  }
+
+  @Test func `small numbers come out as one adds them by hand`() {
+    let tape = Tape()
+    let table = Weight(Tensor([1, 2, 3, 4], shape: [2, 2]))
+    let positions = Weight(Tensor([10, 20, 30, 40], shape: [2, 2]))
+    let tokens: [Int32] = [1, 0]
+    tokens.withUnsafeBufferPointer {
+      #expect(
+        tape.embedding($0, length: 2, table: table).tensor()
+          == Tensor([3, 4, 1, 2], shape: [2, 2]))
+      #expect(
+        tape.embedding($0, length: 2, table: table, positions: positions).tensor()
+          == Tensor([13, 24, 31, 42], shape: [2, 2]))
+      #expect(
+        tape.embedding($0, length: 1, table: table, positions: positions, firstPosition: 1).tensor()
+          == Tensor([33, 44, 31, 42], shape: [2, 2]))
+    }
+  }
+}
