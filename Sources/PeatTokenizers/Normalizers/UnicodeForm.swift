@@ -1,6 +1,9 @@
 import Foundation
 
-/// Unicode's normalisation forms (Unicode Standard Annex 15).
+/// Unicode's normalisation forms (Unicode Standard Annex 15), as Foundation makes them.
+///
+/// Known difference: where another combining mark meets one of the Tibetan vowel signs U+0F73, U+0F75 and U+0F81, Foundation on
+/// Linux can put the marks in another order than the standard does.
 enum UnicodeForm: Normalizer {
   case nfc, nfd, nfkc, nfkd
 
