@@ -28,7 +28,8 @@ public struct PerplexityReport: Sendable, Codable, Equatable {
 /// A window has up to `context` input tokens and as many predictions; each starts with the last token of the one
 /// before, so that every token but the first is predicted once. With a `stride` below the context windows overlap, and
 /// each counts only the predictions that no window before it made. What is left at the end of a long text and fills no
-/// whole window is not measured; a document by itself is measured to its end.
+/// whole window is not measured. Documents measured by themselves are cut to their first `context` tokens, the begin
+/// token included, as a model of that context reads them.
 public struct PerplexityMeasure: Sendable {
   public var context: Int
   public var stride: Int
@@ -153,11 +154,19 @@ public struct PerplexityMeasure: Sendable {
     var texts = documents
     if asDocuments, let limit { texts = Array(texts.prefix(limit)) }
     if !asDocuments { texts = [texts.joined(separator: "\n")] }
-    let rows = texts.map { begin + tokenizer.encode($0, addSpecialTokens: false) }
+    var rows = texts.map { begin + tokenizer.encode($0, addSpecialTokens: false) }
+    var bytes = texts.reduce(0) { $0 + $1.utf8.count }
+    if asDocuments {
+      for (index, row) in rows.enumerated() where row.count > context {
+        rows[index] = Array(row.prefix(context))
+        // Only a part is measured: count the bytes of its tokens.
+        bytes += tokenizer.decode(rows[index], skipSpecialTokens: true).utf8.count
+        bytes -= texts[index].utf8.count
+      }
+    }
     let loss = try loss(
       model, rows: rows, limit: asDocuments ? nil : limit, wholeWindows: !asDocuments,
       onProgress: onProgress)
-    var bytes = texts.reduce(0) { $0 + $1.utf8.count }
     if let row = rows.first, !asDocuments, loss.count + 1 < row.count {
       // Only a part was measured: count the bytes of the tokens that were predicted.
       bytes =

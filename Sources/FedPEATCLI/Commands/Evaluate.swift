@@ -10,7 +10,7 @@ struct Evaluate: AsyncParsableCommand {
 
       Perplexity is taken over windows of --context input tokens and as many predictions, each starting with the last \
       token of the one before; what is left at the end and fills no window is not measured. With --documents each \
-      document is measured by itself, to its end.
+      document is measured by itself, cut to its first --context tokens.
       """)
 
   @Argument(help: "A model or emulator folder, or what plug-in wrote.")

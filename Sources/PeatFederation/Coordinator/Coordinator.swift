@@ -264,9 +264,7 @@ public actor Coordinator {
     logger.info("round \(round), attempt \(attempt)", metadata: ["clients": "\(plan.participants)"])
     roundWatch = Stopwatch(clock)
     accepted = [:]
-    for client in histories.keys {
-      histories[client]?.trafficBeforeRound = histories[client]?.traffic ?? Traffic()
-    }
+    for (client, history) in histories { histories[client]?.trafficBeforeRound = history.traffic }
     onProgress(.roundBegan(round: round, attempt: attempt, plan: plan))
     guard let server, server.weight > 0, serverJob?.round != round else { return }
     let task = task(for: .server, round, attempt, .init(), package: Package(files: []))
