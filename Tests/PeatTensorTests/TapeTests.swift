@@ -382,7 +382,7 @@ private struct Block {
 }
 
 @Suite("Not-a-numbers") struct NotANumberTests {
-  /// Runs the operation with one NaN in operand `poisoned` and expects NaN in the output and in a gradient.
+  /// Puts a NaN first and last in each operand in turn, and expects NaN in the output.
   private func check(
     _ name: String, inputs: [Operand], weights: [Operand] = [],
     sourceLocation: SourceLocation = #_sourceLocation,
