@@ -52,4 +52,12 @@ import Testing
       #expect(abs(before - after) < 1e-5 * before)
     }
   }
+
+  @Test func `one table serves all who ask for the same`() {
+    let first = RotaryTable.shared(headWidth: 8, positions: 10, theta: 123)
+    #expect(first === RotaryTable.shared(headWidth: 8, positions: 10, theta: 123))
+    #expect(first !== RotaryTable.shared(headWidth: 8, positions: 10, theta: 124))
+    #expect(first !== RotaryTable.shared(headWidth: 8, positions: 11, theta: 123))
+    #expect(first.headWidth == 8 && first.positions == 10)
+  }
 }

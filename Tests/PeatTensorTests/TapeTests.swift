@@ -313,6 +313,20 @@ private struct Block {
     #expect(gradients[1].scalars[0] == expected[1])
   }
 
+  // MARK: Views
+
+  @Test func `first rows, the last row and copied rows are where they should be`() {
+    let tape = Tape()
+    let x = tape.input(Tensor((0..<12).map { Float($0) }, shape: [3, 4]))
+    let part = x.columns(1..<3)
+    #expect(part.tensor() == Tensor([1, 2, 5, 6, 9, 10], shape: [3, 2]))
+    #expect(part.firstRows(2).tensor() == Tensor([1, 2, 5, 6], shape: [2, 2]))
+    #expect(part.lastRow.tensor() == Tensor([9, 10], shape: [1, 2]))
+    let target = tape.input(Tensor(zeros: [4, 2]))
+    part.firstRows(2).copyRows(to: target, at: 1)
+    #expect(target.tensor() == Tensor([0, 0, 1, 2, 5, 6, 0, 0], shape: [4, 2]))
+  }
+
   // MARK: Memory
 
   @Test(arguments: [false, true]) func `equal steps allocate nothing after the first`(
@@ -368,7 +382,7 @@ private struct Block {
 }
 
 @Suite("Not-a-numbers") struct NotANumberTests {
-  /// Runs the operation with one NaN in operand `poisoned` and expects NaN in the output and in a gradient.
+  /// Puts a NaN first and last in each operand in turn, and expects NaN in the output.
   private func check(
     _ name: String, inputs: [Operand], weights: [Operand] = [],
     sourceLocation: SourceLocation = #_sourceLocation,
