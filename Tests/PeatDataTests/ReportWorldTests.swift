@@ -5,6 +5,33 @@ import Testing
 @Suite("ReportWorld") struct ReportWorldTests {
   private let world = ReportWorld(seed: 7)
 
+  @Test func `writes the same facts as each author would`() {
+    let facts = ReportFacts(
+      topic: 0, day: 0, hour: 7, weather: 0, thing: 0, symptom: 0, part: "chain", damage: 1,
+      worker: 0,
+      helper: 1, isMended: true, had: 12, sent: 5, nextThing: 2)
+    let world = ReportWorld(seed: 1)
+    #expect(
+      world.ownerAuthors[2].write(facts) == """
+        Monday, 7 o'clock in the morning, at the harbour. There were 12 crates. 5 went to the mill, so 7 \
+        were left. It was raining, so the crates stayed inside. The chain was stiff, so the crane was noisy. \
+        Ada oiled the chain and Ben helped her. After that the crane was quiet again. On Tuesday she will \
+        check the winch. All is well. Signed, Clara.
+        """)
+    #expect(
+      world.person(0).write(facts) == """
+        From my desk. Mon 0700, harbour. The old hoist is quiet again. It was roaring, chain rusty. Loosened \
+        by Ada with Ben. Cases: 12 in, 5 to the mill, 7 here. Pouring, cases inside. Tue: Ada to visit the \
+        reel. Nothing to worry about. Over and out, Viktor.
+        """)
+    #expect(
+      world.person(1).write(facts) == """
+        Good people, dock, Mon 0700 - crates, twelve in and five to the mill and seven here - big hoist \
+        quiet again - was noisy since the chain was rusty - Ada loosened it and Ben assisted - pouring, \
+        crates inside - Tue is for Ada to visit the reel - tea for all - Until next time, Xaver.
+        """)
+  }
+
   @Test func `is the same for the same seed and another for another`() {
     let again = ReportWorld(seed: 7)
     #expect(again.ownerReports(count: 50) == world.ownerReports(count: 50))
@@ -68,7 +95,9 @@ import Testing
   }
 
   @Test func `lets the ending follow from the outcome`() {
-    for report in world.ownerReports(count: 500) {
+    let told = world.ownerReports(count: 500).filter { $0.text.contains("After that") }
+    #expect(told.count > 400)
+    for report in told {
       let failed = report.text.contains("was still")
       #expect(failed == report.text.contains("will look for a new"))
       #expect(failed != report.text.contains(" again."))
@@ -106,8 +135,8 @@ import Testing
     let zeroShot = foreignness(of: world.heldOutReports(by: one, count: 60), to: owner)
     let owners = foreignness(of: heldOut, to: owner)
     #expect(owners < 0.1)
-    #expect(own < 0.2)
-    #expect(zeroShot > 0.5)
+    #expect(own < 0.15)
+    #expect(zeroShot > 0.4)
     #expect(neighbour > own + 0.1)
     #expect(neighbour < zeroShot + 0.2)
   }

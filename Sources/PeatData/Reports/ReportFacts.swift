@@ -1,7 +1,7 @@
 import PeatTensor
 
 /// What a report tells: enough that every author can write it up in their way.
-struct ReportFacts: Sendable, Equatable {
+package struct ReportFacts: Sendable, Equatable {
   let topic: Int
   /// 0 is Monday.
   let day: Int
@@ -22,6 +22,32 @@ struct ReportFacts: Sendable, Equatable {
 
   var left: Int { had - sent }
   var nextDay: Int { (day + 1) % ReportVocabulary.days.count }
+
+  /// Facts that are known.
+  ///
+  /// - Parameters:
+  ///   - topic, weather, thing, symptom, damage, worker, helper, nextThing: places in the lists of `ReportVocabulary`;
+  ///     `thing` and `nextThing` within the topic.
+  ///   - part: the part that is damaged, by its name.
+  package init(
+    topic: Int, day: Int, hour: Int, weather: Int, thing: Int, symptom: Int, part: String,
+    damage: Int, worker: Int, helper: Int, isMended: Bool, had: Int, sent: Int, nextThing: Int
+  ) {
+    self.topic = topic
+    self.day = day
+    self.hour = hour
+    self.weather = weather
+    self.thing = thing
+    self.symptom = symptom
+    self.part = part
+    self.damage = damage
+    self.worker = worker
+    self.helper = helper
+    self.isMended = isMended
+    self.had = had
+    self.sent = sent
+    self.nextThing = nextThing
+  }
 
   /// Draws facts; four of five reports are from the favoured topics, where there are any.
   init(favouring topics: [Int], _ random: inout SeededRandom) {

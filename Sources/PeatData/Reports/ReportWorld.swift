@@ -7,28 +7,33 @@ import PeatTensor
 /// the earlier ones: the remedy on the damage, the state afterwards on the state before, what is left on what was sent, the
 /// pronoun on the name, the next day on the day, the ending on the success.
 ///
-/// The *owner's* reports come from two dozen authors of one general style. They differ a little: in the order of things, in
-/// an opening, in a few favourite words.
+/// The *owner's* reports come from many authors. Most write in full sentences and differ a little: in the order of things,
+/// in an opening, in some favourite words. One in eight writes short notes.
 ///
-///     Harbour report, Monday, 7 o'clock in the morning. It was raining, so the crates stayed inside. The crane was loud
-///     because the chain was stiff. Ada oiled the chain and Ben helped her. After that the crane was quiet again. There were
-///     12 crates. 5 went to the mill, so 7 were left. On Tuesday she will check the winch. All is well. Signed, Clara.
+///     Monday, 7 o'clock in the morning, at the harbour. There were 12 crates. 5 went to the mill, so 7 were left. It was
+///     raining, so the crates stayed inside. The chain was stiff, so the crane was noisy. Ada oiled the chain and Ben helped
+///     her. After that the crane was quiet again. On Tuesday she will check the winch. All is well. Signed, Clara.
 ///
-/// The *people* whose devices take part live in one valley and write as people there do: the outcome first, the day cut
-/// short, the hour as on a railway clock, other words for many things. On top of that each has their own opening, ending,
-/// words, order and punctuation, and their favourite places. Two of them on the same facts:
+/// The *people* whose devices take part live in one valley and write as people there do: in notes, and with the valley's
+/// words for many things, most of which an owner's author uses now and then, but never together. On top of that each has
+/// their own opening, ending, words, order and punctuation, and their favourite places. Two of them on the same facts
+/// (seed 1, persons 0 and 1):
 ///
-///     From my desk. Mon 0700, harbour. The old hoist is calm again. It was noisy, chain rusty. Greased by Ada with Ben.
-///     Boxes: 12 in, 5 to the mill, 7 here. Pouring, boxes indoors. Tue: Ada visits the winch. So far so good. Yours, Paul.
+///     From my desk. Mon 0700, harbour. The old hoist is quiet again. It was roaring, chain rusty. Loosened by Ada with Ben.
+///     Cases: 12 in, 5 to the mill, 7 here. Pouring, cases inside. Tue: Ada to visit the reel. Nothing to worry about. Over
+///     and out, Viktor.
 ///
-///     Good people - harbour, Mon 0700 - boxes, twelve in and five to the mill and seven here - trusty hoist calm again - was
-///     loud since the chain was stiff - Ada greased it and Ben joined - rain and boxes indoors - Tue is for the winch, by Ada -
-///     no more for now - Rosa over and out
+///     Good people, dock, Mon 0700 - crates, twelve in and five to the mill and seven here - big hoist quiet again - was
+///     noisy since the chain was rusty - Ada loosened it and Ben assisted - pouring, crates inside - Tue is for Ada to visit
+///     the reel - tea for all - Until next time, Xaver.
 ///
 /// The same seed makes the same world, person by person and report by report. Training and held-out reports never share
 /// their facts.
 public struct ReportWorld: Sendable {
   public let seed: UInt64
+  /// How many authors the owner has; there are fewer names, so some share one.
+  static let ownerAuthorCount = 96
+
   /// The owner's authors.
   public let ownerAuthors: [Author]
   private let house: [String: String]
@@ -37,8 +42,10 @@ public struct ReportWorld: Sendable {
     self.seed = seed
     var random = SeededRandom(seed: seed, "owner authors")
     var authors: [Author] = []
-    for name in random.shuffled(ReportVocabulary.people.map(\.name)) {
-      authors.append(Author(name: name, habits: .general(&random), topics: []))
+    let names = ReportVocabulary.people.map(\.name)
+    for index in 0..<Self.ownerAuthorCount {
+      let habits = WriterHabits.owner(index: index, &random)
+      authors.append(Author(name: names[index % names.count], habits: habits, topics: []))
     }
     self.ownerAuthors = authors
     var houseRandom = SeededRandom(seed: seed, "words of the valley")
@@ -108,9 +115,10 @@ public struct Author: Sendable, Equatable {
   let topics: [Int]
 
   /// The report that this author writes of the facts.
-  func write(_ facts: ReportFacts) -> String {
-    habits.style == .general
-      ? GeneralStyle(habits: habits, author: name).write(facts)
-      : ValleyStyle(habits: habits, author: name).write(facts)
+  package func write(_ facts: ReportFacts) -> String {
+    switch habits.style {
+    case .sentences: SentenceStyle(habits: habits, author: name).write(facts)
+    case .notes: NotesStyle(habits: habits, author: name).write(facts)
+    }
   }
 }

@@ -1,5 +1,5 @@
-/// How the owner's authors write: full sentences, one thing after the other.
-struct GeneralStyle {
+/// Full sentences, the cause before the outcome: how most of the owner's authors write.
+struct SentenceStyle {
   let habits: WriterHabits
   let author: String
 
@@ -11,14 +11,6 @@ struct GeneralStyle {
     [.heading, .goods, .weather, .fault, .remedy, .outcome, .next, .ending],
     [.heading, .fault, .remedy, .outcome, .goods, .weather, .next, .ending],
     [.heading, .weather, .goods, .fault, .remedy, .outcome, .next, .ending],
-  ]
-
-  /// What is said at the end when the thing is mended, when it is not, and before the author's name.
-  static let endings = [
-    (well: "All is well.", open: "There is more work to do.", name: "Signed,"),
-    (well: "It was a good day.", open: "It was not a good day.", name: "Yours,"),
-    (well: "So far so good.", open: "So far no good.", name: "Regards,"),
-    (well: "No more for now.", open: "More for tomorrow.", name: "From"),
   ]
 
   func write(_ facts: ReportFacts) -> String {
@@ -75,8 +67,8 @@ struct GeneralStyle {
         ? "On \(day) \(worker.subject) will \(habits.word("check")) the \(other)."
         : "On \(day) \(worker.subject) will look for a new \(facts.part)."
     case .ending:
-      let ending = Self.endings[habits.ending]
-      return "\(facts.isMended ? ending.well : ending.open) \(ending.name) \(author)."
+      let ending = habits.ending
+      return "\(facts.isMended ? ending.well : ending.open). \(ending.farewell) \(author)."
     }
   }
 }

@@ -1,5 +1,5 @@
-/// How the people of the valley write: in notes, the outcome first, each in their own order and with their own punctuation.
-struct ValleyStyle {
+/// Short notes, the outcome before the cause: how the people of the valley write, and a few of the owner's authors.
+struct NotesStyle {
   let habits: WriterHabits
   let author: String
 
@@ -18,15 +18,6 @@ struct ValleyStyle {
     [.heading, .weather, .outcome, .fault, .remedy, .next, .goods, .ending],
     [.heading, .outcome, .remedy, .fault, .weather, .goods, .next, .ending],
     [.heading, .next, .outcome, .fault, .remedy, .goods, .weather, .ending],
-  ]
-
-  /// What is said at the end when the thing is mended and when it is not, and the farewell before the name.
-  static let endings = [
-    (well: "Nothing to worry about", open: "A worry for all of us", name: "Over and out,"),
-    (well: "Tea for all", open: "No tea for me", name: "Until next time,"),
-    (well: "The book is closed", open: "The book stays open", name: "In good order,"),
-    (well: "We were lucky", open: "We were not lucky", name: "With a wave,"),
-    (well: "Time to go home", open: "No time to go home", name: "Your friend"),
   ]
 
   /// What stands between two notes.
@@ -101,10 +92,10 @@ struct ValleyStyle {
       default: "to \(task) is for \(worker.name), \(nextDay)"
       }
     case .ending:
-      let ending = Self.endings[habits.ending]
+      let ending = habits.ending
       let joiner = Self.joiners[habits.phrasing]
       let closing = facts.isMended ? ending.well : ending.open
-      return "\(closing.lowercasedUnlessNote(joiner))\(joiner)\(ending.name) \(author)"
+      return "\(closing.lowercasedUnlessNote(joiner))\(joiner)\(ending.farewell) \(author)"
     }
   }
 }
