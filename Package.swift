@@ -72,5 +72,19 @@ let package = Package(
       name: "FedPEATCLI",
       dependencies: ["FedPEAT", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: common),
+    // What tests share; it imports Testing.
+    .target(
+      name: "TestSupport", dependencies: ["PeatTensor"], path: "Tests/TestSupport",
+      swiftSettings: common),
+    .testTarget(
+      name: "PeatTensorTests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatTokenizersTests", dependencies: ["PeatTokenizers", "TestSupport"],
+      exclude: ["Golden"], swiftSettings: common),
+    .testTarget(
+      name: "PeatDataTests", dependencies: ["PeatData", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "ParityTests", dependencies: ["PeatTuning", "PeatEvaluation", "TestSupport"],
+      exclude: ["Golden", "Reference"], swiftSettings: common),
   ]
 )

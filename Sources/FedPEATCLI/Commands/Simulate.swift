@@ -101,6 +101,9 @@ struct Simulate: AsyncParsableCommand {
   /// One run with the clients in this process.
   static func run(_ configuration: RunConfiguration) async throws -> RunResult {
     let parts = try ClientData(configuration)
+    // Who comes first is chance; the first round waits for all, so that a run can be repeated.
+    var configuration = configuration
+    configuration.minimumClients = parts.groups.count
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),
