@@ -22,11 +22,9 @@ public enum Architectures {
       let architecture = all.first(where: { $0.modelType == json["model_type"]?.string })
     else { return json }
     if let count = table[architecture.blockCountKey]?.integer {
-      // Lists with one entry per block, such as layer_types, keep the entries of the blocks that stay.
-      for (key, value) in table {
-        if let list = value.array, list.count == count, count > 0 {
-          table[key] = .array(numbers.filter { $0 < count }.map { list[$0] })
-        }
+      // The list with one entry per block keeps the entries of the blocks that stay.
+      if let types = table["layer_types"]?.array, types.count == count {
+        table["layer_types"] = .array(numbers.filter { $0 < count }.map { types[$0] })
       }
     }
     table[architecture.blockCountKey] = .integer(numbers.count)
@@ -132,6 +130,10 @@ extension TransformerConfiguration {
   func validate(_ name: String) throws {
     func check(_ holds: Bool, _ message: String) throws {
       if !holds { throw PeatError.badData("'\(name)': \(message).") }
+    }
+    switch norm {
+    case .rms(let epsilon), .layer(let epsilon):
+      try check(epsilon >= 0, "the norm's epsilon \(epsilon) can't be negative")
     }
     try check(
       heads % keyValueHeads == 0,

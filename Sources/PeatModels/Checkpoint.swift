@@ -133,8 +133,11 @@ public struct Checkpoint: Sendable {
         "'\(folder.path)' has neither model.safetensors nor model.safetensors.index.json. Checkpoints in other "
           + "formats (pytorch_model.bin) must be converted to safetensors first.")
     }
-    struct Index: Decodable { let weight_map: [String: String] }
-    let map = try JSONFile.read(Index.self, from: index).weight_map
+    struct Index: Decodable {
+      let files: [String: String]
+      enum CodingKeys: String, CodingKey { case files = "weight_map" }
+    }
+    let map = try JSONFile.read(Index.self, from: index).files
     var opened: [String: SafeTensorsFile] = [:]
     var result: [String: SafeTensorsFile] = [:]
     for (tensor, name) in map {

@@ -79,16 +79,20 @@ public struct TransformerKeys: Sendable, Equatable {
   /// `model.layers.3`.
   public func block(_ number: Int) -> String { "\(blocks).\(number)" }
 
-  /// The short names of a block's linear layers, as LoRA targets are named: `q_proj`, `c_attn`.
-  public var linearNames: [String] {
+  /// Where a block's linear layers lie in it, in the order of the computation: `self_attn.q_proj`, `attn.c_attn`.
+  public var linearPaths: [String] {
     var paths: [String]
     switch projections {
     case .separate(let query, let key, let value): paths = [query, key, value]
     case .fused(let path): paths = [path]
     }
-    paths += [attentionOutput] + (gate.map { [$0] } ?? []) + [up, down]
+    return paths + [attentionOutput] + (gate.map { [$0] } ?? []) + [up, down]
+  }
+
+  /// The short names of a block's linear layers, as LoRA targets are named: `q_proj`, `c_attn`.
+  public var linearNames: [String] {
     var seen: Set<String> = []
-    return paths.map { $0.split(separator: ".").last.map(String.init) ?? $0 }.filter {
+    return linearPaths.map { $0.split(separator: ".").last.map(String.init) ?? $0 }.filter {
       seen.insert($0).inserted
     }
   }

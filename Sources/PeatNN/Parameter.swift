@@ -12,6 +12,8 @@ public final class Parameter: @unchecked Sendable {
   /// The values. While the parameter trains they change with every step; copy what you keep.
   public package(set) var tensor: Tensor
   package var gradientOffset: Int?
+  /// Its own values, while others stand in for them.
+  private var original: Tensor?
 
   public init(_ name: String, _ tensor: Tensor) {
     self.name = name
@@ -37,9 +39,21 @@ extension Parameter {
     }
   }
 
-  /// Shares the memory of another tensor. It must not train.
-  package func share(_ other: Tensor) {
-    precondition(!trains && other.shape == shape, "'\(name)' can't take \(other.shape)")
+  /// Whether other values stand in for its own.
+  package var isReplaced: Bool { original != nil }
+
+  /// Lets other values stand in for its own until `restore()`. It must not train.
+  package func replace(with other: Tensor) {
+    precondition(
+      !trains && !isReplaced && other.shape == shape, "'\(name)' can't take \(other.shape)")
+    original = tensor
     tensor = other
+  }
+
+  /// Gives it back its own values.
+  package func restore() {
+    precondition(!trains, "'\(name)' still trains")
+    if let original { tensor = original }
+    original = nil
   }
 }

@@ -105,9 +105,9 @@ struct Evaluate: AsyncParsableCommand {
     let chosen = limit.map { Array(questions.prefix($0)) } ?? questions
     let measure = try MultipleChoiceMeasure(
       loaded.model, tokenizer: loaded.tokenizer, addBegin: addBegin)
-    let report = try measure.report(chosen, shouldStop: { Interruption.isRequested }) {
-      done, count in Terminal.status("question \(done) of \(count)")
-    }
+    let report = try measure.report(
+      chosen, shouldStop: { Interruption.isRequested },
+      onProgress: { done, count in Terminal.status("question \(done) of \(count)") })
     try common.report(
       report,
       text: Format.table([

@@ -87,7 +87,7 @@ struct Pretrain: AsyncParsableCommand {
         "pretraining: step \(step) of at most \(steps)  loss \(Format.number(loss, digits: 3))  "
           + "\(Format.number(rate, digits: 0)) tokens/s  at most \(Format.time(left)) left")
     case .heldOut(let step, let loss):
-      Terminal.status("pretraining: step \(step)  held-out loss \(Format.number(loss, digits: 3))")
+      Terminal.note("pretraining  step \(step): held-out loss \(Format.number(loss, digits: 3))")
     case .levelledOff(let step):
       Terminal.note(
         "pretraining  the held-out loss has levelled off at step \(step); the rate now decays")

@@ -125,7 +125,7 @@ struct Tune: AsyncParsableCommand {
       try trainer.resume(Trainer.State(readFrom: target))
       Terminal.note("resumed at step \(trainer.step) of \(steps)")
     }
-    let outcome = try trainer.run(shouldStop: { Interruption.isRequested }) { progress in
+    let tell = { (progress: Trainer.Progress) in
       Terminal.status(
         "step \(progress.report.step) of \(progress.steps)  loss \(Format.number(progress.report.loss, digits: 4))  "
           + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
@@ -134,6 +134,7 @@ struct Tune: AsyncParsableCommand {
         try save(trainer.state, in: target)
       }
     }
+    let outcome = try trainer.run(shouldStop: { Interruption.isRequested }, onStep: tell)
     guard outcome.isComplete else {
       try save(trainer.state, in: target)
       throw PeatError(

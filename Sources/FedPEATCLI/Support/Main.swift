@@ -52,7 +52,9 @@ enum Main {
         Terminal.error("Interrupted.")
         exit(PeatError.Code.interrupted.rawValue)
       }
-      if Fedpeat.exitCode(for: error) == .validationFailure { Fedpeat.exit(withError: error) }
+      // Asking for help is an error too, in the argument parser's eyes.
+      let code = Fedpeat.exitCode(for: error)
+      if code == .success || code == .validationFailure { Fedpeat.exit(withError: error) }
       Terminal.error("Something went wrong that should not have: \(error)")
       exit(PeatError.Code.internalError.rawValue)
     }

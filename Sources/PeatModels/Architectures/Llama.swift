@@ -48,6 +48,7 @@ public enum Llama: Architecture {
     guard let parameters = file.json["rope_parameters"], !parameters.isNull else {
       return try file.number("rope_theta", default: 10000)
     }
+    guard parameters.object != nil else { throw file.unsupported("rope_parameters", parameters) }
     let inner = ConfigurationFile(name: "\(file.name): rope_parameters", json: parameters)
     try inner.require("rope_type", [.string("default")])
     return try inner.number("rope_theta", default: 10000)

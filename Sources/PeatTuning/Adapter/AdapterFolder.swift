@@ -86,31 +86,40 @@ public enum AdapterFolder {
   ) throws {
     var localNumber: [Int: Int] = [:]
     for (local, full) in facts.blockMap { localNumber[full] = Int(local) }
-    var tensors: NamedTensors = [:]
-    for (name, tensor) in adapter.state {
-      tensors[try renumbered(name, localNumber, configuration.keys)] = tensor
-    }
+    let tensors = try renumbered(adapter.state, localNumber, configuration.keys, in: "adapter")
     try SafeTensors.write(
       tensors, to: folder.appendingPathComponent("adapter_model.safetensors"),
       metadata: ["format": "pt"])
     try JSONFile.write(facts, to: folder.appendingPathComponent("fedpeat.json"))
-    if case .lora(let lora) = adapter.method {
-      let blocks = Set(
-        tensors.keys.compactMap { blockNumber(in: $0, configuration.keys) }
-      ).sorted()
+    if case .lora(var lora) = adapter.method {
+      lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, configuration.keys)
       try JSONFile.write(
-        peftConfiguration(lora, blocks: blocks, configuration, baseModel: baseModel),
+        peftConfiguration(lora, tensors, configuration, baseModel: baseModel),
         to: folder.appendingPathComponent("adapter_config.json"))
     }
   }
 
+  /// adapter_config.json: which layers it names follows from the tensors, so that PEFT makes just those.
   private static func peftConfiguration(
-    _ lora: LoRAConfiguration, blocks: [Int], _ configuration: TransformerConfiguration,
+    _ lora: LoRAConfiguration, _ tensors: NamedTensors, _ configuration: TransformerConfiguration,
     baseModel: String
   ) -> JSONValue {
     let keys = configuration.keys
-    let pattern = String(keys.blocks.split(separator: ".").last ?? "")
-    let targets = lora.targetModules ?? keys.linearNames
+    var paths: [Int: Set<String>] = [:]
+    var ranks: [String: JSONValue] = [:]
+    for (layer, tensor) in downMatrices(tensors) {
+      guard let (_, number, path) = split(layer, keys), let block = Int(number) else { continue }
+      paths[block, default: []].insert(String(path.dropFirst()))
+      if let rank = tensor.shape.first, rank != lora.rank { ranks[layer] = .integer(rank) }
+    }
+    var targets: [String]
+    var blocks: [Int]?
+    if Set(paths.values).count == 1, let shared = paths.values.first {
+      targets = shortNames(of: shared, keys)
+      blocks = paths.keys.sorted()
+    } else {
+      targets = downMatrices(tensors).map(\.layer)
+    }
     return .object([
       "peft_type": .string("LORA"),
       "task_type": .string("CAUSAL_LM"),
@@ -120,10 +129,12 @@ public enum AdapterFolder {
         ? .integer(Int(lora.alpha)) : .number(lora.alpha),
       "use_rslora": .bool(lora.usesRankStabilizedScale),
       "alpha_pattern": .object(lora.alphaPattern.mapValues { .number($0) }),
-      "rank_pattern": .object([:]),
+      "rank_pattern": .object(ranks),
       "target_modules": .array(targets.map { .string($0) }),
-      "layers_to_transform": .array(blocks.map { .integer($0) }),
-      "layers_pattern": .string(pattern),
+      "layers_to_transform": blocks.map { .array($0.map { .integer($0) }) } ?? .null,
+      "layers_pattern": blocks.map { _ in
+        .string(String(keys.blocks.split(separator: ".").last ?? ""))
+      } ?? .null,
       "fan_in_fan_out": .bool(configuration.layout == .inputsByOutputs),
       "lora_dropout": .number(0),
       "bias": .string("none"),
@@ -134,30 +145,68 @@ public enum AdapterFolder {
     ])
   }
 
+  /// A's matrices, each with the name of its layer in the model, sorted by name.
+  private static func downMatrices(_ tensors: NamedTensors) -> [(layer: String, tensor: Tensor)] {
+    tensors.filter { $0.key.hasPrefix(LoRA.prefix) && $0.key.hasSuffix(LoRA.downSuffix) }
+      .map {
+        (String($0.key.dropFirst(LoRA.prefix.count).dropLast(LoRA.downSuffix.count)), $0.value)
+      }
+      .sorted { $0.0 < $1.0 }
+  }
+
+  /// The layers of a block by their last part, `c_attn`, or by as much as tells them from others, `mlp.c_proj`.
+  private static func shortNames(of paths: Set<String>, _ keys: TransformerKeys) -> [String] {
+    func last(_ path: String) -> String { String(path.split(separator: ".").last ?? "") }
+    var names: [String] = []
+    for path in keys.linearPaths where paths.contains(path) {
+      let others = keys.linearPaths.filter { last($0) == last(path) }
+      let name = others.allSatisfy(paths.contains) ? last(path) : path
+      if !names.contains(name) { names.append(name) }
+    }
+    return names
+  }
+
+  /// The α of each layer that has another than the rest, under the layer's renumbered name.
+  private static func alphaPattern(
+    of lora: LoRAConfiguration, _ state: NamedTensors, _ numbers: [Int: Int],
+    _ keys: TransformerKeys
+  ) throws -> [String: Double] {
+    var pattern: [String: Double] = [:]
+    for (layer, _) in downMatrices(state) where lora.alpha(forLayer: layer) != lora.alpha {
+      pattern[try renumbered(layer, numbers, keys, in: "adapter")] = lora.alpha(forLayer: layer)
+    }
+    return pattern
+  }
+
   /// Reads an adapter folder for a model: Python PEFT's, or one of ours.
   ///
   /// - Parameters:
   ///   - model: the emulator or full model it is meant for. Without `fedpeat.json` the numbering is this model's own.
   /// - Throws: `badData` for what this program can't compute (DoRA, biases, saved modules, other PEFT types).
   public static func read(_ folder: URL, for model: TransformerModel) throws -> (Adapter, Facts?) {
-    let (method, tensors, facts) = try readFiles(folder)
+    var (method, tensors, facts) = try readFiles(folder)
+    let keys = model.configuration.keys
     let ownNumbers = Dictionary(
       uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
     var numbers = ownNumbers
     if let facts {
       numbers = [:]
       for (local, full) in facts.blockMap {
-        guard let local = Int(local), local >= 0, full >= 0 else {
+        guard let local = Int(local), local >= 0, full >= 0, !numbers.values.contains(full),
+          numbers[local] == nil
+        else {
           throw PeatError.badData(
             "'\(folder.path)/fedpeat.json': blockMap has '\(local)': \(full).")
         }
         numbers[local] = full
       }
     }
-    var state: NamedTensors = [:]
-    for (name, tensor) in tensors {
-      state[try renumbered(name, numbers, model.configuration.keys, in: folder.path)] = tensor
+    if case .lora(var lora) = method {
+      // Patterns may name blocks, whose numbers change too.
+      lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, keys)
+      method = .lora(lora)
     }
+    let state = try renumbered(tensors, numbers, keys, in: folder.path)
     return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
   }
 
@@ -223,23 +272,39 @@ public enum AdapterFolder {
     if let replication = json["layer_replication"], !replication.isNull {
       try refuse("replicated layers (layer_replication)")
     }
+    // Kinds of LoRA that compute something else.
+    for key in [
+      "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config",
+      "target_parameters", "use_bdlora", "use_qalora", "velora_config",
+    ] {
+      guard let value = json[key], !value.isNull, value != .bool(false), value != .array([]) else {
+        continue
+      }
+      try refuse(key)
+    }
   }
 
-  /// The block number in an adapter tensor's name.
-  static func blockNumber(in name: String, _ keys: TransformerKeys) -> Int? {
-    split(name, keys).flatMap { Int($0.number) }
+  /// The tensors under names with their block number mapped.
+  private static func renumbered(
+    _ tensors: NamedTensors, _ numbers: [Int: Int], _ keys: TransformerKeys, in folder: String
+  ) throws -> NamedTensors {
+    var result: NamedTensors = [:]
+    for (name, tensor) in tensors {
+      result[try renumbered(name, numbers, keys, in: folder)] = tensor
+    }
+    return result
   }
 
   /// The same name with its block number mapped.
   private static func renumbered(
-    _ name: String, _ numbers: [Int: Int], _ keys: TransformerKeys, in folder: String = "adapter"
+    _ name: String, _ numbers: [Int: Int], _ keys: TransformerKeys, in folder: String
   ) throws -> String {
     guard let (before, number, after) = split(name, keys) else {
       throw PeatError.badData(
         "'\(folder)' holds '\(name)', which is no tensor of a block (\(keys.blocks).N. …) of this architecture."
       )
     }
-    guard let old = Int(number), let new = numbers[old] else {
+    guard let old = Int(number), number == String(old), let new = numbers[old] else {
       throw PeatError.badData(
         "'\(folder)' holds '\(name)', but the block map knows only the blocks "
           + numbers.keys.sorted().map(String.init).joined(separator: ", ") + ".")

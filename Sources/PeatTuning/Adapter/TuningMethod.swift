@@ -77,7 +77,7 @@ struct BlockLookup {
     guard name.hasPrefix(prefix) else { return nil }
     let rest = name.dropFirst(prefix.count)
     guard let dot = rest.firstIndex(of: "."), let number = Int(rest[..<dot]),
-      let (block, local) = block(number)
+      rest[..<dot] == String(number), let (block, local) = block(number)
     else { return nil }
     return (block, "\(prefix)\(local)\(rest[dot...])")
   }

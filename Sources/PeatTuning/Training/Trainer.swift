@@ -204,6 +204,11 @@ extension Trainer {
     guard state.facts.step >= 0, state.facts.tokens >= 0 else {
       throw refuse("it counts negative steps")
     }
+    let drawing = state.facts.sampler
+    guard
+      (drawing.order, drawing.rows, drawing.seed)
+        == (configuration.order, configuration.batch, configuration.seed)
+    else { throw refuse("its batches are drawn in another way than its settings say") }
     sampler = try BatchSampler(sampler.dataset, resuming: state.facts.sampler)
     trainable.values.withUnsafeMutableBufferPointer { target in
       values.withUnsafeBufferPointer { source in _ = target.update(from: source) }

@@ -56,8 +56,8 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
       "context is \(context); it must be between 1 and \(contextLength), the longest the model reads."
     )
     try check(
-      learningRate.isFinite && learningRate > 0,
-      "learningRate is \(learningRate); it must be above 0.")
+      learningRate > 0 && learningRate <= 1000,
+      "learningRate is \(learningRate); it must be above 0, and at most 1000.")
     try check(
       schedule.warmUpSteps >= 0, "warmUpSteps is \(schedule.warmUpSteps); it can't be negative.")
     try check(
@@ -65,8 +65,13 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
       "accumulation is \(accumulation); it must be between 1 and the batch, \(batch).")
     try check(clipNorm.map { $0 > 0 } ?? true, "clipNorm must be above 0; leave it out for none.")
     try check(
-      optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite,
-      "weightDecay is \(optimizer.weightDecay); it can't be negative.")
+      optimizer.weightDecay >= 0 && learningRate * optimizer.weightDecay <= 1,
+      "weightDecay is \(optimizer.weightDecay); it must be at least 0 and, times the learning rate, at most 1."
+    )
+    try check(
+      [optimizer.beta1, optimizer.beta2].allSatisfy { $0 >= 0 && $0 < 1 } && optimizer.epsilon > 0
+        && optimizer.epsilon.isFinite,
+      "beta1 and beta2 must be at least 0 and below 1, epsilon above 0.")
     try check(
       threads > 0 && threads <= 1024, "threads is \(threads); it must be between 1 and 1024.")
   }

@@ -30,7 +30,7 @@ public struct EndBlocks: TuningMethod {
   public func inject(_ state: NamedTensors, into model: TransformerModel) throws -> InjectedAdapter
   {
     let lookup = BlockLookup(model)
-    var found: [(name: String, parameter: Parameter, original: Tensor)] = []
+    var found: [(name: String, parameter: Parameter)] = []
     for (name, tensor) in state.sorted(by: { $0.key < $1.key }) {
       guard let (block, localName) = lookup.resolve(name[...]),
         let parameter = block.parameters.first(where: { $0.name == localName })
@@ -44,15 +44,18 @@ public struct EndBlocks: TuningMethod {
           "The adapter's '\(name)' has shape \(tensor.shape), the model's has \(parameter.shape). "
             + "Was it tuned for another model?")
       }
-      found.append((name, parameter, parameter.tensor))
+      guard !parameter.isReplaced else {
+        throw PeatError.badData(
+          "The block of '\(parameter.name)' already carries an adapter; remove it first.")
+      }
+      found.append((name, parameter))
     }
     guard !found.isEmpty else { throw PeatError.badData("The adapter is empty.") }
-    for (name, parameter, _) in found {
-      if let tensor = state[name] { parameter.share(tensor.copied()) }
+    for (name, parameter) in found {
+      if let tensor = state[name] { parameter.replace(with: tensor.copied()) }
     }
     let entries = found
     return InjectedAdapter(
-      parameters: entries.map { ($0.name, $0.parameter) },
-      undo: { for entry in entries { entry.parameter.share(entry.original) } })
+      parameters: entries, undo: { for (_, parameter) in entries { parameter.restore() } })
   }
 }

@@ -11,6 +11,7 @@ import PeatTensor
 public struct LoRA: TuningMethod {
   public static let name = "lora"
   static let prefix = "base_model.model."
+  static let downSuffix = ".lora_A.weight"
 
   public let configuration: LoRAConfiguration
 
@@ -65,8 +66,8 @@ public struct LoRA: TuningMethod {
     let lookup = BlockLookup(model)
     var result: [(String, Linear, LowRankPair)] = []
     var used = 0
-    for (key, down) in state.sorted(by: { $0.key < $1.key }) where key.hasSuffix(".lora_A.weight") {
-      let name = String(key.dropLast(".lora_A.weight".count))
+    for (key, down) in state.sorted(by: { $0.key < $1.key }) where key.hasSuffix(LoRA.downSuffix) {
+      let name = String(key.dropLast(LoRA.downSuffix.count))
       guard let layer = linear(name, lookup) else {
         throw PeatError.badData(
           "The adapter has '\(key)', for which this model has no layer. It has the blocks "
@@ -95,12 +96,13 @@ public struct LoRA: TuningMethod {
           LowRankPair(
             down: Parameter("\(layer.name).lora_A", down.copied()),
             up: Parameter("\(layer.name).lora_B", up.copied()),
-            scale: configuration.scale(forLayer: name, rank: down.shape[0]))
+            scale: configuration.scale(
+              forLayer: String(name.dropFirst(LoRA.prefix.count)), rank: down.shape[0]))
         ))
     }
     guard used == state.count else {
       let strangers = state.keys.filter {
-        !$0.hasSuffix(".lora_A.weight")
+        !$0.hasSuffix(LoRA.downSuffix)
           && !($0.hasSuffix(".lora_B.weight")
             && state[String($0.dropLast(13)) + "lora_A.weight"] != nil)
       }

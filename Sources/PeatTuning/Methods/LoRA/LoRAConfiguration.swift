@@ -10,7 +10,8 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
   public var targetModules: [String]?
   /// Scale with α / √r instead (Kalajdzievski 2023, <https://arxiv.org/abs/2312.03732>).
   public var usesRankStabilizedScale: Bool
-  /// Other α for single layers, by a pattern on the end of the layer's name.
+  /// Other α for single layers, by the end of the layer's name, or by the whole name behind a `^`. Where several fit, the
+  /// first in alphabetical order counts, as it does for PEFT, which sorts the keys of its files.
   public var alphaPattern: [String: Double]
 
   enum CodingKeys: String, CodingKey {
@@ -55,12 +56,34 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
       throw PeatError.usage(
         "A LoRA alpha of \(alpha) makes no sense; it is above 0, often twice the rank.")
     }
+    for (pattern, alpha) in alphaPattern {
+      guard alpha.isFinite, alpha > 0 else {
+        throw PeatError.usage(
+          "The LoRA alpha of \(alpha) for '\(pattern)' makes no sense; it is above 0.")
+      }
+      guard
+        pattern.drop(while: { $0 == "^" }).allSatisfy({
+          $0.isLetter || $0.isNumber || "._-".contains($0)
+        })
+      else {
+        throw PeatError.usage(
+          "alpha_pattern has the regular expression '\(pattern)'; this program reads plain names, such as "
+            + "'layers.0.self_attn.q_proj'.")
+      }
+    }
+  }
+
+  /// α for a layer of the model, by its name without PEFT's prefix.
+  func alpha(forLayer name: String) -> Double {
+    let pattern = alphaPattern.keys.sorted().first { pattern in
+      name == pattern || name.hasSuffix(".\(pattern)") || "^\(name)" == pattern
+    }
+    return pattern.flatMap { alphaPattern[$0] } ?? alpha
   }
 
   /// s for a layer, whose own rank may differ from the configuration's.
   func scale(forLayer name: String, rank: Int) -> Float {
-    let alpha =
-      alphaPattern.first { name == $0.key || name.hasSuffix(".\($0.key)") }?.value ?? self.alpha
+    let alpha = alpha(forLayer: name)
     return Float(usesRankStabilizedScale ? alpha / Double(rank).squareRoot() : alpha / Double(rank))
   }
 }
