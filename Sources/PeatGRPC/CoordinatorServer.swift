@@ -19,12 +19,17 @@ public final class CoordinatorServer: Sendable {
   ///   - address: where to listen: an IP address or "localhost"; port 0 lets the system choose one.
   ///   - security: how connections are protected.
   ///   - allowsPlaintextNetwork: whether to listen without protection where other machines can reach it.
+  ///   - chunkBytes: how many bytes of a download travel in one piece.
   ///
   /// Throws where the address is not one, or would be open to the network without protection.
   public init(
     _ endpoint: any CoordinatorEndpoint, at address: NetworkAddress,
-    security: TransportSecurity = .plaintext, allowsPlaintextNetwork: Bool = false
+    security: TransportSecurity = .plaintext, allowsPlaintextNetwork: Bool = false,
+    chunkBytes: Int = TransferLimits.chunkBytes
   ) throws {
+    precondition(
+      (1...TransferLimits.largestChunk).contains(chunkBytes),
+      "CoordinatorServer: pieces of \(chunkBytes) bytes")
     guard address.isLoopback || security != .plaintext || allowsPlaintextNetwork else {
       throw PeatError.usage(
         "\(address) can be reached by other machines, and the connection is not protected: anybody "
@@ -41,7 +46,9 @@ public final class CoordinatorServer: Sendable {
       address: host.contains(":")
         ? .ipv6(host: host, port: address.port) : .ipv4(host: host, port: address.port),
       transportSecurity: .plaintext, config: Self.transportConfiguration)
-    server = GRPCServer(transport: transport, services: [FederationService(endpoint: endpoint)])
+    server = GRPCServer(
+      transport: transport,
+      services: [FederationService(endpoint: endpoint, chunkBytes: chunkBytes)])
     serving = Serving()
   }
 

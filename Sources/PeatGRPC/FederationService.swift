@@ -6,6 +6,7 @@ import PeatTensor
 /// The server side of the protocol: hands each call to the coordinator.
 struct FederationService: Wire.SimpleServiceProtocol {
   let endpoint: any CoordinatorEndpoint
+  let chunkBytes: Int
 
   func join(
     request: Fedpeat_V1_JoinRequest, context: ServerContext
@@ -28,7 +29,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
   ) async throws {
     try await reportingErrors {
       try await endpoint.download(
-        try request.value, chunkBytes: TransferLimits.chunkBytes
+        try request.value, chunkBytes: chunkBytes
       ) { data in
         var chunk = Fedpeat_V1_Chunk()
         chunk.data = data

@@ -45,6 +45,8 @@ public actor Client {
   private var caller: Caller?
   private var random: SeededRandom
   private var prepared: Digest?
+  /// The packages that were fetched or checked by this process.
+  private var checked: Set<Digest> = []
   private var lastUploadSeconds = 0.0
   /// What the client did so far.
   public private(set) var report = ClientReport()
@@ -200,15 +202,16 @@ public actor Client {
       throw CancellationError()
     } catch let error as PeatError where error.code == .unavailable { throw error } catch {
       try Task.checkCancellation()
-      let reason = String(describe(error).prefix(FailureReport.reasonLimit))
+      let reason = String(failureReason(error).prefix(FailureReport.reasonLimit))
       report.failures += 1
       logger.warning("round \(task.round) failed: \(reason)")
       onProgress(.failed(round: task.round, reason: reason))
       let failure = FailureReport(caller: try currentCaller(), round: task.round, reason: reason)
       do { try await retrying { try await $0.report(failure) } } catch let error as PeatError
-        where error.code == .usage
+        where error.code != .unavailable
       {
-        // The session is gone; the next request for work says so.
+        // Most likely the session is gone; the next request for work tells.
+        logger.warning("the failure could not be reported: \(error.message)")
       }
     }
   }
@@ -257,7 +260,7 @@ public actor Client {
   private func fetchPackage(of task: TrainingTask) async throws {
     let package = task.package
     try package.validate(sizeLimit: configuration.packageSizeLimit)
-    if task.refresh { await packages.remove(package) }
+    if task.refresh || !isIntact(package) { await packages.remove(package) }
     if task.refresh || !packages.has(package) {
       for file in package.files {
         try await fetch(file.digest, bytes: file.bytes, name: file.name)
@@ -265,6 +268,7 @@ public actor Client {
       prepared = nil
     }
     let folder = try packages.make(package)
+    checked.insert(package.digest)
     if prepared != package.digest {
       onProgress(.preparing(level: task.level))
       prepared = nil
@@ -273,12 +277,18 @@ public actor Client {
     }
   }
 
+  /// Whether a package that an earlier run left here is still what it was; checked once.
+  private func isIntact(_ package: Package) -> Bool {
+    guard packages.has(package), checked.insert(package.digest).inserted else { return true }
+    return packages.isIntact(package)
+  }
+
   /// Fetches a blob, going on where an earlier transfer stopped, and checks its digest.
   private func fetch(_ digest: Digest, bytes: Int, name: String) async throws {
     if await store.has(digest) { return }
     try await retrying { connection in
-      let offset = try await self.store.received(digest)
-      if offset > bytes { try await self.store.discard(digest) }
+      let offset = await self.store.received(digest)
+      if offset > bytes { await self.store.discard(digest) }
       let request = DownloadRequest(
         caller: try await self.currentCaller(), digest: digest,
         offset: offset > bytes ? 0 : offset)
@@ -287,7 +297,7 @@ public actor Client {
           try await self.take(piece, of: digest, bytes: bytes, name: name)
         }
       }
-      guard try await self.store.received(digest) == bytes else {
+      guard await self.store.received(digest) == bytes else {
         throw PeatError.unavailable("The transfer of '\(name)' broke off.")
       }
     }
@@ -295,9 +305,9 @@ public actor Client {
   }
 
   private func take(_ piece: Data, of digest: Digest, bytes: Int, name: String) async throws {
-    let received = try await store.received(digest)
+    let received = await store.received(digest)
     guard piece.count <= bytes - received else {
-      try await store.discard(digest)
+      await store.discard(digest)
       throw PeatError.badData("More than the \(bytes) bytes announced arrived for '\(name)'.")
     }
     try await store.append(piece, to: digest, at: received)

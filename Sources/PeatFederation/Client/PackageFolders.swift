@@ -29,6 +29,14 @@ struct PackageFolders: Sendable {
     return names.compactMap { Digest(hex: $0) }.sorted { $0.hex < $1.hex }
   }
 
+  /// Whether each file still has its digest.
+  func isIntact(_ package: Package) -> Bool {
+    package.files.allSatisfy { file in
+      let place = url(of: package).appendingPathComponent(file.name)
+      return (try? FolderBlobStore.digest(of: place)) == file.digest
+    }
+  }
+
   /// Forgets a package and its blobs.
   func remove(_ package: Package) async {
     try? FileManager.default.removeItem(at: url(of: package))

@@ -141,7 +141,10 @@ extension Coordinator: CoordinatorEndpoint {
   public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
     let client = offer.caller.client
     guard let stay = stays[client], stay.session == offer.caller.session else { return .rejoin }
-    if accepted[client]?.payload == offer.payload { return .accepted }
+    let headerDigest = Digest(of: offer.header)
+    if let last = histories[client]?.lastTaken, last == (headerDigest, offer.payload) {
+      return .accepted  // The verdict was lost on the way.
+    }
     do {
       guard offer.header.count <= TransferLimits.headerBytes else {
         throw UpdateRefusal(
@@ -151,7 +154,7 @@ extension Coordinator: CoordinatorEndpoint {
       }
       let header: UpdateHeader
       do { header = try UpdateHeader(json: offer.header, from: ClientUpdate.headerFile) } catch {
-        throw UpdateRefusal(.malformed, describe(error))
+        throw UpdateRefusal(.malformed, failureReason(error))
       }
       if header.client == client, header.run == configuration.run, header.round < machine.round {
         // A late one of an earlier round: no reason to end its part in this one.
@@ -167,7 +170,8 @@ extension Coordinator: CoordinatorEndpoint {
             + "or its part in it has ended.")
       }
       count(Traffic(bytesUp: offer.header.count), for: client)
-      return .send(ticket: prepareUpload(offer, header), offset: uploads[client]?.received ?? 0)
+      return .send(
+        ticket: prepareUpload(offer, header, headerDigest), offset: uploads[client]?.received ?? 0)
     } catch let refusal as UpdateRefusal {
       refuse(client, refusal)
       return .refused(refusal)
@@ -175,14 +179,17 @@ extension Coordinator: CoordinatorEndpoint {
   }
 
   /// The ticket of an upload that is new, or goes on where its connection broke.
-  private func prepareUpload(_ offer: UploadOffer, _ header: UpdateHeader) -> String {
+  private func prepareUpload(
+    _ offer: UploadOffer, _ header: UpdateHeader, _ headerDigest: Digest
+  ) -> String {
     let client = offer.caller.client
     if let open = uploads[client], open.payload == offer.payload, open.header == header {
       return open.ticket
     }
     if let old = uploads[client] { spool.drop(old.ticket) }
     let ticket = newSession()
-    uploads[client] = Upload(ticket: ticket, header: header, payload: offer.payload)
+    uploads[client] = Upload(
+      ticket: ticket, header: header, headerDigest: headerDigest, payload: offer.payload)
     return ticket
   }
 
@@ -257,7 +264,8 @@ extension Coordinator: CoordinatorEndpoint {
       refuse(client, refusal)
       return .refused(refusal)
     }
-    accepted[client] = (upload.header, upload.payload)
+    accepted[client] = upload.header
+    histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
     histories[client]?.telemetry = upload.header.telemetry
     histories[client]?.exampleCount = upload.header.exampleCount
     if let task = tasks[client] { stays[client]?.holds.insert(task.package.digest) }

@@ -35,19 +35,22 @@ public actor Coordinator {
     var failed = 0
     var traffic = Traffic()
     var trafficBeforeRound = Traffic()
+    /// The last update that was taken: its header's digest and its tensors.
+    var lastTaken: (header: Digest, payload: BlobReference)?
   }
 
   /// An update whose bytes are arriving.
   struct Upload {
     var ticket: String
     var header: UpdateHeader
+    var headerDigest: Digest
     var payload: BlobReference
     var received = 0
     var digest = IncrementalDigest()
   }
 
   let configuration: CoordinatorConfiguration
-  let levels: [Package]
+  package let levels: [Package]
   nonisolated let store: any BlobStore
   let planner: any RoundPlanner
   let strategy: any AggregationStrategy
@@ -67,8 +70,8 @@ public actor Coordinator {
   var stays: [ClientID: Stay] = [:]
   var histories: [ClientID: History] = [:]
   var uploads: [ClientID: Upload] = [:]
-  /// Headers of the updates taken in this round, and the digests of their bytes.
-  var accepted: [ClientID: (header: UpdateHeader, payload: BlobReference)] = [:]
+  /// Headers of the updates taken in this round.
+  var accepted: [ClientID: UpdateHeader] = [:]
   /// The tasks that clients are to do or are doing.
   private(set) var tasks: [ClientID: TrainingTask] = [:]
 
@@ -82,6 +85,8 @@ public actor Coordinator {
   private var started = false
   private var watch: Stopwatch
   private var roundWatch: Stopwatch
+  /// How long the run took, once it has ended.
+  private var seconds: Double?
   private var rounds: [RoundRecord] = []
   private var failedAttempts: [RoundRecord] = []
 
@@ -171,7 +176,7 @@ public actor Coordinator {
   public var report: RunReport {
     RunReport(
       run: configuration.run, rounds: rounds, failedAttempts: failedAttempts,
-      traffic: histories.mapValues(\.traffic), adapter: adapter, seconds: watch.seconds,
+      traffic: histories.mapValues(\.traffic), adapter: adapter, seconds: seconds ?? watch.seconds,
       ending: machine.ending)
   }
 
@@ -303,7 +308,7 @@ public actor Coordinator {
 
   private func aggregate(_ round: Int, _ clients: [ClientID]) {
     onProgress(.aggregating(round: round, clients: clients))
-    let updates = clients.compactMap { client in accepted[client].map { (client, $0.header) } }
+    let updates = clients.compactMap { client in accepted[client].map { (client, $0) } }
     work { coordinator in
       do {
         var next = try await coordinator.combine(updates)
@@ -373,7 +378,7 @@ public actor Coordinator {
       let traffic = history.traffic - history.trafficBeforeRound
       record.outcomes[i].bytesDown = traffic.bytesDown
       record.outcomes[i].bytesUp = traffic.bytesUp
-      if record.outcomes[i].result == .delivered, let header = accepted[client]?.header {
+      if record.outcomes[i].result == .delivered, let header = accepted[client] {
         record.outcomes[i].exampleCount = header.exampleCount
         record.outcomes[i].metrics = header.metrics
         record.outcomes[i].telemetry = header.telemetry
@@ -387,6 +392,7 @@ public actor Coordinator {
 
   private func finish(_ ending: RunEnding) {
     logger.info("the run ends", metadata: ["ending": "\(ending)"])
+    seconds = watch.seconds
     onProgress(.runEnded(ending))
     for timer in timers.values { timer.cancel() }
     timers = [:]
@@ -430,7 +436,7 @@ public actor Coordinator {
 
   private func fail(_ error: any Error, _ event: (String) -> RoundEvent) {
     if machine.ending == nil { failure = error }
-    process(event(describe(error)))
+    process(event(failureReason(error)))
   }
 
   // MARK: Waiting

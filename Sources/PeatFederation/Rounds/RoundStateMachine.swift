@@ -208,6 +208,7 @@ public struct RoundStateMachine: Sendable, Equatable {
     guard fired.round == round, fired.attempt == attempt else { return [] }
     switch (fired.purpose, phase) {
     case (.gathering, .gathering):
+      phase = .idle
       return finish(
         .failed(
           reason: "Round \(round) needs \(needed) clients, but only \(present.count) were there "
@@ -237,6 +238,7 @@ public struct RoundStateMachine: Sendable, Equatable {
   }
 
   private mutating func repeatRound(_ training: Training) -> [RoundAction] {
+    phase = .idle
     let record = training.record(round: round, attempt: attempt)
     let arrived = training.delivered.count
     let reason = "\(arrived) of the \(rules.minimumUpdates) updates it needs arrived"

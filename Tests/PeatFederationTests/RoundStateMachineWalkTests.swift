@@ -1,0 +1,172 @@
+import PeatFederation
+import PeatTensor
+import Testing
+
+/// Lets a machine live through random events, likely and unlikely, and checks what must always hold.
+private struct Walk {
+  var machine: RoundStateMachine
+  var random: SeededRandom
+  let clients: [ClientID] = (0..<6).map { ClientID(stringLiteral: "c\($0)") }
+
+  // What the world owes the machine.
+  var plans: [(round: Int, attempt: Int, clients: [ClientID])] = []
+  var timers: Set<RoundTimer> = []
+  var aggregating: Int?
+  var evaluating: Int?
+  // What happened.
+  var delivered: Set<ClientID> = []
+  var participants: Set<ClientID> = []
+  var tasks: Set<ClientID> = []
+  var attempts: Set<[Int]> = []
+  var aggregated: Set<Int> = []
+  var records: [RoundRecord] = []
+  var ending: RunEnding?
+
+  init(seed: UInt64) {
+    random = SeededRandom(seed: seed)
+    machine = RoundStateMachine(
+      rules: RoundRules(
+        rounds: 1 + random.integer(below: 4), minimumClients: 1 + random.integer(below: 4),
+        minimumUpdates: 1 + random.integer(below: 3), attempts: 1 + random.integer(below: 3)))
+  }
+
+  mutating func take(_ event: RoundEvent) {
+    let before = machine
+    if case .updateReceived(let client, let round) = event,
+      machine.expectsUpdate(from: client, round: round)
+    {
+      delivered.insert(client)
+    }
+    let actions = machine.handle(event)
+    var isDue = false
+    if case .timerFired(let timer) = event { isDue = timers.remove(timer) != nil }
+    #expect(ending == nil || actions.isEmpty, "acted after the end")
+    if ending != nil { #expect(machine == before) }
+    #expect(!isDue || !actions.isEmpty, "nothing followed from a timer that was due")
+    for action in actions { check(action) }
+  }
+
+  mutating func check(_ action: RoundAction) {
+    switch action {
+    case .startTimer(let timer, let duration):
+      #expect(duration > .zero)
+      #expect(timers.insert(timer).inserted)
+    case .cancelTimer(let timer): #expect(timers.remove(timer) != nil)
+    case .makePlan(let round, let attempt, let clients):
+      #expect(clients == clients.sorted() && Set(clients) == machine.present)
+      #expect(clients.count >= machine.rules.minimumUpdates)
+      plans.append((round, attempt, clients))
+    case .beginRound(let round, let attempt, let plan):
+      #expect(attempts.insert([round, attempt]).inserted, "an attempt began twice")
+      #expect(round == records.count + 1 && attempt <= machine.rules.attempts)
+      participants = Set(plan.participants)
+      delivered = []
+      tasks = []
+    case .sendTask(let client, let round, _, _):
+      #expect(machine.present.contains(client) && round == machine.round)
+      tasks.insert(client)
+    case .withdrawTask(let client, _): #expect(tasks.remove(client) != nil)
+    case .discardUpdates: delivered = []
+    case .aggregate(let round, let clients):
+      #expect(aggregated.insert(round).inserted, "round \(round) was aggregated twice")
+      #expect(clients == clients.sorted() && Set(clients) == delivered)
+      #expect(clients.count >= machine.rules.minimumUpdates)
+      #expect(tasks.isEmpty, "aggregated while somebody was at work")
+      #expect(aggregating == nil && evaluating == nil)
+      aggregating = round
+    case .evaluate(let round):
+      #expect(evaluating == nil)
+      evaluating = round
+    case .record(let record):
+      #expect(record.round == records.count + 1)
+      #expect(record.delivered == delivered.sorted())
+      #expect(record.outcomes.map(\.client) == record.outcomes.map(\.client).sorted())
+      #expect(Set(record.outcomes.map(\.client)).count == record.outcomes.count)
+      records.append(record)
+    case .recordFailedAttempt(let record, _):
+      #expect(record.delivered.count < machine.rules.minimumUpdates)
+      #expect(Set(record.outcomes.map(\.client)).isSubset(of: participants))
+    case .finish(let ending):
+      #expect(self.ending == nil)
+      if ending == .completed { #expect(records.count == machine.rules.rounds) }
+      #expect(timers.isEmpty && tasks.isEmpty)
+      self.ending = ending
+    }
+  }
+
+  mutating func pick<Element>(_ elements: [Element]) -> Element {
+    elements[random.integer(below: elements.count)]
+  }
+
+  mutating func step() {
+    let client = pick(clients)
+    let round = max(1, machine.round + pick([0, 0, 0, 0, -1, 1]))
+    switch random.integer(below: 14) {
+    case 0, 1: take(.clientJoined(client, restarted: pick([true, false])))
+    case 2: take(.clientLost(client, reason: "gone"))
+    case 3, 4, 5: take(.updateReceived(client, round: round))
+    case 6: take(.clientFailed(client, round: round, reason: "failed"))
+    case 7: take(.updateRefused(client, round: round, UpdateRefusal(.metrics, "no")))
+    case 8:
+      let timer = RoundTimer(
+        pick([.gathering, .training]), round: round, attempt: 1 + random.integer(below: 3))
+      if !timers.contains(timer) { take(.timerFired(timer)) }
+    case 9: take(.aggregated(round: round + 1))
+    case 10: take(.evaluated(round: round + 1, metrics: [:]))
+    case 11: if random.integer(below: 10) == 0 { takeTimer() }
+    default: takeOwed()
+    }
+  }
+
+  mutating func takeTimer() {
+    let all = timers.sorted { "\($0)" < "\($1)" }
+    if !all.isEmpty { take(.timerFired(pick(all))) }
+  }
+
+  /// Answers what the machine asked for.
+  mutating func takeOwed() {
+    if !plans.isEmpty {
+      let (round, attempt, clients) = plans.removeFirst()
+      var plan = RoundPlan([:])
+      for (place, client) in clients.enumerated() {
+        let joins = place < machine.rules.minimumUpdates || random.integer(below: 3) > 0
+        plan.assignments[client] = .init(participates: joins)
+      }
+      plan.assignments["stranger"] = .init()
+      take(.planMade(plan, round: round, attempt: attempt))
+    } else if let round = aggregating {
+      aggregating = nil
+      take(.aggregated(round: round))
+    } else if let round = evaluating {
+      evaluating = nil
+      take(.evaluated(round: round, metrics: [:]))
+    }
+  }
+}
+
+@Suite("RoundStateMachine, random walk") struct RoundStateMachineWalkTests {
+  @Test func `holds its promises in 2000 lives, and each comes to an end`() {
+    var completed = 0
+    var failed = 0
+    for seed in 0..<2000 {
+      var walk = Walk(seed: UInt64(seed))
+      walk.take(.started)
+      for _ in 0..<200 where walk.ending == nil { walk.step() }
+      // From here on nothing new happens: answers come and time passes. The run must end.
+      for _ in 0..<200 where walk.ending == nil {
+        if walk.plans.isEmpty, walk.aggregating == nil, walk.evaluating == nil {
+          walk.takeTimer()
+        } else {
+          walk.takeOwed()
+        }
+      }
+      switch walk.ending {
+      case .completed: completed += 1
+      case .failed: failed += 1
+      default: Issue.record("seed \(seed): the run did not end")
+      }
+    }
+    // Both ends are reached often, so the walk goes everywhere.
+    #expect(completed > 200 && failed > 200)
+  }
+}
