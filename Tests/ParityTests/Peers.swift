@@ -1,0 +1,57 @@
+import Foundation
+import PeatTensor
+import TestSupport
+import Testing
+
+/// The Python that has PyTorch, transformers and PEFT, for what only they can say: `FEDPEAT_PYTHON`, or the one in
+/// `../shared/peers` once it has made its environment.
+enum Peers {
+  static let python: String? = {
+    let environment = ProcessInfo.processInfo.environment
+    if let path = environment["FEDPEAT_PYTHON"], !path.isEmpty { return path }
+    let shared = ProjectFolders.root.deletingLastPathComponent()
+      .appendingPathComponent("shared/peers/python").path
+    // Its first call downloads; no test may start that.
+    let home = environment["FEDPEAT_PEERS"] ?? "\(environment["HOME"] ?? "")/.cache/fedpeat-peers"
+    let isReady = FileManager.default.fileExists(atPath: "\(home)/.ok")
+    return isReady && FileManager.default.isExecutableFile(atPath: shared) ? shared : nil
+  }()
+
+  /// Runs a script of Tools/golden that writes `logits`, and returns them.
+  static func logits(
+    _ script: String, _ folders: [URL], ids: [[Int32]], in scratch: URL
+  ) throws -> Tensor {
+    let python = try #require(Peers.python)
+    let input = scratch.appendingPathComponent("ids.json")
+    let output = scratch.appendingPathComponent("\(UUID().uuidString).safetensors")
+    try JSONEncoder().encode(ids).write(to: input)
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: python)
+    let tools = ProjectFolders.root.appendingPathComponent("Tools/golden")
+    process.arguments =
+      [tools.appendingPathComponent(script).path] + folders.map(\.path) + [input.path, output.path]
+    process.environment = ProcessInfo.processInfo.environment.merging([
+      "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
+    ]) { $1 }
+    let log = scratch.appendingPathComponent("log.txt")
+    try Data().write(to: log)
+    let handle = try FileHandle(forWritingTo: log)
+    process.standardOutput = handle
+    process.standardError = handle
+    try process.run()
+    process.waitUntilExit()
+    let said = String(decoding: try Data(contentsOf: log), as: UTF8.self)
+    try #require(process.terminationStatus == 0, "\(script) failed: \(said.suffix(2000))")
+    let logits = try SafeTensorsFile(contentsOf: output).tensor(named: "logits").copied()
+    return logits.reshaped([logits.shape[0] * logits.shape[1], logits.shape[2]])
+  }
+}
+
+extension Trait where Self == ConditionTrait {
+  /// Skips the test where there is no Python with the peers.
+  static var needsPeers: Self {
+    .enabled(
+      if: Peers.python != nil,
+      "no Python with torch, transformers and peft. Set FEDPEAT_PYTHON to one that has them.")
+  }
+}
