@@ -11,8 +11,9 @@ import PackageDescription
 #endif
 
 let common: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+let knowingKernels: [SwiftSetting] = common + (portable ? [] : [.define("PEAT_FMA")])
 let kernels: [SwiftSetting] =
-  common + (portable ? [] : [.define("PEAT_FMA"), .unsafeFlags(["-Xcc", "-march=x86-64-v3"])])
+  knowingKernels + (portable ? [] : [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])])
 
 let package = Package(
   name: "FedPEAT",
@@ -33,7 +34,8 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
   targets: [
-    .systemLibrary(name: "CPeatBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(
+      name: "CPeatBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .target(
       name: "PeatTensor",
       dependencies: [
@@ -44,7 +46,8 @@ let package = Package(
     .target(name: "PeatNN", dependencies: ["PeatTensor"], swiftSettings: kernels),
     .target(name: "PeatTokenizers", dependencies: ["PeatTensor"], swiftSettings: common),
     .target(name: "PeatModels", dependencies: ["PeatNN"], swiftSettings: common),
-    .target(name: "PeatData", dependencies: ["PeatModels", "PeatTokenizers"], swiftSettings: common),
+    .target(
+      name: "PeatData", dependencies: ["PeatModels", "PeatTokenizers"], swiftSettings: common),
     .target(name: "PeatTuning", dependencies: ["PeatData"], swiftSettings: common),
     .target(name: "PeatEmulation", dependencies: ["PeatTuning"], swiftSettings: common),
     .target(name: "PeatEvaluation", dependencies: ["PeatEmulation"], swiftSettings: common),
@@ -63,15 +66,18 @@ let package = Package(
       ],
       exclude: ["Protos"],
       swiftSettings: common),
-    .target(name: "FedPEATClient", dependencies: ["PeatEvaluation", "PeatGRPC"], swiftSettings: common),
+    .target(
+      name: "FedPEATClient", dependencies: ["PeatEvaluation", "PeatGRPC"], swiftSettings: common),
     .target(
       name: "FedPEAT",
       dependencies: ["FedPEATClient", .product(name: "Yams", package: "Yams")],
       swiftSettings: common),
     .executableTarget(
       name: "FedPEATCLI",
-      dependencies: ["FedPEAT", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      swiftSettings: common),
+      dependencies: [
+        "FedPEAT", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: knowingKernels),
     // What tests share; it imports Testing.
     .target(
       name: "TestSupport", dependencies: ["PeatTensor"], path: "Tests/TestSupport",
@@ -86,5 +92,10 @@ let package = Package(
     .testTarget(
       name: "ParityTests", dependencies: ["PeatTuning", "PeatEvaluation", "TestSupport"],
       exclude: ["Golden", "Reference"], swiftSettings: common),
+    .testTarget(
+      name: "PeatFederationTests", dependencies: ["PeatFederation", "TestSupport"],
+      swiftSettings: common),
+    .testTarget(
+      name: "PeatGRPCTests", dependencies: ["PeatGRPC", "TestSupport"], swiftSettings: common),
   ]
 )
