@@ -1,0 +1,64 @@
+import FedPEATClient
+import Foundation
+
+/// A device that takes part in a federation with a text of its own.
+///
+///     swift run -c release DeviceApp 127.0.0.1:50051 diary.txt
+///
+/// The text never leaves this process. What travels is the emulator and the adapter on the way down, and the tuned
+/// adapter on the way up.
+@main
+enum DeviceApp {
+  static func main() async {
+    guard CommandLine.arguments.count == 3 else {
+      tell("usage: DeviceApp HOST:PORT TEXT-FILE")
+      exit(PeatError.Code.usage.rawValue)
+    }
+    do {
+      try await takePart(
+        coordinator: CommandLine.arguments[1],
+        text: URL(fileURLWithPath: CommandLine.arguments[2]))
+    } catch let error as PeatError {
+      tell(error.message)
+      exit(error.code.rawValue)
+    } catch {
+      tell("\(error)")
+      exit(PeatError.Code.internalError.rawValue)
+    }
+  }
+
+  /// Joins the coordinator, tunes the adapter in each round it is asked to, and returns when the run is over.
+  static func takePart(coordinator: String, text: URL) async throws {
+    // The data: read once, kept here.
+    let documents = try DocumentReader.read(text)
+
+    // What tunes: a model that the coordinator sends, through a few steps per round. One thread leaves the device usable.
+    let trainer = DeviceTrainer(documents: documents, threads: 1) { progress in
+      tell("step \(progress.report.step) of \(progress.steps), loss \(progress.report.loss)")
+    }
+
+    // What was downloaded is kept under its digest, so a device that comes back need not fetch it again.
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("device-app")
+
+    let name = "device-\(UUID().uuidString.prefix(8).lowercased())"
+    let connection = try GRPCConnection(to: try NetworkAddress(coordinator))
+    let client = try Client(
+      ClientConfiguration(client: try ClientID(name)), connection: connection, trainer: trainer,
+      workFolder: folder)
+    do {
+      let report = try await client.run()
+      await connection.close()
+      tell(
+        "\(report.updates) updates taken, \(report.bytesDown) bytes down, \(report.bytesUp) bytes up"
+      )
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  /// Progress goes to standard error.
+  static func tell(_ line: String) {
+    FileHandle.standardError.write(Data("\(line)\n".utf8))
+  }
+}
