@@ -85,6 +85,12 @@ let package = Package(
     .testTarget(
       name: "PeatTensorTests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
     .testTarget(
+      name: "PeatNNTests", dependencies: ["PeatNN", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatModelsTests", dependencies: ["PeatModels", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatTuningTests", dependencies: ["PeatTuning", "TestSupport"], swiftSettings: common),
+    .testTarget(
       name: "PeatTokenizersTests", dependencies: ["PeatTokenizers", "TestSupport"],
       exclude: ["Golden"], swiftSettings: common),
     .testTarget(

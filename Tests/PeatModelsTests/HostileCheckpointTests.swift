@@ -1,0 +1,250 @@
+import Foundation
+import PeatModels
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("Checkpoints that are wrong") struct HostileCheckpointTests {
+  private func expectBadData(
+    _ error: PeatError?, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    #expect(error?.code == .badData, "\(String(describing: error))", sourceLocation: sourceLocation)
+    for word in words {
+      #expect(
+        error?.message.contains(word) == true, "'\(word)' in: \(error?.message ?? "no error")",
+        sourceLocation: sourceLocation)
+    }
+  }
+
+  @Test func `nothing changed, nothing refused`() throws {
+    #expect(try TinyModel.error() == nil)
+    #expect(try TinyModel.error("gpt2-tiny") == nil)
+  }
+
+  @Test func `a configuration that contradicts the tensors`() throws {
+    expectBadData(
+      try TinyModel.error(configuration: ["hidden_size": 64]), "has shape", "config.json expects")
+    expectBadData(
+      try TinyModel.error(configuration: ["intermediate_size": 41]), "[40, 32]", "[41, 32]")
+    expectBadData(
+      try TinyModel.error(configuration: ["num_key_value_heads": 4]), "k_proj.weight", "[32, 32]")
+    expectBadData(
+      try TinyModel.error(configuration: ["num_hidden_layers": 6]), "no tensor 'model.layers.5.")
+    expectBadData(
+      try TinyModel.error(configuration: ["num_hidden_layers": 4]), "does not account for",
+      "model.layers.4.")
+    expectBadData(
+      try TinyModel.error(configuration: ["tie_word_embeddings": false]), "lm_head.weight")
+    expectBadData(
+      try TinyModel.error(configuration: ["attention_bias": true]), "q_proj.bias")
+    expectBadData(
+      try TinyModel.error("gpt2-tiny", configuration: ["n_positions": 1_073_741_824]), "wpe.weight",
+      "[64, 32]")
+    expectBadData(try TinyModel.error("gpt2-tiny", configuration: ["n_inner": nil]), "[32, 128]")
+  }
+
+  @Test func `tensors that are missing, extra or of another shape`() throws {
+    expectBadData(
+      try TinyModel.error { $0["model.layers.2.mlp.up_proj.weight"] = nil },
+      "no tensor 'model.layers.2.mlp.up_proj.weight'")
+    expectBadData(
+      try TinyModel.error { $0["model.layers.2.mlp.side_proj.weight"] = [1] }, "1 tensor(s)",
+      "side_proj")
+    expectBadData(
+      try TinyModel.error { $0["model.norm.weight"] = Tensor(zeros: [32, 1]) }, "model.norm.weight",
+      "[32, 1]", "[32]")
+    expectBadData(
+      try TinyModel.error { $0["model.norm.weight"] = Tensor(zeros: [0]) }, "[0]")
+    // Buffers that old checkpoints hold, and a head that is tied anyway, do no harm.
+    #expect(
+      try TinyModel.error { $0["model.layers.0.self_attn.rotary_emb.inv_freq"] = [1] } == nil)
+    #expect(try TinyModel.error { $0["lm_head.weight"] = $0["model.embed_tokens.weight"] } == nil)
+  }
+
+  @Test func `an unknown architecture, with the ones that are supported`() throws {
+    expectBadData(
+      try TinyModel.error(configuration: ["model_type": "mamba"]), "'mamba'",
+      "Supported: gpt2, llama")
+    expectBadData(try TinyModel.error(configuration: ["model_type": nil]), "model_type")
+    expectBadData(try TinyModel.error(configuration: ["model_type": 3]), "model_type", "a text")
+  }
+
+  @Test(arguments: [
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size",
+    "intermediate_size", "max_position_embeddings", "head_dim",
+  ])
+  func `sizes that are none`(key: String) throws {
+    let wrong: [JSONValue] = [
+      0, -1, .integer(.min), .integer(.max), 2.5, 1e300, "32", true, [1], [:],
+    ]
+    for value in wrong {
+      expectBadData(
+        try TinyModel.error(configuration: [key: value]), key, "a positive whole number")
+    }
+  }
+
+  @Test func `sizes that are absurd are refused before anything is allocated`() throws {
+    let most = JSONValue.integer(1 << 31 - 1)
+    for key in [
+      "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+      "vocab_size", "intermediate_size", "head_dim",
+    ] {
+      expectBadData(try TinyModel.error(configuration: [key: most]))
+    }
+    expectBadData(
+      try TinyModel.error(configuration: [
+        "hidden_size": most, "num_attention_heads": most, "vocab_size": most, "head_dim": nil,
+        "num_key_value_heads": nil, "intermediate_size": most,
+      ]))
+    for key in ["n_embd", "n_head", "n_layer", "n_inner", "vocab_size"] {
+      expectBadData(try TinyModel.error("gpt2-tiny", configuration: [key: most]))
+    }
+  }
+
+  @Test func `a huge context costs nothing until it is used`() throws {
+    let checkpoint = try TinyModel.checkpoint("llama-tiny")
+    let json = try TinyModel.configuration(
+      "llama-tiny", ["max_position_embeddings": .integer(1 << 31 - 1)])
+    let configuration = try Architectures.configuration(
+      from: ConfigurationFile(name: "config.json", json: json))
+    #expect(configuration.contextLength == 1 << 31 - 1)
+    let model = try TransformerModel(
+      configuration: configuration, tensors: checkpoint.tensors(), source: "huge context")
+    let before = ProcessMeasurement.peakMemoryBytes
+    #expect(
+      model.logits(someTokens, length: someTokens.count)
+        == (try checkpoint.model().logits(
+          someTokens, length: someTokens.count)))
+    #expect(ProcessMeasurement.peakMemoryBytes - before < 200 << 20)
+  }
+
+  @Test func `heads that do not divide`() throws {
+    expectBadData(
+      try TinyModel.error(configuration: ["head_dim": 7]), "even head width", "7")
+    expectBadData(
+      try TinyModel.error(configuration: ["num_key_value_heads": 3]), "4 attention heads",
+      "3 key/value heads")
+    expectBadData(
+      try TinyModel.error(configuration: ["num_attention_heads": 5, "head_dim": nil]),
+      "not a multiple")
+    expectBadData(try TinyModel.error("gpt2-tiny", configuration: ["n_head": 5]), "not a multiple")
+  }
+
+  @Test func `what this program does not compute`() throws {
+    let scaling: JSONValue = ["rope_type": "llama3", "factor": 8]
+    expectBadData(
+      try TinyModel.error(configuration: ["rope_scaling": scaling]), "rope_scaling", "llama3")
+    expectBadData(
+      try TinyModel.error(configuration: [
+        "rope_parameters": ["rope_type": "yarn", "rope_theta": 10000]
+      ]), "rope_type", "yarn")
+    expectBadData(try TinyModel.error(configuration: ["rope_parameters": 5]), "rope_parameters")
+    expectBadData(try TinyModel.error(configuration: ["hidden_act": "gelu"]), "hidden_act")
+    expectBadData(
+      try TinyModel.error("gpt2-tiny", configuration: ["activation_function": "relu"]),
+      "activation_function", "relu")
+    expectBadData(
+      try TinyModel.error("gpt2-tiny", configuration: ["scale_attn_by_inverse_layer_idx": true]),
+      "scale_attn_by_inverse_layer_idx")
+    expectBadData(
+      try TinyModel.error(configuration: ["rope_parameters": ["rope_theta": 0.5]]), "rope_theta")
+    expectBadData(try TinyModel.error(configuration: ["rms_norm_eps": -1]), "epsilon")
+    expectBadData(try TinyModel.error(configuration: ["rms_norm_eps": "small"]), "rms_norm_eps")
+  }
+
+  @Test(arguments: ["", "[", "[]", "3", "{\"model_type\"", "{\"model_type\": \"llama\"}", "\u{0}"])
+  func `a config.json that is something else`(text: String) throws {
+    try withTemporaryFolder { folder in
+      try TinyModel.write(
+        folder, configuration: .null, tensors: try TinyModel.checkpoint("llama-tiny").tensors())
+      try Data(text.utf8).write(to: folder.appendingPathComponent("config.json"))
+      expectBadData(
+        #expect(throws: PeatError.self) { try Checkpoint(folder: folder) }, "config.json")
+    }
+  }
+
+  @Test func `safetensors cut off anywhere are refused`() throws {
+    let whole = try Data(
+      contentsOf: TinyModel.folder("llama-tiny").appendingPathComponent("model.safetensors"))
+    try withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("model.safetensors")
+      try JSONFile.write(
+        TinyModel.configuration("llama-tiny"), to: folder.appendingPathComponent("config.json"))
+      for length in [0, 1, 7, 8, 9, 100, 2000, whole.count / 2, whole.count - 1] {
+        try whole.prefix(length).write(to: file)
+        let error = #expect(throws: PeatError.self) { try Checkpoint(folder: folder).model() }
+        expectBadData(error, "model.safetensors")
+      }
+      try whole.write(to: file)
+      _ = try Checkpoint(folder: folder).model()
+      try (whole + Data([0])).write(to: file)
+      expectBadData(#expect(throws: PeatError.self) { try Checkpoint(folder: folder).model() })
+    }
+  }
+
+  @Test func `an index that names other places, or lies`() throws {
+    let source = TinyModel.folder("llama-tiny-bf16")
+    try withTemporaryFolder { outer in
+      let folder = outer.appendingPathComponent("model")
+      try FileManager.default.copyItem(at: source, to: folder)
+      _ = try Checkpoint(folder: folder).model()
+      let shard = "model-00001-of-00003.safetensors"
+      try FileManager.default.copyItem(
+        at: folder.appendingPathComponent(shard), to: outer.appendingPathComponent("x.safetensors"))
+      let url = folder.appendingPathComponent("model.safetensors.index.json")
+      let original = try JSONFile.read(JSONValue.self, from: url)
+      let map = try #require(original["weight_map"]?.object)
+      let (tensor, _) = try #require(map.first { $0.value.string == shard })
+
+      func error(_ change: (inout [String: JSONValue]) -> Void) throws -> PeatError? {
+        var changed = map
+        change(&changed)
+        try JSONFile.write(JSONValue.object(["weight_map": .object(changed)]), to: url)
+        return #expect(throws: PeatError.self) { try Checkpoint(folder: folder).model() }
+      }
+      for place in ["../x.safetensors", outer.appendingPathComponent("x.safetensors").path] {
+        expectBadData(try error { $0[tensor] = .string(place) }, "not beside it", place)
+      }
+      expectBadData(try error { $0[tensor] = "config.json" }, "config.json")
+      expectBadData(
+        try error { $0[tensor] = "model-00003-of-00003.safetensors" }, tensor, "no such tensor")
+      expectBadData(try error { $0[tensor] = nil }, tensor)
+      expectBadData(try error { $0["another"] = .string(shard) }, "another")
+      let missing = try error { $0[tensor] = "model-00009-of-00003.safetensors" }
+      #expect(missing?.code == .inputOutput)
+      try Data("{}".utf8).write(to: url)
+      expectBadData(
+        #expect(throws: PeatError.self) { try Checkpoint(folder: folder).model() }, "weight_map")
+    }
+  }
+
+  @Test func `folders that are none, or lack files`() throws {
+    try withTemporaryFolder { folder in
+      func code(_ url: URL) -> PeatError.Code? {
+        #expect(throws: PeatError.self) { try Checkpoint(folder: url) }?.code
+      }
+      #expect(code(folder.appendingPathComponent("nowhere")) == .inputOutput)
+      #expect(code(folder) == .inputOutput)
+      let config = folder.appendingPathComponent("config.json")
+      try JSONFile.write(TinyModel.configuration("llama-tiny"), to: config)
+      #expect(code(config) == .inputOutput)
+      #expect(code(folder) == .inputOutput)
+    }
+  }
+
+  @Test(arguments: [
+    "[0, 1, 3]", "[0, 1, 3, 3, 4]", "[4, 3, 2, 1, 0]", "[-1, 1, 2, 3, 4]", "5", "null",
+    "[0, 1, 2, 3, \"4\"]",
+  ])
+  func `an emulator.json whose blocks are wrong`(kept: String) throws {
+    try withTemporaryFolder { folder in
+      try TinyModel.write(
+        folder, configuration: TinyModel.configuration("llama-tiny"),
+        tensors: try TinyModel.checkpoint("llama-tiny").tensors())
+      try Data("{\"keptBlocks\": \(kept)}".utf8)
+        .write(to: folder.appendingPathComponent("emulator.json"))
+      expectBadData(
+        #expect(throws: PeatError.self) { try Checkpoint(folder: folder).model() }, "keptBlocks")
+    }
+  }
+}

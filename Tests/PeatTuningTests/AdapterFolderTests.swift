@@ -1,0 +1,201 @@
+import Foundation
+import PeatModels
+import PeatTensor
+import PeatTuning
+import TestSupport
+import Testing
+
+@Suite("AdapterFolder") struct AdapterFolderTests {
+  private func facts(_ map: [String: Int], method: String = LoRA.name) -> AdapterFolder.Facts {
+    .init(method: method, sourceDigest: nil, modelDigest: nil, split: nil, blockMap: map)
+  }
+
+  /// A folder that reads well, to be changed.
+  private func withFolder(
+    _ name: String = "llama-tiny", rank: Int = 4, targets: [String]? = nil,
+    _ body: (URL, TransformerModel, Adapter) throws -> Void
+  ) throws {
+    let model = try checkpoint(name).model()
+    let adapter = try Adapter.active(for: model, blocks: [0, 2], rank: rank, targets: targets)
+    try withTemporaryFolder { scratch in
+      let folder = scratch.appendingPathComponent("adapter")
+      try AdapterFolder.write(
+        adapter, facts: facts(["0": 0, "1": 1, "2": 2]), configuration: model.configuration,
+        baseModel: "base", to: folder)
+      let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+      #expect(names == ["adapter_config.json", "adapter_model.safetensors", "fedpeat.json"])
+      #expect(try AdapterFolder.read(folder, for: model).0.state == adapter.state)
+      try body(folder, model, adapter)
+    }
+  }
+
+  private func change(_ url: URL, _ key: String, to value: JSONValue?) throws {
+    var table = try JSONFile.read([String: JSONValue].self, from: url)
+    table[key] = value
+    try JSONFile.write(table, to: url)
+  }
+
+  @Test func `target modules are named shortly, or by path where a short name says too much`()
+    throws
+  {
+    func targets(_ name: String, _ adapter: Adapter, _ model: TransformerModel) throws -> JSONValue?
+    {
+      try withTemporaryFolder { scratch in
+        let folder = scratch.appendingPathComponent("adapter")
+        try AdapterFolder.write(
+          adapter, facts: facts(["0": 0, "1": 1, "2": 2]), configuration: model.configuration,
+          baseModel: "base", to: folder)
+        return try JSONFile.read(
+          JSONValue.self, from: folder.appendingPathComponent("adapter_config.json"))[name]
+      }
+    }
+    func names(_ list: String...) -> JSONValue { .array(list.map { .string($0) }) }
+    let gpt2 = try checkpoint("gpt2-tiny").model()
+    var adapter = try Adapter.active(for: gpt2, blocks: [0, 2])
+    #expect(try targets("target_modules", adapter, gpt2) == names("c_attn", "c_proj", "c_fc"))
+    for key in adapter.state.keys where key.contains("attn.c_proj") { adapter.state[key] = nil }
+    #expect(try targets("target_modules", adapter, gpt2) == names("c_attn", "c_fc", "mlp.c_proj"))
+    #expect(
+      try targets("layers_to_transform", adapter, gpt2) == .array([.integer(0), .integer(2)]))
+    #expect(try targets("fan_in_fan_out", adapter, gpt2) == .bool(true))
+    // Blocks with different layers can't be said that way: every layer by its name.
+    for key in adapter.state.keys where !key.contains("h.0.attn.") && !key.contains("h.2.mlp.c_fc")
+    {
+      adapter.state[key] = nil
+    }
+    #expect(
+      try targets("target_modules", adapter, gpt2)
+        == names("transformer.h.0.attn.c_attn", "transformer.h.2.mlp.c_fc"))
+    #expect(try targets("layers_to_transform", adapter, gpt2) == .null)
+  }
+
+  @Test func `a wrong fedpeat.json`() throws {
+    try withFolder { folder, model, _ in
+      let url = folder.appendingPathComponent("fedpeat.json")
+      let original = try Data(contentsOf: url)
+      func refuse(_ key: String, _ value: JSONValue?, _ word: String) throws {
+        try change(url, key, to: value)
+        expectError(.badData, word) { _ = try AdapterFolder.read(folder, for: model) }
+        try original.write(to: url)
+      }
+      func map(_ entries: [String: Int]) -> JSONValue {
+        .object(entries.mapValues { .integer($0) })
+      }
+      try refuse("formatVersion", .integer(2), "formatVersion 2")
+      try refuse("formatVersion", nil, "formatVersion")
+      try refuse("blockMap", nil, "blockMap")
+      try refuse("blockMap", map(["0": 0]), "block map")
+      try refuse("blockMap", map(["0": 0, "2": -1]), "blockMap")
+      try refuse("blockMap", map(["0": 0, "-2": 2]), "blockMap")
+      try refuse("blockMap", map(["0": 0, "two": 2]), "blockMap")
+      // Two blocks can't both be one block of the full model: one of them would be lost.
+      try refuse("blockMap", map(["0": 0, "2": 0]), "blockMap")
+      try refuse("blockMap", map(["0": 0, "2": 2, "02": 1]), "blockMap")
+      try refuse("sourceDigest", .string("abc"), "digest")
+      try Data("{".utf8).write(to: url)
+      expectError(.badData, "fedpeat.json") { _ = try AdapterFolder.read(folder, for: model) }
+      // Blocks that the model has not are found when it is injected.
+      try original.write(to: url)
+      try change(url, "blockMap", to: map(["0": 0, "2": 77]))
+      let (adapter, _) = try AdapterFolder.read(folder, for: model)
+      expectError(.badData, "layers.77.") { _ = try adapter.inject(into: model) }
+    }
+  }
+
+  @Test func `a wrong adapter_config.json`() throws {
+    try withFolder { folder, model, _ in
+      let url = folder.appendingPathComponent("adapter_config.json")
+      let original = try Data(contentsOf: url)
+      let wrong: [(String, JSONValue?, String)] = [
+        ("peft_type", .string("IA3"), "IA3"), ("peft_type", nil, "Supported: LORA"),
+        ("r", .integer(0), "rank"), ("r", nil, "'r'"), ("r", .string("4"), "Int"),
+        ("lora_alpha", .integer(-1), "alpha"), ("lora_alpha", nil, "lora_alpha"),
+        ("use_dora", .bool(true), "DoRA"), ("bias", .string("all"), "bias"),
+        ("lora_bias", .bool(true), "lora_bias"),
+        ("modules_to_save", .array([.string("lm_head")]), "modules_to_save"),
+        ("trainable_token_indices", .array([.integer(1)]), "trainable_token_indices"),
+        ("layer_replication", .array([]), "layer_replication"),
+        ("alora_invocation_tokens", .array([.integer(1)]), "alora_invocation_tokens"),
+        ("use_qalora", .bool(true), "use_qalora"),
+        ("alpha_pattern", .object([".*q_proj": .integer(2)]), "regular expression"),
+        ("alpha_pattern", .object(["q_proj": .integer(0)]), "alpha"),
+      ]
+      for (key, value, word) in wrong {
+        try change(url, key, to: value)
+        expectError(.badData, word) { _ = try AdapterFolder.read(folder, for: model) }
+        try original.write(to: url)
+      }
+      _ = try AdapterFolder.read(folder, for: model)
+    }
+  }
+
+  @Test func `tensors that are no numbers, not there or not of a block`() throws {
+    try withFolder { folder, model, adapter in
+      let url = folder.appendingPathComponent("adapter_model.safetensors")
+      func refuse(_ word: String, _ change: (inout NamedTensors) -> Void) throws {
+        var state = adapter.state.copied()
+        change(&state)
+        try SafeTensors.write(state, to: url)
+        expectError(.badData, word) { _ = try AdapterFolder.read(folder, for: model) }
+      }
+      let name = try #require(adapter.state.keys.min())
+      for value in [Float.nan, .infinity, -.infinity] {
+        try refuse(name) { $0[name]?.pointer[3] = value }
+      }
+      try refuse("base_model.model.lm_head") { $0["base_model.model.lm_head.lora_A.weight"] = [1] }
+      try refuse("layers.9.") {
+        $0["base_model.model.model.layers.9.mlp.up_proj.lora_A.weight"] = [1]
+      }
+      try refuse("layers.02.") {
+        $0["base_model.model.model.layers.02.mlp.up_proj.lora_A.weight"] = [1]
+      }
+      let whole = SafeTensors.encode(adapter.state)
+      try whole.prefix(whole.count - 3).write(to: url)
+      expectError(.badData, "adapter_model.safetensors") {
+        _ = try AdapterFolder.read(folder, for: model)
+      }
+      try FileManager.default.removeItem(at: url)
+      expectError(.inputOutput) { _ = try AdapterFolder.read(folder, for: model) }
+    }
+  }
+
+  @Test func `an adapter of another architecture, and folders that are none`() throws {
+    try withFolder { folder, _, _ in
+      let gpt2 = try checkpoint("gpt2-tiny").model()
+      expectError(.badData, "model.layers") { _ = try AdapterFolder.read(folder, for: gpt2) }
+      expectError(.inputOutput, "no adapter folder") {
+        _ = try AdapterFolder.read(folder.appendingPathComponent("nowhere"), for: gpt2)
+      }
+      let empty = folder.deletingLastPathComponent()
+      expectError(.inputOutput, "adapter_config.json") { _ = try AdapterFolder.readFiles(empty) }
+    }
+  }
+
+  @Test func `a folder with something else in it is left alone`() throws {
+    try withFolder { folder, model, adapter in
+      let stranger = folder.appendingPathComponent("notes.txt")
+      try Data("mine".utf8).write(to: stranger)
+      expectError(.inputOutput, "notes.txt") {
+        try AdapterFolder.write(
+          adapter, facts: facts(["0": 0, "2": 2]), configuration: model.configuration,
+          baseModel: "base", to: folder)
+      }
+      #expect(try Data(contentsOf: stranger) == Data("mine".utf8))
+      #expect(try AdapterFolder.read(folder, for: model).0.state == adapter.state)
+    }
+  }
+
+  @Test func `blocks that the map leaves out can't be written, and nothing is`() throws {
+    try withFolder { folder, model, adapter in
+      let other = folder.deletingLastPathComponent().appendingPathComponent("other")
+      expectError(.badData, "layers.2.") {
+        try AdapterFolder.write(
+          adapter, facts: facts(["0": 0]), configuration: model.configuration, baseModel: "base",
+          to: other)
+      }
+      let names = try FileManager.default.contentsOfDirectory(
+        atPath: folder.deletingLastPathComponent().path)
+      #expect(names == ["adapter"])
+    }
+  }
+}
