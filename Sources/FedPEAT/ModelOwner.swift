@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// The model owner's side: the full model, and what is measured with it.
 ///
@@ -15,6 +16,8 @@ final class ModelOwner: Sendable {
   private let onEvent: @Sendable (FederatedTuning.Event) -> Void
   /// One at a time.
   private let gate = WorkGate(limit: 1)
+  /// Whether the work under way is to stop, because its task was cancelled.
+  private let shouldStop = Atomic(false)
 
   init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]?,
@@ -42,7 +45,14 @@ final class ModelOwner: Sendable {
   func onThread<Result: Sendable>(
     _ work: @escaping @Sendable (ModelOwner) throws -> Result
   ) async throws -> Result {
-    try await gate.run { try await runOnThread { try work(self) } }
+    try await gate.run {
+      shouldStop.store(false, ordering: .relaxed)
+      return try await withTaskCancellationHandler {
+        try await runOnThread { try work(self) }
+      } onCancel: {
+        shouldStop.store(true, ordering: .relaxed)
+      }
+    }
   }
 
   // MARK: Perplexity
@@ -68,7 +78,8 @@ final class ModelOwner: Sendable {
     let asDocuments = configuration.evaluateDocuments
     return try measure.report(
       model, tokenizer: tokenizer, documents: (evaluation ?? []).map(\.text),
-      asDocuments: asDocuments, addBegin: configuration.bos ?? tokenizer.addsBeginToken
+      asDocuments: asDocuments, addBegin: configuration.bos ?? tokenizer.addsBeginToken,
+      shouldStop: { self.shouldStop.load(ordering: .relaxed) }
     ).perplexity
   }
 
@@ -176,12 +187,15 @@ final class ModelOwner: Sendable {
       copy, parameters: parameters, data: dataset,
       configuration: configuration.training(steps: steps, rate: rate, seed: configuration.seed))
     defer { trainer.finish() }
-    _ = try trainer.run(onStep: { progress in
-      onEvent(
-        .comparing(
-          name, step: progress.report.step, steps: progress.steps,
-          tokensPerSecond: progress.tokensPerSecond, timeLeft: progress.timeLeft))
-    })
+    let outcome = try trainer.run(
+      shouldStop: { shouldStop.load(ordering: .relaxed) },
+      onStep: { progress in
+        onEvent(
+          .comparing(
+            name, step: progress.report.step, steps: progress.steps,
+            tokensPerSecond: progress.tokensPerSecond, timeLeft: progress.timeLeft))
+      })
+    if !outcome.isComplete { throw CancellationError() }
     return try perplexity(of: copy)
   }
 }

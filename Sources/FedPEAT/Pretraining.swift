@@ -61,7 +61,8 @@ public struct PretrainingConfiguration: Sendable, Codable, Equatable {
       ("context", context), ("batch", batch), ("steps", maximumSteps),
       ("measuring interval", measureEvery), ("patience", patience), ("threads", threads),
     ] {
-      try check(value > 0 && value < 1 << 20, "The \(name) is \(value); it must be at least 1.")
+      try check(
+        value > 0 && value < 1 << 20, "The \(name) is \(value); it must be between 1 and 1048575.")
     }
     try check(
       hiddenSize % heads == 0 && (hiddenSize / heads) % 2 == 0,
@@ -78,6 +79,16 @@ public struct PretrainingConfiguration: Sendable, Codable, Equatable {
     try check(
       learningRate > 0 && learningRate.isFinite,
       "The learning rate is \(learningRate); it must be above 0.")
+    // Weights, gradients and two moments.
+    try MemoryDemand.check(
+      bytes: 16 * parameterEstimate, for: "Pretraining a model of this size",
+      advice: "Make the model smaller: --blocks, --hidden-size, --vocabulary.")
+  }
+
+  private var parameterEstimate: Double {
+    let width = Double(hiddenSize)
+    return Double(vocabularySize) * width
+      + Double(blocks) * (2 * width * width + 3 * width * Double(feedForwardSize))
   }
 
   /// config.json of the model, as transformers reads it.
@@ -231,14 +242,16 @@ public struct Pretraining {
           trainer.step, of: end, loss: report.loss,
           tokensPerSecond: Double(trainer.tokens) / max(seconds, 1e-9),
           timeLeft: .seconds(seconds / Double(trainer.step) * Double(max(end - trainer.step, 0)))))
-      guard trainer.step % configuration.measureEvery == 0, decay == nil else { continue }
-      let loss = try heldOutLoss()
-      measured.append(loss)
-      onEvent(.heldOut(step: trainer.step, loss: loss))
-      levelledOff = hasLevelledOff(measured)
-      if levelledOff || trainer.step >= latest {
+      guard decay == nil else { continue }
+      if trainer.step % configuration.measureEvery == 0 {
+        let loss = try heldOutLoss()
+        measured.append(loss)
+        onEvent(.heldOut(step: trainer.step, loss: loss))
+        levelledOff = hasLevelledOff(measured)
         if levelledOff { onEvent(.levelledOff(step: trainer.step)) }
-        let steps = max(1, min(trainer.step / 4, configuration.maximumSteps - trainer.step))
+      }
+      if levelledOff || trainer.step >= latest {
+        let steps = min(max(1, trainer.step / 4), configuration.maximumSteps - trainer.step)
         decay = (steps, steps)
       }
     }

@@ -172,11 +172,15 @@ extension RunConfiguration {
       !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
     for recipe in emulators { _ = try EmulatorRecipe(recipe) }
     _ = try adapterMethod()
-    try check(clients > 0 && clients <= 100_000, "clients is \(clients); it must be at least 1.")
+    try check(
+      clients > 0 && clients <= 100_000,
+      "clients is \(clients); it must be between 1 and 100000.")
     try check(
       validationShare > 0 && validationShare < 1,
       "validationShare is \(validationShare); it must be between 0 and 1.")
-    try check(localSteps > 0, "localSteps is \(localSteps); it must be at least 1.")
+    try check(
+      localSteps > 0 && localSteps <= 1_000_000_000,
+      "localSteps is \(localSteps); it must be between 1 and a billion.")
     try check(evaluateEvery >= 0, "evaluateEvery is \(evaluateEvery); it can't be negative.")
     try check(
       comparisonSteps.map { $0 > 0 } ?? true,

@@ -16,6 +16,10 @@ public final class StepBenchmark {
           "model_type": .string("gpt2"), "vocab_size": .integer(50257), "n_embd": .integer(768),
           "n_layer": .integer(layers), "n_head": .integer(12), "n_positions": .integer(1024),
         ])))
+    // A block has 12 · 768² weights.
+    try MemoryDemand.check(
+      bytes: 4 * Double(layers) * 12 * 768 * 768, for: "A model of \(layers) blocks",
+      advice: "Give fewer layers.")
     var random = SeededRandom(seed: seed, "benchmark")
     let model = try TransformerModel(
       configuration: configuration, tensors: StepBenchmark.tensors(configuration, &random),

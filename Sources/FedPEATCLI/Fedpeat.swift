@@ -20,4 +20,12 @@ struct Fedpeat: AsyncParsableCommand {
     ])
 
   static let version = "0.1.0"
+
+  /// Throws where the first word is no verb, and names the nearest that is.
+  static func checkVerb(_ word: String?) throws {
+    guard let word, !word.hasPrefix("-"), word != "help" else { return }
+    let verbs = configuration.subcommands.map { $0._commandName }
+    guard !verbs.contains(word) else { return }
+    throw PeatError.usage("Unknown verb '\(word)'. " + suggestion(for: word, among: verbs))
+  }
 }

@@ -123,4 +123,40 @@ public struct FiveNumbersOverSeeds: Sendable, Codable, Equatable {
     endBlocksThroughFullMiddle = spread(\.endBlocksThroughFullMiddle)
     notMeasured = results.reduce(into: [:]) { $0.merge($1.notMeasured) { first, _ in first } }
   }
+
+  private enum CodingKeys: String, CodingKey {
+    case metric, higherIsBetter, fullZeroShot, emulatorZeroShot, emulatorTuned, plugIn
+    case fullFineTuning, fullModelAdapter, endBlocksThroughFullMiddle, notMeasured
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    metric = try container.decode(String.self, forKey: .metric)
+    higherIsBetter = try container.decode(Bool.self, forKey: .higherIsBetter)
+    fullZeroShot = try container.decodeIfPresent(Spread.self, forKey: .fullZeroShot)
+    emulatorZeroShot = try container.decodeIfPresent(Spread.self, forKey: .emulatorZeroShot)
+    emulatorTuned = try container.decodeIfPresent(Spread.self, forKey: .emulatorTuned)
+    plugIn = try container.decodeIfPresent(Spread.self, forKey: .plugIn)
+    fullFineTuning = try container.decodeIfPresent(Spread.self, forKey: .fullFineTuning)
+    fullModelAdapter = try container.decodeIfPresent(Spread.self, forKey: .fullModelAdapter)
+    endBlocksThroughFullMiddle = try container.decodeIfPresent(
+      Spread.self, forKey: .endBlocksThroughFullMiddle)
+    notMeasured = try container.decodeIfPresent([String: String].self, forKey: .notMeasured) ?? [:]
+  }
+
+  /// As the five numbers of one run: the five are always there, null where no seed measured them.
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(metric, forKey: .metric)
+    try container.encode(higherIsBetter, forKey: .higherIsBetter)
+    try container.encode(fullZeroShot, forKey: .fullZeroShot)
+    try container.encode(emulatorZeroShot, forKey: .emulatorZeroShot)
+    try container.encode(emulatorTuned, forKey: .emulatorTuned)
+    try container.encode(plugIn, forKey: .plugIn)
+    try container.encode(fullFineTuning, forKey: .fullFineTuning)
+    try container.encodeIfPresent(fullModelAdapter, forKey: .fullModelAdapter)
+    try container.encodeIfPresent(
+      endBlocksThroughFullMiddle, forKey: .endBlocksThroughFullMiddle)
+    if !notMeasured.isEmpty { try container.encode(notMeasured, forKey: .notMeasured) }
+  }
 }

@@ -79,6 +79,11 @@ public struct MultipleChoiceMeasure {
         model.loss(inputs, targets: targets, length: inputs.count, on: tape)
       }
     }
+    guard loss.sum.isFinite else {
+      throw PeatError.badData(
+        "The model's loss on a question is \(loss.sum): its weights, or the adapter's, hold values that are not "
+          + "numbers or are far too large.")
+    }
     return -loss.sum
   }
 }

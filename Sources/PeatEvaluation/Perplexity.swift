@@ -82,9 +82,11 @@ public struct PerplexityMeasure: Sendable {
   /// - Parameters:
   ///   - limit: only so many windows.
   ///   - wholeWindows: leave out windows shorter than the context, unless there are no others.
+  ///   - shouldStop: asked between windows; true ends the measurement with `interrupted`.
   public func loss(
     _ model: TransformerModel, rows: [[Int32]], limit: Int? = nil,
-    wholeWindows: Bool = false, onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
+    wholeWindows: Bool = false, shouldStop: @Sendable () -> Bool = { false },
+    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> TokenLoss {
     for row in rows {
       if let token = row.first(where: { $0 < 0 || $0 >= model.configuration.vocabularySize }) {
@@ -108,13 +110,20 @@ public struct PerplexityMeasure: Sendable {
     DispatchQueue.concurrentPerform(iterations: shares) { share in
       let tape = Tape()
       var index = share
-      while index < all.count {
+      while index < all.count, !shouldStop() {
         results.set(index, measure(model, all[index], rows[all[index].row], tape))
         onProgress?(results.finished, all.count)
         index += shares
       }
     }
-    return results.values.reduce(TokenLoss(sum: 0, count: 0), +)
+    if results.finished < all.count { throw PeatError(.interrupted, "Interrupted.") }
+    let loss = results.values.reduce(TokenLoss(sum: 0, count: 0), +)
+    guard loss.sum.isFinite else {
+      throw PeatError.badData(
+        "The model's loss on this text is \(loss.sum): its weights, or the adapter's, hold values that are not "
+          + "numbers or are far too large.")
+    }
+    return loss
   }
 
   private func measure(
@@ -139,6 +148,7 @@ public struct PerplexityMeasure: Sendable {
   public func report(
     _ model: TransformerModel, tokenizer: some TextTokenizer, documents: [String],
     asDocuments: Bool, addBegin: Bool, limit: Int? = nil,
+    shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> PerplexityReport {
     let begin: [Int32]
@@ -166,7 +176,7 @@ public struct PerplexityMeasure: Sendable {
     }
     let loss = try loss(
       model, rows: rows, limit: asDocuments ? nil : limit, wholeWindows: !asDocuments,
-      onProgress: onProgress)
+      shouldStop: shouldStop, onProgress: onProgress)
     if let row = rows.first, !asDocuments, loss.count + 1 < row.count {
       // Only a part was measured: count the bytes of the tokens that were predicted.
       bytes =

@@ -12,7 +12,9 @@ public struct ModelSplit: Sendable, Equatable, Codable {
 
   /// Throws unless at least one block is left for the middle.
   public init(bottom: Int, top: Int, of blockCount: Int) throws {
-    guard bottom >= 0, top >= 0, bottom + top > 0, bottom + top < blockCount else {
+    guard bottom >= 0, top >= 0, max(bottom, top) > 0, bottom < blockCount,
+      top < blockCount - bottom
+    else {
       throw PeatError.usage(
         "A split of \(bottom) bottom and \(top) top blocks does not fit a model of \(blockCount) blocks: together "
           + "they must be at least 1 and leave at least 1 for the middle.")

@@ -45,13 +45,17 @@ public struct TextGenerator {
         "The tokenizer gives token \(token), the model knows \(model.configuration.vocabularySize). Check that "
           + "tokenizer.json and config.json come from the same checkpoint.")
     }
+    room = max(min(capacity, context), prompt.count + 1)
+    let sizes = model.configuration
+    try MemoryDemand.check(
+      bytes: 8 * Double(room) * Double(sizes.blockCount * sizes.keyValueHeads * sizes.headWidth),
+      for: "Remembering the keys and values of \(room) tokens",
+      advice: "Ask for fewer tokens (--max-tokens).")
     self.model = model
     self.settings = settings
     pending = prompt
     random = SeededRandom(seed: settings.seed, "generation")
-    cache = KeyValueCache(
-      model.configuration, capacity: max(min(capacity, context), prompt.count + 1), on: tape)
-    room = max(min(capacity, context), prompt.count + 1)
+    cache = KeyValueCache(sizes, capacity: room, on: tape)
   }
 
   private let room: Int

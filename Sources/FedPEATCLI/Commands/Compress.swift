@@ -109,7 +109,9 @@ struct Compress: AsyncParsableCommand {
     let measure = try PerplexityMeasure(
       context: min(full.configuration.contextLength, 512), threads: common.threadCount, model: full)
     return FidelityReport(
-      full: try measure.loss(full, rows: tokens),
-      emulator: try measure.loss(emulator.model, rows: tokens))
+      full: try measure.loss(
+        full, rows: tokens, shouldStop: { Interruption.isRequested }),
+      emulator: try measure.loss(
+        emulator.model, rows: tokens, shouldStop: { Interruption.isRequested }))
   }
 }

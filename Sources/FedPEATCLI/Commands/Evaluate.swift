@@ -82,13 +82,12 @@ struct Evaluate: AsyncParsableCommand {
     let clock = ContinuousClock.now
     let report = try measure.report(
       loaded.model, tokenizer: loaded.tokenizer, documents: texts, asDocuments: documents,
-      addBegin: addBegin, limit: limit
-    ) { done, count in
-      let seconds = (ContinuousClock.now - clock).seconds
-      Terminal.status(
-        "window \(done) of \(count), \(Format.time(.seconds(seconds / Double(done) * Double(count - done)))) left"
-      )
-    }
+      addBegin: addBegin, limit: limit, shouldStop: { Interruption.isRequested },
+      onProgress: { done, count in
+        let seconds = (ContinuousClock.now - clock).seconds
+        let left = Duration.seconds(seconds / Double(done) * Double(count - done))
+        Terminal.status("window \(done) of \(count), \(Format.time(left)) left")
+      })
     try common.report(
       report,
       text: Format.table([

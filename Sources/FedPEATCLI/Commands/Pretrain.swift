@@ -56,7 +56,7 @@ struct Pretrain: AsyncParsableCommand {
     let configuration = PretrainingConfiguration(
       vocabularySize: vocabulary, blocks: blocks, hiddenSize: hiddenSize, heads: heads,
       keyValueHeads: keyValueHeads,
-      feedForwardSize: feedForwardSize ?? max(8, (hiddenSize * 8 / 3 + 7) / 8 * 8),
+      feedForwardSize: feedForwardSize ?? max(8, (min(hiddenSize, 1 << 20) * 8 / 3 + 7) / 8 * 8),
       context: context,
       batch: batch, learningRate: learningRate, maximumSteps: steps, seed: common.seedValue,
       threads: common.threadCount)

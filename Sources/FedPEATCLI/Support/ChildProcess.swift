@@ -7,7 +7,7 @@ final class ChildProcess: Sendable {
   let name: String
   private let process: Process
   private let output: Pipe
-  private let collected: Task<Data, Never>
+  private let collected: Task<Data, any Error>
 
   /// - Parameters:
   ///   - arguments: the verb and its flags.
@@ -42,7 +42,8 @@ final class ChildProcess: Sendable {
     }
     self.process = process
     let reader = output.fileHandleForReading
-    collected = Task.detached { reader.readDataToEndOfFile() }
+    // On a thread of its own: a blocked read must not take one from the pool that everything else runs on.
+    collected = Task { try await runOnThread { reader.readDataToEndOfFile() } }
   }
 
   var isRunning: Bool { process.isRunning }
@@ -50,11 +51,11 @@ final class ChildProcess: Sendable {
 
   /// Waits for its end; what it printed on standard output.
   func finish() async throws -> (status: Int32, output: Data) {
-    let data = await collected.value
+    // Looks first, and only then reads: so that a cancellation is heard while the process runs.
     while process.isRunning {
       try await Task.sleep(for: .milliseconds(20))
     }
-    return (process.terminationStatus, data)
+    return (process.terminationStatus, try await collected.value)
   }
 
   /// Asks it to end and, after a while, ends it.

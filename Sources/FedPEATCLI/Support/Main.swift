@@ -23,6 +23,7 @@ enum Main {
   }
 
   private static func run() async throws {
+    try Fedpeat.checkVerb(CommandLine.arguments.dropFirst().first)
     var command: any ParsableCommand
     do { command = try Fedpeat.parseAsRoot() } catch { Fedpeat.exit(withError: error) }
     if var asynchronous = command as? any AsyncParsableCommand {

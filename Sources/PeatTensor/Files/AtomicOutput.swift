@@ -67,7 +67,9 @@ public enum AtomicOutput {
   /// Call it before long work, so that the work is not lost at its end.
   public static func checkReplaceable(_ url: URL, replacing isOurs: (String) -> Bool) throws {
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else { return }
+    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
+      return try checkPlace(url)
+    }
     guard isFolder.boolValue else {
       throw PeatError.inputOutput("'\(url.path)' is a file; a folder is to be written there.")
     }
@@ -76,6 +78,23 @@ public enum AtomicOutput {
       throw PeatError.inputOutput(
         "The folder '\(url.path)' already holds '\(stranger)', which is not FedPEAT's. "
           + "Name another folder, or empty this one.")
+    }
+  }
+
+  /// Throws where a new folder can't be made at `url`: the nearest folder above it that exists must be one that may be
+  /// written.
+  private static func checkPlace(_ url: URL) throws {
+    var above = url.standardizedFileURL.deletingLastPathComponent()
+    var isFolder: ObjCBool = false
+    while !FileManager.default.fileExists(atPath: above.path, isDirectory: &isFolder),
+      above.path != "/"
+    {
+      above = above.deletingLastPathComponent()
+    }
+    guard isFolder.boolValue, FileManager.default.isWritableFile(atPath: above.path) else {
+      throw PeatError.inputOutput(
+        "Can't write '\(url.path)': '\(above.path)' "
+          + (isFolder.boolValue ? "may not be written." : "is a file, not a folder."))
     }
   }
 

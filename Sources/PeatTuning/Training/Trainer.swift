@@ -41,6 +41,7 @@ public final class Trainer {
   ) throws {
     try configuration.validate(contextLength: model.configuration.contextLength)
     try data.check(vocabularySize: model.configuration.vocabularySize)
+    try configuration.checkMemory(model.configuration)
     self.model = model
     self.configuration = configuration
     trainable = TrainableParameters(parameters)

@@ -1,4 +1,5 @@
 import PeatData
+import PeatModels
 import PeatNN
 import PeatTensor
 
@@ -74,5 +75,17 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
       "beta1 and beta2 must be at least 0 and below 1, epsilon above 0.")
     try check(
       threads > 0 && threads <= 1024, "threads is \(threads); it must be between 1 and 1024.")
+  }
+  /// Throws where the activations of one step would not fit into the machine's memory.
+  func checkMemory(_ model: TransformerConfiguration) throws {
+    let rows = (Double(batch) / Double(accumulation)).rounded(.up)
+    // What a block keeps for the backward pass: at least its input; without checkpointing also what lies between its
+    // parts.
+    let width = Double(model.hiddenSize)
+    let perBlock = checkpointing ? width : 6 * width + 2 * Double(model.feedForwardSize)
+    try MemoryDemand.check(
+      bytes: 4 * rows * Double(context) * Double(model.blockCount) * perBlock,
+      for: "A step of \(batch) windows of \(context) tokens",
+      advice: "Make batch or context smaller, raise accumulation, or turn on checkpointing.")
   }
 }
