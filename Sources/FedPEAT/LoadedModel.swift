@@ -64,7 +64,7 @@ public struct LoadedModel {
   }
 
   /// Throws where an adapter says that it belongs to another model.
-  private static func check(
+  public static func check(
     _ folder: URL, _ facts: AdapterFolder.Facts?, fits checkpoint: Checkpoint,
     _ emulator: EmulatorFacts?
   ) throws {

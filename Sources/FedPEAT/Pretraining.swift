@@ -18,7 +18,7 @@ public struct PretrainingConfiguration: Sendable, Codable, Equatable {
   public var measureEvery: Int
   /// The loss has levelled off when it fell by less than this share…
   public var levelShare: Double
-  /// …in each of so many measurements.
+  /// …over so many measurements.
   public var patience: Int
   /// The share of the text that is held out.
   public var heldOutShare: Double
@@ -29,7 +29,7 @@ public struct PretrainingConfiguration: Sendable, Codable, Equatable {
     vocabularySize: Int = 1024, blocks: Int = 8, hiddenSize: Int = 128, heads: Int = 4,
     keyValueHeads: Int = 2, feedForwardSize: Int = 344, context: Int = 256, batch: Int = 16,
     learningRate: Float = 3e-3, warmUpSteps: Int = 50, maximumSteps: Int = 2000,
-    measureEvery: Int = 50, levelShare: Double = 0.01, patience: Int = 3,
+    measureEvery: Int = 50, levelShare: Double = 0.02, patience: Int = 3,
     heldOutShare: Double = 0.05, seed: UInt64 = 0, threads: Int = 1
   ) {
     self.vocabularySize = vocabularySize
@@ -266,11 +266,9 @@ public struct Pretraining {
   }
 
   private func hasLevelledOff(_ losses: [Double]) -> Bool {
-    guard losses.count > configuration.patience else { return false }
-    let recent = losses.suffix(configuration.patience + 1)
-    return zip(recent, recent.dropFirst()).allSatisfy { before, after in
-      after > before * (1 - configuration.levelShare)
-    }
+    guard let now = losses.last, losses.count > configuration.patience else { return false }
+    let before = losses[losses.count - 1 - configuration.patience]
+    return now > before * (1 - configuration.levelShare)
   }
 
   private func heldOutLoss() throws -> Double {

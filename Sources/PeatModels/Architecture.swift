@@ -5,6 +5,10 @@ public protocol Architecture: Sendable {
   /// `model_type` in config.json.
   static var modelType: String { get }
 
+  /// The names of its tensors, and how its linear layers' weights lie in memory.
+  static var keys: TransformerKeys { get }
+  static var layout: WeightLayout { get }
+
   /// The key in config.json that says how many blocks there are.
   static var blockCountKey: String { get }
 
@@ -15,6 +19,16 @@ public protocol Architecture: Sendable {
 /// The architectures this program knows. A new one is one file in Architectures/ and one line here.
 public enum Architectures {
   public static let all: [any Architecture.Type] = [Llama.self, GPT2.self]
+
+  /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; `nil` if none.
+  public static func architecture(ofTensors names: some Sequence<String>) -> (any Architecture.Type)? {
+    let names = Array(names)
+    return all.first { architecture in
+      let prefix = architecture.keys.blocks + "."
+      return !names.isEmpty
+        && names.allSatisfy { $0.hasPrefix(prefix) || $0.hasPrefix("base_model.model." + prefix) }
+    }
+  }
 
   /// config.json for a model of fewer blocks of the same kind.
   public static func configuration(_ json: JSONValue, withBlocks numbers: [Int]) -> JSONValue {

@@ -8,8 +8,8 @@ struct Aggregate: AsyncParsableCommand {
     discussion: """
       Example: fedpeat aggregate update-1 update-2 --strategy fedavg --out aggregated
 
-      Each update is a folder with update.safetensors and update.json. The result is an update folder too: the \
-      aggregated tensors, in the full model's numbers, with the examples of all.
+      Each update is a folder with update.safetensors and update.json, such as tune --update writes. The result is an \
+      adapter folder in the full model's numbers, which plug-in takes.
       """)
 
   @Argument(help: "Update folders.")
@@ -46,7 +46,8 @@ struct Aggregate: AsyncParsableCommand {
     let target = URL(path: out)
     try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
     let first = try ClientUpdate(contentsOf: URL(path: updates[0]))
-    let base = try from.map { try ClientUpdate(contentsOf: URL(path: $0)).tensors } ?? first.tensors
+    let broadcast = try from.map { try AdapterFolder.read(URL(path: $0)).0 }
+    let base = broadcast?.state ?? first.tensors
     var total = 0
     var seen: [ClientUpdate] = []
     for path in updates {
@@ -59,12 +60,7 @@ struct Aggregate: AsyncParsableCommand {
       try checkInterruption()
     }
     let result = try rule.aggregate(seen, into: base)
-    var header = first.header
-    header.client = .server
-    header.exampleCount = total
-    header.metrics = [:]
-    header.telemetry = Telemetry()
-    try ClientUpdate(header: header, tensors: result).write(to: target)
+    try write(result, first.header, broadcast, to: target)
     let report = Report(
       clients: seen.count, strategy: strategy, exampleCount: total,
       parameters: result.parameterCount, digest: result.digest)
@@ -74,6 +70,36 @@ struct Aggregate: AsyncParsableCommand {
         ["written to", out], ["clients", "\(report.clients)"], ["strategy", strategy],
         ["examples", Format.count(total)], ["parameters", Format.count(report.parameters)],
       ]))
+  }
+
+  private func write(
+    _ tensors: NamedTensors, _ header: UpdateHeader, _ broadcast: Adapter?, to target: URL
+  ) throws {
+    let method: Adapter.Method
+    switch header.method {
+    case LoRA.name:
+      guard let rank = header.rank, let alpha = header.alpha else {
+        throw PeatError.badData("'\(updates[0])/update.json' states no rank and alpha, which LoRA needs.")
+      }
+      method = .lora(try LoRAConfiguration(rank: rank, alpha: alpha))
+    case EndBlocks.name: method = .endBlocks
+    default:
+      throw PeatError.badData(
+        "'\(updates[0])' was tuned with the method '\(header.method)'. Known: "
+          + Adapter.Method.names.joined(separator: ", ") + ".")
+    }
+    guard let architecture = Architectures.architecture(ofTensors: tensors.keys) else {
+      throw PeatError.badData(
+        "'\(updates[0])' holds tensors of no architecture that this program knows. Supported: "
+          + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", ") + ".")
+    }
+    let blocks = AdapterFolder.blockNumbers(of: tensors, architecture.keys)
+    try AdapterFolder.write(
+      Adapter(method: method, state: tensors, sourceDigest: broadcast?.sourceDigest),
+      facts: .init(
+        method: method.name, sourceDigest: broadcast?.sourceDigest, modelDigest: nil, split: nil,
+        blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) })),
+      keys: architecture.keys, layout: architecture.layout, baseModel: "", to: target)
   }
 
   private func check(

@@ -44,8 +44,9 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "Windows per step.")
   var batch = 8
 
-  @Option(help: "Input tokens per window.")
-  var context = 256
+  @Option(
+    help: "Input tokens per window; 256, or the model's longest if that is less, if not given.")
+  var context: Int?
 
   @Option(help: "Learning rate.")
   var learningRate: Float = 3e-3
@@ -85,6 +86,15 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "The folder to write.")
   var out: String
 
+  @Option(help: "Start from this adapter's values instead of new ones, with its method, rank and alpha.")
+  var from: String?
+
+  @Flag(help: "Also write the result as an update (update.safetensors, update.json), for aggregate.")
+  var update = false
+
+  @Option(help: "The name that the update is signed with.")
+  var client = "local"
+
   @Flag(help: "Go on from the state that an interrupted run left in the output folder.")
   var resume = false
 
@@ -106,15 +116,20 @@ struct Tune: AsyncParsableCommand {
   func run() async throws {
     let target = URL(path: out)
     try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
-    let configuration = try trainingConfiguration()
+    try checkWords()
     let loaded = try LoadedModel(URL(path: model))
+    var configuration = try trainingConfiguration(
+      longest: loaded.model.configuration.contextLength)
     try configuration.validate(contextLength: loaded.model.configuration.contextLength)
     guard loaded.adapter == nil else {
       throw PeatError.usage(
         "'\(model)' carries an adapter; tune the model it was plugged into, or a merged one.")
     }
     let documents = try DocumentReader.read(URL(path: data))
-    let (training, validation) = try datasets(documents, loaded.tokenizer)
+    let (training, validation) = try datasets(
+      documents, loaded.tokenizer, context: configuration.context)
+    // Of a text, windows that start anywhere; of documents, each once per epoch.
+    if case .stream = training.arrangement { configuration.order = .uniformWindows }
     let work = try prepare(loaded)
     let trainer = try Trainer(
       loaded.model, parameters: work.parameters, data: training, configuration: configuration)
@@ -169,7 +184,21 @@ struct Tune: AsyncParsableCommand {
     try common.report(report, text: Format.table(rows))
   }
 
-  private func trainingConfiguration() throws -> TrainingConfiguration {
+  /// Throws where a word is not known, before anything is read.
+  private func checkWords() throws {
+    let methods = Adapter.Method.names + ["full"]
+    guard methods.contains(method) else {
+      throw PeatError.usage(
+        "Unknown method '\(method)'. " + suggestion(for: method, among: methods))
+    }
+    if let layout, LocalTuning.Layout(rawValue: layout) == nil {
+      throw PeatError.usage(
+        "Unknown layout '\(layout)'. "
+          + suggestion(for: layout, among: LocalTuning.Layout.allCases.map(\.rawValue)))
+    }
+  }
+
+  private func trainingConfiguration(longest: Int) throws -> TrainingConfiguration {
     guard let course = LearningRateSchedule.Course(rawValue: schedule) else {
       throw PeatError.usage(
         "Unknown schedule '\(schedule)'. "
@@ -179,29 +208,20 @@ struct Tune: AsyncParsableCommand {
       throw PeatError.usage("--save-every is \(saveEvery); it must be at least 1.")
     }
     return TrainingConfiguration(
-      steps: steps, batch: batch, context: context, learningRate: learningRate,
+      steps: steps, batch: batch, context: context ?? min(256, longest),
+      learningRate: learningRate,
       schedule: .init(course, warmUpSteps: warmUp), optimizer: .init(weightDecay: weightDecay),
       clipNorm: clip, accumulation: accumulation, checkpointing: checkpointing,
-      order: layout == nil || layout == LocalTuning.Layout.stream.rawValue
-        ? .uniformWindows : .shuffledEpochs,
       seed: common.seedValue, threads: common.threadCount)
   }
 
   private func datasets(
-    _ documents: [Document], _ tokenizer: Tokenizer
+    _ documents: [Document], _ tokenizer: Tokenizer, context: Int
   ) throws -> (training: TokenDataset, validation: TokenDataset?) {
-    let chosen: LocalTuning.Layout
-    if let layout {
-      guard let known = LocalTuning.Layout(rawValue: layout) else {
-        throw PeatError.usage(
-          "Unknown layout '\(layout)'. "
-            + suggestion(for: layout, among: LocalTuning.Layout.allCases.map(\.rawValue)))
-      }
-      chosen = known
-    } else {
-      // Prompts that are not learned only make sense document by document.
-      chosen = documents.contains { $0.prompt != nil } ? .packed : .stream
-    }
+    // Prompts that are not learned only make sense document by document.
+    let chosen =
+      layout.flatMap(LocalTuning.Layout.init(rawValue:))
+      ?? (documents.contains { $0.prompt != nil } ? .packed : .stream)
     let all = try TokenDataset.make(
       documents, tokenizer: tokenizer, layout: chosen, context: context, addBegin: bos)
     guard let validationShare else { return (all, nil) }
@@ -225,6 +245,25 @@ struct Tune: AsyncParsableCommand {
           configuration: loaded.checkpoint.configurationJSON, otherFiles: files)
       }
     }
+    let adapter = try startingAdapter(loaded)
+    let injected = try adapter.inject(into: loaded.model)
+    return Work(parameters: injected.parameters.map(\.parameter)) { target in
+      var tuned = adapter
+      tuned.state = injected.state
+      try AdapterFolder.write(
+        tuned, facts: facts(loaded, adapter.method), configuration: loaded.model.configuration,
+        baseModel: model, to: target, otherFiles: try updateFiles(tuned, from: adapter))
+    }
+  }
+
+  /// The adapter that tuning starts from: new, or another one's values.
+  private func startingAdapter(_ loaded: LoadedModel) throws -> Adapter {
+    if let from {
+      let (adapter, facts) = try AdapterFolder.read(URL(path: from), for: loaded.model)
+      try LoadedModel.check(URL(path: from), facts, fits: loaded.checkpoint, loaded.emulator)
+      return Adapter(
+        method: adapter.method, state: adapter.state, sourceDigest: loaded.sourceDigest)
+    }
     let adapterMethod: Adapter.Method
     switch method {
     case LoRA.name:
@@ -234,23 +273,27 @@ struct Tune: AsyncParsableCommand {
           targetModules: targetModules?.split(separator: ",").map {
             $0.trimmingCharacters(in: .whitespaces)
           }))
-    case EndBlocks.name: adapterMethod = .endBlocks
-    default:
-      throw PeatError.usage(
-        "Unknown method '\(method)'. "
-          + suggestion(for: method, among: Adapter.Method.names + ["full"]))
+    default: adapterMethod = .endBlocks
     }
-    let adapter = try Adapter(
+    return try Adapter(
       new: adapterMethod, for: loaded.model, blocks: try blocks(of: loaded), seed: common.seedValue,
       sourceDigest: loaded.sourceDigest)
-    let injected = try adapter.inject(into: loaded.model)
-    return Work(parameters: injected.parameters.map(\.parameter)) { target in
-      var tuned = adapter
-      tuned.state = injected.state
-      try AdapterFolder.write(
-        tuned, facts: facts(loaded), configuration: loaded.model.configuration, baseModel: model,
-        to: target)
+  }
+
+  /// The update's two files, if one was asked for.
+  private func updateFiles(_ tuned: Adapter, from base: Adapter) throws -> [String: Data] {
+    guard update else { return [:] }
+    var header = UpdateHeader(
+      client: try ClientID(client), exampleCount: steps * batch, baseDigest: base.state.digest,
+      method: tuned.method.name)
+    if case .lora(let lora) = tuned.method {
+      header.rank = lora.rank
+      header.alpha = lora.alpha
     }
+    return [
+      ClientUpdate.headerFile: try header.json(),
+      ClientUpdate.tensorsFile: SafeTensors.encode(tuned.state),
+    ]
   }
 
   private func blocks(of loaded: LoadedModel) throws -> [Int] {
@@ -262,7 +305,9 @@ struct Tune: AsyncParsableCommand {
     return try ModelSplit(bottom: bottom ?? 0, top: top ?? 0, of: loaded.model.blocks.count).ends
   }
 
-  private func facts(_ loaded: LoadedModel) -> AdapterFolder.Facts {
+  private func facts(
+    _ loaded: LoadedModel, _ method: Adapter.Method
+  ) -> AdapterFolder.Facts {
     let count = loaded.model.blocks.count
     var split = loaded.emulator?.split
     if split == nil, bottom != nil || top != nil {
@@ -270,7 +315,7 @@ struct Tune: AsyncParsableCommand {
         bottom: bottom ?? 0, emulator: count - (bottom ?? 0) - (top ?? 0), top: top ?? 0)
     }
     return AdapterFolder.Facts(
-      method: method, sourceDigest: loaded.sourceDigest, modelDigest: loaded.checkpoint.digest(),
+      method: method.name, sourceDigest: loaded.sourceDigest, modelDigest: loaded.checkpoint.digest(),
       split: split,
       blockMap: Dictionary(
         uniqueKeysWithValues: loaded.model.blocks.enumerated().map {

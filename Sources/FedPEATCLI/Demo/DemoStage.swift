@@ -106,9 +106,9 @@ enum DemoSettings {
 
   static func pretraining(seed: UInt64, threads: Int) -> PretrainingConfiguration {
     PretrainingConfiguration(
-      vocabularySize: 512, blocks: 8, hiddenSize: 96, heads: 4, keyValueHeads: 2,
+      vocabularySize: 512, blocks: 8, hiddenSize: 96, heads: 3, keyValueHeads: 1,
       feedForwardSize: 256, context: 160, batch: 16, learningRate: 4e-3, warmUpSteps: 30,
-      maximumSteps: 700, measureEvery: 40, levelShare: 0.02, patience: 2, seed: seed,
+      maximumSteps: 800, measureEvery: 40, levelShare: 0.06, patience: 2, seed: seed,
       threads: threads)
   }
 

@@ -7,6 +7,7 @@ import PeatTensor
 public enum GPT2: Architecture {
   public static let modelType = "gpt2"
 
+  public static let layout = WeightLayout.inputsByOutputs
   public static let blockCountKey = "n_layer"
 
   public static func configuration(
@@ -37,7 +38,7 @@ public enum GPT2: Architecture {
       tiesEmbeddings: try file.flag("tie_word_embeddings", default: true),
       attentionHasBias: true,
       feedForwardHasBias: true,
-      layout: .inputsByOutputs,
+      layout: layout,
       keys: keys)
   }
 

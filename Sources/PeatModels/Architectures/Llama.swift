@@ -6,6 +6,7 @@ import PeatTensor
 public enum Llama: Architecture {
   public static let modelType = "llama"
 
+  public static let layout = WeightLayout.outputsByInputs
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
@@ -39,7 +40,7 @@ public enum Llama: Architecture {
       tiesEmbeddings: try file.flag("tie_word_embeddings", default: false),
       attentionHasBias: attentionBias,
       feedForwardHasBias: feedForwardBias,
-      layout: .outputsByInputs,
+      layout: layout,
       keys: keys)
   }
 

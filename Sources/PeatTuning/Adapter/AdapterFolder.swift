@@ -71,9 +71,18 @@ public enum AdapterFolder {
     _ adapter: Adapter, facts: Facts, configuration: TransformerConfiguration, baseModel: String,
     to folder: URL, otherFiles: [String: Data] = [:]
   ) throws {
+    try write(
+      adapter, facts: facts, keys: configuration.keys, layout: configuration.layout,
+      baseModel: baseModel, to: folder, otherFiles: otherFiles)
+  }
+
+  /// Writes an adapter folder where the model itself is not at hand: its kind is enough.
+  public static func write(
+    _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
+    baseModel: String, to folder: URL, otherFiles: [String: Data] = [:]
+  ) throws {
     try AtomicOutput.folder(at: folder, replacing: CheckpointWriter.isOurs) { folder in
-      try fill(
-        folder, adapter, facts: facts, configuration: configuration, baseModel: baseModel)
+      try fill(folder, adapter, facts: facts, keys: keys, layout: layout, baseModel: baseModel)
       for (name, data) in otherFiles {
         try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
       }
@@ -81,30 +90,29 @@ public enum AdapterFolder {
   }
 
   private static func fill(
-    _ folder: URL, _ adapter: Adapter, facts: Facts, configuration: TransformerConfiguration,
+    _ folder: URL, _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
     baseModel: String
   ) throws {
     var localNumber: [Int: Int] = [:]
     for (local, full) in facts.blockMap { localNumber[full] = Int(local) }
-    let tensors = try renumbered(adapter.state, localNumber, configuration.keys, in: "adapter")
+    let tensors = try renumbered(adapter.state, localNumber, keys, in: "adapter")
     try SafeTensors.write(
       tensors, to: folder.appendingPathComponent("adapter_model.safetensors"),
       metadata: ["format": "pt"])
     try JSONFile.write(facts, to: folder.appendingPathComponent("fedpeat.json"))
     if case .lora(var lora) = adapter.method {
-      lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, configuration.keys)
+      lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, keys)
       try JSONFile.write(
-        peftConfiguration(lora, tensors, configuration, baseModel: baseModel),
+        peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel),
         to: folder.appendingPathComponent("adapter_config.json"))
     }
   }
 
   /// adapter_config.json: which layers it names follows from the tensors, so that PEFT makes just those.
   private static func peftConfiguration(
-    _ lora: LoRAConfiguration, _ tensors: NamedTensors, _ configuration: TransformerConfiguration,
-    baseModel: String
+    _ lora: LoRAConfiguration, _ tensors: NamedTensors, _ keys: TransformerKeys,
+    _ layout: WeightLayout, baseModel: String
   ) -> JSONValue {
-    let keys = configuration.keys
     var paths: [Int: Set<String>] = [:]
     var ranks: [String: JSONValue] = [:]
     for (layer, tensor) in downMatrices(tensors) {
@@ -135,7 +143,7 @@ public enum AdapterFolder {
       "layers_pattern": blocks.map { _ in
         .string(String(keys.blocks.split(separator: ".").last ?? ""))
       } ?? .null,
-      "fan_in_fan_out": .bool(configuration.layout == .inputsByOutputs),
+      "fan_in_fan_out": .bool(layout == .inputsByOutputs),
       "lora_dropout": .number(0),
       "bias": .string("none"),
       "init_lora_weights": .bool(true),
@@ -188,19 +196,7 @@ public enum AdapterFolder {
     let keys = model.configuration.keys
     let ownNumbers = Dictionary(
       uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
-    var numbers = ownNumbers
-    if let facts {
-      numbers = [:]
-      for (local, full) in facts.blockMap {
-        guard let local = Int(local), local >= 0, full >= 0, !numbers.values.contains(full),
-          numbers[local] == nil
-        else {
-          throw PeatError.badData(
-            "'\(folder.path)/fedpeat.json': blockMap has '\(local)': \(full).")
-        }
-        numbers[local] = full
-      }
-    }
+    let numbers = try facts.map { try self.numbers(of: $0, folder) } ?? ownNumbers
     if case .lora(var lora) = method {
       // Patterns may name blocks, whose numbers change too.
       lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, keys)
@@ -208,6 +204,44 @@ public enum AdapterFolder {
     }
     let state = try renumbered(tensors, numbers, keys, in: folder.path)
     return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
+  }
+
+  /// Reads an adapter folder without its model: in the full model's numbers where `fedpeat.json` maps them, else as they
+  /// are.
+  public static func read(_ folder: URL) throws -> (Adapter, Facts?) {
+    let (method, tensors, facts) = try readFiles(folder)
+    guard let architecture = Architectures.architecture(ofTensors: tensors.keys) else {
+      throw PeatError.badData(
+        "'\(folder.path)' holds tensors of no architecture that this program knows. Supported: "
+          + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", ") + ".")
+    }
+    var state = tensors
+    if let facts {
+      state = try renumbered(
+        tensors, try numbers(of: facts, folder), architecture.keys, in: folder.path)
+    }
+    return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
+  }
+
+  /// The numbers of the blocks that an adapter's tensors are of.
+  public static func blockNumbers(
+    of tensors: NamedTensors, _ keys: TransformerKeys
+  ) -> Set<Int> {
+    Set(tensors.keys.compactMap { split($0, keys).flatMap { Int($0.number) } })
+  }
+
+  /// The block map, from local numbers to the full model's.
+  private static func numbers(of facts: Facts, _ folder: URL) throws -> [Int: Int] {
+    var numbers: [Int: Int] = [:]
+    for (local, full) in facts.blockMap {
+      guard let local = Int(local), local >= 0, full >= 0, !numbers.values.contains(full),
+        numbers[local] == nil
+      else {
+        throw PeatError.badData("'\(folder.path)/fedpeat.json': blockMap has '\(local)': \(full).")
+      }
+      numbers[local] = full
+    }
+    return numbers
   }
 
   /// What the folder's files say, numbered as they are.
