@@ -10,7 +10,7 @@ import Testing
     let trainable = TrainableParameters([parameter])
     var optimizer = AdamW(count: 3)
     let gradient: Tensor = [0.5, -4, 0]
-    optimizer.update(trainable, gradient: gradient.copied().pointer, learningRate: 0.125)
+    optimizer.update(trainable, gradient: gradient, learningRate: 0.125)
     #expect(optimizer.steps == 1)
     expectClose(parameter.tensor, [0.875, -1.875, 3], within: 1e-6, "values")
     #expect(parameter.tensor.scalars[2] == 3)
@@ -31,7 +31,7 @@ import Testing
       let gradient = Tensor(
         try golden.tensor("step\(step).grad_w").scalars
           + golden.tensor("step\(step).grad_b").scalars)
-      optimizer.update(trainable, gradient: gradient.pointer, learningRate: rate)
+      optimizer.update(trainable, gradient: gradient, learningRate: rate)
       expectClose(w.tensor, try golden.tensor("step\(step).w"), within: 1e-6, "w, step \(step)")
       expectClose(
         b.tensor.reshaped([start.count]), try golden.tensor("step\(step).b"), within: 1e-6,
@@ -44,7 +44,7 @@ import Testing
     let vector = Parameter("norm", Tensor(repeating: 2, shape: [4]))
     let trainable = TrainableParameters([matrix, vector])
     var optimizer = AdamW(count: 8, settings: .init(weightDecay: 0.5))
-    optimizer.update(trainable, gradient: Tensor(zeros: [8]).pointer, learningRate: 0.1)
+    optimizer.update(trainable, gradient: Tensor(zeros: [8]), learningRate: 0.1)
     expectClose(
       matrix.tensor, Tensor(repeating: 1.9, shape: [2, 2]), within: 1e-6, "2 · (1 − 0.1 · 0.5)")
     #expect(vector.tensor == Tensor(repeating: 2, shape: [4]))
@@ -63,10 +63,23 @@ import Testing
             resuming: optimizer.settings, steps: optimizer.steps,
             firstMoment: optimizer.firstMoment, secondMoment: optimizer.secondMoment)
         }
-        optimizer.update(trainable, gradient: gradient.copied().pointer, learningRate: 0.01)
+        optimizer.update(trainable, gradient: gradient, learningRate: 0.01)
       }
       return parameter.tensor.scalars
     }
     #expect(train(stoppingAt: 4) == train(stoppingAt: nil))
+  }
+}
+
+extension AdamW {
+  /// One update from a gradient that stays as it is.
+  fileprivate mutating func update(
+    _ parameters: TrainableParameters, gradient: Tensor, learningRate: Float
+  ) {
+    var values = gradient.scalars
+    values.withUnsafeMutableBufferPointer {
+      guard let base = $0.baseAddress else { return }
+      update(parameters, gradient: base, learningRate: learningRate)
+    }
   }
 }
