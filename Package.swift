@@ -103,5 +103,7 @@ let package = Package(
       swiftSettings: common),
     .testTarget(
       name: "PeatGRPCTests", dependencies: ["PeatGRPC", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "CLITests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
   ]
 )

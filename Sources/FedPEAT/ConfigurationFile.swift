@@ -27,6 +27,9 @@ public enum ConfigurationReader {
     }
     for (key, value) in overrides {
       precondition(known.contains(key), "the override '\(key)' is no key")
+      if case .number(let number) = value, !number.isFinite {
+        throw PeatError.usage("\(key) is \(number); it must be a finite number.")
+      }
       table[key] = value
     }
     return try JSONFile.decode(
@@ -60,6 +63,11 @@ public enum ConfigurationReader {
   /// A YAML node as the JSON value it stands for.
   private static func json(_ node: Node, _ name: String, depth: Int) throws -> JSONValue {
     guard depth < 32 else { throw PeatError.badData("'\(name)' is nested too deeply.") }
+    // An alias arrives as a copy of what its anchor marks, and copies of copies can be without end.
+    if let anchor = node.anchor {
+      throw PeatError.badData(
+        "'\(name)' uses the anchor &\(anchor.rawValue); run files allow no anchors and aliases.")
+    }
     switch node {
     case .mapping(let mapping):
       var table: [String: JSONValue] = [:]
@@ -83,7 +91,12 @@ public enum ConfigurationReader {
         return .bool(value)
       }
       if let value = node.int { return .integer(value) }
-      if let value = node.float { return .number(value) }
+      if let value = node.float {
+        guard value.isFinite else {
+          throw PeatError.badData("'\(name)' holds \(scalar.string); numbers must be finite.")
+        }
+        return .number(value)
+      }
       if node.null != nil { return .null }
       return .string(scalar.string)
     case .alias:

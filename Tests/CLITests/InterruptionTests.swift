@@ -1,0 +1,164 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Ctrl-C ends a command and all that it started, with 130.
+@Suite("Interruption") struct InterruptionTests {
+  /// Processes that run in a folder or below it, by their working folder.
+  private func processes(in folder: URL) -> [String] {
+    let path = folder.resolvingSymlinksInPath().path
+    let numbers = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+    return numbers.filter { number in
+      guard Int(number) != nil,
+        let place = try? FileManager.default.destinationOfSymbolicLink(
+          atPath: "/proc/\(number)/cwd")
+      else { return false }
+      return place == path || place.hasPrefix(path + "/")
+    }
+  }
+
+  private func expectInterrupted(
+    _ arguments: [String], after text: String, signal: Int32 = SIGINT, in folder: URL,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws {
+    let command = try RunningCommand(arguments, in: folder)
+    try await command.waits(for: text, sourceLocation: sourceLocation)
+    command.send(signal)
+    let result = try await command.finish(seconds: 30)
+    #expect(result.status == 130, "\(result)", sourceLocation: sourceLocation)
+    #expect(result.errors.contains("Interrupted"), "\(result)", sourceLocation: sourceLocation)
+    #expect(result.output.isEmpty, sourceLocation: sourceLocation)
+    expectNoCrash(result, sourceLocation: sourceLocation)
+    expectNothingPartial(in: folder, sourceLocation: sourceLocation)
+    #expect(processes(in: folder) == [], sourceLocation: sourceLocation)
+  }
+
+  @Test(arguments: ["lora", "end-blocks", "full"])
+  func `tune saves a state that resumes to the same bits`(method: String) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      func tune(_ out: String, _ more: String...) -> [String] {
+        let model = method == "full" ? workshop.model : workshop.emulator
+        return [
+          "tune", model, "--data", workshop.text, "--method", method, "--steps", "400", "--batch",
+          "4", "--learning-rate", "1e-3", "--seed", "5", "--threads", "1", "--out", out,
+        ] + more
+      }
+      let whole = try await FedpeatCommand.succeed(tune("whole"), in: folder)
+      #expect(whole.errors.contains("step 1 of 400"))
+
+      let command = try RunningCommand(tune("parts", "--save-every", "1"), in: folder)
+      let state = folder.appendingPathComponent("parts/training_state.json")
+      try await command.waits(for: "a saved state") {
+        FileManager.default.fileExists(atPath: state.path)
+      }
+      command.send(SIGINT)
+      let stopped = try await command.finish()
+      #expect(stopped.status == 130, "\(stopped)")
+      #expect(stopped.errors.contains("--resume"), "\(stopped)")
+      let saved = try #require(
+        JSONSerialization.jsonObject(with: Data(contentsOf: state)) as? [String: Any])
+      let step = try #require(saved["step"] as? Int)
+      #expect((1..<400).contains(step))
+      expectNothingPartial(in: folder)
+
+      let resumed = try await FedpeatCommand.succeed(tune("parts", "--resume"), in: folder)
+      #expect(resumed.errors.contains("resumed at step \(step)"))
+      let name = method == "lora" ? "adapter_model.safetensors" : "model.safetensors"
+      let names = [name, "adapter_model.safetensors", "model.safetensors"]
+      let tensors = try #require(
+        names.first {
+          FileManager.default.fileExists(atPath: folder.appendingPathComponent("whole/\($0)").path)
+        })
+      #expect(
+        try Data(contentsOf: folder.appendingPathComponent("parts/\(tensors)"))
+          == Data(contentsOf: folder.appendingPathComponent("whole/\(tensors)")))
+      #expect(!FileManager.default.fileExists(atPath: state.path))
+    }
+  }
+
+  @Test func `a state is refused for other settings`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      func tune(_ more: String...) -> [String] {
+        [
+          "tune", workshop.emulator, "--data", workshop.text, "--threads", "1", "--out", "x",
+          "--steps", "1000000",
+        ] + more
+      }
+      try await expect(74, saying: ["no saved state"], from: tune("--resume"), in: folder)
+      try await expectInterrupted(tune(), after: "step 1 of", signal: SIGTERM, in: folder)
+      try await expect(
+        65, saying: ["settings differ"], from: tune("--resume", "--batch", "3"), in: folder)
+      try await expect(
+        65, saying: ["can't be resumed"], from: tune("--resume", "--rank", "4"), in: folder)
+      let state = folder.appendingPathComponent("x/training_state.safetensors")
+      try Data(contentsOf: state).dropLast(40).write(to: state)
+      try await expect(65, saying: ["training_state"], from: tune("--resume"), in: folder)
+    }
+  }
+
+  @Test func `pretrain, serve and join end`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      try await expectInterrupted(
+        [
+          "pretrain", "--text", workshop.text, "--context", "32", "--steps", "100000",
+          "--vocabulary", "300", "--out", "x",
+        ], after: "pretraining: step", in: folder)
+      #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("x").path))
+      for signal in [SIGINT, SIGTERM] {
+        try await expectInterrupted(
+          ["serve", workshop.runFile], after: "listening", signal: signal, in: folder)
+      }
+      try await expectInterrupted(
+        ["join", "--coordinator", "127.0.0.1:1", "--data", workshop.text], after: "is gone",
+        in: folder)
+    }
+  }
+
+  @Test func `simulate ends in its rounds and in what it compares with`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      try await expectInterrupted(
+        ["simulate", workshop.runFile, "--rounds", "100000", "--out", "x"], after: "round 1 of",
+        in: folder)
+      let run = folder.appendingPathComponent("run.yaml")
+      let text = try String(contentsOfFile: workshop.runFile, encoding: .utf8)
+      try Data((text + "\ncomparisonSteps: 100000000\n").utf8).write(to: run)
+      try await expectInterrupted(
+        ["simulate", "run.yaml"], after: "full fine-tuning: step", in: folder)
+    }
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM])
+  func `demo ends with all its processes`(signal: Int32) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      try await expectInterrupted(
+        [
+          "demo", "--model", workshop.model, "--data", workshop.documents, "--clients-by", "user",
+          "--rounds", "100000", "--keep", "kept",
+        ], after: "round 2 of", signal: signal, in: folder)
+    }
+  }
+
+  @Test func `demo's processes end when it is killed`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let command = try RunningCommand(
+        [
+          "demo", "--model", workshop.model, "--data", workshop.documents, "--clients-by", "user",
+          "--rounds", "100000", "--keep", "kept",
+        ], in: folder)
+      try await command.waits(for: "round 2 of")
+      #expect(processes(in: folder).count == 6)
+      command.send(SIGKILL)
+      #expect(try await command.finish().status == 137)
+      for _ in 0..<2000 where !processes(in: folder).isEmpty {
+        try await Task.sleep(for: .milliseconds(5))
+      }
+      #expect(processes(in: folder) == [])
+    }
+  }
+}

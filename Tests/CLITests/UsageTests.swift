@@ -1,0 +1,88 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What a user mistypes ends with 64 and names what was meant.
+@Suite("Wrong usage") struct UsageTests {
+  struct Mistake: Sendable, CustomTestStringConvertible {
+    let arguments: [String]
+    let says: [String]
+    var testDescription: String { arguments.joined(separator: " ") }
+
+    init(_ arguments: String, _ says: String...) {
+      self.arguments = arguments.split(separator: " ").map(String.init)
+      self.says = says
+    }
+  }
+
+  static let mistakes = [
+    Mistake("simulte", "Unknown verb 'simulte'", "Did you mean 'simulate'?"),
+    Mistake("frobnicate model", "Unknown verb", "Known: aggregate"),
+    Mistake("inspect", "path"),
+    Mistake("inspect MODEL --jsn", "'--jsn'", "--json"),
+    Mistake("inspect MODEL --threads 0", "--threads is 0"),
+    Mistake("inspect MODEL --seed minus", "--seed"),
+    Mistake("evaluate MODEL", "--text FILE"),
+    Mistake("evaluate MODEL --text TEXT --choices TEXT", "Give one of"),
+    Mistake("evaluate MODEL --text TEXT --context 33", "between 1 and 32"),
+    Mistake("evaluate MODEL --text TEXT --stride 40", "stride"),
+    Mistake("evaluate MODEL --text TEXT --limit 0", "--limit is 0"),
+    Mistake("generate MODEL --prompt a --temperature nan", "--temperature"),
+    Mistake("compress MODEL --recipe layer-drp=1 --out x", "Did you mean 'layer-drop'?"),
+    Mistake("compress MODEL --recipe layer-drop=3 --out x", "more blocks than the middle has, 2"),
+    Mistake("compress MODEL --recipe layer-drop=0 --out x", "at least 1"),
+    Mistake("compress MODEL --recipe layer-drop --out x", "layer-drop=4"),
+    Mistake("compress MODEL --recipe , --out x", "Unknown word ''"),
+    Mistake("compress MODEL --bottom 2 --top 2 --recipe layer-drop=1 --out x", "leave at least 1"),
+    Mistake(
+      "compress MODEL --bottom 9223372036854775807 --top 9223372036854775807 --recipe layer-drop=1 --out x",
+      "does not fit a model of 4 blocks"),
+    Mistake("compress MODEL --recipe layer-drop=1 --out MODEL", "own folder"),
+    Mistake("tune EMULATOR --data TEXT --out x --method lorra", "Did you mean 'lora'?"),
+    Mistake("tune EMULATOR --data TEXT --out x --schedule cosin", "Did you mean 'cosine'?"),
+    Mistake("tune EMULATOR --data TEXT --out x --layout pack", "packed"),
+    Mistake(
+      "tune EMULATOR --data TEXT --out x --target-modules q_porj", "Did you mean 'q_proj'?"),
+    Mistake("tune EMULATOR --data TEXT --out x --rank 0", "rank"),
+    Mistake("tune EMULATOR --data TEXT --out x --alpha nan", "alpha"),
+    Mistake("tune EMULATOR --data TEXT --out x --learning-rate nan", "learningRate"),
+    Mistake("tune EMULATOR --data TEXT --out x --context 33", "between 1 and 32"),
+    Mistake("tune EMULATOR --data TEXT --out x --steps 0", "steps is 0"),
+    Mistake("tune EMULATOR --data TEXT --out x --batch 9223372036854775807", "of memory"),
+    Mistake("tune EMULATOR --data TEXT --out x --bottom 1", "leave out --bottom"),
+    Mistake("pretrain --text TEXT --out x --hidden-size 9223372036854775807", "hidden size"),
+    Mistake("pretrain --text TEXT --out x --hidden-size 30 --heads 4", "even multiple"),
+    Mistake("pretrain --text TEXT --out x --vocabulary 100", "too small"),
+    Mistake("simulate RUN --planner randm", "Did you mean 'random'?"),
+    Mistake("simulate RUN --strategy fedavgg", "Did you mean 'fedavg'?"),
+    Mistake("simulate RUN --emulator layerdrop=1", "Did you mean 'layer-drop'?"),
+    Mistake("simulate RUN --rounds 0", "rounds is 0"),
+    Mistake("simulate RUN --participate", "--server-data"),
+    Mistake("simulate RUN --seeds 0", "--seeds is 0"),
+    Mistake("simulate", "needs a model"),
+    Mistake("serve --emulator layer-drop=1", "needs a model"),
+    Mistake("serve RUN --listen nonsense", "not an address"),
+    Mistake("serve RUN --listen 0.0.0.0:0", "--insecure"),
+    Mistake("join --data TEXT", "--coordinator HOST:PORT"),
+    Mistake("join --coordinator 127.0.0.1:1", "--data FILE"),
+    Mistake("join --coordinator nonsense --data TEXT", "not an address"),
+    Mistake("bench pek", "Did you mean 'peak'?"),
+    Mistake("bench step --layers 4096", "of memory"),
+    Mistake("demo --clients 0", "--clients is 0"),
+    Mistake("demo --model MODEL", "together"),
+    Mistake("aggregate UPDATE --strategy fedavgg --out x", "Did you mean 'fedavg'?"),
+  ]
+
+  @Test(arguments: mistakes) func `ends with 64`(mistake: Mistake) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    let names = [
+      "MODEL": workshop.model, "EMULATOR": workshop.emulator, "TEXT": workshop.text,
+      "RUN": workshop.runFile, "UPDATE": workshop.adapter,
+    ]
+    try await withTemporaryFolder { folder in
+      try await expect(
+        64, saying: mistake.says, from: mistake.arguments.map { names[$0] ?? $0 }, in: folder)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [])
+    }
+  }
+}
