@@ -88,13 +88,13 @@ struct DemoStage {
     return configuration
   }
 
-  /// The given recipe, or layer drop to half of the middle.
+  /// The given recipe, or layer drop to half of the middle, rounded up.
   private static func recipe(
     _ settings: Demo, blocks: Int, _ configuration: RunConfiguration
   ) throws -> String {
     if let recipe = settings.recipe { return recipe }
     let split = try ModelSplit(bottom: configuration.bottom, top: configuration.top, of: blocks)
-    return "layer-drop=\(max(1, split.middle.count / 2))"
+    return "layer-drop=\((split.middle.count + 1) / 2)"
   }
 }
 
