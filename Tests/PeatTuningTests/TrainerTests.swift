@@ -335,7 +335,26 @@ import Testing
     let report = try run.trainer.advance()
     #expect(report.tokens == 16)
     #expect(abs(report.loss - sum / 16) <= 1e-5 * sum / 16)
-    // The gradient's scale is that of 16 predictions, whatever stands beside them.
+    // The gradient is that of the mean over 16 predictions.
+    let other = try checkpoint().model()
+    let adapter = try Adapter(
+      new: .lora(try LoRAConfiguration(rank: 4, alpha: 8)), for: other, blocks: [0, 4], seed: 2,
+      sourceDigest: nil)
+    let trainable = TrainableParameters(
+      try adapter.inject(into: other).parameters.map(\.parameter))
+    let workers = StepWorkers(count: 1, parameterCount: trainable.count)
+    _ = workers.run(rows: 4) { tape, _ in
+      let inputs = rows.flatMap { $0.dropLast() }
+      let targets = rows.flatMap { row in (1..<10).map { $0 < 6 ? -1 : row[$0] } }
+      return inputs.withUnsafeBufferPointer { inputs in
+        targets.withUnsafeBufferPointer {
+          other.loss(inputs, targets: $0, length: 9, scale: 1 / 16, on: tape)
+        }
+      }
+    }
+    let norm = squaredNorm(trainable.count, workers.gradient).squareRoot()
+    #expect(norm > 0.01 && abs(report.gradientNorm - norm) <= 1e-5 * norm)
+    // Learning the prompts too is something else.
     let plain = try Run(
       configuration,
       data: TokenDataset(rows.map { TokenSequence($0) }, .documents(context: 12)))
