@@ -135,7 +135,7 @@ import Testing
 
   @Test func `changed files`() async throws { try await fuzzFiles(seeds: 0..<60) }
 
-  @Test(.tags(.long)) func `many changed files`() async throws {
+  @Test(.tags(.long), .onlyWithAll) func `many changed files`() async throws {
     try await fuzzFiles(seeds: 60..<3000)
   }
 
