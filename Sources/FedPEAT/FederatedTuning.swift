@@ -52,7 +52,7 @@ public struct FederatedTuning: Sendable {
 
   /// Runs the federation: `meeting` brings the clients.
   public func run(_ meeting: Meeting) async throws -> RunResult {
-    let work = try TemporaryFolder("coordinator")
+    let work = try WorkFolder(temporary: "coordinator")
     defer { work.remove() }
 
     // ---- Split and compress: one emulator per level

@@ -35,7 +35,7 @@ extension FederatedTuning {
       let transport = InMemoryTransport(coordinator)
       let cores = ProcessInfo.processInfo.activeProcessorCount
       let gate = WorkGate(limit: max(1, cores / threads))
-      let work = try TemporaryFolder("clients")
+      let work = try WorkFolder(temporary: "clients")
       defer { work.remove() }
       return try await withThrowingTaskGroup(of: Void.self) { group in
         for (number, clientData) in groups.enumerated() {
@@ -52,22 +52,4 @@ extension FederatedTuning {
       }
     }
   }
-}
-
-/// A folder that is gone after `remove()`.
-struct TemporaryFolder: Sendable {
-  let url: URL
-
-  init(_ purpose: String) throws {
-    url = FileManager.default.temporaryDirectory.appendingPathComponent(
-      "fedpeat-\(purpose)-\(UUID().uuidString)")
-    do { try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true) } catch
-    {
-      throw PeatError.inputOutput(
-        "Can't make the temporary folder '\(url.path)': \(error.localizedDescription)", cause: error
-      )
-    }
-  }
-
-  func remove() { try? FileManager.default.removeItem(at: url) }
 }

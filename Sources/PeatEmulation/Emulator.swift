@@ -84,7 +84,10 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
       )
     }
     let numbers = facts.split
-    guard facts.sourceBlocks > 0, numbers.bottom >= 0, numbers.emulator > 0, numbers.top >= 0,
+    let counts = [numbers.bottom, numbers.emulator, numbers.top]
+    // Each is bounded before they are added: the file may come from anybody.
+    guard facts.sourceBlocks > 0, facts.sourceBlocks < 1 << 16, numbers.emulator > 0,
+      counts.allSatisfy({ $0 >= 0 && $0 <= facts.sourceBlocks }),
       facts.keptBlocks.count == numbers.bottom + numbers.emulator + numbers.top,
       facts.keptBlocks.allSatisfy({ $0 >= 0 && $0 < facts.sourceBlocks }),
       numbers.bottom + numbers.top < facts.sourceBlocks

@@ -1,4 +1,3 @@
-import Dispatch
 import Foundation
 import PeatModels
 import PeatTensor
@@ -105,19 +104,9 @@ public struct PerplexityMeasure: Sendable {
       throw PeatError.badData("The text has fewer than two tokens: there is nothing to predict.")
     }
     let all = windows
-    let results = ResultSlots(count: all.count)
-    let shares = min(threads, all.count)
-    DispatchQueue.concurrentPerform(iterations: shares) { share in
-      let tape = Tape()
-      var index = share
-      while index < all.count, !shouldStop() {
-        results.set(index, measure(model, all[index], rows[all[index].row], tape))
-        onProgress?(results.finished, all.count)
-        index += shares
-      }
-    }
-    if results.finished < all.count { throw PeatError(.interrupted, "Interrupted.") }
-    let loss = results.values.reduce(TokenLoss(sum: 0, count: 0), +)
+    let loss = try concurrentLoss(
+      count: all.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
+    ) { number, tape in measure(model, all[number], rows[all[number].row], tape) }
     guard loss.sum.isFinite else {
       throw PeatError.badData(
         "The model's loss on this text is \(loss.sum): its weights, or the adapter's, hold values that are not "
@@ -183,33 +172,5 @@ public struct PerplexityMeasure: Sendable {
         tokenizer.decode(Array(row.prefix(loss.count + 1)), skipSpecialTokens: true).utf8.count
     }
     return PerplexityReport(loss, bytes: bytes)
-  }
-}
-
-/// Results by index, written from several threads.
-private final class ResultSlots: @unchecked Sendable {
-  private let lock = NSLock()
-  private var slots: [TokenLoss]
-  private var count = 0
-
-  init(count: Int) { slots = Array(repeating: TokenLoss(sum: 0, count: 0), count: count) }
-
-  func set(_ index: Int, _ value: TokenLoss) {
-    lock.lock()
-    defer { lock.unlock() }
-    slots[index] = value
-    count += 1
-  }
-
-  var finished: Int {
-    lock.lock()
-    defer { lock.unlock() }
-    return count
-  }
-
-  var values: [TokenLoss] {
-    lock.lock()
-    defer { lock.unlock() }
-    return slots
   }
 }

@@ -79,7 +79,8 @@ struct Aggregate: AsyncParsableCommand {
     switch header.method {
     case LoRA.name:
       guard let rank = header.rank, let alpha = header.alpha else {
-        throw PeatError.badData("'\(updates[0])/update.json' states no rank and alpha, which LoRA needs.")
+        throw PeatError.badData(
+          "'\(updates[0])/update.json' states no rank and alpha, which LoRA needs.")
       }
       method = .lora(try LoRAConfiguration(rank: rank, alpha: alpha))
     case EndBlocks.name: method = .endBlocks

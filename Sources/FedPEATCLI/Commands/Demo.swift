@@ -57,8 +57,15 @@ struct Demo: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let work = try DemoFolder(keep)
-    defer { work.removeIfTemporary() }
+    let work: WorkFolder
+    if let keep {
+      // Nothing of somebody else's is mixed with the demo's files.
+      try AtomicOutput.checkReplaceable(URL(path: keep)) { _ in false }
+      work = try WorkFolder(URL(path: keep))
+    } else {
+      work = try WorkFolder(temporary: "demo")
+    }
+    defer { work.remove() }
     let stage = try prepare(work.url)
     let result = try await DemoRun(stage, folder: work.url, common: common).run()
     try common.report(result, text: result.text(stage))
@@ -72,31 +79,5 @@ struct Demo: AsyncParsableCommand {
         settings: self)
     }
     return try DemoStage(world: folder, clients: clients, settings: self)
-  }
-}
-
-private struct DemoFolder {
-  let url: URL
-  private let isTemporary: Bool
-
-  init(_ path: String?) throws {
-    isTemporary = path == nil
-    url =
-      path.map(URL.init(path:))
-      ?? FileManager.default.temporaryDirectory.appendingPathComponent(
-        "fedpeat-demo-\(UUID().uuidString)")
-    if let path {
-      try AtomicOutput.checkReplaceable(url) { _ in false }
-      _ = path
-    }
-    do { try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true) } catch
-    {
-      throw PeatError.inputOutput(
-        "Can't make the folder '\(url.path)': \(error.localizedDescription)", cause: error)
-    }
-  }
-
-  func removeIfTemporary() {
-    if isTemporary { try? FileManager.default.removeItem(at: url) }
   }
 }

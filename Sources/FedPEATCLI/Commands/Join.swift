@@ -83,8 +83,10 @@ struct Join: AsyncParsableCommand {
     let id = try ClientID(
       configuration.name ?? "client-" + UUID().uuidString.prefix(8).lowercased())
     let connection = try GRPCConnection(to: try NetworkAddress(address))
-    let work = try WorkFolder(configuration.folder)
-    defer { work.removeIfTemporary() }
+    let work =
+      try configuration.folder.map { try WorkFolder(URL(path: $0)) }
+      ?? WorkFolder(temporary: "join")
+    defer { work.remove() }
     let trainer = DeviceTrainer(
       documents: documents,
       threads: configuration.threads ?? ProcessInfo.processInfo.activeProcessorCount
@@ -167,23 +169,5 @@ struct Join: AsyncParsableCommand {
     case .failed(let round, let reason): Terminal.note("round \(round) failed here: \(reason)")
     case .finished: Terminal.finishStatus()
     }
-  }
-}
-
-/// A client's folder: the one it was given, or a temporary one.
-private struct WorkFolder {
-  let url: URL
-  private let isTemporary: Bool
-
-  init(_ path: String?) throws {
-    isTemporary = path == nil
-    url =
-      path.map(URL.init(path:))
-      ?? FileManager.default.temporaryDirectory.appendingPathComponent(
-        "fedpeat-join-\(UUID().uuidString)")
-  }
-
-  func removeIfTemporary() {
-    if isTemporary { try? FileManager.default.removeItem(at: url) }
   }
 }

@@ -86,10 +86,12 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "The folder to write.")
   var out: String
 
-  @Option(help: "Start from this adapter's values instead of new ones, with its method, rank and alpha.")
+  @Option(
+    help: "Start from this adapter's values instead of new ones, with its method, rank and alpha.")
   var from: String?
 
-  @Flag(help: "Also write the result as an update (update.safetensors, update.json), for aggregate.")
+  @Flag(
+    help: "Also write the result as an update (update.safetensors, update.json), for aggregate.")
   var update = false
 
   @Option(help: "The name that the update is signed with.")
@@ -315,7 +317,8 @@ struct Tune: AsyncParsableCommand {
         bottom: bottom ?? 0, emulator: count - (bottom ?? 0) - (top ?? 0), top: top ?? 0)
     }
     return AdapterFolder.Facts(
-      method: method.name, sourceDigest: loaded.sourceDigest, modelDigest: loaded.checkpoint.digest(),
+      method: method.name, sourceDigest: loaded.sourceDigest,
+      modelDigest: loaded.checkpoint.digest(),
       split: split,
       blockMap: Dictionary(
         uniqueKeysWithValues: loaded.model.blocks.enumerated().map {

@@ -58,7 +58,7 @@ public actor Client {
     _ configuration: ClientConfiguration, connection: any CoordinatorConnection,
     trainer: any LocalTrainer, workFolder: URL, clock: any Clock<Duration> = ContinuousClock(),
     logger: Logger = Logger(label: "fedpeat.client"),
-    freeMemory: @escaping @Sendable () -> Int? = { MachineMemory.available },
+    freeMemory: @escaping @Sendable () -> Int? = { ProcessMeasurement.freeMemoryBytes },
     onProgress: @escaping @Sendable (ClientProgress) -> Void = { _ in }
   ) throws {
     self.configuration = configuration
