@@ -18,6 +18,7 @@ import Testing
     for step in 1...3 {
       powers = (powers.0 * Double(beta1), powers.1 * Double(beta2))
       let gradient = try golden.tensor("step\(step).grad_\(parameter)").copied()
+      defer { withExtendedLifetime(gradient) {} }
       adamWUpdate(
         count: values.count, values: values.pointer, gradient: gradient.pointer,
         first: first.pointer, second: second.pointer, decay: Float(1 - rate * decay), beta1: beta1,

@@ -19,6 +19,8 @@ public enum PeakMeasurement {
           c: c.pointer, ldc: size)
         count += 1
       } while (clock.now - start).seconds < seconds
+      // The products used bare pointers into these.
+      withExtendedLifetime((a, b, c)) {}
       counts.values[thread] = count
     }
     let elapsed = (clock.now - start).seconds

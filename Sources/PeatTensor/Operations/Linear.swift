@@ -123,6 +123,8 @@ struct LinearRecord {
 
   func backward(_ tape: Tape) {
     guard let gradient = tape.takeGradient(of: output) else { return }
+    // What follows uses a bare pointer into the gradient: the pool must not give its memory away meanwhile.
+    defer { withExtendedLifetime(gradient) {} }
     let dy = gradient.pointer
     let rows = output.rows
     let outputs = output.columns
@@ -160,6 +162,7 @@ struct LinearRecord {
       let dA = tape.gradientPointer(of: lowRank.down)
       if dA != nil || target != nil {
         let dh = tape.pool.take(rows * rank)
+        defer { withExtendedLifetime(dh) {} }
         MatrixProduct.compute(
           m: rows, n: rank, k: outputs, alpha: lowRank.scale, a: dy, lda: outputs,
           b: lowRank.up.pointer, ldb: rank, c: dh.pointer, ldc: rank)
