@@ -105,5 +105,15 @@ let package = Package(
       name: "PeatGRPCTests", dependencies: ["PeatGRPC", "TestSupport"], swiftSettings: common),
     .testTarget(
       name: "CLITests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatEmulationTests", dependencies: ["PeatEmulation", "TestSupport"],
+      swiftSettings: common),
+    .testTarget(
+      name: "PeatEvaluationTests", dependencies: ["PeatEvaluation", "TestSupport"],
+      swiftSettings: common),
+    .testTarget(
+      name: "FedPEATTests", dependencies: ["FedPEAT", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "EndToEndTests", dependencies: ["FedPEAT", "TestSupport"], swiftSettings: common),
   ]
 )

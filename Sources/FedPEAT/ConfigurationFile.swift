@@ -17,12 +17,18 @@ public enum ConfigurationReader {
     else { preconditionFailure("a configuration is an object") }
     let known = Set(table.keys)
     if let url {
-      for (key, value) in try object(in: url) {
+      for (key, value) in try object(in: url).sorted(by: { $0.key < $1.key }) {
         guard known.contains(key) else {
           throw PeatError.badData(
             "'\(url.path)' has the unknown key '\(key)'. " + suggestion(for: key, among: known))
         }
+        // One key at a time, so that the one that is wrong can be named.
         table[key] = value
+        do { _ = try decode(Configuration.self, table) } catch {
+          throw PeatError.badData(
+            "'\(url.path)': \(key) is \(shown(value)), which does not fit\(expectation(error)).",
+            cause: error)
+        }
       }
     }
     for (key, value) in overrides {
@@ -32,9 +38,28 @@ public enum ConfigurationReader {
       }
       table[key] = value
     }
-    return try JSONFile.decode(
-      Configuration.self, from: JSONEncoder().encode(JSONValue.object(table)),
-      name: url?.path ?? "the given options")
+    do { return try decode(Configuration.self, table) } catch {
+      throw PeatError.usage("The given options do not fit\(expectation(error)).")
+    }
+  }
+
+  private static func shown(_ value: JSONValue) -> String {
+    let text = (try? JSONEncoder().encode(value)).map { String(decoding: $0, as: UTF8.self) }
+    return String((text ?? "?").prefix(60))
+  }
+
+  /// What was expected, where the error knows it: of a number that is too large or no whole one it does not.
+  private static func expectation(_ error: any Error) -> String {
+    if case DecodingError.dataCorrupted(let context) = error, context.codingPath.isEmpty {
+      return ""
+    }
+    return ": \(describe(error))"
+  }
+
+  private static func decode<Configuration: Decodable>(
+    _ type: Configuration.Type, _ table: [String: JSONValue]
+  ) throws -> Configuration {
+    try JSONDecoder().decode(type, from: JSONEncoder().encode(JSONValue.object(table)))
   }
 
   /// A configuration as YAML, every key with its value.
@@ -49,15 +74,22 @@ public enum ConfigurationReader {
     guard let text = String(data: data, encoding: .utf8) else {
       throw PeatError.badData("'\(url.path)' is not a text in UTF-8; a run file is YAML or JSON.")
     }
+    let parser: Parser
     let node: Node?
-    do { node = try Yams.compose(yaml: text) } catch {
+    do {
+      parser = try Parser(yaml: text)
+      node = try parser.singleRoot()
+    } catch {
       throw PeatError.badData("'\(url.path)' is not correct YAML: \(error)", cause: error)
     }
     guard let node else { return [:] }
-    guard case .object(let table) = try json(node, url.path, depth: 0) else {
-      throw PeatError.badData("'\(url.path)' must hold keys with values, such as 'rounds: 10'.")
+    // The nodes know their anchors only as long as the parser lives.
+    return try withExtendedLifetime(parser) {
+      guard case .object(let table) = try json(node, url.path, depth: 0) else {
+        throw PeatError.badData("'\(url.path)' must hold keys with values, such as 'rounds: 10'.")
+      }
+      return table
     }
-    return table
   }
 
   /// A YAML node as the JSON value it stands for.

@@ -1,0 +1,320 @@
+import FedPEAT
+import Foundation
+import TestSupport
+import Testing
+
+/// A coordinator and its clients as processes of their own, over gRPC on loopback.
+@Suite("Federation of processes") struct FederationTests {
+  /// A run file, and one folder per client with its own data.
+  struct Setting {
+    let folder: URL
+    let run: URL
+    let clients: [String]
+    let result: URL
+    private var keys: [String: String]
+
+    /// - Parameter changes: keys of the run file, over those every test has.
+    init(_ folder: URL, clients count: Int = 3, changing changes: [String: String] = [:])
+      async throws
+    {
+      let workshop = try await TinyWorkshop.shared()
+      self.folder = folder
+      result = folder.appendingPathComponent("result")
+      run = folder.appendingPathComponent("run.yaml")
+      let evaluation = folder.appendingPathComponent("evaluation.txt")
+      let text = TinyWorkshop.sentences(20, seed: 77).joined(separator: "\n")
+      try Data(text.utf8).write(to: evaluation)
+      keys = [
+        "model": workshop.model, "emulators": "[layer-drop=1]", "rounds": "3", "localSteps": "3",
+        "batch": "2", "context": "16", "minimumClients": "\(count)",
+        "evaluationData": evaluation.path, "fullFineTuning": "false", "seed": "11", "threads": "1",
+      ]
+      // The same division as in one process.
+      var configuration = RunConfiguration()
+      configuration.data = workshop.documents
+      configuration.clientsBy = "user"
+      configuration.clients = count
+      configuration.evaluationData = evaluation.path
+      let groups = try ClientData(configuration).groups
+      clients = groups.map(\.name)
+      for group in groups {
+        let own = folder.appendingPathComponent(group.name)
+        try FileManager.default.createDirectory(at: own, withIntermediateDirectories: false)
+        try TinyWorkshop.jsonLines(group.documents.map { ["text": $0.text] })
+          .write(to: own.appendingPathComponent("data.jsonl"))
+      }
+      try change(changes)
+    }
+
+    /// Writes the run file with some keys changed.
+    mutating func change(_ changes: [String: String]) throws {
+      keys.merge(changes) { $1 }
+      let lines = keys.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)\n" }
+      try Data(lines.joined().utf8).write(to: run)
+    }
+
+    func serve() async throws -> (coordinator: RunningCommand, address: String) {
+      let coordinator = try RunningCommand(
+        ["serve", run.path, "--json", "--address-file", "address", "--out", result.path], in: folder
+      )
+      let file = folder.appendingPathComponent("address")
+      try await coordinator.waits(for: "the address") {
+        (try? String(contentsOf: file, encoding: .utf8))?.hasSuffix("\n") ?? false
+      }
+      let address = try String(contentsOf: file, encoding: .utf8)
+      return (coordinator, address.trimmingCharacters(in: .whitespacesAndNewlines))
+    }
+
+    func join(_ client: String, _ address: String) throws -> RunningCommand {
+      try RunningCommand(
+        [
+          "join", "--coordinator", address, "--data", "data.jsonl", "--name", client, "--folder",
+          "work", "--threads", "1", "--seed", "11", "--json",
+        ], in: folder.appendingPathComponent(client))
+    }
+
+    /// The same run in one process; its adapter's bytes and its result.
+    func simulate(_ name: String, _ more: String...) async throws -> (Data, [String: Any]) {
+      let workshop = try await TinyWorkshop.shared()
+      let out = folder.appendingPathComponent(name)
+      let outcome = try await FedpeatCommand.succeed(
+        [
+          "simulate", run.path, "--data", workshop.documents, "--clients-by", "user", "--clients",
+          "\(clients.count)", "--json", "--quiet", "--out", out.path,
+        ] + more, in: folder)
+      return (try Setting.adapter(in: out), try outcome.object())
+    }
+
+    static func adapter(in folder: URL) throws -> Data {
+      try Data(contentsOf: folder.appendingPathComponent("adapter_model.safetensors"))
+    }
+  }
+
+  private func records(_ result: [String: Any]) throws -> [[String: Any]] {
+    try #require(result["roundRecords"] as? [[String: Any]])
+  }
+
+  /// Each outcome's client, level and kind of result, round by round.
+  private func outcomes(_ result: [String: Any]) throws -> [[(
+    client: String, level: Int, result: String
+  )]] {
+    try records(result).map { record in
+      try #require(record["outcomes"] as? [[String: Any]]).map { outcome in
+        let kind = try #require(outcome["result"] as? [String: Any]).keys.first
+        return (
+          try #require(outcome["client"] as? String),
+          try #require(outcome["emulatorLevel"] as? Int),
+          try #require(kind)
+        )
+      }
+    }
+  }
+
+  @Test(
+    arguments: [
+      [:], ["method": "end-blocks", "learningRate": "1e-3"],
+      [
+        "emulators": "[layer-drop=2, layer-drop=1]", "planner": "random", "share": "0.6",
+        "rounds": "4",
+      ],
+    ] as [[String: String]])
+  func `over gRPC and in one process the adapter is the same, bit for bit`(
+    changes: [String: String]
+  ) async throws {
+    try await withTemporaryFolder { folder in
+      let setting = try await Setting(folder, changing: changes)
+      let (coordinator, address) = try await setting.serve()
+      let joined = try setting.clients.map { try setting.join($0, address) }
+      let served = try await coordinator.finish()
+      #expect(served.status == 0, "\(served)")
+      let result = try served.object()
+      var down = 0
+      for client in joined {
+        let ended = try await client.finish()
+        #expect(ended.status == 0, "\(ended)")
+        let report = try ended.object()
+        for key in ["updates", "bytesUp", "bytesDown"] {
+          #expect(report[key] is NSNumber, "\(key)")
+        }
+        down += report["bytesDown"] as? Int ?? 0
+      }
+      #expect(down == result["bytesDown"] as? Int)
+      for key in ["run", "rounds", "fiveNumbers", "bytesUp", "bytesDown"] {
+        #expect(result[key] != nil, "\(key)")
+      }
+
+      let (simulated, other) = try await setting.simulate("simulated")
+      #expect(try Setting.adapter(in: setting.result) == simulated)
+      #expect(result["rounds"] as? Int == other["rounds"] as? Int)
+      let numbers = result["fiveNumbers"] as? NSDictionary
+      #expect(numbers != nil && numbers == other["fiveNumbers"] as? NSDictionary)
+      let (mine, theirs) = (try outcomes(result), try outcomes(other))
+      #expect(mine.map { $0.map(\.client) } == theirs.map { $0.map(\.client) })
+      #expect(mine.map { $0.map(\.level) } == theirs.map { $0.map(\.level) })
+      #expect(mine.joined().allSatisfy { $0.result == "delivered" })
+      if changes["planner"] == "random" {
+        // ⌈0.6 · 3⌉ of three take part in a round, and both levels are in the run.
+        #expect(mine.map(\.count) == [2, 2, 2, 2])
+        #expect(Set(mine.joined().map(\.level)) == [0, 1])
+      } else {
+        #expect(mine.map(\.count) == [3, 3, 3])
+      }
+    }
+  }
+
+  @Test func `a client killed in a round is an outcome, and all rounds are made`() async throws {
+    try await withTemporaryFolder { folder in
+      let setting = try await Setting(folder, changing: ["rounds": "4", "localSteps": "300"])
+      let (coordinator, address) = try await setting.serve()
+      let joined = try setting.clients.map { try setting.join($0, address) }
+      try await coordinator.waits(for: "round 1 of 4  ")
+      joined[1].send(SIGKILL)
+      #expect(try await joined[1].finish().status == 137)
+      let served = try await coordinator.finish()
+      #expect(served.status == 0, "\(served)")
+      let result = try served.object()
+      #expect(result["rounds"] as? Int == 4)
+      let rounds = try outcomes(result)
+      #expect(rounds[0].map(\.result) == ["delivered", "delivered", "delivered"])
+      #expect(rounds.joined().contains { $0.client == setting.clients[1] && $0.result == "lost" })
+      #expect(rounds[3].map(\.client) == [setting.clients[0], setting.clients[2]])
+      for client in [joined[0], joined[2]] {
+        let ended = try await client.finish()
+        #expect(ended.status == 0, "\(ended)")
+        #expect(try ended.object()["updates"] as? Int == 4)
+      }
+      #expect((result["fiveNumbers"] as? [String: Any])?["plugIn"] is NSNumber)
+    }
+  }
+
+  // MARK: Hostile clients
+
+  /// Spoils what it was sent instead of training.
+  struct Spoiler: LocalTrainer {
+    enum Way: String, Sendable, CaseIterable {
+      case notFinite, unknownTensors, wrongShape, tooLarge, missingTensors
+    }
+    let way: Way
+
+    func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
+      var tensors = adapter
+      let name = try #require(adapter.keys.min())
+      let tensor = try #require(adapter[name])
+      switch way {
+      case .notFinite: tensors[name] = Tensor(repeating: .nan, shape: tensor.shape)
+      case .unknownTensors: tensors["model.layers.99.weight"] = tensor
+      case .wrongShape: tensors[name] = Tensor(zeros: [1] + tensor.shape)
+      case .tooLarge: tensors[name] = Tensor(zeros: [600_000])
+      case .missingTensors: tensors[name] = nil
+      }
+      return LocalResult(tensors: tensors, exampleCount: 5)
+    }
+  }
+
+  @Test func `clients that send nonsense are refused with the reason, and the rounds live`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let ways = Spoiler.Way.allCases
+      var setting = try await Setting(
+        folder, clients: 2,
+        changing: ["updateSizeLimit": "2000000", "minimumClients": "\(2 + ways.count)"])
+      let (coordinator, address) = try await setting.serve()
+      let joined = try setting.clients.map { try setting.join($0, address) }
+      let reports = try await withThrowingTaskGroup(of: (String, ClientReport).self) { group in
+        for way in ways {
+          group.addTask {
+            let connection = try GRPCConnection(to: NetworkAddress(address))
+            let name = "evil-\(way.rawValue)"
+            let client = try Client(
+              ClientConfiguration(client: ClientID(name)), connection: connection,
+              trainer: Spoiler(way: way), workFolder: folder.appendingPathComponent(name))
+            let report = try await client.run()
+            await connection.close()
+            return (name, report)
+          }
+        }
+        return try await group.reduce(into: [String: ClientReport]()) { $0[$1.0] = $1.1 }
+      }
+      let served = try await coordinator.finish()
+      #expect(served.status == 0, "\(served)")
+      let result = try served.object()
+      #expect(result["rounds"] as? Int == 3)
+      for round in try records(result) {
+        for outcome in try #require(round["outcomes"] as? [[String: Any]]) {
+          let name = try #require(outcome["client"] as? String)
+          let ending = try #require(outcome["result"] as? [String: Any])
+          guard name.hasPrefix("evil-") else {
+            #expect(ending.keys.first == "delivered")
+            continue
+          }
+          let refusal = ((ending["refused"] as? [String: Any])?["_0"] as? [String: Any])
+          #expect(refusal?["code"] as? String == String(name.dropFirst(5)), "\(name): \(ending)")
+          #expect((refusal?["message"] as? String)?.isEmpty == false)
+        }
+      }
+      for way in ways {
+        let report = try #require(reports["evil-\(way.rawValue)"])
+        #expect(report.updates == 0 && report.refusals == 3, "\(way): \(report)")
+        #expect(served.errors.contains("refused      evil-\(way.rawValue)"))
+      }
+      for client in joined { #expect(try await client.finish().status == 0) }
+
+      // What the honest two tuned is what they tune without the others.
+      try setting.change(["minimumClients": "2"])
+      let (simulated, _) = try await setting.simulate("simulated")
+      #expect(try Setting.adapter(in: setting.result) == simulated)
+    }
+  }
+
+  // MARK: The server's own part
+
+  @Test func `with weight 0 the server's part changes nothing, with 0,25 it does`() async throws {
+    try await withTemporaryFolder { folder in
+      let setting = try await Setting(folder)
+      let own = folder.appendingPathComponent("server.txt")
+      let text = TinyWorkshop.sentences(30, seed: 5).joined(separator: "\n")
+      try Data(text.utf8).write(to: own)
+      let (plain, first) = try await setting.simulate("plain")
+      let server = ["--participate", "--server-data", own.path, "--server-weight"]
+      let (none, second) = try await setting.simulate(
+        "none", server[0], server[1], server[2], server[3], "0")
+      #expect(none == plain)
+      let numbers = first["fiveNumbers"] as? NSDictionary
+      #expect(numbers != nil && numbers == second["fiveNumbers"] as? NSDictionary)
+      let (some, third) = try await setting.simulate(
+        "some", server[0], server[1], server[2], server[3], "0.25")
+      #expect(some != plain)
+      let weights = try records(third).map { $0["serverWeight"] as? Double }
+      #expect(weights == [0.25, 0.25, 0.25])
+    }
+  }
+
+  @Test func `what a run writes can be plugged in and evaluates to its own number`() async throws {
+    try await withTemporaryFolder { folder in
+      let workshop = try await TinyWorkshop.shared()
+      let setting = try await Setting(folder)
+      let (_, result) = try await setting.simulate("out")
+      let names = Set(
+        try FileManager.default.contentsOfDirectory(
+          atPath: folder.appendingPathComponent("out").path))
+      #expect(
+        names.isSuperset(of: [
+          "adapter_config.json", "adapter_model.safetensors", "fedpeat.json", "run.yaml",
+          "results.json",
+        ]))
+      let plugIn = try #require((result["fiveNumbers"] as? [String: Any])?["plugIn"] as? Double)
+      try await FedpeatCommand.succeed(
+        ["plug-in", workshop.model, "out", "--merge", "--out", "merged"], in: folder)
+      try await FedpeatCommand.succeed(
+        ["plug-in", workshop.model, "out", "--out", "referred"], in: folder)
+      for arguments in [["merged"], ["referred"], ["out"], [workshop.model, "--adapter", "out"]] {
+        let evaluated = try await FedpeatCommand.succeed(
+          ["evaluate"] + arguments + ["--text", "evaluation.txt", "--context", "16", "--json"],
+          in: folder)
+        let perplexity = try #require(evaluated.object()["perplexity"] as? Double)
+        #expect(abs(perplexity / plugIn - 1) < 1e-4, "\(arguments): \(perplexity), \(plugIn)")
+      }
+    }
+  }
+}

@@ -1,0 +1,189 @@
+import FedPEAT
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("Run file") struct ConfigurationReaderTests {
+  private func read(
+    _ text: String, overrides: [String: JSONValue] = [:]
+  ) throws -> RunConfiguration {
+    try withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("run.yaml")
+      try Data(text.utf8).write(to: file)
+      return try ConfigurationReader.read(RunConfiguration(), from: file, overrides: overrides)
+    }
+  }
+
+  private func refusal(_ text: String, overrides: [String: JSONValue] = [:]) -> PeatError? {
+    do {
+      _ = try read(text, overrides: overrides)
+      return nil
+    } catch { return error as? PeatError }
+  }
+
+  @Test func `keys that are not named keep their defaults`() throws {
+    #expect(try read("") == RunConfiguration())
+    #expect(try read("# nothing\n") == RunConfiguration())
+    #expect(try ConfigurationReader.read(RunConfiguration(), from: nil) == RunConfiguration())
+    var expected = RunConfiguration()
+    expected.rounds = 3
+    expected.emulators = ["layer-drop=4", "layer-drop=2"]
+    expected.model = "models/x"
+    #expect(
+      try read("model: models/x\nrounds: 3\nemulators: [layer-drop=4, layer-drop=2]\n") == expected)
+  }
+
+  @Test func `what flags say wins`() throws {
+    let configuration = try read(
+      "rounds: 3\nrank: 4", overrides: ["rounds": .integer(7), "data": .string("x.txt")])
+    #expect(configuration.rounds == 7)
+    #expect(configuration.rank == 4)
+    #expect(configuration.data == "x.txt")
+    let error = try #require(refusal("", overrides: ["alpha": .number(.infinity)]))
+    #expect(error.code == .usage && error.message.contains("alpha"))
+  }
+
+  @Test func `YAML values become what they look like`() throws {
+    let configuration = try read(
+      """
+      model: "12"
+      learningRate: 1e-3
+      alpha: 32
+      weightDecay: .5
+      clipNorm: null
+      clientsBy: ~
+      bos: true
+      participate: False
+      targetModules:
+        - q_proj
+        - 'v_proj'
+      seed: 9223372036854775807
+      share: 1.0
+      updateSizeLimit: 1000000
+      layout: packed
+      """)
+    #expect(configuration.model == "12")
+    #expect(configuration.learningRate == 1e-3)
+    #expect(configuration.alpha == 32)
+    #expect(configuration.weightDecay == 0.5)
+    #expect(configuration.clipNorm == nil)
+    #expect(configuration.clientsBy == nil)
+    #expect(configuration.bos == true)
+    #expect(!configuration.participate)
+    #expect(configuration.targetModules == ["q_proj", "v_proj"])
+    #expect(configuration.seed == UInt64(Int.max))
+    #expect(configuration.layout == .packed)
+    #expect(try read("{\"rounds\": 4, \"bos\": false, \"learningRate\": 2.5E-4}").rounds == 4)
+  }
+
+  @Test(arguments: [
+    ("rouns: 1", ["'rouns'", "Did you mean 'rounds'?"]), ("Rounds: 1", ["Did you mean 'rounds'?"]),
+    ("zzzzzzzz: 1", ["Known: "]), ("rounds: 1\nrounds: 2", ["rounds"]),
+    ("rounds: many", ["rounds"]), ("rounds: \"3\"", ["rounds"]), ("rounds: 2.5", ["rounds"]),
+    ("rounds: [1]", ["rounds"]), ("rounds: 99999999999999999999", ["rounds"]),
+    ("bos: 1", ["bos"]), ("bos: yes please", ["bos"]), ("emulators: layer-drop=2", ["emulators"]),
+    ("emulators: [1]", ["emulators"]), ("seed: -1", ["seed"]), ("layout: pages", ["layout"]),
+    ("model: &a x\ndata: *a", ["&a"]), ("model: *a", ["YAML"]), ("rounds: null", ["rounds"]),
+    ("learningRate: .inf", ["finite"]), ("alpha: .nan", ["finite"]), ("- 1", ["keys"]),
+    ("just text", ["keys"]), ("3", ["keys"]), ("rounds: [1", ["YAML"]), ("\t: 1", ["YAML"]),
+    ("? [a]\n: 1", ["key"]),
+  ]) func `what is wrong is named`(text: String, says: [String]) throws {
+    let error = try #require(refusal(text), "was taken: \(text)")
+    #expect(error.code == .badData)
+    for word in says { #expect(error.message.contains(word), "\(error.message)") }
+    #expect(error.message.contains("run.yaml"))
+  }
+
+  @Test func `deep nesting ends in an error`() throws {
+    let deep = String(repeating: "[", count: 900) + String(repeating: "]", count: 900)
+    for text in ["data: \(deep)", "data: \(String(repeating: "[", count: 100_000))"] {
+      #expect(refusal(text)?.code == .badData)
+    }
+  }
+
+  @Test func `bytes that are no text, a missing file and a folder`() throws {
+    try withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("run.yaml")
+      func code() -> PeatError.Code? {
+        do {
+          _ = try ConfigurationReader.read(RunConfiguration(), from: file)
+          return nil
+        } catch { return (error as? PeatError)?.code }
+      }
+      #expect(code() == .inputOutput)
+      try Data([0xFF, 0xFE, 0x00]).write(to: file)
+      #expect(code() == .badData)
+      try FileManager.default.removeItem(at: file)
+      try FileManager.default.createDirectory(at: file, withIntermediateDirectories: false)
+      #expect(code() == .inputOutput)
+    }
+  }
+
+  @Test func `the effective configuration names every key and reads back the same`() throws {
+    var configuration = RunConfiguration()
+    configuration.model = "models/x: y # z"
+    configuration.learningRate = 3e-3
+    configuration.seed = 1 << 40
+    configuration.targetModules = ["q_proj"]
+    configuration.bos = false
+    let yaml = String(decoding: try ConfigurationReader.yaml(configuration), as: UTF8.self)
+    for key in RunConfiguration.CodingKeys.allCases {
+      #expect(yaml.contains("\(key.rawValue):"), "\(key.rawValue)")
+    }
+    #expect(try read(yaml) == configuration)
+  }
+}
+
+@Suite("Run configuration") struct RunConfigurationTests {
+  private var valid: RunConfiguration {
+    var configuration = RunConfiguration()
+    configuration.model = "model"
+    return configuration
+  }
+
+  private func refusal(_ change: (inout RunConfiguration) -> Void) -> PeatError? {
+    var configuration = valid
+    change(&configuration)
+    do {
+      try configuration.validate()
+      return nil
+    } catch { return error as? PeatError }
+  }
+
+  @Test func `the defaults need only a model`() throws {
+    try valid.validate()
+    #expect(refusal { $0.model = "" }?.message.contains("--model") == true)
+  }
+
+  @Test func `values that make no sense are refused by name`() throws {
+    let changes: [(String, (inout RunConfiguration) -> Void)] = [
+      ("emulators", { $0.emulators = [] }), ("layer-drop", { $0.emulators = ["layerdrop=2"] }),
+      ("lora", { $0.method = "lorra" }), ("rank", { $0.rank = 0 }), ("alpha", { $0.alpha = -1 }),
+      ("clients", { $0.clients = 0 }), ("clients", { $0.clients = .max }),
+      ("validationShare", { $0.validationShare = 1 }),
+      ("validationShare", { $0.validationShare = .nan }),
+      ("localSteps", { $0.localSteps = 0 }), ("localSteps", { $0.localSteps = .max }),
+      ("rounds", { $0.rounds = 0 }), ("evaluateEvery", { $0.evaluateEvery = -1 }),
+      ("comparisonSteps", { $0.comparisonSteps = 0 }),
+      ("updateSizeLimit", { $0.updateSizeLimit = 0 }),
+      ("roundDeadline", { $0.roundDeadline = 0 }), ("roundDeadline", { $0.roundDeadline = .nan }),
+      ("gatheringDeadline", { $0.gatheringDeadline = 1e12 }), ("threads", { $0.threads = 0 }),
+      ("--server-data", { $0.participate = true }),
+      ("serverWeight", { $0.serverWeight = 1 }), ("serverWeight", { $0.serverWeight = -0.1 }),
+      ("serverWeight", { $0.serverWeight = .nan }), ("fedavg", { $0.strategy = "fedav" }),
+      ("random", { $0.planner = "randm" }),
+      (
+        "share",
+        {
+          $0.planner = "random"
+          $0.share = 0
+        }
+      ),
+    ]
+    for (name, change) in changes {
+      let error = try #require(refusal(change), "\(name) was taken")
+      #expect(error.code == .usage, "\(name)")
+      #expect(error.message.contains(name), "\(error.message)")
+    }
+  }
+}

@@ -1,0 +1,61 @@
+import Foundation
+import PeatData
+import PeatEvaluation
+import PeatTensor
+import Testing
+
+@Suite("Multiple choice") struct MultipleChoiceTests {
+  /// After `a` a blank; after the blank `b` with 1/2, `a` with 1/4; `b` is followed by `b` with 1/8, `a` by `a` with 1.
+  private func report(_ questions: [ChoiceQuestion], addBegin: Bool = false) throws -> ChoiceReport
+  {
+    let probabilities: [[Float]] = [
+      [0.5, 0.0625, 0.0625, 0.25, 0.125],
+      [0.25, 0.125, 0.125, 0.25, 0.25],
+      [0.2, 0.2, 0.2, 0.2, 0.2],
+      [0.25, 0.5, 0.125, 0.0625, 0.0625],
+      [0.2, 0.2, 0.2, 0.2, 0.2],
+    ]
+    let model = try BigramModel.make(probabilities.map { $0.map { logf($0) } })
+    return try MultipleChoiceMeasure(model, tokenizer: LetterTokenizer(), addBegin: addBegin)
+      .report(questions)
+  }
+
+  @Test func `the most probable ending counts`() throws {
+    let all = try report([
+      ChoiceQuestion(prompt: "a", choices: ["a", "b", "c"], answer: 1),
+      ChoiceQuestion(prompt: "a", choices: ["a", "b", "c"], answer: 0),
+      ChoiceQuestion(prompt: "a", choices: ["c", "a"], answer: 1),
+      ChoiceQuestion(prompt: "a", choices: ["c", "a"], answer: 0),
+    ])
+    #expect(all.accuracy == 0.5)
+    #expect(all.normalizedAccuracy == 0.5)
+    #expect(all.questions == 4)
+  }
+
+  @Test func `normalised by length, a longer ending may win`() throws {
+    // c: 1/8, 3 bits on 1 byte. aaa: 1/4 · 1/2 · 1/2 = 1/16, 4 bits on 3 bytes.
+    let one = try report([ChoiceQuestion(prompt: "a", choices: ["c", "aaa"], answer: 0)])
+    #expect(one.accuracy == 1)
+    #expect(one.normalizedAccuracy == 0)
+    let other = try report([ChoiceQuestion(prompt: "a ", choices: ["c", "aaa"], answer: 1)])
+    #expect(other.accuracy == 0)
+    #expect(other.normalizedAccuracy == 1)
+  }
+
+  @Test func `an empty prompt needs the begin token`() throws {
+    let question = ChoiceQuestion(prompt: "", choices: ["a", "bb"], answer: 0)
+    #expect(throws: PeatError.self) { try report([question]) }
+    // Both begin with 1/5; b is then followed by b with 1/8.
+    #expect(try report([question], addBegin: true).accuracy == 1)
+  }
+
+  @Test func `a text longer than the context loses its beginning`() throws {
+    let long = String(repeating: "abc", count: 9) + "a"
+    let one = try report([ChoiceQuestion(prompt: long, choices: ["a", "b"], answer: 1)])
+    #expect(one.accuracy == 1)
+  }
+
+  @Test func `no questions are refused`() {
+    #expect(throws: PeatError.self) { try report([]) }
+  }
+}
