@@ -49,6 +49,10 @@ struct PlugInCommand: AsyncParsableCommand {
       throw PeatError.usage("--out is a folder that is read from; name another.")
     }
     let (tensors, replaced) = try PlugIn.mergedTensors(tuned, into: full, digest: digest)
+    if let name = replaced.sorted().first(where: { tensors[$0]?.isFinite == false }) {
+      throw PeatError.badData(
+        "With the adapter '\(adapter)' the model's '\(name)' would hold NaN or infinity.")
+    }
     try checkInterruption()
     if merge {
       let types = checkpoint.storageTypes
