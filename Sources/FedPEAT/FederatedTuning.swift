@@ -106,7 +106,9 @@ public struct FederatedTuning: Sendable {
     try await owner.compare(&numbers, method: method, ends: split.ends)
     let result = RunResult(
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
-      fullModelBytes: owner.checkpoint.byteCount)
+      fullModelBytes: owner.checkpoint.byteCount,
+      exposure: Emulator.exposure(
+        ofBlocks: emulators.flatMap(\.keptBlocks), in: split, full: owner.model))
     try writeResult(result, split, packages.count)
     return result
   }

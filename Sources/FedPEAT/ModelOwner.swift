@@ -3,8 +3,8 @@ import Synchronization
 
 /// The model owner's side: the full model, and what is measured with it.
 ///
-/// Adapters are put into the full model one at a time: all that touches the model runs in this actor's turn, on a
-/// thread of its own.
+/// Adapters are put into the full model one at a time: all that touches the model passes one gate, on a thread of its
+/// own.
 final class ModelOwner: Sendable {
   let checkpoint: Checkpoint
   let model: TransformerModel
@@ -178,8 +178,7 @@ final class ModelOwner: Sendable {
     _ copy: TransformerModel, _ parameters: [Parameter], _ documents: [Document], rate: Float,
     _ name: String
   ) throws -> Double {
-    let steps =
-      configuration.comparisonSteps ?? configuration.rounds * configuration.localSteps
+    let steps = configuration.comparisonStepCount
     let dataset = try TokenDataset.make(
       documents, tokenizer: tokenizer, layout: configuration.layout, context: configuration.context,
       addBegin: configuration.bos)

@@ -141,7 +141,7 @@ public struct Pretraining {
     case tokenizer(vocabularySize: Int, tokens: Int)
     case step(Int, of: Int, loss: Double, tokensPerSecond: Double, timeLeft: Duration)
     case heldOut(step: Int, loss: Double)
-    case levelledOff(step: Int)
+    case levelledOff(step: Int, share: Double, over: Int)
   }
 
   public let configuration: PretrainingConfiguration
@@ -248,7 +248,12 @@ public struct Pretraining {
         measured.append(loss)
         onEvent(.heldOut(step: trainer.step, loss: loss))
         levelledOff = hasLevelledOff(measured)
-        if levelledOff { onEvent(.levelledOff(step: trainer.step)) }
+        if levelledOff {
+          onEvent(
+            .levelledOff(
+              step: trainer.step, share: configuration.levelShare,
+              over: configuration.patience * configuration.measureEvery))
+        }
       }
       if levelledOff || trainer.step >= latest {
         let steps = min(max(1, trainer.step / 4), configuration.maximumSteps - trainer.step)
@@ -279,6 +284,6 @@ public struct Pretraining {
   public func write(to folder: URL) throws {
     try CheckpointWriter.write(
       to: folder, tensors: model.tensors, configuration: modelJSON,
-      otherFiles: tokenizer.sourceFiles)
+      otherFiles: tokenizer.sourceFiles.merging(CheckpointWriter.mark("pretrained")) { $1 })
   }
 }

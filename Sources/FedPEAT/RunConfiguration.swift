@@ -224,6 +224,9 @@ extension RunConfiguration {
 
   var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
 
+  /// Steps of each comparison on the pooled texts: as many as one client makes in all rounds, unless it is said.
+  public var comparisonStepCount: Int { comparisonSteps ?? rounds * localSteps }
+
   /// How one client tunes in one round.
   func localTuning(method: Adapter.Method) -> LocalTuning {
     LocalTuning(

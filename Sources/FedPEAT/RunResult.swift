@@ -8,6 +8,9 @@ public struct RunResult: Sendable {
   public var adapter: Adapter
   /// Bytes of the full model's weights: what sending it would have cost each client.
   public var fullModelBytes: Int
+  /// The share of the middle's weights in all levels together: what a client that got every level, or clients that put
+  /// theirs together, would have.
+  public var exposure: Double
 
   /// What `--json` prints and `results.json` holds.
   public struct Summary: Sendable, Codable {
@@ -27,6 +30,7 @@ public struct RunResult: Sendable {
     public var bytesDown: Int
     public var bytesUp: Int
     public var fullModelBytes: Int
+    public var exposure: Double
     public var clients: [ClientTraffic]
     public var roundRecords: [RoundRecord]
     public var seconds: Double
@@ -44,6 +48,7 @@ public struct RunResult: Sendable {
       try container.encode(bytesDown, forKey: .bytesDown)
       try container.encode(bytesUp, forKey: .bytesUp)
       try container.encode(fullModelBytes, forKey: .fullModelBytes)
+      try container.encode(exposure, forKey: .exposure)
       try container.encode(clients, forKey: .clients)
       try container.encode(roundRecords, forKey: .roundRecords)
       try container.encode(seconds, forKey: .seconds)
@@ -62,7 +67,7 @@ public struct RunResult: Sendable {
     return Summary(
       run: report.run.name, rounds: report.rounds.count, fiveNumbers: fiveNumbers,
       recoveredShare: fiveNumbers.recoveredShare, bytesDown: report.bytesDown,
-      bytesUp: report.bytesUp, fullModelBytes: fullModelBytes,
+      bytesUp: report.bytesUp, fullModelBytes: fullModelBytes, exposure: exposure,
       clients: report.traffic.sorted { $0.key < $1.key }.map {
         .init(
           client: $0.key.name, bytesDown: $0.value.bytesDown, bytesUp: $0.value.bytesUp,

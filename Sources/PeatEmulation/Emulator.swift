@@ -90,7 +90,9 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
       counts.allSatisfy({ $0 >= 0 && $0 <= facts.sourceBlocks }),
       facts.keptBlocks.count == numbers.bottom + numbers.emulator + numbers.top,
       facts.keptBlocks.allSatisfy({ $0 >= 0 && $0 < facts.sourceBlocks }),
-      numbers.bottom + numbers.top < facts.sourceBlocks
+      numbers.bottom + numbers.top > 0, numbers.bottom + numbers.top < facts.sourceBlocks,
+      zip(facts.keptBlocks, facts.keptBlocks.dropFirst()).allSatisfy({ $0 < $1 }),
+      facts.endBlocks.allSatisfy(facts.keptBlocks.contains)
     else {
       throw PeatError.badData(
         "'\(url.path)': split, keptBlocks and sourceBlocks contradict each other.")

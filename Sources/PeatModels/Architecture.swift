@@ -21,7 +21,9 @@ public enum Architectures {
   public static let all: [any Architecture.Type] = [Llama.self, GPT2.self]
 
   /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; `nil` if none.
-  public static func architecture(ofTensors names: some Sequence<String>) -> (any Architecture.Type)? {
+  public static func architecture(ofTensors names: some Sequence<String>) -> (
+    any Architecture.Type
+  )? {
     let names = Array(names)
     return all.first { architecture in
       let prefix = architecture.keys.blocks + "."

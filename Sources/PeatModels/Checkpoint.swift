@@ -170,6 +170,39 @@ public enum CheckpointWriter {
       ].contains(name)
   }
 
+  /// Files that say that this project wrote the folder they lie in.
+  private static let marks = [
+    "fedpeat.json", "emulator.json", "training_state.json", "run.yaml", "update.json",
+  ]
+
+  /// Throws where writing to `url` would destroy something: a folder that is read from, a stranger's files, or a model
+  /// that this project did not write. Call it before long work.
+  public static func checkOutput(_ url: URL, inputs: [URL] = []) throws {
+    func place(_ url: URL) -> String { url.resolvingSymlinksInPath().standardizedFileURL.path }
+    for input in inputs where place(input) == place(url) {
+      throw PeatError.usage("--out is '\(input.path)', which is read from; name another folder.")
+    }
+    try AtomicOutput.checkReplaceable(url, replacing: isOurs)
+    func has(_ name: String) -> Bool {
+      FileManager.default.fileExists(atPath: url.appendingPathComponent(name).path)
+    }
+    if has("config.json") || has("model.safetensors") || has("adapter_model.safetensors"),
+      !marks.contains(where: has)
+    {
+      throw PeatError.inputOutput(
+        "The folder '\(url.path)' holds a model or an adapter that FedPEAT did not write. Name another folder, or "
+          + "empty this one.")
+    }
+  }
+
+  /// `fedpeat.json` of a plain checkpoint: says how it came about.
+  public static func mark(_ method: String) throws -> [String: Data] {
+    [
+      "fedpeat.json": try JSONFile.encode(
+        JSONValue.object(["formatVersion": .integer(1), "method": .string(method)]))
+    ]
+  }
+
   /// Fills `folder` with a checkpoint.
   ///
   /// - Parameters:

@@ -36,7 +36,7 @@ import Testing
     var levelled: Int?
     let report = try Pretraining(documents, settings).run(onEvent: { event in
       if case .heldOut(_, let loss) = event { losses.append(loss) }
-      if case .levelledOff(let step) = event { levelled = step }
+      if case .levelledOff(let step, _, _) = event { levelled = step }
     })
     #expect(report.levelledOff)
     let step = try #require(levelled)

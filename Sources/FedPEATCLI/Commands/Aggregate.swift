@@ -44,7 +44,7 @@ struct Aggregate: AsyncParsableCommand {
   func run() async throws {
     let rule = try Strategies.named(strategy)
     let target = URL(path: out)
-    try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
+    try CheckpointWriter.checkOutput(target, inputs: updates.map(URL.init(path:)))
     let first = try ClientUpdate(contentsOf: URL(path: updates[0]))
     let broadcast = try from.map { try AdapterFolder.read(URL(path: $0)).0 }
     let base = broadcast?.state ?? first.tensors

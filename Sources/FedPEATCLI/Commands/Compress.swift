@@ -61,7 +61,7 @@ struct Compress: AsyncParsableCommand {
   func run() async throws {
     let recipe = try EmulatorRecipe(recipe)
     let target = URL(path: out)
-    try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
+    try CheckpointWriter.checkOutput(target, inputs: [URL(path: model)])
     let source = try Checkpoint(folder: URL(path: model))
     guard try EmulatorFacts.read(in: source.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator already; compress the full model.")

@@ -36,7 +36,7 @@ struct PlugInCommand: AsyncParsableCommand {
 
   func run() async throws {
     let target = URL(path: out)
-    try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
+    try CheckpointWriter.checkOutput(target, inputs: [URL(path: model), URL(path: adapter)])
     let checkpoint = try Checkpoint(folder: URL(path: model))
     guard try EmulatorFacts.read(in: checkpoint.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator; plug the adapter into the full model.")
@@ -58,7 +58,8 @@ struct PlugInCommand: AsyncParsableCommand {
       let types = checkpoint.storageTypes
       try CheckpointWriter.write(
         to: target, tensors: tensors, configuration: checkpoint.configurationJSON,
-        type: { types[$0] ?? .float32 }, otherFiles: try checkpoint.tokenizerFiles())
+        type: { types[$0] ?? .float32 },
+        otherFiles: try checkpoint.tokenizerFiles().merging(CheckpointWriter.mark("merged")) { $1 })
     } else {
       let all = (0..<full.blocks.count).map { (String($0), $0) }
       try AdapterFolder.write(

@@ -52,7 +52,7 @@ struct Pretrain: AsyncParsableCommand {
 
   func run() async throws {
     let target = URL(path: out)
-    try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
+    try CheckpointWriter.checkOutput(target)
     let configuration = PretrainingConfiguration(
       vocabularySize: vocabulary, blocks: blocks, hiddenSize: hiddenSize, heads: heads,
       keyValueHeads: keyValueHeads,
@@ -88,9 +88,10 @@ struct Pretrain: AsyncParsableCommand {
           + "\(Format.number(rate, digits: 0)) tokens/s  at most \(Format.time(left)) left")
     case .heldOut(let step, let loss):
       Terminal.note("pretraining  step \(step): held-out loss \(Format.number(loss, digits: 3))")
-    case .levelledOff(let step):
+    case .levelledOff(let step, let share, let steps):
       Terminal.note(
-        "pretraining  the held-out loss has levelled off at step \(step); the rate now decays")
+        "pretraining  levelled off: the held-out loss fell by less than \(Format.percent(share)) in the last \(steps) "
+          + "steps (step \(step)); the rate now decays")
     }
   }
 }

@@ -75,7 +75,7 @@ extension RunConfiguration {
   /// Throws before any work where results could not be written.
   func checkOutput() throws {
     guard let out else { return }
-    try AtomicOutput.checkReplaceable(URL(path: out), replacing: CheckpointWriter.isOurs)
+    try CheckpointWriter.checkOutput(URL(path: out), inputs: [URL(path: model)])
   }
 }
 

@@ -117,7 +117,8 @@ struct Tune: AsyncParsableCommand {
 
   func run() async throws {
     let target = URL(path: out)
-    try AtomicOutput.checkReplaceable(target, replacing: CheckpointWriter.isOurs)
+    try CheckpointWriter.checkOutput(
+      target, inputs: [URL(path: model), URL(path: data)] + (from.map { [URL(path: $0)] } ?? []))
     try checkWords()
     let loaded = try LoadedModel(URL(path: model))
     var configuration = try trainingConfiguration(
@@ -241,6 +242,7 @@ struct Tune: AsyncParsableCommand {
     if method == "full" {
       return Work(parameters: loaded.model.parameters) { target in
         var files = try loaded.checkpoint.tokenizerFiles()
+        files.merge(try CheckpointWriter.mark("full")) { $1 }
         if let emulator = loaded.emulator { files["emulator.json"] = try JSONFile.encode(emulator) }
         try CheckpointWriter.write(
           to: target, tensors: loaded.model.tensors,

@@ -19,6 +19,9 @@ struct DemoResult: Encodable {
   var bytesUp: Int
   var bytesDown: Int
   var fullModelBytes: Int
+  var exposure: Double
+  /// Steps of each comparison on the pooled texts; the clients together make as many each.
+  var comparisonSteps: Int
   var coordinatorPeakMemoryBytes: Int
   var adapterParameters: Int
   var seconds: Double
@@ -35,6 +38,8 @@ struct DemoResult: Encodable {
     bytesUp = summary.bytesUp
     bytesDown = summary.bytesDown
     fullModelBytes = summary.fullModelBytes
+    exposure = summary.exposure
+    comparisonSteps = stage.configuration.comparisonStepCount
     coordinatorPeakMemoryBytes = summary.peakMemoryBytes
     adapterParameters = summary.adapterParameters
     seconds = summary.seconds
@@ -47,7 +52,8 @@ struct DemoResult: Encodable {
       text += """
 
         Plug-in reaches \(Format.percent(share)) of what tuning all of the model on the pooled texts gains (in log-perplexity).
-        No text left its client, and no client saw the whole middle of the model.
+        Each tuning on the pooled texts made \(comparisonSteps) steps, as many as each of the \(clients.count) clients.
+        No text left its client. Devices saw \(Format.percent(exposure)) of the middle of the model.
 
         """
     }
@@ -60,7 +66,7 @@ struct DemoResult: Encodable {
       ])
     }
     text += "\n" + Format.table(rows)
-    let perRound = clients.first.map { client in client.bytesUp / max(client.updates, 1) } ?? 0
+    let perRound = clients.map { $0.bytesUp / max($0.updates, 1) }.min() ?? 0
     text += """
 
 

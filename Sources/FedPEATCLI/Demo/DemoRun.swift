@@ -89,7 +89,10 @@ struct DemoRun {
       reports.append(
         report
           ?? DemoResult.Client(
-            client: client.name, updates: 0, bytesUp: counted?.bytesUp ?? 0,
+            client: client.name,
+            updates: summary.roundRecords.count {
+              $0.delivered.contains { $0.name == client.name }
+            }, bytesUp: counted?.bytesUp ?? 0,
             bytesDown: counted?.bytesDown ?? 0, peakMemoryBytes: counted?.peakMemoryBytes ?? 0))
     }
     return (summary, reports)

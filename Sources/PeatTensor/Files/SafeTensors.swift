@@ -285,7 +285,9 @@ package func describe(_ error: any Error) -> String {
     return "expected \(type), found null \(path(context))"
   case DecodingError.dataCorrupted(let context):
     if let inner = context.underlyingError as? PeatError { return inner.message }
-    return "\(context.debugDescription) \(path(context))"
+    let detail =
+      (context.underlyingError as NSError?)?.userInfo["NSDebugDescription"].map { " (\($0))" } ?? ""
+    return "\(context.debugDescription)\(detail) \(path(context))"
   default: return error.localizedDescription
   }
 }

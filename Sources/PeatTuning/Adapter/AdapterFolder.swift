@@ -133,8 +133,7 @@ public enum AdapterFolder {
       "task_type": .string("CAUSAL_LM"),
       "base_model_name_or_path": .string(baseModel),
       "r": .integer(lora.rank),
-      "lora_alpha": lora.alpha == lora.alpha.rounded()
-        ? .integer(Int(lora.alpha)) : .number(lora.alpha),
+      "lora_alpha": Int(exactly: lora.alpha).map { .integer($0) } ?? .number(lora.alpha),
       "use_rslora": .bool(lora.usesRankStabilizedScale),
       "alpha_pattern": .object(lora.alphaPattern.mapValues { .number($0) }),
       "rank_pattern": .object(ranks),

@@ -52,9 +52,10 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
     guard rank > 0, rank <= 1 << 16 else {
       throw PeatError.usage("A LoRA rank of \(rank) makes no sense; it is at least 1, often 8.")
     }
-    guard alpha.isFinite, alpha > 0 else {
+    guard alpha > 0, alpha <= 1e6 else {
       throw PeatError.usage(
-        "A LoRA alpha of \(alpha) makes no sense; it is above 0, often twice the rank.")
+        "A LoRA alpha of \(alpha) makes no sense; it is above 0 and at most 1e6, often twice the rank."
+      )
     }
     for (pattern, alpha) in alphaPattern {
       guard alpha.isFinite, alpha > 0 else {
