@@ -60,7 +60,9 @@ public struct LoadedModel {
     guard !FileManager.default.fileExists(atPath: config.path),
       FileManager.default.fileExists(atPath: facts.path)
     else { return nil }
-    return try JSONFile.read(AdapterFolder.Facts.self, from: facts).model
+    // Only this key: models that this program wrote have a fedpeat.json too, with other keys.
+    struct Reference: Decodable { let model: AdapterFolder.ModelReference? }
+    return try JSONFile.read(Reference.self, from: facts).model
   }
 
   /// Throws where an adapter says that it belongs to another model.

@@ -163,24 +163,19 @@ import Testing
     }
   }
 
-  @Test func `an alpha beyond all numbers is refused where it would spoil the model`() async throws
-  {
+  @Test func `an alpha beyond all numbers is refused`() async throws {
     try await withWorkshop { workshop, folder in
       let adapter = try workshop.copy("adapter", to: folder)
       let file = adapter.appendingPathComponent("adapter_config.json")
       var config = try #require(
         JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
-      config["lora_alpha"] = 1e300
-      try JSONSerialization.data(withJSONObject: config).write(to: file)
-      for more in [[], ["--merge"]] {
+      for alpha in [1e300, 1e20, -1, 0] {
+        config["lora_alpha"] = alpha
+        try JSONSerialization.data(withJSONObject: config).write(to: file)
         try await expect(
-          65, saying: ["NaN or infinity"],
-          from: ["plug-in", workshop.model, "adapter", "--out", "x"] + more, in: folder)
+          65, saying: ["adapter_config.json", "alpha"],
+          from: ["plug-in", workshop.model, "adapter", "--out", "x"], in: folder)
       }
-      config["lora_alpha"] = 1e20
-      try JSONSerialization.data(withJSONObject: config).write(to: file)
-      try await FedpeatCommand.succeed(
-        ["plug-in", workshop.model, "adapter", "--out", "x"], in: folder)
     }
   }
 

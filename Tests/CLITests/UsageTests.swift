@@ -37,7 +37,7 @@ import Testing
     Mistake(
       "compress MODEL --bottom 9223372036854775807 --top 9223372036854775807 --recipe layer-drop=1 --out x",
       "does not fit a model of 4 blocks"),
-    Mistake("compress MODEL --recipe layer-drop=1 --out MODEL", "own folder"),
+    Mistake("compress MODEL --recipe layer-drop=1 --out MODEL", "name another"),
     Mistake("tune EMULATOR --data TEXT --out x --method lorra", "Did you mean 'lora'?"),
     Mistake("tune EMULATOR --data TEXT --out x --schedule cosin", "Did you mean 'cosine'?"),
     Mistake("tune EMULATOR --data TEXT --out x --layout pack", "packed"),
