@@ -83,6 +83,8 @@ public struct FederatedTuning: Sendable {
       new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
       sourceDigest: owner.digest)
 
+    let coordinator = try await makeCoordinator(adapter, packages, store, work.url)
+
     // ---- Measure before: the full model and the emulator as they came
     var numbers = FiveNumbers()
     try await owner.measure("full zero-shot", &numbers, \.fullZeroShot) { try $0.perplexity(nil) }
@@ -91,7 +93,6 @@ public struct FederatedTuning: Sendable {
     }
 
     // ---- Rounds: plan, tune on the devices, aggregate
-    let coordinator = try await makeCoordinator(adapter, packages, store, work.url)
     let report = try await meeting(coordinator, packages)
     adapter.state = report.adapter
 
@@ -138,7 +139,8 @@ public struct FederatedTuning: Sendable {
     var server: ServerParticipation?
     if configuration.participate {
       server = try ServerParticipation(
-        weight: configuration.serverWeight, trainer: try owner.serverTrainer())
+        weight: configuration.serverWeight,
+        trainer: try owner.serverTrainer(configuration.localTuning(method: adapter.method)))
     }
     let owner = owner
     let every = configuration.evaluateEvery

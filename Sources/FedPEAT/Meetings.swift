@@ -2,16 +2,18 @@ import Foundation
 import Logging
 
 extension FederatedTuning {
-  /// Clients come over gRPC. `onListening` hears the address.
+  /// Clients come over gRPC. `onListening` hears the address; what it throws ends the run before it began.
   public static func network(
-    _ configuration: RunConfiguration, onListening: @escaping @Sendable (NetworkAddress) -> Void
+    _ configuration: RunConfiguration,
+    onListening: @escaping @Sendable (NetworkAddress) throws -> Void
   ) throws -> Meeting {
     let address = try NetworkAddress(configuration.listen)
     return { coordinator, _ in
       let server = try CoordinatorServer(
         coordinator, at: address, allowsPlaintextNetwork: configuration.insecure)
-      onListening(try await server.start())
+      let bound = try await server.start()
       do {
+        try onListening(bound)
         let report = try await coordinator.run()
         await server.stop()
         return report

@@ -102,13 +102,17 @@ final class ModelOwner: Sendable {
 
   // MARK: The server's own part
 
-  /// Tunes through the full middle on the server's own data.
-  func serverTrainer() throws -> DeviceTrainer {
+  /// Tunes through the full middle on the server's own data, which is read and encoded here.
+  func serverTrainer(_ settings: LocalTuning) throws -> DeviceTrainer {
     let documents = try DocumentReader.read(URL(fileURLWithPath: configuration.serverData ?? ""))
     // A model of its own, sharing the weights: evaluation plugs adapters into the other one.
     let own = try model.selecting(blocks: Array(model.blocks.indices))
-    return DeviceTrainer(
-      documents: documents, model: own, tokenizer: tokenizer, threads: configuration.threadCount)
+    // One at a time: a part that came too late may still be ending when the next begins.
+    let trainer = DeviceTrainer(
+      documents: documents, model: own, tokenizer: tokenizer, threads: configuration.threadCount,
+      gate: WorkGate(limit: 1))
+    try trainer.encode(for: settings)
+    return trainer
   }
 
   // MARK: Comparisons

@@ -60,8 +60,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var gatheringDeadline = 300.0
   /// How often a round is tried before the run is given up.
   public var attempts = 3
-  /// The most bytes an update may take.
-  public var updateSizeLimit = 1 << 30
+  /// The most bytes an update may take; null: what the adapter takes, and a little more.
+  public var updateSizeLimit: Int?
   /// Plug-in perplexity is measured every so many rounds; 0: only at the end.
   public var evaluateEvery = 0
 
@@ -185,7 +185,9 @@ extension RunConfiguration {
     try check(
       comparisonSteps.map { $0 > 0 } ?? true,
       "comparisonSteps must be at least 1; leave it out for the default.")
-    try check(updateSizeLimit > 0, "updateSizeLimit is \(updateSizeLimit); it must be above 0.")
+    try check(
+      updateSizeLimit.map { $0 > 0 } ?? true,
+      "updateSizeLimit must be above 0; leave it out for the default.")
     try check(
       roundDeadline > 0 && roundDeadline < 1e9 && gatheringDeadline > 0 && gatheringDeadline < 1e9,
       "roundDeadline and gatheringDeadline are seconds above 0; found \(roundDeadline) and \(gatheringDeadline)."

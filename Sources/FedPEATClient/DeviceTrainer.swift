@@ -101,6 +101,9 @@ public final class DeviceTrainer: LocalTrainer {
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, tokens: outcome.tokens)
   }
 
+  /// Encodes the data now instead of with the first task. Throws where it can't be tuned on.
+  package func encode(for settings: LocalTuning) throws { _ = try prepared(for: settings) }
+
   /// The model, and the data encoded for it; encoding is done once.
   private func prepared(for settings: LocalTuning) throws -> (TransformerModel, TokenDataset) {
     try state.withLock { state in

@@ -32,7 +32,7 @@ public struct UpdateHeader: Sendable, Codable, Equatable {
   /// The round the update belongs to, from 1; 0 for an update made outside of a run.
   public var round: Int
   public var client: ClientID
-  /// How many examples were trained on: the update's weight in FedAvg.
+  /// How many examples the client's data holds: the update's weight in FedAvg.
   public var exampleCount: Int
   /// The digest of the adapter that the training began with; absent for an update made outside of a run.
   public var baseDigest: Digest?

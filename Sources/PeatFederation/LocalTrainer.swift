@@ -25,7 +25,7 @@ extension LocalTrainer {
 /// What a trainer gives back.
 public struct LocalResult: Sendable {
   public var tensors: NamedTensors
-  /// How many examples were trained on: the weight in FedAvg.
+  /// How many examples the data holds: the weight in FedAvg, n_k of McMahan et al. (arXiv 1602.05629).
   public var exampleCount: Int
   public var metrics: [String: Double]
   public var computeSeconds: Double

@@ -50,6 +50,11 @@ import Testing
     Mistake("tune EMULATOR --data TEXT --out x --steps 0", "steps is 0"),
     Mistake("tune EMULATOR --data TEXT --out x --batch 9223372036854775807", "of memory"),
     Mistake("tune EMULATOR --data TEXT --out x --bottom 1", "leave out --bottom"),
+    Mistake("tune MODEL --data TEXT --out x --update --method full", "--method full tunes none"),
+    Mistake(
+      "tune MODEL --data TEXT --out x --from UPDATE --method full", "--method full tunes none"),
+    Mistake("tune EMULATOR --data TEXT --out x --from UPDATE --method end-blocks", "Leave it out"),
+    Mistake("tune EMULATOR --data TEXT --out x --update --client a/b", "'a/b'"),
     Mistake("pretrain --text TEXT --out x --hidden-size 9223372036854775807", "hidden size"),
     Mistake("pretrain --text TEXT --out x --hidden-size 30 --heads 4", "even multiple"),
     Mistake("pretrain --text TEXT --out x --vocabulary 100", "too small"),

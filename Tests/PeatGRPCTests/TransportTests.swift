@@ -522,7 +522,7 @@ import Testing
     #expect(half != alone)
   }
 
-  @Test func `a failure of evaluation, planner or server ends the run with its own code`()
+  @Test func `a failure of evaluation or planner ends the run with its own code`()
     async throws
   {
     struct BadPlanner: RoundPlanner {
@@ -530,9 +530,6 @@ import Testing
         RoundPlan(["a": .init(emulatorLevel: 9)])
       }
     }
-    var badServer = ToyTrainer(target: 1)
-    badServer.onTrain = { _ in throw PeatError.inputOutput("no server data") }
-    let server = try ServerParticipation(weight: 0.5, trainer: badServer)
     let cases: [((URL) async throws -> Federation, PeatError.Code, String)] = [
       (
         {
@@ -546,10 +543,6 @@ import Testing
           try await Federation(
             .inMemory, in: $0, rules: RoundRules(rounds: 1), planner: BadPlanner())
         }, .usage, "level 9"
-      ),
-      (
-        { try await Federation(.inMemory, in: $0, rules: RoundRules(rounds: 1), server: server) },
-        .inputOutput, "no server data"
       ),
     ]
     for (make, code, text) in cases {

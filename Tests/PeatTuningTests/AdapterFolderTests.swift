@@ -92,6 +92,17 @@ import Testing
       try refuse("blockMap", map(["0": 0, "2": 0]), "blockMap")
       try refuse("blockMap", map(["0": 0, "2": 2, "02": 1]), "blockMap")
       try refuse("sourceDigest", .string("abc"), "digest")
+      // The middle is the emulator's: no adapter may sit there.
+      func split(_ bottom: Int, _ middle: Int, _ top: Int) -> JSONValue {
+        .object([
+          "bottom": .integer(bottom), "emulator": .integer(middle), "top": .integer(top),
+        ])
+      }
+      try refuse("split", split(1, 2, 0), "block 2 of the full model")
+      try refuse("split", split(0, 1, 1), "block 0 of the full model")
+      try change(url, "split", to: split(1, 1, 3))
+      _ = try AdapterFolder.read(folder, for: model)
+      try original.write(to: url)
       try Data("{".utf8).write(to: url)
       expectError(.badData, "fedpeat.json") { _ = try AdapterFolder.read(folder, for: model) }
       // Blocks that the model has not are found when it is injected.
@@ -108,7 +119,8 @@ import Testing
       let original = try Data(contentsOf: url)
       let wrong: [(String, JSONValue?, String)] = [
         ("peft_type", .string("IA3"), "IA3"), ("peft_type", nil, "Supported: LORA"),
-        ("r", .integer(0), "rank"), ("r", nil, "'r'"), ("r", .string("4"), "Int"),
+        ("r", .integer(0), "rank"), ("r", .integer(8), "has rank 4"),
+        ("r", nil, "'r'"), ("r", .string("4"), "Int"),
         ("lora_alpha", .integer(-1), "alpha"), ("lora_alpha", nil, "lora_alpha"),
         ("use_dora", .bool(true), "DoRA"), ("bias", .string("all"), "bias"),
         ("lora_bias", .bool(true), "lora_bias"),
@@ -142,12 +154,14 @@ import Testing
       for value in [Float.nan, .infinity, -.infinity] {
         try refuse(name) { $0[name]?.pointer[3] = value }
       }
-      try refuse("base_model.model.lm_head") { $0["base_model.model.lm_head.lora_A.weight"] = [1] }
+      try refuse("base_model.model.lm_head") {
+        $0["base_model.model.lm_head.lora_A.weight"] = Tensor(zeros: [4, 1])
+      }
       try refuse("layers.9.") {
-        $0["base_model.model.model.layers.9.mlp.up_proj.lora_A.weight"] = [1]
+        $0["base_model.model.model.layers.9.mlp.up_proj.lora_A.weight"] = Tensor(zeros: [4, 1])
       }
       try refuse("layers.02.") {
-        $0["base_model.model.model.layers.02.mlp.up_proj.lora_A.weight"] = [1]
+        $0["base_model.model.model.layers.02.mlp.up_proj.lora_A.weight"] = Tensor(zeros: [4, 1])
       }
       let whole = SafeTensors.encode(adapter.state)
       try whole.prefix(whole.count - 3).write(to: url)

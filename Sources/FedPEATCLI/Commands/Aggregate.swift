@@ -8,8 +8,9 @@ struct Aggregate: AsyncParsableCommand {
     discussion: """
       Example: fedpeat aggregate update-1 update-2 --strategy fedavg --out aggregated
 
-      Each update is a folder with update.safetensors and update.json, such as tune --update writes. The result is an \
-      adapter folder in the full model's numbers, which plug-in takes.
+      Each update is a folder with update.safetensors and update.json, such as tune --update writes. All must start from \
+      the same adapter: tune them with the same --seed, or --from one folder. The result is an adapter folder in the full \
+      model's numbers, which plug-in takes.
       """)
 
   @Argument(help: "Update folders.")
@@ -18,10 +19,7 @@ struct Aggregate: AsyncParsableCommand {
   @Option(help: "How they are aggregated: \(Strategies.names.joined(separator: ", ")).")
   var strategy = FedAvg.name
 
-  @Option(
-    help:
-      "The adapter the round began with, as an update folder; for strategies that work on differences."
-  )
+  @Option(help: "The adapter folder that all updates started from; they are checked against it.")
   var from: String?
 
   @Option(help: "The folder to write.")
@@ -53,6 +51,13 @@ struct Aggregate: AsyncParsableCommand {
     for path in updates {
       let update = try ClientUpdate(contentsOf: URL(path: path))
       try check(update, path, against: first, base)
+      if let from, let broadcast, let stated = update.header.baseDigest,
+        stated != broadcast.state.digest
+      {
+        throw PeatError.badData(
+          "The update '\(path)' was tuned from the adapter \(stated.short), but '\(from)' is "
+            + "\(broadcast.state.digest.short).")
+      }
       let (sum, overflow) = total.addingReportingOverflow(update.exampleCount)
       guard !overflow else { throw PeatError.badData("'\(path)' has an absurd exampleCount.") }
       total = sum
@@ -114,7 +119,9 @@ struct Aggregate: AsyncParsableCommand {
       update.header.alpha == first.header.alpha
     else { throw refuse("was tuned with another method, rank or alpha than '\(updates[0])'") }
     guard update.header.baseDigest == first.header.baseDigest else {
-      throw refuse("was tuned from another adapter (baseDigest) than '\(updates[0])'")
+      throw refuse(
+        "was tuned from another adapter (baseDigest) than '\(updates[0])'; tune both with the same --seed, or --from one adapter"
+      )
     }
     for (name, tensor) in base where update.tensors[name]?.shape != tensor.shape {
       throw refuse(

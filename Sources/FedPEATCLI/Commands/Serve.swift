@@ -55,7 +55,7 @@ struct Serve: AsyncParsableCommand {
       FederatedTuning.network(configuration) { address in
         Terminal.note("listening    \(address)")
         if let addressFile {
-          try? AtomicOutput.write(Data("\(address)\n".utf8), to: URL(path: addressFile))
+          try AtomicOutput.write(Data("\(address)\n".utf8), to: URL(path: addressFile))
         }
       })
     try common.report(result)

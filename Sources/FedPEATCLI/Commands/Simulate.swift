@@ -101,6 +101,11 @@ struct Simulate: AsyncParsableCommand {
   /// One run with the clients in this process.
   static func run(_ configuration: RunConfiguration) async throws -> RunResult {
     let parts = try ClientData(configuration)
+    guard configuration.minimumUpdates <= parts.groups.count else {
+      throw PeatError.usage(
+        "A round needs minimumUpdates = \(configuration.minimumUpdates) updates, but there are only "
+          + "\(parts.groups.count) clients.")
+    }
     // Who comes first is chance; the first round waits for all, so that a run can be repeated.
     var configuration = configuration
     configuration.minimumClients = parts.groups.count
@@ -112,28 +117,5 @@ struct Simulate: AsyncParsableCommand {
       FederatedTuning.inProcess(
         parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
         logger: .quiet))
-  }
-}
-
-extension FiveNumbersOverSeeds {
-  var table: String {
-    func value(_ spread: Spread?) -> String {
-      spread.map { "\(Format.number($0.mean)) ± \(Format.number($0.deviation))" } ?? "–"
-    }
-    var rows = [
-      ["full model, as it came", value(fullZeroShot)],
-      ["emulator, as it came", value(emulatorZeroShot)],
-      ["emulator with the tuned adapter", value(emulatorTuned)],
-      ["PLUG-IN: full model with that adapter", value(plugIn)],
-      ["full model, all of it tuned on the pooled data", value(fullFineTuning)],
-    ]
-    if fullModelAdapter != nil {
-      rows.append(["the same method on the whole full model", value(fullModelAdapter)])
-    }
-    if endBlocksThroughFullMiddle != nil {
-      rows.append(["the same adapter through the full middle", value(endBlocksThroughFullMiddle)])
-    }
-    let runs = plugIn?.runs.count ?? 0
-    return "\(metric) over \(runs) seeds, mean ± standard deviation\n" + Format.table(rows)
   }
 }

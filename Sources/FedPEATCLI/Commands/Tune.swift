@@ -20,8 +20,8 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "What to tune on.")
   var data: String
 
-  @Option(help: "lora, end-blocks or full.")
-  var method = LoRA.name
+  @Option(help: "lora, end-blocks or full; lora, or the method of --from, if not given.")
+  var method: String?
 
   @Option(help: "LoRA: rank.")
   var rank = 8
@@ -133,7 +133,7 @@ struct Tune: AsyncParsableCommand {
       documents, loaded.tokenizer, context: configuration.context)
     // Of a text, windows that start anywhere; of documents, each once per epoch.
     if case .stream = training.arrangement { configuration.order = .uniformWindows }
-    let work = try prepare(loaded)
+    let work = try prepare(loaded, exampleCount: training.windowCount)
     let trainer = try Trainer(
       loaded.model, parameters: work.parameters, data: training, configuration: configuration)
     if resume {
@@ -189,6 +189,16 @@ struct Tune: AsyncParsableCommand {
 
   /// Throws where a word is not known, before anything is read.
   private func checkWords() throws {
+    let method = self.method ?? LoRA.name
+    if update, method == "full" {
+      throw PeatError.usage("--update makes an update of an adapter; --method full tunes none.")
+    }
+    if from != nil, self.method == "full" {
+      throw PeatError.usage("--from starts from an adapter; --method full tunes none.")
+    }
+    do { _ = try ClientID(client) } catch let error as PeatError {
+      throw PeatError.usage(error.message)
+    }
     let methods = Adapter.Method.names + ["full"]
     guard methods.contains(method) else {
       throw PeatError.usage(
@@ -238,7 +248,7 @@ struct Tune: AsyncParsableCommand {
     var write: (URL) throws -> Void
   }
 
-  private func prepare(_ loaded: LoadedModel) throws -> Work {
+  private func prepare(_ loaded: LoadedModel, exampleCount: Int) throws -> Work {
     if method == "full" {
       return Work(parameters: loaded.model.parameters) { target in
         var files = try loaded.checkpoint.tokenizerFiles()
@@ -256,7 +266,8 @@ struct Tune: AsyncParsableCommand {
       tuned.state = injected.state
       try AdapterFolder.write(
         tuned, facts: facts(loaded, adapter.method), configuration: loaded.model.configuration,
-        baseModel: model, to: target, otherFiles: try updateFiles(tuned, from: adapter))
+        baseModel: model, to: target,
+        otherFiles: try updateFiles(tuned, from: adapter, exampleCount))
     }
   }
 
@@ -264,12 +275,17 @@ struct Tune: AsyncParsableCommand {
   private func startingAdapter(_ loaded: LoadedModel) throws -> Adapter {
     if let from {
       let (adapter, facts) = try AdapterFolder.read(URL(path: from), for: loaded.model)
+      if let method, method != adapter.method.name {
+        throw PeatError.usage(
+          "--method \(method) does not fit '\(from)', whose method is \(adapter.method.name). Leave it out."
+        )
+      }
       try LoadedModel.check(URL(path: from), facts, fits: loaded.checkpoint, loaded.emulator)
       return Adapter(
         method: adapter.method, state: adapter.state, sourceDigest: loaded.sourceDigest)
     }
     let adapterMethod: Adapter.Method
-    switch method {
+    switch method ?? LoRA.name {
     case LoRA.name:
       adapterMethod = .lora(
         try LoRAConfiguration(
@@ -285,10 +301,12 @@ struct Tune: AsyncParsableCommand {
   }
 
   /// The update's two files, if one was asked for.
-  private func updateFiles(_ tuned: Adapter, from base: Adapter) throws -> [String: Data] {
+  private func updateFiles(
+    _ tuned: Adapter, from base: Adapter, _ exampleCount: Int
+  ) throws -> [String: Data] {
     guard update else { return [:] }
     var header = UpdateHeader(
-      client: try ClientID(client), exampleCount: steps * batch, baseDigest: base.state.digest,
+      client: try ClientID(client), exampleCount: exampleCount, baseDigest: base.state.digest,
       method: tuned.method.name)
     if case .lora(let lora) = tuned.method {
       header.rank = lora.rank

@@ -72,19 +72,17 @@ struct DemoRun {
     Terminal.note(
       "processes    coordinator \(coordinator.identifier), clients "
         + clients.map { String($0.identifier) }.joined(separator: " "))
-    let (status, output) = try await coordinator.finish()
-    guard status == 0 else {
-      throw PeatError(
-        PeatError.Code(rawValue: status) ?? .internalError,
-        "The coordinator ended with exit code \(status); what it said stands above.")
+    let (ending, output) = try await coordinator.finish()
+    guard ending.isSuccess else {
+      throw PeatError(ending.code, "The coordinator \(ending); what it said stands above.")
     }
     let summary = try JSONFile.decode(
       RunResult.Summary.self, from: output, name: "the coordinator's result")
     var reports: [DemoResult.Client] = []
     for client in clients {
-      let (status, output) = try await client.finish()
+      let (ending, output) = try await client.finish()
       let report =
-        status == 0 ? try? JSONDecoder().decode(DemoResult.Client.self, from: output) : nil
+        ending.isSuccess ? try? JSONDecoder().decode(DemoResult.Client.self, from: output) : nil
       let counted = summary.clients.first { $0.client == client.name }
       reports.append(
         report
@@ -104,11 +102,10 @@ struct DemoRun {
         return text.trimmingCharacters(in: .whitespacesAndNewlines)
       }
       guard coordinator.isRunning else {
-        let (status, _) = try await coordinator.finish()
+        let (ending, _) = try await coordinator.finish()
         throw PeatError(
-          PeatError.Code(rawValue: status) ?? .internalError,
-          "The coordinator ended with exit code \(status) before clients could join; what it said stands above."
-        )
+          ending.code,
+          "The coordinator \(ending) before clients could join; what it said stands above.")
       }
       try await Task.sleep(for: .milliseconds(50))
     }

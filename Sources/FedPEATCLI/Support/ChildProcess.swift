@@ -49,13 +49,41 @@ final class ChildProcess: Sendable {
   var isRunning: Bool { process.isRunning }
   var identifier: Int32 { process.processIdentifier }
 
+  /// How a process ended.
+  enum Ending: CustomStringConvertible {
+    case exited(Int32)
+    case killed(signal: Int32)
+
+    var isSuccess: Bool { if case .exited(0) = self { true } else { false } }
+
+    /// The code that this process ends with for that reason.
+    var code: PeatError.Code {
+      if case .exited(let status) = self {
+        PeatError.Code(rawValue: status) ?? .internalError
+      } else {
+        .internalError
+      }
+    }
+
+    var description: String {
+      switch self {
+      case .exited(let status): "ended with exit code \(status)"
+      case .killed(let signal): "was killed by signal \(signal)"
+      }
+    }
+  }
+
   /// Waits for its end; what it printed on standard output.
-  func finish() async throws -> (status: Int32, output: Data) {
+  func finish() async throws -> (ending: Ending, output: Data) {
     // Looks first, and only then reads: so that a cancellation is heard while the process runs.
     while process.isRunning {
       try await Task.sleep(for: .milliseconds(20))
     }
-    return (process.terminationStatus, try await collected.value)
+    let status = process.terminationStatus
+    return (
+      process.terminationReason == .exit ? .exited(status) : .killed(signal: status),
+      try await collected.value
+    )
   }
 
   /// Asks it to end and, after a while, ends it.

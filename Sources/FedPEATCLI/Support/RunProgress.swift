@@ -52,6 +52,8 @@ final class RunProgress: Sendable {
       Terminal.note("refused      \(client) in round \(round): \(refusal.message)")
     case .clientFailed(let client, let round, let reason):
       Terminal.note("failed       \(client) in round \(round): \(reason)")
+    case .serverFailed(let round, let reason):
+      Terminal.note("no part      of the coordinator's own in round \(round): \(reason)")
     case .aggregating(let round, let clients):
       Terminal.status("round \(round): aggregating \(clients.count) updates")
     case .roundEnded(let record): Terminal.note(line(record))
@@ -74,26 +76,5 @@ final class RunProgress: Sendable {
       "round \(record.round) of \(rounds)  \(record.delivered.count) of \(record.outcomes.count) delivered  loss \(loss)"
       + (plugIn.map { "  plug-in perplexity \(Format.number($0))" } ?? "")
       + "  \(Format.bytes(down)) down, \(Format.bytes(up)) up  \(Format.time(left)) left"
-  }
-}
-
-extension FiveNumbers {
-  /// The table of the five numbers, each with what it means.
-  var table: String {
-    func value(_ number: Double?) -> String { number.map { Format.number($0) } ?? "–" }
-    var rows = [
-      ["full model, as it came", value(fullZeroShot)],
-      ["emulator, as it came", value(emulatorZeroShot)],
-      ["emulator with the tuned adapter", value(emulatorTuned)],
-      ["PLUG-IN: full model with that adapter", value(plugIn)],
-      ["full model, all of it tuned on the pooled data", value(fullFineTuning)],
-    ]
-    if let fullModelAdapter {
-      rows.append(["the same method on the whole full model", value(fullModelAdapter)])
-    }
-    if let endBlocksThroughFullMiddle {
-      rows.append(["the same adapter through the full middle", value(endBlocksThroughFullMiddle)])
-    }
-    return "\(metric) (\(higherIsBetter ? "higher" : "lower") is better)\n" + Format.table(rows)
   }
 }

@@ -15,6 +15,10 @@ extension Coordinator: CoordinatorEndpoint {
       throw PeatError.badData("A client can't hold \(request.holds.count) packages.")
     }
     let client = request.client
+    guard histories[client] != nil || histories.count < configuration.clientLimit else {
+      throw PeatError.unavailable(
+        "This run knows \(histories.count) clients already and takes no more.")
+    }
     let returning = stays[client] != nil
     let session = newSession()
     stays[client] = Stay(
@@ -25,6 +29,8 @@ extension Coordinator: CoordinatorEndpoint {
     // The process that held the old session learns that it was superseded.
     wakeAll()
     process(.clientJoined(client, restarted: true))
+    // One that dies before its first call is missed, too.
+    beginGrace(of: Caller(client: client, session: session)) { !$0.hasCalled }
     return JoinReply(
       run: configuration.run, session: session, rounds: configuration.rules.rounds)
   }
@@ -35,6 +41,7 @@ extension Coordinator: CoordinatorEndpoint {
       try Task.checkCancellation()
       guard let stay = stays[caller.client] else { return .rejoin }
       guard stay.session == caller.session else { return .superseded }
+      stays[caller.client]?.hasCalled = true
       if let ending = machine.ending {
         stays[caller.client]?.heardTheEnd = true
         wakeAll()
@@ -55,6 +62,7 @@ extension Coordinator: CoordinatorEndpoint {
     guard stay.session == caller.session else { return .superseded }
     stays[caller.client]?.attendances += 1
     stays[caller.client]?.arrivals += 1
+    stays[caller.client]?.hasCalled = true
     if !machine.present.contains(caller.client), machine.ending == nil {
       process(.clientJoined(caller.client, restarted: false))
     }
@@ -69,19 +77,21 @@ extension Coordinator: CoordinatorEndpoint {
       }
       if Task.isCancelled {
         stays[caller.client]?.attendances -= 1
-        if stay.attendances == 1 { beginGrace(of: caller, stay.arrivals) }
+        if stay.attendances == 1 {
+          logger.debug("the connection to '\(caller.client)' broke")
+          beginGrace(of: caller) { $0.attendances == 0 && $0.arrivals == stay.arrivals }
+        }
         throw CancellationError()
       }
       await waitForNews(timeout: nil)
     }
   }
 
-  private func beginGrace(of caller: Caller, _ arrivals: Int) {
-    logger.debug("the connection to '\(caller.client)' broke")
+  /// A client that is still gone when the grace is over is lost.
+  private func beginGrace(of caller: Caller, isGone: @escaping @Sendable (Stay) -> Bool) {
     Task { [clock, configuration] in
       guard (try? await clock.sleep(for: configuration.grace)) != nil,
-        let stay = stays[caller.client], stay.session == caller.session,
-        stay.attendances == 0, stay.arrivals == arrivals
+        let stay = stays[caller.client], stay.session == caller.session, isGone(stay)
       else { return }
       lose(caller.client, reason: "Its connection broke.")
     }

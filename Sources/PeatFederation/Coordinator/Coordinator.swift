@@ -22,6 +22,8 @@ public actor Coordinator {
     var attendances = 0
     /// Rises when an attendance begins, so that a grace that began before it comes to nothing.
     var arrivals = 0
+    /// Whether anything was heard of it since it joined.
+    var hasCalled = false
     var heardTheEnd = false
     var freeMemoryBytes: Int?
     var holds: Set<Digest>
@@ -49,6 +51,19 @@ public actor Coordinator {
     var digest = IncrementalDigest()
   }
 
+  /// The coordinator's own training in a round.
+  private struct ServerPart {
+    var round: Int
+    var work: Task<Void, Never>
+    /// Its adapter, or why there is none; `nil` while it trains.
+    var result: Result<NamedTensors, any Error>?
+    var isMixedIn = false
+
+    var failure: (any Error)? {
+      if case .failure(let error) = result { error } else { nil }
+    }
+  }
+
   let configuration: CoordinatorConfiguration
   package let levels: [Package]
   nonisolated let store: any BlobStore
@@ -58,6 +73,9 @@ public actor Coordinator {
   nonisolated let clock: any Clock<Duration>
   let spool: UpdateSpool
   let logger: Logger
+  private let updateSizeLimit: Int
+  /// By how much another writer's safetensors header may be longer than ours.
+  private static let headerRoom = 64 * 1024
   private let makeSession: @Sendable () -> String
   private let onRound: Evaluation
   private let onProgress: @Sendable (CoordinatorProgress) -> Void
@@ -77,7 +95,7 @@ public actor Coordinator {
 
   private var timers: [RoundTimer: Task<Void, Never>] = [:]
   private var jobs: [Task<Void, Never>] = []
-  private var serverJob: (round: Int, task: Task<LocalResult, any Error>)?
+  private var serverPart: ServerPart?
   private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
   private var waiterCount = 0
   private var completion: CheckedContinuation<Void, Never>?
@@ -130,13 +148,14 @@ public actor Coordinator {
     machine = RoundStateMachine(rules: configuration.rules)
     watch = Stopwatch(clock)
     roundWatch = watch
-    policy = Self.policy(configuration, round: 1, adapter)
     let bytes = SafeTensors.encode(adapter)
-    guard bytes.count <= configuration.updateSizeLimit else {
+    updateSizeLimit = configuration.updateSizeLimit ?? bytes.count + Self.headerRoom
+    guard bytes.count <= updateSizeLimit else {
       throw PeatError.usage(
-        "The adapter takes \(bytes.count) bytes, more than the \(configuration.updateSizeLimit) "
-          + "that an update may take. Raise the limit.")
+        "The adapter takes \(bytes.count) bytes, more than the \(updateSizeLimit) that an update "
+          + "may take. Raise updateSizeLimit, or leave it out.")
     }
+    policy = Self.policy(configuration, round: 1, adapter, updateSizeLimit)
     broadcast = BlobReference(digest: try await store.put(bytes), bytes: bytes.count)
   }
 
@@ -181,12 +200,12 @@ public actor Coordinator {
   }
 
   private static func policy(
-    _ configuration: CoordinatorConfiguration, round: Int, _ base: NamedTensors
+    _ configuration: CoordinatorConfiguration, round: Int, _ base: NamedTensors, _ sizeLimit: Int
   ) -> UpdatePolicy {
     UpdatePolicy(
       run: configuration.run, round: round, base: base, method: configuration.method,
       rank: configuration.rank, alpha: configuration.alpha,
-      sizeLimit: configuration.updateSizeLimit)
+      sizeLimit: sizeLimit)
   }
 
   func newSession() -> String { makeSession() }
@@ -271,11 +290,22 @@ public actor Coordinator {
     accepted = [:]
     for (client, history) in histories { histories[client]?.trafficBeforeRound = history.traffic }
     onProgress(.roundBegan(round: round, attempt: attempt, plan: plan))
-    guard let server, server.weight > 0, serverJob?.round != round else { return }
+    guard let server, server.weight > 0, serverPart?.round != round else { return }
     let task = task(for: .server, round, attempt, .init(), package: Package(files: []))
-    serverJob = (
-      round, Task { [adapter] in try await server.trainer.train(task, adapter: adapter) }
-    )
+    serverPart = ServerPart(
+      round: round,
+      work: Task { [adapter] in
+        do {
+          let trained = try await server.trainer.train(task, adapter: adapter)
+          endServerPart(round, .success(trained.tensors))
+        } catch { endServerPart(round, .failure(error)) }
+      })
+  }
+
+  private func endServerPart(_ round: Int, _ result: Result<NamedTensors, any Error>) {
+    guard serverPart?.round == round, serverPart?.result == nil else { return }
+    serverPart?.result = result
+    wakeAll()
   }
 
   private func task(
@@ -290,7 +320,7 @@ public actor Coordinator {
       rank: configuration.rank, alpha: configuration.alpha, settings: configuration.settings,
       localSteps: assignment.localSteps,
       seed: TrainingTask.seed(run: configuration.seed, round: round, client: client),
-      deadlineSeconds: max(left, .zero).inSeconds, updateSizeLimit: configuration.updateSizeLimit)
+      deadlineSeconds: max(left, .zero).inSeconds, updateSizeLimit: updateSizeLimit)
   }
 
   private func send(
@@ -336,9 +366,33 @@ public actor Coordinator {
     return try accumulator.finish(into: current)
   }
 
+  /// Adds the server's own part. As with a client, it may fail or be late, and the round goes on without it.
   private func mixServer(into next: NamedTensors, _ round: Int) async throws -> NamedTensors {
-    guard let server, let job = serverJob, job.round == round else { return next }
-    return try mixing(next, with: try await job.task.value.tensors, weight: server.weight)
+    guard let server, serverPart?.round == round else { return next }
+    while serverPart?.result == nil {
+      try Task.checkCancellation()
+      let left = configuration.rules.deadline - roundWatch.elapsed
+      if left <= .zero {
+        serverPart?.work.cancel()
+        endServerPart(
+          round,
+          .failure(PeatError.unavailable("It was still at work when the round's time was over.")))
+      } else {
+        await waitForNews(timeout: left)
+      }
+    }
+    do {
+      guard let own = try serverPart?.result?.get() else { return next }
+      let mixed = try mixing(next, with: own, weight: server.weight)
+      serverPart?.isMixedIn = true
+      return mixed
+    } catch {
+      let reason = failureReason(error)
+      serverPart?.result = .failure(error)
+      logger.warning("round \(round) goes on without the server's own part: \(reason)")
+      tell(.serverFailed(round: round, reason: reason))
+      return next
+    }
   }
 
   private func install(_ next: NamedTensors, after round: Int) async throws {
@@ -347,7 +401,7 @@ public actor Coordinator {
     let old = broadcast.digest
     adapter = next
     broadcast = BlobReference(digest: digest, bytes: bytes.count)
-    policy = Self.policy(configuration, round: round + 1, next)
+    policy = Self.policy(configuration, round: round + 1, next, updateSizeLimit)
     if old != digest { try await store.remove(old) }
   }
 
@@ -371,7 +425,10 @@ public actor Coordinator {
   private func completed(_ record: RoundRecord) -> RoundRecord {
     var record = record
     record.seconds = roundWatch.seconds
-    record.serverWeight = server?.weight ?? 0
+    if let part = serverPart, part.round == record.round {
+      record.serverWeight = part.isMixedIn ? server?.weight ?? 0 : 0
+      record.serverFailure = part.failure.map(failureReason)
+    }
     for i in record.outcomes.indices {
       let client = record.outcomes[i].client
       let history = histories[client, default: History()]
@@ -397,7 +454,7 @@ public actor Coordinator {
     for timer in timers.values { timer.cancel() }
     timers = [:]
     tasks = [:]
-    serverJob?.task.cancel()
+    serverPart?.work.cancel()
     for job in jobs { job.cancel() }
     wakeAll()
     completion?.resume()

@@ -13,8 +13,10 @@ public struct CoordinatorConfiguration: Sendable {
   public var alpha: Double?
   /// The training instructions, a JSON document that the clients' trainers understand.
   public var settings: Data
-  /// The most bytes an update's tensors may take.
-  public var updateSizeLimit: Int
+  /// The most bytes an update's tensors may take; `nil`: what the adapter takes, and room for other writers' headers.
+  public var updateSizeLimit: Int?
+  /// The most clients that are remembered; further ones are turned away.
+  public var clientLimit: Int
   /// How long a client that asks for work is kept waiting before it is told to ask again.
   public var pollTimeout: Duration
   /// How long a client whose connection broke may take to come back before it counts as lost.
@@ -24,7 +26,8 @@ public struct CoordinatorConfiguration: Sendable {
 
   public init(
     run: RunID, seed: UInt64, rules: RoundRules, method: String = "lora", rank: Int? = nil,
-    alpha: Double? = nil, settings: Data = Data("{}".utf8), updateSizeLimit: Int = 1 << 30,
+    alpha: Double? = nil, settings: Data = Data("{}".utf8), updateSizeLimit: Int? = nil,
+    clientLimit: Int = 10_000,
     pollTimeout: Duration = .seconds(20), grace: Duration = .seconds(3),
     farewell: Duration = .seconds(5)
   ) {
@@ -36,6 +39,7 @@ public struct CoordinatorConfiguration: Sendable {
     self.alpha = alpha
     self.settings = settings
     self.updateSizeLimit = updateSizeLimit
+    self.clientLimit = clientLimit
     self.pollTimeout = pollTimeout
     self.grace = grace
     self.farewell = farewell

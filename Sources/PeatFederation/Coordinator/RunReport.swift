@@ -43,6 +43,8 @@ public enum CoordinatorProgress: Sendable {
   case updateArrived(ClientID, round: Int, header: UpdateHeader)
   case updateRefused(ClientID, round: Int, UpdateRefusal)
   case clientFailed(ClientID, round: Int, reason: String)
+  /// The coordinator's own part in a round came to nothing; the round goes on without it.
+  case serverFailed(round: Int, reason: String)
   case aggregating(round: Int, clients: [ClientID])
   case roundEnded(RoundRecord)
   case roundRepeated(RoundRecord, reason: String)

@@ -53,8 +53,10 @@ public struct RoundRecord: Sendable, Codable, Equatable {
   public var outcomes: [ClientOutcome]
   /// What the evaluation after the round gave.
   public var metrics: [String: Double]
-  /// The share of the server's own update in the new adapter.
+  /// The share of the server's own update in the new adapter; 0 where it took no part or failed.
   public var serverWeight: Double
+  /// Why the server's own part came to nothing; `nil` where it did not.
+  public var serverFailure: String?
   public var seconds: Double
 
   public init(

@@ -202,7 +202,23 @@ public enum AdapterFolder {
       method = .lora(lora)
     }
     let state = try renumbered(tensors, numbers, keys, in: folder.path)
+    if let split = facts?.split, let last = model.blocks.last?.numberInFullModel {
+      try checkEnds(state, split, blockCount: last + 1, keys, folder)
+    }
     return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
+  }
+
+  /// Throws where a tensor sits in the middle, which an emulator stands for and no adapter may touch.
+  private static func checkEnds(
+    _ state: NamedTensors, _ split: SplitNumbers, blockCount: Int, _ keys: TransformerKeys,
+    _ folder: URL
+  ) throws {
+    for block in blockNumbers(of: state, keys).sorted()
+    where block >= split.bottom && block < blockCount - split.top {
+      throw PeatError.badData(
+        "'\(folder.path)' has tensors for block \(block) of the full model, but by its split the adapter sits in the "
+          + "\(split.bottom) bottom and \(split.top) top blocks of \(blockCount).")
+    }
   }
 
   /// Reads an adapter folder without its model: in the full model's numbers where `fedpeat.json` maps them, else as they
@@ -263,9 +279,12 @@ public enum AdapterFolder {
     }
     let configurationURL = folder.appendingPathComponent("adapter_config.json")
     let method: Adapter.Method
+    /// Ranks that some layers have instead of r.
+    var ranks: [Int] = []
     if files.fileExists(atPath: configurationURL.path) {
-      try refuseUnknownParts(
-        try JSONFile.read(JSONValue.self, from: configurationURL), configurationURL.path)
+      let json = try JSONFile.read(JSONValue.self, from: configurationURL)
+      try refuseUnknownParts(json, configurationURL.path)
+      ranks = json["rank_pattern"]?.object?.values.compactMap(\.integer) ?? []
       method = .lora(try JSONFile.read(LoRAConfiguration.self, from: configurationURL))
     } else if facts?.method == EndBlocks.name {
       method = .endBlocks
@@ -279,6 +298,15 @@ public enum AdapterFolder {
     ).tensors()
     if let (name, _) = tensors.first(where: { !$0.value.isFinite }) {
       throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
+    }
+    if case .lora(let lora) = method {
+      for (layer, down) in downMatrices(tensors) {
+        guard let rank = down.shape.first, rank == lora.rank || ranks.contains(rank) else {
+          throw PeatError.badData(
+            "'\(folder.path)': '\(layer)' has rank \(down.shape.first ?? 0), but adapter_config.json says r = \(lora.rank)"
+              + (ranks.isEmpty ? "." : " and the rank_pattern \(ranks.sorted())."))
+        }
+      }
     }
     return (method, tensors, facts)
   }

@@ -1,0 +1,90 @@
+import Foundation
+import PeatFederation
+import PeatTensor
+import Testing
+
+/// What may go wrong beside a client's own work, and must not stop a run.
+@Suite("Coordinator faults", .timeLimit(.minutes(2))) struct CoordinatorFaultTests {
+  @Test(arguments: TransportKind.allCases)
+  func `a client that dies right after joining does not hold up the round`(
+    kind: TransportKind
+  ) async throws {
+    try await withTemporaryFolder { folder in
+      let clock = TestClock()
+      let federation = try await Federation(
+        kind, in: folder, rules: RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(600)),
+        clock: clock, grace: .seconds(3))
+      let running = Task { try await federation.coordinator.run() }
+      let dead = try await federation.stranger("dead")
+      await dead.connection.close()
+      let client = try federation.client("alive", ToyTrainer(target: 1))
+      let working = Task { try await client.run() }
+      try await eventually("the other delivered") { await client.report.updates == 1 }
+      #expect(await federation.coordinator.report.rounds.isEmpty)
+      clock.advance(by: .seconds(4))
+      let report = try await running.value
+      #expect(report.rounds.first?.delivered == ["alive"])
+      #expect(report.rounds.first?.outcomes.last?.result == .lost(reason: "Its connection broke."))
+      _ = try await working.value
+      await federation.transport.cut()
+    }
+  }
+
+  @Test func `the server's own part may fail, and the round goes on without it`() async throws {
+    try await withTemporaryFolder { folder in
+      var broken = ToyTrainer(target: 5)
+      broken.onTrain = { task in
+        if task.round == 1 { throw PeatError.inputOutput("no server data") }
+      }
+      let federation = try await Federation(
+        .inMemory, in: folder, rules: RoundRules(rounds: 2),
+        server: try ServerParticipation(weight: 0.5, trainer: broken))
+      let run = try await federation.run(["a": ToyTrainer(target: 1)]).run
+      #expect(run.rounds.map(\.serverWeight) == [0, 0.5])
+      #expect(run.rounds[0].serverFailure == "no server data")
+      #expect(run.rounds[1].serverFailure == nil)
+      let told = await federation.progress.values.contains {
+        if case .serverFailed(round: 1, let reason) = $0 {
+          reason == "no server data"
+        } else {
+          false
+        }
+      }
+      #expect(told)
+    }
+  }
+
+  @Test func `the server's own part does not outlast the deadline`() async throws {
+    try await withTemporaryFolder { folder in
+      let clock = TestClock()
+      var slow = ToyTrainer(target: 5)
+      // Longer than any deadline; ends when it is cancelled.
+      slow.onTrain = { _ in try await Task.sleep(for: .seconds(3600)) }
+      let federation = try await Federation(
+        .inMemory, in: folder, rules: RoundRules(rounds: 1, deadline: .seconds(600)),
+        server: try ServerParticipation(weight: 0.5, trainer: slow), clock: clock)
+      let running = Task { try await federation.coordinator.run() }
+      let client = try federation.client("a", ToyTrainer(target: 1))
+      let working = Task { try await client.run() }
+      try await eventually("the client delivered") { await client.report.updates == 1 }
+      #expect(await federation.coordinator.report.rounds.isEmpty)
+      clock.advance(by: .seconds(601))
+      let report = try await running.value
+      #expect(report.rounds.first?.serverWeight == 0)
+      #expect(report.rounds.first?.serverFailure?.contains("the round's time was over") == true)
+      _ = try await working.value
+    }
+  }
+
+  @Test func `only so many clients are remembered`() async throws {
+    try await withTemporaryFolder { folder in
+      let federation = try await Federation(
+        .inMemory, in: folder, rules: RoundRules(rounds: 1), clientLimit: 2)
+      _ = try await federation.stranger("a")
+      _ = try await federation.stranger("b")
+      _ = try await federation.stranger("a")
+      let error = await #expect(throws: PeatError.self) { try await federation.stranger("c") }
+      #expect(error?.code == .unavailable)
+    }
+  }
+}
