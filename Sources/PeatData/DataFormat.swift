@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// How a file of documents is laid out.
 public enum DataFormat: String, Sendable, Codable, CaseIterable {
   /// The whole file is one document.
@@ -55,9 +57,4 @@ public enum DataFormat: String, Sendable, Codable, CaseIterable {
     var parser = JSONParser(bytes[start..<end], firstLine: 1)
     return (try? parser.parseWhole()) != nil
   }
-}
-
-@inline(__always)
-func isJSONSpace(_ byte: UInt8) -> Bool {
-  byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09
 }

@@ -1,4 +1,6 @@
-/// A JSON value as it stood in the file. Numbers keep their spelling, so that no size of number can overflow.
+import PeatTensor
+
+/// A record of a data file: its strings are text, and of equal keys the last counts.
 package enum ParsedJSON: Sendable, Equatable {
   case null
   case bool(Bool)
@@ -6,6 +8,19 @@ package enum ParsedJSON: Sendable, Equatable {
   case string(String)
   case array([ParsedJSON])
   case object([String: ParsedJSON])
+
+  init(_ json: ByteJSON) {
+    switch json {
+    case .null: self = .null
+    case .bool(let value): self = .bool(value)
+    case .number(let text): self = .number(text)
+    case .string(let text): self = .string(text.text)
+    case .array(let elements): self = .array(elements.map(ParsedJSON.init))
+    case .object(let members):
+      self = .object(
+        Dictionary(members.map { ($0.key.text, ParsedJSON($0.value)) }) { _, last in last })
+    }
+  }
 
   /// What kind of value this is, for error messages.
   var kind: String {
@@ -35,271 +50,4 @@ package enum ParsedJSON: Sendable, Equatable {
     case .null, .array, .object: nil
     }
   }
-}
-
-/// What is wrong with a JSON text, and on which line (counted from 1).
-package struct JSONFault: Error, Equatable {
-  package let line: Int
-  package let reason: String
-}
-
-/// Reads JSON from bytes that are known to be UTF-8, strictly after RFC 8259.
-///
-/// Hostile input ends in a `JSONFault`: nesting is limited to `depthLimit` levels and numbers are not converted.
-/// Half of a surrogate pair becomes U+FFFD, as a file written by Python may hold one.
-package struct JSONParser {
-  package static let depthLimit = 128
-
-  private let bytes: ArraySlice<UInt8>
-  private var position: Int
-  private let firstLine: Int
-
-  package init(_ bytes: ArraySlice<UInt8>, firstLine: Int = 1) {
-    self.bytes = bytes
-    self.position = bytes.startIndex
-    self.firstLine = firstLine
-  }
-
-  /// The one value that the bytes hold.
-  package mutating func parseWhole() throws(JSONFault) -> ParsedJSON {
-    let value = try parseValue(depth: 0)
-    skipSpace()
-    if position < bytes.endIndex { throw fault("there is more text after the end of the value") }
-    return value
-  }
-
-  /// The elements of a top-level array, each with the line it starts on; any other value counts as one element.
-  package mutating func parseElements() throws(JSONFault) -> [(value: ParsedJSON, line: Int)] {
-    skipSpace()
-    let isArray = peek == UInt8(ascii: "[")
-    guard isArray else { return [(try parseWhole(), currentLine)] }
-    var elements: [(value: ParsedJSON, line: Int)] = []
-    var lineStart = bytes.startIndex
-    var line = firstLine
-    position += 1
-    skipSpace()
-    if peek == UInt8(ascii: "]") {
-      position += 1
-    } else {
-      while true {
-        skipSpace()
-        line += newlines(from: lineStart, to: position)
-        lineStart = position
-        elements.append((try parseValue(depth: 1), line))
-        skipSpace()
-        if peek == UInt8(ascii: ",") {
-          position += 1
-        } else if peek == UInt8(ascii: "]") {
-          position += 1
-          break
-        } else {
-          throw fault("expected ',' or ']' after element \(elements.count) of the array, \(found)")
-        }
-      }
-    }
-    skipSpace()
-    if position < bytes.endIndex { throw fault("there is more text after the end of the array") }
-    return elements
-  }
-
-  private mutating func parseValue(depth: Int) throws(JSONFault) -> ParsedJSON {
-    if depth > Self.depthLimit {
-      throw fault("values are nested more than \(Self.depthLimit) levels deep")
-    }
-    skipSpace()
-    switch peek {
-    case UInt8(ascii: "{"): return try parseObject(depth: depth)
-    case UInt8(ascii: "["): return try parseArray(depth: depth)
-    case UInt8(ascii: "\""): return .string(try parseString())
-    case UInt8(ascii: "t"): return try parseWord("true", .bool(true))
-    case UInt8(ascii: "f"): return try parseWord("false", .bool(false))
-    case UInt8(ascii: "n"): return try parseWord("null", .null)
-    default: return .number(try parseNumber())
-    }
-  }
-
-  private mutating func parseObject(depth: Int) throws(JSONFault) -> ParsedJSON {
-    var members: [String: ParsedJSON] = [:]
-    position += 1
-    skipSpace()
-    if peek == UInt8(ascii: "}") {
-      position += 1
-      return .object(members)
-    }
-    while true {
-      skipSpace()
-      guard peek == UInt8(ascii: "\"") else { throw fault("expected a key in quotes, \(found)") }
-      let key = try parseString()
-      skipSpace()
-      guard peek == UInt8(ascii: ":") else {
-        throw fault("expected ':' after the key \"\(key)\", \(found)")
-      }
-      position += 1
-      members[key] = try parseValue(depth: depth + 1)
-      skipSpace()
-      if peek == UInt8(ascii: ",") {
-        position += 1
-      } else if peek == UInt8(ascii: "}") {
-        position += 1
-        return .object(members)
-      } else {
-        throw fault("expected ',' or '}' after the value of \"\(key)\", \(found)")
-      }
-    }
-  }
-
-  private mutating func parseArray(depth: Int) throws(JSONFault) -> ParsedJSON {
-    var elements: [ParsedJSON] = []
-    position += 1
-    skipSpace()
-    if peek == UInt8(ascii: "]") {
-      position += 1
-      return .array(elements)
-    }
-    while true {
-      elements.append(try parseValue(depth: depth + 1))
-      skipSpace()
-      if peek == UInt8(ascii: ",") {
-        position += 1
-      } else if peek == UInt8(ascii: "]") {
-        position += 1
-        return .array(elements)
-      } else {
-        throw fault("expected ',' or ']' in an array, \(found)")
-      }
-    }
-  }
-
-  private mutating func parseString() throws(JSONFault) -> String {
-    position += 1
-    let start = position
-    while let byte = peek, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20 {
-      position += 1
-    }
-    if peek == UInt8(ascii: "\"") {
-      defer { position += 1 }
-      return String(decoding: bytes[start..<position], as: UTF8.self)
-    }
-    var text = Array(bytes[start..<position])
-    while true {
-      guard let byte = peek else { throw fault("a string does not end before the text does") }
-      switch byte {
-      case UInt8(ascii: "\""):
-        position += 1
-        return String(decoding: text, as: UTF8.self)
-      case UInt8(ascii: "\\"):
-        position += 1
-        text.append(contentsOf: try parseEscape())
-      case 0..<0x20:
-        throw fault(
-          byte == 0x0A || byte == 0x0D
-            ? "a string runs over the end of its line; write the line break as \\n"
-            : "a control character (byte \(byte)) stands unescaped in a string")
-      default:
-        text.append(byte)
-        position += 1
-      }
-    }
-  }
-
-  /// The UTF-8 bytes of one escape; the backslash is behind us.
-  private mutating func parseEscape() throws(JSONFault) -> [UInt8] {
-    guard let byte = peek else { throw fault("a string does not end before the text does") }
-    position += 1
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return [byte]
-    case UInt8(ascii: "b"): return [0x08]
-    case UInt8(ascii: "f"): return [0x0C]
-    case UInt8(ascii: "n"): return [0x0A]
-    case UInt8(ascii: "r"): return [0x0D]
-    case UInt8(ascii: "t"): return [0x09]
-    case UInt8(ascii: "u"):
-      var code = try parseHexadecimal()
-      if (0xD800..<0xDC00).contains(code), position + 1 < bytes.endIndex,
-        bytes[position] == UInt8(ascii: "\\"), bytes[position + 1] == UInt8(ascii: "u")
-      {
-        let after = position
-        position += 2
-        let low = try parseHexadecimal()
-        if (0xDC00..<0xE000).contains(low) {
-          code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
-        } else {
-          position = after
-        }
-      }
-      let scalar = Unicode.Scalar(code) ?? "\u{FFFD}"
-      return Array(String(Character(scalar)).utf8)
-    default:
-      throw fault("'\\\(String(decoding: [byte], as: UTF8.self))' is not an escape that JSON knows")
-    }
-  }
-
-  private mutating func parseHexadecimal() throws(JSONFault) -> UInt32 {
-    var code: UInt32 = 0
-    for _ in 0..<4 {
-      guard let byte = peek, let digit = Character(Unicode.Scalar(byte)).hexDigitValue, byte < 0x80
-      else { throw fault("'\\u' must be followed by four hexadecimal digits") }
-      code = code << 4 | UInt32(digit)
-      position += 1
-    }
-    return code
-  }
-
-  private mutating func parseNumber() throws(JSONFault) -> String {
-    let start = position
-    if peek == UInt8(ascii: "-") { position += 1 }
-    let whole = skipDigits()
-    if whole == 0 {
-      position = start
-      throw fault("expected a value, \(found)")
-    }
-    let firstDigit = bytes[position - whole]
-    if whole > 1, firstDigit == UInt8(ascii: "0") { throw fault("a number begins with 0") }
-    if peek == UInt8(ascii: ".") {
-      position += 1
-      if skipDigits() == 0 { throw fault("a number has no digits after its point") }
-    }
-    if peek == UInt8(ascii: "e") || peek == UInt8(ascii: "E") {
-      position += 1
-      if peek == UInt8(ascii: "+") || peek == UInt8(ascii: "-") { position += 1 }
-      if skipDigits() == 0 { throw fault("a number has no digits in its exponent") }
-    }
-    return String(decoding: bytes[start..<position], as: UTF8.self)
-  }
-
-  private mutating func skipDigits() -> Int {
-    let start = position
-    while let byte = peek, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) { position += 1 }
-    return position - start
-  }
-
-  private mutating func parseWord(_ word: String, _ value: ParsedJSON) throws(JSONFault)
-    -> ParsedJSON
-  {
-    guard bytes[position...].starts(with: word.utf8) else {
-      throw fault("expected a value, \(found)")
-    }
-    position += word.utf8.count
-    return value
-  }
-
-  private mutating func skipSpace() {
-    while let byte = peek, isJSONSpace(byte) { position += 1 }
-  }
-
-  private var peek: UInt8? { position < bytes.endIndex ? bytes[position] : nil }
-
-  private var found: String {
-    guard let byte = peek else { return "but the text ends there" }
-    if byte >= 0x80 { return "found a character outside ASCII" }
-    return byte < 0x20 ? "found byte \(byte)" : "found '\(Character(Unicode.Scalar(byte)))'"
-  }
-
-  private var currentLine: Int { firstLine + newlines(from: bytes.startIndex, to: position) }
-
-  private func newlines(from start: Int, to end: Int) -> Int {
-    bytes[start..<end].reduce(0) { $0 + ($1 == 0x0A ? 1 : 0) }
-  }
-
-  private func fault(_ reason: String) -> JSONFault { JSONFault(line: currentLine, reason: reason) }
 }

@@ -92,12 +92,12 @@ package struct TextFile: Sendable {
         var values: [(value: ParsedJSON, line: Int)] = []
         for line in filledLines {
           var parser = JSONParser(line.bytes, firstLine: line.number)
-          values.append((try parser.parseWhole(), line.number))
+          values.append((ParsedJSON(try parser.parseWhole()), line.number))
         }
         return values
       }
       var parser = JSONParser(bytes[...])
-      return try parser.parseElements()
+      return try parser.parseElements().map { (ParsedJSON($0.value), $0.line) }
     } catch {
       let what = format == .jsonLines ? "JSON lines" : "JSON"
       throw PeatError.badData(

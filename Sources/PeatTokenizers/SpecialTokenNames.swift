@@ -11,7 +11,7 @@ struct SpecialTokenNames {
   init(files: [String: Data]) throws {
     for name in ["tokenizer_config.json", "special_tokens_map.json"] {
       guard let data = files[name] else { continue }
-      let file = TokenizerPart(value: try JSONParser.parse(data, name: name), file: name, path: "")
+      let file = try TokenizerPart(data, file: name)
       begin = try begin ?? Self.read(file, "bos_token")
       end = try end ?? Self.read(file, "eos_token")
     }

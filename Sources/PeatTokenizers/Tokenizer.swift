@@ -76,8 +76,7 @@ public struct Tokenizer: TextTokenizer {
       throw PeatError.badData("The tokenizer's files have no tokenizer.json.")
     }
     sourceFiles = files
-    let file = TokenizerPart(
-      value: try JSONParser.parse(json, name: "tokenizer.json"), file: "tokenizer.json", path: "")
+    let file = try TokenizerPart(json, file: "tokenizer.json")
     guard case .object = file.value else {
       throw file.failure("is \(file.value.kind), expected an object.")
     }

@@ -157,8 +157,10 @@ extension Logger {
 }
 
 /// Waits until something holds, looking again every few milliseconds.
+///
+/// The limit is generous: while other tests compute on all threads, a step may wait as long as they take.
 func eventually(
-  _ what: String, within limit: Duration = .seconds(10), _ condition: () async throws -> Bool
+  _ what: String, within limit: Duration = .seconds(120), _ condition: () async throws -> Bool
 ) async throws {
   let clock = ContinuousClock()
   let end = clock.now.advanced(by: limit)

@@ -5,7 +5,7 @@ import PeatTensor
 import Testing
 
 /// Clients and coordinators that mean no good, or are broken.
-@Suite("Hostile peers", .timeLimit(.minutes(2))) struct HostileTests {
+@Suite("Hostile peers", .timeLimit(.minutes(10))) struct HostileTests {
   struct BadUpdate: Sendable, CustomTestStringConvertible {
     let testDescription: String
     let code: UpdateRefusal.Code

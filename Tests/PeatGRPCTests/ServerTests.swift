@@ -19,7 +19,7 @@ import Testing
   }
 }
 
-@Suite("CoordinatorServer", .timeLimit(.minutes(1))) struct CoordinatorServerTests {
+@Suite("CoordinatorServer", .timeLimit(.minutes(10))) struct CoordinatorServerTests {
   @Test(arguments: ["0.0.0.0", "192.168.1.5", "::"])
   func `does not listen to the network unprotected unless told to`(host: String) throws {
     let address = NetworkAddress(host: host, port: 0)

@@ -105,6 +105,5 @@ import Testing
   @Test func `names and widths are those of the formats`() {
     #expect(StorageType.allCases.map(\.rawValue) == ["F32", "F16", "BF16"])
     #expect(StorageType.allCases.map(\.width) == [4, 2, 2])
-    #expect(StorageType.allCases.map(\.torchName) == ["float32", "float16", "bfloat16"])
   }
 }

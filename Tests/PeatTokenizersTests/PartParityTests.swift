@@ -1,4 +1,5 @@
 import Foundation
+import PeatTensor
 import PeatTokenizers
 import Testing
 

@@ -66,14 +66,14 @@ import Testing
     (#""decoder": null"#, #""decoder": {"type": "CTC"}"#, "the decoder 'CTC'"),
     (#""BPE""#, #""WordPiece""#, "the model 'WordPiece', which is not supported. Supported: BPE"),
     (#""BPE""#, #""Unigram""#, "the model 'Unigram', which is not supported"),
-    (#""BPE""#, "7", "'model.type' is an integer, expected a string"),
+    (#""BPE""#, "7", "'model.type' is a number, expected a string"),
     (#""a": 0"#, #""a": -1"#, "gives the token 'a' the number -1"),
     (#""a": 0"#, #""a": 99999999999"#, "the number 99999999999"),
     (#""a": 0"#, #""a": 1e400"#, "expected an integer"),
     (#""a": 0"#, #""a": 99999999999999999999999"#, "expected an integer"),
     (#""a": 0"#, #""a": 0.5"#, "expected an integer"),
     (#""a": 0"#, #""a": 1"#, "the number 1 to two tokens"),
-    (#""a": 0"#, #""a": 0, "a": 5"#, "the key 'a' appears twice"),
+    (#""a": 0"#, #""a": 0, "a": 5"#, "the key \"a\" stands twice"),
     (#"["a", "b"]"#, #"["a", "c"]"#, "has no 'c'"),
     (#"["a", "b"]"#, #"["b", "a"]"#, "has no 'ba'"),
     (#"["a", "b"]"#, #""a b c""#, "expected \"a b\""),
@@ -90,7 +90,7 @@ import Testing
     (#""<s>""#, #""ab""#, "gives 'ab' the number 3, but it has 2 already"),
     (
       #""special": true"#, #""special": 1"#,
-      "'added_tokens[0].special' is an integer, expected true or false"
+      "'added_tokens[0].special' is a number, expected true or false"
     ),
     (
       #""post_processor": null"#,
@@ -131,13 +131,13 @@ import Testing
 
   @Test func `refuses what is no JSON, or no object`() {
     #expect(message(Data()).contains("the file is empty"))
-    #expect(message(Data("[]".utf8)).contains("is a list, expected an object"))
+    #expect(message(Data("[]".utf8)).contains("is an array, expected an object"))
     #expect(message(Data("{}".utf8)).contains("has no 'model'"))
-    #expect(message(Data([0xFF, 0xFE, 0])).contains("not valid JSON"))
+    #expect(message(Data([0xFF, 0xFE, 0])).contains("not UTF-8"))
     #expect(
-      message(Data("{\"a\": \"".utf8) + [0xC3, 0x28] + Data("\"}".utf8)).contains("expected UTF-8"))
+      message(Data("{\"a\": \"".utf8) + [0xC3, 0x28] + Data("\"}".utf8)).contains("not UTF-8"))
     #expect(
-      message(Data(String(repeating: "[", count: 100_000).utf8)).contains("levels of nesting"))
+      message(Data(String(repeating: "[", count: 100_000).utf8)).contains("nested more than"))
     #expect(message(Data(#"{"a": "\ud800"}"#.utf8)).contains("surrogate"))
   }
 

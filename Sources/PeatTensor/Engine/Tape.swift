@@ -102,12 +102,6 @@ public final class Tape {
   /// Runs the records backwards and keeps the gradients that arrived at inputs.
   func unwind() { while let record = records.popLast() { record.backward(self) } }
 
-  /// Forgets everything recorded.
-  package func reset() {
-    records.removeAll(keepingCapacity: true)
-    gradients.removeAll(keepingCapacity: true)
-  }
-
   /// A constant input, `[rows, columns]`; it has a gradient slot if `needsGradient`.
   package func input(_ tensor: Tensor, needsGradient: Bool = false) -> Activation {
     precondition(tensor.shape.count == 2, "input: expected a matrix, found \(tensor.shape)")

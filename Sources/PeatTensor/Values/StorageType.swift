@@ -6,15 +6,6 @@ public enum StorageType: String, Sendable, Codable, CaseIterable {
 
   /// Bytes per value.
   public var width: Int { self == .float32 ? 4 : 2 }
-
-  /// The name PyTorch and config.json use: `torch_dtype: "bfloat16"`.
-  public var torchName: String {
-    switch self {
-    case .float32: "float32"
-    case .float16: "float16"
-    case .bfloat16: "bfloat16"
-    }
-  }
 }
 
 extension Float {

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Writes "▁" as a space, and leaves it out in the first token unless none is put before a text.
 struct MetaspaceDecoder: DecoderStage {
   private let mark: Pattern

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Replaces every match of a pattern within a token.
 struct ReplaceDecoder: DecoderStage {
   let pattern: Pattern

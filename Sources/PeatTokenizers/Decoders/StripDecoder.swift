@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Cuts a character off each token, up to so many times at its beginning and its end.
 struct StripDecoder: DecoderStage {
   let content: [UInt8]

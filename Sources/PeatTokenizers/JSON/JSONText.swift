@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Writing JSON text, where the order of the keys and the bytes of the strings matter.
 enum JSONText {
   /// A string in quotes, with the escapes that JSON asks for and no more.

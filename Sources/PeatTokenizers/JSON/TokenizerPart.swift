@@ -1,3 +1,4 @@
+import Foundation
 import PeatTensor
 
 /// A place in a tokenizer file with its path, so that every error can name it: `tokenizer.json: model.merges[3]`.
@@ -5,6 +6,29 @@ struct TokenizerPart {
   let value: ByteJSON
   let file: String
   let path: String
+
+  /// The whole of a file.
+  ///
+  /// - Throws: `badData` that names the file, the line and what was expected.
+  init(_ data: Data, file: String) throws {
+    if data.isEmpty { throw PeatError.badData("\(file): the file is empty; expected JSON.") }
+    let bytes = Array(data)
+    guard String(validating: bytes, as: UTF8.self) != nil else {
+      throw PeatError.badData("\(file) is not UTF-8 text, as JSON is.")
+    }
+    var parser = JSONParser(bytes[...], leniency: .none)
+    do { self.init(value: try parser.parseWhole(), file: file, path: "") } catch {
+      throw PeatError.badData(
+        "\(file): line \(error.line) is not valid JSON: \(error.reason)."
+          + (error.isAtEnd ? " The file may be truncated." : ""))
+    }
+  }
+
+  init(value: ByteJSON, file: String, path: String) {
+    self.value = value
+    self.file = file
+    self.path = path
+  }
 
   /// An error about this place.
   func failure(_ message: String) -> PeatError {
@@ -36,7 +60,7 @@ struct TokenizerPart {
 
   /// The elements of a large list, without a path for each.
   func rawElements() throws -> [ByteJSON] {
-    guard case .array(let elements) = value else { throw wrongKind("a list") }
+    guard case .array(let elements) = value else { throw wrongKind("an array") }
     return elements
   }
 
@@ -57,7 +81,7 @@ struct TokenizerPart {
   }
 
   func integer(in range: ClosedRange<Int>) throws -> Int {
-    guard case .integer(let integer) = value else { throw wrongKind("an integer") }
+    guard let integer = value.integer else { throw wrongKind("an integer") }
     guard range.contains(integer) else {
       throw failure("is \(integer), expected \(range.lowerBound) to \(range.upperBound).")
     }

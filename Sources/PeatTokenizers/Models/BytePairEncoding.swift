@@ -30,9 +30,7 @@ struct BytePairEncoding: TokenModel {
       }
     }
     if let dropout = try part.optional("dropout") {
-      switch dropout.value {
-      case .integer(0), .number(0): break
-      default:
+      guard case .number(let text) = dropout.value, Double(text) == 0 else {
         throw dropout.failure(
           "is set; merges left out at random are not supported. Set it to null.")
       }

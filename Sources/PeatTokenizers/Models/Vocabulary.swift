@@ -17,7 +17,7 @@ struct Vocabulary: Sendable {
     let entries = try part.rawEntries()
     numbers.reserveCapacity(entries.count)
     for entry in entries {
-      guard case .integer(let number) = entry.value else {
+      guard let number = entry.value.integer else {
         throw part.failure(
           "gives the token '\(entry.key.text)' \(entry.value.kind), expected an integer.")
       }

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Changes a text before it is cut into pieces.
 protocol Normalizer: Sendable {
   func normalized(_ text: [UInt8]) -> [UInt8]

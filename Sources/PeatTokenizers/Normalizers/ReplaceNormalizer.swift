@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Replaces every match of a pattern by a fixed text.
 struct ReplaceNormalizer: Normalizer {
   let pattern: Pattern

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Cuts off white space at the beginning, the end or both.
 struct StripNormalizer: Normalizer {
   let left: Bool

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Cuts a text into GPT-2's words and writes their bytes in GPT-2's alphabet.
 struct ByteLevelPreTokenizer: PreTokenizer {
   let addsPrefixSpace: Bool

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Parts numbers (category N) from the rest, as a whole or digit by digit.
 struct DigitsPreTokenizer: PreTokenizer {
   let individual: Bool

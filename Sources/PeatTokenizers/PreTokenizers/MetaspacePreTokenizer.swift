@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// When "▁" is put before a text.
 enum PrependScheme: String, CaseIterable, Sendable {
   case first, always, never

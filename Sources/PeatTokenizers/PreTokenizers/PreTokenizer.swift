@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// A stretch of text between added tokens, or what a pre-tokenizer has cut out of one.
 struct Piece: Sendable {
   var bytes: [UInt8]

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Cuts at punctuation (category P and ASCII's signs).
 struct PunctuationPreTokenizer: PreTokenizer {
   let behavior: SplitBehavior

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// What becomes of the matches at which a text is cut.
 enum SplitBehavior: String, CaseIterable, Sendable {
   case removed = "Removed"

@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Cuts at the matches of a string or regular expression.
 struct SplitPreTokenizer: PreTokenizer {
   let pattern: Pattern

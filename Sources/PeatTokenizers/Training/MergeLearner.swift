@@ -1,3 +1,5 @@
+import PeatTensor
+
 /// Finds the merges of byte-pair encoding: again and again, the most frequent pair of neighbours becomes a token.
 ///
 /// Counts change only around a merge, and a pair's place in the queue is corrected when it comes up, so a step costs about as

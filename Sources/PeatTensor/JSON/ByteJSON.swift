@@ -1,26 +1,27 @@
-/// A JSON value whose strings and keys stay bytes, and whose objects keep their order.
+/// A JSON value whose strings and keys stay bytes, whose objects keep their order, and whose numbers their spelling.
 ///
 /// `JSONSerialization` gives dictionaries of `String`, in which two canonically equivalent tokens fall together; this
-/// one keeps them apart.
+/// one keeps them apart. No size of number can overflow before somebody asks for it.
 package indirect enum ByteJSON: Sendable {
   case null
   case bool(Bool)
-  case integer(Int)
-  case number(Double)
+  case number(String)
   case string(ByteString)
   case array([ByteJSON])
   case object([(key: ByteString, value: ByteJSON)])
 
   /// What kind of value it is, for error messages.
-  var kind: String {
+  package var kind: String {
     switch self {
     case .null: "null"
     case .bool: "a truth value"
-    case .integer: "an integer"
     case .number: "a number"
     case .string: "a string"
-    case .array: "a list"
+    case .array: "an array"
     case .object: "an object"
     }
   }
+
+  /// The number, where it is a whole one that fits.
+  package var integer: Int? { if case .number(let text) = self { Int(text) } else { nil } }
 }
