@@ -47,6 +47,18 @@ public final class StepBenchmark {
     return (clock.now - start).seconds / Double(steps)
   }
 
+  /// Seconds of processor time in a step by part, all threads together; what belongs to none is under `other`.
+  public func breakdown(steps: Int) throws -> [String: Double] {
+    trainer.startProfile()
+    let before = ProcessMeasurement.processorSeconds
+    _ = try run(steps: steps)
+    let total = ProcessMeasurement.processorSeconds - before
+    var parts = Dictionary(
+      uniqueKeysWithValues: trainer.profile.map { ($0.key.rawValue, $0.value / Double(steps)) })
+    parts["other"] = max(0, total / Double(steps) - parts.values.reduce(0, +))
+    return parts
+  }
+
   private static func tensors(
     _ configuration: TransformerConfiguration, _ random: inout SeededRandom
   ) -> NamedTensors {

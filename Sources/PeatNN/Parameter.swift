@@ -9,23 +9,70 @@ import PeatTensor
 public final class Parameter: @unchecked Sendable {
   /// The key in the checkpoint the model was read from.
   public let name: String
-  /// The values. While the parameter trains they change with every step; copy what you keep.
-  public package(set) var tensor: Tensor
+  fileprivate enum Values {
+    case dense(Tensor)
+    case packed(PackedMatrix)
+  }
+
+  fileprivate var values: Values
+  public let shape: [Int]
   package var gradientOffset: Int?
   /// Its own values, while others stand in for them.
-  private var original: Tensor?
+  fileprivate var original: Values?
 
   public init(_ name: String, _ tensor: Tensor) {
     self.name = name
-    self.tensor = tensor
+    shape = tensor.shape
+    values = .dense(tensor)
   }
 
-  public var shape: [Int] { tensor.shape }
-  public var count: Int { tensor.count }
+  /// The values. While the parameter trains they change with every step; copy what you keep. Of a packed parameter it
+  /// is what computations see, in memory of its own.
+  public package(set) var tensor: Tensor {
+    get {
+      switch values {
+      case .dense(let tensor): tensor
+      case .packed(let matrix): matrix.unpacked()
+      }
+    }
+    set { values = .dense(newValue) }
+  }
+
+  /// How the values are kept.
+  public var storage: WeightStorage {
+    switch values {
+    case .dense: .float32
+    case .packed(let matrix): matrix.storage
+    }
+  }
+
+  /// Bytes that the values take.
+  public var byteCount: Int {
+    switch values {
+    case .dense: count * MemoryLayout<Float>.stride
+    case .packed(let matrix): matrix.byteCount
+    }
+  }
+
+  /// Keeps a frozen matrix in fewer bytes from now on.
+  ///
+  /// - Parameter axis: the input dimension of the layer.
+  public func pack(as storage: WeightStorage, axis: Int) {
+    precondition(!trains && !isReplaced, "'\(name)' is in use")
+    values =
+      storage == .float32 ? .dense(tensor) : .packed(PackedMatrix(tensor, as: storage, axis: axis))
+  }
+
+  public var count: Int { shape.reduce(1, *) }
   /// Whether a trainer updates it.
   public var trains: Bool { gradientOffset != nil }
 
-  package var weight: Weight { Weight(tensor, gradientOffset: gradientOffset) }
+  package var weight: Weight {
+    switch values {
+    case .dense(let tensor): Weight(tensor, gradientOffset: gradientOffset)
+    case .packed(let matrix): Weight(matrix)
+    }
+  }
 }
 
 extension Parameter {
@@ -46,14 +93,14 @@ extension Parameter {
   package func replace(with other: Tensor) {
     precondition(
       !trains && !isReplaced && other.shape == shape, "'\(name)' can't take \(other.shape)")
-    original = tensor
-    tensor = other
+    original = values
+    values = .dense(other)
   }
 
   /// Gives it back its own values.
   package func restore() {
     precondition(!trains, "'\(name)' still trains")
-    if let original { tensor = original }
+    if let original { values = original }
     original = nil
   }
 }

@@ -27,6 +27,23 @@ public final class StepWorkers {
   /// Memory the workers' activations took at most, in bytes.
   public var activationBytes: Int { workers.reduce(0) { $0 + $1.pool.allocatedBytes } }
 
+  /// Measures from now on where the processor time goes.
+  package func startProfile() { for worker in workers { worker.tape.profile = StepProfile() } }
+
+  /// Seconds of processor time by part, all workers together; empty where nobody measures.
+  package var profile: [StepProfile.Part: Double] {
+    workers.reduce(into: [:]) { total, worker in
+      total.merge(worker.tape.profile?.seconds ?? [:], uniquingKeysWith: +)
+    }
+  }
+
+  /// Does something on the calling thread, and counts it for a part where somebody measures.
+  package func measured<Result>(
+    _ part: StepProfile.Part, _ body: () throws -> Result
+  ) rethrows -> Result {
+    try workers[0].tape.measured(part, body)
+  }
+
   /// Sets the gradient to zero, before the first micro-batch of a step.
   public func zeroGradient() {
     for worker in workers {

@@ -31,6 +31,9 @@ struct Bench: AsyncParsableCommand {
   @Option(help: "A folder with peer_lora_step.py and a script 'python' that runs it.")
   var peer: String?
 
+  @Flag(help: "step: also say where the processor time goes.")
+  var breakdown = false
+
   @Flag(help: "Keep only each block's input.")
   var checkpointing = false
 
@@ -50,6 +53,8 @@ struct Bench: AsyncParsableCommand {
     var ratio: Double?
     /// The peer's peak memory over ours.
     var memoryRatio: Double?
+    /// Seconds of processor time in a step by part, all threads together.
+    var breakdown: [String: Double]?
   }
 
   func validate() throws {
@@ -134,7 +139,17 @@ struct Bench: AsyncParsableCommand {
         "ratio", Format.number(report.ratio ?? 0), "", Format.number(report.memoryRatio ?? 0),
       ])
     }
-    try common.report(report, text: Format.table(rows))
+    var text = Format.table(rows)
+    if breakdown {
+      let parts = try stepBench.breakdown(steps: max(1, runs / 2))
+      report.breakdown = parts
+      let total = parts.values.reduce(0, +)
+      let lines = parts.sorted { $0.value > $1.value }.map {
+        [$0.key, Format.number($0.value, digits: 3), Format.percent($0.value / total)]
+      }
+      text += "\n\n" + Format.table([["processor time per step", "seconds", "share"]] + lines)
+    }
+    try common.report(report, text: text)
   }
 }
 

@@ -56,18 +56,50 @@ package struct GradientSlot: Equatable {
 
 /// A weight as an operation sees it: its values, and where its gradient goes if it trains.
 public struct Weight {
-  package let tensor: Tensor
+  private enum Values {
+    case dense(Tensor)
+    case packed(PackedMatrix)
+  }
+
+  private let values: Values
+  package let shape: [Int]
   /// Index of its first value in the worker's gradient vector; `nil` if it is frozen.
   package let gradientOffset: Int?
 
   package init(_ tensor: Tensor, gradientOffset: Int? = nil) {
-    self.tensor = tensor
+    values = .dense(tensor)
+    shape = tensor.shape
     self.gradientOffset = gradientOffset
   }
 
+  /// A frozen matrix in another storage than float32.
+  package init(_ matrix: PackedMatrix) {
+    values = .packed(matrix)
+    shape = [matrix.rows, matrix.columns]
+    gradientOffset = nil
+  }
+
   package var trains: Bool { gradientOffset != nil }
-  package var shape: [Int] { tensor.shape }
-  var pointer: FloatPointer { tensor.pointer }
+
+  /// Its floats; `nil` where it is packed.
+  var densePointer: FloatPointer? {
+    if case .dense(let tensor) = values { tensor.pointer } else { nil }
+  }
+
+  /// Its floats. Only linear layers, heads and embeddings take packed weights.
+  var pointer: FloatPointer {
+    guard let densePointer else { preconditionFailure("a packed weight has no floats") }
+    return densePointer
+  }
+
+  /// Does a visitor's work on the matrix, in whatever storage it is.
+  func accept<Visitor: MatrixVisitor>(_ visitor: Visitor) -> Visitor.Result {
+    switch values {
+    case .dense(let tensor):
+      visitor.visit(DenseReader(pointer: tensor.pointer, stride: shape[1], columns: shape[1]))
+    case .packed(let matrix): matrix.accept(visitor)
+    }
+  }
 }
 
 extension Activation {

@@ -10,6 +10,9 @@ public final class Tape {
   /// Gradients of the trainable weights, laid out by `Weight.gradientOffset`; operations add to it.
   package let weightGradients: UnsafeMutablePointer<Float>?
 
+  /// Where time goes, while somebody measures.
+  package var profile: StepProfile?
+
   private var records: [Record] = []
   private var gradients: [Buffer?] = []
 
@@ -160,7 +163,26 @@ enum Record {
   case crossEntropy(CrossEntropyRecord)
   case checkpoint(CheckpointRecord)
 
+  private var part: StepProfile.Part? {
+    switch self {
+    case .embedding, .rotary, .gelu, .swiGLU: .elementwise
+    case .rmsNorm, .layerNorm: .norms
+    case .linear: .products
+    case .attention: .attention
+    case .crossEntropy: .loss
+    case .checkpoint: nil
+    }
+  }
+
   func backward(_ tape: Tape) {
+    guard let part, tape.profile != nil else {
+      run(tape)
+      return
+    }
+    tape.measured(part) { run(tape) }
+  }
+
+  private func run(_ tape: Tape) {
     switch self {
     case .embedding(let record): record.backward(tape)
     case .rmsNorm(let record): record.backward(tape)

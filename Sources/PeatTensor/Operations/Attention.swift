@@ -24,6 +24,8 @@ extension Tape {
     queries: Activation, keys: Activation, values: Activation, heads: Int, keyValueHeads: Int,
     length: Int, keyLength: Int? = nil
   ) -> Activation {
+    profile?.enter(.attention)
+    defer { profile?.leave() }
     let keyLength = keyLength ?? length
     precondition(
       queries.columns % heads == 0 && heads % keyValueHeads == 0 && keyLength >= length

@@ -29,6 +29,7 @@ struct CheckpointRecord {
   func backward(_ tape: Tape) {
     guard let gradient = tape.takeGradient(of: output) else { return }
     let nested = Tape(pool: tape.pool, weightGradients: tape.weightGradients)
+    nested.profile = tape.profile
     let input = Activation(
       buffer: x.buffer, offset: x.offset, rows: x.rows, columns: x.columns, stride: x.stride,
       slot: x.needsGradient ? nested.makeSlot() : nil)

@@ -35,6 +35,8 @@ extension Tape {
     _ x: Activation, weight: Weight, targets: UnsafeBufferPointer<Int32>, scale: Float,
     chunkRows: Int = 256
   ) -> TokenLoss {
+    profile?.enter(.loss)
+    defer { profile?.leave() }
     let width = x.columns
     let vocabulary = weight.shape[0]
     precondition(
@@ -67,9 +69,18 @@ extension Tape {
         }
         input = gathered.pointer
       }
-      MatrixProduct.compute(
-        m: rows, n: vocabulary, k: width, a: input, lda: width, b: weight.pointer, ldb: width,
-        transposeB: true, c: logits.pointer, ldc: vocabulary)
+      measured(.products) {
+        if let table = weight.densePointer {
+          MatrixProduct.compute(
+            m: rows, n: vocabulary, k: width, a: input, lda: width, b: table, ldb: width,
+            transposeB: true, c: logits.pointer, ldc: vocabulary)
+        } else {
+          weight.accept(
+            HeadProduct(
+              direction: .logits, rows: rows, x: input, vocabulary: vocabulary,
+              out: logits.pointer, pool: pool))
+        }
+      }
       for i in 0..<rows {
         let target = Int(targets[counted[start + i]])
         precondition(target < vocabulary, "linearCrossEntropy: target \(target) of \(vocabulary)")
@@ -78,10 +89,19 @@ extension Tape {
           gradientScale: wantsGradient ? scale : nil)
       }
       if let dx {
-        MatrixProduct.compute(
-          m: rows, n: width, k: vocabulary, a: logits.pointer, lda: vocabulary,
-          b: weight.pointer, ldb: width,
-          c: isRun ? dx.pointer + first * width : gatheredGradient.pointer, ldc: width)
+        measured(.products) {
+          let place = isRun ? dx.pointer + first * width : gatheredGradient.pointer
+          if let table = weight.densePointer {
+            MatrixProduct.compute(
+              m: rows, n: width, k: vocabulary, a: logits.pointer, lda: vocabulary,
+              b: table, ldb: width, c: place, ldc: width)
+          } else {
+            weight.accept(
+              HeadProduct(
+                direction: .gradient, rows: rows, x: logits.pointer, vocabulary: vocabulary,
+                out: place, pool: pool))
+          }
+        }
         if !isRun {
           for i in 0..<rows {
             (dx.pointer + counted[start + i] * width).update(
@@ -90,14 +110,42 @@ extension Tape {
         }
       }
       if let dW {
-        MatrixProduct.compute(
-          m: vocabulary, n: width, k: rows, a: logits.pointer, lda: vocabulary, transposeA: true,
-          b: input, ldb: width, beta: 1, c: dW, ldc: width)
+        measured(.products) {
+          MatrixProduct.compute(
+            m: vocabulary, n: width, k: rows, a: logits.pointer, lda: vocabulary, transposeA: true,
+            b: input, ldb: width, beta: 1, c: dW, ldc: width)
+        }
       }
       start += rows
     }
     if let dx { record(.crossEntropy(CrossEntropyRecord(x: x, gradient: dx))) }
     return TokenLoss(sum: total, count: counted.count)
+  }
+}
+
+/// The products with an output layer that is packed.
+private struct HeadProduct: MatrixVisitor {
+  enum Direction { case logits, gradient }
+  let direction: Direction
+  let rows: Int
+  let x: FloatPointer
+  let vocabulary: Int
+  let out: FloatPointer
+  let pool: BufferPool
+
+  func visit(_ matrix: some MatrixReader) {
+    let width = matrix.columns
+    switch direction {
+    case .logits:
+      PanelProduct.compute(
+        rows: rows, columns: vocabulary, depth: width, x: x, stride: width,
+        source: ColumnPanels(matrix: matrix, columns: vocabulary), out: out,
+        outStride: vocabulary, adds: false, pool: pool)
+    case .gradient:
+      PanelProduct.compute(
+        rows: rows, columns: width, depth: vocabulary, x: x, stride: vocabulary,
+        source: RowPanels(matrix: matrix), out: out, outStride: width, adds: false, pool: pool)
+    }
   }
 }
 

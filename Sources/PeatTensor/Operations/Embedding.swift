@@ -15,6 +15,8 @@ extension Tape {
     _ tokens: UnsafeBufferPointer<Int32>, length: Int, table: Weight, positions: Weight? = nil,
     firstPosition: Int = 0
   ) -> Activation {
+    profile?.enter(.elementwise)
+    defer { profile?.leave() }
     let width = table.shape[1]
     let vocabulary = table.shape[0]
     precondition(
@@ -31,7 +33,7 @@ extension Tape {
       let token = Int(tokens[row])
       precondition(token >= 0 && token < vocabulary, "embedding: token \(token) of \(vocabulary)")
       let place = output.pointer + row * width
-      place.update(from: table.pointer + token * width, count: width)
+      table.accept(RowCopy(row: token, to: place))
       if let positions {
         add(width, positions.pointer + (firstPosition + row % length) * width, to: place)
       }
@@ -44,6 +46,28 @@ extension Tape {
             firstPosition: firstPosition, output: output)))
     }
     return output
+  }
+}
+
+/// Writes a row of a matrix as floats.
+struct RowCopy: MatrixVisitor {
+  let row: Int
+  let place: FloatPointer
+
+  init(row: Int, to place: FloatPointer) {
+    self.row = row
+    self.place = place
+  }
+
+  func visit(_ matrix: some MatrixReader) {
+    var column = 0
+    while column &+ 8 <= matrix.columns {
+      store(matrix.eight(row, column), place + column)
+      column &+= 8
+    }
+    if column < matrix.columns {
+      store(matrix.eight(row, column), place + column, first: matrix.columns - column)
+    }
   }
 }
 

@@ -14,6 +14,8 @@ extension Tape {
   ///
   /// Source: Hendrycks and Gimpel 2016, <https://arxiv.org/abs/1606.08415>.
   public func gelu(_ x: Activation, form: GELUForm) -> Activation {
+    profile?.enter(.elementwise)
+    defer { profile?.leave() }
     let output = makeActivation(rows: x.rows, columns: x.columns, needsGradient: x.needsGradient)
     for row in 0..<x.rows {
       let source = x.pointer + row * x.stride

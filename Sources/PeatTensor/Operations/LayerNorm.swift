@@ -13,6 +13,8 @@ extension Tape {
   /// Source: Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>.
   public func layerNorm(_ x: Activation, weight: Weight, bias: Weight, epsilon: Float) -> Activation
   {
+    profile?.enter(.norms)
+    defer { profile?.leave() }
     let width = x.columns
     precondition(
       weight.shape == [width] && bias.shape == [width],

@@ -42,6 +42,8 @@ extension Tape {
     _ x: Activation, weight: Weight, layout: WeightLayout = .outputsByInputs, bias: Weight? = nil,
     residual: Activation? = nil, lowRank: LowRankWeights? = nil
   ) -> Activation {
+    profile?.enter(.products)
+    defer { profile?.leave() }
     let inputs = weight.shape[layout == .outputsByInputs ? 1 : 0]
     let outputs = weight.shape[layout == .outputsByInputs ? 0 : 1]
     precondition(x.columns == inputs, "linear: input of width \(x.columns), weight \(weight.shape)")
@@ -68,25 +70,16 @@ extension Tape {
     } else if let bias {
       for row in 0..<x.rows { (y + row * outputs).update(from: bias.pointer, count: outputs) }
     }
-    MatrixProduct.compute(
-      m: x.rows, n: outputs, k: inputs, a: x.pointer, lda: x.stride,
-      b: weight.pointer, ldb: weight.shape[1], transposeB: layout == .outputsByInputs,
-      beta: bias != nil || residual != nil ? 1 : 0, c: y, ldc: outputs)
     var projected: Buffer?
     if let lowRank {
       let rank = lowRank.down.shape[0]
       precondition(
         lowRank.down.shape == [rank, inputs] && lowRank.up.shape == [outputs, rank],
         "linear: low rank \(lowRank.down.shape), \(lowRank.up.shape) for \(inputs) → \(outputs)")
-      let h = pool.take(x.rows * rank)
-      MatrixProduct.compute(
-        m: x.rows, n: rank, k: inputs, a: x.pointer, lda: x.stride,
-        b: lowRank.down.pointer, ldb: inputs, transposeB: true, c: h.pointer, ldc: rank)
-      MatrixProduct.compute(
-        m: x.rows, n: outputs, k: rank, alpha: lowRank.scale, a: h.pointer, lda: rank,
-        b: lowRank.up.pointer, ldb: rank, transposeB: true, beta: 1, c: y, ldc: outputs)
-      projected = h
+      projected = pool.take(x.rows * rank)
     }
+    WeightProduct(weight: weight, layout: layout, lowRank: lowRank).forward(
+      x, projected: projected, out: y, adds: bias != nil || residual != nil, pool)
     if output.needsGradient {
       record(
         .linear(
@@ -146,37 +139,34 @@ struct LinearRecord {
       for row in 0..<rows { add(outputs, dy + row * outputs, to: db) }
     }
     let target = input.slot.map { tape.gradientTarget(for: input, in: $0) }
-    if let target {
-      MatrixProduct.compute(
-        m: rows, n: inputs, k: outputs, a: dy, lda: outputs,
-        b: weight.pointer, ldb: stored, transposeB: layout == .inputsByOutputs,
-        beta: target.isFresh ? 0 : 1, c: target.pointer, ldc: input.stride)
-    }
+    let product = WeightProduct(weight: weight, layout: layout, lowRank: lowRank)
     if let lowRank, let projected {
       let rank = lowRank.down.shape[0]
       if let dB = tape.gradientPointer(of: lowRank.up) {
-        MatrixProduct.compute(
-          m: outputs, n: rank, k: rows, alpha: lowRank.scale, a: dy, lda: outputs,
-          transposeA: true, b: projected.pointer, ldb: rank, beta: 1, c: dB, ldc: rank)
+        tape.measured(.lowRank) {
+          addTransposedSums(lowRank, projected, dy, rows, to: dB, tape.pool)
+        }
       }
       let dA = tape.gradientPointer(of: lowRank.down)
       if dA != nil || target != nil {
-        let dh = tape.pool.take(rows * rank)
-        defer { withExtendedLifetime(dh) {} }
-        MatrixProduct.compute(
-          m: rows, n: rank, k: outputs, alpha: lowRank.scale, a: dy, lda: outputs,
-          b: lowRank.up.pointer, ldb: rank, c: dh.pointer, ldc: rank)
+        // dy · B; times s it is the gradient of h.
+        let slope = tape.pool.take(rows * rank)
+        defer { withExtendedLifetime(slope) {} }
+        product.backward(
+          dy, rows: rows, slope: slope, out: target?.pointer, outStride: input.stride,
+          adds: target?.isFresh == false, tape.pool)
         if let dA {
-          MatrixProduct.compute(
-            m: rank, n: inputs, k: rows, a: dh.pointer, lda: rank, transposeA: true,
-            b: input.pointer, ldb: input.stride, beta: 1, c: dA, ldc: inputs)
-        }
-        if let target {
-          MatrixProduct.compute(
-            m: rows, n: inputs, k: rank, a: dh.pointer, lda: rank,
-            b: lowRank.down.pointer, ldb: inputs, beta: 1, c: target.pointer, ldc: input.stride)
+          tape.measured(.lowRank) {
+            SkinnyProduct.addWeightedSums(
+              rows: rows, rank: rank, columns: inputs, scale: lowRank.scale, u: slope.pointer,
+              v: input.pointer, stride: input.stride, out: dA)
+          }
         }
       }
+    } else if let target {
+      product.backward(
+        dy, rows: rows, slope: nil, out: target.pointer, outStride: input.stride,
+        adds: !target.isFresh, tape.pool)
     }
     if let residual, let slot = residual.slot {
       if residual.columns == residual.stride {
@@ -185,6 +175,24 @@ struct LinearRecord {
         let (place, _) = tape.gradientTarget(for: residual, in: slot)
         for row in 0..<rows { add(outputs, dy + row * outputs, to: place + row * residual.stride) }
       }
+    }
+  }
+
+  /// dB += s · dyᵀ · h, computed as its transpose, whose rows are long.
+  private func addTransposedSums(
+    _ lowRank: LowRankWeights, _ projected: Buffer, _ dy: FloatPointer, _ rows: Int,
+    to dB: FloatPointer, _ pool: BufferPool
+  ) {
+    let rank = lowRank.down.shape[0]
+    let outputs = output.columns
+    let sums = pool.take(rank * outputs)
+    defer { withExtendedLifetime(sums) {} }
+    sums.pointer.update(repeating: 0, count: rank * outputs)
+    SkinnyProduct.addWeightedSums(
+      rows: rows, rank: rank, columns: outputs, scale: lowRank.scale, u: projected.pointer, v: dy,
+      stride: outputs, out: sums.pointer)
+    for j in 0..<outputs {
+      for r in 0..<rank { dB[j * rank + r] += sums.pointer[r * outputs + j] }
     }
   }
 }

@@ -11,6 +11,8 @@ extension Tape {
   ///
   /// Source: Zhang and Sennrich 2019, <https://arxiv.org/abs/1910.07467>.
   public func rmsNorm(_ x: Activation, weight: Weight, epsilon: Float) -> Activation {
+    profile?.enter(.norms)
+    defer { profile?.leave() }
     let width = x.columns
     precondition(weight.shape == [width], "rmsNorm: weight \(weight.shape) for width \(width)")
     let output = makeActivation(

@@ -47,6 +47,8 @@ extension Tape {
   public func rotary(
     _ x: Activation, table: RotaryTable, length: Int, firstPosition: Int = 0
   ) -> Activation {
+    profile?.enter(.elementwise)
+    defer { profile?.leave() }
     precondition(
       x.columns % table.headWidth == 0, "rotary: \(x.columns) columns, heads of \(table.headWidth)")
     precondition(

@@ -10,6 +10,8 @@ extension Tape {
   ///
   /// Source: Shazeer 2020, <https://arxiv.org/abs/2002.05202>.
   public func swiGLU(gate: Activation, up: Activation) -> Activation {
+    profile?.enter(.elementwise)
+    defer { profile?.leave() }
     precondition(
       gate.columns == up.columns && gate.rows == up.rows,
       "swiGLU: gate [\(gate.rows), \(gate.columns)], up [\(up.rows), \(up.columns)]")

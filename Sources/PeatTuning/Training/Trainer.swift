@@ -65,9 +65,11 @@ public final class Trainer {
     for part in split(batch.rows, into: configuration.accumulation) {
       loss = loss + gradients(of: batch, rows: part, scale: scale)
     }
-    workers.joinGradients()
     let gradient = workers.gradient
-    let norm = squaredNorm(trainable.count, gradient).squareRoot()
+    let norm = workers.measured(.optimizer) {
+      workers.joinGradients()
+      return squaredNorm(trainable.count, gradient).squareRoot()
+    }
     guard loss.sum.isFinite, norm.isFinite else {
       throw PeatError.badData(
         "Tuning diverged at step \(step + 1): the loss is \(loss.mean), the gradient's norm \(norm). "
@@ -79,7 +81,9 @@ public final class Trainer {
     let rate =
       configuration.learningRate * rateFactor
       * configuration.schedule.factor(at: step, of: configuration.steps)
-    optimizer.update(trainable, gradient: gradient, learningRate: rate)
+    workers.measured(.optimizer) {
+      optimizer.update(trainable, gradient: gradient, learningRate: rate)
+    }
     step += 1
     tokens += loss.count
     return StepReport(
@@ -102,6 +106,12 @@ public final class Trainer {
       }
     }
   }
+
+  /// Measures from now on where the processor time of a step goes.
+  package func startProfile() { workers.startProfile() }
+
+  /// Seconds of processor time by part since then, all workers together.
+  package var profile: [StepProfile.Part: Double] { workers.profile }
 
   /// Ends training: the parameters keep their values and are frozen again.
   public func finish() { trainable.release() }

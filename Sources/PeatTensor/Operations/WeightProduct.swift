@@ -1,0 +1,153 @@
+/// The products of a linear layer with its weight, in whatever storage that is, and of a low-rank update in the same pass.
+///
+/// With many rows the weight goes through `PanelProduct`, where the low-rank update costs a few more rows of the right
+/// factor. With few, packing would cost more than it saves: `RowProduct` reads the weight once, from one end to the
+/// other. What is between goes to BLAS if the weight lies there as floats.
+struct WeightProduct {
+  let weight: Weight
+  let layout: WeightLayout
+  let lowRank: LowRankWeights?
+
+  /// From so many rows on panels pay.
+  static let panelRows = 24
+
+  private var inputs: Int { weight.shape[layout == .outputsByInputs ? 1 : 0] }
+  private var outputs: Int { weight.shape[layout == .outputsByInputs ? 0 : 1] }
+
+  // MARK: Forward
+
+  /// out (+)= x · Wᵀ + s · (x · Aᵀ) · Bᵀ; `projected` takes x · Aᵀ.
+  func forward(
+    _ x: Activation, projected: Buffer?, out: FloatPointer, adds: Bool, _ pool: BufferPool
+  ) {
+    let isPacked = weight.densePointer == nil
+    if x.rows >= Self.panelRows || isPacked && x.rows > RowProduct.mostRows {
+      weight.accept(
+        Forward(
+          product: self, x: x, projected: projected?.pointer, out: out, adds: adds, pool: pool))
+      return
+    }
+    if x.rows <= RowProduct.mostRows {
+      RowProduct.compute(x, weight, layout, out: out, adds: adds)
+    } else {
+      MatrixProduct.compute(
+        m: x.rows, n: outputs, k: inputs, a: x.pointer, lda: x.stride,
+        b: weight.pointer, ldb: weight.shape[1], transposeB: layout == .outputsByInputs,
+        beta: adds ? 1 : 0, c: out, ldc: outputs)
+    }
+    guard let lowRank, let projected else { return }
+    let rank = lowRank.down.shape[0]
+    MatrixProduct.compute(
+      m: x.rows, n: rank, k: inputs, a: x.pointer, lda: x.stride,
+      b: lowRank.down.pointer, ldb: inputs, transposeB: true, c: projected.pointer, ldc: rank)
+    MatrixProduct.compute(
+      m: x.rows, n: outputs, k: rank, alpha: lowRank.scale, a: projected.pointer, lda: rank,
+      b: lowRank.up.pointer, ldb: rank, transposeB: true, beta: 1, c: out, ldc: outputs)
+  }
+
+  private struct Forward: MatrixVisitor {
+    let product: WeightProduct
+    let x: Activation
+    let projected: FloatPointer?
+    let out: FloatPointer
+    let adds: Bool
+    let pool: BufferPool
+
+    func visit(_ matrix: some MatrixReader) {
+      switch product.layout {
+      case .outputsByInputs: compute(ColumnPanels(matrix: matrix, columns: product.outputs))
+      case .inputsByOutputs: compute(RowPanels(matrix: matrix))
+      }
+    }
+
+    private func compute(_ source: some PanelSource) {
+      var update: PanelProduct.LowRank<ColumnPanels<DenseReader>, ColumnPanels<DenseReader>>?
+      if let lowRank = product.lowRank, let projected {
+        let rank = lowRank.down.shape[0]
+        update = .init(
+          down: ColumnPanels(
+            lowRank.down.pointer, stride: product.inputs, depth: product.inputs, columns: rank),
+          up: ColumnPanels(
+            lowRank.up.pointer, stride: rank, depth: rank, columns: product.outputs),
+          rank: rank, scale: lowRank.scale, projected: projected)
+      }
+      PanelProduct.compute(
+        rows: x.rows, columns: product.outputs, depth: product.inputs, x: x.pointer,
+        stride: x.stride, source: source, lowRank: update, out: out, outStride: product.outputs,
+        adds: adds, pool: pool)
+    }
+  }
+
+  // MARK: Backward
+
+  /// out (+)= dy · W + s · (dy · B) · A; `slope` takes dy · B. Without `out` only `slope` is computed.
+  func backward(
+    _ dy: FloatPointer, rows: Int, slope: Buffer?, out: FloatPointer?, outStride: Int, adds: Bool,
+    _ pool: BufferPool
+  ) {
+    if rows >= Self.panelRows || weight.densePointer == nil {
+      if let out {
+        weight.accept(
+          Backward(
+            product: self, dy: dy, rows: rows, slope: slope?.pointer, out: out,
+            outStride: outStride, adds: adds, pool: pool))
+      } else if let slope, let lowRank {
+        let rank = lowRank.down.shape[0]
+        PanelProduct.compute(
+          rows: rows, columns: rank, depth: outputs, x: dy, stride: outputs,
+          source: RowPanels(lowRank.up.pointer, stride: rank, columns: rank),
+          out: slope.pointer, outStride: rank, adds: false, pool: pool)
+      }
+      return
+    }
+    if let out {
+      MatrixProduct.compute(
+        m: rows, n: inputs, k: outputs, a: dy, lda: outputs, b: weight.pointer,
+        ldb: weight.shape[1], transposeB: layout == .inputsByOutputs, beta: adds ? 1 : 0, c: out,
+        ldc: outStride)
+    }
+    guard let lowRank, let slope else { return }
+    let rank = lowRank.down.shape[0]
+    MatrixProduct.compute(
+      m: rows, n: rank, k: outputs, a: dy, lda: outputs, b: lowRank.up.pointer, ldb: rank,
+      c: slope.pointer, ldc: rank)
+    if let out {
+      MatrixProduct.compute(
+        m: rows, n: inputs, k: rank, alpha: lowRank.scale, a: slope.pointer, lda: rank,
+        b: lowRank.down.pointer, ldb: inputs, beta: 1, c: out, ldc: outStride)
+    }
+  }
+
+  private struct Backward: MatrixVisitor {
+    let product: WeightProduct
+    let dy: FloatPointer
+    let rows: Int
+    let slope: FloatPointer?
+    let out: FloatPointer
+    let outStride: Int
+    let adds: Bool
+    let pool: BufferPool
+
+    func visit(_ matrix: some MatrixReader) {
+      switch product.layout {
+      case .outputsByInputs: compute(RowPanels(matrix: matrix))
+      case .inputsByOutputs: compute(ColumnPanels(matrix: matrix, columns: product.inputs))
+      }
+    }
+
+    private func compute(_ source: some PanelSource) {
+      var update: PanelProduct.LowRank<RowPanels<DenseReader>, RowPanels<DenseReader>>?
+      if let lowRank = product.lowRank, let slope {
+        let rank = lowRank.down.shape[0]
+        update = .init(
+          down: RowPanels(lowRank.up.pointer, stride: rank, columns: rank),
+          up: RowPanels(lowRank.down.pointer, stride: product.inputs, columns: product.inputs),
+          rank: rank, scale: lowRank.scale, projected: slope)
+      }
+      PanelProduct.compute(
+        rows: rows, columns: product.inputs, depth: product.outputs, x: dy,
+        stride: product.outputs, source: source, lowRank: update, out: out, outStride: outStride,
+        adds: adds, pool: pool)
+    }
+  }
+}

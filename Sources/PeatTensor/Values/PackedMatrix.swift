@@ -1,0 +1,142 @@
+/// How a frozen matrix is kept in memory. Computation is always float32.
+public enum WeightStorage: String, Sendable, Codable, CaseIterable {
+  case float32 = "f32"
+  case bfloat16 = "bf16"
+  case float16 = "f16"
+  /// 8-bit integers, a scale for each 32 along the input dimension.
+  case int8
+  /// 4-bit integers, a scale for each 32 along the input dimension.
+  case int4
+
+  /// Bytes per weight, scales included.
+  public var bytesPerWeight: Double {
+    switch self {
+    case .float32: 4
+    case .bfloat16, .float16: 2
+    case .int8: 1 + 4.0 / Double(PackedMatrix.groupSize)
+    case .int4: 0.5 + 4.0 / Double(PackedMatrix.groupSize)
+    }
+  }
+}
+
+/// A frozen matrix in fewer bytes than float32 takes.
+///
+/// `int8` and `int4` are symmetric: a group of 32 values along the input dimension shares a scale s, the largest
+/// magnitude over 127 or 7, and a value is s · q with q rounded to nearest, ties to even. The last group of a row may
+/// be short.
+///
+/// Unchecked Sendable: written only in the initializer.
+public final class PackedMatrix: @unchecked Sendable {
+  public static let groupSize = 32
+
+  public let storage: WeightStorage
+  /// As the matrix it was made from.
+  public let rows: Int
+  public let columns: Int
+  /// The dimension along which groups run: 1 where rows hold a layer's inputs, 0 where columns do.
+  public let axis: Int
+  /// Bytes that the values and scales take.
+  public var byteCount: Int { rows * rowBytes + scaleCount * MemoryLayout<Float>.stride }
+
+  /// Values of a row, in bytes; a multiple of what eight values take.
+  let rowBytes: Int
+  let bytes: UnsafeMutableRawPointer
+  /// `[rows, groups]` along axis 1, `[groups, columns]` along axis 0.
+  let scales: FloatPointer
+  let scaleStride: Int
+  private let scaleCount: Int
+
+  /// Packs a matrix.
+  ///
+  /// - Parameter axis: the input dimension of the layer.
+  public init(_ matrix: Tensor, as storage: WeightStorage, axis: Int) {
+    precondition(matrix.shape.count == 2 && (0...1).contains(axis), "PackedMatrix: \(matrix.shape)")
+    precondition(storage != .float32, "PackedMatrix: float32 is no packed storage")
+    self.storage = storage
+    self.axis = axis
+    let (rows, columns) = (matrix.shape[0], matrix.shape[1])
+    self.rows = rows
+    self.columns = columns
+    let group = Self.groupSize
+    let padded = (columns + group - 1) / group * group
+    switch storage {
+    case .float32, .bfloat16, .float16: rowBytes = padded * 2
+    case .int8: rowBytes = padded
+    case .int4: rowBytes = padded / 2
+    }
+    bytes = .allocate(byteCount: max(rows * rowBytes, 1), alignment: 64)
+    bytes.initializeMemory(as: UInt8.self, repeating: 0, count: rows * rowBytes)
+    let isGrouped = storage == .int8 || storage == .int4
+    let groupRows = (rows + group - 1) / group
+    scaleStride = axis == 1 ? padded / group : padded
+    scaleCount = isGrouped ? (axis == 1 ? rows : groupRows) * scaleStride : 0
+    scales = .allocate(capacity: max(scaleCount, 1))
+    scales.initialize(repeating: 0, count: max(scaleCount, 1))
+    matrix.withUnsafeBufferPointer { values in
+      guard let source = values.baseAddress else { return }
+      switch storage {
+      case .float32: break
+      case .bfloat16: packShort(source) { $0.bfloat16Bits }
+      case .float16: packShort(source) { $0.float16Bits }
+      case .int8, .int4: packGroups(source)
+      }
+    }
+  }
+
+  deinit {
+    bytes.deallocate()
+    scales.deallocate()
+  }
+
+  private func packShort(_ source: UnsafePointer<Float>, _ round: (Float) -> UInt16) {
+    for row in 0..<rows {
+      let place = (bytes + row * rowBytes).assumingMemoryBound(to: UInt16.self)
+      for column in 0..<columns { place[column] = round(source[row * columns + column]) }
+    }
+  }
+
+  private func packGroups(_ source: UnsafePointer<Float>) {
+    let group = Self.groupSize
+    let limit: Float = storage == .int8 ? 127 : 7
+    func scaleIndex(_ row: Int, _ column: Int) -> Int {
+      axis == 1 ? row * scaleStride + column / group : row / group * scaleStride + column
+    }
+    for row in 0..<rows {
+      for column in 0..<columns {
+        let index = scaleIndex(row, column)
+        scales[index] = max(scales[index], source[row * columns + column].magnitude / limit)
+      }
+    }
+    for row in 0..<rows {
+      for column in 0..<columns {
+        let scale = scales[scaleIndex(row, column)]
+        let value = source[row * columns + column]
+        let rounded = scale == 0 ? 0 : (value / scale).rounded(.toNearestOrEven)
+        put(Int8(max(-limit, min(limit, rounded.isNaN ? 0 : rounded))), row, column)
+      }
+    }
+  }
+
+  /// A 4-bit value q is kept as q + 8. Of 32 neighbours the first 16 are the low halves of 16 bytes, the others the
+  /// high halves, so that eight neighbours are eight halves of the same kind.
+  private func put(_ value: Int8, _ row: Int, _ column: Int) {
+    let line = bytes + row * rowBytes
+    if storage == .int8 {
+      line.storeBytes(of: value, toByteOffset: column, as: Int8.self)
+      return
+    }
+    let place = column / 32 * 16 + column % 16
+    let byte = line.load(fromByteOffset: place, as: UInt8.self)
+    let half = UInt8(bitPattern: value &+ 8)
+    let isLow = column % 32 < 16
+    line.storeBytes(
+      of: isLow ? byte & 0xf0 | half : byte & 0x0f | half << 4, toByteOffset: place, as: UInt8.self)
+  }
+
+  /// The values as float32, which is what computations see.
+  public func unpacked() -> Tensor {
+    let result = Tensor(uninitialized: [rows, columns])
+    for row in 0..<rows { accept(RowCopy(row: row, to: result.pointer + row * columns)) }
+    return result
+  }
+}
