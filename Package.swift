@@ -15,6 +15,14 @@ let knowingKernels: [SwiftSetting] = common + (portable ? [] : [.define("PEAT_FM
 let kernels: [SwiftSetting] =
   knowingKernels + (portable ? [] : [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])])
 
+// A target names every room that it sees, also through others: else a change there would not rebuild it.
+let toModels: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatModels"]
+let toData = toModels + ["PeatTokenizers", "PeatData"]
+let toTuning = toData + ["PeatTuning"]
+let toEvaluation = toTuning + ["PeatEmulation", "PeatEvaluation"]
+let toConnection: [Target.Dependency] = ["PeatTensor", "PeatFederation", "PeatGRPC"]
+let toClient = toEvaluation + ["PeatFederation", "PeatGRPC", "FedPEATClient"]
+
 let package = Package(
   name: "FedPEAT",
   platforms: [.macOS("15.0"), .iOS("18.0")],
@@ -45,12 +53,14 @@ let package = Package(
       swiftSettings: kernels),
     .target(name: "PeatNN", dependencies: ["PeatTensor"], swiftSettings: kernels),
     .target(name: "PeatTokenizers", dependencies: ["PeatTensor"], swiftSettings: common),
-    .target(name: "PeatModels", dependencies: ["PeatNN"], swiftSettings: common),
     .target(
-      name: "PeatData", dependencies: ["PeatModels", "PeatTokenizers"], swiftSettings: common),
-    .target(name: "PeatTuning", dependencies: ["PeatData"], swiftSettings: common),
-    .target(name: "PeatEmulation", dependencies: ["PeatTuning"], swiftSettings: common),
-    .target(name: "PeatEvaluation", dependencies: ["PeatEmulation"], swiftSettings: common),
+      name: "PeatModels", dependencies: ["PeatTensor", "PeatNN"], swiftSettings: common),
+    .target(
+      name: "PeatData", dependencies: toModels + ["PeatTokenizers"], swiftSettings: common),
+    .target(name: "PeatTuning", dependencies: toData, swiftSettings: common),
+    .target(name: "PeatEmulation", dependencies: toTuning, swiftSettings: common),
+    .target(
+      name: "PeatEvaluation", dependencies: toTuning + ["PeatEmulation"], swiftSettings: common),
     .target(
       name: "PeatFederation",
       dependencies: ["PeatTensor", .product(name: "Logging", package: "swift-log")],
@@ -58,7 +68,7 @@ let package = Package(
     .target(
       name: "PeatGRPC",
       dependencies: [
-        "PeatFederation",
+        "PeatTensor", "PeatFederation",
         .product(name: "GRPCCore", package: "grpc-swift-2"),
         .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
         .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
@@ -67,14 +77,15 @@ let package = Package(
       exclude: ["Protos"],
       swiftSettings: common),
     .target(
-      name: "FedPEATClient", dependencies: ["PeatEvaluation", "PeatGRPC"], swiftSettings: common),
+      name: "FedPEATClient", dependencies: toEvaluation + ["PeatFederation", "PeatGRPC"],
+      swiftSettings: common),
     .target(
       name: "FedPEAT",
-      dependencies: ["FedPEATClient", .product(name: "Yams", package: "Yams")],
+      dependencies: toClient + [.product(name: "Yams", package: "Yams")],
       swiftSettings: common),
     .executableTarget(
       name: "FedPEATCLI",
-      dependencies: [
+      dependencies: toClient + [
         "FedPEAT", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: knowingKernels),
@@ -85,35 +96,38 @@ let package = Package(
     .testTarget(
       name: "PeatTensorTests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
     .testTarget(
-      name: "PeatNNTests", dependencies: ["PeatNN", "TestSupport"], swiftSettings: common),
-    .testTarget(
-      name: "PeatModelsTests", dependencies: ["PeatModels", "TestSupport"], swiftSettings: common),
-    .testTarget(
-      name: "PeatTuningTests", dependencies: ["PeatTuning", "TestSupport"], swiftSettings: common),
-    .testTarget(
-      name: "PeatTokenizersTests", dependencies: ["PeatTokenizers", "TestSupport"],
-      exclude: ["Golden"], swiftSettings: common),
-    .testTarget(
-      name: "PeatDataTests", dependencies: ["PeatData", "TestSupport"], swiftSettings: common),
-    .testTarget(
-      name: "ParityTests", dependencies: ["PeatTuning", "PeatEvaluation", "TestSupport"],
-      exclude: ["Golden", "Reference"], swiftSettings: common),
-    .testTarget(
-      name: "PeatFederationTests", dependencies: ["PeatFederation", "TestSupport"],
+      name: "PeatNNTests", dependencies: ["PeatTensor", "PeatNN", "TestSupport"],
       swiftSettings: common),
     .testTarget(
-      name: "PeatGRPCTests", dependencies: ["PeatGRPC", "TestSupport"], swiftSettings: common),
+      name: "PeatModelsTests", dependencies: toModels + ["TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatTuningTests", dependencies: toTuning + ["TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatTokenizersTests", dependencies: ["PeatTensor", "PeatTokenizers", "TestSupport"],
+      exclude: ["Golden"], swiftSettings: common),
+    .testTarget(
+      name: "PeatDataTests", dependencies: toData + ["TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "ParityTests", dependencies: toEvaluation + ["TestSupport"],
+      exclude: ["Golden", "Reference"], swiftSettings: common),
+    .testTarget(
+      name: "PeatFederationTests", dependencies: ["PeatTensor", "PeatFederation", "TestSupport"],
+      swiftSettings: common),
+    .testTarget(
+      name: "PeatGRPCTests", dependencies: toConnection + ["TestSupport"], swiftSettings: common),
     .testTarget(
       name: "CLITests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
     .testTarget(
-      name: "PeatEmulationTests", dependencies: ["PeatEmulation", "TestSupport"],
+      name: "PeatEmulationTests", dependencies: toEvaluation + ["TestSupport"],
       swiftSettings: common),
     .testTarget(
-      name: "PeatEvaluationTests", dependencies: ["PeatEvaluation", "TestSupport"],
+      name: "PeatEvaluationTests", dependencies: toEvaluation + ["TestSupport"],
       swiftSettings: common),
     .testTarget(
-      name: "FedPEATTests", dependencies: ["FedPEAT", "TestSupport"], swiftSettings: common),
+      name: "FedPEATTests", dependencies: toClient + ["FedPEAT", "TestSupport"],
+      swiftSettings: common),
     .testTarget(
-      name: "EndToEndTests", dependencies: ["FedPEAT", "TestSupport"], swiftSettings: common),
+      name: "EndToEndTests", dependencies: toClient + ["FedPEAT", "TestSupport"],
+      swiftSettings: common),
   ]
 )

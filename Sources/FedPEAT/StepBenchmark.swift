@@ -7,7 +7,7 @@ public final class StepBenchmark {
 
   public init(
     layers: Int, batch: Int, context: Int, threads: Int, checkpointing: Bool = false,
-    seed: UInt64 = 0
+    storage: WeightStorage = .float32, seed: UInt64 = 0
   ) throws {
     let configuration = try Architectures.configuration(
       from: ConfigurationFile(
@@ -20,10 +20,10 @@ public final class StepBenchmark {
     try MemoryDemand.check(
       bytes: 4 * Double(layers) * 12 * 768 * 768, for: "A model of \(layers) blocks",
       advice: "Give fewer layers.")
-    var random = SeededRandom(seed: seed, "benchmark")
     let model = try TransformerModel(
-      configuration: configuration, tensors: StepBenchmark.tensors(configuration, &random),
-      source: "benchmark")
+      configuration: configuration, weights: RandomWeights(configuration, seed: seed),
+      storage: .all(storage), source: "benchmark")
+    var random = SeededRandom(seed: seed, "benchmark")
     let adapter = try Adapter(
       new: .lora(LoRAConfiguration(rank: 8, alpha: 16)), for: model, blocks: Array(0..<layers),
       seed: seed, sourceDigest: nil)
@@ -59,36 +59,48 @@ public final class StepBenchmark {
     return parts
   }
 
-  private static func tensors(
-    _ configuration: TransformerConfiguration, _ random: inout SeededRandom
-  ) -> NamedTensors {
-    let keys = configuration.keys
-    let d = configuration.hiddenSize
-    let inner = configuration.feedForwardSize
-    var tensors: NamedTensors = [
-      keys.embedding: .uniform([configuration.vocabularySize, d], bound: 0.03, using: &random)
-    ]
-    if let positions = keys.positions {
-      tensors[positions] = .uniform([configuration.contextLength, d], bound: 0.03, using: &random)
+  /// Random weights of a GPT-2 shape, each made when it is asked for.
+  private struct RandomWeights: WeightSource {
+    let shapes: [String: [Int]]
+    let seed: UInt64
+
+    init(_ configuration: TransformerConfiguration, seed: UInt64) {
+      self.seed = seed
+      let keys = configuration.keys
+      let d = configuration.hiddenSize
+      let inner = configuration.feedForwardSize
+      var shapes = [keys.embedding: [configuration.vocabularySize, d]]
+      if let positions = keys.positions { shapes[positions] = [configuration.contextLength, d] }
+      func norm(_ name: String) {
+        shapes["\(name).weight"] = [d]
+        shapes["\(name).bias"] = [d]
+      }
+      for block in 0..<configuration.blockCount {
+        let prefix = keys.block(block)
+        norm("\(prefix).\(keys.attentionNorm)")
+        norm("\(prefix).\(keys.feedForwardNorm)")
+        for (path, inputs, outputs) in [
+          ("attn.c_attn", d, 3 * d), (keys.attentionOutput, d, d), (keys.up, d, inner),
+          (keys.down, inner, d),
+        ] {
+          shapes["\(prefix).\(path).weight"] = [inputs, outputs]
+          shapes["\(prefix).\(path).bias"] = [outputs]
+        }
+      }
+      norm(keys.finalNorm)
+      self.shapes = shapes
     }
-    func norm(_ name: String) {
-      tensors["\(name).weight"] = Tensor(repeating: 1, shape: [d])
-      tensors["\(name).bias"] = Tensor(zeros: [d])
-    }
-    for block in 0..<configuration.blockCount {
-      let prefix = keys.block(block)
-      norm("\(prefix).\(keys.attentionNorm)")
-      norm("\(prefix).\(keys.feedForwardNorm)")
-      for (path, inputs, outputs) in [
-        ("attn.c_attn", d, 3 * d), (keys.attentionOutput, d, d), (keys.up, d, inner),
-        (keys.down, inner, d),
-      ] {
-        tensors["\(prefix).\(path).weight"] = .uniform(
-          [inputs, outputs], bound: 0.03, using: &random)
-        tensors["\(prefix).\(path).bias"] = Tensor(zeros: [outputs])
+
+    var names: Set<String> { Set(shapes.keys) }
+
+    func tensor(named name: String) -> Tensor? {
+      shapes[name].map { shape in
+        if shape.count == 1 {
+          return Tensor(repeating: name.hasSuffix("bias") ? 0 : 1, shape: shape)
+        }
+        var random = SeededRandom(seed: seed, name)
+        return .uniform(shape, bound: 0.03, using: &random)
       }
     }
-    norm(keys.finalNorm)
-    return tensors
   }
 }

@@ -48,10 +48,19 @@ public struct Checkpoint: Sendable {
   }
 
   /// The model, with block numbers of the full model where this is an emulator.
-  public func model() throws -> TransformerModel {
+  ///
+  /// - Parameter storage: how matrices are kept; float32 weights that lie so in the files share their memory.
+  public func model(storage: StoragePlan = .all(.float32)) throws -> TransformerModel {
     try TransformerModel(
-      configuration: configuration, tensors: tensors(), blockNumbers: try keptBlocks(),
-      source: folder.path)
+      configuration: configuration, weights: StoredWeights(files: files),
+      blockNumbers: try keptBlocks(), storage: storage, source: folder.path)
+  }
+
+  private struct StoredWeights: WeightSource {
+    let files: [String: SafeTensorsFile]
+    var names: Set<String> { Set(files.keys) }
+    func tensor(named name: String) throws -> Tensor? { try files[name]?.tensor(named: name) }
+    func release(_ name: String) { files[name]?.releasePages(of: name) }
   }
 
   /// Numbers in the full model of an emulator's blocks, from emulator.json; `nil` in a plain checkpoint.

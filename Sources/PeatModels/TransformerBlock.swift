@@ -25,7 +25,7 @@ public final class TransformerBlock: Sendable {
 
   init(
     configuration: TransformerConfiguration, number: Int, numberInFullModel: Int,
-    parameter: (String, [Int]) throws -> Parameter
+    parameter: (String, [Int], _ inputAxis: Int?) throws -> Parameter
   ) throws {
     self.configuration = configuration
     self.numberInFullModel = numberInFullModel
@@ -39,8 +39,11 @@ public final class TransformerBlock: Sendable {
       let name = "\(prefix).\(path)"
       let shape = configuration.layout == .outputsByInputs ? [outputs, inputs] : [inputs, outputs]
       return Linear(
-        name, weight: try parameter("\(name).weight", shape),
-        bias: bias ? try parameter("\(name).bias", [outputs]) : nil, layout: configuration.layout)
+        name,
+        weight: try parameter(
+          "\(name).weight", shape, configuration.layout == .outputsByInputs ? 1 : 0),
+        bias: bias ? try parameter("\(name).bias", [outputs], nil) : nil,
+        layout: configuration.layout)
     }
 
     attentionNorm = try .make(configuration, "\(prefix).\(keys.attentionNorm)", parameter)
@@ -140,14 +143,14 @@ public final class TransformerBlock: Sendable {
 extension Normalization {
   static func make(
     _ configuration: TransformerConfiguration, _ name: String,
-    _ parameter: (String, [Int]) throws -> Parameter
+    _ parameter: (String, [Int], _ inputAxis: Int?) throws -> Parameter
   ) throws -> Normalization {
-    let weight = try parameter("\(name).weight", [configuration.hiddenSize])
+    let weight = try parameter("\(name).weight", [configuration.hiddenSize], nil)
     switch configuration.norm {
     case .rms(let epsilon): return Normalization(weight: weight, bias: nil, epsilon: epsilon)
     case .layer(let epsilon):
       return Normalization(
-        weight: weight, bias: try parameter("\(name).bias", [configuration.hiddenSize]),
+        weight: weight, bias: try parameter("\(name).bias", [configuration.hiddenSize], nil),
         epsilon: epsilon)
     }
   }

@@ -16,24 +16,27 @@ public final class TransformerModel: Sendable {
 
   /// - Parameters:
   ///   - configuration: the description.
-  ///   - tensors: weights under the names of `configuration.keys`.
+  ///   - weights: weights under the names of `configuration.keys`.
   ///   - blockNumbers: for each block its number in the full model; 0, 1, 2, … if not given.
+  ///   - storage: how matrices are kept.
   ///   - source: what errors call the model, usually its folder.
   /// - Throws: `badData` where a tensor is missing, has another shape than the configuration says, or is not known.
   public init(
-    configuration: TransformerConfiguration, tensors: NamedTensors, blockNumbers: [Int]? = nil,
-    source: String
+    configuration: TransformerConfiguration, weights: some WeightSource,
+    blockNumbers: [Int]? = nil, storage: StoragePlan = .all(.float32), source: String
   ) throws {
     let numbers = blockNumbers ?? Array(0..<configuration.blockCount)
     precondition(
       numbers.count == configuration.blockCount, "TransformerModel: block numbers \(numbers)")
-    let reader = TensorReader(tensors: tensors, keys: configuration.keys, source: source)
+    let reader = try TensorReader(
+      weights: weights, keys: configuration.keys, storage: storage, source: source)
     self.configuration = configuration
     let keys = configuration.keys
     let tableShape = [configuration.vocabularySize, configuration.hiddenSize]
-    embedding = try reader.parameter(keys.embedding, tableShape)
+    embedding = try reader.parameter(keys.embedding, tableShape, inputAxis: 1)
     positions = try keys.positions.map {
-      try reader.parameter($0, [configuration.contextLength, configuration.hiddenSize])
+      try reader.parameter(
+        $0, [configuration.contextLength, configuration.hiddenSize], inputAxis: nil)
     }
     blocks = try numbers.enumerated().map { number, fullNumber in
       try TransformerBlock(
@@ -45,9 +48,18 @@ public final class TransformerModel: Sendable {
       head = embedding
       reader.ignore(keys.head)
     } else {
-      head = try reader.parameter(keys.head, tableShape)
+      head = try reader.parameter(keys.head, tableShape, inputAxis: 1)
     }
     try reader.checkNothingIsLeft()
+  }
+
+  /// A model of tensors that are all at hand.
+  public convenience init(
+    configuration: TransformerConfiguration, tensors: NamedTensors, blockNumbers: [Int]? = nil,
+    source: String
+  ) throws {
+    try self.init(
+      configuration: configuration, weights: tensors, blockNumbers: blockNumbers, source: source)
   }
 
   /// Every weight once, without low-rank updates.
@@ -62,6 +74,9 @@ public final class TransformerModel: Sendable {
   }
 
   public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+
+  /// Bytes that the weights take in memory.
+  public var byteCount: Int { parameters.reduce(0) { $0 + $1.byteCount } }
 
   /// The final hidden states, `[B·T, d]`.
   ///
@@ -128,20 +143,24 @@ public final class TransformerModel: Sendable {
 
 /// Hands tensors to a model by name, checks their shapes, and knows which were not asked for.
 private final class TensorReader {
-  private let tensors: NamedTensors
+  private let weights: any WeightSource
   private let keys: TransformerKeys
+  private let storage: StoragePlan
   private let source: String
   private let missingPrefix: String
   private var unused: Set<String>
 
-  init(tensors: NamedTensors, keys: TransformerKeys, source: String) {
-    self.tensors = tensors
+  init(
+    weights: any WeightSource, keys: TransformerKeys, storage: StoragePlan, source: String
+  ) throws {
+    self.weights = weights
     self.keys = keys
+    self.storage = storage
     self.source = source
-    unused = Set(tensors.keys)
+    unused = try weights.names
     // GPT-2's first checkpoints were saved from inside the model and lack "transformer.".
-    if let prefix = keys.optionalPrefix, tensors[keys.embedding] == nil,
-      tensors[String(keys.embedding.dropFirst(prefix.count))] != nil
+    if let prefix = keys.optionalPrefix, !unused.contains(keys.embedding),
+      unused.contains(String(keys.embedding.dropFirst(prefix.count)))
     {
       missingPrefix = prefix
     } else {
@@ -149,11 +168,12 @@ private final class TensorReader {
     }
   }
 
-  func parameter(_ name: String, _ shape: [Int]) throws -> Parameter {
+  /// - Parameter inputAxis: the input dimension of a linear layer's matrix; `nil` for what always stays float32.
+  func parameter(_ name: String, _ shape: [Int], inputAxis: Int?) throws -> Parameter {
     let stored =
       missingPrefix.isEmpty || !name.hasPrefix(missingPrefix)
       ? name : String(name.dropFirst(missingPrefix.count))
-    guard let tensor = tensors[stored] else {
+    guard let tensor = try weights.tensor(named: stored) else {
       throw PeatError.badData(
         "'\(source)' has no tensor '\(stored)', which config.json asks for. Check that config.json and the "
           + "safetensors files come from the same checkpoint.")
@@ -164,7 +184,12 @@ private final class TensorReader {
           + "and the safetensors files come from the same checkpoint.")
     }
     unused.remove(stored)
-    return Parameter(name, tensor)
+    let parameter = Parameter(name, tensor)
+    if let inputAxis, storage(name) != .float32 {
+      parameter.pack(as: storage(name), axis: inputAxis)
+      weights.release(stored)
+    }
+    return parameter
   }
 
   func ignore(_ name: String) { unused.remove(name) }

@@ -31,6 +31,9 @@ struct Bench: AsyncParsableCommand {
   @Option(help: "A folder with peer_lora_step.py and a script 'python' that runs it.")
   var peer: String?
 
+  @Option(help: "How frozen weights are kept: f32, bf16, f16, int8 or int4.")
+  var storage = WeightStorage.float32.rawValue
+
   @Flag(help: "step: also say where the processor time goes.")
   var breakdown = false
 
@@ -97,7 +100,8 @@ struct Bench: AsyncParsableCommand {
   private func step() throws {
     let stepBench = try StepBenchmark(
       layers: layers, batch: batch, context: context, threads: common.threadCount,
-      checkpointing: checkpointing, seed: common.seedValue)
+      checkpointing: checkpointing, storage: try WeightStorage(word: storage),
+      seed: common.seedValue)
     var ours: [Double] = []
     var peers: [PeerRun] = []
     _ = try stepBench.run(steps: 1)

@@ -98,7 +98,8 @@ struct Int4ColumnGroupReader: MatrixReader {
   let columns: Int
 
   @inline(__always) func eight(_ row: Int, _ column: Int) -> Vector {
-    integers4(bytes + (row &* rowBytes), column) * load(scales + (row / 32 &* scaleStride &+ column))
+    integers4(bytes + (row &* rowBytes), column)
+      * load(scales + (row / 32 &* scaleStride &+ column))
   }
 }
 

@@ -24,15 +24,34 @@ enum PanelProduct {
     let projected: FloatPointer
   }
 
+  /// A matrix as one of the factors, or the result, lies in memory.
+  struct Layout {
+    /// Rows are so many floats apart.
+    let stride: Int
+    /// Columns that lie together, a multiple of 16: after them come all rows of the next so many.
+    let block: Int
+
+    /// Row by row.
+    static func rows(_ stride: Int) -> Layout { Layout(stride: stride, block: .max) }
+
+    /// A wide matrix as several narrow ones of `width` columns, one after the other.
+    static func blocks(_ width: Int) -> Layout { Layout(stride: width, block: width) }
+
+    /// Where a column of the first row lies, in a matrix of so many rows.
+    @inline(__always) func offset(ofColumn column: Int, rows: Int) -> Int {
+      block == .max ? column : column / block &* (rows &* block) &+ column % block
+    }
+  }
+
   /// out = x · source, added to what is there if `adds`.
   static func compute(
-    rows: Int, columns: Int, depth: Int, x: FloatPointer, stride: Int, source: some PanelSource,
-    out: FloatPointer, outStride: Int, adds: Bool, pool: BufferPool
+    rows: Int, columns: Int, depth: Int, x: FloatPointer, layout: Layout,
+    source: some PanelSource, out: FloatPointer, outLayout: Layout, adds: Bool, pool: BufferPool
   ) {
     let none: LowRank<RowPanels<DenseReader>, RowPanels<DenseReader>>? = nil
     compute(
-      rows: rows, columns: columns, depth: depth, x: x, stride: stride, source: source,
-      lowRank: none, out: out, outStride: outStride, adds: adds, pool: pool)
+      rows: rows, columns: columns, depth: depth, x: x, layout: layout, source: source,
+      lowRank: none, out: out, outLayout: outLayout, adds: adds, pool: pool)
   }
 
   /// out = x · source + s · (x · down) · up, added to what is there if `adds`.
@@ -41,16 +60,18 @@ enum PanelProduct {
   ///   - rows: m, of `x` and `out`.
   ///   - columns: n, of `source` and `out`.
   ///   - depth: k, columns of `x` and rows of `source`.
-  ///   - x: `[m, k]`, rows `stride` floats apart.
-  ///   - out: `[m, n]`, rows `outStride` floats apart.
+  ///   - x: `[m, k]`.
+  ///   - out: `[m, n]`.
   static func compute<Source: PanelSource, Down: PanelSource, Up: PanelSource>(
-    rows: Int, columns: Int, depth: Int, x: FloatPointer, stride: Int, source: Source,
-    lowRank: LowRank<Down, Up>?, out: FloatPointer, outStride: Int, adds: Bool, pool: BufferPool
+    rows: Int, columns: Int, depth: Int, x: FloatPointer, layout: Layout, source: Source,
+    lowRank: LowRank<Down, Up>?, out: FloatPointer, outLayout: Layout, adds: Bool,
+    pool: BufferPool
   ) {
     if rows == 0 || columns == 0 { return }
     let rank = lowRank?.rank ?? 0
     let rowsAtATime = part(of: rows, atMost: blockRows, multipleOf: stripRows)
-    let depthAtATime = part(of: depth, atMost: blockDepth, multipleOf: 8)
+    let depthAtATime =
+      layout.block == .max ? part(of: depth, atMost: blockDepth, multipleOf: 8) : layout.block
     let stripLength = depthAtATime + rank
     let strips = pool.take(roundedUp(rowsAtATime, to: stripRows) * stripLength)
     let panel = pool.take(panelColumns * stripLength)
@@ -67,11 +88,12 @@ enum PanelProduct {
         let count = min(depthAtATime, depth - firstDepth)
         let isLast = firstDepth + count >= depth
         block.length = count + (isLast ? rank : 0)
-        pack(block, x + firstRow * stride + firstDepth, stride, depth: count)
+        let first = layout.offset(ofColumn: firstDepth, rows: rows) + firstRow * layout.stride
+        pack(block, x + first, layout.stride, depth: count)
         if let lowRank {
           let projected = lowRank.projected + firstRow * rank
           multiply(
-            block, depth: count, columns: rank, out: projected, outStride: rank,
+            block, depth: count, columns: rank, out: projected, layout: .rows(rank), rows: rows,
             adds: firstDepth > 0
           ) { panel, column in
             lowRank.down.fill(panel, firstRow: firstDepth, count: count, firstColumn: column)
@@ -79,8 +101,8 @@ enum PanelProduct {
           if isLast { append(block, after: count, projected, rank, lowRank.scale) }
         }
         multiply(
-          block, depth: block.length, columns: columns, out: out + firstRow * outStride,
-          outStride: outStride, adds: adds || firstDepth > 0
+          block, depth: block.length, columns: columns, out: out + firstRow * outLayout.stride,
+          layout: outLayout, rows: rows, adds: adds || firstDepth > 0
         ) { panel, column in
           source.fill(panel, firstRow: firstDepth, count: count, firstColumn: column)
           if isLast, let lowRank {
@@ -161,9 +183,10 @@ enum PanelProduct {
 
   /// out (+)= strips · panels, over the first `depth` columns of the strips.
   @inline(__always) private static func multiply(
-    _ block: Block, depth: Int, columns: Int, out: FloatPointer, outStride: Int, adds: Bool,
-    fill: (FloatPointer, Int) -> Void
+    _ block: Block, depth: Int, columns: Int, out: FloatPointer, layout: Layout, rows: Int,
+    adds: Bool, fill: (FloatPointer, Int) -> Void
   ) {
+    let outStride = layout.stride
     let panel = block.panel
     let tile = block.tile
     let stripFloats = stripRows * block.length
@@ -171,7 +194,7 @@ enum PanelProduct {
     while column < columns {
       fill(panel, column)
       var strip = block.strips
-      var place = out + column
+      var place = out + layout.offset(ofColumn: column, rows: rows)
       var row = 0
       if column &+ panelColumns <= columns {
         while row &+ stripRows <= block.rows {

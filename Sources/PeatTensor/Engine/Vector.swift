@@ -174,3 +174,36 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
 @inline(__always) func add(_ count: Int, _ x: FloatPointer, to y: FloatPointer) {
   mapVectors(count, x, y, into: y) { $0 + $1 }
 }
+
+/// The largest; NaN is passed over.
+@inline(__always) func maximum(_ count: Int, _ values: FloatPointer) -> Float {
+  var top = broadcast(-.infinity)
+  var i = 0
+  while i &+ 8 <= count {
+    let v = load(values + i)
+    top.replace(with: v, where: v .> top)
+    i &+= 8
+  }
+  if i < count {
+    let v = load(values + i, first: count - i, fill: -.infinity)
+    top.replace(with: v, where: v .> top)
+  }
+  return top.max()
+}
+
+/// Σ aᵢ.
+@inline(__always) func sum(_ count: Int, _ values: FloatPointer) -> Float {
+  var sum0 = Vector.zero
+  var sum1 = Vector.zero
+  var i = 0
+  while i &+ 16 <= count {
+    sum0 += load(values + i)
+    sum1 += load(values + i + 8)
+    i &+= 16
+  }
+  while i < count {
+    sum0 += load(values + i, first: min(8, count - i), fill: 0)
+    i &+= 8
+  }
+  return (sum0 + sum1).sum()
+}

@@ -49,6 +49,11 @@ public struct SafeTensorsFile: Sendable {
     return result
   }
 
+  /// Gives the pages that hold one tensor back to the system; they are read again when somebody looks.
+  package func releasePages(of name: String) {
+    if let range = entries[name]?.range { map.releasePages(range) }
+  }
+
   /// The stored bytes of one tensor.
   package func withBytes<Result>(
     of entry: SafeTensorsEntry, _ body: (UnsafeRawBufferPointer) throws -> Result
@@ -84,6 +89,16 @@ final class MappedFile: @unchecked Sendable {
       address != MAP_FAILED
     else { throw failure("mmap") }
     bytes = UnsafeRawBufferPointer(start: address, count: size)
+  }
+
+  /// Gives back the whole pages in a range of the file.
+  func releasePages(_ range: Range<Int>) {
+    guard let base = bytes.baseAddress else { return }
+    let page = Int(getpagesize())
+    let first = (range.lowerBound + page - 1) / page * page
+    let end = range.upperBound / page * page
+    guard first < end else { return }
+    madvise(UnsafeMutableRawPointer(mutating: base + first), end - first, MADV_DONTNEED)
   }
 
   deinit {

@@ -45,16 +45,15 @@ extension Tape {
     )
     let wantsGradient = isRecording && (x.needsGradient || weight.trains)
     let dx = wantsGradient && x.needsGradient ? pool.take(x.rows * width) : nil
-    let dW = wantsGradient ? gradientPointer(of: weight) : nil
     let counted = (0..<x.rows).filter { targets[$0] >= 0 }
     if let dx, counted.count < x.rows {
       dx.pointer.update(repeating: 0, count: x.rows * width)
     }
-    var total = 0.0
     let chunk = min(chunkRows, max(counted.count, 1))
-    let logits = pool.take(chunk * vocabulary)
+    let logits = Logits(rows: chunk, vocabulary: vocabulary, pool)
     let gathered = pool.take(chunk * width)
     let gatheredGradient = pool.take(chunk * width)
+    var total = 0.0
     var start = 0
     while start < counted.count {
       let rows = min(chunk, counted.count - start)
@@ -70,37 +69,20 @@ extension Tape {
         input = gathered.pointer
       }
       measured(.products) {
-        if let table = weight.densePointer {
-          MatrixProduct.compute(
-            m: rows, n: vocabulary, k: width, a: input, lda: width, b: table, ldb: width,
-            transposeB: true, c: logits.pointer, ldc: vocabulary)
-        } else {
-          weight.accept(
-            HeadProduct(
-              direction: .logits, rows: rows, x: input, vocabulary: vocabulary,
-              out: logits.pointer, pool: pool))
-        }
+        weight.accept(LogitsProduct(rows: rows, x: input, logits: logits, pool: pool))
       }
       for i in 0..<rows {
         let target = Int(targets[counted[start + i]])
         precondition(target < vocabulary, "linearCrossEntropy: target \(target) of \(vocabulary)")
-        total += softmaxLoss(
-          logits.pointer + i * vocabulary, vocabulary, target: target,
-          gradientScale: wantsGradient ? scale : nil)
+        total += logits.softmaxLoss(
+          row: i, of: rows, target: target, gradientScale: wantsGradient ? scale : nil)
       }
       if let dx {
         measured(.products) {
-          let place = isRun ? dx.pointer + first * width : gatheredGradient.pointer
-          if let table = weight.densePointer {
-            MatrixProduct.compute(
-              m: rows, n: width, k: vocabulary, a: logits.pointer, lda: vocabulary,
-              b: table, ldb: width, c: place, ldc: width)
-          } else {
-            weight.accept(
-              HeadProduct(
-                direction: .gradient, rows: rows, x: logits.pointer, vocabulary: vocabulary,
-                out: place, pool: pool))
-          }
+          weight.accept(
+            LogitsGradientProduct(
+              rows: rows, logits: logits,
+              dx: isRun ? dx.pointer + first * width : gatheredGradient.pointer, pool: pool))
         }
         if !isRun {
           for i in 0..<rows {
@@ -109,43 +91,13 @@ extension Tape {
           }
         }
       }
-      if let dW {
-        measured(.products) {
-          MatrixProduct.compute(
-            m: vocabulary, n: width, k: rows, a: logits.pointer, lda: vocabulary, transposeA: true,
-            b: input, ldb: width, beta: 1, c: dW, ldc: width)
-        }
+      if wantsGradient, let dW = gradientPointer(of: weight) {
+        measured(.products) { logits.addWeightGradient(rows: rows, x: input, width: width, to: dW) }
       }
       start += rows
     }
     if let dx { record(.crossEntropy(CrossEntropyRecord(x: x, gradient: dx))) }
     return TokenLoss(sum: total, count: counted.count)
-  }
-}
-
-/// The products with an output layer that is packed.
-private struct HeadProduct: MatrixVisitor {
-  enum Direction { case logits, gradient }
-  let direction: Direction
-  let rows: Int
-  let x: FloatPointer
-  let vocabulary: Int
-  let out: FloatPointer
-  let pool: BufferPool
-
-  func visit(_ matrix: some MatrixReader) {
-    let width = matrix.columns
-    switch direction {
-    case .logits:
-      PanelProduct.compute(
-        rows: rows, columns: vocabulary, depth: width, x: x, stride: width,
-        source: ColumnPanels(matrix: matrix, columns: vocabulary), out: out,
-        outStride: vocabulary, adds: false, pool: pool)
-    case .gradient:
-      PanelProduct.compute(
-        rows: rows, columns: width, depth: vocabulary, x: x, stride: vocabulary,
-        source: RowPanels(matrix: matrix), out: out, outStride: width, adds: false, pool: pool)
-    }
   }
 }
 
@@ -156,45 +108,96 @@ struct CrossEntropyRecord {
   func backward(_ tape: Tape) { tape.give(gradient, to: x) }
 }
 
-/// −ln softmax(logits)[target]. With a scale, the logits are overwritten by scale · (softmax − onehot(target)).
-private func softmaxLoss(
-  _ logits: FloatPointer, _ count: Int, target: Int, gradientScale: Float?
-) -> Double {
-  var top = -Float.infinity
-  var topVector = broadcast(-.infinity)
-  var i = 0
-  while i &+ 8 <= count {
-    let v = load(logits + i)
-    topVector.replace(with: v, where: v .> topVector)
-    i &+= 8
+/// A chunk of logits, and then of their gradients: blocks of columns, one after the other, each row by row.
+///
+/// Rows of a whole vocabulary would lie hundreds of kilobytes apart, a page of memory for every tile of a product.
+private struct Logits {
+  let vocabulary: Int
+  /// Columns of a block.
+  let block: Int
+  private let buffer: Buffer
+
+  var pointer: FloatPointer { buffer.pointer }
+  var layout: PanelProduct.Layout { .blocks(block) }
+
+  init(rows: Int, vocabulary: Int, _ pool: BufferPool) {
+    self.vocabulary = vocabulary
+    block = min(768, (vocabulary + 15) / 16 * 16)
+    buffer = pool.take((vocabulary + block - 1) / block * block * rows)
   }
-  while i < count {
-    top = max(top, logits[i])
-    i &+= 1
+
+  /// The pieces of a row, in order.
+  @inline(__always) private func forEachPiece(
+    row: Int, of rows: Int, _ body: (FloatPointer, Int) -> Void
+  ) {
+    var first = 0
+    while first < vocabulary {
+      body(pointer + first * rows + row * block, min(block, vocabulary - first))
+      first += block
+    }
   }
-  top = max(top, topVector.max())
-  let targetLogit = logits[target]
-  let shift = broadcast(top)
-  var sum0 = Vector.zero
-  i = 0
-  while i &+ 8 <= count {
-    let e = exp(load(logits + i) - shift)
-    store(e, logits + i)
-    sum0 += e
-    i &+= 8
+
+  /// −ln softmax(logits)[target]. With a scale, the logits are overwritten by scale · (softmax − onehot(target)).
+  func softmaxLoss(row: Int, of rows: Int, target: Int, gradientScale: Float?) -> Double {
+    var top = -Float.infinity
+    forEachPiece(row: row, of: rows) { piece, count in top = max(top, maximum(count, piece)) }
+    let place = pointer + layout.offset(ofColumn: target, rows: rows) + row * block
+    let targetLogit = place.pointee
+    let shift = broadcast(top)
+    var total = Float.zero
+    forEachPiece(row: row, of: rows) { piece, count in
+      mapVectors(count, piece, into: piece) { exp($0 - shift) }
+      total += sum(count, piece)
+    }
+    if let gradientScale {
+      let factor = broadcast(gradientScale / total)
+      forEachPiece(row: row, of: rows) { piece, count in
+        mapVectors(count, piece, into: piece) { $0 * factor }
+      }
+      place.pointee -= gradientScale
+    }
+    return Double(top) + Double(logarithm(total)) - Double(targetLogit)
   }
-  var total = Float.zero
-  if i < count {
-    let n = count - i
-    let e = exp(load(logits + i, first: n, fill: 0) - shift)
-    store(e, logits + i, first: n)
-    for lane in 0..<n { total += e[lane] }
+
+  /// dW += gradientᵀ · x.
+  func addWeightGradient(rows: Int, x: FloatPointer, width: Int, to dW: FloatPointer) {
+    var first = 0
+    while first < vocabulary {
+      MatrixProduct.compute(
+        m: min(block, vocabulary - first), n: width, k: rows, a: pointer + first * rows, lda: block,
+        transposeA: true, b: x, ldb: width, beta: 1, c: dW + first * width, ldc: width)
+      first += block
+    }
   }
-  total += sum0.sum()
-  if let gradientScale {
-    let factor = broadcast(gradientScale / total)
-    mapVectors(count, logits, into: logits) { $0 * factor }
-    logits[target] -= gradientScale
+}
+
+/// logits = x · Wᵀ.
+private struct LogitsProduct: MatrixVisitor {
+  let rows: Int
+  let x: FloatPointer
+  let logits: Logits
+  let pool: BufferPool
+
+  func visit(_ matrix: some MatrixReader) {
+    PanelProduct.compute(
+      rows: rows, columns: logits.vocabulary, depth: matrix.columns, x: x,
+      layout: .rows(matrix.columns),
+      source: ColumnPanels(matrix: matrix, columns: logits.vocabulary), out: logits.pointer,
+      outLayout: logits.layout, adds: false, pool: pool)
   }
-  return Double(top) + Double(logarithm(total)) - Double(targetLogit)
+}
+
+/// dx = gradient of the logits · W.
+private struct LogitsGradientProduct: MatrixVisitor {
+  let rows: Int
+  let logits: Logits
+  let dx: FloatPointer
+  let pool: BufferPool
+
+  func visit(_ matrix: some MatrixReader) {
+    PanelProduct.compute(
+      rows: rows, columns: matrix.columns, depth: logits.vocabulary, x: logits.pointer,
+      layout: logits.layout, source: RowPanels(matrix: matrix), out: dx,
+      outLayout: .rows(matrix.columns), adds: false, pool: pool)
+  }
 }

@@ -73,8 +73,8 @@ struct WeightProduct {
       }
       PanelProduct.compute(
         rows: x.rows, columns: product.outputs, depth: product.inputs, x: x.pointer,
-        stride: x.stride, source: source, lowRank: update, out: out, outStride: product.outputs,
-        adds: adds, pool: pool)
+        layout: .rows(x.stride), source: source, lowRank: update, out: out,
+        outLayout: .rows(product.outputs), adds: adds, pool: pool)
     }
   }
 
@@ -94,9 +94,9 @@ struct WeightProduct {
       } else if let slope, let lowRank {
         let rank = lowRank.down.shape[0]
         PanelProduct.compute(
-          rows: rows, columns: rank, depth: outputs, x: dy, stride: outputs,
+          rows: rows, columns: rank, depth: outputs, x: dy, layout: .rows(outputs),
           source: RowPanels(lowRank.up.pointer, stride: rank, columns: rank),
-          out: slope.pointer, outStride: rank, adds: false, pool: pool)
+          out: slope.pointer, outLayout: .rows(rank), adds: false, pool: pool)
       }
       return
     }
@@ -146,8 +146,8 @@ struct WeightProduct {
       }
       PanelProduct.compute(
         rows: rows, columns: product.inputs, depth: product.outputs, x: dy,
-        stride: product.outputs, source: source, lowRank: update, out: out, outStride: outStride,
-        adds: adds, pool: pool)
+        layout: .rows(product.outputs), source: source, lowRank: update, out: out,
+        outLayout: .rows(outStride), adds: adds, pool: pool)
     }
   }
 }
