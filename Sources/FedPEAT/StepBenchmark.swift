@@ -23,6 +23,10 @@ public final class StepBenchmark {
     let model = try TransformerModel(
       configuration: configuration, weights: RandomWeights(configuration, seed: seed),
       storage: .all(storage), source: "benchmark")
+    let weights =
+      model.blocks.reduce(0) { $0 + $1.linears.reduce(0) { $0 + $1.weight.count } }
+      + model.head.count
+    gigaflopsPerStep = 4 * Double(weights) * Double(batch * context) / 1e9
     var random = SeededRandom(seed: seed, "benchmark")
     let adapter = try Adapter(
       new: .lora(LoRAConfiguration(rank: 8, alpha: 16)), for: model, blocks: Array(0..<layers),
@@ -38,6 +42,10 @@ public final class StepBenchmark {
         steps: .max, batch: batch, context: context, learningRate: 1e-4,
         checkpointing: checkpointing, order: .uniformWindows, seed: seed, threads: threads))
   }
+
+  /// 10⁹ operations of a step in products with frozen weights: forward and to the inputs, per token, twice each weight of
+  /// the blocks' linear layers and of the head.
+  public let gigaflopsPerStep: Double
 
   /// Seconds per step, over some steps.
   public func run(steps: Int) throws -> Double {

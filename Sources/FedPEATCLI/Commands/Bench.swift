@@ -52,6 +52,12 @@ struct Bench: AsyncParsableCommand {
     var peerSeconds: Double?
     var peerPeakMemoryBytes: Int?
     var peerRuns: [Double]?
+    /// Processor time of a step, all threads together.
+    var processorSeconds: Double?
+    /// What the cores did at most, measured before each run.
+    var peakGigaflops: Double?
+    /// Products with frozen weights alone, over that.
+    var shareOfPeak: Double?
     /// The peer's time over ours.
     var ratio: Double?
     /// The peer's peak memory over ours.
@@ -103,11 +109,17 @@ struct Bench: AsyncParsableCommand {
       checkpointing: checkpointing, storage: try WeightStorage(word: storage),
       seed: common.seedValue)
     var ours: [Double] = []
+    var peaks: [Double] = []
+    var processor: [Double] = []
     var peers: [PeerRun] = []
     _ = try stepBench.run(steps: 1)
     for pair in 0..<runs {
       try checkInterruption()
-      ours.append(try stepBench.run(steps: peer == nil ? 1 : 3))
+      peaks.append(PeakMeasurement.gigaflops(threads: common.threadCount, seconds: 0.3))
+      let before = ProcessMeasurement.processorSeconds
+      let steps = peer == nil ? 1 : 3
+      ours.append(try stepBench.run(steps: steps))
+      processor.append((ProcessMeasurement.processorSeconds - before) / Double(steps))
       Terminal.status(
         "run \(pair + 1) of \(runs): \(Format.number(ours[pair], digits: 3)) s per step")
       if let peer {
@@ -118,7 +130,11 @@ struct Bench: AsyncParsableCommand {
     let seconds = median(ours)
     var report = Report(
       what: what, seconds: seconds, tokensPerSecond: Double(batch * context) / seconds,
-      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, gigaflops: nil, runs: ours)
+      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
+      gigaflops: stepBench.gigaflopsPerStep / seconds, runs: ours)
+    report.processorSeconds = median(processor)
+    report.peakGigaflops = median(peaks)
+    report.shareOfPeak = median(zip(ours, peaks).map { stepBench.gigaflopsPerStep / $0 / $1 })
     var rows = [
       ["", "seconds per step", "tokens/s", "peak memory"],
       [
@@ -144,6 +160,10 @@ struct Bench: AsyncParsableCommand {
       ])
     }
     var text = Format.table(rows)
+    text +=
+      "\n\n\(Format.number(stepBench.gigaflopsPerStep, digits: 0)) GFLOP per step in products with frozen weights: "
+      + "\(Format.percent(report.shareOfPeak ?? 0)) of the \(Format.number(report.peakGigaflops ?? 0, digits: 0)) GFLOP/s "
+      + "that the cores do at most"
     if breakdown {
       let parts = try stepBench.breakdown(steps: max(1, runs / 2))
       report.breakdown = parts

@@ -77,7 +77,9 @@ public final class PackedMatrix: @unchecked Sendable {
       switch storage {
       case .float32: break
       case .bfloat16: packShort(source) { $0.bfloat16Bits }
-      case .float16: packShort(source) { $0.float16Bits }
+      case .float16:
+        // The largest number there is, where the value is larger: infinity would spoil every product.
+        packShort(source) { ($0.magnitude > 65504 ? ($0 < 0 ? -65504 : 65504) : $0).float16Bits }
       case .int8, .int4: packGroups(source)
       }
     }
