@@ -103,14 +103,17 @@ public struct FederatedTuning: Sendable {
     }
     try await owner.measure("plug-in", &numbers, \.plugIn) { try $0.perplexity(tuned) }
 
-    // ---- Compare with what could be had without an emulator
-    try await owner.compare(&numbers, method: method, ends: split.ends)
-    let result = RunResult(
+    var result = RunResult(
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
       fullModelBytes: owner.checkpoint.byteCount,
       exposure: Emulator.exposure(
         ofBlocks: emulators.flatMap(\.keptBlocks), in: split, full: owner.model))
-    try writeResult(result, split, packages.count)
+    // What the federation gave is safe before anything else can go wrong.
+    try writeResult(result, split)
+
+    // ---- Compare with what could be had without an emulator
+    try await owner.compare(&result.fiveNumbers, method: method, ends: split.ends)
+    try writeResult(result, split)
     return result
   }
 
@@ -163,9 +166,11 @@ public struct FederatedTuning: Sendable {
   }
 
   /// Writes adapter, configuration and results where the configuration says.
-  private func writeResult(_ result: RunResult, _ split: ModelSplit, _ levels: Int) throws {
+  private func writeResult(_ result: RunResult, _ split: ModelSplit) throws {
     guard let out = configuration.out else { return }
     let folder = URL(fileURLWithPath: out)
+    // Whole, so that the result can be used from anywhere.
+    let model = owner.checkpoint.folder.standardizedFileURL.path
     let numbers = Dictionary(
       uniqueKeysWithValues: (0..<split.blockCount).map { (String($0), $0) })
     try AdapterFolder.write(
@@ -173,8 +178,8 @@ public struct FederatedTuning: Sendable {
       facts: .init(
         method: configuration.method, sourceDigest: owner.digest, modelDigest: owner.digest,
         split: .init(bottom: split.bottom, emulator: split.middle.count, top: split.top),
-        blockMap: numbers, model: .init(path: configuration.model, digest: owner.digest)),
-      configuration: owner.model.configuration, baseModel: configuration.model, to: folder,
+        blockMap: numbers, model: .init(path: model, digest: owner.digest)),
+      configuration: owner.model.configuration, baseModel: model, to: folder,
       otherFiles: [
         "run.yaml": try ConfigurationReader.yaml(configuration),
         "results.json": try JSONFile.encode(result.summary),

@@ -156,7 +156,12 @@ final class ModelOwner: Sendable {
         "the clients' texts are not here; only the clients have them"
       return
     }
-    try await measure(name, &numbers, place) { try work($0, pooled) }
+    do { try await measure(name, &numbers, place) { try work($0, pooled) } } catch let error
+      as PeatError where error.code != .interrupted
+    {
+      // The run itself is done; that this one could not be had is part of its result.
+      numbers.notMeasured[FiveNumbers.key(place)] = error.message
+    }
   }
 
   /// Perplexity after all of the model was tuned on the documents. The model itself is not changed.

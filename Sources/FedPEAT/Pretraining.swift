@@ -142,6 +142,8 @@ public struct Pretraining {
     case step(Int, of: Int, loss: Double, tokensPerSecond: Double, timeLeft: Duration)
     case heldOut(step: Int, loss: Double)
     case levelledOff(step: Int, share: Double, over: Int)
+    /// The held-out loss had risen: the text is too small for the model. The weights are those of the best step again.
+    case wentBack(toStep: Int, loss: Double)
   }
 
   public let configuration: PretrainingConfiguration
@@ -223,6 +225,11 @@ public struct Pretraining {
         seed: configuration.seed, threads: configuration.threads))
     defer { trainer.finish() }
     var measured: [Double] = []
+    // The weights with the lowest held-out loss: a small text is soon learned by heart, and then it rises.
+    var best: (loss: Double, step: Int, weights: NamedTensors)?
+    func keepBest(_ loss: Double) {
+      if loss < best?.loss ?? .infinity { best = (loss, trainer.step, model.tensors.copied()) }
+    }
     // Steps left of the final decay, once it has begun, and how many it has.
     var decay: (left: Int, of: Int)?
     // The decay must end with the steps: it begins at the latest after four fifths of them.
@@ -246,6 +253,7 @@ public struct Pretraining {
       if trainer.step % configuration.measureEvery == 0 {
         let loss = try heldOutLoss()
         measured.append(loss)
+        keepBest(loss)
         onEvent(.heldOut(step: trainer.step, loss: loss))
         levelledOff = hasLevelledOff(measured)
         if levelledOff {
@@ -260,8 +268,16 @@ public struct Pretraining {
         decay = (steps, steps)
       }
     }
-    let loss = try heldOutLoss()
+    var loss = try heldOutLoss()
     onEvent(.heldOut(step: trainer.step, loss: loss))
+    keepBest(loss)
+    if let best, best.step < trainer.step {
+      for parameter in model.parameters {
+        if let weights = best.weights[parameter.name] { parameter.assign(weights) }
+      }
+      loss = best.loss
+      onEvent(.wentBack(toStep: best.step, loss: loss))
+    }
     let seconds = (clock.now - start).seconds
     return Report(
       parameters: model.parameterCount, loss: loss, perplexity: Foundation.exp(loss),

@@ -181,6 +181,9 @@ extension RunConfiguration {
     try check(
       localSteps > 0 && localSteps <= 1_000_000_000,
       "localSteps is \(localSteps); it must be between 1 and a billion.")
+    try check(
+      fullFineTuningRate > 0 && fullFineTuningRate <= 1000,
+      "fullFineTuningRate is \(fullFineTuningRate); it must be above 0, and at most 1000.")
     try check(evaluateEvery >= 0, "evaluateEvery is \(evaluateEvery); it can't be negative.")
     try check(
       comparisonSteps.map { $0 > 0 } ?? true,

@@ -14,7 +14,13 @@ public struct PerplexityReport: Sendable, Codable, Equatable {
   /// Predicted tokens.
   public var tokens: Int
 
-  init(_ loss: TokenLoss, bytes: Int) {
+  /// Throws where the loss is no number, or so large that the perplexity is none.
+  init(_ loss: TokenLoss, bytes: Int) throws {
+    guard exp(loss.mean).isFinite else {
+      throw PeatError.badData(
+        "The model's loss on this text is \(loss.mean) nats per token, which makes no perplexity. Its weights are "
+          + "probably damaged, or the adapter diverged.")
+    }
     self.loss = loss.mean
     perplexity = exp(loss.mean)
     bitsPerByte = bytes > 0 ? loss.sum / log(2) / Double(bytes) : 0
@@ -171,6 +177,6 @@ public struct PerplexityMeasure: Sendable {
       bytes =
         tokenizer.decode(Array(row.prefix(loss.count + 1)), skipSpecialTokens: true).utf8.count
     }
-    return PerplexityReport(loss, bytes: bytes)
+    return try PerplexityReport(loss, bytes: bytes)
   }
 }

@@ -30,6 +30,25 @@ public final class CoordinatorServer: Sendable {
     precondition(
       (1...TransferLimits.largestChunk).contains(chunkBytes),
       "CoordinatorServer: pieces of \(chunkBytes) bytes")
+    try Self.check(address, security: security, allowsPlaintextNetwork: allowsPlaintextNetwork)
+    let host = address.host == "localhost" ? "127.0.0.1" : address.host
+    requested = NetworkAddress(host: host, port: address.port)
+    let transport = HTTP2ServerTransport.Posix(
+      address: host.contains(":")
+        ? .ipv6(host: host, port: address.port) : .ipv4(host: host, port: address.port),
+      transportSecurity: .plaintext, config: Self.transportConfiguration)
+    server = GRPCServer(
+      transport: transport,
+      services: [FederationService(endpoint: endpoint, chunkBytes: chunkBytes)])
+    serving = Serving()
+  }
+
+  /// Throws where a coordinator can't, or should not, listen on an address. What `init` checks, for whoever wants to
+  /// know it before there is a coordinator.
+  public static func check(
+    _ address: NetworkAddress, security: TransportSecurity = .plaintext,
+    allowsPlaintextNetwork: Bool
+  ) throws {
     guard address.isLoopback || security != .plaintext || allowsPlaintextNetwork else {
       throw PeatError.usage(
         "\(address) can be reached by other machines, and the connection is not protected: anybody "
@@ -41,15 +60,6 @@ public final class CoordinatorServer: Sendable {
       throw PeatError.usage(
         "A coordinator listens on an IP address such as 127.0.0.1 or 0.0.0.0, not '\(host)'.")
     }
-    requested = NetworkAddress(host: host, port: address.port)
-    let transport = HTTP2ServerTransport.Posix(
-      address: host.contains(":")
-        ? .ipv6(host: host, port: address.port) : .ipv4(host: host, port: address.port),
-      transportSecurity: .plaintext, config: Self.transportConfiguration)
-    server = GRPCServer(
-      transport: transport,
-      services: [FederationService(endpoint: endpoint, chunkBytes: chunkBytes)])
-    serving = Serving()
   }
 
   /// Limits that a stranger can't go beyond, and pings that notice a peer that died without a word.

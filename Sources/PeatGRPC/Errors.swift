@@ -40,6 +40,9 @@ extension PeatError {
         .usage,
         "\(address) does not speak this program's protocol. Check the address, and that both "
           + "sides have the same version.", cause: error)
+    // gRPC's words for a server that is not there are about its channel's states.
+    case .unavailable:
+      self.init(.unavailable, "Nobody answers at \(address).", cause: error)
     default: self.init(.unavailable, "The connection failed. \(detail)", cause: error)
     }
   }

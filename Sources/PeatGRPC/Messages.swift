@@ -171,6 +171,8 @@ extension Fedpeat_V1_AttendReply {
   init(_ reply: AttendReply) {
     self.init()
     switch reply {
+    // An answer that says nothing.
+    case .again: break
     case .finished(let ending): finished = .init(ending)
     case .rejoin: rejoin = .init()
     case .superseded: superseded = .init()
@@ -182,7 +184,7 @@ extension Fedpeat_V1_AttendReply {
       case .finished(let ending): .finished(try ending.value)
       case .rejoin: .rejoin
       case .superseded: .superseded
-      case nil: throw missing("an answer")
+      case nil: .again
       }
     }
   }

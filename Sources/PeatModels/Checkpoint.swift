@@ -40,10 +40,12 @@ public struct Checkpoint: Sendable {
       ? try JSONFile.read(JSONValue.self, from: emulatorURL) : nil
   }
 
-  /// All weights by name, as float32; those stored so share the files' memory.
+  /// All weights by name, as float32; those stored so share the files' memory. Masks of other types are left out.
   public func tensors() throws -> NamedTensors {
     var result: NamedTensors = [:]
-    for (name, file) in files { result[name] = try file.tensor(named: name) }
+    for (name, file) in files where file.entries[name]?.type != nil {
+      result[name] = try file.tensor(named: name)
+    }
     return result
   }
 
@@ -87,7 +89,9 @@ public struct Checkpoint: Sendable {
   public var storageType: StorageType {
     var bytes: [StorageType: Int] = [:]
     for (name, file) in files {
-      if let entry = file.entries[name] { bytes[entry.type, default: 0] += entry.range.count }
+      if let entry = file.entries[name], let type = entry.type {
+        bytes[type, default: 0] += entry.range.count
+      }
     }
     return bytes.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }?.key ?? .float32
   }
@@ -105,7 +109,7 @@ public struct Checkpoint: Sendable {
     for name in files.keys.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
       guard let file = files[name], let entry = file.entries[name] else { continue }
       file.withBytes(of: entry) {
-        digest.update(name: name, type: entry.type.rawValue, shape: entry.shape, bytes: $0)
+        digest.update(name: name, type: entry.dtype, shape: entry.shape, bytes: $0)
       }
     }
     return digest.finish()

@@ -61,11 +61,17 @@ public struct TextGenerator {
   private let room: Int
 
   /// The next token; `nil` when the context is full.
-  public mutating func next() -> Int32? {
+  ///
+  /// Throws where the model computes something else than numbers.
+  public mutating func next() throws -> Int32? {
     guard cache.length + pending.count <= room else { return nil }
     let logits = pending.withUnsafeBufferPointer { tokens in
       let hidden = model.hiddenStates(tokens, length: tokens.count, on: tape, cache: cache)
       return tape.linear(hidden.lastRow, weight: model.head.weight).tensor().scalars
+    }
+    guard logits.allSatisfy({ $0.isFinite }) else {
+      throw PeatError.badData(
+        "The model computes NaN or infinity: its weights are damaged, or the adapter diverged.")
     }
     let token = choose(logits)
     pending = [token]

@@ -46,7 +46,7 @@ public final class TransformerModel: Sendable {
     finalNorm = try .make(configuration, keys.finalNorm, reader.parameter)
     if configuration.tiesEmbeddings {
       head = embedding
-      reader.ignore(keys.head)
+      try reader.checkTied(keys.head, to: keys.embedding)
     } else {
       head = try reader.parameter(keys.head, tableShape, inputAxis: 1)
     }
@@ -192,7 +192,17 @@ private final class TensorReader {
     return parameter
   }
 
-  func ignore(_ name: String) { unused.remove(name) }
+  /// Some files hold a tied head as well; it must be the embedding then.
+  func checkTied(_ name: String, to other: String) throws {
+    guard unused.remove(name) != nil, let tensor = try weights.tensor(named: name),
+      let table = try weights.tensor(named: other)
+    else { return }
+    guard tensor.shape == table.shape, tensor.hasSameBits(as: table) else {
+      throw PeatError.badData(
+        "'\(source)': config.json ties the head to the embedding (tie_word_embeddings), but '\(name)' differs from "
+          + "'\(other)'. Set tie_word_embeddings to false, or remove the tensor.")
+    }
+  }
 
   func checkNothingIsLeft() throws {
     let strangers = unused.filter { name in !keys.ignoredSuffixes.contains { name.hasSuffix($0) } }

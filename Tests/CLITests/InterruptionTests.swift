@@ -112,7 +112,8 @@ import Testing
           ["serve", workshop.runFile], after: "listening", signal: signal, in: folder)
       }
       try await expectInterrupted(
-        ["join", "--coordinator", "127.0.0.1:1", "--data", workshop.text], after: "is gone",
+        ["join", "--coordinator", "127.0.0.1:1", "--data", workshop.text],
+        after: "can't be reached",
         in: folder)
     }
   }

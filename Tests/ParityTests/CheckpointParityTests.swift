@@ -49,7 +49,7 @@ import Testing
       let prompt = try #require(text["prompt"] as? [Int]).map(Int32.init)
       let expected = try #require(text["continuation"] as? [Int]).map(Int32.init)
       var generator = try TextGenerator(model, prompt: prompt, capacity: 64, settings: .init())
-      #expect((0..<expected.count).map { _ in generator.next() } == expected)
+      #expect(try (0..<expected.count).map { _ in try generator.next() } == expected)
     }
   }
 

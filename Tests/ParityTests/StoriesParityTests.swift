@@ -20,7 +20,7 @@ import Testing
     #expect(model.parameterCount == 260_032)
     var generator = try TextGenerator(
       model, prompt: [try #require(tokenizer.beginToken)], capacity: 60, settings: .init())
-    let tokens = (0..<59).compactMap { _ in generator.next() }
+    let tokens = try (0..<59).compactMap { _ in try generator.next() }
     let expected =
       "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
     let text = tokenizer.decode(tokens, skipSpecialTokens: true)

@@ -13,7 +13,7 @@ import Testing
       let clock = TestClock()
       let federation = try await Federation(
         kind, in: folder, rules: RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(600)),
-        clock: clock, grace: .seconds(3))
+        clock: clock, heartbeat: .seconds(10), grace: .seconds(3))
       let running = Task { try await federation.coordinator.run() }
       let dead = try await federation.stranger("dead")
       await dead.connection.close()
@@ -27,7 +27,9 @@ import Testing
       }
       let report = try await running.value
       #expect(report.rounds.first?.delivered == ["alive"])
-      #expect(report.rounds.first?.outcomes.last?.result == .lost(reason: "Its connection broke."))
+      #expect(
+        report.rounds.first?.outcomes.last?.result
+          == .lost(reason: "Nothing was heard from it any more."))
       _ = try await working.value
       await federation.transport.cut()
     }
@@ -91,6 +93,53 @@ import Testing
       _ = try await federation.stranger("a")
       let error = await #expect(throws: PeatError.self) { try await federation.stranger("c") }
       #expect(error?.code == .unavailable)
+    }
+  }
+
+  @Test(arguments: TransportKind.allCases)
+  func `a client that froze is lost although its connection stands`(
+    kind: TransportKind
+  ) async throws {
+    try await withTemporaryFolder { folder in
+      let federation = try await Federation(
+        kind, in: folder, rules: RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(600)),
+        heartbeat: .milliseconds(200), grace: .seconds(2))
+      let running = Task { try await federation.coordinator.run() }
+      let frozen = try await federation.stranger("frozen")
+      let attendance = Task { try await frozen.connection.attend(frozen.caller) }
+      let client = try federation.client("alive", ToyTrainer(target: 1))
+      let working = Task { try await client.run() }
+      // It is told to attend again, and does not.
+      #expect(try await attendance.value == .again)
+      let report = try await running.value
+      #expect(report.rounds.first?.delivered == ["alive"])
+      guard case .lost? = report.rounds.first?.outcomes.last?.result else {
+        Issue.record("\(report.rounds)")
+        return
+      }
+      _ = try await working.value
+      await frozen.connection.close()
+      await federation.transport.cut()
+    }
+  }
+
+  @Test func `when all of a round are lost, it is tried again with those who came since`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let federation = try await Federation(
+        .inMemory, in: folder, rules: RoundRules(rounds: 1, deadline: .seconds(600)))
+      let running = Task { try await federation.coordinator.run() }
+      let first = try await federation.stranger("first")
+      _ = try await first.task()
+      await first.connection.close()
+      try await first.connection.leave(first.caller)
+      let client = try federation.client("second", ToyTrainer(target: 1))
+      let working = Task { try await client.run() }
+      let report = try await running.value
+      #expect(report.rounds.first?.delivered == ["second"])
+      #expect(report.rounds.first?.attempt == 2)
+      _ = try await working.value
     }
   }
 }

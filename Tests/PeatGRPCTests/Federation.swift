@@ -41,7 +41,8 @@ final class Federation: Sendable {
     _ kind: TransportKind, in folder: URL, rules: RoundRules,
     planner: any RoundPlanner = EveryonePlanner(), server: ServerParticipation? = nil,
     seed: UInt64 = 7, sizeLimit: Int = 10_000, clock: any Clock<Duration> = ContinuousClock(),
-    grace: Duration = .milliseconds(50), clientLimit: Int = 100,
+    heartbeat: Duration = .seconds(600), grace: Duration = .milliseconds(50),
+    clientLimit: Int = 100,
     onRound: @escaping Coordinator.Evaluation = { _, _ in [:] }
   ) async throws {
     self.folder = folder
@@ -60,7 +61,7 @@ final class Federation: Sendable {
       CoordinatorConfiguration(
         run: "test-run", seed: seed, rules: rules, method: "lora", rank: 2, alpha: 4,
         settings: ToyTrainer.settings, updateSizeLimit: sizeLimit, clientLimit: clientLimit,
-        pollTimeout: .seconds(5), grace: grace, farewell: .seconds(2)),
+        pollTimeout: .seconds(5), heartbeat: heartbeat, grace: grace, farewell: .seconds(2)),
       adapter: ToyTrainer.adapter, levels: levels, store: store,
       workFolder: folder.appendingPathComponent("coordinator"), planner: planner, server: server,
       clock: clock, logger: .quiet, onRound: onRound,

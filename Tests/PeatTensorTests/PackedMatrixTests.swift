@@ -35,7 +35,10 @@ import Testing
       let numbers = (start..<start + 1024).map { Float(float16: UInt16($0)) }
       let values = Tensor(numbers, shape: [1, 1024])
       let read = PackedMatrix(values, as: .float16, axis: 1).unpacked()
-      for (a, b) in zip(read.scalars, numbers) { #expect(a == b || a.isNaN && b.isNaN) }
+      for (a, b) in zip(read.scalars, numbers) {
+        // What is too large is the largest there is.
+        #expect(a == max(-65504, min(65504, b)) || a.isNaN && b.isNaN)
+      }
     }
   }
 

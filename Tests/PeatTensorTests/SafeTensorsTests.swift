@@ -159,9 +159,11 @@ import Testing
   }
 
   @Test func `a type that is not read is named`() throws {
-    try expectRefused(
-      file("{\"a\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]}}", payload: 8), "I64",
-      "BF16")
+    let bytes = file(
+      "{\"a\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]}}", payload: 8)
+    let error = #expect(throws: PeatError.self) { try SafeTensors.decode(bytes, from: "x") }
+    #expect(error?.code == .badData)
+    #expect(error?.message.contains("I64") == true && error?.message.contains("BF16") == true)
   }
 
   @Test(arguments: [
@@ -316,5 +318,35 @@ import Testing
 
   @Test(.tags(.long), .onlyWithAll) func `a million inputs do not crash the reader`() {
     fuzz(1_000_000)
+  }
+
+  @Test func `values of other types are passed over until somebody asks for them`() throws {
+    let header =
+      #"{"mask":{"dtype":"BOOL","shape":[1,3],"data_offsets":[0,3]},"w":{"dtype":"F32","shape":[1],"data_offsets":[3,7]}}"#
+    var data = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Data($0) }
+    data += Data(header.utf8) + Data([1, 0, 1]) + withUnsafeBytes(of: Float(2.5)) { Data($0) }
+    try withTemporaryFolder { folder in
+      let url = folder.appendingPathComponent("model.safetensors")
+      try data.write(to: url)
+      let file = try SafeTensorsFile(contentsOf: url)
+      #expect(try file.tensor(named: "w") == [2.5])
+      #expect(file.entries["mask"]?.type == nil)
+      let asked = #expect(throws: PeatError.self) { try file.tensor(named: "mask") }
+      #expect(asked?.code == .badData && asked?.message.contains("as BOOL") == true)
+      // A size that does not fit the type is still a damaged file.
+      try Data(data.map { $0 }).replacing("[0,3]", with: "[0,4]").write(to: url)
+      let damaged = #expect(throws: PeatError.self) { try SafeTensorsFile(contentsOf: url) }
+      #expect(damaged?.message.contains("damaged") == true)
+    }
+  }
+}
+
+extension Data {
+  fileprivate func replacing(_ text: String, with other: String) -> Data {
+    var copy = self
+    if let range = copy.range(of: Data(text.utf8)) {
+      copy.replaceSubrange(range, with: Data(other.utf8))
+    }
+    return copy
   }
 }

@@ -41,11 +41,16 @@ struct Aggregate: AsyncParsableCommand {
 
   func run() async throws {
     let rule = try Strategies.named(strategy)
+    let folders = updates.map { URL(path: $0).standardizedFileURL.resolvingSymlinksInPath().path }
+    for index in folders.indices where folders[..<index].contains(folders[index]) {
+      Terminal.note("note: '\(updates[index])' is named more than once, and counts each time")
+    }
     let target = URL(path: out)
     try CheckpointWriter.checkOutput(target, inputs: updates.map(URL.init(path:)))
     let first = try ClientUpdate(contentsOf: URL(path: updates[0]))
     let broadcast = try from.map { try AdapterFolder.read(URL(path: $0)).0 }
     let base = broadcast?.state ?? first.tensors
+    let origin = try commonOrigin()
     var total = 0
     var seen: [ClientUpdate] = []
     for path in updates {
@@ -65,7 +70,7 @@ struct Aggregate: AsyncParsableCommand {
       try checkInterruption()
     }
     let result = try rule.aggregate(seen, into: base)
-    try write(result, first.header, broadcast, to: target)
+    try write(result, first.header, broadcast?.sourceDigest ?? origin, to: target)
     let report = Report(
       clients: seen.count, strategy: strategy, exampleCount: total,
       parameters: result.parameterCount, digest: result.digest)
@@ -77,8 +82,26 @@ struct Aggregate: AsyncParsableCommand {
       ]))
   }
 
+  /// The digest of the full model that the updates' folders name; `nil` where none does.
+  private func commonOrigin() throws -> Digest? {
+    var origin: (digest: Digest, path: String)?
+    for path in updates {
+      let facts = URL(path: path).appendingPathComponent("fedpeat.json")
+      guard FileManager.default.fileExists(atPath: facts.path),
+        let digest = try JSONFile.read(AdapterFolder.Facts.self, from: facts).sourceDigest
+      else { continue }
+      if let origin, origin.digest != digest {
+        throw PeatError.badData(
+          "The updates are for different models: '\(origin.path)' for \(origin.digest.short), '\(path)' for "
+            + "\(digest.short).")
+      }
+      origin = (digest, path)
+    }
+    return origin?.digest
+  }
+
   private func write(
-    _ tensors: NamedTensors, _ header: UpdateHeader, _ broadcast: Adapter?, to target: URL
+    _ tensors: NamedTensors, _ header: UpdateHeader, _ source: Digest?, to target: URL
   ) throws {
     let method: Adapter.Method
     switch header.method {
@@ -101,9 +124,9 @@ struct Aggregate: AsyncParsableCommand {
     }
     let blocks = AdapterFolder.blockNumbers(of: tensors, architecture.keys)
     try AdapterFolder.write(
-      Adapter(method: method, state: tensors, sourceDigest: broadcast?.sourceDigest),
+      Adapter(method: method, state: tensors, sourceDigest: source),
       facts: .init(
-        method: method.name, sourceDigest: broadcast?.sourceDigest, modelDigest: nil, split: nil,
+        method: method.name, sourceDigest: source, modelDigest: source, split: nil,
         blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) })),
       keys: architecture.keys, layout: architecture.layout, baseModel: "", to: target)
   }

@@ -58,7 +58,7 @@ struct Generate: AsyncParsableCommand {
     var text = ""
     var count = 0
     let start = ContinuousClock.now
-    while count < maxTokens, let token = generator.next() {
+    while count < maxTokens, let token = try generator.next() {
       try checkInterruption()
       count += 1
       if token == loaded.tokenizer.endToken { break }
@@ -73,7 +73,7 @@ struct Generate: AsyncParsableCommand {
     if common.json {
       try common.report(report, text: "")
     } else {
-      Terminal.print("")
+      try Terminal.print("")
       Terminal.note(
         "\(count) tokens, \(Format.number(report.tokensPerSecond, digits: 1)) tokens/s")
     }

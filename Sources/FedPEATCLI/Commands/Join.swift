@@ -1,6 +1,7 @@
 import ArgumentParser
 import FedPEAT
 import Foundation
+import Logging
 
 struct Join: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -100,8 +101,9 @@ struct Join: AsyncParsableCommand {
     let client = try Client(
       ClientConfiguration(
         client: id, retry: RetryPolicy(attempts: configuration.retries), seed: configuration.seed),
-      connection: connection, trainer: trainer, workFolder: work.url, logger: .quiet,
-      onProgress: Join.tell)
+      connection: connection, trainer: trainer, workFolder: work.url,
+      // Progress says all that the log would.
+      logger: Logger(label: "fedpeat") { _ in SwiftLogNoOpLogHandler() }, onProgress: Join.tell)
     do {
       let report = try await client.run()
       await connection.close()
@@ -152,7 +154,7 @@ struct Join: AsyncParsableCommand {
     case .joined(let reply): Terminal.note("joined       \(reply.run), \(reply.rounds) rounds")
     case .unreachable(let reason, let wait, let attempt, let attempts):
       Terminal.note(
-        "The coordinator is gone (\(reason)); trying again in \(Format.number(wait.seconds, digits: 1)) s "
+        "The coordinator can't be reached: \(reason) Trying again in \(Format.number(wait.seconds, digits: 1)) s "
           + "(\(attempt) of \(attempts))")
     case .waiting: Terminal.status("waiting for work …")
     case .downloading(let file, let received, let total):

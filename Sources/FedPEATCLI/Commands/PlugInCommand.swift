@@ -65,7 +65,11 @@ struct PlugInCommand: AsyncParsableCommand {
       try AdapterFolder.write(
         tuned,
         facts: .init(
-          method: tuned.method.name, sourceDigest: digest, modelDigest: digest, split: facts?.split,
+          method: tuned.method.name, sourceDigest: digest, modelDigest: digest,
+          split: facts?.split.map {
+            .init(
+              bottom: $0.bottom, emulator: full.blocks.count - $0.bottom - $0.top, top: $0.top)
+          },
           blockMap: Dictionary(uniqueKeysWithValues: all),
           model: .init(path: checkpoint.folder.standardizedFileURL.path, digest: digest)),
         configuration: full.configuration, baseModel: checkpoint.folder.standardizedFileURL.path,

@@ -92,6 +92,10 @@ struct Pretrain: AsyncParsableCommand {
       Terminal.note(
         "pretraining  levelled off: the held-out loss fell by less than \(Format.percent(share)) in the last \(steps) "
           + "steps (step \(step)); the rate now decays")
+    case .wentBack(let step, let loss):
+      Terminal.note(
+        "pretraining  the held-out loss had risen, so the model is the one of step \(step) (\(Format.number(loss, digits: 3))): "
+          + "the text is small for this model. Give more text, or a smaller model.")
     }
   }
 }

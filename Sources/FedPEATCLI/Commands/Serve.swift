@@ -42,6 +42,8 @@ struct Serve: AsyncParsableCommand {
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     try configuration.validate()
     try configuration.checkOutput()
+    try CoordinatorServer.check(
+      NetworkAddress(configuration.listen), allowsPlaintextNetwork: configuration.insecure)
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration,

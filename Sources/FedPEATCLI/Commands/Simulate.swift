@@ -32,7 +32,10 @@ struct Simulate: AsyncParsableCommand {
   @Option(help: "How many clients.")
   var clients: Int?
 
-  @Option(help: "Make the run with so many seeds, counting up from --seed.")
+  @Option(
+    help:
+      "Make the run with so many seeds, counting up from --seed; --out then gets a folder for each."
+  )
   var seeds = 1
 
   @OptionGroup var common: CommonOptions
@@ -82,7 +85,9 @@ struct Simulate: AsyncParsableCommand {
       one.seed = configuration.seed &+ UInt64(number)
       if seeds > 1 {
         Terminal.note("seed \(one.seed)")
-        if number < seeds - 1 { one.out = nil }
+        one.out = configuration.out.map {
+          URL(path: $0).appendingPathComponent("seed-\(one.seed)").path
+        }
       }
       results.append(try await Simulate.run(one))
     }
@@ -95,6 +100,10 @@ struct Simulate: AsyncParsableCommand {
       bytesUp: results.reduce(0) { $0 + $1.report.bytesUp } / results.count,
       bytesDown: results.reduce(0) { $0 + $1.report.bytesDown } / results.count,
       simulatedSeconds: nil, seeds: results.map(\.summary))
+    if let out = configuration.out {
+      try AtomicOutput.write(
+        JSONFile.encode(report), to: URL(path: out).appendingPathComponent("results.json"))
+    }
     try common.report(report, text: numbers.table)
   }
 

@@ -120,6 +120,11 @@ struct Tune: AsyncParsableCommand {
     try CheckpointWriter.checkOutput(
       target, inputs: [URL(path: model), URL(path: data)] + (from.map { [URL(path: $0)] } ?? []))
     try checkWords()
+    if !resume, Trainer.State.exists(in: target) {
+      throw PeatError.usage(
+        "'\(out)' holds the state of an interrupted run. Go on from it with --resume, or delete the folder."
+      )
+    }
     let loaded = try LoadedModel(URL(path: model))
     var configuration = try trainingConfiguration(
       longest: loaded.model.configuration.contextLength)
@@ -136,11 +141,17 @@ struct Tune: AsyncParsableCommand {
     let work = try prepare(loaded, exampleCount: training.windowCount)
     let trainer = try Trainer(
       loaded.model, parameters: work.parameters, data: training, configuration: configuration)
+    trainer.modelDigest = loaded.checkpoint.digest()
     if resume {
       guard Trainer.State.exists(in: target) else {
         throw PeatError.inputOutput("'\(out)' holds no saved state to resume from.")
       }
-      try trainer.resume(Trainer.State(readFrom: target))
+      let state = try Trainer.State(readFrom: target)
+      guard state.step < steps else {
+        throw PeatError.usage(
+          "'\(out)' was saved at step \(state.step); --steps \(steps) leaves nothing to do.")
+      }
+      try trainer.resume(state)
       Terminal.note("resumed at step \(trainer.step) of \(steps)")
     }
     let tell = { (progress: Trainer.Progress) in
@@ -164,7 +175,7 @@ struct Tune: AsyncParsableCommand {
     let validationLoss = try validation.map {
       try $0.meanLoss(loaded.model, rows: batch, threads: common.threadCount)
     }
-    try work.write(target)
+    try work.write(target, outcome)
     let report = Report(
       steps: outcome.steps, finalLoss: outcome.finalLoss, validationLoss: validationLoss,
       tokensPerSecond: outcome.tokensPerSecond,
@@ -245,12 +256,12 @@ struct Tune: AsyncParsableCommand {
   /// What trains, and how it is written at the end.
   private struct Work {
     var parameters: [Parameter]
-    var write: (URL) throws -> Void
+    var write: (URL, Trainer.Outcome) throws -> Void
   }
 
   private func prepare(_ loaded: LoadedModel, exampleCount: Int) throws -> Work {
     if method == "full" {
-      return Work(parameters: loaded.model.parameters) { target in
+      return Work(parameters: loaded.model.parameters) { target, _ in
         var files = try loaded.checkpoint.tokenizerFiles()
         files.merge(try CheckpointWriter.mark("full")) { $1 }
         if let emulator = loaded.emulator { files["emulator.json"] = try JSONFile.encode(emulator) }
@@ -261,13 +272,13 @@ struct Tune: AsyncParsableCommand {
     }
     let adapter = try startingAdapter(loaded)
     let injected = try adapter.inject(into: loaded.model)
-    return Work(parameters: injected.parameters.map(\.parameter)) { target in
+    return Work(parameters: injected.parameters.map(\.parameter)) { target, outcome in
       var tuned = adapter
       tuned.state = injected.state
       try AdapterFolder.write(
         tuned, facts: facts(loaded, adapter.method), configuration: loaded.model.configuration,
         baseModel: model, to: target,
-        otherFiles: try updateFiles(tuned, from: adapter, exampleCount))
+        otherFiles: try updateFiles(tuned, from: adapter, exampleCount, outcome))
     }
   }
 
@@ -302,7 +313,7 @@ struct Tune: AsyncParsableCommand {
 
   /// The update's two files, if one was asked for.
   private func updateFiles(
-    _ tuned: Adapter, from base: Adapter, _ exampleCount: Int
+    _ tuned: Adapter, from base: Adapter, _ exampleCount: Int, _ outcome: Trainer.Outcome
   ) throws -> [String: Data] {
     guard update else { return [:] }
     var header = UpdateHeader(
@@ -312,6 +323,10 @@ struct Tune: AsyncParsableCommand {
       header.rank = lora.rank
       header.alpha = lora.alpha
     }
+    header.metrics = ["loss": outcome.finalLoss]
+    header.telemetry.computeSeconds = outcome.seconds
+    header.telemetry.peakMemoryBytes = ProcessMeasurement.peakMemoryBytes
+    header.telemetry.tokens = outcome.tokens
     return [
       ClientUpdate.headerFile: try header.json(),
       ClientUpdate.tensorsFile: SafeTensors.encode(tuned.state),

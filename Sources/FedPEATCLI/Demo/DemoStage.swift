@@ -36,6 +36,19 @@ struct DemoStage {
   /// The demo's own: a world of reports, and a model pretrained on the owner's part of it.
   init(world folder: URL, clients: Int, settings: Demo) throws {
     let seed = settings.common.seedValue
+    var configuration = DemoStage.common(settings)
+    // Flags are checked before the long work; the model's place is known when it is there.
+    configuration.model = folder.path
+    configuration.clients = clients
+    DemoSettings.apply(to: &configuration)
+    configuration.emulators = [
+      try DemoStage.recipe(settings, blocks: DemoSettings.blocks, configuration)
+    ]
+    if let rounds = settings.rounds { configuration.rounds = rounds }
+    if let steps = settings.localSteps { configuration.localSteps = steps }
+    if let context = settings.context { configuration.context = context }
+    if let rate = settings.learningRate { configuration.learningRate = rate }
+    try configuration.validate()
     let world = ReportWorld(seed: seed)
     Terminal.note(
       "No model was given: the demo writes its own text and pretrains a small model on the owner's part."
@@ -60,18 +73,7 @@ struct DemoStage {
     evaluation = (0..<clients).flatMap {
       world.heldOutReports(by: world.person($0), count: DemoSettings.heldOutPerPerson)
     }
-    var configuration = DemoStage.common(settings)
     configuration.model = model.path
-    configuration.clients = clients
-    DemoSettings.apply(to: &configuration)
-    configuration.emulators = [
-      try DemoStage.recipe(settings, blocks: pretraining.model.blocks.count, configuration)
-    ]
-    if let rounds = settings.rounds { configuration.rounds = rounds }
-    if let steps = settings.localSteps { configuration.localSteps = steps }
-    if let context = settings.context { configuration.context = context }
-    if let rate = settings.learningRate { configuration.learningRate = rate }
-    try configuration.validate()
     self.configuration = configuration
     self.pretraining = report
     modelStory = "pretrained by this demo on its own text"
@@ -100,13 +102,14 @@ struct DemoStage {
 
 /// The sizes of the demo's own world, chosen so that all of it takes less than four minutes on two cores.
 enum DemoSettings {
+  static let blocks = 8
   static let ownerReports = 6000
   static let reportsPerPerson = 160
   static let heldOutPerPerson = 40
 
   static func pretraining(seed: UInt64, threads: Int) -> PretrainingConfiguration {
     PretrainingConfiguration(
-      vocabularySize: 512, blocks: 8, hiddenSize: 96, heads: 3, keyValueHeads: 1,
+      vocabularySize: 512, blocks: blocks, hiddenSize: 96, heads: 3, keyValueHeads: 1,
       feedForwardSize: 256, context: 160, batch: 16, learningRate: 4e-3, warmUpSteps: 30,
       maximumSteps: 800, measureEvery: 40, levelShare: 0.06, patience: 2, seed: seed,
       threads: threads)

@@ -30,9 +30,9 @@ struct CommonOptions: ParsableArguments {
   func report(_ value: some Encodable, text: @autoclosure () -> String) throws {
     if json {
       let data = try JSONFile.encode(value)
-      Terminal.print(String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines))
+      try Terminal.print(String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines))
     } else {
-      Terminal.print(text())
+      try Terminal.print(text())
     }
   }
 }

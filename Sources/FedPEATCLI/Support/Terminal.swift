@@ -1,3 +1,4 @@
+import FedPEAT
 import Foundation
 import Synchronization
 
@@ -14,10 +15,15 @@ enum Terminal {
 
   static func setQuiet(_ quiet: Bool) { state.withLock { $0.isQuiet = quiet } }
 
-  /// A result, on standard output.
-  static func print(_ text: String) {
+  /// A result, on standard output. Throws where it can't be written; a reader that has gone is no error.
+  static func print(_ text: String) throws {
     finishStatus()
-    write(text + "\n", to: .standardOutput)
+    do { try FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8)) } catch {
+      if (error as NSError).underlyingPOSIXCode == EPIPE { return }
+      throw PeatError.inputOutput(
+        "The result can't be written to standard output: \(error.localizedDescription)",
+        cause: error)
+    }
   }
 
   /// A line that stays.
@@ -25,7 +31,7 @@ enum Terminal {
     state.withLock { state in
       guard !state.isQuiet else { return }
       endStatus(&state)
-      write(text + "\n", to: .standardError)
+      write(printable(text) + "\n", to: .standardError)
     }
   }
 
@@ -38,10 +44,11 @@ enum Terminal {
       guard now - state.lastStatus >= interval else { return }
       state.lastStatus = now
       if isTerminal {
-        write("\r\u{1B}[K" + String(text().prefix(columns - 1)), to: .standardError)
+        write(
+          "\r\u{1B}[K" + String(printable(text()).prefix(columns - 1)), to: .standardError)
         state.hasStatus = true
       } else {
-        write(text() + "\n", to: .standardError)
+        write(printable(text()) + "\n", to: .standardError)
       }
     }
   }
@@ -50,7 +57,22 @@ enum Terminal {
 
   static func error(_ message: String) {
     finishStatus()
-    write("error: \(message)\n", to: .standardError)
+    write("error: \(printable(message))\n", to: .standardError)
+  }
+
+  /// The text with control characters spelled out: names in other people's files must not steer a terminal.
+  static func printable(_ text: String) -> String {
+    func isControl(_ scalar: Unicode.Scalar) -> Bool {
+      scalar.properties.generalCategory == .control && scalar != "\n" && scalar != "\t"
+    }
+    guard text.unicodeScalars.contains(where: isControl) else { return text }
+    return text.unicodeScalars.reduce(into: "") { result, scalar in
+      if isControl(scalar) {
+        result += "\\u{\(String(scalar.value, radix: 16))}"
+      } else {
+        result.unicodeScalars.append(scalar)
+      }
+    }
   }
 
   private static func endStatus(_ state: inout State) {
@@ -66,6 +88,14 @@ enum Terminal {
 
   private static func write(_ text: String, to handle: FileHandle) {
     try? handle.write(contentsOf: Data(text.utf8))
+  }
+}
+
+extension NSError {
+  /// The system's error number behind this one, if there is one.
+  fileprivate var underlyingPOSIXCode: Int32? {
+    if domain == NSPOSIXErrorDomain { return Int32(code) }
+    return (userInfo[NSUnderlyingErrorKey] as? NSError)?.underlyingPOSIXCode
   }
 }
 

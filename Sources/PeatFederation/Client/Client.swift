@@ -37,6 +37,7 @@ public actor Client {
   private nonisolated let trainer: any LocalTrainer
   private let store: FolderBlobStore
   private let packages: PackageFolders
+  private let workFolder: URL
   private nonisolated let clock: any Clock<Duration>
   private let logger: Logger
   private let freeMemory: @Sendable () -> Int?
@@ -68,6 +69,7 @@ public actor Client {
     self.logger = logger
     self.freeMemory = freeMemory
     self.onProgress = onProgress
+    self.workFolder = workFolder
     store = try FolderBlobStore(workFolder)
     packages = try PackageFolders(workFolder.appendingPathComponent("packages"), store: store)
     random = SeededRandom(seed: configuration.seed, "retries of \(configuration.client)")
@@ -78,6 +80,8 @@ public actor Client {
   /// Throws `PeatError.unavailable` where the coordinator can't be reached after all tries, `PeatError` where it sends
   /// something that can't be right, `CancellationError` where the task is cancelled.
   public func run() async throws -> ClientReport {
+    let lock = try FolderLock(workFolder)
+    defer { withExtendedLifetime(lock) {} }
     do {
       try await join()
       let ending = try await workUntilTheEnd()
@@ -159,6 +163,7 @@ public actor Client {
       let caller = try currentCaller()
       do {
         switch try await connection.attend(caller) {
+        case .again: continue
         case .finished(let ending): return ending
         case .superseded: throw superseded
         case .rejoin: break

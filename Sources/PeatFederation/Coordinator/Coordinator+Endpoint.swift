@@ -29,8 +29,10 @@ extension Coordinator: CoordinatorEndpoint {
     // The process that held the old session learns that it was superseded.
     wakeAll()
     process(.clientJoined(client, restarted: true))
-    // One that dies before its first call is missed, too.
-    beginGrace(of: Caller(client: client, session: session)) { !$0.hasCalled }
+    // One that dies before its first call is missed, too, as if joining had been its last sign of life.
+    beginGrace(of: Caller(client: client, session: session), after: configuration.heartbeat) {
+      !$0.hasCalled
+    }
     return JoinReply(
       run: configuration.run, session: session, rounds: configuration.rules.rounds)
   }
@@ -66,6 +68,7 @@ extension Coordinator: CoordinatorEndpoint {
     if !machine.present.contains(caller.client), machine.ending == nil {
       process(.clientJoined(caller.client, restarted: false))
     }
+    let watch = Stopwatch(clock)
     while true {
       guard let stay = stays[caller.client] else { return .rejoin }
       guard stay.session == caller.session else { return .superseded }
@@ -76,24 +79,34 @@ extension Coordinator: CoordinatorEndpoint {
         return .finished(ending)
       }
       if Task.isCancelled {
-        stays[caller.client]?.attendances -= 1
-        if stay.attendances == 1 {
-          logger.debug("the connection to '\(caller.client)' broke")
-          beginGrace(of: caller) { $0.attendances == 0 && $0.arrivals == stay.arrivals }
-        }
+        endAttendance(of: caller, stay)
         throw CancellationError()
       }
-      await waitForNews(timeout: nil)
+      let left = configuration.heartbeat - watch.elapsed
+      if left <= .zero {
+        // A machine that froze or lost its network does not ask again.
+        endAttendance(of: caller, stay)
+        return .again
+      }
+      await waitForNews(timeout: left)
     }
   }
 
+  private func endAttendance(of caller: Caller, _ stay: Stay) {
+    stays[caller.client]?.attendances -= 1
+    guard stay.attendances == 1 else { return }
+    beginGrace(of: caller) { $0.attendances == 0 && $0.arrivals == stay.arrivals }
+  }
+
   /// A client that is still gone when the grace is over is lost.
-  private func beginGrace(of caller: Caller, isGone: @escaping @Sendable (Stay) -> Bool) {
+  private func beginGrace(
+    of caller: Caller, after delay: Duration = .zero, isGone: @escaping @Sendable (Stay) -> Bool
+  ) {
     Task { [clock, configuration] in
-      guard (try? await clock.sleep(for: configuration.grace)) != nil,
+      guard (try? await clock.sleep(for: delay + configuration.grace)) != nil,
         let stay = stays[caller.client], stay.session == caller.session, isGone(stay)
       else { return }
-      lose(caller.client, reason: "Its connection broke.")
+      lose(caller.client, reason: "Nothing was heard from it any more.")
     }
   }
 

@@ -19,7 +19,9 @@ public struct CoordinatorConfiguration: Sendable {
   public var clientLimit: Int
   /// How long a client that asks for work is kept waiting before it is told to ask again.
   public var pollTimeout: Duration
-  /// How long a client whose connection broke may take to come back before it counts as lost.
+  /// How often a client says that it is there: its call of `attend` ends after so long and is made again.
+  public var heartbeat: Duration
+  /// How long a client whose connection broke, or who does not say that it is there, may take to come back before it counts as lost.
   public var grace: Duration
   /// How long the coordinator stays after the end, so that clients hear of it.
   public var farewell: Duration
@@ -28,7 +30,8 @@ public struct CoordinatorConfiguration: Sendable {
     run: RunID, seed: UInt64, rules: RoundRules, method: String = "lora", rank: Int? = nil,
     alpha: Double? = nil, settings: Data = Data("{}".utf8), updateSizeLimit: Int? = nil,
     clientLimit: Int = 10_000,
-    pollTimeout: Duration = .seconds(20), grace: Duration = .seconds(3),
+    pollTimeout: Duration = .seconds(20), heartbeat: Duration = .seconds(10),
+    grace: Duration = .seconds(5),
     farewell: Duration = .seconds(5)
   ) {
     self.run = run
@@ -41,6 +44,7 @@ public struct CoordinatorConfiguration: Sendable {
     self.updateSizeLimit = updateSizeLimit
     self.clientLimit = clientLimit
     self.pollTimeout = pollTimeout
+    self.heartbeat = heartbeat
     self.grace = grace
     self.farewell = farewell
   }

@@ -112,7 +112,12 @@ public struct RoundStateMachine: Sendable, Equatable {
     case .training(var training):
       guard let standing = training.standings[client],
         let assignment = training.plan.assignments[client]
-      else { return [] }
+      else {
+        // Not one of this round; but if nobody else is left in it, those who are here now try it again.
+        let isStuck = !training.isAnyoneWorking && training.delivered.count < rules.minimumUpdates
+        guard isStuck, present.count >= rules.minimumUpdates else { return [] }
+        return [.cancelTimer(timer(.training))] + repeatRound(training)
+      }
       switch standing {
       case .ended(.lost): break
       case .working where restarted: break

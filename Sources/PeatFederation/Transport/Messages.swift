@@ -144,6 +144,8 @@ public enum TaskReply: Sendable, Codable, Equatable {
 
 /// Why a client's attendance ended.
 public enum AttendReply: Sendable, Codable, Equatable {
+  /// Nothing has happened; attend again at once, which says that the client is there.
+  case again
   case finished(RunEnding)
   /// The session is not known here (any more): join again.
   case rejoin

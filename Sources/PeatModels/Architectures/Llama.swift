@@ -52,7 +52,9 @@ public enum Llama: Architecture {
     guard parameters.object != nil else { throw file.unsupported("rope_parameters", parameters) }
     let inner = ConfigurationFile(name: "\(file.name): rope_parameters", json: parameters)
     try inner.require("rope_type", [.string("default")])
-    return try inner.number("rope_theta", default: 10000)
+    // The key's older name.
+    try inner.require("type", [.string("default")])
+    return try inner.number("rope_theta", default: file.number("rope_theta", default: 10000))
   }
 
   public static let keys = TransformerKeys(

@@ -2,10 +2,14 @@ import Foundation
 
 /// The header entry of one tensor in a safetensors file.
 public struct SafeTensorsEntry: Sendable, Equatable {
-  public let type: StorageType
+  /// The format's name for the values' type, such as "F32".
+  public let dtype: String
   public let shape: [Int]
   /// Where the values lie, in bytes from the start of the file.
   public let range: Range<Int>
+
+  /// How the values are stored; `nil` where they are of a type that no weight of ours has, such as a mask's.
+  public var type: StorageType? { StorageType(rawValue: dtype) }
 }
 
 /// Reads and writes safetensors: an 8-byte little-endian header length, a JSON header, then the values.
@@ -14,6 +18,12 @@ public struct SafeTensorsEntry: Sendable, Equatable {
 public enum SafeTensors {
   /// Longest header accepted, as in the reference implementation (100 MB).
   static let headerLimit = 100_000_000
+
+  /// Bytes per value of the format's other types: those of masks and counters, which some checkpoints carry along.
+  private static let otherWidths = [
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "I32": 4,
+    "U32": 4, "I64": 8, "U64": 8, "F64": 8,
+  ]
 
   /// Parses and checks a header against the size of the file it stands in.
   static func parseHeader(
@@ -53,11 +63,8 @@ public enum SafeTensors {
         }
         metadata = table
       case .tensor(let info):
-        guard let type = StorageType(rawValue: info.dtype) else {
-          let known = StorageType.allCases.map(\.rawValue).joined(separator: ", ")
-          throw PeatError.badData(
-            "safetensors: '\(name)' stores '\(key)' as \(info.dtype); this program reads \(known).")
-        }
+        // Of a type that is not known only the place can be checked.
+        let width = StorageType(rawValue: info.dtype)?.width ?? otherWidths[info.dtype]
         // Sizes of 0 are left out at first: the others must not overflow beside them either.
         var count = 1
         for size in info.shape where size != 0 {
@@ -68,7 +75,7 @@ public enum SafeTensors {
           count = product
         }
         if info.shape.contains(0) { count = 0 }
-        let (size, overflow) = count.multipliedReportingOverflow(by: type.width)
+        let (size, overflow) = count.multipliedReportingOverflow(by: width ?? 1)
         guard info.dataOffsets.count == 2 else { throw bad("has no begin and end for '\(key)'") }
         let begin = info.dataOffsets[0]
         let end = info.dataOffsets[1]
@@ -77,13 +84,13 @@ public enum SafeTensors {
             "places '\(key)' at bytes \(begin)..<\(end) of \(available) that are there (truncated?)"
           )
         }
-        guard end - begin == size else {
+        guard width == nil || end - begin == size else {
           throw bad(
-            "gives '\(key)' \(end - begin) bytes, but shape \(info.shape) in \(type.rawValue) takes \(size)"
+            "gives '\(key)' \(end - begin) bytes, but shape \(info.shape) in \(info.dtype) takes \(size)"
           )
         }
         entries[key] = SafeTensorsEntry(
-          type: type, shape: info.shape, range: start + begin..<start + end)
+          dtype: info.dtype, shape: info.shape, range: start + begin..<start + end)
       }
     }
     var expected = start
@@ -102,11 +109,21 @@ public enum SafeTensors {
   }
 
   /// Copies one tensor's values out of raw bytes, as float32.
-  static func read(_ entry: SafeTensorsEntry, from bytes: UnsafeRawBufferPointer) -> Tensor {
+  ///
+  /// - Parameters:
+  ///   - key: the tensor's name, and `name` the file's, for errors.
+  static func read(
+    _ key: String, _ entry: SafeTensorsEntry, from bytes: UnsafeRawBufferPointer, name: String
+  ) throws -> Tensor {
+    guard let type = entry.type else {
+      let known = StorageType.allCases.map(\.rawValue).joined(separator: ", ")
+      throw PeatError.badData(
+        "safetensors: '\(name)' stores '\(key)' as \(entry.dtype); this program reads \(known).")
+    }
     let tensor = Tensor(uninitialized: entry.shape)
     let source = UnsafeRawBufferPointer(rebasing: bytes[entry.range])
     let target = tensor.pointer
-    switch entry.type {
+    switch type {
     case .float32:
       UnsafeMutableRawBufferPointer(start: target, count: source.count).copyMemory(from: source)
     case .float16:
@@ -127,7 +144,9 @@ public enum SafeTensors {
   public static func decode(_ data: Data, from name: String) throws -> NamedTensors {
     try data.withUnsafeBytes { bytes in
       let (entries, _) = try parseHeader(of: bytes, name: name)
-      return entries.mapValues { read($0, from: bytes) }
+      return try entries.reduce(into: [:]) { tensors, item in
+        tensors[item.key] = try read(item.key, item.value, from: bytes, name: name)
+      }
     }
   }
 

@@ -39,7 +39,7 @@ public struct SafeTensorsFile: Sendable {
         return Tensor(shape: entry.shape, storage: storage)
       }
     }
-    return SafeTensors.read(entry, from: map.bytes)
+    return try SafeTensors.read(name, entry, from: map.bytes, name: url.path)
   }
 
   /// All tensors as float32.
@@ -72,7 +72,7 @@ final class MappedFile: @unchecked Sendable {
     func failure(_ what: String) -> PeatError {
       .inputOutput("Can't read '\(url.path)': \(what): \(String(cString: strerror(errno))).")
     }
-    let descriptor = open(url.path, O_RDONLY)
+    let descriptor = open(url.path, O_RDONLY | O_NONBLOCK)
     guard descriptor >= 0 else { throw failure("open") }
     defer { close(descriptor) }
     var status = stat()

@@ -113,6 +113,16 @@ public struct Tensor: Sendable {
       offset: offset + range.lowerBound * width)
   }
 
+  /// Whether the other one has the same bits in the same order.
+  public func hasSameBits(as other: Tensor) -> Bool {
+    guard count == other.count else { return false }
+    return withUnsafeBufferPointer { a in
+      other.withUnsafeBufferPointer { b in
+        zip(a, b).allSatisfy { $0.bitPattern == $1.bitPattern }
+      }
+    }
+  }
+
   /// Whether every value is a number (no NaN, no infinity).
   public var isFinite: Bool {
     withUnsafeBufferPointer { values in values.allSatisfy { $0.isFinite } }

@@ -270,6 +270,12 @@ public enum AdapterFolder {
     let factsURL = folder.appendingPathComponent("fedpeat.json")
     var facts: Facts?
     if files.fileExists(atPath: factsURL.path) {
+      let mark = try JSONFile.read(JSONValue.self, from: factsURL)
+      guard
+        mark["blockMap"] != nil
+          || !files.fileExists(
+            atPath: folder.appendingPathComponent("config.json").path)
+      else { throw PeatError.badData("'\(folder.path)' is a model, not an adapter.") }
       facts = try JSONFile.read(Facts.self, from: factsURL)
       if let version = facts?.formatVersion, version != Facts.currentVersion {
         throw PeatError.badData(
@@ -320,6 +326,12 @@ public enum AdapterFolder {
       throw PeatError.badData("'\(name)' is an adapter of the type \(type). Supported: LORA.")
     }
     if json["use_dora"]?.bool == true { try refuse("DoRA (use_dora)") }
+    // These change the model's own weights when PEFT loads the adapter.
+    if let start = json["init_lora_weights"]?.string?.lowercased(),
+      ["pissa", "olora", "corda", "loftq"].contains(where: start.hasPrefix)
+    {
+      try refuse("init_lora_weights = \(start); convert it to a plain LoRA with PEFT first")
+    }
     if json["lora_bias"]?.bool == true { try refuse("a bias in LoRA (lora_bias)") }
     if let bias = json["bias"]?.string, bias != "none" {
       try refuse("tuned biases (bias = \(bias))")

@@ -15,6 +15,8 @@ public final class Trainer {
   private let workers: StepWorkers
   private var sampler: BatchSampler
   private var optimizer: AdamW
+  /// Digest of the model that is tuned, where somebody says it: a saved state goes on with no other.
+  public var modelDigest: Digest?
   /// Steps made.
   public private(set) var step = 0
   /// Predicted tokens so far.
@@ -41,7 +43,8 @@ public final class Trainer {
   ) throws {
     try configuration.validate(contextLength: model.configuration.contextLength)
     try data.check(vocabularySize: model.configuration.vocabularySize)
-    try configuration.checkMemory(model.configuration)
+    try configuration.checkMemory(
+      model.configuration, trainable: parameters.reduce(0) { $0 + $1.count })
     self.model = model
     self.configuration = configuration
     trainable = TrainableParameters(parameters)
@@ -129,6 +132,7 @@ extension Trainer {
       var configuration: TrainingConfiguration
       var sampler: BatchSampler.State
       var parameters: [String]
+      var modelDigest: Digest?
     }
 
     let facts: Facts
@@ -180,7 +184,7 @@ extension Trainer {
     State(
       facts: State.Facts(
         step: step, tokens: tokens, configuration: configuration, sampler: sampler.state,
-        parameters: trainable.parameters.map(\.name)),
+        parameters: trainable.parameters.map(\.name), modelDigest: modelDigest),
       tensors: [
         "values": trainable.values.copied(), "first_moment": optimizer.firstMoment.copied(),
         "second_moment": optimizer.secondMoment.copied(),
@@ -207,6 +211,9 @@ extension Trainer {
     else { throw refuse("the schedule depends on the number of steps, which differs") }
     guard state.facts.parameters == trainable.parameters.map(\.name) else {
       throw refuse("it is for other parameters")
+    }
+    if let modelDigest, let saved = state.facts.modelDigest, saved != modelDigest {
+      throw refuse("it is for another model, with digest \(saved.short)")
     }
     guard let values = state.tensors["values"], let first = state.tensors["first_moment"],
       let second = state.tensors["second_moment"],

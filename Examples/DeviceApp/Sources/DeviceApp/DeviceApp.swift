@@ -37,10 +37,12 @@ enum DeviceApp {
       tell("step \(progress.report.step) of \(progress.steps), loss \(progress.report.loss)")
     }
 
-    // What was downloaded is kept under its digest, so a device that comes back need not fetch it again.
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("device-app")
-
+    // An app keeps name and folder: what was downloaded lies there under its digest, and a device that comes back need not
+    // fetch it again. This example makes new ones each time.
     let name = "device-\(UUID().uuidString.prefix(8).lowercased())"
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(name)
+    defer { try? FileManager.default.removeItem(at: folder) }
+
     let connection = try GRPCConnection(to: try NetworkAddress(coordinator))
     let client = try Client(
       ClientConfiguration(client: try ClientID(name)), connection: connection, trainer: trainer,

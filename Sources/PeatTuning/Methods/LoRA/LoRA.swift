@@ -29,6 +29,13 @@ public struct LoRA: TuningMethod {
         "Unknown target module '\(target)'. " + suggestion(for: target, among: known))
     }
     let rank = configuration.rank
+    let chosen = blocks.compactMap { lookup.block($0)?.0 }.flatMap(\.linears).filter {
+      targets($0.name)
+    }
+    // Values, their copies in training, gradient and two moments.
+    try MemoryDemand.check(
+      bytes: 24 * Double(rank) * chosen.reduce(0.0) { $0 + Double($1.inputs + $1.outputs) },
+      for: "An adapter of rank \(rank)", advice: "Lower the rank.")
     var state: NamedTensors = [:]
     for number in blocks {
       guard let (block, local) = lookup.block(number) else { continue }
