@@ -276,6 +276,14 @@ import Testing
       }
       try await expect(
         74, saying: ["nowhere"], from: ["aggregate", "nowhere", "--out", "x"], in: folder)
+      // The aggregate still knows its model.
+      try await FedpeatCommand.succeed(["aggregate", workshop.adapter, "--out", "sum"], in: folder)
+      let facts = try Data(contentsOf: folder.appendingPathComponent("sum/fedpeat.json"))
+      let table = try #require(JSONSerialization.jsonObject(with: facts) as? [String: Any])
+      let source = try JSONSerialization.jsonObject(
+        with: Data(contentsOf: workshop.url("adapter").appendingPathComponent("fedpeat.json")))
+      let expected = (source as? [String: Any])?["sourceDigest"] as? String
+      #expect(table["sourceDigest"] as? String == expected && expected != nil)
     }
   }
 

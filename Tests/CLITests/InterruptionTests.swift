@@ -98,6 +98,26 @@ import Testing
     }
   }
 
+  @Test(arguments: ["1", "2", "3"])
+  func `a measurement is interrupted however many threads compute`(threads: String) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      // Minutes of work.
+      let text = try String(contentsOfFile: workshop.text, encoding: .utf8)
+      try Data(String(repeating: text, count: 1 + 40_000_000 / text.utf8.count).utf8)
+        .write(to: folder.appendingPathComponent("long.txt"))
+      let command = try RunningCommand(
+        [
+          "evaluate", workshop.model, "--text", "long.txt", "--context", "16", "--threads", threads,
+        ], in: folder)
+      try await Task.sleep(for: .seconds(1))
+      command.send(SIGINT)
+      let result = try await command.finish(seconds: 60)
+      #expect(result.status == 130, "\(result)")
+      #expect(result.output.isEmpty)
+    }
+  }
+
   @Test func `pretrain, serve and join end`() async throws {
     let workshop = try await TinyWorkshop.shared()
     try await withTemporaryFolder { folder in

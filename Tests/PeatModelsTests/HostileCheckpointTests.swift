@@ -35,6 +35,15 @@ import Testing
       "model.layers.4.")
     expectBadData(
       try TinyModel.error(configuration: ["tie_word_embeddings": false]), "lm_head.weight")
+    // A tied head may be in the file as well, but then it is the embedding.
+    #expect(
+      try TinyModel.error { $0["lm_head.weight"] = $0["model.embed_tokens.weight"]?.copied() }
+        == nil)
+    expectBadData(
+      try TinyModel.error {
+        $0["lm_head.weight"] = $0["model.embed_tokens.weight"]?.copied()
+        $0["lm_head.weight"]?.pointer[5] += 1
+      }, "tie_word_embeddings", "lm_head.weight")
     expectBadData(
       try TinyModel.error(configuration: ["attention_bias": true]), "q_proj.bias")
     expectBadData(
@@ -138,6 +147,9 @@ import Testing
       try TinyModel.error(configuration: [
         "rope_parameters": ["rope_type": "yarn", "rope_theta": 10000]
       ]), "rope_type", "yarn")
+    expectBadData(
+      try TinyModel.error(configuration: ["rope_parameters": ["type": "linear", "factor": 4]]),
+      "type", "linear")
     expectBadData(try TinyModel.error(configuration: ["rope_parameters": 5]), "rope_parameters")
     expectBadData(try TinyModel.error(configuration: ["hidden_act": "gelu"]), "hidden_act")
     expectBadData(

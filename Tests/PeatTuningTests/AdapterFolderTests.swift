@@ -129,6 +129,8 @@ import Testing
         ("layer_replication", .array([]), "layer_replication"),
         ("alora_invocation_tokens", .array([.integer(1)]), "alora_invocation_tokens"),
         ("use_qalora", .bool(true), "use_qalora"),
+        ("init_lora_weights", .string("pissa_niter_4"), "pissa"),
+        ("init_lora_weights", .string("olora"), "olora"),
         ("alpha_pattern", .object([".*q_proj": .integer(2)]), "regular expression"),
         ("alpha_pattern", .object(["q_proj": .integer(0)]), "alpha"),
       ]
