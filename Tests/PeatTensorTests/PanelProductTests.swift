@@ -13,20 +13,21 @@ import Testing
   }
 
   static let shapes = [
-    Shape(rows: 24, inputs: 1, outputs: 1, rank: 0),
-    Shape(rows: 24, inputs: 16, outputs: 16, rank: 1),
-    Shape(rows: 29, inputs: 7, outputs: 15, rank: 3),
-    Shape(rows: 30, inputs: 8, outputs: 17, rank: 4),
-    Shape(rows: 64, inputs: 96, outputs: 50, rank: 8),
-    Shape(rows: 65, inputs: 33, outputs: 31, rank: 9),
-    Shape(rows: 100, inputs: 20, outputs: 40, rank: 17),
+    Shape(rows: 24, inputs: 192, outputs: 192, rank: 0),
+    Shape(rows: 29, inputs: 199, outputs: 207, rank: 1),
+    Shape(rows: 30, inputs: 200, outputs: 193, rank: 3),
+    Shape(rows: 64, inputs: 224, outputs: 250, rank: 4),
+    Shape(rows: 65, inputs: 225, outputs: 223, rank: 8),
+    Shape(rows: 100, inputs: 212, outputs: 232, rank: 17),
     // More than one block of rows, of depth, of both.
-    Shape(rows: 517, inputs: 12, outputs: 20, rank: 2),
-    Shape(rows: 1033, inputs: 9, outputs: 5, rank: 5),
-    Shape(rows: 31, inputs: 801, outputs: 33, rank: 8),
-    Shape(rows: 40, inputs: 1601, outputs: 18, rank: 0),
-    Shape(rows: 521, inputs: 803, outputs: 17, rank: 6),
-    Shape(rows: 25, inputs: 18, outputs: 1601, rank: 8),
+    Shape(rows: 517, inputs: 204, outputs: 196, rank: 2),
+    Shape(rows: 1033, inputs: 201, outputs: 197, rank: 5),
+    Shape(rows: 31, inputs: 801, outputs: 225, rank: 8),
+    Shape(rows: 40, inputs: 1601, outputs: 194, rank: 0),
+    Shape(rows: 521, inputs: 803, outputs: 209, rank: 6),
+    Shape(rows: 25, inputs: 210, outputs: 1601, rank: 8),
+    // Too narrow for panels.
+    Shape(rows: 40, inputs: 20, outputs: 300, rank: 4),
   ]
 
   private struct Results {
@@ -107,7 +108,7 @@ import Testing
   }
 
   @Test func `each row's bits do not depend on the rows beside it`() {
-    let shape = Shape(rows: 530, inputs: 810, outputs: 35, rank: 8)
+    let shape = Shape(rows: 530, inputs: 810, outputs: 203, rank: 8)
     let (x, weight, down, up, dy) = operands(shape, .outputsByInputs)
     func results(_ rowsAtATime: Int) -> Results {
       run(
@@ -123,15 +124,15 @@ import Testing
   }
 
   @Test func `a NaN or an infinity stays in its own row`() {
-    let shape = Shape(rows: 40, inputs: 20, outputs: 18, rank: 4)
+    let shape = Shape(rows: 40, inputs: 200, outputs: 198, rank: 4)
     let (x, weight, down, up, dy) = operands(shape, .outputsByInputs)
-    x.pointer[7 * 20 + 3] = .nan
-    x.pointer[11 * 20 + 19] = .infinity
+    x.pointer[7 * 200 + 3] = .nan
+    x.pointer[11 * 200 + 199] = .infinity
     let output = run(
       shape, .outputsByInputs, rowsAtATime: 40, x: x, weight: weight, down: down, up: up, dy: dy
     ).output
     for row in 0..<40 {
-      let values = (0..<18).map { output.scalars[row * 18 + $0] }
+      let values = (0..<198).map { output.scalars[row * 198 + $0] }
       switch row {
       case 7: #expect(values.allSatisfy { $0.isNaN })
       case 11: #expect(values.allSatisfy { !$0.isFinite })

@@ -8,8 +8,14 @@ struct WeightProduct {
   let layout: WeightLayout
   let lowRank: LowRankWeights?
 
-  /// From so many rows on panels pay.
-  static let panelRows = 24
+  /// From so many rows on panels pay, and from such a width on: packing the left factor costs as much however few
+  /// columns it is used for.
+  private static let panelRows = 24
+  private static let panelWidth = 192
+
+  private func usesPanels(rows: Int) -> Bool {
+    rows >= Self.panelRows && min(inputs, outputs) >= Self.panelWidth
+  }
 
   private var inputs: Int { weight.shape[layout == .outputsByInputs ? 1 : 0] }
   private var outputs: Int { weight.shape[layout == .outputsByInputs ? 0 : 1] }
@@ -21,7 +27,7 @@ struct WeightProduct {
     _ x: Activation, projected: Buffer?, out: FloatPointer, adds: Bool, _ pool: BufferPool
   ) {
     let isPacked = weight.densePointer == nil
-    if x.rows >= Self.panelRows || isPacked && x.rows > RowProduct.mostRows {
+    if usesPanels(rows: x.rows) || isPacked && x.rows > RowProduct.mostRows {
       weight.accept(
         Forward(
           product: self, x: x, projected: projected?.pointer, out: out, adds: adds, pool: pool))
@@ -85,7 +91,7 @@ struct WeightProduct {
     _ dy: FloatPointer, rows: Int, slope: Buffer?, out: FloatPointer?, outStride: Int, adds: Bool,
     _ pool: BufferPool
   ) {
-    if rows >= Self.panelRows || weight.densePointer == nil {
+    if usesPanels(rows: rows) || weight.densePointer == nil {
       if let out {
         weight.accept(
           Backward(
