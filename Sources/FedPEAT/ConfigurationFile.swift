@@ -11,10 +11,9 @@ public enum ConfigurationReader {
   public static func read<Configuration: Codable>(
     _ defaults: Configuration, from url: URL?, overrides: [String: JSONValue] = [:]
   ) throws -> Configuration {
-    guard
-      case .object(var table) = try JSONDecoder().decode(
-        JSONValue.self, from: JSONEncoder().encode(defaults))
-    else { preconditionFailure("a configuration is an object") }
+    guard case .object(var table) = try jsonValue(of: defaults) else {
+      preconditionFailure("a configuration is an object")
+    }
     let known = Set(table.keys)
     if let url {
       for (key, value) in try object(in: url).sorted(by: { $0.key < $1.key }) {
@@ -62,11 +61,30 @@ public enum ConfigurationReader {
     try JSONDecoder().decode(type, from: JSONEncoder().encode(JSONValue.object(table)))
   }
 
-  /// A configuration as YAML, every key with its value.
+  /// A configuration as YAML, every key with its value; a number with as few digits as read back to the same.
   public static func yaml(_ configuration: some Encodable) throws -> Data {
-    let encoder = YAMLEncoder()
-    encoder.options.sortKeys = true
-    return Data(try encoder.encode(configuration).utf8)
+    // By way of JSON, which knows which of a number's digits count.
+    let root = try node(of: jsonValue(of: configuration))
+    return Data(try Yams.serialize(node: root, sortKeys: true).utf8)
+  }
+
+  private static func node(of value: JSONValue) throws -> Node {
+    switch value {
+    case .null: Node("null", Tag(.null))
+    case .bool(let value): try value.represented()
+    case .integer(let value): try value.represented()
+    case .number(let value):
+      // Older readers of YAML take 1e-05 for a text.
+      Node("\(value)".replacing(/^(-?\d+)e/) { "\($0.1).0e" }, Tag(.float))
+    case .string(let value): try value.represented()
+    case .array(let values): Node(try values.map(node), Tag(.seq))
+    case .object(let table):
+      Node(try table.map { (try $0.key.represented(), try node(of: $0.value)) }, Tag(.map))
+    }
+  }
+
+  private static func jsonValue(of configuration: some Encodable) throws -> JSONValue {
+    try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(configuration))
   }
 
   private static func object(in url: URL) throws -> [String: JSONValue] {

@@ -25,7 +25,13 @@ public struct LoadedModel {
       }
       adapterFolder = folder
       expected = reference.digest
-      folder = URL(fileURLWithPath: reference.path, relativeTo: folder)
+      let model = URL(fileURLWithPath: reference.path, relativeTo: folder)
+      guard FileManager.default.fileExists(atPath: model.path) else {
+        throw PeatError.inputOutput(
+          "'\(folder.path)' is an adapter on the model '\(model.path)', which is not there. Put the model back, or plug "
+            + "the adapter in again.")
+      }
+      folder = model
     }
     checkpoint = try Checkpoint(folder: folder)
     emulator = try EmulatorFacts.read(in: folder)
@@ -60,9 +66,18 @@ public struct LoadedModel {
     guard !FileManager.default.fileExists(atPath: config.path),
       FileManager.default.fileExists(atPath: facts.path)
     else { return nil }
-    // Only this key: models that this program wrote have a fedpeat.json too, with other keys.
-    struct Reference: Decodable { let model: AdapterFolder.ModelReference? }
-    return try JSONFile.read(Reference.self, from: facts).model
+    // Only these keys: models that this program wrote have a fedpeat.json too, with others.
+    struct Reference: Decodable {
+      let model: AdapterFolder.ModelReference?
+      let blockMap: [String: Int]?
+    }
+    let reference = try JSONFile.read(Reference.self, from: facts)
+    guard reference.model != nil || reference.blockMap == nil else {
+      throw PeatError.inputOutput(
+        "'\(folder.path)' is an adapter, not a model. Name the model it is for, and give this one with --adapter or to "
+          + "plug-in.")
+    }
+    return reference.model
   }
 
   /// Throws where an adapter says that it belongs to another model.

@@ -78,7 +78,7 @@ final class ModelOwner: Sendable {
     let asDocuments = configuration.evaluateDocuments
     return try measure.report(
       model, tokenizer: tokenizer, documents: (evaluation ?? []).map(\.text),
-      asDocuments: asDocuments, addBegin: configuration.bos ?? tokenizer.addsBeginToken,
+      asDocuments: asDocuments, addBegin: try configuration.bos ?? tokenizer.addsBeginToken,
       shouldStop: { self.shouldStop.load(ordering: .relaxed) }
     ).perplexity
   }

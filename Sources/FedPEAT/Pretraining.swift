@@ -56,13 +56,13 @@ public struct PretrainingConfiguration: Sendable, Codable, Equatable {
       if !holds { throw PeatError.usage(message) }
     }
     for (name, value) in [
-      ("blocks", blocks), ("hidden size", hiddenSize), ("heads", heads),
-      ("key/value heads", keyValueHeads), ("feed-forward size", feedForwardSize),
+      ("blocks", blocks), ("The hidden size", hiddenSize), ("heads", heads),
+      ("keyValueHeads", keyValueHeads), ("The feed-forward size", feedForwardSize),
       ("context", context), ("batch", batch), ("steps", maximumSteps),
-      ("measuring interval", measureEvery), ("patience", patience), ("threads", threads),
+      ("The measuring interval", measureEvery), ("patience", patience), ("threads", threads),
     ] {
       try check(
-        value > 0 && value < 1 << 20, "The \(name) is \(value); it must be between 1 and 1048575.")
+        value > 0 && value < 1 << 20, "\(name) is \(value); it must be between 1 and 1048575.")
     }
     try check(
       hiddenSize % heads == 0 && (hiddenSize / heads) % 2 == 0,

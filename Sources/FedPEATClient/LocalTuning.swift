@@ -43,7 +43,7 @@ extension TokenDataset {
     _ documents: [Document], tokenizer: Tokenizer, layout: LocalTuning.Layout, context: Int,
     addBegin: Bool?
   ) throws -> TokenDataset {
-    let begin = addBegin ?? tokenizer.addsBeginToken
+    let begin = try addBegin ?? tokenizer.addsBeginToken
     let arrangement: Arrangement =
       switch layout {
       case .stream: .stream(context: context)
@@ -62,6 +62,8 @@ extension TokenDataset {
 extension Tokenizer {
   /// Whether a text encoded with special tokens starts with the begin token.
   public var addsBeginToken: Bool {
-    beginToken != nil && encode("a", addSpecialTokens: true).first == beginToken
+    get throws {
+      try beginToken != nil && encode("a", addSpecialTokens: true).first == beginToken
+    }
   }
 }

@@ -26,15 +26,16 @@ public struct TokenSequence: Sendable, Equatable {
   /// The document is encoded in one piece. Of a document with a prompt, the tokens that its encoding shares with the
   /// prompt's own are not learned; a token that reaches over the border is. The begin token is not learned, the end token is.
   ///
-  /// - Throws: `PeatError.usage` where a begin or end token is asked for that the tokenizer does not have.
+  /// - Throws: `PeatError.usage` where a begin or end token is asked for that the tokenizer does not have;
+  ///   `badData` where it can't handle so long a document.
   public init(
     _ document: Document, tokenizer: some TextTokenizer, addBegin: Bool = false,
     addEnd: Bool = false
   ) throws {
-    let body = tokenizer.encode(document.text, addSpecialTokens: false)
+    let body = try tokenizer.encode(document.text, addSpecialTokens: false)
     var given = 0
     if let prompt = document.prompt {
-      let promptTokens = tokenizer.encode(prompt, addSpecialTokens: false)
+      let promptTokens = try tokenizer.encode(prompt, addSpecialTokens: false)
       given = zip(body, promptTokens).prefix { $0 == $1 }.count
     }
     var tokens: [Int32] = []

@@ -59,8 +59,8 @@ public struct MultipleChoiceMeasure {
   private func logProbability(of choice: String, after prompt: String) throws -> Double {
     let separator = prompt.last.map { $0.isWhitespace } ?? true ? "" : " "
     let begin = addBegin ? tokenizer.beginToken.map { [$0] } ?? [] : []
-    let given = begin + tokenizer.encode(prompt, addSpecialTokens: false)
-    let whole = begin + tokenizer.encode(prompt + separator + choice, addSpecialTokens: false)
+    let given = try begin + tokenizer.encode(prompt, addSpecialTokens: false)
+    let whole = try begin + tokenizer.encode(prompt + separator + choice, addSpecialTokens: false)
     let shared = min(zip(given, whole).prefix { $0 == $1 }.count, whole.count - 1)
     guard whole.count >= 2 else {
       throw PeatError.badData(

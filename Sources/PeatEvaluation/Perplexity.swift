@@ -159,7 +159,7 @@ public struct PerplexityMeasure: Sendable {
     var texts = documents
     if asDocuments, let limit { texts = Array(texts.prefix(limit)) }
     if !asDocuments { texts = [texts.joined(separator: "\n")] }
-    var rows = texts.map { begin + tokenizer.encode($0, addSpecialTokens: false) }
+    var rows = try texts.map { begin + (try tokenizer.encode($0, addSpecialTokens: false)) }
     var bytes = texts.reduce(0) { $0 + $1.utf8.count }
     if asDocuments {
       for (index, row) in rows.enumerated() where row.count > context {

@@ -22,10 +22,11 @@ extension ClientUpdate {
   public init(contentsOf folder: URL) throws {
     let json = folder.appendingPathComponent(Self.headerFile)
     let data: Data
-    do { data = try Data(contentsOf: json) } catch {
-      throw PeatError.inputOutput(
-        "Can't read '\(json.path)': \(error.localizedDescription). An update is a folder with "
-          + "\(Self.headerFile) and \(Self.tensorsFile).", cause: error)
+    do { data = try JSONFile.bytes(of: json) } catch let error as PeatError {
+      throw PeatError(
+        error.code,
+        "\(error.message) An update is a folder with \(Self.headerFile) and \(Self.tensorsFile).",
+        cause: error)
     }
     let tensors = folder.appendingPathComponent(Self.tensorsFile)
     self.init(

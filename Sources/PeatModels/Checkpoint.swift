@@ -25,6 +25,11 @@ public struct Checkpoint: Sendable {
       throw PeatError.inputOutput(
         "'\(folder.path)' is a file; a model is a folder with config.json and *.safetensors.")
     }
+    guard FileManager.default.isReadableFile(atPath: folder.path) else {
+      throw PeatError.inputOutput(
+        "Can't see what the folder '\(folder.path)' holds. Check that you have the right to read it."
+      )
+    }
     guard FileManager.default.fileExists(atPath: configurationURL.path) else {
       throw PeatError.inputOutput(
         "'\(folder.path)' has no config.json; a model is a folder with config.json and *.safetensors."
@@ -188,12 +193,16 @@ public enum CheckpointWriter {
     "fedpeat.json", "emulator.json", "training_state.json", "run.yaml", "update.json",
   ]
 
-  /// Throws where writing to `url` would destroy something: a folder that is read from, a stranger's files, or a model
-  /// that this project did not write. Call it before long work.
+  /// Throws where writing to `url` would destroy something: a folder that is read from, the one this runs in, a stranger's
+  /// files, or a model that this project did not write. Call it before long work.
   public static func checkOutput(_ url: URL, inputs: [URL] = []) throws {
     func place(_ url: URL) -> String { url.resolvingSymlinksInPath().standardizedFileURL.path }
     for input in inputs where place(input) == place(url) {
       throw PeatError.usage("--out is '\(input.path)', which is read from; name another folder.")
+    }
+    guard place(url) != place(URL(fileURLWithPath: ".")) else {
+      throw PeatError.usage(
+        "--out is the folder that this command runs in, which can't be replaced; name another.")
     }
     try AtomicOutput.checkReplaceable(url, replacing: isOurs)
     func has(_ name: String) -> Bool {

@@ -6,64 +6,72 @@ import PeatTensor
 /// `{"String": " "}` or `{"Regex": "\\s+"}`. Regular expressions are read in Oniguruma's dialect, as Hugging Face
 /// writes them, and run by `NSRegularExpression`; the classes in which the two differ are rewritten first.
 ///
-/// A regular expression that needs exponential time needs it here too: read tokenizers from sources you trust.
+/// A regular expression that needs exponential time needs it here too: read tokenizers from sources you trust. One that
+/// needs more memory for a text than the matcher has is an error.
 struct Pattern: Sendable {
   private enum Kind: Sendable {
     case string([UInt8])
-    case expression(NSRegularExpression)
+    case expression(NSRegularExpression, source: String)
   }
   private let kind: Kind
+  private let place: TokenizerPart
+
+  /// The most bytes a match may be replaced by, and the most a text may come to by it.
+  private static let contentLimit = 4096
+  private static let textLimit = 1 << 30
 
   init(_ part: TokenizerPart) throws {
+    place = part
     if let string = try part.optional("String") {
       let bytes = try string.string().bytes
       if bytes.isEmpty { throw string.failure("is empty; expected a string to look for.") }
       kind = .string(bytes)
     } else if let expression = try part.optional("Regex") {
       let source = try expression.string().text
-      do {
-        kind = .expression(
-          try NSRegularExpression(pattern: try Self.translated(source, expression)))
-      } catch let error as PeatError {
-        throw error
-      } catch {
+      let translated = try Self.translated(source, expression)
+      guard let compiled = try? NSRegularExpression(pattern: translated) else {
         throw expression.failure("is not a regular expression that can be read here: '\(source)'.")
       }
+      kind = .expression(compiled, source: source)
     } else {
       throw part.failure("is no pattern; expected {\"String\": …} or {\"Regex\": …}.")
     }
   }
 
-  init(string: [UInt8]) {
-    precondition(!string.isEmpty, "a pattern needs a string to look for")
-    kind = .string(string)
+  /// Reads what matches are replaced by.
+  static func content(_ part: TokenizerPart) throws -> [UInt8] {
+    let bytes = try part.string().bytes
+    guard bytes.count <= contentLimit else {
+      throw part.failure("takes \(bytes.count) bytes, expected at most \(contentLimit).")
+    }
+    return bytes
   }
 
   /// The matches, from left to right, without overlap, as ranges of bytes.
-  func matches(in text: [UInt8]) -> [Range<Int>] {
+  ///
+  /// - Throws: `badData` where the regular expression can't be matched against so long a text.
+  func matches(in text: [UInt8]) throws -> [Range<Int>] {
     switch kind {
     case .string(let wanted): Self.occurrences(of: wanted, in: text)
-    case .expression(let expression): Self.matches(of: expression, in: text)
+    case .expression(let expression, let source): try matches(of: expression, source, in: text)
     }
   }
 
   /// The text with every match replaced.
-  func replacing(in text: [UInt8], with content: [UInt8]) -> [UInt8] {
-    let matches = matches(in: text)
-    if matches.isEmpty { return text }
-    var result: [UInt8] = []
-    result.reserveCapacity(text.count + matches.count * max(0, content.count - matches[0].count))
-    var end = 0
-    for match in matches {
-      result.append(contentsOf: text[end..<match.lowerBound])
-      result.append(contentsOf: content)
-      end = match.upperBound
+  ///
+  /// - Throws: `badData` as `matches(in:)`, and where the text would become absurdly long.
+  func replacing(in text: [UInt8], with content: [UInt8]) throws -> [UInt8] {
+    let matches = try matches(in: text)
+    let size = text.count + matches.count * content.count - matches.reduce(0) { $0 + $1.count }
+    guard size <= max(Self.textLimit, text.count) else {
+      throw place.failure(
+        "is replaced \(matches.count) times, which makes \(size) bytes of a text of \(text.count); "
+          + "at most \(Self.textLimit) can be handled.")
     }
-    result.append(contentsOf: text[end...])
-    return result
+    return text.replacing(matches, with: content)
   }
 
-  private static func occurrences(of wanted: [UInt8], in text: [UInt8]) -> [Range<Int>] {
+  static func occurrences(of wanted: [UInt8], in text: [UInt8]) -> [Range<Int>] {
     var result: [Range<Int>] = []
     var index = 0
     let first = wanted[0]
@@ -83,11 +91,25 @@ struct Pattern: Sendable {
     return result
   }
 
-  private static func matches(of expression: NSRegularExpression, in text: [UInt8]) -> [Range<Int>]
-  {
+  private func matches(
+    of expression: NSRegularExpression, _ source: String, in text: [UInt8]
+  ) throws -> [Range<Int>] {
     let string = String(decoding: text, as: UTF8.self)
-    let found = expression.matches(
-      in: string, range: NSRange(location: 0, length: string.utf16.count))
+    let length = string.utf16.count
+    var found: [NSRange] = []
+    var failed = false
+    // The last call tells how it ended: where the matcher gives up, there are no further matches.
+    expression.enumerateMatches(
+      in: string, options: .reportCompletion, range: NSRange(location: 0, length: length)
+    ) { match, flags, _ in
+      if let match { found.append(match.range) }
+      if flags.contains(.internalError) { failed = true }
+    }
+    if failed {
+      throw place.failure(
+        "is a regular expression that can't be matched against a text of \(length) characters, because it needs too "
+          + "much memory: '\(source.prefix(200))'. Try shorter documents.")
+    }
     var result: [Range<Int>] = []
     result.reserveCapacity(found.count)
     // UTF-16 offsets to byte offsets: both only grow.
@@ -102,8 +124,8 @@ struct Pattern: Sendable {
       return byte
     }
     for match in found {
-      let start = byteOffset(match.range.location)
-      result.append(start..<byteOffset(match.range.location + match.range.length))
+      let start = byteOffset(match.location)
+      result.append(start..<byteOffset(match.location + match.length))
     }
     return result
   }
@@ -132,5 +154,22 @@ struct Pattern: Sendable {
       }
     }
     return result + (isEscaped ? "\\" : "")
+  }
+}
+
+extension [UInt8] {
+  /// The text with the ranges, which are in order and without overlap, replaced.
+  func replacing(_ matches: [Range<Int>], with content: [UInt8]) -> [UInt8] {
+    if matches.isEmpty { return self }
+    var result: [UInt8] = []
+    result.reserveCapacity(count + matches.count * Swift.max(0, content.count - matches[0].count))
+    var end = 0
+    for match in matches {
+      result.append(contentsOf: self[end..<match.lowerBound])
+      result.append(contentsOf: content)
+      end = match.upperBound
+    }
+    result.append(contentsOf: self[end...])
+    return result
   }
 }

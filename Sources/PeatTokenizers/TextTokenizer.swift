@@ -8,7 +8,9 @@ public protocol TextTokenizer: Sendable {
   var endToken: Int32? { get }
 
   /// The token numbers of a text. With `addSpecialTokens`, also what the tokenizer's post-processor adds (BOS, EOS).
-  func encode(_ text: String, addSpecialTokens: Bool) -> [Int32]
+  ///
+  /// - Throws: `badData` where the tokenizer can't handle so long a text.
+  func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int32]
 
   /// The text of token numbers; special tokens are left out if asked.
   func decode(_ tokens: [Int32], skipSpecialTokens: Bool) -> String

@@ -4,7 +4,7 @@ import PeatTensor
 /// A tokenizer as Hugging Face's `tokenizer.json` describes it.
 ///
 ///     let tokenizer = try Tokenizer(folder: checkpointFolder)
-///     let numbers = tokenizer.encode("Once upon a time", addSpecialTokens: true)
+///     let numbers = try tokenizer.encode("Once upon a time", addSpecialTokens: true)
 ///     let text = tokenizer.decode(numbers, skipSpecialTokens: true)
 ///
 /// A text goes through: added tokens cut out → normalizer → pre-tokenizer → model → post-processor; token numbers go back
@@ -95,8 +95,8 @@ public struct Tokenizer: TextTokenizer {
     addedNumbers = Dictionary(
       added.map { (ByteString($0.content), $0.number) }, uniquingKeysWith: { first, _ in first })
     rawAddedTokens = AddedTokenFinder(added.filter { !$0.isNormalized }.map { ($0.content, $0) })
-    let normalized = added.filter(\.isNormalized).map { token in
-      (content: normalizer?.normalized(token.content) ?? token.content, token: token)
+    let normalized = try added.filter(\.isNormalized).map { token in
+      (content: try normalizer?.normalized(token.content) ?? token.content, token: token)
     }
     normalizedAddedTokens = AddedTokenFinder(normalized)
     addedContents = Dictionary(
@@ -168,10 +168,10 @@ public struct Tokenizer: TextTokenizer {
 
   func isSpecial(_ number: Int32) -> Bool { addedTokens[number]?.isSpecial ?? false }
 
-  public func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] {
+  public func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int32] {
     var numbers: [Int32] = addSpecialTokens ? postProcessor.before : []
     var cache: WordCache = [:]
-    forEachPart(of: text) { part in
+    try forEachPart(of: text) { part in
       switch part {
       case .token(let number): numbers.append(number)
       case .piece(let piece): model.encode(piece, cache: &cache, into: &numbers)
@@ -182,9 +182,9 @@ public struct Tokenizer: TextTokenizer {
   }
 
   /// The pieces of a text that reach the model, after normalizer and pre-tokenizer; added tokens are left out.
-  package func pieces(of text: String) -> [ByteString] {
+  package func pieces(of text: String) throws -> [ByteString] {
     var pieces: [ByteString] = []
-    forEachPart(of: text) { part in
+    try forEachPart(of: text) { part in
       if case .piece(let piece) = part { pieces.append(piece) }
     }
     return pieces
@@ -196,19 +196,21 @@ public struct Tokenizer: TextTokenizer {
   }
 
   /// Cuts a text at its added tokens and gives what lies between to normalizer and pre-tokenizer.
-  private func forEachPart(of text: String, _ body: (Part) -> Void) {
+  private func forEachPart(of text: String, _ body: (Part) -> Void) throws {
     let bytes = Array(text.utf8)
     for section in rawAddedTokens.sections(of: bytes) {
       switch section {
       case .token(let number): body(.token(number))
       case .text(let range):
-        forEachPart(ofRaw: Array(bytes[range]), beginsText: range.lowerBound == 0, body)
+        try forEachPart(ofRaw: Array(bytes[range]), beginsText: range.lowerBound == 0, body)
       }
     }
   }
 
-  private func forEachPart(ofRaw text: [UInt8], beginsText: Bool, _ body: (Part) -> Void) {
-    let normalized = normalizer?.normalized(text) ?? text
+  private func forEachPart(
+    ofRaw text: [UInt8], beginsText: Bool, _ body: (Part) -> Void
+  ) throws {
+    let normalized = try normalizer?.normalized(text) ?? text
     for section in normalizedAddedTokens.sections(of: normalized) {
       switch section {
       case .token(let number): body(.token(number))
@@ -220,7 +222,7 @@ public struct Tokenizer: TextTokenizer {
           continue
         }
         var pieces: [Piece] = []
-        preTokenizer.split(piece, into: &pieces)
+        try preTokenizer.split(piece, into: &pieces)
         for piece in pieces { body(.piece(ByteString(piece.bytes))) }
       }
     }

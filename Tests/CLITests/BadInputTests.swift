@@ -163,6 +163,21 @@ import Testing
     }
   }
 
+  @Test func `an adapter in a model's place, and one whose model is gone`() async throws {
+    try await withWorkshop { workshop, folder in
+      try await expect(
+        74, saying: ["is an adapter, not a model", "--adapter"],
+        from: ["evaluate", workshop.adapter, "--text", workshop.text], in: folder)
+      let model = try workshop.copy("model", to: folder)
+      try await FedpeatCommand.succeed(
+        ["plug-in", "model/", workshop.adapter, "--out", "tuned/"], in: folder)
+      try FileManager.default.removeItem(at: model)
+      try await expect(
+        74, saying: ["tuned", "adapter on the model", "which is not there"],
+        from: ["evaluate", "tuned/", "--text", workshop.text], in: folder)
+    }
+  }
+
   @Test func `an alpha beyond all numbers is refused`() async throws {
     try await withWorkshop { workshop, folder in
       let adapter = try workshop.copy("adapter", to: folder)
@@ -276,6 +291,9 @@ import Testing
       }
       try await expect(
         74, saying: ["nowhere"], from: ["aggregate", "nowhere", "--out", "x"], in: folder)
+      try await expect(
+        74, saying: ["no file", "update.json", "An update is a folder with"],
+        from: ["aggregate", workshop.model, "--out", "x"], in: folder)
       // The aggregate still knows its model.
       try await FedpeatCommand.succeed(["aggregate", workshop.adapter, "--out", "sum"], in: folder)
       let facts = try Data(contentsOf: folder.appendingPathComponent("sum/fedpeat.json"))
@@ -312,6 +330,15 @@ import Testing
         try await expect(
           74, saying: ["Can't write"], from: command + ["--out", "mine/photo.jpg/x"], in: folder)
       }
+      try FileManager.default.createSymbolicLink(
+        atPath: mine.appendingPathComponent("link").path, withDestinationPath: "nowhere")
+      for place in ["mine/link", "mine/link/x"] {
+        try await expect(
+          74, saying: ["mine/link", "symbolic link to 'nowhere'"],
+          from: ["tune", workshop.emulator, "--data", text, "--steps", "1", "--out", place],
+          in: folder)
+      }
+      try FileManager.default.removeItem(at: mine.appendingPathComponent("link"))
       #expect(try Data(contentsOf: photo) == Data("precious".utf8))
       #expect(try FileManager.default.contentsOfDirectory(atPath: mine.path) == ["photo.jpg"])
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["mine"])

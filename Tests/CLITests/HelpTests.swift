@@ -15,6 +15,26 @@ import Testing
     }
   }
 
+  @Test(arguments: verbs) func `help says what happens where an option is not given`(
+    verb: String
+  ) async throws {
+    try await withTemporaryFolder { folder in
+      let help = try await FedpeatCommand.succeed([verb, "--help"], in: folder).output
+      let usage = try #require(help.firstRange(of: "USAGE:"))
+      let options = try #require(help.firstRange(of: "\nOPTIONS:\n"))
+      let words = help[usage.upperBound..<options.lowerBound].split(whereSeparator: \.isWhitespace)
+      let needed = Set(words.filter { $0.hasPrefix("--") })
+      // An option's explanation goes on until the next one begins.
+      for option in help[help.index(before: options.upperBound)...].split(separator: "\n  --")
+      where option.contains("<") {
+        let text = option.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let name = "--" + text.prefix { $0 != " " }
+        let says = ["(default: ", "not given", "neither is given"].contains { text.contains($0) }
+        #expect(says != needed.contains { $0 == name }, "\(name): \(text)")
+      }
+    }
+  }
+
   @Test func `the program's help names every verb`() async throws {
     try await withTemporaryFolder { folder in
       let result = try await FedpeatCommand.succeed(["--help"], in: folder)

@@ -77,6 +77,48 @@ import Testing
     }
   }
 
+  @Test(arguments: ["lora", "full"])
+  func `an interrupted tune keeps what an earlier one wrote, until it is finished`(
+    method: String
+  ) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      func tune(_ seed: String, _ more: String...) -> [String] {
+        [
+          "tune", workshop.model, "--data", workshop.text, "--method", method, "--out", "x",
+          "--threads", "1", "--seed", seed,
+        ] + more
+      }
+      let out = folder.appendingPathComponent("x")
+      func names() throws -> Set<String> {
+        Set(try FileManager.default.contentsOfDirectory(atPath: out.path))
+      }
+      let states: Set = ["training_state.json", "training_state.safetensors"]
+      func contents() throws -> [String: Data] {
+        try names().subtracting(states).reduce(into: [:]) {
+          $0[$1] = try Data(contentsOf: out.appendingPathComponent($1))
+        }
+      }
+      try await FedpeatCommand.succeed(tune("1", "--steps", "2"), in: folder)
+      let finished = try contents()
+      try await expectInterrupted(
+        tune("2", "--steps", "1000000", "--save-every", "1"), after: "step 1 of", in: folder)
+      #expect(try names().isSuperset(of: states))
+      #expect(try contents() == finished)
+      try await expect(
+        64, saying: ["--resume", "training_state.json"], from: tune("2", "--steps", "9"),
+        in: folder)
+      let state = try #require(
+        JSONSerialization.jsonObject(
+          with: Data(contentsOf: out.appendingPathComponent("training_state.json")))
+          as? [String: Any])
+      let step = try #require(state["step"] as? Int)
+      try await FedpeatCommand.succeed(tune("2", "--steps", "\(step + 1)", "--resume"), in: folder)
+      #expect(try names() == Set(finished.keys))
+      #expect(try contents() != finished)
+    }
+  }
+
   @Test func `a state is refused for other settings`() async throws {
     let workshop = try await TinyWorkshop.shared()
     try await withTemporaryFolder { folder in

@@ -22,11 +22,15 @@ import Testing
     Mistake("inspect MODEL --jsn", "'--jsn'", "--json"),
     Mistake("inspect MODEL --threads 0", "--threads is 0"),
     Mistake("inspect MODEL --seed minus", "--seed"),
+    Mistake("inspect MODEL --seed 9223372036854775808", "--seed is 9223372036854775808"),
     Mistake("evaluate MODEL", "--text FILE"),
     Mistake("evaluate MODEL --text TEXT --choices TEXT", "Give one of"),
     Mistake("evaluate MODEL --text TEXT --context 33", "between 1 and 32"),
     Mistake("evaluate MODEL --text TEXT --stride 40", "stride"),
     Mistake("evaluate MODEL --text TEXT --limit 0", "--limit is 0"),
+    Mistake("evaluate MODEL --text TEXT --limit -1", "--limit is -1"),
+    Mistake("evaluate MODEL --text TEXT --json -1", "--json"),
+    Mistake("evaluate MODEL --text TEXT -- -1", "Unexpected argument '-1'"),
     Mistake("generate MODEL --prompt a --temperature nan", "--temperature"),
     Mistake("compress MODEL --recipe layer-drp=1 --out x", "Did you mean 'layer-drop'?"),
     Mistake("compress MODEL --recipe layer-drop=3 --out x", "more blocks than the middle has, 2"),
@@ -38,6 +42,7 @@ import Testing
       "compress MODEL --bottom 9223372036854775807 --top 9223372036854775807 --recipe layer-drop=1 --out x",
       "does not fit a model of 4 blocks"),
     Mistake("compress MODEL --recipe layer-drop=1 --out MODEL", "name another"),
+    Mistake("compress MODEL --recipe layer-drop=1 --out .", "this command runs in"),
     Mistake("tune EMULATOR --data TEXT --out x --method lorra", "Did you mean 'lora'?"),
     Mistake("tune EMULATOR --data TEXT --out x --schedule cosin", "Did you mean 'cosine'?"),
     Mistake("tune EMULATOR --data TEXT --out x --layout pack", "packed"),
@@ -46,6 +51,7 @@ import Testing
     Mistake("tune EMULATOR --data TEXT --out x --rank 0", "rank"),
     Mistake("tune EMULATOR --data TEXT --out x --alpha nan", "alpha"),
     Mistake("tune EMULATOR --data TEXT --out x --learning-rate nan", "learningRate"),
+    Mistake("tune EMULATOR --data TEXT --out x --learning-rate -1e-3", "learningRate is -0.001"),
     Mistake("tune EMULATOR --data TEXT --out x --context 33", "between 1 and 32"),
     Mistake("tune EMULATOR --data TEXT --out x --steps 0", "steps is 0"),
     Mistake("tune EMULATOR --data TEXT --out x --batch 9223372036854775807", "of memory"),
@@ -58,6 +64,7 @@ import Testing
     Mistake("pretrain --text TEXT --out x --hidden-size 9223372036854775807", "hidden size"),
     Mistake("pretrain --text TEXT --out x --hidden-size 30 --heads 4", "even multiple"),
     Mistake("pretrain --text TEXT --out x --vocabulary 100", "too small"),
+    Mistake("pretrain --text TEXT --out x --steps 0", "error: steps is 0"),
     Mistake("simulate RUN --planner randm", "Did you mean 'random'?"),
     Mistake("simulate RUN --strategy fedavgg", "Did you mean 'fedavg'?"),
     Mistake("simulate RUN --emulator layerdrop=1", "Did you mean 'layer-drop'?"),
@@ -71,6 +78,7 @@ import Testing
     Mistake("join --data TEXT", "--coordinator HOST:PORT"),
     Mistake("join --coordinator 127.0.0.1:1", "--data FILE"),
     Mistake("join --coordinator nonsense --data TEXT", "not an address"),
+    Mistake("join --coordinator 127.0.0.1:1 --data TEXT --name a/b", "'a/b' can't name a client"),
     Mistake("bench pek", "Did you mean 'peak'?"),
     Mistake("bench step --layers 4096", "of memory"),
     Mistake("demo --clients 0", "--clients is 0"),
@@ -86,7 +94,22 @@ import Testing
     ]
     try await withTemporaryFolder { folder in
       try await expect(
-        64, saying: mistake.says, from: mistake.arguments.map { names[$0] ?? $0 }, in: folder)
+        64, saying: mistake.says + ["error: "], from: mistake.arguments.map { names[$0] ?? $0 },
+        in: folder)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [])
+    }
+  }
+
+  @Test func `an argument that is empty is no path`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let compress = ["compress", workshop.model, "--recipe", "layer-drop=1", "--out", ""]
+      try await expect(64, saying: ["after '--out' is empty"], from: compress, in: folder)
+      try await expect(64, saying: ["after 'inspect' is empty"], from: ["inspect", ""], in: folder)
+      try await FedpeatCommand.succeed(
+        ["generate", workshop.model, "--prompt", "", "--max-tokens", "1"], in: folder)
+      try await FedpeatCommand.succeed(
+        ["generate", workshop.model, "--prompt", "-1", "--max-tokens", "1"], in: folder)
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [])
     }
   }

@@ -162,23 +162,52 @@ import Testing
     }
   }
 
+  /// Waits until a program said something, on a thread that shares nothing with what else is tested.
+  private static func wait(for text: String, from command: RunningCommand) throws {
+    let end = ContinuousClock.now + .seconds(60)
+    while !command.errors.contains(text) {
+      guard command.isRunning, ContinuousClock.now < end else {
+        throw PeatError.badData("'\(text)' did not come: \(command.errors)")
+      }
+      Thread.sleep(forTimeInterval: 0.002)
+    }
+  }
+
   @Test func `a client killed in a round is an outcome, and all rounds are made`() async throws {
     try await withTemporaryFolder { folder in
-      let setting = try await Setting(folder, changing: ["rounds": "4", "localSteps": "300"])
+      let setting = try await Setting(folder, clients: 4, changing: ["rounds": "4"])
       let (coordinator, address) = try await setting.serve()
-      let joined = try setting.clients.map { try setting.join($0, address) }
-      try await coordinator.waits(for: "round 1 of 4  ")
-      joined[1].send(SIGKILL)
+      let joined = try await runOnThread {
+        var joined = try setting.clients.prefix(3).map { try setting.join($0, address) }
+        let (steady, victim, holder) = (joined[0], joined[1], joined[2])
+        for client in joined { try Self.wait(for: "joined", from: client) }
+        // One is frozen before the fourth lets round 1 begin, so that it lasts until the victim's update was taken.
+        holder.send(SIGSTOP)
+        joined.append(try setting.join(setting.clients[3], address))
+        try Self.wait(for: "round 1: update taken", from: victim)
+        // The victim begins round 2, but does nothing any more; there it is killed.
+        victim.send(SIGSTOP)
+        holder.send(SIGCONT)
+        try Self.wait(for: "round 2: update taken", from: steady)
+        victim.send(SIGKILL)
+        return joined
+      }
       #expect(try await joined[1].finish().status == 137)
       let served = try await coordinator.finish()
       #expect(served.status == 0, "\(served)")
       let result = try served.object()
       #expect(result["rounds"] as? Int == 4)
+      let all = setting.clients
+      let others = [all[0], all[2], all[3]]
       let rounds = try outcomes(result)
-      #expect(rounds[0].map(\.result) == ["delivered", "delivered", "delivered"])
-      #expect(rounds.joined().contains { $0.client == setting.clients[1] && $0.result == "lost" })
-      #expect(rounds[3].map(\.client) == [setting.clients[0], setting.clients[2]])
-      for client in [joined[0], joined[2]] {
+      #expect(rounds.map { $0.map(\.client) } == [all, all, others, others])
+      for (index, round) in rounds.enumerated() {
+        for outcome in round {
+          let expected = index == 1 && outcome.client == all[1] ? "lost" : "delivered"
+          #expect(outcome.result == expected, "round \(index + 1): \(outcome)")
+        }
+      }
+      for client in [joined[0], joined[2], joined[3]] {
         let ended = try await client.finish()
         #expect(ended.status == 0, "\(ended)")
         #expect(try ended.object()["updates"] as? Int == 4)

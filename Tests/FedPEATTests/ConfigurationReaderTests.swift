@@ -43,6 +43,31 @@ import Testing
     #expect(error.code == .usage && error.message.contains("alpha"))
   }
 
+  @Test func `what is written reads back to the same, with no more digits than that needs`() throws
+  {
+    var configuration = RunConfiguration()
+    configuration.model = "12"
+    configuration.data = "null"
+    configuration.clientsBy = ""
+    configuration.out = "with: 'signs' #\n"
+    configuration.targetModules = ["true", "q_proj"]
+    configuration.alpha = 0.1
+    configuration.weightDecay = 1e-10
+    configuration.clipNorm = 1.0 / 3
+    configuration.serverWeight = 1.0 / 3
+    configuration.roundDeadline = 1e300
+    configuration.seed = 9_223_372_036_854_775_807
+    let text = String(decoding: try ConfigurationReader.yaml(configuration), as: UTF8.self)
+    #expect(try read(text) == configuration)
+    for line in [
+      "learningRate: 0.003", "fullFineTuningRate: 0.001", "weightDecay: 1.0e-10", "alpha: 0.1",
+      "clipNorm: 0.33333334", "serverWeight: 0.3333333333333333", "gatheringDeadline: 300",
+      "evaluationData: null", "bos: null",
+    ] {
+      #expect(text.split(separator: "\n").contains { $0 == line }, "\(line) is not in\n\(text)")
+    }
+  }
+
   @Test func `YAML values become what they look like`() throws {
     let configuration = try read(
       """

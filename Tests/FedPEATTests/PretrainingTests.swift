@@ -91,7 +91,7 @@ import Testing
       let tokenizer = try Tokenizer(folder: place)
       #expect(tokenizer.vocabularySize == report.vocabularySize)
       let text = "the cat sat on hill number 3."
-      let tokens = tokenizer.encode(text, addSpecialTokens: false)
+      let tokens = try tokenizer.encode(text, addSpecialTokens: false)
       #expect(tokenizer.decode(tokens, skipSpecialTokens: true) == text)
       #expect(
         checkpoint.configurationJSON["eos_token_id"]?.integer == tokenizer.endToken.map(Int.init))

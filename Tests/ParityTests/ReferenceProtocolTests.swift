@@ -95,8 +95,8 @@ struct ReferenceProtocolTests {
       let head = String(decoding: bytes.prefix(400_000), as: UTF8.self)
       let tail = String(decoding: bytes.suffix(60_000), as: UTF8.self)
       training = try TokenDataset(
-        [TokenSequence(tokenizer.encode(head, addSpecialTokens: false))], .stream(context: 256))
-      test = tokenizer.encode(tail, addSpecialTokens: false)
+        [TokenSequence(try tokenizer.encode(head, addSpecialTokens: false))], .stream(context: 256))
+      test = try tokenizer.encode(tail, addSpecialTokens: false)
     }
 
     func run(_ course: Course, seed: UInt64) throws -> (tuned: Double, plugIn: Double?) {

@@ -56,7 +56,7 @@ import Testing
     let url = try #require(ProjectFolders.asset("corpora/tinyshakespeare/input.txt"))
     let text = String(decoding: try JSONFile.bytes(of: url), as: UTF8.self)
     let test = String(text.suffix(60_000))
-    let tokens = tokenizer.encode(test, addSpecialTokens: false)
+    let tokens = try tokenizer.encode(test, addSpecialTokens: false)
     #expect(tokens.count == reference.testTokens)
     let measure = try PerplexityMeasure(context: 256, threads: 2, model: model)
 

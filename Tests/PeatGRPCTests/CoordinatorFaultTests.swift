@@ -123,6 +123,72 @@ import Testing
     }
   }
 
+  @Test(arguments: TransportKind.allCases)
+  func `a client that froze while it asked for work is not planned again`(
+    kind: TransportKind
+  ) async throws {
+    try await withTemporaryFolder { folder in
+      let clock = TestClock()
+      let federation = try await Federation(
+        kind, in: folder,
+        rules: RoundRules(rounds: 2, minimumClients: 2, gatheringDeadline: .seconds(100_000)),
+        clock: clock, pollTimeout: .seconds(100_000), heartbeat: .seconds(10), grace: .seconds(5))
+      let running = Task { try await federation.coordinator.run() }
+      let frozen = try await federation.stranger("frozen")
+      // Its last two calls are open, and then nothing more comes from it.
+      let attendance = Task { try await frozen.connection.attend(frozen.caller) }
+      let request = Task { try await frozen.connection.nextTask(frozen.caller) }
+      try await eventually("the calls wait, beside the gathering and what began with joining") {
+        clock.sleeperCount == 4
+      }
+      clock.advance(by: .seconds(10))
+      #expect(try await attendance.value == .again)
+      try await eventually("it is lost") {
+        clock.advance(by: .seconds(1))
+        return await federation.losses(of: "frozen") == 1
+      }
+      // The call for work hears of those who come now.
+      let others = try ["a", "b"].map { try federation.client($0, ToyTrainer(target: 1)) }
+      let working = others.map { client in Task { try await client.run() } }
+      try await eventually("the run ends", within: .seconds(60)) {
+        await federation.coordinator.report.ending != nil
+      }
+      #expect(try await request.value == .wait)
+      let report = try await running.value
+      #expect(report.rounds.map { $0.outcomes.map(\.client) } == [["a", "b"], ["a", "b"]])
+      for client in working { #expect(try await client.value.updates == 2) }
+      await frozen.connection.close()
+      await federation.transport.cut()
+    }
+  }
+
+  @Test(arguments: TransportKind.allCases)
+  func `a client that asks for work but does not attend is lost, each time`(
+    kind: TransportKind
+  ) async throws {
+    try await withTemporaryFolder { folder in
+      let federation = try await Federation(
+        kind, in: folder, rules: RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(600)),
+        heartbeat: .milliseconds(200), grace: .seconds(1))
+      let running = Task { try await federation.coordinator.run() }
+      let end = Door()
+      var steady = ToyTrainer(target: 1)
+      steady.onTrain = { _ in await end.pass() }
+      let client = try federation.client("alive", steady)
+      let working = Task { try await client.run() }
+      let silent = try await federation.stranger("silent")
+      for times in 1...2 {
+        #expect(try await silent.task().round == 1)
+        try await eventually("it is lost") { await federation.losses(of: "silent") >= times }
+      }
+      await end.open()
+      #expect(try await running.value.rounds.first?.delivered == ["alive"])
+      _ = try await working.value
+      await silent.connection.close()
+      await federation.transport.cut()
+    }
+  }
+
   @Test func `when all of a round are lost, it is tried again with those who came since`()
     async throws
   {

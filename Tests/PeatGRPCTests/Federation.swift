@@ -41,7 +41,8 @@ final class Federation: Sendable {
     _ kind: TransportKind, in folder: URL, rules: RoundRules,
     planner: any RoundPlanner = EveryonePlanner(), server: ServerParticipation? = nil,
     seed: UInt64 = 7, sizeLimit: Int = 10_000, clock: any Clock<Duration> = ContinuousClock(),
-    heartbeat: Duration = .seconds(600), grace: Duration = .milliseconds(50),
+    pollTimeout: Duration = .seconds(5), heartbeat: Duration = .seconds(600),
+    grace: Duration = .milliseconds(50),
     clientLimit: Int = 100,
     onRound: @escaping Coordinator.Evaluation = { _, _ in [:] }
   ) async throws {
@@ -61,7 +62,7 @@ final class Federation: Sendable {
       CoordinatorConfiguration(
         run: "test-run", seed: seed, rules: rules, method: "lora", rank: 2, alpha: 4,
         settings: ToyTrainer.settings, updateSizeLimit: sizeLimit, clientLimit: clientLimit,
-        pollTimeout: .seconds(5), heartbeat: heartbeat, grace: grace, farewell: .seconds(2)),
+        pollTimeout: pollTimeout, heartbeat: heartbeat, grace: grace, farewell: .seconds(2)),
       adapter: ToyTrainer.adapter, levels: levels, store: store,
       workFolder: folder.appendingPathComponent("coordinator"), planner: planner, server: server,
       clock: clock, logger: .quiet, onRound: onRound,
@@ -91,6 +92,13 @@ final class Federation: Sendable {
       var reports: [ClientID: ClientReport] = [:]
       for try await (id, report) in group { reports[id] = report }
       return (run, reports)
+    }
+  }
+
+  /// How often a client was lost so far.
+  func losses(of client: ClientID) async -> Int {
+    await progress.values.count {
+      if case .clientLost(client, _) = $0 { true } else { false }
     }
   }
 

@@ -24,6 +24,8 @@ final class TestClock: Clock, Sendable {
   private let state = Mutex(State())
 
   var now: Instant { state.withLock { $0.now } }
+  /// How many wait for time to pass.
+  var sleeperCount: Int { state.withLock { $0.sleepers.count } }
   var minimumResolution: Duration { .zero }
 
   func sleep(until deadline: Instant, tolerance: Duration?) async throws {

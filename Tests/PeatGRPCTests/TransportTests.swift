@@ -449,7 +449,8 @@ import Testing
       let clock = TestClock()
       let federation = try await Federation(
         kind, in: folder,
-        rules: RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(600)), clock: clock)
+        rules: RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(600)), clock: clock,
+        heartbeat: .seconds(3600))
       let running = Task { try await federation.coordinator.run() }
       let late = try await federation.stranger("late")
       let client = try federation.client("quick", ToyTrainer(target: 1))

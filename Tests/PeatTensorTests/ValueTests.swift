@@ -185,6 +185,54 @@ import Testing
     }
   }
 
+  @Test(arguments: [true, false]) func `a symbolic link is followed and stays`(isRelative: Bool)
+    throws
+  {
+    try withTemporaryFolder { folder in
+      let files = FileManager.default
+      let disk = folder.appendingPathComponent("disk")
+      try files.createDirectory(at: disk, withIntermediateDirectories: false)
+      for name in ["model", "a.txt"] {
+        try files.createSymbolicLink(
+          atPath: folder.appendingPathComponent(name).path,
+          withDestinationPath: (isRelative ? "disk/" : disk.path + "/") + name)
+      }
+      func write(_ text: String) throws {
+        try AtomicOutput.folder(
+          at: folder.appendingPathComponent("model"), replacing: { $0 == "b.txt" }
+        ) { inside in
+          try Data(text.utf8).write(to: inside.appendingPathComponent("b.txt"))
+        }
+        try AtomicOutput.write(Data(text.utf8), to: folder.appendingPathComponent("a.txt"))
+      }
+      // Where it leads nowhere, nothing is made.
+      let error = #expect(throws: PeatError.self) { try write("first") }
+      #expect(error?.code == .inputOutput)
+      #expect(error?.message.contains("disk/model', which does not exist") == true)
+      #expect(try names(disk) == [])
+      #expect(throws: PeatError.self) {
+        try AtomicOutput.write(Data(), to: folder.appendingPathComponent("a.txt"))
+      }
+      try files.createDirectory(
+        at: disk.appendingPathComponent("model"), withIntermediateDirectories: false)
+      try Data().write(to: disk.appendingPathComponent("a.txt"))
+      for text in ["first", "second"] {
+        try write(text)
+        for file in ["model/b.txt", "a.txt"] {
+          #expect(try Data(contentsOf: disk.appendingPathComponent(file)) == Data(text.utf8))
+        }
+      }
+      #expect(try names(disk) == ["a.txt", "model"])
+      #expect(try names(folder) == ["a.txt", "disk", "model"])
+      for name in ["model", "a.txt"] {
+        #expect(
+          try files.destinationOfSymbolicLink(
+            atPath: folder.appendingPathComponent(name).path
+          ).hasSuffix("disk/" + name))
+      }
+    }
+  }
+
   @Test func `a folder with something of somebody else's is not touched`() throws {
     try withTemporaryFolder { folder in
       let place = folder.appendingPathComponent("home")

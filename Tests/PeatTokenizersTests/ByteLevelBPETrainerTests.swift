@@ -13,7 +13,7 @@ import Testing
     #expect(tokenizer.token(0) == "<s>")
     #expect(tokenizer.token(257) == "ab")
     #expect(tokenizer.token(258) == "abc")
-    #expect(tokenizer.encode("abcab", addSpecialTokens: true) == [0, 258, 257])
+    #expect(try tokenizer.encode("abcab", addSpecialTokens: true) == [0, 258, 257])
     #expect(tokenizer.beginToken == 0)
     #expect(tokenizer.endToken == nil)
   }
@@ -38,7 +38,7 @@ import Testing
     // The golden tokenizer has the same model, so it gives the same numbers.
     let other = try Golden.tokenizer("gpt2-style")
     #expect(
-      tokenizer.encode(corpus, addSpecialTokens: false)
+      try tokenizer.encode(corpus, addSpecialTokens: false)
         == other.encode(corpus, addSpecialTokens: false))
   }
 
@@ -51,9 +51,10 @@ import Testing
     #expect(Set(first.sourceFiles.keys) == ["tokenizer.json", "tokenizer_config.json"])
     let read = try Tokenizer(files: first.sourceFiles)
     #expect(
-      read.encode(corpus, addSpecialTokens: true) == first.encode(corpus, addSpecialTokens: true))
+      try read.encode(corpus, addSpecialTokens: true)
+        == first.encode(corpus, addSpecialTokens: true))
     #expect(read.beginToken == 0 && read.endToken == 0)
-    #expect(read.encode("x<|endoftext|>", addSpecialTokens: true).filter { $0 == 0 }.count == 2)
+    #expect(try read.encode("x<|endoftext|>", addSpecialTokens: true).filter { $0 == 0 }.count == 2)
   }
 
   @Test func `writes special tokens of any kind`() throws {
@@ -62,7 +63,7 @@ import Testing
       vocabularySize: 300, specialTokens: special, beginToken: special[0], endToken: special[3])
     let tokenizer = try trainer.train(on: ["some text, some text"])
     for (number, token) in special.enumerated() {
-      #expect(tokenizer.encode(token, addSpecialTokens: false) == [Int32(number)])
+      #expect(try tokenizer.encode(token, addSpecialTokens: false) == [Int32(number)])
     }
     #expect(tokenizer.beginToken == 0 && tokenizer.endToken == 3)
   }

@@ -39,7 +39,7 @@ import Testing
     for item in golden.cases {
       let tokenizer = try tokenizer(item.key, item.part)
       for (text, pieces) in zip(golden.texts, item.pieces) {
-        let found = tokenizer.pieces(of: text)
+        let found = try tokenizer.pieces(of: text)
         #expect(
           found.map(\.bytes) == pieces.map(\.bytes),
           "\(item.part) on \(text.debugDescription): \(found.map(\.text.debugDescription)), expected \(pieces)"

@@ -30,7 +30,7 @@ import Testing
 
   @Test func `reads the small one`() throws {
     let tokenizer = try Tokenizer(json: json())
-    #expect(tokenizer.encode("abba<s>ab", addSpecialTokens: true) == [2, 1, 0, 3, 2])
+    #expect(try tokenizer.encode("abba<s>ab", addSpecialTokens: true) == [2, 1, 0, 3, 2])
     #expect(tokenizer.decode([2, 1, 3], skipSpecialTokens: false) == "ab b <s>")
     #expect(tokenizer.vocabularySize == 4)
     #expect(tokenizer.number(of: "<s>") == 3)
@@ -42,7 +42,7 @@ import Testing
 
   @Test func `reads merges of both spellings`() throws {
     let tokenizer = try Tokenizer(json: json(#"[["a", "b"]]"#, with: #"["a b"]"#))
-    #expect(tokenizer.encode("ab", addSpecialTokens: false) == [2])
+    #expect(try tokenizer.encode("ab", addSpecialTokens: false) == [2])
   }
 
   @Test(arguments: [
@@ -129,6 +129,18 @@ import Testing
     #expect(message.contains("tokenizer.json") && message.contains(expected), "\(message)")
   }
 
+  @Test(arguments: ["normalizer", "decoder"]) func `bounds what a match is replaced by`(
+    _ key: String
+  ) {
+    func message(_ length: Int) -> String {
+      let content = String(repeating: "x", count: length)
+      let part = #"{"type": "Replace", "pattern": {"String": "a"}, "content": "\#(content)"}"#
+      return self.message(json("\"\(key)\": null", with: "\"\(key)\": \(part)"))
+    }
+    #expect(message(4096) == "no error")
+    #expect(message(4097).contains("'\(key).content' takes 4097 bytes, expected at most 4096"))
+  }
+
   @Test func `refuses what is no JSON, or no object`() {
     #expect(message(Data()).contains("the file is empty"))
     #expect(message(Data("[]".utf8)).contains("is an array, expected an object"))
@@ -167,8 +179,8 @@ import Testing
       json: json(#""post_processor": null"#, with: "\"post_processor\": \(template)"))
     #expect(tokenizer.beginToken == 3)
     #expect(tokenizer.endToken == 0)
-    #expect(tokenizer.encode("b", addSpecialTokens: true) == [3, 1, 0])
-    #expect(tokenizer.encode("b", addSpecialTokens: false) == [1])
+    #expect(try tokenizer.encode("b", addSpecialTokens: true) == [3, 1, 0])
+    #expect(try tokenizer.encode("b", addSpecialTokens: false) == [1])
   }
 
   @Test func `keeps canonically equivalent tokens apart`() throws {
@@ -177,7 +189,7 @@ import Testing
     let tokenizer = try Tokenizer(
       json: Data("{\"model\": {\"vocab\": {\(vocabulary)}, \"merges\": [\"e \u{301}\"]}}".utf8))
     #expect(
-      tokenizer.encode("\u{E9}e\u{301}\u{212B}\u{C5}", addSpecialTokens: false) == [0, 3, 4, 5])
+      try tokenizer.encode("\u{E9}e\u{301}\u{212B}\u{C5}", addSpecialTokens: false) == [0, 3, 4, 5])
     #expect(tokenizer.decode([3], skipSpecialTokens: false).bytes == [0x65, 0xCC, 0x81])
     #expect(tokenizer.decode([0], skipSpecialTokens: false).bytes == [0xC3, 0xA9])
     #expect(tokenizer.number(of: "\u{E9}") == 0)
@@ -212,7 +224,7 @@ import Testing
       do {
         let tokenizer = try Tokenizer(json: Data(bytes))
         readCount += 1
-        let numbers = tokenizer.encode("Mara didn't\n see <s> 12 é 中 👩‍👩‍👧", addSpecialTokens: true)
+        let numbers = try tokenizer.encode("Mara didn't\n see <s> 12 é 中 👩‍👩‍👧", addSpecialTokens: true)
         #expect(numbers.allSatisfy { (0..<Int32(tokenizer.vocabularySize)).contains($0) })
         _ = tokenizer.decode(numbers, skipSpecialTokens: true)
       } catch is PeatError {

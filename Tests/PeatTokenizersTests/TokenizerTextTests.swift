@@ -11,7 +11,7 @@ import Testing
     var random = SeededRandom(seed: 3, name)
     for _ in 0..<2_000 {
       let text = String.random(length: random.integer(below: 60), using: &random)
-      let numbers = tokenizer.encode(text, addSpecialTokens: false)
+      let numbers = try tokenizer.encode(text, addSpecialTokens: false)
       #expect(
         tokenizer.decode(numbers, skipSpecialTokens: false).bytes == text.bytes,
         "\(text.debugDescription)")
@@ -25,7 +25,7 @@ import Testing
       // "▁" itself comes back as a space.
       var text = String.random(length: random.integer(below: 60), using: &random)
       text.unicodeScalars.removeAll { $0 == "\u{2581}" }
-      let numbers = tokenizer.encode(text, addSpecialTokens: true)
+      let numbers = try tokenizer.encode(text, addSpecialTokens: true)
       #expect(
         tokenizer.decode(numbers, skipSpecialTokens: true).bytes == text.bytes,
         "\(text.debugDescription)")
@@ -35,13 +35,13 @@ import Testing
   @Test(arguments: Golden.names) func `leaves out numbers that no token has`(_ name: String) throws
   {
     let tokenizer = try Golden.tokenizer(name)
-    let numbers = tokenizer.encode("Mara", addSpecialTokens: false)
+    let numbers = try tokenizer.encode("Mara", addSpecialTokens: false)
     let size = Int32(tokenizer.vocabularySize)
     let others: [Int32] = [-1, .min, .max, size, size + 1]
     #expect(tokenizer.decode(others + numbers + others, skipSpecialTokens: false) == "Mara")
     #expect(tokenizer.decode(others, skipSpecialTokens: true) == "")
     #expect(tokenizer.decode([], skipSpecialTokens: true) == "")
-    #expect(tokenizer.encode("", addSpecialTokens: false) == [])
+    #expect(try tokenizer.encode("", addSpecialTokens: false) == [])
   }
 
   @Test(arguments: Golden.names) func `takes very long lines`(_ name: String) throws {
@@ -51,7 +51,7 @@ import Testing
       String(repeating: "\n", count: 300_000), String(repeating: "\u{301}", count: 100_000),
       String(repeating: "<", count: 100_000), String(repeating: "ab", count: 150_000),
     ] {
-      #expect(!tokenizer.encode(text, addSpecialTokens: false).isEmpty)
+      #expect(try !tokenizer.encode(text, addSpecialTokens: false).isEmpty)
     }
   }
 
@@ -61,7 +61,7 @@ import Testing
     let corpus = String(decoding: try Golden.data("trainer-corpus.txt"), as: UTF8.self)
     let text = String(repeating: corpus, count: 1 + 1_000_000 / corpus.utf8.count)
     let start = ContinuousClock.now
-    let numbers = tokenizer.encode(text, addSpecialTokens: false)
+    let numbers = try tokenizer.encode(text, addSpecialTokens: false)
     let time = ContinuousClock.now - start
     print("\(name): \(text.utf8.count) bytes, \(numbers.count) tokens, encoded in \(time)")
     // Measured times are several times lower; a quadratic merge would take minutes.
@@ -70,5 +70,46 @@ import Testing
     let decoded = tokenizer.decode(numbers, skipSpecialTokens: false)
     print("\(name): decoded in \(ContinuousClock.now - decodingStart)")
     #expect(decoded.utf8.count > 900_000)
+  }
+
+  /// A tokenizer of two tokens, with a normalizer or pre-tokenizer.
+  private func tokenizer(_ key: String, _ part: String) throws -> Tokenizer {
+    let model = #"{"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}"#
+    return try Tokenizer(json: Data(#"{"\#(key)": \#(part), "model": \#(model)}"#.utf8))
+  }
+
+  @Test(arguments: [
+    (
+      "pre_tokenizer",
+      #"{"type": "Split", "pattern": {"Regex": "(?:\\p{L}|\\s)+"}, "behavior": "Isolated"}"#
+    ),
+    (
+      "normalizer", #"{"type": "Replace", "pattern": {"Regex": "(?:\\p{L}|\\s)+"}, "content": "a"}"#
+    ),
+  ])
+  func `a text on which a regular expression runs out of memory is an error, not another text`(
+    _ key: String, _ part: String
+  ) throws {
+    let tokenizer = try tokenizer(key, part)
+    #expect(try tokenizer.pieces(of: "ab ba").isEmpty == false)
+    let error = #expect(throws: PeatError.self) {
+      try tokenizer.encode(String(repeating: "ab", count: 300_000), addSpecialTokens: false)
+    }
+    #expect(error?.code == .badData)
+    for words in ["'\(key).pattern'", #"(?:\p{L}|\s)+"#, "600000 characters", "shorter documents"] {
+      #expect(error?.message.contains(words) == true, "\(error?.message ?? "no error")")
+    }
+  }
+
+  @Test func `a text that a replacement makes absurdly long is an error`() throws {
+    let content = String(repeating: "b", count: 4096)
+    let tokenizer = try tokenizer(
+      "normalizer", #"{"type": "Replace", "pattern": {"String": "a"}, "content": "\#(content)"}"#)
+    #expect(try tokenizer.encode("aba", addSpecialTokens: false).count == 8193)
+    let error = #expect(throws: PeatError.self) {
+      try tokenizer.encode(String(repeating: "a", count: 300_000), addSpecialTokens: false)
+    }
+    #expect(error?.code == .badData)
+    #expect(error?.message.contains("1228800000 bytes of a text of 300000") == true)
   }
 }

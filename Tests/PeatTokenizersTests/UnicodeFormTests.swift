@@ -8,7 +8,7 @@ import Testing
       json: Data(
         "{\"normalizer\": {\"type\": \"\(form)\"}, \"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}"
           .utf8))
-    return tokenizer.pieces(of: text).flatMap(\.bytes)
+    return try tokenizer.pieces(of: text).flatMap(\.bytes)
   }
 
   @Test func `compose and decompose`() throws {

@@ -19,7 +19,10 @@ struct Aggregate: AsyncParsableCommand {
   @Option(help: "How they are aggregated: \(Strategies.names.joined(separator: ", ")).")
   var strategy = FedAvg.name
 
-  @Option(help: "The adapter folder that all updates started from; they are checked against it.")
+  @Option(
+    help:
+      "The adapter folder that all updates started from; they are only checked against each other if not given."
+  )
   var from: String?
 
   @Option(help: "The folder to write.")

@@ -28,7 +28,10 @@ struct Bench: AsyncParsableCommand {
   @Option(help: "Measurements; the median is reported. With a peer: pairs of measurements.")
   var runs = 5
 
-  @Option(help: "A folder with peer_lora_step.py and a script 'python' that runs it.")
+  @Option(
+    help:
+      "A folder with peer_lora_step.py and a script 'python' that runs it; no peer runs if not given."
+  )
   var peer: String?
 
   @Option(help: "How frozen weights are kept: f32, bf16, f16, int8 or int4.")

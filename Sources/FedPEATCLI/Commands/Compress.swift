@@ -28,7 +28,7 @@ struct Compress: AsyncParsableCommand {
   var out: String
 
   @Option(
-    help: "A text on which emulator and full model are compared; without it fidelity is null.")
+    help: "A text on which emulator and full model are compared; fidelity is null if not given.")
   var calibration: String?
 
   @OptionGroup var common: CommonOptions
@@ -104,7 +104,7 @@ struct Compress: AsyncParsableCommand {
   ) throws -> FidelityReport {
     let tokenizer = try Tokenizer(folder: source.folder)
     let tokens = try DocumentReader.read(file).map {
-      tokenizer.encode($0.text, addSpecialTokens: true)
+      try tokenizer.encode($0.text, addSpecialTokens: true)
     }
     let measure = try PerplexityMeasure(
       context: min(full.configuration.contextLength, 512), threads: common.threadCount, model: full)

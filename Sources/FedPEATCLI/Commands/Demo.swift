@@ -14,13 +14,21 @@ struct Demo: AsyncParsableCommand {
       tune an adapter together over gRPC.
       """)
 
-  @Option(help: "A model folder; together with --data and --clients-by.")
+  @Option(
+    help:
+      "A model folder, together with --data and --clients-by; the demo makes a model if not given.")
   var model: String?
 
-  @Option(help: "The clients' texts: JSON lines, a folder of texts, or a play script.")
+  @Option(
+    help:
+      "The clients' texts: JSON lines, a folder of texts, or a play script; the demo writes them if not given."
+  )
   var data: String?
 
-  @Option(help: "The field that says whose a document is, such as speaker.")
+  @Option(
+    help:
+      "The field of --data that says whose a document is, such as speaker; not needed if --data is not given."
+  )
   var clientsBy: String?
 
   @Option(help: "How many clients.")
@@ -30,18 +38,21 @@ struct Demo: AsyncParsableCommand {
   var recipe: String?
 
   @Option(help: "Rounds.")
-  var rounds: Int?
+  var rounds = RunConfiguration().rounds
 
   @Option(help: "Local steps per round.")
-  var localSteps: Int?
+  var localSteps = RunConfiguration().localSteps
 
-  @Option(help: "Input tokens per window.")
+  @Option(
+    help:
+      "Input tokens per window; \(DemoSettings.context), or with --model \(RunConfiguration().context) or the model's longest, if not given."
+  )
   var context: Int?
 
   @Option(help: "Learning rate of the adapter.")
-  var learningRate: Float?
+  var learningRate = RunConfiguration().learningRate
 
-  @Option(help: "Keep model, data and results in this folder.")
+  @Option(help: "Keep model, data and results in this folder; they are deleted if not given.")
   var keep: String?
 
   @OptionGroup var common: CommonOptions
@@ -60,7 +71,7 @@ struct Demo: AsyncParsableCommand {
     let work: WorkFolder
     if let keep {
       // Nothing of somebody else's is mixed with the demo's files.
-      try AtomicOutput.checkReplaceable(URL(path: keep)) { _ in false }
+      try AtomicOutput.checkContents(of: URL(path: keep)) { _ in false }
       work = try WorkFolder(URL(path: keep))
     } else {
       work = try WorkFolder(temporary: "demo")

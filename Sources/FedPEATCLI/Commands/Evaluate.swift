@@ -16,17 +16,22 @@ struct Evaluate: AsyncParsableCommand {
   @Argument(help: "A model or emulator folder, or what plug-in wrote.")
   var model: String
 
-  @Option(help: "Text, a JSON array, or JSON lines.")
+  @Option(help: "Text, a JSON array, or JSON lines; perplexity is not measured if not given.")
   var text: String?
 
-  @Option(help: "Multiple-choice questions: JSON or JSON lines with prompt, choices and answer.")
+  @Option(
+    help:
+      "Multiple-choice questions: JSON or JSON lines with prompt, choices and answer; none are asked if not given."
+  )
   var choices: String?
 
   @Option(
-    help: "Labelled texts (CSV or JSON lines): each label is scored as the text's continuation.")
+    help:
+      "Labelled texts (CSV or JSON lines): each label is scored as the text's continuation; none are if not given."
+  )
   var labels: String?
 
-  @Option(help: "An adapter folder to put into the model.")
+  @Option(help: "An adapter folder to put into the model; the model stays as it is if not given.")
   var adapter: String?
 
   @Option(help: "Input tokens per window; the model's longest, at most 2048, if not given.")
@@ -43,7 +48,8 @@ struct Evaluate: AsyncParsableCommand {
     help: "Begin each text with the begin token; as the tokenizer does if not given.")
   var bos: Bool?
 
-  @Option(help: "Only the first N documents, questions or, of a single text, windows.")
+  @Option(
+    help: "Only the first N documents, questions or, of a single text, windows; all if not given.")
   var limit: Int?
 
   @OptionGroup var common: CommonOptions
@@ -57,7 +63,7 @@ struct Evaluate: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try LoadedModel(URL(path: model), adapter: adapter.map(URL.init(path:)))
-    let addBegin = bos ?? loaded.tokenizer.addsBeginToken
+    let addBegin = try bos ?? loaded.tokenizer.addsBeginToken
     if let text {
       try perplexity(loaded, URL(path: text), addBegin)
     } else if let choices {

@@ -11,10 +11,10 @@ struct Generate: AsyncParsableCommand {
   @Argument(help: "A model or emulator folder, or what plug-in wrote.")
   var model: String
 
-  @Option(help: "The text to continue; empty begins with the begin token.")
+  @Option(help: "The text to continue; begins with the begin token if not given.")
   var prompt = ""
 
-  @Option(help: "An adapter folder to put into the model.")
+  @Option(help: "An adapter folder to put into the model; the model stays as it is if not given.")
   var adapter: String?
 
   @Option(help: "How many tokens to add at most.")
@@ -23,7 +23,7 @@ struct Generate: AsyncParsableCommand {
   @Option(help: "0 takes the most likely token each time; higher is more varied.")
   var temperature: Float = 0
 
-  @Option(help: "Choose among only so many most likely tokens.")
+  @Option(help: "Choose among only so many most likely tokens; among all if not given.")
   var topTokens: Int?
 
   @OptionGroup var common: CommonOptions
@@ -48,7 +48,7 @@ struct Generate: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try LoadedModel(URL(path: model), adapter: adapter.map(URL.init(path:)))
-    let tokens = loaded.tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
+    let tokens = try loaded.tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
     let given = tokens.isEmpty ? loaded.tokenizer.beginToken.map { [$0] } ?? [] : tokens
     var generator = try TextGenerator(
       loaded.model, prompt: given, capacity: min(given.count, 1 << 30) + min(maxTokens, 1 << 30),

@@ -61,6 +61,11 @@ struct Inspection: Encodable {
       throw PeatError.inputOutput(
         "'\(folder.path)' is a file; models, emulators, adapters and updates are folders.")
     }
+    guard FileManager.default.isReadableFile(atPath: folder.path) else {
+      throw PeatError.inputOutput(
+        "Can't see what the folder '\(folder.path)' holds. Check that you have the right to read it."
+      )
+    }
     if has("config.json") {
       try self.init(checkpoint: folder)
     } else if has(ClientUpdate.headerFile) {

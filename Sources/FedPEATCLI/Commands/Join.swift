@@ -16,10 +16,11 @@ struct Join: AsyncParsableCommand {
   @Argument(help: "A run file.")
   var config: String?
 
-  @Option(help: "The coordinator's address, HOST:PORT.")
+  @Option(help: "The coordinator's address, HOST:PORT; the run file's if not given.")
   var coordinator: String?
 
-  @Option(help: "Your data: text, a JSON array, JSON lines or instructions.")
+  @Option(
+    help: "Your data: text, a JSON array, JSON lines or instructions; the run file's if not given.")
   var data: String?
 
   @Option(help: "Your name in the run; a random one if not given.")
@@ -28,7 +29,9 @@ struct Join: AsyncParsableCommand {
   @Option(help: "A folder that keeps what was downloaded; a temporary one if not given.")
   var folder: String?
 
-  @Option(help: "How often to try to reach a coordinator that is gone.")
+  @Option(
+    help:
+      "How often to try to reach a coordinator that is gone. (default: \(Configuration().retries))")
   var retries: Int?
 
   @OptionGroup var common: CommonOptions
@@ -70,6 +73,7 @@ struct Join: AsyncParsableCommand {
   }
 
   func run() async throws {
+    if let name { _ = try ClientID(typed: name) }
     let configuration = try readConfiguration()
     guard let address = configuration.coordinator else {
       throw PeatError.usage("Name the coordinator: --coordinator HOST:PORT.")

@@ -19,17 +19,22 @@ struct Serve: AsyncParsableCommand {
 
   @OptionGroup var options: RunOptions
 
-  @Option(help: "Address to listen on; port 0 lets the system choose.")
+  @Option(
+    help:
+      "Address to listen on; port 0 lets the system choose. (default: \(RunConfiguration().listen))"
+  )
   var listen: String?
 
   @Flag(help: "Listen without protection where other machines can reach it.")
   var insecure = false
 
   @Option(
-    help: "All clients' texts, if you have them: only for the fifth number, full fine-tuning.")
+    help:
+      "All clients' texts, for the fifth number, full fine-tuning; it is not measured if not given."
+  )
   var referenceData: String?
 
-  @Option(help: "Write the address to this file once clients can join.")
+  @Option(help: "Write the address to this file once clients can join; to none if not given.")
   var addressFile: String?
 
   @OptionGroup var common: CommonOptions

@@ -15,7 +15,8 @@ struct Simulate: AsyncParsableCommand {
         clients: 4
         emulators: [layer-drop=2]
         rounds: 10
-      With --seeds 3 the run is made with three seeds, and each number is a mean with its deviation.
+      The run file (YAML or JSON) names what differs from the defaults; flags win over it. The first round waits for all \
+      clients. With --seeds 3 the run is made with three seeds, and each number is a mean with its deviation.
       """)
 
   @Argument(help: "A run file.")
@@ -23,13 +24,14 @@ struct Simulate: AsyncParsableCommand {
 
   @OptionGroup var options: RunOptions
 
-  @Option(help: "The clients' texts.")
+  @Option(help: "The clients' texts; the run file's if not given.")
   var data: String?
 
-  @Option(help: "The field that says whose a document is.")
+  @Option(
+    help: "The field that says whose a document is; they are dealt out at random if not given.")
   var clientsBy: String?
 
-  @Option(help: "How many clients.")
+  @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
   var clients: Int?
 
   @Option(

@@ -11,7 +11,8 @@ struct Tune: AsyncParsableCommand {
       On an emulator the adapter sits in the end blocks; on a full model in all blocks, unless --bottom and --top say \
       which ends. Methods: lora; end-blocks (the blocks' own weights); full (every weight; writes a whole checkpoint). \
       Data: text, a JSON array, JSON lines with text or prompt and completion, or Alpaca-style instructions (the prompt \
-      is not learned). Ctrl-C saves a state in the output folder; --resume goes on from it.
+      is not learned). Ctrl-C saves a state in the output folder, beside what an earlier run wrote there; --resume goes \
+      on from it.
       """)
 
   @Argument(help: "A model or emulator folder.")
@@ -32,10 +33,16 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "LoRA: linear layers that get one, such as q_proj,v_proj; all if not given.")
   var targetModules: String?
 
-  @Option(help: "On a full model: only so many blocks at the bottom, together with --top.")
+  @Option(
+    help:
+      "On a full model: only so many blocks at the bottom, together with --top; all blocks if neither is given."
+  )
   var bottom: Int?
 
-  @Option(help: "On a full model: only so many blocks at the top, together with --bottom.")
+  @Option(
+    help:
+      "On a full model: only so many blocks at the top, together with --bottom; all blocks if neither is given."
+  )
   var top: Int?
 
   @Option(help: "Optimizer steps.")
@@ -60,7 +67,8 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "AdamW's weight decay, for matrices.")
   var weightDecay: Float = 0
 
-  @Option(help: "Scale gradients with a larger norm down to this.")
+  @Option(
+    help: "Scale gradients with a larger norm down to this; they stay as they are if not given.")
   var clip: Float?
 
   @Option(help: "Compute each step's batch in so many parts, to need less memory.")
@@ -80,14 +88,19 @@ struct Tune: AsyncParsableCommand {
     help: "Begin each document with the begin token; as the tokenizer does if not given.")
   var bos: Bool?
 
-  @Option(help: "Hold back this share of the data, and measure the loss on it at the end.")
+  @Option(
+    help:
+      "Hold back this share of the data, and measure the loss on it at the end; nothing is held back if not given."
+  )
   var validationShare: Double?
 
   @Option(help: "The folder to write.")
   var out: String
 
   @Option(
-    help: "Start from this adapter's values instead of new ones, with its method, rank and alpha.")
+    help:
+      "Start from this adapter's values, with its method, rank and alpha; from new ones if not given."
+  )
   var from: String?
 
   @Flag(
@@ -100,7 +113,7 @@ struct Tune: AsyncParsableCommand {
   @Flag(help: "Go on from the state that an interrupted run left in the output folder.")
   var resume = false
 
-  @Option(help: "Save the state every so many steps.")
+  @Option(help: "Save the state every so many steps; only when interrupted if not given.")
   var saveEvery: Int?
 
   @OptionGroup var common: CommonOptions
@@ -122,8 +135,8 @@ struct Tune: AsyncParsableCommand {
     try checkWords()
     if !resume, Trainer.State.exists(in: target) {
       throw PeatError.usage(
-        "'\(out)' holds the state of an interrupted run. Go on from it with --resume, or delete the folder."
-      )
+        "'\(out)' holds the state of an interrupted run. Go on from it with --resume, or delete "
+          + "\(Trainer.State.names.joined(separator: " and ")) there.")
     }
     let loaded = try LoadedModel(URL(path: model))
     var configuration = try trainingConfiguration(
@@ -207,9 +220,7 @@ struct Tune: AsyncParsableCommand {
     if from != nil, self.method == "full" {
       throw PeatError.usage("--from starts from an adapter; --method full tunes none.")
     }
-    do { _ = try ClientID(client) } catch let error as PeatError {
-      throw PeatError.usage(error.message)
-    }
+    _ = try ClientID(typed: client)
     let methods = Adapter.Method.names + ["full"]
     guard methods.contains(method) else {
       throw PeatError.usage(
@@ -361,9 +372,21 @@ struct Tune: AsyncParsableCommand {
         }))
   }
 
+  /// Saves a state beside what an earlier run wrote into the folder, which stays until this one is finished.
   private func save(_ state: Trainer.State, in target: URL) throws {
-    try AtomicOutput.folder(at: target, replacing: CheckpointWriter.isOurs) {
-      try state.write(to: $0)
+    let files = FileManager.default
+    let names =
+      files.fileExists(atPath: target.path)
+      ? try files.contentsOfDirectory(atPath: target.path) : []
+    try AtomicOutput.folder(at: target, replacing: CheckpointWriter.isOurs) { folder in
+      for name in names where !Trainer.State.names.contains(name) {
+        let (old, new) = (
+          target.appendingPathComponent(name), folder.appendingPathComponent(name)
+        )
+        // A second name for the same file, or a copy where the disk has no such thing.
+        do { try files.linkItem(at: old, to: new) } catch { try files.copyItem(at: old, to: new) }
+      }
+      try state.write(to: folder)
     }
   }
 }

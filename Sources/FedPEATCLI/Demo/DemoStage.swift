@@ -20,11 +20,8 @@ struct DemoStage {
     configuration.clients = clients
     let blocks = try Checkpoint(folder: model).configuration.blockCount
     configuration.emulators = [try DemoStage.recipe(settings, blocks: blocks, configuration)]
-    configuration.rounds = settings.rounds ?? 10
-    configuration.localSteps = settings.localSteps ?? 10
     let longest = try Checkpoint(folder: model).configuration.contextLength
-    configuration.context = settings.context ?? min(256, longest)
-    configuration.learningRate = settings.learningRate ?? 3e-3
+    configuration.context = settings.context ?? min(configuration.context, longest)
     try configuration.validate()
     let parts = try ClientData(configuration)
     self.configuration = configuration
@@ -44,10 +41,7 @@ struct DemoStage {
     configuration.emulators = [
       try DemoStage.recipe(settings, blocks: DemoSettings.blocks, configuration)
     ]
-    if let rounds = settings.rounds { configuration.rounds = rounds }
-    if let steps = settings.localSteps { configuration.localSteps = steps }
     if let context = settings.context { configuration.context = context }
-    if let rate = settings.learningRate { configuration.learningRate = rate }
     try configuration.validate()
     let world = ReportWorld(seed: seed)
     Terminal.note(
@@ -82,6 +76,9 @@ struct DemoStage {
   private static func common(_ settings: Demo) -> RunConfiguration {
     var configuration = RunConfiguration()
     configuration.seed = settings.common.seedValue
+    configuration.rounds = settings.rounds
+    configuration.localSteps = settings.localSteps
+    configuration.learningRate = settings.learningRate
     configuration.minimumClients = settings.clients
     // Who comes first is chance; a run waits for all, so that it can be repeated.
     configuration.fullModelAdapter = true
@@ -106,11 +103,12 @@ enum DemoSettings {
   static let ownerReports = 6000
   static let reportsPerPerson = 160
   static let heldOutPerPerson = 40
+  static let context = 160
 
   static func pretraining(seed: UInt64, threads: Int) -> PretrainingConfiguration {
     PretrainingConfiguration(
       vocabularySize: 512, blocks: blocks, hiddenSize: 96, heads: 3, keyValueHeads: 1,
-      feedForwardSize: 256, context: 160, batch: 16, learningRate: 4e-3, warmUpSteps: 30,
+      feedForwardSize: 256, context: context, batch: 16, learningRate: 4e-3, warmUpSteps: 30,
       maximumSteps: 800, measureEvery: 40, levelShare: 0.06, patience: 2, seed: seed,
       threads: threads)
   }
@@ -121,10 +119,6 @@ enum DemoSettings {
     configuration.layout = .packed
     configuration.bos = true
     configuration.evaluateDocuments = true
-    configuration.rounds = 10
-    configuration.localSteps = 10
-    configuration.batch = 8
-    configuration.context = 160
-    configuration.learningRate = 3e-3
+    configuration.context = context
   }
 }

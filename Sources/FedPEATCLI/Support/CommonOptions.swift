@@ -10,7 +10,7 @@ struct CommonOptions: ParsableArguments {
   @Flag(help: "Print no progress.")
   var quiet = false
 
-  @Option(help: "Where all chance comes from: the same seed gives the same result.")
+  @Option(help: "Where all chance comes from: the same seed gives the same result. (default: 0)")
   var seed: UInt64?
 
   @Option(help: "Number of threads; all cores if not given.")
@@ -19,6 +19,9 @@ struct CommonOptions: ParsableArguments {
   func validate() throws {
     if let threads, threads < 1 || threads > 1024 {
       throw ValidationError("--threads is \(threads); it must be between 1 and 1024.")
+    }
+    if let seed, seed > UInt64(Int.max) {
+      throw ValidationError("--seed is \(seed); it must be between 0 and \(Int.max).")
     }
     Terminal.setQuiet(quiet)
   }
@@ -41,6 +44,13 @@ extension URL {
   /// A path as a person types it.
   init(path text: String) {
     self.init(fileURLWithPath: (text as NSString).expandingTildeInPath)
+  }
+}
+
+extension ClientID {
+  /// A name as a person types it: a wrong one is wrong usage.
+  init(typed name: String) throws {
+    do { try self.init(name) } catch let error as PeatError { throw PeatError.usage(error.message) }
   }
 }
 

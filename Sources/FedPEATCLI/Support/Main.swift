@@ -23,14 +23,24 @@ enum Main {
   }
 
   private static func run() async throws {
-    try Fedpeat.checkVerb(CommandLine.arguments.dropFirst().first)
+    let arguments = try Arguments.prepared(Array(CommandLine.arguments.dropFirst()))
+    try Fedpeat.checkVerb(arguments.first)
     var command: any ParsableCommand
-    do { command = try Fedpeat.parseAsRoot() } catch { Fedpeat.exit(withError: error) }
+    do { command = try Fedpeat.parseAsRoot(arguments) } catch { endParsing(error) }
     if var asynchronous = command as? any AsyncParsableCommand {
       try await asynchronous.run()
     } else {
       try command.run()
     }
+  }
+
+  /// Ends as the argument parser does, with help or with what is wrong about the arguments; an error begins as all do.
+  private static func endParsing(_ error: any Error) -> Never {
+    let message = Fedpeat.fullMessage(for: error).trimmingCharacters(in: .newlines)
+    let beginning = "Error: "
+    guard message.hasPrefix(beginning) else { Fedpeat.exit(withError: error) }
+    Terminal.error(String(message.dropFirst(beginning.count)))
+    exit(Fedpeat.exitCode(for: error).rawValue)
   }
 
   /// Prints what went wrong, and ends with the code that DESIGN gives it.
@@ -47,7 +57,7 @@ enum Main {
     case is CancellationError:
       Terminal.error("Interrupted.")
       exit(PeatError.Code.interrupted.rawValue)
-    case is ExitCode, is CleanExit, is ValidationError: Fedpeat.exit(withError: error)
+    case is ExitCode, is CleanExit, is ValidationError: endParsing(error)
     default:
       if Interruption.isRequested {
         Terminal.error("Interrupted.")
@@ -55,7 +65,7 @@ enum Main {
       }
       // Asking for help is an error too, in the argument parser's eyes.
       let code = Fedpeat.exitCode(for: error)
-      if code == .success || code == .validationFailure { Fedpeat.exit(withError: error) }
+      if code == .success || code == .validationFailure { endParsing(error) }
       Terminal.error("Something went wrong that should not have: \(error)")
       exit(PeatError.Code.internalError.rawValue)
     }

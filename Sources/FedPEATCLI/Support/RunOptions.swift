@@ -2,69 +2,92 @@ import ArgumentParser
 import FedPEAT
 import Foundation
 
+/// What a run does where neither a flag nor the run file says something else; for the flags' help.
+private let standard = RunConfiguration()
+
 /// Flags that say the same as keys of a run file, and win over them.
 struct RunOptions: ParsableArguments {
-  @Option(help: "The full model's folder.")
+  @Option(help: "The full model's folder; the run file's if not given.")
   var model: String?
 
-  @Option(help: "Emulator recipe; give it once per level.")
+  @Option(
+    help:
+      "Emulator recipe; give it once per level. (default: \(standard.emulators.joined(separator: " ")))"
+  )
   var emulator: [String] = []
 
-  @Option(help: "Blocks at the bottom in which the adapter sits.")
+  @Option(help: "Blocks at the bottom in which the adapter sits. (default: \(standard.bottom))")
   var bottom: Int?
 
-  @Option(help: "Blocks at the top in which the adapter sits.")
+  @Option(help: "Blocks at the top in which the adapter sits. (default: \(standard.top))")
   var top: Int?
 
-  @Option(help: "lora or end-blocks.")
+  @Option(help: "lora or end-blocks. (default: \(standard.method))")
   var method: String?
 
-  @Option(help: "LoRA: rank.")
+  @Option(help: "LoRA: rank. (default: \(standard.rank))")
   var rank: Int?
 
-  @Option(help: "LoRA: alpha.")
+  @Option(help: "LoRA: the update is scaled with alpha / rank. (default: \(standard.alpha))")
   var alpha: Double?
 
-  @Option(help: "Rounds.")
+  @Option(help: "Rounds. (default: \(standard.rounds))")
   var rounds: Int?
 
-  @Option(help: "Local optimizer steps per round.")
+  @Option(help: "Local optimizer steps per round. (default: \(standard.localSteps))")
   var localSteps: Int?
 
-  @Option(help: "Windows per local step.")
+  @Option(help: "Windows per local step. (default: \(standard.batch))")
   var batch: Int?
 
-  @Option(help: "Input tokens per window.")
+  @Option(help: "Input tokens per window. (default: \(standard.context))")
   var context: Int?
 
-  @Option(help: "Learning rate of the adapter.")
+  @Option(help: "Learning rate of the adapter. (default: \(standard.learningRate))")
   var learningRate: Float?
 
-  @Option(help: "Who takes part in a round: \(Planners.names.joined(separator: " or ")).")
+  @Option(
+    help:
+      "Who takes part in a round: \(Planners.names.joined(separator: " or ")). (default: \(standard.planner))"
+  )
   var planner: String?
 
-  @Option(help: "How updates are aggregated: \(Strategies.names.joined(separator: ", ")).")
+  @Option(
+    help:
+      "How updates are aggregated: \(Strategies.names.joined(separator: ", ")). (default: \(standard.strategy))"
+  )
   var strategy: String?
 
-  @Option(help: "Clients that must be there before the first round.")
+  @Option(
+    help: "Clients that must be there before the first round. (default: \(standard.minimumClients))"
+  )
   var minimumClients: Int?
 
   @Flag(help: "The coordinator tunes too, through the full middle, on --server-data.")
   var participate = false
 
-  @Option(help: "The coordinator's own data.")
+  @Option(help: "The coordinator's own data; needed with --participate, unused if not given.")
   var serverData: String?
 
-  @Option(help: "The coordinator's share in the next adapter, from 0 to below 1.")
+  @Option(
+    help:
+      "The coordinator's share in the next adapter, from 0 to below 1. (default: \(standard.serverWeight))"
+  )
   var serverWeight: Double?
 
-  @Option(help: "The text perplexity is measured on.")
+  @Option(
+    help:
+      "The text perplexity is measured on; if not given, simulate holds back \(Format.percent(standard.validationShare)) of each client's data, and serve measures nothing."
+  )
   var evaluationData: String?
 
-  @Flag(inversion: .prefixedNo, help: "Begin each document with the begin token.")
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Begin each document with the begin token; as the tokenizer does if not given.")
   var bos: Bool?
 
-  @Option(help: "The folder for adapter, configuration and results.")
+  @Option(
+    help: "The folder for adapter, configuration and results; nothing is written if not given.")
   var out: String?
 
   /// The keys that were given.

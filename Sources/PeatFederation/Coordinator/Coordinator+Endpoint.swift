@@ -29,32 +29,27 @@ extension Coordinator: CoordinatorEndpoint {
     // The process that held the old session learns that it was superseded.
     wakeAll()
     process(.clientJoined(client, restarted: true))
-    // One that dies before its first call is missed, too, as if joining had been its last sign of life.
-    beginGrace(of: Caller(client: client, session: session), after: configuration.heartbeat) {
-      !$0.hasCalled
-    }
+    beginGrace(of: Caller(client: client, session: session), after: configuration.heartbeat)
     return JoinReply(
       run: configuration.run, session: session, rounds: configuration.rules.rounds)
   }
 
   public func nextTask(_ caller: Caller) async throws -> TaskReply {
     let watch = Stopwatch(clock)
+    noteCall(of: caller)
     while true {
       try Task.checkCancellation()
       guard let stay = stays[caller.client] else { return .rejoin }
       guard stay.session == caller.session else { return .superseded }
-      stays[caller.client]?.hasCalled = true
       if let ending = machine.ending {
         stays[caller.client]?.heardTheEnd = true
         wakeAll()
         return .finished(ending)
       }
-      if !machine.present.contains(caller.client) {
-        process(.clientJoined(caller.client, restarted: false))
-      }
       if let task = tasks[caller.client] { return .train(task) }
       let left = configuration.pollTimeout - watch.elapsed
-      if left <= .zero { return .wait }
+      // One that was lost while this call waited has to ask again to count as present.
+      if left <= .zero || !machine.present.contains(caller.client) { return .wait }
       await waitForNews(timeout: left)
     }
   }
@@ -64,10 +59,7 @@ extension Coordinator: CoordinatorEndpoint {
     guard stay.session == caller.session else { return .superseded }
     stays[caller.client]?.attendances += 1
     stays[caller.client]?.arrivals += 1
-    stays[caller.client]?.hasCalled = true
-    if !machine.present.contains(caller.client), machine.ending == nil {
-      process(.clientJoined(caller.client, restarted: false))
-    }
+    noteCall(of: caller)
     let watch = Stopwatch(clock)
     while true {
       guard let stay = stays[caller.client] else { return .rejoin }
@@ -95,16 +87,27 @@ extension Coordinator: CoordinatorEndpoint {
   private func endAttendance(of caller: Caller, _ stay: Stay) {
     stays[caller.client]?.attendances -= 1
     guard stay.attendances == 1 else { return }
-    beginGrace(of: caller) { $0.attendances == 0 && $0.arrivals == stay.arrivals }
+    beginGrace(of: caller)
   }
 
-  /// A client that is still gone when the grace is over is lost.
-  private func beginGrace(
-    of caller: Caller, after delay: Duration = .zero, isGone: @escaping @Sendable (Stay) -> Bool
-  ) {
+  /// Takes the beginning of a call as a sign of life: the client is present, and has to attend from now on.
+  ///
+  /// Only the beginning: while a call waits for its answer, the client may have frozen.
+  private func noteCall(of caller: Caller) {
+    guard let stay = stays[caller.client], stay.session == caller.session, machine.ending == nil,
+      !machine.present.contains(caller.client)
+    else { return }
+    process(.clientJoined(caller.client, restarted: false))
+    if stay.attendances == 0 { beginGrace(of: caller, after: configuration.heartbeat) }
+  }
+
+  /// A client that has not begun to attend when the grace is over is lost.
+  private func beginGrace(of caller: Caller, after delay: Duration = .zero) {
+    let arrivals = stays[caller.client]?.arrivals
     Task { [clock, configuration] in
       guard (try? await clock.sleep(for: delay + configuration.grace)) != nil,
-        let stay = stays[caller.client], stay.session == caller.session, isGone(stay)
+        let stay = stays[caller.client], stay.session == caller.session, stay.attendances == 0,
+        stay.arrivals == arrivals
       else { return }
       lose(caller.client, reason: "Nothing was heard from it any more.")
     }

@@ -22,8 +22,6 @@ public actor Coordinator {
     var attendances = 0
     /// Rises when an attendance begins, so that a grace that began before it comes to nothing.
     var arrivals = 0
-    /// Whether anything was heard of it since it joined.
-    var hasCalled = false
     var heardTheEnd = false
     var freeMemoryBytes: Int?
     var holds: Set<Digest>

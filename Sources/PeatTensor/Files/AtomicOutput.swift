@@ -7,10 +7,13 @@ import Foundation
 #endif
 
 /// Writes files and folders so that they are either there whole or not there.
+///
+/// A symbolic link is followed: what it points to is replaced, not the link.
 public enum AtomicOutput {
   /// Writes a file beside its place, syncs it, and renames it over `url`.
   public static func write(to url: URL, _ body: (FileHandle) throws -> Void) throws {
-    let partial = neighbour(of: url)
+    let place = try place(of: url)
+    let partial = neighbour(of: place)
     guard FileManager.default.createFile(atPath: partial.path, contents: nil) else {
       throw PeatError.inputOutput(
         "Can't write '\(url.path)': \(String(cString: strerror(errno))). Check that its folder "
@@ -21,7 +24,7 @@ public enum AtomicOutput {
       try body(handle)
       try handle.synchronize()
       try handle.close()
-      try rename(partial, to: url)
+      try rename(partial, to: place)
     } catch {
       try? FileManager.default.removeItem(at: partial)
       throw wrapped(error, url)
@@ -41,20 +44,21 @@ public enum AtomicOutput {
   ) throws {
     let files = FileManager.default
     try checkReplaceable(url, replacing: isOurs)
-    let partial = neighbour(of: url)
+    let place = try place(of: url)
+    let partial = neighbour(of: place)
     do {
       try files.createDirectory(at: partial, withIntermediateDirectories: true)
       try body(partial)
-      if files.fileExists(atPath: url.path) {
-        let old = neighbour(of: url)
-        try rename(url, to: old)
-        do { try rename(partial, to: url) } catch {
-          try? rename(old, to: url)
+      if files.fileExists(atPath: place.path) {
+        let old = neighbour(of: place)
+        try rename(place, to: old)
+        do { try rename(partial, to: place) } catch {
+          try? rename(old, to: place)
           throw error
         }
         try? files.removeItem(at: old)
       } else {
-        try rename(partial, to: url)
+        try rename(partial, to: place)
       }
     } catch {
       try? files.removeItem(at: partial)
@@ -66,14 +70,24 @@ public enum AtomicOutput {
   ///
   /// Call it before long work, so that the work is not lost at its end.
   public static func checkReplaceable(_ url: URL, replacing isOurs: (String) -> Bool) throws {
+    try checkContents(of: url, isOurs)
+    try checkPlace(place(of: url))
+  }
+
+  /// Throws where `url` is a file, or a folder that holds something with a name that `isOurs` does not accept.
+  public static func checkContents(of url: URL, _ isOurs: (String) -> Bool) throws {
+    let place = try place(of: url)
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
-      return try checkPlace(url)
-    }
+    guard FileManager.default.fileExists(atPath: place.path, isDirectory: &isFolder) else { return }
     guard isFolder.boolValue else {
       throw PeatError.inputOutput("'\(url.path)' is a file; a folder is to be written there.")
     }
-    let names = try FileManager.default.contentsOfDirectory(atPath: url.path)
+    let names: [String]
+    do { names = try FileManager.default.contentsOfDirectory(atPath: place.path) } catch {
+      throw PeatError.inputOutput(
+        "Can't see what the folder '\(url.path)' holds: \(error.localizedDescription)", cause: error
+      )
+    }
     if let stranger = names.sorted().first(where: { !isOurs($0) }) {
       throw PeatError.inputOutput(
         "The folder '\(url.path)' already holds '\(stranger)', which is not FedPEAT's. "
@@ -81,7 +95,19 @@ public enum AtomicOutput {
     }
   }
 
-  /// Throws where a new folder can't be made at `url`: the nearest folder above it that exists must be one that may be
+  /// Where `url` leads: itself, or what it points to as a symbolic link.
+  private static func place(of url: URL) throws -> URL {
+    let files = FileManager.default
+    guard let target = try? files.destinationOfSymbolicLink(atPath: url.path) else { return url }
+    guard files.fileExists(atPath: url.path) else {
+      throw PeatError.inputOutput(
+        "Can't write '\(url.path)': it is a symbolic link to '\(target)', which does not exist. Remove the link, or "
+          + "make what it points to.")
+    }
+    return url.resolvingSymlinksInPath()
+  }
+
+  /// Throws where a folder can't be put at `url`: the nearest folder above it that exists must be one that may be
   /// written.
   private static func checkPlace(_ url: URL) throws {
     var above = url.standardizedFileURL.deletingLastPathComponent()
@@ -89,6 +115,7 @@ public enum AtomicOutput {
     while !FileManager.default.fileExists(atPath: above.path, isDirectory: &isFolder),
       above.path != "/"
     {
+      _ = try place(of: above)
       above = above.deletingLastPathComponent()
     }
     guard isFolder.boolValue, FileManager.default.isWritableFile(atPath: above.path) else {

@@ -2,20 +2,21 @@ import PeatTensor
 
 /// Writes "▁" as a space, and leaves it out in the first token unless none is put before a text.
 struct MetaspaceDecoder: DecoderStage {
-  private let mark: Pattern
+  private let mark: [UInt8]
   private let dropsFirst: Bool
   private var isFirst = true
   private var token = WholeToken()
 
   init(_ part: TokenizerPart) throws {
-    mark = Pattern(string: Array(String(try part.scalar("replacement", default: "▁")).utf8))
+    mark = Array(String(try part.scalar("replacement", default: "▁")).utf8)
     dropsFirst = try PrependScheme(part) != .never
   }
 
   mutating func append(_ chunk: TokenChunk, into chunks: inout [TokenChunk]) {
     guard let bytes = token.append(chunk) else { return }
+    let marks = Pattern.occurrences(of: mark, in: bytes)
     chunks.append(
-      TokenChunk(bytes: mark.replacing(in: bytes, with: isFirst && dropsFirst ? [] : [0x20])))
+      TokenChunk(bytes: bytes.replacing(marks, with: isFirst && dropsFirst ? [] : [0x20])))
     isFirst = false
   }
 }

@@ -1,6 +1,7 @@
 import PeatTensor
 
-/// Replaces every match of a pattern within a token.
+/// Replaces every match of a pattern within a token. A token so long that the pattern can't be matched against it stays as
+/// it is.
 struct ReplaceDecoder: DecoderStage {
   let pattern: Pattern
   let content: [UInt8]
@@ -8,11 +9,12 @@ struct ReplaceDecoder: DecoderStage {
 
   init(_ part: TokenizerPart) throws {
     pattern = try Pattern(part.required("pattern"))
-    content = try part.string("content").bytes
+    content = try Pattern.content(part.required("content"))
   }
 
   mutating func append(_ chunk: TokenChunk, into chunks: inout [TokenChunk]) {
     guard let bytes = token.append(chunk) else { return }
-    chunks.append(TokenChunk(bytes: pattern.replacing(in: bytes, with: content)))
+    let replaced = try? pattern.replacing(in: bytes, with: content)
+    chunks.append(TokenChunk(bytes: replaced ?? bytes))
   }
 }

@@ -2,7 +2,7 @@ import Foundation
 import PeatTensor
 
 /// A place in a tokenizer file with its path, so that every error can name it: `tokenizer.json: model.merges[3]`.
-struct TokenizerPart {
+struct TokenizerPart: Sendable {
   let value: ByteJSON
   let file: String
   let path: String

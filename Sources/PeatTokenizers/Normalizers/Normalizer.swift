@@ -2,7 +2,8 @@ import PeatTensor
 
 /// Changes a text before it is cut into pieces.
 protocol Normalizer: Sendable {
-  func normalized(_ text: [UInt8]) -> [UInt8]
+  /// - Throws: `badData` where a regular expression can't be matched against so long a text.
+  func normalized(_ text: [UInt8]) throws -> [UInt8]
 }
 
 /// The normalizers that this reader knows; a new one is a file beside this one and a line here.
@@ -10,7 +11,7 @@ enum Normalizers {
   private static let known:
     [(name: String, value: @Sendable (TokenizerPart) throws -> any Normalizer)] = [
       ("Sequence", { try NormalizerSequence($0) }),
-      ("Prepend", { PrependNormalizer(prefix: try $0.string("prepend").bytes) }),
+      ("Prepend", { PrependNormalizer(prefix: try Pattern.content($0.required("prepend"))) }),
       ("Replace", { try ReplaceNormalizer($0) }),
       ("NFC", { _ in UnicodeForm.nfc }),
       ("NFD", { _ in UnicodeForm.nfd }),
@@ -34,7 +35,7 @@ struct NormalizerSequence: Normalizer {
     normalizers = try part.required("normalizers").elements().map(Normalizers.read)
   }
 
-  func normalized(_ text: [UInt8]) -> [UInt8] {
-    normalizers.reduce(text) { $1.normalized($0) }
+  func normalized(_ text: [UInt8]) throws -> [UInt8] {
+    try normalizers.reduce(text) { try $1.normalized($0) }
   }
 }

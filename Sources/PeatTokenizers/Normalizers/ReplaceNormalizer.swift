@@ -7,8 +7,10 @@ struct ReplaceNormalizer: Normalizer {
 
   init(_ part: TokenizerPart) throws {
     pattern = try Pattern(part.required("pattern"))
-    content = try part.string("content").bytes
+    content = try Pattern.content(part.required("content"))
   }
 
-  func normalized(_ text: [UInt8]) -> [UInt8] { pattern.replacing(in: text, with: content) }
+  func normalized(_ text: [UInt8]) throws -> [UInt8] {
+    try pattern.replacing(in: text, with: content)
+  }
 }

@@ -23,23 +23,22 @@ struct MetaspacePreTokenizer: PreTokenizer {
   let replacement: [UInt8]
   let scheme: PrependScheme
   let cuts: Bool
-  private let space = Pattern(string: [0x20])
-  private let mark: Pattern
 
   init(_ part: TokenizerPart) throws {
     replacement = Array(String(try part.scalar("replacement", default: "▁")).utf8)
-    mark = Pattern(string: replacement)
     scheme = try PrependScheme(part)
     cuts = try part.bool("split", default: true)
   }
 
   func split(_ piece: Piece, into pieces: inout [Piece]) {
-    var bytes = space.replacing(in: piece.bytes, with: replacement)
+    var bytes = piece.bytes.replacing(
+      Pattern.occurrences(of: [0x20], in: piece.bytes), with: replacement)
     let prepends = scheme == .always || scheme == .first && piece.beginsText
     if prepends, !bytes.starts(with: replacement) { bytes = replacement + bytes }
     let changed = Piece(bytes: bytes, beginsText: piece.beginsText)
     if cuts {
-      SplitBehavior.mergedWithNext.split(changed, at: mark.matches(in: bytes), into: &pieces)
+      let marks = Pattern.occurrences(of: replacement, in: bytes)
+      SplitBehavior.mergedWithNext.split(changed, at: marks, into: &pieces)
     } else {
       pieces.append(changed)
     }

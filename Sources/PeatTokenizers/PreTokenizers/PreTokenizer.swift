@@ -10,7 +10,9 @@ struct Piece: Sendable {
 /// Cuts a piece into smaller ones ("words"), across whose borders the model never merges.
 protocol PreTokenizer: Sendable {
   /// Appends the parts of a piece that is not empty; empty parts are left out.
-  func split(_ piece: Piece, into pieces: inout [Piece])
+  ///
+  /// - Throws: `badData` where a regular expression can't be matched against so long a piece.
+  func split(_ piece: Piece, into pieces: inout [Piece]) throws
 }
 
 /// The pre-tokenizers that this reader knows; a new one is a file beside this one and a line here.
@@ -40,12 +42,12 @@ struct PreTokenizerSequence: PreTokenizer {
     preTokenizers = try part.required("pretokenizers").elements().map(PreTokenizers.read)
   }
 
-  func split(_ piece: Piece, into pieces: inout [Piece]) {
+  func split(_ piece: Piece, into pieces: inout [Piece]) throws {
     var current = [piece]
     for preTokenizer in preTokenizers {
       var next: [Piece] = []
       next.reserveCapacity(current.count)
-      for piece in current { preTokenizer.split(piece, into: &next) }
+      for piece in current { try preTokenizer.split(piece, into: &next) }
       current = next
     }
     pieces.append(contentsOf: current)

@@ -12,7 +12,7 @@ struct SplitPreTokenizer: PreTokenizer {
     invert = try part.bool("invert", default: false)
   }
 
-  func split(_ piece: Piece, into pieces: inout [Piece]) {
-    behavior.split(piece, at: pattern.matches(in: piece.bytes), invert: invert, into: &pieces)
+  func split(_ piece: Piece, into pieces: inout [Piece]) throws {
+    behavior.split(piece, at: try pattern.matches(in: piece.bytes), invert: invert, into: &pieces)
   }
 }

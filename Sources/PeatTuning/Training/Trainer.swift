@@ -142,6 +142,7 @@ extension Trainer {
     public var configuration: TrainingConfiguration { facts.configuration }
 
     /// The two files of a saved state, by name.
+    public static let names = [factsName, tensorsName]
     public static let factsName = "training_state.json"
     public static let tensorsName = "training_state.safetensors"
 

@@ -1,0 +1,27 @@
+import FedPEAT
+
+/// The command line's words, made ready for the argument parser.
+enum Arguments {
+  /// Ties a negative number to the option before it, which the parser would take for a flag.
+  ///
+  /// Throws where a word is empty, as it is where a shell's variable was not set; only a prompt may be.
+  static func prepared(_ words: [String]) throws -> [String] {
+    var result: [String] = []
+    for word in words {
+      let option = result.last.flatMap {
+        $0.hasPrefix("--") && $0 != "--" && !$0.contains("=") ? $0 : nil
+      }
+      if word.isEmpty, option != "--prompt" {
+        throw PeatError.usage(
+          "The argument after '\(result.last ?? "fedpeat")' is empty. If it is a variable of the shell, it is not set."
+        )
+      }
+      if let option, word.hasPrefix("-"), Double(word) != nil {
+        result[result.count - 1] = "\(option)=\(word)"
+      } else {
+        result.append(word)
+      }
+    }
+    return result
+  }
+}
