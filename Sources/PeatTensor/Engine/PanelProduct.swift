@@ -1,13 +1,13 @@
 /// Matrix products of our own, for weights: the right factor comes from a `PanelSource`, and a low-rank update rides
 /// along as a few more rows of it.
 ///
-/// The left factor is packed into strips of 6 rows, the right one into panels of 16 columns; the micro-kernel keeps
-/// a 6 × 16 tile of the result in 12 vector registers.
+/// The left factor is packed into strips as high as a `ProductTile`, the right one into panels as wide; the tile of the
+/// result stays in registers.
 ///
 /// Source: Goto and van de Geijn 2008, <https://doi.org/10.1145/1356052.1356053>.
 enum PanelProduct {
-  private static let stripRows = 6
-  private static let panelColumns = 16
+  private static var stripRows: Int { @inline(__always) get { ProductTile.rows } }
+  static var panelColumns: Int { @inline(__always) get { ProductTile.columns } }
   /// At most so many rows and so much depth are packed at a time: about 1.5 MB.
   private static let blockRows = 516
   private static let blockDepth = 800
@@ -28,7 +28,7 @@ enum PanelProduct {
   struct Layout {
     /// Rows are so many floats apart.
     let stride: Int
-    /// Columns that lie together, a multiple of 16: after them come all rows of the next so many.
+    /// Columns that lie together, a multiple of 32: after them come all rows of the next so many.
     let block: Int
 
     /// Row by row.
@@ -71,9 +71,10 @@ enum PanelProduct {
     let rank = lowRank?.rank ?? 0
     let rowsAtATime = part(of: rows, atMost: blockRows, multipleOf: stripRows)
     let depthAtATime =
-      layout.block == .max ? part(of: depth, atMost: blockDepth, multipleOf: 8) : layout.block
+      layout.block == .max ? part(of: depth, atMost: blockDepth, multipleOf: lanes) : layout.block
     let stripLength = depthAtATime + rank
-    let strips = pool.take(roundedUp(rowsAtATime, to: stripRows) * stripLength)
+    // The last column of a strip is written a register at a time.
+    let strips = pool.take(roundedUp(rowsAtATime, to: stripRows) * stripLength + lanes)
     let panel = pool.take(panelColumns * stripLength)
     let tile = pool.take(stripRows * panelColumns)
     defer { withExtendedLifetime((strips, panel, tile)) {} }
@@ -136,34 +137,31 @@ enum PanelProduct {
     return max(unit, roundedUp((total + parts - 1) / parts, to: unit))
   }
 
-  /// Lays rows into strips: six rows side by side, column by column. Rows past the last are 0.
+  /// Lays rows into strips: a tile's rows side by side, column by column. Rows past the last are 0.
+  ///
+  /// A register takes more rows than a strip has; what is too much lies where the next column goes, which is written
+  /// after it.
   private static func pack(_ block: Block, _ x: FloatPointer, _ stride: Int, depth: Int) {
     var row = 0
     var strip = block.strips
-    while row &+ stripRows <= block.rows {
-      let r0 = x + row * stride
-      let r1 = r0 + stride
-      let r2 = r1 + stride
-      let r3 = r2 + stride
-      let r4 = r3 + stride
-      let r5 = r4 + stride
-      var place = strip
-      for k in 0..<depth {
-        place[0] = r0[k]
-        place[1] = r1[k]
-        place[2] = r2[k]
-        place[3] = r3[k]
-        place[4] = r4[k]
-        place[5] = r5[k]
-        place += 6
+    while row < block.rows {
+      let inside = min(stripRows, block.rows - row)
+      let first = x + row * stride
+      var k = 0
+      while k &+ lanes <= depth {
+        storeTransposed(to: strip + k &* stripRows, stride: stripRows) { i in
+          i < inside ? load(first + (i &* stride &+ k)) : .zero
+        }
+        k &+= lanes
       }
-      row &+= stripRows
+      while k < depth {
+        for i in 0..<stripRows {
+          strip[k &* stripRows &+ i] = i < inside ? first[i &* stride &+ k] : 0
+        }
+        k &+= 1
+      }
+      row += stripRows
       strip += stripRows * block.length
-    }
-    guard row < block.rows else { return }
-    for i in 0..<stripRows {
-      let source = x + (row + i) * stride
-      for k in 0..<depth { strip[k * stripRows + i] = row + i < block.rows ? source[k] : 0 }
     }
   }
 
@@ -198,7 +196,7 @@ enum PanelProduct {
       var row = 0
       if column &+ panelColumns <= columns {
         while row &+ stripRows <= block.rows {
-          micro(depth, strip, panel, place, outStride, adds)
+          ProductTile.compute(depth, strip, panel, place, outStride, adds)
           strip += stripFloats
           place += stripRows &* outStride
           row &+= stripRows
@@ -206,7 +204,7 @@ enum PanelProduct {
       }
       // Tiles that hang over an edge are computed beside, and the part inside is taken over.
       while row < block.rows {
-        micro(depth, strip, panel, tile, panelColumns, false)
+        ProductTile.compute(depth, strip, panel, tile, panelColumns, false)
         let width = min(panelColumns, columns - column)
         for i in 0..<min(stripRows, block.rows - row) {
           let target = place + i * outStride
@@ -219,84 +217,5 @@ enum PanelProduct {
       }
       column &+= panelColumns
     }
-  }
-
-  /// One tile: 6 rows of `strip` with 16 columns of `panel`.
-  @inline(__always) private static func micro(
-    _ depth: Int, _ strip: FloatPointer, _ panel: FloatPointer, _ out: FloatPointer,
-    _ outStride: Int, _ adds: Bool
-  ) {
-    var c00 = Vector.zero
-    var c01 = Vector.zero
-    var c10 = Vector.zero
-    var c11 = Vector.zero
-    var c20 = Vector.zero
-    var c21 = Vector.zero
-    var c30 = Vector.zero
-    var c31 = Vector.zero
-    var c40 = Vector.zero
-    var c41 = Vector.zero
-    var c50 = Vector.zero
-    var c51 = Vector.zero
-    var a = strip
-    var b = panel
-    let end = strip + depth &* 6
-    while a < end {
-      let b0 = load(b)
-      let b1 = load(b + 8)
-      var value = broadcast(a[0])
-      c00 = fma(value, b0, c00)
-      c01 = fma(value, b1, c01)
-      value = broadcast(a[1])
-      c10 = fma(value, b0, c10)
-      c11 = fma(value, b1, c11)
-      value = broadcast(a[2])
-      c20 = fma(value, b0, c20)
-      c21 = fma(value, b1, c21)
-      value = broadcast(a[3])
-      c30 = fma(value, b0, c30)
-      c31 = fma(value, b1, c31)
-      value = broadcast(a[4])
-      c40 = fma(value, b0, c40)
-      c41 = fma(value, b1, c41)
-      value = broadcast(a[5])
-      c50 = fma(value, b0, c50)
-      c51 = fma(value, b1, c51)
-      a += 6
-      b += 16
-    }
-    var place = out
-    if adds {
-      put(load(place) + c00, load(place + 8) + c01, place)
-      place += outStride
-      put(load(place) + c10, load(place + 8) + c11, place)
-      place += outStride
-      put(load(place) + c20, load(place + 8) + c21, place)
-      place += outStride
-      put(load(place) + c30, load(place + 8) + c31, place)
-      place += outStride
-      put(load(place) + c40, load(place + 8) + c41, place)
-      place += outStride
-      put(load(place) + c50, load(place + 8) + c51, place)
-    } else {
-      put(c00, c01, place)
-      place += outStride
-      put(c10, c11, place)
-      place += outStride
-      put(c20, c21, place)
-      place += outStride
-      put(c30, c31, place)
-      place += outStride
-      put(c40, c41, place)
-      place += outStride
-      put(c50, c51, place)
-    }
-  }
-
-  @inline(__always) private static func put(
-    _ first: Vector, _ second: Vector, _ place: FloatPointer
-  ) {
-    store(first, place)
-    store(second, place + 8)
   }
 }

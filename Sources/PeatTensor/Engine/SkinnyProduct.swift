@@ -14,7 +14,7 @@ enum SkinnyProduct {
     stride: Int, out: FloatPointer
   ) {
     var column = 0
-    while column &+ 16 <= columns {
+    while column &+ 2 &* lanes <= columns {
       var r = 0
       while r &+ 4 <= rank {
         fourSums(rows, rank, u + r, v + column, stride, scale, out + r * columns + column, columns)
@@ -24,7 +24,7 @@ enum SkinnyProduct {
         oneSum(rows, rank, u + r, v + column, stride, scale, out + r * columns + column)
         r &+= 1
       }
-      column &+= 16
+      column &+= 2 &* lanes
     }
     for row in 0..<rows where column < columns {
       for r in 0..<rank {
@@ -34,7 +34,7 @@ enum SkinnyProduct {
     }
   }
 
-  /// Four columns of `u` with 16 of `v`.
+  /// Four columns of `u` with two registers of `v`.
   @inline(__always) private static func fourSums(
     _ rows: Int, _ rank: Int, _ u: FloatPointer, _ v: FloatPointer, _ stride: Int, _ scale: Float,
     _ out: FloatPointer, _ outStride: Int
@@ -51,7 +51,7 @@ enum SkinnyProduct {
     var row = v
     for _ in 0..<rows {
       let v0 = load(row)
-      let v1 = load(row + 8)
+      let v1 = load(row + lanes)
       var weight = broadcast(weights[0])
       s00 = fma(weight, v0, s00)
       s01 = fma(weight, v1, s01)
@@ -73,7 +73,7 @@ enum SkinnyProduct {
     add(s30, s31, scale, out + 3 &* outStride)
   }
 
-  /// One column of `u` with 16 of `v`.
+  /// One column of `u` with two registers of `v`.
   @inline(__always) private static func oneSum(
     _ rows: Int, _ rank: Int, _ u: FloatPointer, _ v: FloatPointer, _ stride: Int, _ scale: Float,
     _ out: FloatPointer
@@ -83,7 +83,7 @@ enum SkinnyProduct {
     for row in 0..<rows {
       let weight = broadcast(u[row * rank])
       s0 = fma(weight, load(v + row * stride), s0)
-      s1 = fma(weight, load(v + row * stride + 8), s1)
+      s1 = fma(weight, load(v + row * stride + lanes), s1)
     }
     add(s0, s1, scale, out)
   }
@@ -93,6 +93,6 @@ enum SkinnyProduct {
   ) {
     let factor = broadcast(scale)
     store(fma(first, factor, load(out)), out)
-    store(fma(second, factor, load(out + 8)), out + 8)
+    store(fma(second, factor, load(out + lanes)), out + lanes)
   }
 }

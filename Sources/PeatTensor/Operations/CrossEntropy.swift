@@ -122,7 +122,7 @@ private struct Logits {
 
   init(rows: Int, vocabulary: Int, _ pool: BufferPool) {
     self.vocabulary = vocabulary
-    block = min(768, (vocabulary + 15) / 16 * 16)
+    block = min(768, (vocabulary + 31) / 32 * 32)
     buffer = pool.take((vocabulary + block - 1) / block * block * rows)
   }
 

@@ -61,12 +61,12 @@ struct RowCopy: MatrixVisitor {
 
   func visit(_ matrix: some MatrixReader) {
     var column = 0
-    while column &+ 8 <= matrix.columns {
-      store(matrix.eight(row, column), place + column)
-      column &+= 8
+    while column &+ lanes <= matrix.columns {
+      store(matrix.vector(row, column), place + column)
+      column &+= lanes
     }
     if column < matrix.columns {
-      store(matrix.eight(row, column), place + column, first: matrix.columns - column)
+      store(matrix.vector(row, column), place + column, first: matrix.columns - column)
     }
   }
 }

@@ -85,14 +85,14 @@ struct RotaryRecord {
         let first = values + row * x.stride + head * width
         let second = first + half
         var i = 0
-        while i &+ 8 <= half {
+        while i &+ lanes <= half {
           let a = load(first + i)
           let b = load(second + i)
           let c = load(cosines + i)
           let s = load(sines + i) * sign
           store(a * c - b * s, first + i)
           store(b * c + a * s, second + i)
-          i &+= 8
+          i &+= lanes
         }
         while i < half {
           let a = first[i]
