@@ -74,7 +74,7 @@ enum PanelProduct {
       layout.block == .max ? part(of: depth, atMost: blockDepth, multipleOf: lanes) : layout.block
     let stripLength = depthAtATime + rank
     // The last column of a strip is written a register at a time.
-    let strips = pool.take(roundedUp(rowsAtATime, to: stripRows) * stripLength + lanes)
+    let strips = pool.take(ProductTile.wholeRows(rowsAtATime) * stripLength + lanes)
     let panel = pool.take(panelColumns * stripLength)
     let tile = pool.take(stripRows * panelColumns)
     defer { withExtendedLifetime((strips, panel, tile)) {} }
@@ -90,7 +90,9 @@ enum PanelProduct {
         let isLast = firstDepth + count >= depth
         block.length = count + (isLast ? rank : 0)
         let first = layout.offset(ofColumn: firstDepth, rows: rows) + firstRow * layout.stride
-        pack(block, x + first, layout.stride, depth: count)
+        ProductTile.pack(
+          x + first, rows: block.rows, depth: count, stride: layout.stride, into: block.strips,
+          length: block.length)
         if let lowRank {
           let projected = lowRank.projected + firstRow * rank
           multiply(
@@ -137,39 +139,11 @@ enum PanelProduct {
     return max(unit, roundedUp((total + parts - 1) / parts, to: unit))
   }
 
-  /// Lays rows into strips: a tile's rows side by side, column by column. Rows past the last are 0.
-  ///
-  /// A register takes more rows than a strip has; what is too much lies where the next column goes, which is written
-  /// after it.
-  private static func pack(_ block: Block, _ x: FloatPointer, _ stride: Int, depth: Int) {
-    var row = 0
-    var strip = block.strips
-    while row < block.rows {
-      let inside = min(stripRows, block.rows - row)
-      let first = x + row * stride
-      var k = 0
-      while k &+ lanes <= depth {
-        storeTransposed(to: strip + k &* stripRows, stride: stripRows) { i in
-          i < inside ? load(first + (i &* stride &+ k)) : .zero
-        }
-        k &+= lanes
-      }
-      while k < depth {
-        for i in 0..<stripRows {
-          strip[k &* stripRows &+ i] = i < inside ? first[i &* stride &+ k] : 0
-        }
-        k &+= 1
-      }
-      row += stripRows
-      strip += stripRows * block.length
-    }
-  }
-
   /// Writes s · projected behind the packed columns.
   private static func append(
     _ block: Block, after depth: Int, _ projected: FloatPointer, _ rank: Int, _ scale: Float
   ) {
-    for row in 0..<roundedUp(block.rows, to: stripRows) {
+    for row in 0..<ProductTile.wholeRows(block.rows) {
       let place =
         block.strips + row / stripRows * stripRows * block.length + depth * stripRows
         + row % stripRows
@@ -202,15 +176,10 @@ enum PanelProduct {
           row &+= stripRows
         }
       }
-      // Tiles that hang over an edge are computed beside, and the part inside is taken over.
       while row < block.rows {
-        ProductTile.compute(depth, strip, panel, tile, panelColumns, false)
-        let width = min(panelColumns, columns - column)
-        for i in 0..<min(stripRows, block.rows - row) {
-          let target = place + i * outStride
-          let source = tile + i * panelColumns
-          for j in 0..<width { target[j] = adds ? target[j] + source[j] : source[j] }
-        }
+        ProductTile.computePart(
+          rows: block.rows - row, columns: columns - column, depth, strip, panel, place, outStride,
+          adds, beside: tile)
         strip += stripFloats
         place += stripRows &* outStride
         row &+= stripRows

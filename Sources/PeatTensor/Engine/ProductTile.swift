@@ -20,11 +20,12 @@ enum ProductTile {
   /// - Parameters:
   ///   - depth: columns of the strip, rows of the panel.
   ///   - strip: `[depth, rows]`: the tile's rows of the left factor, side by side.
+  ///   - stripStride: from one column of the strip to the next.
   ///   - panel: `[depth, columns]`.
   ///   - out: the tile's first value; rows are `stride` floats apart.
   @inline(__always) static func compute(
-    _ depth: Int, _ strip: FloatPointer, _ panel: FloatPointer, _ out: FloatPointer, _ stride: Int,
-    _ adds: Bool
+    _ depth: Int, _ strip: FloatPointer, stripStride: Int = rows, _ panel: FloatPointer,
+    _ out: FloatPointer, _ stride: Int, _ adds: Bool
   ) {
     var line = out
     for _ in 0..<rows {
@@ -60,7 +61,7 @@ enum ProductTile {
     #endif
     var a = strip
     var b = panel
-    let end = strip + depth &* rows
+    let end = strip + depth &* stripStride
     while a < end {
       let b0 = load(b)
       let b1 = load(b + lanes)
@@ -102,7 +103,7 @@ enum ProductTile {
         cb0 = fma(value, b0, cb0)
         cb1 = fma(value, b1, cb1)
       #endif
-      a += rows
+      a += stripStride
       b += columns
     }
     var place = out
@@ -126,4 +127,54 @@ enum ProductTile {
       put(cb0, cb1)
     #endif
   }
+
+  /// A tile that hangs over an edge: computed beside, and the part inside is taken over.
+  @inline(__always) static func computePart(
+    rows count: Int, columns width: Int, _ depth: Int, _ strip: FloatPointer,
+    stripStride: Int = rows, _ panel: FloatPointer, _ out: FloatPointer, _ stride: Int,
+    _ adds: Bool, beside tile: FloatPointer
+  ) {
+    compute(depth, strip, stripStride: stripStride, panel, tile, columns, false)
+    for i in 0..<min(rows, count) {
+      let target = out + i * stride
+      let source = tile + i * columns
+      for j in 0..<min(columns, width) { target[j] = adds ? target[j] + source[j] : source[j] }
+    }
+  }
+
+  /// Lays rows into strips: a tile's rows side by side, column by column. Rows past the last are 0.
+  ///
+  /// A register takes more rows than a strip has; what is too much lies where the next column goes, which is written
+  /// after it: behind the last strip there must be room for a register.
+  ///
+  /// - Parameters:
+  ///   - x: `[count, depth]`, rows `stride` floats apart.
+  ///   - strips: strips of `length` columns, of which the first `depth` are written.
+  @inline(__always) static func pack(
+    _ x: FloatPointer, rows count: Int, depth: Int, stride: Int, into strips: FloatPointer,
+    length: Int
+  ) {
+    var row = 0
+    var strip = strips
+    while row < count {
+      let inside = min(rows, count - row)
+      let first = x + row * stride
+      var k = 0
+      while k &+ lanes <= depth {
+        storeTransposed(to: strip + k &* rows, stride: rows) { i in
+          i < inside ? load(first + (i &* stride &+ k)) : .zero
+        }
+        k &+= lanes
+      }
+      while k < depth {
+        for i in 0..<rows { strip[k &* rows &+ i] = i < inside ? first[i &* stride &+ k] : 0 }
+        k &+= 1
+      }
+      row &+= rows
+      strip += rows &* length
+    }
+  }
+
+  /// `count` rounded up to whole tiles' rows.
+  @inline(__always) static func wholeRows(_ count: Int) -> Int { (count + rows - 1) / rows * rows }
 }
