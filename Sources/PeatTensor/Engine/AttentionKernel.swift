@@ -151,7 +151,7 @@ struct AttentionKernel {
     var key = 0
     while key < seen {
       ProductTile.compute(
-        width, left + key &* width, workspace.panel.pointer, place + key &* stride, stride, false)
+        width, left + key &* width, workspace.panel.pointer, place + key &* stride, stride, .zero)
       key &+= ProductTile.rows
     }
     // Strips of queries may reach into a panel that sees fewer keys.
@@ -213,7 +213,8 @@ struct AttentionKernel {
     private typealias MaskStorage = SIMD16<Int32>
     private static var laneNumbers: Vector {
       @inline(__always) get {
-        Vector(lowHalf: SIMD8(0, 1, 2, 3, 4, 5, 6, 7), highHalf: SIMD8(8, 9, 10, 11, 12, 13, 14, 15))
+        Vector(
+          lowHalf: SIMD8(0, 1, 2, 3, 4, 5, 6, 7), highHalf: SIMD8(8, 9, 10, 11, 12, 13, 14, 15))
       }
     }
   #else
@@ -239,14 +240,15 @@ struct AttentionKernel {
       for panel in 0..<panels {
         let column = panel * ProductTile.columns
         let source = right + panel * rightRows * ProductTile.columns
+        let start: ProductStart = adds ? .values(line + column, stride: out.stride) : .zero
         if row + ProductTile.rows <= block.count, column + ProductTile.columns <= width {
           ProductTile.compute(
             depth, weights + row, stripStride: Self.blockColumns, source, line + column, out.stride,
-            adds)
+            start)
         } else {
           ProductTile.computePart(
             rows: block.count - row, columns: width - column, depth, weights + row,
-            stripStride: Self.blockColumns, source, line + column, out.stride, adds,
+            stripStride: Self.blockColumns, source, line + column, out.stride, start,
             beside: workspace.tile.pointer)
         }
       }
@@ -383,12 +385,13 @@ struct AttentionKernel {
         let column = panel * ProductTile.columns
         let source =
           packed.pointer + (panel * block.count + skipped) * ProductTile.columns
+        let start = ProductStart.values(line + column, stride: out.stride)
         if count == ProductTile.rows, column + ProductTile.columns <= width {
-          ProductTile.compute(depth, strip.pointer, source, line + column, out.stride, true)
+          ProductTile.compute(depth, strip.pointer, source, line + column, out.stride, start)
         } else {
           ProductTile.computePart(
             rows: count, columns: width - column, depth, strip.pointer, source, line + column,
-            out.stride, true, beside: workspace.tile.pointer)
+            out.stride, start, beside: workspace.tile.pointer)
         }
       }
       key += ProductTile.rows

@@ -4,6 +4,22 @@ protocol MatrixReader {
   /// As many neighbours of a row as a register holds, from a column that is a multiple of that. What lies past the
   /// last column is undefined.
   func vector(_ row: Int, _ column: Int) -> Vector
+  /// Where a value lies.
+  func address(_ row: Int, _ column: Int) -> UnsafeRawPointer
+}
+
+extension MatrixReader {
+  /// The lines of the cache that hold a part of the matrix; none where the part is empty.
+  func lines(rows: Range<Int>, columns: Range<Int>) -> LineWalk {
+    guard !rows.isEmpty, !columns.isEmpty else { return .none }
+    let first = address(rows.lowerBound, columns.lowerBound)
+    let last = address(rows.lowerBound, columns.upperBound - 1)
+    let line = LineWalk.lineBytes
+    return LineWalk(
+      from: first, rows: rows.count,
+      lines: Int(bitPattern: last) / line - Int(bitPattern: first) / line + 1,
+      stride: address(rows.lowerBound + 1, columns.lowerBound) - first)
+  }
 }
 
 /// Plain floats.
@@ -11,6 +27,10 @@ struct DenseReader: MatrixReader {
   let pointer: FloatPointer
   let stride: Int
   let columns: Int
+
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(pointer + (row &* stride &+ column))
+  }
 
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     let place = pointer + (row &* stride &+ column)
@@ -24,6 +44,10 @@ struct BFloat16Reader: MatrixReader {
   let rowBytes: Int
   let columns: Int
 
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ 2 &* column))
+  }
+
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     let half = (bytes + (row &* rowBytes &+ 2 &* column)).loadUnaligned(as: ShortVector.self)
     return unsafeBitCast(BitVector(truncatingIfNeeded: half) &<< 16, to: Vector.self)
@@ -34,6 +58,10 @@ struct Float16Reader: MatrixReader {
   let bytes: UnsafeMutableRawPointer
   let rowBytes: Int
   let columns: Int
+
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ 2 &* column))
+  }
 
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     let half = (bytes + (row &* rowBytes &+ 2 &* column)).loadUnaligned(as: ShortVector.self)
@@ -56,6 +84,10 @@ struct Int8RowGroupReader: MatrixReader {
   let scaleStride: Int
   let columns: Int
 
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
+  }
+
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     byteValues(bytes + (row &* rowBytes &+ column))
       * broadcast(scales[row &* scaleStride &+ column / 32])
@@ -69,6 +101,10 @@ struct Int8ColumnGroupReader: MatrixReader {
   let scales: FloatPointer
   let scaleStride: Int
   let columns: Int
+
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
+  }
 
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     byteValues(bytes + (row &* rowBytes &+ column))
@@ -84,6 +120,10 @@ struct Int4RowGroupReader: MatrixReader {
   let scaleStride: Int
   let columns: Int
 
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
+  }
+
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     halfByteValues(bytes + (row &* rowBytes), column)
       * broadcast(scales[row &* scaleStride &+ column / 32])
@@ -97,6 +137,10 @@ struct Int4ColumnGroupReader: MatrixReader {
   let scales: FloatPointer
   let scaleStride: Int
   let columns: Int
+
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
+  }
 
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     halfByteValues(bytes + (row &* rowBytes), column)

@@ -43,18 +43,19 @@ enum PanelProduct {
     }
   }
 
-  /// out = x · source, added to what is there if `adds`.
+  /// out = x · source + start.
   static func compute(
     rows: Int, columns: Int, depth: Int, x: FloatPointer, layout: Layout,
-    source: some PanelSource, out: FloatPointer, outLayout: Layout, adds: Bool, pool: BufferPool
+    source: some PanelSource, out: FloatPointer, outLayout: Layout, start: ProductStart = .zero,
+    pool: BufferPool
   ) {
     let none: LowRank<RowPanels<DenseReader>, RowPanels<DenseReader>>? = nil
     compute(
       rows: rows, columns: columns, depth: depth, x: x, layout: layout, source: source,
-      lowRank: none, out: out, outLayout: outLayout, adds: adds, pool: pool)
+      lowRank: none, out: out, outLayout: outLayout, start: start, pool: pool)
   }
 
-  /// out = x · source + s · (x · down) · up, added to what is there if `adds`.
+  /// out = x · source + s · (x · down) · up + start.
   ///
   /// - Parameters:
   ///   - rows: m, of `x` and `out`.
@@ -64,9 +65,12 @@ enum PanelProduct {
   ///   - out: `[m, n]`.
   static func compute<Source: PanelSource, Down: PanelSource, Up: PanelSource>(
     rows: Int, columns: Int, depth: Int, x: FloatPointer, layout: Layout, source: Source,
-    lowRank: LowRank<Down, Up>?, out: FloatPointer, outLayout: Layout, adds: Bool,
-    pool: BufferPool
+    lowRank: LowRank<Down, Up>?, out: FloatPointer, outLayout: Layout,
+    start: ProductStart, pool: BufferPool
   ) {
+    precondition(
+      outLayout.block == .max || start.rows == nil && start.bias == nil,
+      "PanelProduct: a start for a result in blocks")
     if rows == 0 || columns == 0 { return }
     let rank = lowRank?.rank ?? 0
     let rowsAtATime = part(of: rows, atMost: blockRows, multipleOf: stripRows)
@@ -97,21 +101,27 @@ enum PanelProduct {
           let projected = lowRank.projected + firstRow * rank
           multiply(
             block, depth: count, columns: rank, out: projected, layout: .rows(rank), rows: rows,
-            adds: firstDepth > 0
+            start: firstDepth > 0 ? .values(projected, stride: rank) : .zero
           ) { panel, column in
             lowRank.down.fill(panel, firstRow: firstDepth, count: count, firstColumn: column)
+          } lines: { _ in
+            .none
           }
           if isLast { append(block, after: count, projected, rank, lowRank.scale) }
         }
+        let target = out + firstRow * outLayout.stride
         multiply(
-          block, depth: block.length, columns: columns, out: out + firstRow * outLayout.stride,
-          layout: outLayout, rows: rows, adds: adds || firstDepth > 0
+          block, depth: block.length, columns: columns, out: target, layout: outLayout, rows: rows,
+          start: firstDepth > 0
+            ? .values(target, stride: outLayout.stride) : start.from(row: firstRow, column: 0)
         ) { panel, column in
           source.fill(panel, firstRow: firstDepth, count: count, firstColumn: column)
           if isLast, let lowRank {
             lowRank.up.fill(
               panel + count * panelColumns, firstRow: 0, count: rank, firstColumn: column)
           }
+        } lines: { column in
+          source.lines(firstRow: firstDepth, count: count, firstColumn: column)
         }
         firstDepth += count
       } while firstDepth < depth
@@ -153,24 +163,32 @@ enum PanelProduct {
     }
   }
 
-  /// out (+)= strips · panels, over the first `depth` columns of the strips.
+  /// out = strips · panels + start, over the first `depth` columns of the strips. `lines` says what the panel at a column
+  /// will be filled from.
   @inline(__always) private static func multiply(
     _ block: Block, depth: Int, columns: Int, out: FloatPointer, layout: Layout, rows: Int,
-    adds: Bool, fill: (FloatPointer, Int) -> Void
+    start: ProductStart, fill: (FloatPointer, Int) -> Void, lines: (Int) -> LineWalk
   ) {
     let outStride = layout.stride
     let panel = block.panel
-    let tile = block.tile
     let stripFloats = stripRows * block.length
     var column = 0
     while column < columns {
       fill(panel, column)
+      var walk = column &+ panelColumns < columns ? lines(column &+ panelColumns) : .none
       var strip = block.strips
-      var place = out + layout.offset(ofColumn: column, rows: rows)
+      let offset = layout.offset(ofColumn: column, rows: rows)
+      // Only results that lie row by row start from something, or from themselves: their columns lie as `out`'s.
+      var tileStart = start
+      tileStart.rows = start.rows.map { $0 + offset }
+      tileStart.bias = start.bias.map { $0 + column }
+      var place = out + offset
       var row = 0
       if column &+ panelColumns <= columns {
         while row &+ stripRows <= block.rows {
-          ProductTile.compute(depth, strip, panel, place, outStride, adds)
+          ProductTile.compute(
+            depth, strip, panel, place, outStride, tileStart, &walk, FullTile.self)
+          tileStart.rows = tileStart.rows.map { $0 + stripRows &* tileStart.stride }
           strip += stripFloats
           place += stripRows &* outStride
           row &+= stripRows
@@ -179,7 +197,8 @@ enum PanelProduct {
       while row < block.rows {
         ProductTile.computePart(
           rows: block.rows - row, columns: columns - column, depth, strip, panel, place, outStride,
-          adds, beside: tile)
+          tileStart, beside: block.tile)
+        tileStart.rows = tileStart.rows.map { $0 + stripRows &* tileStart.stride }
         strip += stripFloats
         place += stripRows &* outStride
         row &+= stripRows

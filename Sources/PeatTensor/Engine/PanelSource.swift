@@ -8,6 +8,9 @@ protocol PanelSource {
   ///
   /// - Precondition: `firstRow` is a multiple of `lanes`, `firstColumn` of the panel's width.
   func fill(_ panel: FloatPointer, firstRow: Int, count: Int, firstColumn: Int)
+
+  /// The lines that `fill` will read.
+  func lines(firstRow: Int, count: Int, firstColumn: Int) -> LineWalk
 }
 
 /// A matrix as it lies.
@@ -35,6 +38,14 @@ struct RowPanels<Matrix: MatrixReader>: PanelSource {
       }
       place += width
     }
+  }
+}
+
+extension RowPanels {
+  func lines(firstRow: Int, count: Int, firstColumn: Int) -> LineWalk {
+    matrix.lines(
+      rows: firstRow..<firstRow + count,
+      columns: firstColumn..<min(firstColumn + PanelProduct.panelColumns, matrix.columns))
   }
 }
 
@@ -68,6 +79,14 @@ struct ColumnPanels<Matrix: MatrixReader>: PanelSource {
       }
       k += lanes
     }
+  }
+}
+
+extension ColumnPanels {
+  func lines(firstRow: Int, count: Int, firstColumn: Int) -> LineWalk {
+    matrix.lines(
+      rows: firstColumn..<min(firstColumn + PanelProduct.panelColumns, columns),
+      columns: firstRow..<firstRow + count)
   }
 }
 

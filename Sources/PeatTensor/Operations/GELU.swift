@@ -47,7 +47,7 @@ struct GELURecord {
 
   func backward(_ tape: Tape) {
     guard let gradient = tape.takeGradient(of: output), let slot = x.slot else { return }
-    let (target, isFresh) = tape.gradientTarget(for: x, in: slot)
+    defer { withExtendedLifetime(gradient) {} }
     let width = x.columns
     for row in 0..<x.rows {
       let source = x.pointer + row * x.stride
@@ -71,8 +71,14 @@ struct GELURecord {
           return dy * fma(x, normal.density, normal.integral)
         }
       }
-      let place = target + row * x.stride
-      if isFresh { place.update(from: dy, count: width) } else { add(width, dy, to: place) }
+    }
+    if x.columns == x.stride {
+      tape.give(gradient, to: x)
+      return
+    }
+    let (target, _) = tape.gradientTarget(for: x, in: slot)
+    for row in 0..<x.rows {
+      add(width, gradient.pointer + row * width, to: target + row * x.stride)
     }
   }
 }

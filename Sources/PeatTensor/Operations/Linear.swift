@@ -53,22 +53,10 @@ extension Tape {
     let output = makeActivation(
       rows: x.rows, columns: outputs,
       needsGradient: x.needsGradient || weightsTrain || residual?.needsGradient == true)
-    let y = output.pointer
-    // Bias and residual are laid into C first; the product then adds to it in the pass it makes anyway.
     if let residual {
       precondition(
         residual.columns == outputs && residual.rows == x.rows,
         "linear: residual [\(residual.rows), \(residual.columns)], output [\(x.rows), \(outputs)]")
-      for row in 0..<x.rows {
-        let source = residual.pointer + row * residual.stride
-        if let bias {
-          mapVectors(outputs, source, bias.pointer, into: y + row * outputs) { $0 + $1 }
-        } else {
-          (y + row * outputs).update(from: source, count: outputs)
-        }
-      }
-    } else if let bias {
-      for row in 0..<x.rows { (y + row * outputs).update(from: bias.pointer, count: outputs) }
     }
     var projected: Buffer?
     if let lowRank {
@@ -79,7 +67,9 @@ extension Tape {
       projected = pool.take(x.rows * rank)
     }
     WeightProduct(weight: weight, layout: layout, lowRank: lowRank).forward(
-      x, projected: projected, out: y, adds: bias != nil || residual != nil, pool)
+      x, projected: projected, out: output.pointer,
+      start: ProductStart(
+        rows: residual?.pointer, stride: residual?.stride ?? 0, bias: bias?.pointer), pool)
     if output.needsGradient {
       record(
         .linear(
@@ -159,7 +149,7 @@ struct LinearRecord {
           tape.measured(.lowRank) {
             SkinnyProduct.addWeightedSums(
               rows: rows, rank: rank, columns: inputs, scale: lowRank.scale, u: slope.pointer,
-              v: input.pointer, stride: input.stride, out: dA)
+              v: input.pointer, stride: input.stride, out: dA, pool: tape.pool)
           }
         }
       }
@@ -190,7 +180,7 @@ struct LinearRecord {
     sums.pointer.update(repeating: 0, count: rank * outputs)
     SkinnyProduct.addWeightedSums(
       rows: rows, rank: rank, columns: outputs, scale: lowRank.scale, u: projected.pointer, v: dy,
-      stride: outputs, out: sums.pointer)
+      stride: outputs, out: sums.pointer, pool: pool)
     for j in 0..<outputs {
       for r in 0..<rank { dB[j * rank + r] += sums.pointer[r * outputs + j] }
     }
