@@ -78,28 +78,27 @@ public final class TransformerModel: Sendable {
   /// Bytes that the weights take in memory.
   public var byteCount: Int { parameters.reduce(0) { $0 + $1.byteCount } }
 
-  /// The final hidden states, `[B·T, d]`.
+  /// The final hidden states, `[N, d]`.
   ///
   /// - Parameters:
-  ///   - tokens: `B·T` token numbers, sequence by sequence.
-  ///   - length: `T`, at most the context length.
+  ///   - tokens: `N` token numbers, sequence by sequence.
+  ///   - layout: how they divide into sequences, none longer than the context length.
   ///   - checkpointing: keep only each block's input and compute the block again in the backward pass.
-  ///   - cache: the tokens before these; B is then 1.
+  ///   - cache: the tokens before these, which are then one sequence; `layout` counts from there.
   public func hiddenStates(
-    _ tokens: UnsafeBufferPointer<Int32>, length: Int, on tape: Tape, checkpointing: Bool = false,
-    cache: KeyValueCache? = nil
+    _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape,
+    checkpointing: Bool = false, cache: KeyValueCache? = nil
   ) -> Activation {
     var x = tape.embedding(
-      tokens, length: length, table: embedding.weight, positions: positions?.weight,
-      firstPosition: cache?.length ?? 0)
-    let rotary = rotaryTable(positions: (cache?.length ?? 0) + length)
+      tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
+    let rotary = rotaryTable(positions: layout.positions)
     for (index, block) in blocks.enumerated() {
       if checkpointing {
         x = tape.checkpoint(x, trains: block.trains) { tape, x in
-          block(x, length: length, rotary: rotary, on: tape)
+          block(x, layout: layout, rotary: rotary, on: tape)
         }
       } else {
-        x = block(x, length: length, rotary: rotary, on: tape, cache: cache?.layers[index])
+        x = block(x, layout: layout, rotary: rotary, on: tape, cache: cache?.layers[index])
       }
     }
     return finalNorm(x, on: tape)
@@ -119,15 +118,15 @@ public final class TransformerModel: Sendable {
   /// The loss of predicting `targets` and, on a recording tape, the start of its gradient.
   ///
   /// - Parameters:
-  ///   - tokens: `B·T` token numbers.
-  ///   - targets: `B·T` token numbers to be predicted, negative where nothing is.
-  ///   - length: `T`.
+  ///   - tokens: `N` token numbers.
+  ///   - targets: `N` token numbers to be predicted, negative where nothing is.
+  ///   - layout: how they divide into sequences.
   ///   - scale: what the summed loss is multiplied with before gradients are taken.
   public func loss(
-    _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>, length: Int,
-    scale: Float = 1, on tape: Tape, checkpointing: Bool = false
+    _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>,
+    layout: SequenceLayout, scale: Float = 1, on tape: Tape, checkpointing: Bool = false
   ) -> TokenLoss {
-    let hidden = hiddenStates(tokens, length: length, on: tape, checkpointing: checkpointing)
+    let hidden = hiddenStates(tokens, layout: layout, on: tape, checkpointing: checkpointing)
     return tape.linearCrossEntropy(hidden, weight: head.weight, targets: targets, scale: scale)
   }
 
@@ -135,7 +134,8 @@ public final class TransformerModel: Sendable {
   public func logits(_ tokens: [Int32], length: Int) -> Tensor {
     let tape = Tape()
     return tokens.withUnsafeBufferPointer { tokens in
-      let hidden = hiddenStates(tokens, length: length, on: tape)
+      let hidden = hiddenStates(
+        tokens, layout: SequenceLayout(rows: tokens.count, length: length), on: tape)
       return tape.linear(hidden, weight: head.weight).tensor()
     }
   }

@@ -311,16 +311,12 @@ import Testing
     // Rows of 10 tokens, of which the last 4 are completions.
     var random = SeededRandom(seed: 4)
     let rows = (0..<4).map { _ in (0..<10).map { _ in Int32(random.integer(below: 97)) } }
-    func data(_ rows: [[Int32]]) throws -> TokenDataset {
-      try TokenDataset(
-        rows.map { TokenSequence(tokens: $0, isTarget: $0.indices.map { $0 >= 6 }) },
-        .documents(context: 12))
-    }
+    let sequences = rows.map { TokenSequence(tokens: $0, isTarget: $0.indices.map { $0 >= 6 }) }
     var configuration = Self.lively
     configuration.batch = 4
     configuration.order = .sequential
     configuration.schedule = .init(.constant)
-    let run = try Run(configuration, data: data(rows))
+    let run = try Run(configuration, data: TokenDataset(sequences, .documents(context: 12)))
     // −ln p of the completions alone, from the logits.
     var sum = 0.0
     for row in rows {
@@ -343,17 +339,24 @@ import Testing
     let trainable = TrainableParameters(
       try adapter.inject(into: other).parameters.map(\.parameter))
     let workers = StepWorkers(count: 1, parameterCount: trainable.count)
-    _ = workers.run(rows: 4) { tape, _ in
+    _ = workers.run(SequenceLayout(rows: 36, length: 9)) { tape, layout in
       let inputs = rows.flatMap { $0.dropLast() }
       let targets = rows.flatMap { row in (1..<10).map { $0 < 6 ? -1 : row[$0] } }
       return inputs.withUnsafeBufferPointer { inputs in
         targets.withUnsafeBufferPointer {
-          other.loss(inputs, targets: $0, length: 9, scale: 1 / 16, on: tape)
+          other.loss(
+            inputs, targets: $0, layout: layout, scale: 1 / 16, on: tape)
         }
       }
     }
     let norm = squaredNorm(trainable.count, workers.gradient).squareRoot()
     #expect(norm > 0.01 && abs(report.gradientNorm - norm) <= 1e-5 * norm)
+    // Packed into fewer windows each document is still read by itself.
+    let packed = try Run(
+      configuration, data: TokenDataset(sequences, .packed(context: 39)))
+    let same = try packed.trainer.advance()
+    #expect(same.tokens == 16 && abs(same.loss - report.loss) <= 1e-6 * report.loss)
+    #expect(abs(same.gradientNorm - norm) <= 1e-5 * norm)
     // Learning the prompts too is something else.
     let plain = try Run(
       configuration,

@@ -125,18 +125,12 @@ public struct Weight {
 }
 
 extension Activation {
-  /// The first `count` rows, sharing memory, as a constant.
-  package func firstRows(_ count: Int) -> Activation {
-    precondition(count <= rows, "firstRows: \(count) of \(rows)")
+  /// Some of the rows, sharing memory, as a constant.
+  package func rows(_ range: Range<Int>) -> Activation {
+    precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
     return Activation(
-      buffer: buffer, offset: offset, rows: count, columns: columns, stride: stride, slot: nil)
-  }
-
-  /// The last row alone, as a constant.
-  package var lastRow: Activation {
-    Activation(
-      buffer: buffer, offset: offset + (rows - 1) * stride, rows: 1, columns: columns,
-      stride: stride, slot: nil)
+      buffer: buffer, offset: offset + range.lowerBound * stride, rows: range.count,
+      columns: columns, stride: stride, slot: nil)
   }
 
   /// Writes all rows into another matrix, from row `row` on.

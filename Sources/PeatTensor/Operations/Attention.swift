@@ -1,80 +1,111 @@
 extension Tape {
-  /// Attends from each query to the keys at or before it, in one fused pass.
+  /// Attends from each query to the keys of its sequence at or before it, in one fused pass.
   ///
   /// Equal to `softmax(q · kᵀ / √D + mask) · v` per head, computed in float32. A block of queries' scores is held,
   /// never a `T × S` matrix; each query's largest score and the inverse of its sum are saved, and the probabilities are
   /// computed again, to the same bits, in the backward pass. Queries look only at the keys that they may see.
   ///
-  /// `B` sequences, `H` query heads, `G` key/value heads, `T` queries, `S` keys, `D` head width.
+  /// `N` rows in sequences of any lengths, `H` query heads, `G` key/value heads, `D` head width.
   ///
   /// - Parameters:
-  ///   - queries: `[B·T, H·D]`, sequence by sequence.
-  ///   - keys: `[B·S, G·D]`; `H` is a multiple of `G`.
-  ///   - values: `[B·S, G·D]`.
+  ///   - queries: `[N, H·D]`, sequence by sequence.
+  ///   - keys: `[N, G·D]`; `H` is a multiple of `G`. Where tokens stand before each sequence's rows
+  ///     (`layout.firstPosition`), their rows too, at the beginning of each sequence.
+  ///   - values: as `keys`.
   ///   - heads: `H`.
   ///   - keyValueHeads: `G`.
-  ///   - length: `T`.
-  ///   - keyLength: `S ≥ T`; the queries stand at the last `T` of the `S` positions.
-  /// - Returns: `[B·T, H·D]`.
+  ///   - layout: how the rows divide into sequences. Rows of a sequence that other workers hold come from the tape's
+  ///     exchange with them.
+  /// - Returns: `[N, H·D]`.
   ///
   /// Source: Dao et al. 2022, Algorithm 1, <https://arxiv.org/abs/2205.14135>; grouped heads after Ainslie et al.
   /// 2023, <https://arxiv.org/abs/2305.13245>.
   public func causalAttention(
     queries: Activation, keys: Activation, values: Activation, heads: Int, keyValueHeads: Int,
-    length: Int, keyLength: Int? = nil
-  ) -> Activation {
-    let keyLength = keyLength ?? length
-    precondition(
-      keyLength >= length && queries.rows % length == 0
-        && keys.rows == queries.rows / length * keyLength,
-      "causalAttention: \(queries.rows) queries by \(length), \(keys.rows) keys by \(keyLength)")
-    let pieces = (0..<queries.rows / length).map { sequence in
-      AttentionPiece(
-        queryRow: sequence * length, count: length, keyRow: sequence * keyLength,
-        firstPosition: keyLength - length)
-    }
-    return attention(
-      queries: queries, keys: keys, values: values, heads: heads, keyValueHeads: keyValueHeads,
-      pieces: pieces)
-  }
-
-  /// The same for sequences of any lengths, each piece by itself.
-  func attention(
-    queries: Activation, keys: Activation, values: Activation, heads: Int, keyValueHeads: Int,
-    pieces: [AttentionPiece]
+    layout: SequenceLayout
   ) -> Activation {
     profile?.enter(.attention)
     defer { profile?.leave() }
+    let pieces = layout.pieces
     precondition(
-      queries.columns % heads == 0 && heads % keyValueHeads == 0 && values.rows == keys.rows
+      queries.rows == layout.count && queries.columns % heads == 0 && heads % keyValueHeads == 0
+        && keys.rows == queries.rows + pieces.count * layout.firstPosition
+        && values.rows == keys.rows
         && keys.columns == queries.columns / heads * keyValueHeads
         && values.columns == keys.columns,
       "causalAttention: queries [\(queries.rows), \(queries.columns)], keys [\(keys.rows), \(keys.columns)], "
-        + "values [\(values.rows), \(values.columns)], \(heads) heads on \(keyValueHeads)")
+        + "values [\(values.rows), \(values.columns)], \(heads) heads on \(keyValueHeads), \(layout.count) rows"
+    )
     let output = makeActivation(
       rows: queries.rows, columns: queries.columns,
       needsGradient: queries.needsGradient || keys.needsGradient || values.needsGradient)
     let record = AttentionRecord(
       queries: queries, keys: keys, values: values, heads: heads, keyValueHeads: keyValueHeads,
-      pieces: pieces,
+      pieces: attentionPieces(pieces, keys, values, layout),
       statistics: pool.take(2 * heads * AttentionRecord.statisticsStride(queries.rows)),
       output: output)
     record.forward(pool)
     if output.needsGradient { self.record(.attention(record)) }
     return output
   }
+
+  /// Where each piece's keys and values are; what other workers hold is fetched.
+  private func attentionPieces(
+    _ pieces: [SequenceLayout.Piece], _ keys: Activation, _ values: Activation,
+    _ layout: SequenceLayout
+  ) -> [AttentionPiece] {
+    var shared: (keys: Activation, values: Activation)?
+    if let share {
+      let meeting = share.nextMeeting(backward: false)
+      if let last = pieces.last, last.continues {
+        share.exchange.post(
+          .init(first: keys, second: values), by: share.worker, at: meeting, backward: false,
+          readers: share.holders(of: last.sequence, in: share.workersBehind).count)
+      }
+      if let first = pieces.first, first.position > 0 {
+        shared = fetch(first, keys, values, share, meeting)
+      }
+    }
+    return pieces.enumerated().map { number, piece in
+      if number == 0, let shared {
+        return AttentionPiece(
+          piece: piece, keys: shared.keys, values: shared.values, keyRow: 0, isShared: true)
+      }
+      return AttentionPiece(
+        piece: piece, keys: keys, values: values,
+        keyRow: piece.row + number * layout.firstPosition, isShared: false)
+    }
+  }
+
+  /// The keys and values of a sequence whose beginning other workers hold.
+  private func fetch(
+    _ piece: SequenceLayout.Piece, _ keys: Activation, _ values: Activation,
+    _ share: SequenceShare, _ meeting: Int
+  ) -> (keys: Activation, values: Activation) {
+    let rows = piece.position + piece.count
+    let allKeys = makeActivation(rows: rows, columns: keys.columns, needsGradient: false)
+    let allValues = makeActivation(rows: rows, columns: values.columns, needsGradient: false)
+    for (worker, other) in share.holders(of: piece.sequence, in: share.workersBefore) {
+      let post = share.exchange.take(from: worker, at: meeting, backward: false)
+      post.first.rows(other.row..<other.row + other.count).copyRows(to: allKeys, at: other.position)
+      post.second.rows(other.row..<other.row + other.count)
+        .copyRows(to: allValues, at: other.position)
+    }
+    keys.rows(piece.row..<piece.row + piece.count).copyRows(to: allKeys, at: piece.position)
+    values.rows(piece.row..<piece.row + piece.count).copyRows(to: allValues, at: piece.position)
+    return (allKeys, allValues)
+  }
 }
 
-/// Consecutive queries of one sequence.
+/// Consecutive queries of one sequence, and where its keys and values are.
 struct AttentionPiece {
-  /// Row of the first query in the queries' matrix.
-  let queryRow: Int
-  /// How many queries.
-  let count: Int
-  /// Row of the sequence's first key in the keys' matrix.
+  let piece: SequenceLayout.Piece
+  let keys: Activation
+  let values: Activation
+  /// Row of the sequence's first key.
   let keyRow: Int
-  /// How many keys stand before the first query's own.
-  let firstPosition: Int
+  /// Whether keys and values are copies, because other workers hold the sequence's beginning.
+  let isShared: Bool
 }
 
 struct AttentionRecord {
@@ -91,7 +122,7 @@ struct AttentionRecord {
   /// From one head's statistics to the next: kernels write whole panels.
   static func statisticsStride(_ rows: Int) -> Int { rows + ProductTile.columns }
 
-  /// Fewer queries than this are not worth packing keys for.
+  /// Up to so many queries are not worth packing keys for.
   private static let fewQueries = 4
 
   private var width: Int { queries.columns / heads }
@@ -99,7 +130,7 @@ struct AttentionRecord {
 
   private func kernel(_ piece: AttentionPiece, _ pool: BufferPool) -> AttentionKernel {
     AttentionKernel(
-      queryCount: piece.count, firstPosition: piece.firstPosition, width: width, pool: pool)
+      queryCount: piece.piece.count, firstPosition: piece.piece.position, width: width, pool: pool)
   }
 
   private func rows(_ matrix: Activation, _ row: Int, head: Int) -> AttentionKernel.Rows {
@@ -113,7 +144,7 @@ struct AttentionRecord {
   }
 
   private func tops(_ head: Int, _ piece: AttentionPiece) -> FloatPointer {
-    statistics.pointer + (head * Self.statisticsStride(queries.rows) + piece.queryRow)
+    statistics.pointer + (head * Self.statisticsStride(queries.rows) + piece.piece.row)
   }
 
   private func inverses(_ head: Int, _ piece: AttentionPiece) -> FloatPointer {
@@ -123,26 +154,28 @@ struct AttentionRecord {
   // Pieces in order: a panel's last statistics may lie where the next piece's first come.
   func forward(_ pool: BufferPool) {
     for piece in pieces {
-      let isSmall = piece.count <= Self.fewQueries && output.slot == nil
+      let row = piece.piece.row
+      let isSmall = piece.piece.count <= Self.fewQueries && output.slot == nil
       let kernel = kernel(piece, pool)
       for keyHead in 0..<keyValueHeads {
-        let keyRows = rows(keys, piece.keyRow, head: keyHead)
-        let valueRows = rows(values, piece.keyRow, head: keyHead)
+        let keyRows = rows(piece.keys, piece.keyRow, head: keyHead)
+        let valueRows = rows(piece.values, piece.keyRow, head: keyHead)
+        let heads = keyHead * group..<(keyHead + 1) * group
         if isSmall {
-          for head in keyHead * group..<(keyHead + 1) * group {
+          for head in heads {
             kernel.forwardByQuery(
-              queries: rows(queries, piece.queryRow, head: head), keys: keyRows, values: valueRows,
-              output: rows(output, piece.queryRow, head: head))
+              queries: rows(queries, row, head: head), keys: keyRows, values: valueRows,
+              output: rows(output, row, head: head))
           }
           continue
         }
         let packedKeys = kernel.pack(keyRows, strips: true, panels: false)
         let packedValues = kernel.pack(valueRows, strips: false, panels: true)
-        for head in keyHead * group..<(keyHead + 1) * group {
+        for head in heads {
           kernel.forward(
-            queries: rows(queries, piece.queryRow, head: head), keys: packedKeys,
-            values: packedValues, output: rows(output, piece.queryRow, head: head),
-            tops: tops(head, piece), inverses: inverses(head, piece))
+            queries: rows(queries, row, head: head), keys: packedKeys, values: packedValues,
+            output: rows(output, row, head: head), tops: tops(head, piece),
+            inverses: inverses(head, piece))
         }
       }
     }
@@ -154,23 +187,79 @@ struct AttentionRecord {
     let dQ = queries.slot.map { clearedTarget(tape, queries, $0) }
     let dK = keys.slot.map { clearedTarget(tape, keys, $0) }
     let dV = values.slot.map { clearedTarget(tape, values, $0) }
+    let meeting = tape.share?.nextMeeting(backward: true)
     for piece in pieces {
+      let row = piece.piece.row
       let kernel = kernel(piece, tape.pool)
+      // Of keys that other workers hold, the gradients collect beside, to be handed over.
+      let beside = piece.isShared ? zeros(like: piece, tape) : nil
+      let keyTarget = beside.map { (pointer: $0.first.pointer, stride: $0.first.stride) }
+      let valueTarget = beside.map { (pointer: $0.second.pointer, stride: $0.second.stride) }
       for keyHead in 0..<keyValueHeads {
         let packedKeys = kernel.pack(
-          rows(keys, piece.keyRow, head: keyHead), strips: true, panels: dQ != nil)
+          rows(piece.keys, piece.keyRow, head: keyHead), strips: true, panels: dQ != nil)
         let packedValues = kernel.pack(
-          rows(values, piece.keyRow, head: keyHead), strips: true, panels: false)
+          rows(piece.values, piece.keyRow, head: keyHead), strips: true, panels: false)
         for head in keyHead * group..<(keyHead + 1) * group {
           kernel.backward(
-            queries: rows(queries, piece.queryRow, head: head), keys: packedKeys,
-            values: packedValues, output: rows(output, piece.queryRow, head: head),
-            outputGradient: rows(gradient.pointer, output.stride, piece.queryRow, head: head),
+            queries: rows(queries, row, head: head), keys: packedKeys, values: packedValues,
+            output: rows(output, row, head: head),
+            outputGradient: rows(gradient.pointer, output.stride, row, head: head),
             tops: tops(head, piece), inverses: inverses(head, piece),
-            dQ: dQ.map { rows($0, queries.stride, piece.queryRow, head: head) },
-            dK: dK.map { rows($0, keys.stride, piece.keyRow, head: keyHead) },
-            dV: dV.map { rows($0, values.stride, piece.keyRow, head: keyHead) })
+            dQ: dQ.map { rows($0, queries.stride, row, head: head) },
+            dK: dK.map {
+              rows(
+                keyTarget?.pointer ?? $0, keyTarget?.stride ?? keys.stride, piece.keyRow,
+                head: keyHead)
+            },
+            dV: dV.map {
+              rows(
+                valueTarget?.pointer ?? $0, valueTarget?.stride ?? values.stride, piece.keyRow,
+                head: keyHead)
+            })
         }
+      }
+      if let beside, let share = tape.share, let meeting {
+        share.exchange.post(
+          beside, by: share.worker, at: meeting, backward: true,
+          readers: share.holders(of: piece.piece.sequence, in: share.workersBefore).count)
+        take(beside, for: piece.piece, dK, dV)
+      }
+    }
+    if let last = pieces.last?.piece, last.continues, let share = tape.share, let meeting {
+      for (worker, _) in share.holders(of: last.sequence, in: share.workersBehind) {
+        let post = share.exchange.take(from: worker, at: meeting, backward: true)
+        take(post, for: last, dK, dV)
+      }
+    }
+  }
+
+  private func zeros(like piece: AttentionPiece, _ tape: Tape) -> SequenceExchange.Post {
+    func matrix(_ columns: Int) -> Activation {
+      let result = tape.makeActivation(
+        rows: piece.keys.rows, columns: columns, needsGradient: false)
+      result.pointer.update(repeating: 0, count: result.rows * columns)
+      return result
+    }
+    return SequenceExchange.Post(
+      first: matrix(piece.keys.columns), second: matrix(piece.values.columns))
+  }
+
+  /// Adds the part of gradients over a whole sequence that belongs to a piece.
+  private func take(
+    _ post: SequenceExchange.Post, for piece: SequenceLayout.Piece, _ dK: FloatPointer?,
+    _ dV: FloatPointer?
+  ) {
+    for row in 0..<piece.count {
+      if let dK {
+        add(
+          keys.columns, post.first.pointer + (piece.position + row) * post.first.stride,
+          to: dK + (piece.row + row) * keys.stride)
+      }
+      if let dV {
+        add(
+          values.columns, post.second.pointer + (piece.position + row) * post.second.stride,
+          to: dV + (piece.row + row) * values.stride)
       }
     }
   }

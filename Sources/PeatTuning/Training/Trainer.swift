@@ -65,8 +65,8 @@ public final class Trainer {
     workers.zeroGradient()
     let scale = 1 / Float(max(batch.targetCount, 1))
     var loss = TokenLoss(sum: 0, count: 0)
-    for part in split(batch.rows, into: configuration.accumulation) {
-      loss = loss + gradients(of: batch, rows: part, scale: scale)
+    for part in split(batch.windowCount, into: configuration.accumulation) {
+      loss = loss + gradients(of: batch, windows: part, scale: scale)
     }
     let gradient = workers.gradient
     let norm = workers.measured(.optimizer) {
@@ -93,17 +93,17 @@ public final class Trainer {
       step: step, loss: loss.mean, learningRate: rate, gradientNorm: norm, tokens: tokens)
   }
 
-  private func gradients(of batch: TokenBatch, rows: Range<Int>, scale: Float) -> TokenLoss {
+  private func gradients(
+    of batch: TokenBatch, windows: Range<Int>, scale: Float
+  ) -> TokenLoss {
     let model = model
     let checkpointing = configuration.checkpointing
-    return workers.run(rows: rows.count) { tape, share in
-      let first = (rows.lowerBound + share.lowerBound) * batch.context
-      let end = (rows.lowerBound + share.upperBound) * batch.context
-      return batch.tokens.withUnsafeBufferPointer { tokens in
+    return workers.run(batch.layout.part(batch.places(ofWindows: windows))) { tape, layout in
+      batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer { targets in
           model.loss(
-            UnsafeBufferPointer(rebasing: tokens[first..<end]),
-            targets: UnsafeBufferPointer(rebasing: targets[first..<end]), length: batch.context,
+            UnsafeBufferPointer(rebasing: tokens[layout.rows]),
+            targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout,
             scale: scale, on: tape, checkpointing: checkpointing)
         }
       }
