@@ -93,7 +93,8 @@ public final class TransformerModel: Sendable {
       tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
     let rotary = rotaryTable(positions: layout.positions)
     for (index, block) in blocks.enumerated() {
-      if checkpointing {
+      // The last block's backward pass comes at once: computing it again would save nothing.
+      if checkpointing, index < blocks.count - 1 {
         x = tape.checkpoint(x, trains: block.trains) { tape, x in
           block(x, layout: layout, rotary: rotary, on: tape)
         }
@@ -122,12 +123,15 @@ public final class TransformerModel: Sendable {
   ///   - targets: `N` token numbers to be predicted, negative where nothing is.
   ///   - layout: how they divide into sequences.
   ///   - scale: what the summed loss is multiplied with before gradients are taken.
+  ///   - logitRows: how many rows of logits are held at a time.
   public func loss(
     _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>,
-    layout: SequenceLayout, scale: Float = 1, on tape: Tape, checkpointing: Bool = false
+    layout: SequenceLayout, scale: Float = 1, on tape: Tape, checkpointing: Bool = false,
+    logitRows: Int = 256
   ) -> TokenLoss {
     let hidden = hiddenStates(tokens, layout: layout, on: tape, checkpointing: checkpointing)
-    return tape.linearCrossEntropy(hidden, weight: head.weight, targets: targets, scale: scale)
+    return tape.linearCrossEntropy(
+      hidden, weight: head.weight, targets: targets, scale: scale, chunkRows: logitRows)
   }
 
   /// Logits for every position, `[B·T, V]`: for small inputs and tests.

@@ -98,13 +98,14 @@ public final class Trainer {
   ) -> TokenLoss {
     let model = model
     let checkpointing = configuration.checkpointing
+    let logitRows = configuration.logitRows
     return workers.run(batch.layout.part(batch.places(ofWindows: windows))) { tape, layout in
       batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer { targets in
           model.loss(
             UnsafeBufferPointer(rebasing: tokens[layout.rows]),
             targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout,
-            scale: scale, on: tape, checkpointing: checkpointing)
+            scale: scale, on: tape, checkpointing: checkpointing, logitRows: logitRows)
         }
       }
     }
