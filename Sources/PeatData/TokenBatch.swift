@@ -11,6 +11,9 @@ public struct TokenBatch: Sendable, Equatable {
   public let tokens: [Int32]
   /// `[N]`: the token after each of `tokens`, or `ignored`.
   public let targets: [Int32]
+  /// Where each window begins in its dataset's tokens: windows of the same dataset that begin at the same place are the
+  /// same, if they are of one arrangement. Empty where the batch is of no dataset.
+  public let windowPlaces: [Int]
   /// Where each window begins, and the end of the last.
   public let windowStarts: [Int]
   /// How the places divide into sequences that know nothing of each other: a window, or each document in it.
@@ -20,11 +23,14 @@ public struct TokenBatch: Sendable, Equatable {
 
   /// - Parameters:
   ///   - windowLengths: how many places each window has.
+  ///   - windowPlaces: where each window begins in its dataset.
   ///   - sequenceLengths: how many places each sequence has; the windows' lengths if not given.
   /// - Precondition: both arrays, and all lengths together, have the same count.
   public init(
-    tokens: [Int32], targets: [Int32], windowLengths: [Int], sequenceLengths: [Int]? = nil
+    tokens: [Int32], targets: [Int32], windowLengths: [Int], sequenceLengths: [Int]? = nil,
+    windowPlaces: [Int] = []
   ) {
+    self.windowPlaces = windowPlaces
     var starts = [0]
     for length in windowLengths { starts.append((starts.last ?? 0) + length) }
     windowStarts = starts

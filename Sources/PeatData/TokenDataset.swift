@@ -16,6 +16,9 @@ public struct TokenDataset: Sendable {
     /// Each document in a window of its own, cut at its end where it is longer.
     case documents(context: Int)
 
+    /// Whether windows follow documents, so that there are only so many of them.
+    public var isByDocument: Bool { if case .stream = self { false } else { true } }
+
     public var context: Int {
       switch self {
       case .stream(let context), .packed(let context), .documents(let context): context
@@ -196,7 +199,7 @@ public struct TokenDataset: Sendable {
     }
     return TokenBatch(
       tokens: inputs, targets: targets, windowLengths: windows.map(\.count),
-      sequenceLengths: lengths)
+      sequenceLengths: lengths, windowPlaces: windows.map(\.start))
   }
 
   /// How many places of a window belong to each of its documents; in a stream, all belong together.

@@ -89,10 +89,42 @@ public final class TransformerModel: Sendable {
     _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape,
     checkpointing: Bool = false, cache: KeyValueCache? = nil
   ) -> Activation {
-    var x = tape.embedding(
+    let embedded = tape.embedding(
       tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
+    let x = through(
+      blocks.indices, embedded, layout: layout, on: tape, checkpointing: checkpointing,
+      cache: cache)
+    return finalNorm(x, on: tape)
+  }
+
+  /// What goes into block `count`, `[N, d]`: the part of the computation below it.
+  package func hiddenStates(
+    below count: Int, _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape
+  ) -> Activation {
+    let embedded = tape.embedding(
+      tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
+    return through(0..<count, embedded, layout: layout, on: tape)
+  }
+
+  /// The rest of the computation, from what goes into block `first`.
+  package func hiddenStates(
+    from first: Int, _ states: Activation, layout: SequenceLayout, on tape: Tape,
+    checkpointing: Bool = false
+  ) -> Activation {
+    finalNorm(
+      through(
+        first..<blocks.count, states, layout: layout, on: tape, checkpointing: checkpointing),
+      on: tape)
+  }
+
+  private func through(
+    _ range: Range<Int>, _ states: Activation, layout: SequenceLayout, on tape: Tape,
+    checkpointing: Bool = false, cache: KeyValueCache? = nil
+  ) -> Activation {
+    var x = states
     let rotary = rotaryTable(positions: layout.positions)
-    for (index, block) in blocks.enumerated() {
+    for index in range {
+      let block = blocks[index]
       // The last block's backward pass comes at once: computing it again would save nothing.
       if checkpointing, index < blocks.count - 1 {
         x = tape.checkpoint(x, trains: block.trains) { tape, x in
@@ -102,7 +134,14 @@ public final class TransformerModel: Sendable {
         x = block(x, layout: layout, rotary: rotary, on: tape, cache: cache?.layers[index])
       }
     }
-    return finalNorm(x, on: tape)
+    return x
+  }
+
+  /// How many blocks from the bottom have nothing that trains, neither in them nor in the embedding below: what goes into the
+  /// next one depends on the tokens alone.
+  package var frozenBlocks: Int {
+    if embedding.trains || positions?.trains == true { return 0 }
+    return blocks.firstIndex { $0.trains } ?? blocks.count
   }
 
   /// Angles for at least so many positions; tables grow in powers of two, so that short texts need little.
@@ -129,8 +168,17 @@ public final class TransformerModel: Sendable {
     layout: SequenceLayout, scale: Float = 1, on tape: Tape, checkpointing: Bool = false,
     logitRows: Int = 256
   ) -> TokenLoss {
-    let hidden = hiddenStates(tokens, layout: layout, on: tape, checkpointing: checkpointing)
-    return tape.linearCrossEntropy(
+    loss(
+      of: hiddenStates(tokens, layout: layout, on: tape, checkpointing: checkpointing),
+      targets: targets, scale: scale, on: tape, logitRows: logitRows)
+  }
+
+  /// The loss from the final hidden states on.
+  package func loss(
+    of hidden: Activation, targets: UnsafeBufferPointer<Int32>, scale: Float, on tape: Tape,
+    logitRows: Int
+  ) -> TokenLoss {
+    tape.linearCrossEntropy(
       hidden, weight: head.weight, targets: targets, scale: scale, chunkRows: logitRows)
   }
 

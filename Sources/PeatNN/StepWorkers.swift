@@ -75,6 +75,16 @@ public final class StepWorkers {
       count: workers.prefix(parts.count).reduce(0) { $0 + $1.loss.count })
   }
 
+  /// Does work that records nothing for each number below `count`, on all workers.
+  package func compute(_ count: Int, _ body: @escaping @Sendable (Tape, Int) -> Void) {
+    let workers = workers
+    let shares = min(workers.count, count)
+    threads.run(shares) { index in
+      let tape = Tape(pool: workers[index].pool)
+      for number in stride(from: index, to: count, by: shares) { body(tape, number) }
+    }
+  }
+
   /// Sums the workers' gradients into `gradient`.
   package func joinGradients() {
     for worker in workers.dropFirst() {

@@ -59,6 +59,33 @@ import Testing
     }
   }
 
+  @Test(arguments: [BatchSampler.Order.shuffledEpochs, .sequential], [1, 2, 3])
+  func `cached states of the frozen blocks change nothing`(
+    order: BatchSampler.Order, threads: Int
+  ) throws {
+    var configuration = Self.lively
+    configuration.order = order
+    configuration.threads = threads
+    let plain = try Run(configuration, blocks: [3, 4])
+    configuration.prefixCacheBytes = 1 << 20
+    let cached = try Run(configuration, blocks: [3, 4])
+    // Room for some windows only: the others are computed each time.
+    configuration.prefixCacheBytes = 20_000
+    let cramped = try Run(configuration, blocks: [3, 4])
+    let losses = try plain.finish()
+    for run in [cached, cramped] {
+      let others = try run.finish()
+      for (a, b) in zip(losses, others) { #expect(abs(a - b) <= 1e-6 * a) }
+      #expect(run.trainer.prefixCacheBytes > 0)
+    }
+    #expect(cramped.trainer.prefixCacheBytes <= 20_000)
+    #expect(cached.trainer.prefixCacheBytes > cramped.trainer.prefixCacheBytes)
+    #expect(plain.trainer.prefixCacheBytes == 0)
+    // Where the bottom trains there is nothing to keep, and windows that start anywhere do not come again.
+    configuration.order = .uniformWindows
+    #expect(try Run(configuration, blocks: [3, 4]).trainer.prefixCacheBytes == 0)
+  }
+
   @Test(arguments: configurations())
   func `same seed, same bits; another seed, others`(configuration: TrainingConfiguration) throws {
     let first = try Run(configuration)

@@ -133,6 +133,14 @@ extension Activation {
       columns: columns, stride: stride, slot: nil)
   }
 
+  /// Writes all values into a tensor of the same shape.
+  package func copy(to tensor: Tensor) {
+    precondition(tensor.shape == [rows, columns], "copy: [\(rows), \(columns)] to \(tensor.shape)")
+    for row in 0..<rows {
+      (tensor.pointer + row * columns).update(from: pointer + row * stride, count: columns)
+    }
+  }
+
   /// Writes all rows into another matrix, from row `row` on.
   package func copyRows(to target: Activation, at row: Int) {
     precondition(

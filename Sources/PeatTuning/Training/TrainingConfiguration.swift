@@ -22,6 +22,8 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
   public var checkpointing: Bool
   /// How many rows of logits each thread holds at a time.
   public var logitRows: Int
+  /// Bytes in which states of the frozen blocks at the bottom are kept between epochs; 0: none.
+  public var prefixCacheBytes: Int
   public var order: BatchSampler.Order
   public var seed: UInt64
   public var threads: Int
@@ -31,6 +33,7 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     schedule: LearningRateSchedule = LearningRateSchedule(),
     optimizer: AdamW.Settings = AdamW.Settings(), clipNorm: Float? = nil, accumulation: Int = 1,
     checkpointing: Bool = false, logitRows: Int = MemoryDemands.usualLogitRows,
+    prefixCacheBytes: Int = 0,
     order: BatchSampler.Order = .shuffledEpochs, seed: UInt64 = 0, threads: Int = 1
   ) {
     self.steps = steps
@@ -43,6 +46,7 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     self.accumulation = accumulation
     self.checkpointing = checkpointing
     self.logitRows = logitRows
+    self.prefixCacheBytes = prefixCacheBytes
     self.order = order
     self.seed = seed
     self.threads = threads
@@ -70,6 +74,8 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     try check(
       logitRows > 0 && logitRows <= 65536,
       "logitRows is \(logitRows); it must be between 1 and 65536.")
+    try check(
+      prefixCacheBytes >= 0, "prefixCacheBytes is \(prefixCacheBytes); it can't be negative.")
     try check(clipNorm.map { $0 > 0 } ?? true, "clipNorm must be above 0; leave it out for none.")
     try check(
       optimizer.weightDecay >= 0 && learningRate * optimizer.weightDecay <= 1,
