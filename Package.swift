@@ -2,18 +2,27 @@
 import Foundation
 import PackageDescription
 
-// The kernels are written with SIMD types. On x86-64 they are built for the x86-64-v3 level (AVX2 and FMA, 2013 and
-// later); `FEDPEAT_PORTABLE=1` builds them for any machine, several times slower. The `fedpeat` script chooses.
+// The kernels are written with SIMD types. FEDPEAT_KERNELS says for which level of x86-64 they are built: `v4` (AVX-512,
+// vectors of 16 floats), `v3` (AVX2 and FMA, 2013 and later), or `portable`, any machine, several times slower. The
+// `fedpeat` script chooses by the processor.
 #if arch(x86_64)
-  let portable = ProcessInfo.processInfo.environment["FEDPEAT_PORTABLE"] == "1"
+  let level = ProcessInfo.processInfo.environment["FEDPEAT_KERNELS"] ?? "v3"
+#elseif arch(arm64)
+  let level = "neon"  // Part of every arm64 processor: nothing to choose.
 #else
-  let portable = true
+  let level = "portable"
 #endif
 
 let common: [SwiftSetting] = [.swiftLanguageMode(.v6)]
-let knowingKernels: [SwiftSetting] = common + (portable ? [] : [.define("PEAT_FMA")])
+let knowingKernels: [SwiftSetting] =
+  switch level {
+  case "v4": common + [.define("PEAT_FMA"), .define("PEAT_WIDE")]
+  case "v3", "neon": common + [.define("PEAT_FMA")]
+  default: common
+  }
 let kernels: [SwiftSetting] =
-  knowingKernels + (portable ? [] : [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])])
+  knowingKernels
+  + (level == "v4" || level == "v3" ? [.unsafeFlags(["-Xcc", "-march=x86-64-\(level)"])] : [])
 
 // A target names every room that it sees, also through others: else a change there would not rebuild it.
 let toModels: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatModels"]
@@ -44,9 +53,11 @@ let package = Package(
   targets: [
     .systemLibrary(
       name: "CPeatBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CPeatHints"),
     .target(
       name: "PeatTensor",
       dependencies: [
+        "CPeatHints",
         .target(name: "CPeatBLAS", condition: .when(platforms: [.linux])),
         .product(name: "Crypto", package: "swift-crypto"),
       ],

@@ -5,9 +5,14 @@ public final class StepBenchmark {
   private let trainer: Trainer
   private let injected: InjectedAdapter
 
+  /// How the step is computed, where a limit of memory was given.
+  public let plan: MemoryPlan?
+
+  /// - Parameter memoryLimit: bytes that the process must stay below; storage and checkpointing are then the least it may
+  ///   choose.
   public init(
     layers: Int, batch: Int, context: Int, threads: Int, checkpointing: Bool = false,
-    storage: WeightStorage = .float32, seed: UInt64 = 0
+    storage: WeightStorage? = nil, memoryLimit: Int? = nil, seed: UInt64 = 0
   ) throws {
     let configuration = try Architectures.configuration(
       from: ConfigurationFile(
@@ -20,27 +25,37 @@ public final class StepBenchmark {
     try MemoryDemand.check(
       bytes: 4 * Double(layers) * 12 * 768 * 768, for: "A model of \(layers) blocks",
       advice: "Give fewer layers.")
+    let lora = try LoRAConfiguration(rank: 8, alpha: 16)
+    plan = try memoryLimit.map { limit in
+      try MemoryDemands(
+        model: configuration, method: .lora(lora), blocks: Array(0..<layers), batch: batch,
+        context: context, threads: threads
+      ).plan(
+        below: limit, storages: storage.map { [$0] } ?? WeightStorage.allCases,
+        checkpointing: checkpointing, base: ProcessMeasurement.memoryBytes)
+    }
     let model = try TransformerModel(
       configuration: configuration, weights: RandomWeights(configuration, seed: seed),
-      storage: .all(storage), source: "benchmark")
+      storage: .all(plan?.storage ?? storage ?? .float32), source: "benchmark")
     let weights =
       model.blocks.reduce(0) { $0 + $1.linears.reduce(0) { $0 + $1.weight.count } }
       + model.head.count
     gigaflopsPerStep = 4 * Double(weights) * Double(batch * context) / 1e9
     var random = SeededRandom(seed: seed, "benchmark")
     let adapter = try Adapter(
-      new: .lora(LoRAConfiguration(rank: 8, alpha: 16)), for: model, blocks: Array(0..<layers),
+      new: .lora(lora), for: model, blocks: Array(0..<layers),
       seed: seed, sourceDigest: nil)
     injected = try adapter.inject(into: model)
     let tokens = (0..<batch * (context + 1) + 1).map { _ in
       Int32(random.integer(below: configuration.vocabularySize))
     }
+    let training = TrainingConfiguration(
+      steps: .max, batch: batch, context: context, learningRate: 1e-4,
+      checkpointing: checkpointing, order: .uniformWindows, seed: seed, threads: threads)
     trainer = try Trainer(
       model, parameters: injected.parameters.map(\.parameter),
       data: try TokenDataset([TokenSequence(tokens)], .stream(context: context)),
-      configuration: TrainingConfiguration(
-        steps: .max, batch: batch, context: context, learningRate: 1e-4,
-        checkpointing: checkpointing, order: .uniformWindows, seed: seed, threads: threads))
+      configuration: plan.map(training.following) ?? training)
   }
 
   /// 10⁹ operations of a step in products with frozen weights: forward and to the inputs, per token, twice each weight of

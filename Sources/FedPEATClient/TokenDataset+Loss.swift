@@ -9,7 +9,7 @@ extension TokenDataset {
       let batch = batches[number]
       return batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer {
-          model.loss(tokens, targets: $0, length: batch.context, on: tape)
+          model.loss(tokens, targets: $0, layout: batch.layout, on: tape)
         }
       }
     }.mean

@@ -1,41 +1,54 @@
-/// Rows of tokens and, for each place, the token that is to be predicted there.
+import PeatTensor
+
+/// Windows of tokens, one behind the other, and for each place the token that is to be predicted there.
 ///
-/// `B` rows, `T` context (the longest row of this batch; shorter rows are filled up at their end).
+/// `N` places. Windows may have different lengths; nothing is filled up.
 public struct TokenBatch: Sendable, Equatable {
   /// Stands in `targets` where there is nothing to learn.
   public static let ignored: Int32 = -1
 
-  /// `[B, T]`, row after row; 0 where a row is filled up.
+  /// `[N]`, window after window.
   public let tokens: [Int32]
-  /// `[B, T]`: the token after each of `tokens`, or `ignored`.
+  /// `[N]`: the token after each of `tokens`, or `ignored`.
   public let targets: [Int32]
-  public let rows: Int
-  public let context: Int
+  /// Where each window begins in its dataset's tokens: windows of the same dataset that begin at the same place are the
+  /// same, if they are of one arrangement. Empty where the batch is of no dataset.
+  public let windowPlaces: [Int]
+  /// Where each window begins, and the end of the last.
+  public let windowStarts: [Int]
+  /// How the places divide into sequences that know nothing of each other: a window, or each document in it.
+  public let layout: SequenceLayout
   /// How many targets are not ignored: what a sum of losses is divided by.
   public let targetCount: Int
 
-  /// - Precondition: both arrays hold `rows × context` numbers.
-  public init(tokens: [Int32], targets: [Int32], rows: Int, context: Int) {
+  /// - Parameters:
+  ///   - windowLengths: how many places each window has.
+  ///   - windowPlaces: where each window begins in its dataset.
+  ///   - sequenceLengths: how many places each sequence has; the windows' lengths if not given.
+  /// - Precondition: both arrays, and all lengths together, have the same count.
+  public init(
+    tokens: [Int32], targets: [Int32], windowLengths: [Int], sequenceLengths: [Int]? = nil,
+    windowPlaces: [Int] = []
+  ) {
+    self.windowPlaces = windowPlaces
+    var starts = [0]
+    for length in windowLengths { starts.append((starts.last ?? 0) + length) }
+    windowStarts = starts
+    layout = SequenceLayout(lengths: sequenceLengths ?? windowLengths)
     precondition(
-      tokens.count == rows * context && targets.count == rows * context,
-      "TokenBatch: \(tokens.count) tokens and \(targets.count) targets for [\(rows), \(context)]")
+      tokens.count == targets.count && starts.last == tokens.count && layout.count == tokens.count,
+      "TokenBatch: \(tokens.count) tokens and \(targets.count) targets in windows of \(windowLengths)"
+    )
     self.tokens = tokens
     self.targets = targets
-    self.rows = rows
-    self.context = context
     self.targetCount = targets.count { $0 != Self.ignored }
   }
 
-  /// Some of the rows, as when a batch is divided among workers.
-  ///
-  /// - Precondition: the rows are rows of this batch.
-  public func slice(rows range: Range<Int>) -> TokenBatch {
-    precondition(
-      range.lowerBound >= 0 && range.upperBound <= rows,
-      "TokenBatch: rows \(range) of \(rows)")
-    let places = range.lowerBound * context..<range.upperBound * context
-    return TokenBatch(
-      tokens: Array(tokens[places]), targets: Array(targets[places]), rows: range.count,
-      context: context)
+  /// How many windows.
+  public var windowCount: Int { windowStarts.count - 1 }
+
+  /// The places of some of the windows, as when a batch is computed in parts.
+  public func places(ofWindows range: Range<Int>) -> Range<Int> {
+    windowStarts[range.lowerBound]..<windowStarts[range.upperBound]
   }
 }

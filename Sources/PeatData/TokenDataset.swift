@@ -11,10 +11,13 @@ public struct TokenDataset: Sendable {
     /// predicted once.
     case stream(context: Int)
     /// Whole documents one behind the other in a window, as many as fit; one that is longer is cut into several windows.
-    /// A document's first token is not learned, as it has nothing to do with the document before it.
+    /// Each is read as if it stood alone: it sees nothing of the others, and its first token is not learned.
     case packed(context: Int)
     /// Each document in a window of its own, cut at its end where it is longer.
     case documents(context: Int)
+
+    /// Whether windows follow documents, so that there are only so many of them.
+    public var isByDocument: Bool { if case .stream = self { false } else { true } }
 
     public var context: Int {
       switch self {
@@ -182,23 +185,37 @@ public struct TokenDataset: Sendable {
     Int(targetsBefore[window.start + window.count + 1] - targetsBefore[window.start + 1])
   }
 
-  /// The batch of these windows, as wide as the longest.
+  /// The batch of these windows.
   func batch(_ windows: some Collection<Window>) -> TokenBatch {
-    let width = windows.reduce(0) { max($0, $1.count) }
     var inputs: [Int32] = []
     var targets: [Int32] = []
-    inputs.reserveCapacity(windows.count * width)
-    targets.reserveCapacity(windows.count * width)
+    var lengths: [Int] = []
     for window in windows {
       inputs += tokens[window.start..<window.start + window.count]
       for place in window.start + 1..<window.start + 1 + window.count {
         targets.append(isTarget[place] ? tokens[place] : TokenBatch.ignored)
       }
-      let filling = width - window.count
-      inputs += repeatElement(0, count: filling)
-      targets += repeatElement(TokenBatch.ignored, count: filling)
+      lengths += sequenceLengths(in: window)
     }
-    return TokenBatch(tokens: inputs, targets: targets, rows: windows.count, context: width)
+    return TokenBatch(
+      tokens: inputs, targets: targets, windowLengths: windows.map(\.count),
+      sequenceLengths: lengths, windowPlaces: windows.map(\.start))
+  }
+
+  /// How many places of a window belong to each of its documents; in a stream, all belong together.
+  private func sequenceLengths(in window: Window) -> [Int] {
+    guard case .packed = arrangement else { return [window.count] }
+    let end = window.start + window.count
+    var result: [Int] = []
+    var start = window.start
+    var document = Self.document(at: start, in: documentStarts)
+    while start < end {
+      let next = min(documentStarts[document + 1], end)
+      if next > start { result.append(next - start) }
+      start = next
+      document += 1
+    }
+    return result
   }
 
   /// Every window once, in order, `rows` at a time; the last batch may have fewer. What an evaluation goes through.

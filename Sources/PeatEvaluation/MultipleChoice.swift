@@ -76,7 +76,8 @@ public struct MultipleChoiceMeasure {
     let targets = (first + 1..<whole.count).map { $0 < max(shared, 1) ? -1 : whole[$0] }
     let loss = inputs.withUnsafeBufferPointer { inputs in
       targets.withUnsafeBufferPointer { targets in
-        model.loss(inputs, targets: targets, length: inputs.count, on: tape)
+        model.loss(
+          inputs, targets: targets, layout: SequenceLayout(lengths: [inputs.count]), on: tape)
       }
     }
     guard loss.sum.isFinite else {

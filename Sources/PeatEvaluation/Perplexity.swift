@@ -128,7 +128,8 @@ public struct PerplexityMeasure: Sendable {
     let targets = (window.start..<window.end).map { $0 < window.counted ? -1 : row[$0 + 1] }
     return inputs.withUnsafeBufferPointer { inputs in
       targets.withUnsafeBufferPointer { targets in
-        model.loss(inputs, targets: targets, length: inputs.count, on: tape)
+        model.loss(
+          inputs, targets: targets, layout: SequenceLayout(lengths: [inputs.count]), on: tape)
       }
     }
   }

@@ -116,6 +116,8 @@ public struct Checkpoint: Sendable {
       file.withBytes(of: entry) {
         digest.update(name: name, type: entry.dtype, shape: entry.shape, bytes: $0)
       }
+      // A model in a small storage must not be whole in memory for this.
+      file.releasePages(of: name)
     }
     return digest.finish()
   }

@@ -21,7 +21,7 @@ public final class KeyValueCache {
       newKeys.copyRows(to: keys, at: length)
       newValues.copyRows(to: values, at: length)
       length += newKeys.rows
-      return (keys.firstRows(length), values.firstRows(length))
+      return (keys.rows(0..<length), values.rows(0..<length))
     }
   }
 

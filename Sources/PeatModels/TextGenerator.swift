@@ -66,8 +66,10 @@ public struct TextGenerator {
   public mutating func next() throws -> Int32? {
     guard cache.length + pending.count <= room else { return nil }
     let logits = pending.withUnsafeBufferPointer { tokens in
-      let hidden = model.hiddenStates(tokens, length: tokens.count, on: tape, cache: cache)
-      return tape.linear(hidden.lastRow, weight: model.head.weight).tensor().scalars
+      let layout = SequenceLayout(lengths: [tokens.count], firstPosition: cache.length)
+      let hidden = model.hiddenStates(tokens, layout: layout, on: tape, cache: cache)
+      return tape.linear(hidden.rows(hidden.rows - 1..<hidden.rows), weight: model.head.weight)
+        .tensor().scalars
     }
     guard logits.allSatisfy({ $0.isFinite }) else {
       throw PeatError.badData(

@@ -89,26 +89,21 @@ public final class TransformerBlock: Sendable {
       || linears.contains { $0.lowRank.map { $0.down.trains || $0.up.trains } ?? false }
   }
 
-  /// `[B·T, d]` → `[B·T, d]`; with a cache, B is 1 and the tokens follow those in the cache.
+  /// `[N, d]` → `[N, d]`; with a cache, the tokens are one sequence that follows those in the cache.
   func callAsFunction(
-    _ x: Activation, length: Int, rotary: RotaryTable?, on tape: Tape,
+    _ x: Activation, layout: SequenceLayout, rotary: RotaryTable?, on tape: Tape,
     cache: KeyValueCache.Layer? = nil
   ) -> Activation {
     let normed = attentionNorm(x, on: tape)
     var (queries, keys, values) = project(normed, on: tape)
-    let position = cache?.length ?? 0
     if let rotary {
-      queries = tape.rotary(queries, table: rotary, length: length, firstPosition: position)
-      keys = tape.rotary(keys, table: rotary, length: length, firstPosition: position)
+      queries = tape.rotary(queries, table: rotary, layout: layout)
+      keys = tape.rotary(keys, table: rotary, layout: layout)
     }
-    var keyLength = length
-    if let cache {
-      (keys, values) = cache.append(keys: keys, values: values)
-      keyLength = cache.length
-    }
+    if let cache { (keys, values) = cache.append(keys: keys, values: values) }
     let attended = tape.causalAttention(
       queries: queries, keys: keys, values: values, heads: configuration.heads,
-      keyValueHeads: configuration.keyValueHeads, length: length, keyLength: keyLength)
+      keyValueHeads: configuration.keyValueHeads, layout: layout)
     let x = attentionOutput(attended, on: tape, residual: x)
     let inner = feedForwardNorm(x, on: tape)
     let raised = up(inner, on: tape)

@@ -78,31 +78,70 @@ public final class TransformerModel: Sendable {
   /// Bytes that the weights take in memory.
   public var byteCount: Int { parameters.reduce(0) { $0 + $1.byteCount } }
 
-  /// The final hidden states, `[B·T, d]`.
+  /// The final hidden states, `[N, d]`.
   ///
   /// - Parameters:
-  ///   - tokens: `B·T` token numbers, sequence by sequence.
-  ///   - length: `T`, at most the context length.
+  ///   - tokens: `N` token numbers, sequence by sequence.
+  ///   - layout: how they divide into sequences, none longer than the context length.
   ///   - checkpointing: keep only each block's input and compute the block again in the backward pass.
-  ///   - cache: the tokens before these; B is then 1.
+  ///   - cache: the tokens before these, which are then one sequence; `layout` counts from there.
   public func hiddenStates(
-    _ tokens: UnsafeBufferPointer<Int32>, length: Int, on tape: Tape, checkpointing: Bool = false,
-    cache: KeyValueCache? = nil
+    _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape,
+    checkpointing: Bool = false, cache: KeyValueCache? = nil
   ) -> Activation {
-    var x = tape.embedding(
-      tokens, length: length, table: embedding.weight, positions: positions?.weight,
-      firstPosition: cache?.length ?? 0)
-    let rotary = rotaryTable(positions: (cache?.length ?? 0) + length)
-    for (index, block) in blocks.enumerated() {
-      if checkpointing {
+    let embedded = tape.embedding(
+      tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
+    let x = through(
+      blocks.indices, embedded, layout: layout, on: tape, checkpointing: checkpointing,
+      cache: cache)
+    return finalNorm(x, on: tape)
+  }
+
+  /// What goes into block `count`, `[N, d]`: the part of the computation below it.
+  package func hiddenStates(
+    below count: Int, _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape
+  ) -> Activation {
+    let embedded = tape.embedding(
+      tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
+    return through(0..<count, embedded, layout: layout, on: tape)
+  }
+
+  /// The rest of the computation, from what goes into block `first`.
+  package func hiddenStates(
+    from first: Int, _ states: Activation, layout: SequenceLayout, on tape: Tape,
+    checkpointing: Bool = false
+  ) -> Activation {
+    finalNorm(
+      through(
+        first..<blocks.count, states, layout: layout, on: tape, checkpointing: checkpointing),
+      on: tape)
+  }
+
+  private func through(
+    _ range: Range<Int>, _ states: Activation, layout: SequenceLayout, on tape: Tape,
+    checkpointing: Bool = false, cache: KeyValueCache? = nil
+  ) -> Activation {
+    var x = states
+    let rotary = rotaryTable(positions: layout.positions)
+    for index in range {
+      let block = blocks[index]
+      // The last block's backward pass comes at once: computing it again would save nothing.
+      if checkpointing, index < blocks.count - 1 {
         x = tape.checkpoint(x, trains: block.trains) { tape, x in
-          block(x, length: length, rotary: rotary, on: tape)
+          block(x, layout: layout, rotary: rotary, on: tape)
         }
       } else {
-        x = block(x, length: length, rotary: rotary, on: tape, cache: cache?.layers[index])
+        x = block(x, layout: layout, rotary: rotary, on: tape, cache: cache?.layers[index])
       }
     }
-    return finalNorm(x, on: tape)
+    return x
+  }
+
+  /// How many blocks from the bottom have nothing that trains, neither in them nor in the embedding below: what goes into the
+  /// next one depends on the tokens alone.
+  package var frozenBlocks: Int {
+    if embedding.trains || positions?.trains == true { return 0 }
+    return blocks.firstIndex { $0.trains } ?? blocks.count
   }
 
   /// Angles for at least so many positions; tables grow in powers of two, so that short texts need little.
@@ -119,23 +158,36 @@ public final class TransformerModel: Sendable {
   /// The loss of predicting `targets` and, on a recording tape, the start of its gradient.
   ///
   /// - Parameters:
-  ///   - tokens: `B·T` token numbers.
-  ///   - targets: `B·T` token numbers to be predicted, negative where nothing is.
-  ///   - length: `T`.
+  ///   - tokens: `N` token numbers.
+  ///   - targets: `N` token numbers to be predicted, negative where nothing is.
+  ///   - layout: how they divide into sequences.
   ///   - scale: what the summed loss is multiplied with before gradients are taken.
+  ///   - logitRows: how many rows of logits are held at a time.
   public func loss(
-    _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>, length: Int,
-    scale: Float = 1, on tape: Tape, checkpointing: Bool = false
+    _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>,
+    layout: SequenceLayout, scale: Float = 1, on tape: Tape, checkpointing: Bool = false,
+    logitRows: Int = 256
   ) -> TokenLoss {
-    let hidden = hiddenStates(tokens, length: length, on: tape, checkpointing: checkpointing)
-    return tape.linearCrossEntropy(hidden, weight: head.weight, targets: targets, scale: scale)
+    loss(
+      of: hiddenStates(tokens, layout: layout, on: tape, checkpointing: checkpointing),
+      targets: targets, scale: scale, on: tape, logitRows: logitRows)
+  }
+
+  /// The loss from the final hidden states on.
+  package func loss(
+    of hidden: Activation, targets: UnsafeBufferPointer<Int32>, scale: Float, on tape: Tape,
+    logitRows: Int
+  ) -> TokenLoss {
+    tape.linearCrossEntropy(
+      hidden, weight: head.weight, targets: targets, scale: scale, chunkRows: logitRows)
   }
 
   /// Logits for every position, `[B·T, V]`: for small inputs and tests.
   public func logits(_ tokens: [Int32], length: Int) -> Tensor {
     let tape = Tape()
     return tokens.withUnsafeBufferPointer { tokens in
-      let hidden = hiddenStates(tokens, length: length, on: tape)
+      let hidden = hiddenStates(
+        tokens, layout: SequenceLayout(rows: tokens.count, length: length), on: tape)
       return tape.linear(hidden, weight: head.weight).tensor()
     }
   }

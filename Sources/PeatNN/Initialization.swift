@@ -5,15 +5,17 @@ extension Tensor {
   public static func normal(
     _ shape: [Int], deviation: Float, using random: inout SeededRandom
   ) -> Tensor {
-    let count = shape.reduce(1, *)
-    return Tensor((0..<count).map { _ in deviation * random.normal() }, shape: shape)
+    let result = Tensor(uninitialized: shape)
+    for i in 0..<result.count { result.pointer[i] = deviation * random.normal() }
+    return result
   }
 
   /// Uniform numbers in [-bound, bound).
   public static func uniform(
     _ shape: [Int], bound: Float, using random: inout SeededRandom
   ) -> Tensor {
-    let count = shape.reduce(1, *)
-    return Tensor((0..<count).map { _ in random.uniform(-bound, bound) }, shape: shape)
+    let result = Tensor(uninitialized: shape)
+    for i in 0..<result.count { result.pointer[i] = random.uniform(-bound, bound) }
+    return result
   }
 }

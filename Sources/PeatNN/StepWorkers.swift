@@ -1,4 +1,3 @@
-import Dispatch
 import PeatTensor
 
 /// The threads of a training step: each takes a part of the batch through forward and backward on its own, and they
@@ -8,6 +7,7 @@ import PeatTensor
 /// gradients are added in the same order.
 public final class StepWorkers {
   private let workers: [Worker]
+  private let threads: WorkerThreads
   private let parameterCount: Int
 
   /// - Parameters:
@@ -17,6 +17,7 @@ public final class StepWorkers {
     precondition(count > 0, "StepWorkers: \(count) workers")
     self.parameterCount = parameterCount
     workers = (0..<count).map { _ in Worker(parameterCount: parameterCount) }
+    threads = WorkerThreads(count: count)
   }
 
   public var count: Int { workers.count }
@@ -51,22 +52,37 @@ public final class StepWorkers {
     }
   }
 
-  /// Runs `body` for each worker's share of `rows`, each followed by its backward pass; returns the summed losses.
+  /// Runs `body` for each worker's part of the rows, each followed by its backward pass; returns the summed losses.
   ///
-  /// Gradients are added to what the workers already hold.
+  /// Rows may be cut inside sequences, so that one long text keeps all workers busy. Gradients are added to what the
+  /// workers already hold.
   package func run(
-    rows: Int, _ body: @Sendable (Tape, Range<Int>) -> TokenLoss
+    _ layout: SequenceLayout, _ body: @escaping @Sendable (Tape, SequenceLayout) -> TokenLoss
   ) -> TokenLoss {
-    let shares = split(rows, into: workers.count)
+    let parts = layout.split(into: workers.count).map(layout.part)
     let workers = workers
-    DispatchQueue.concurrentPerform(iterations: shares.count) { index in
+    let isDivided = parts.contains { $0.pieces.last?.continues == true }
+    let exchange = isDivided ? SequenceExchange(parts) : nil
+    threads.run(parts.count) { index in
       let worker = workers[index]
-      worker.loss = body(worker.tape, shares[index])
+      worker.tape.share = exchange.map { SequenceShare($0, worker: index) }
+      worker.loss = body(worker.tape, parts[index])
       worker.tape.backward()
+      worker.tape.share = nil
     }
     return TokenLoss(
-      sum: workers.prefix(shares.count).reduce(0) { $0 + $1.loss.sum },
-      count: workers.prefix(shares.count).reduce(0) { $0 + $1.loss.count })
+      sum: workers.prefix(parts.count).reduce(0) { $0 + $1.loss.sum },
+      count: workers.prefix(parts.count).reduce(0) { $0 + $1.loss.count })
+  }
+
+  /// Does work that records nothing for each number below `count`, on all workers.
+  package func compute(_ count: Int, _ body: @escaping @Sendable (Tape, Int) -> Void) {
+    let workers = workers
+    let shares = min(workers.count, count)
+    threads.run(shares) { index in
+      let tape = Tape(pool: workers[index].pool)
+      for number in stride(from: index, to: count, by: shares) { body(tape, number) }
+    }
   }
 
   /// Sums the workers' gradients into `gradient`.
@@ -84,7 +100,7 @@ package func split(_ rows: Int, into parts: Int) -> [Range<Int>] {
   return (0..<parts).map { rows * $0 / parts..<rows * ($0 + 1) / parts }
 }
 
-/// One thread's memory. Used by one thread at a time: the one that `concurrentPerform` gave its index to.
+/// One thread's memory. Used by one thread at a time: the one that runs this worker.
 private final class Worker: @unchecked Sendable {
   let pool = BufferPool()
   let tape: Tape

@@ -25,14 +25,18 @@ import Testing
     let rows = try golden.rows()
     let tokens = rows.flatMap { $0 }
     let final = tokens.withUnsafeBufferPointer {
-      model.hiddenStates($0, length: rows[0].count, on: Tape()).tensor()
+      model.hiddenStates(
+        $0, layout: SequenceLayout(rows: $0.count, length: rows[0].count), on: Tape()
+      ).tensor()
     }
     expectClose(final, try golden.matrix("hidden.final"), within: 1e-4, "hidden.final")
     // What the first n blocks give, behind the norm that transformers' state has yet to go through.
     for count in 1...model.blocks.count {
       let part = try model.selecting(blocks: Array(0..<count))
       let found = tokens.withUnsafeBufferPointer {
-        part.hiddenStates($0, length: rows[0].count, on: Tape()).tensor()
+        part.hiddenStates(
+          $0, layout: SequenceLayout(rows: $0.count, length: rows[0].count), on: Tape()
+        ).tensor()
       }
       let tape = Tape()
       let state = tape.input(try golden.matrix("hidden.\(count)"))

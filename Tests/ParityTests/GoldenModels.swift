@@ -45,7 +45,10 @@ extension TransformerModel {
     let targets = rows.flatMap { $0.dropFirst() }
     return inputs.withUnsafeBufferPointer { inputs in
       targets.withUnsafeBufferPointer { targets in
-        loss(inputs, targets: targets, length: rows[0].count - 1, on: Tape()).mean
+        loss(
+          inputs, targets: targets,
+          layout: SequenceLayout(rows: inputs.count, length: rows[0].count - 1), on: Tape()
+        ).mean
       }
     }
   }

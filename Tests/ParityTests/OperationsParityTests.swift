@@ -47,8 +47,8 @@ import Testing
     ) { tape, _, w in
       ids.withUnsafeBufferPointer {
         tape.embedding(
-          $0, length: length, table: w[0], positions: hasPositions ? w[1] : nil,
-          firstPosition: first)
+          $0, layout: SequenceLayout(rows: $0.count, length: length, firstPosition: first),
+          table: w[0], positions: hasPositions ? w[1] : nil)
       }
     }
   }
@@ -101,7 +101,9 @@ import Testing
       headWidth: try golden.fact("headWidth"), positions: 64, theta: try golden.fact("theta"))
     // The angles are float32 here as in transformers, float64 in the golden file.
     try compare(golden, inputs: ["x"], within: 5e-6) { tape, x, _ in
-      tape.rotary(x[0], table: table, length: length, firstPosition: first)
+      tape.rotary(
+        x[0], table: table,
+        layout: SequenceLayout(rows: x[0].rows, length: length, firstPosition: first))
     }
   }
 
@@ -118,7 +120,8 @@ import Testing
     try compare(golden, inputs: ["q", "k", "v"], within: 3e-6) { tape, x, _ in
       tape.causalAttention(
         queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
-        length: length, keyLength: keyLength)
+        layout: SequenceLayout(
+          rows: x[0].rows, length: length, firstPosition: keyLength - length))
     }
   }
 

@@ -132,14 +132,15 @@ import Testing
     workers.zeroGradient()
     let parts = way.accumulation == 1 ? [rows] : rows.map { [$0] }
     for part in parts {
-      _ = workers.run(rows: part.count) { tape, share in
-        let inputs = part[share].flatMap { $0.dropLast() }
-        let targets = part[share].flatMap { $0.dropFirst() }
-        return inputs.withUnsafeBufferPointer { inputs in
+      let inputs = part.flatMap { $0.dropLast() }
+      let targets = part.flatMap { $0.dropFirst() }
+      // Four workers divide the sequences among them.
+      _ = workers.run(SequenceLayout(rows: inputs.count, length: 18)) { tape, layout in
+        inputs.withUnsafeBufferPointer { inputs in
           targets.withUnsafeBufferPointer { targets in
             model.loss(
-              inputs, targets: targets, length: 18, scale: 1 / 36, on: tape,
-              checkpointing: way.checkpointing)
+              .init(rebasing: inputs[layout.rows]), targets: .init(rebasing: targets[layout.rows]),
+              layout: layout, scale: 1 / 36, on: tape, checkpointing: way.checkpointing)
           }
         }
       }

@@ -39,13 +39,14 @@ import Testing
     let dataset = try TokenDataset(
       [TokenSequence([10, 11, 12]), TokenSequence([13, 14, 15])], .stream(context: 2))
     let batch = try #require(only(dataset))
-    #expect(batch.tokens == [10, 11, 12, 13, 14, 0])
-    #expect(batch.targets == [11, 12, 13, 14, 15, none])
-    #expect((batch.rows, batch.context, batch.targetCount) == (3, 2, 5))
+    #expect(batch.tokens == [10, 11, 12, 13, 14])
+    #expect(batch.targets == [11, 12, 13, 14, 15])
+    #expect(batch.windowStarts == [0, 2, 4, 5] && batch.targetCount == 5)
+    #expect(batch.layout == SequenceLayout(lengths: [2, 2, 1]))
     #expect(dataset.targetCount == 5)
   }
 
-  @Test func `gives each document a window of its own, cut and filled up`() throws {
+  @Test func `gives each document a window of its own, cut and not filled up`() throws {
     let dataset = try TokenDataset(
       [
         TokenSequence([1, 2, 3, 4, 5]), TokenSequence([6, 7]), TokenSequence([8]),
@@ -53,16 +54,10 @@ import Testing
       ],
       .documents(context: 3))
     let batch = try #require(only(dataset))
-    #expect(batch.tokens == [1, 2, 3, 6, 0, 0])
-    #expect(batch.targets == [2, 3, 4, 7, none, none])
+    #expect(batch.tokens == [1, 2, 3, 6])
+    #expect(batch.targets == [2, 3, 4, 7])
+    #expect(batch.layout == SequenceLayout(lengths: [3, 1]))
     #expect(dataset.unusedDocuments == 2)
-  }
-
-  @Test func `is as wide as the longest row of the batch`() throws {
-    let dataset = try TokenDataset(
-      [TokenSequence([1, 2, 3, 4]), TokenSequence([5, 6])], .documents(context: 100))
-    let batches = Array(dataset.batches(rows: 1))
-    #expect(batches.map(\.context) == [3, 1])
   }
 
   @Test func `packs whole documents and never predicts from one into the next`() throws {
@@ -73,6 +68,9 @@ import Testing
     // [1 2 | 3 4] fills a window; the long document takes two, the second starting with the last token of the first.
     #expect(batch.tokens == [1, 2, 3, 5, 6, 7, 8, 9, 10])
     #expect(batch.targets == [2, none, 4, 6, 7, 8, 9, 10, 11])
+    // In the first window each document is a sequence of its own.
+    #expect(batch.windowStarts == [0, 3, 6, 9])
+    #expect(batch.layout == SequenceLayout(lengths: [2, 1, 3, 3]))
     #expect(dataset.unusedDocuments == 0)
   }
 
@@ -113,13 +111,11 @@ import Testing
       packed.batches(rows: 3).flatMap(\.targets).filter { $0 != none } == Array(tokens.dropFirst()))
   }
 
-  @Test func `takes rows out of a batch`() {
+  @Test func `finds the places of some of a batch's windows`() {
     let batch = TokenBatch(
-      tokens: [1, 2, 3, 4, 5, 6], targets: [2, -1, 4, 5, 6, -1], rows: 3, context: 2)
-    let part = batch.slice(rows: 1..<3)
-    #expect(part.tokens == [3, 4, 5, 6])
-    #expect(part.targets == [4, 5, 6, -1])
-    #expect((part.rows, part.targetCount) == (2, 3))
+      tokens: [1, 2, 3, 4, 5, 6], targets: [2, -1, 4, 5, 6, -1], windowLengths: [2, 3, 1])
+    #expect(batch.windowCount == 3 && batch.targetCount == 4)
+    #expect(batch.places(ofWindows: 1..<3) == 2..<6)
   }
 
   @Test func `holds back whole documents where there are ten`() throws {
@@ -170,7 +166,7 @@ import Testing
     var starts = Set<Int32>()
     for _ in 0..<100 {
       let batch = sampler.next()
-      #expect((batch.rows, batch.context, batch.targetCount) == (8, 4, 32))
+      #expect(batch.windowCount == 8 && batch.tokens.count == 32 && batch.targetCount == 32)
       for row in 0..<8 {
         let first = batch.tokens[row * 4]
         starts.insert(first)
@@ -202,7 +198,7 @@ import Testing
     var firsts: [Int32] = []
     for _ in 0..<9 {
       let batch = sampler.next()
-      #expect(batch.rows == 4)
+      #expect(batch.windowCount == 4)
       firsts += (0..<4).map { batch.tokens[$0 * 2] }
     }
     let all: [Int32] = [0, 2, 4, 6, 8, 10]

@@ -27,7 +27,10 @@ import Testing
       var position = 0
       for piece in pieces {
         let hidden = piece.withUnsafeBufferPointer {
-          model.hiddenStates($0, length: piece.count, on: tape, cache: cache).tensor()
+          model.hiddenStates(
+            $0, layout: SequenceLayout(lengths: [piece.count], firstPosition: cache.length),
+            on: tape, cache: cache
+          ).tensor()
         }
         position += piece.count
         #expect(cache.length == position)

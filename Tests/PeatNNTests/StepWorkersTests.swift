@@ -30,18 +30,18 @@ import Testing
     for part in split(rows, into: parts) {
       loss =
         loss
-        + workers.run(rows: part.count) { tape, share in
-          let first = (part.lowerBound + share.lowerBound) * Self.length
-          let end = (part.lowerBound + share.upperBound) * Self.length
+        + workers.run(
+          SequenceLayout(rows: rows * Self.length, length: Self.length)
+            .part(part.lowerBound * Self.length..<part.upperBound * Self.length)
+        ) { tape, layout in
           let hidden = tokens.withUnsafeBufferPointer {
-            tape.embedding(
-              .init(rebasing: $0[first..<end]), length: Self.length, table: table.weight)
+            tape.embedding(.init(rebasing: $0[layout.rows]), layout: layout, table: table.weight)
           }
           let raised = tape.gelu(
             tape.linear(hidden, weight: weight.weight), form: .tanhApproximation)
           return targets.withUnsafeBufferPointer {
             tape.linearCrossEntropy(
-              raised, weight: head.weight, targets: .init(rebasing: $0[first..<end]),
+              raised, weight: head.weight, targets: .init(rebasing: $0[layout.rows]),
               scale: 1 / Float(rows * Self.length))
           }
         }

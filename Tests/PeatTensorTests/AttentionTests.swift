@@ -28,7 +28,8 @@ import Testing
       .matrix(
         tape.causalAttention(
           queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
-          length: length, keyLength: keyLength))
+          layout: SequenceLayout(
+            rows: batch * length, length: length, firstPosition: keyLength - length)))
     } reference: { x, _ in
       Reference.attention(
         x[0], x[1], x[2], heads: heads, keyValueHeads: keyValueHeads, headWidth: width,
@@ -71,7 +72,8 @@ import Testing
       .matrix(
         tape.causalAttention(
           queries: x[0].columns(5..<29), keys: x[0].columns(30..<42),
-          values: x[0].columns(42..<54), heads: 4, keyValueHeads: 2, length: length))
+          values: x[0].columns(42..<54), heads: 4, keyValueHeads: 2,
+          layout: SequenceLayout(rows: 2 * length, length: length)))
     } reference: { x, _ in
       Reference.attention(
         Reference.columns(x[0], width: 60, 5..<29), Reference.columns(x[0], width: 60, 30..<42),
@@ -87,11 +89,64 @@ import Testing
     ) { tape, x, _ in
       .matrix(
         tape.causalAttention(
-          queries: x[0], keys: x[0], values: x[0], heads: 2, keyValueHeads: 2, length: 11))
+          queries: x[0], keys: x[0], values: x[0], heads: 2, keyValueHeads: 2,
+          layout: SequenceLayout(rows: 22, length: 11)))
     } reference: { x, _ in
       Reference.attention(
         x[0], x[0], x[0], heads: 2, keyValueHeads: 2, headWidth: 6, length: 11, keyLength: 11)
     }.check()
+  }
+
+  @Test func `sequences of any lengths stand one behind the other, each by itself`() {
+    var random = SeededRandom(seed: 13)
+    let lengths = [1, 97, 5, 64, 3, 130]
+    let rows = lengths.reduce(0, +)
+    let (heads, keyValueHeads, width) = (4, 2, 24)
+    OperationCase(
+      "attention of lengths \(lengths)",
+      inputs: [
+        Operand("queries", randomTensor([rows, heads * width], &random)),
+        Operand("keys", randomTensor([rows, keyValueHeads * width], &random)),
+        Operand("values", randomTensor([rows, keyValueHeads * width], &random)),
+      ]
+    ) { tape, x, _ in
+      .matrix(
+        tape.causalAttention(
+          queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
+          layout: SequenceLayout(lengths: lengths)))
+    } reference: { x, _ in
+      var first = 0
+      return lengths.flatMap { length in
+        func part(_ values: [Double], _ width: Int) -> [Double] {
+          Array(values[first * width..<(first + length) * width])
+        }
+        defer { first += length }
+        return Reference.attention(
+          part(x[0], heads * width), part(x[1], keyValueHeads * width),
+          part(x[2], keyValueHeads * width), heads: heads, keyValueHeads: keyValueHeads,
+          headWidth: width, length: length, keyLength: length)
+      }
+    }.check()
+  }
+
+  @Test(arguments: [1, 2, 5]) func `a query that is no number spoils its own row alone`(count: Int)
+  {
+    var random = SeededRandom(seed: 14)
+    let length = 40
+    var q = randomTensor([length, 16], &random).scalars
+    let spoilt = length - count
+    for i in 0..<16 { q[spoilt * 16 + i] = .nan }
+    let tape = Tape()
+    let output = tape.causalAttention(
+      queries: tape.input(Tensor(q, shape: [length, 16])),
+      keys: tape.input(randomTensor([length, 16], &random)),
+      values: tape.input(randomTensor([length, 16], &random)), heads: 2, keyValueHeads: 2,
+      layout: SequenceLayout(lengths: [length])
+    ).tensor()
+    for row in 0..<length {
+      let values = output.rows(row..<row + 1).scalars
+      #expect(values.allSatisfy { $0.isNaN == (row == spoilt) }, "row \(row)")
+    }
   }
 
   @Test func `a cached prefix gives the same rows as the whole sequence at once`() {
@@ -103,11 +158,12 @@ import Testing
     let tape = Tape()
     let whole = tape.causalAttention(
       queries: tape.input(q), keys: tape.input(k), values: tape.input(v), heads: 4,
-      keyValueHeads: 2, length: keyLength
+      keyValueHeads: 2, layout: SequenceLayout(lengths: [keyLength])
     ).tensor()
     let last = tape.causalAttention(
       queries: tape.input(q.rows(keyLength - length..<keyLength)), keys: tape.input(k),
-      values: tape.input(v), heads: 4, keyValueHeads: 2, length: length, keyLength: keyLength
+      values: tape.input(v), heads: 4, keyValueHeads: 2,
+      layout: SequenceLayout(lengths: [length], firstPosition: keyLength - length)
     ).tensor()
     expectClose(last, whole.rows(keyLength - length..<keyLength), within: 1e-6, "last rows")
   }
@@ -129,7 +185,8 @@ import Testing
     ) { tape, x, _ in
       .matrix(
         tape.causalAttention(
-          queries: x[0], keys: x[1], values: x[2], heads: 1, keyValueHeads: 1, length: length))
+          queries: x[0], keys: x[1], values: x[2], heads: 1, keyValueHeads: 1,
+          layout: SequenceLayout(lengths: [length])))
     } reference: { x, _ in
       Reference.attention(
         x[0], x[1], x[2], heads: 1, keyValueHeads: 1, headWidth: width, length: length,
@@ -142,7 +199,8 @@ import Testing
     let output = tape.causalAttention(
       queries: tape.input(Tensor([1, 2], shape: [1, 2])),
       keys: tape.input(Tensor([3, 4], shape: [1, 2])),
-      values: tape.input(Tensor([5, 6], shape: [1, 2])), heads: 1, keyValueHeads: 1, length: 1)
+      values: tape.input(Tensor([5, 6], shape: [1, 2])), heads: 1, keyValueHeads: 1,
+      layout: SequenceLayout(lengths: [1]))
     #expect(output.tensor() == Tensor([5, 6], shape: [1, 2]))
   }
 }

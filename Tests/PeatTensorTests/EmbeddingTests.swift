@@ -16,7 +16,9 @@ import Testing
     ) { tape, _, w in
       tokens.withUnsafeBufferPointer {
         .matrix(
-          tape.embedding($0, length: length, table: w[0], positions: w[1], firstPosition: first))
+          tape.embedding(
+            $0, layout: SequenceLayout(rows: 8, length: length, firstPosition: first),
+            table: w[0], positions: w[1]))
       }
     } reference: { _, w in
       tokens.enumerated().flatMap { row, token in
@@ -38,7 +40,9 @@ import Testing
         }
       ) { tape, _, w in
         tokens.withUnsafeBufferPointer {
-          .matrix(tape.embedding($0, length: 3, table: w[0], positions: w[1]))
+          .matrix(
+            tape.embedding(
+              $0, layout: SequenceLayout(rows: $0.count, length: 3), table: w[0], positions: w[1]))
         }
       }
       let expected: [Float] = trained == 0 ? [0, 0, 2, 2, 1, 1] : [1, 1, 1, 1, 1, 1]
@@ -54,13 +58,18 @@ import Testing
     let tokens: [Int32] = [1, 0]
     tokens.withUnsafeBufferPointer {
       #expect(
-        tape.embedding($0, length: 2, table: table).tensor()
+        tape.embedding($0, layout: SequenceLayout(lengths: [2]), table: table).tensor()
           == Tensor([3, 4, 1, 2], shape: [2, 2]))
       #expect(
-        tape.embedding($0, length: 2, table: table, positions: positions).tensor()
+        tape.embedding(
+          $0, layout: SequenceLayout(lengths: [2]), table: table, positions: positions
+        ).tensor()
           == Tensor([13, 24, 31, 42], shape: [2, 2]))
       #expect(
-        tape.embedding($0, length: 1, table: table, positions: positions, firstPosition: 1).tensor()
+        tape.embedding(
+          $0, layout: SequenceLayout(lengths: [1, 1], firstPosition: 1), table: table,
+          positions: positions
+        ).tensor()
           == Tensor([33, 44, 31, 42], shape: [2, 2]))
     }
   }

@@ -150,7 +150,7 @@ import Testing
       }
       let dx = tape.backward(gradientsOf: [x])[0]
       let embedded = targets.map { max($0, 0) }.withUnsafeBufferPointer {
-        tape.embedding($0, length: rows, table: table).tensor()
+        tape.embedding($0, layout: SequenceLayout(lengths: [rows]), table: table).tensor()
       }
       return (loss, dx, embedded)
     }

@@ -12,7 +12,10 @@ import Testing
         "rotary of \(heads) heads of \(headWidth), \(length) tokens from \(first)",
         inputs: [Operand("x", randomTensor([2 * length, heads * headWidth], &random))]
       ) { tape, x, _ in
-        .matrix(tape.rotary(x[0], table: table, length: length, firstPosition: first))
+        .matrix(
+          tape.rotary(
+            x[0], table: table,
+            layout: SequenceLayout(rows: 2 * length, length: length, firstPosition: first)))
       } reference: { x, _ in
         Reference.rotary(
           x[0], headWidth: headWidth, heads: heads, length: length, theta: 10_000,
@@ -27,7 +30,7 @@ import Testing
     OperationCase(
       "rotary of columns", inputs: [Operand("x", randomTensor([5, 27], &random))]
     ) { tape, x, _ in
-      _ = tape.rotary(x[0].columns(3..<19), table: table, length: 5)
+      _ = tape.rotary(x[0].columns(3..<19), table: table, layout: SequenceLayout(lengths: [5]))
       return .matrix(tape.gelu(x[0], form: .exact))
     } reference: { x, _ in
       let turned = Reference.rotary(
@@ -44,7 +47,8 @@ import Testing
     let tape = Tape()
     let x = randomTensor([40, 16], &random)
     let y = tape.rotary(
-      tape.input(x), table: RotaryTable(headWidth: 16, positions: 40, theta: 10_000), length: 40
+      tape.input(x), table: RotaryTable(headWidth: 16, positions: 40, theta: 10_000),
+      layout: SequenceLayout(lengths: [40])
     ).tensor()
     for row in 0..<40 {
       let before = x.rows(row..<row + 1).scalars.reduce(0) { $0 + $1 * $1 }

@@ -10,6 +10,7 @@ private struct Block {
   static let headWidth = 6
   static let hidden = 20
   static let length = 9
+  static let layout = SequenceLayout(rows: 18, length: 9)
   static let qkvWidth = (heads + 2 * keyValueHeads) * headWidth
   static let table = RotaryTable(headWidth: headWidth, positions: 32, theta: 10_000)
 
@@ -34,10 +35,10 @@ private struct Block {
       tape.rmsNorm(x, weight: w[0], epsilon: 1e-5), weight: w[1],
       lowRank: LowRankWeights(down: w[6], up: w[7], scale: 2))
     let attended = tape.causalAttention(
-      queries: tape.rotary(qkv.columns(0..<qWidth), table: table, length: length),
-      keys: tape.rotary(qkv.columns(qWidth..<qWidth + kWidth), table: table, length: length),
+      queries: tape.rotary(qkv.columns(0..<qWidth), table: table, layout: layout),
+      keys: tape.rotary(qkv.columns(qWidth..<qWidth + kWidth), table: table, layout: layout),
       values: qkv.columns(qWidth + kWidth..<qkvWidth), heads: heads, keyValueHeads: keyValueHeads,
-      length: length)
+      layout: layout)
     let middle = tape.linear(attended, weight: w[2], residual: x)
     let gateUp = tape.linear(tape.rmsNorm(middle, weight: w[3], epsilon: 1e-5), weight: w[4])
     let gated = tape.swiGLU(
@@ -315,15 +316,15 @@ private struct Block {
 
   // MARK: Views
 
-  @Test func `first rows, the last row and copied rows are where they should be`() {
+  @Test func `some of the rows, and copied rows are where they should be`() {
     let tape = Tape()
     let x = tape.input(Tensor((0..<12).map { Float($0) }, shape: [3, 4]))
     let part = x.columns(1..<3)
     #expect(part.tensor() == Tensor([1, 2, 5, 6, 9, 10], shape: [3, 2]))
-    #expect(part.firstRows(2).tensor() == Tensor([1, 2, 5, 6], shape: [2, 2]))
-    #expect(part.lastRow.tensor() == Tensor([9, 10], shape: [1, 2]))
+    #expect(part.rows(0..<2).tensor() == Tensor([1, 2, 5, 6], shape: [2, 2]))
+    #expect(part.rows(2..<3).tensor() == Tensor([9, 10], shape: [1, 2]))
     let target = tape.input(Tensor(zeros: [4, 2]))
-    part.firstRows(2).copyRows(to: target, at: 1)
+    part.rows(0..<2).copyRows(to: target, at: 1)
     #expect(target.tensor() == Tensor([0, 0, 1, 2, 5, 6, 0, 0], shape: [4, 2]))
   }
 
@@ -432,7 +433,8 @@ private struct Block {
     check("attention", inputs: [x, up, x]) { tape, x, _ in
       .matrix(
         tape.causalAttention(
-          queries: x[0], keys: x[1], values: x[2], heads: 1, keyValueHeads: 1, length: 3))
+          queries: x[0], keys: x[1], values: x[2], heads: 1, keyValueHeads: 1,
+          layout: SequenceLayout(lengths: [3])))
     }
     let targets: [Int32] = [0, -1, 2]
     check("cross-entropy", inputs: [x], weights: [matrix]) { tape, x, w in
@@ -454,7 +456,8 @@ private struct Block {
         let gated = tape.swiGLU(gate: normed, up: tape.gelu(shifted, form: .tanhApproximation))
         return .matrix(
           tape.causalAttention(
-            queries: gated, keys: gated, values: gated, heads: 2, keyValueHeads: 2, length: 3))
+            queries: gated, keys: gated, values: gated, heads: 2, keyValueHeads: 2,
+            layout: SequenceLayout(lengths: [3])))
       }
       #expect(run.output.allSatisfy { $0.isFinite })
       #expect(run.inputGradients[0].isFinite)

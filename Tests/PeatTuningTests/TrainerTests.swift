@@ -59,6 +59,33 @@ import Testing
     }
   }
 
+  @Test(arguments: [BatchSampler.Order.shuffledEpochs, .sequential], [1, 2, 3])
+  func `cached states of the frozen blocks change nothing`(
+    order: BatchSampler.Order, threads: Int
+  ) throws {
+    var configuration = Self.lively
+    configuration.order = order
+    configuration.threads = threads
+    let plain = try Run(configuration, blocks: [3, 4])
+    configuration.prefixCacheBytes = 1 << 20
+    let cached = try Run(configuration, blocks: [3, 4])
+    // Room for some windows only: the others are computed each time.
+    configuration.prefixCacheBytes = 20_000
+    let cramped = try Run(configuration, blocks: [3, 4])
+    let losses = try plain.finish()
+    for run in [cached, cramped] {
+      let others = try run.finish()
+      for (a, b) in zip(losses, others) { #expect(abs(a - b) <= 1e-6 * a) }
+      #expect(run.trainer.prefixCacheBytes > 0)
+    }
+    #expect(cramped.trainer.prefixCacheBytes <= 20_000)
+    #expect(cached.trainer.prefixCacheBytes > cramped.trainer.prefixCacheBytes)
+    #expect(plain.trainer.prefixCacheBytes == 0)
+    // Where the bottom trains there is nothing to keep, and windows that start anywhere do not come again.
+    configuration.order = .uniformWindows
+    #expect(try Run(configuration, blocks: [3, 4]).trainer.prefixCacheBytes == 0)
+  }
+
   @Test(arguments: configurations())
   func `same seed, same bits; another seed, others`(configuration: TrainingConfiguration) throws {
     let first = try Run(configuration)
@@ -311,16 +338,12 @@ import Testing
     // Rows of 10 tokens, of which the last 4 are completions.
     var random = SeededRandom(seed: 4)
     let rows = (0..<4).map { _ in (0..<10).map { _ in Int32(random.integer(below: 97)) } }
-    func data(_ rows: [[Int32]]) throws -> TokenDataset {
-      try TokenDataset(
-        rows.map { TokenSequence(tokens: $0, isTarget: $0.indices.map { $0 >= 6 }) },
-        .documents(context: 12))
-    }
+    let sequences = rows.map { TokenSequence(tokens: $0, isTarget: $0.indices.map { $0 >= 6 }) }
     var configuration = Self.lively
     configuration.batch = 4
     configuration.order = .sequential
     configuration.schedule = .init(.constant)
-    let run = try Run(configuration, data: data(rows))
+    let run = try Run(configuration, data: TokenDataset(sequences, .documents(context: 12)))
     // −ln p of the completions alone, from the logits.
     var sum = 0.0
     for row in rows {
@@ -343,17 +366,24 @@ import Testing
     let trainable = TrainableParameters(
       try adapter.inject(into: other).parameters.map(\.parameter))
     let workers = StepWorkers(count: 1, parameterCount: trainable.count)
-    _ = workers.run(rows: 4) { tape, _ in
+    _ = workers.run(SequenceLayout(rows: 36, length: 9)) { tape, layout in
       let inputs = rows.flatMap { $0.dropLast() }
       let targets = rows.flatMap { row in (1..<10).map { $0 < 6 ? -1 : row[$0] } }
       return inputs.withUnsafeBufferPointer { inputs in
         targets.withUnsafeBufferPointer {
-          other.loss(inputs, targets: $0, length: 9, scale: 1 / 16, on: tape)
+          other.loss(
+            inputs, targets: $0, layout: layout, scale: 1 / 16, on: tape)
         }
       }
     }
     let norm = squaredNorm(trainable.count, workers.gradient).squareRoot()
     #expect(norm > 0.01 && abs(report.gradientNorm - norm) <= 1e-5 * norm)
+    // Packed into fewer windows each document is still read by itself.
+    let packed = try Run(
+      configuration, data: TokenDataset(sequences, .packed(context: 39)))
+    let same = try packed.trainer.advance()
+    #expect(same.tokens == 16 && abs(same.loss - report.loss) <= 1e-6 * report.loss)
+    #expect(abs(same.gradientNorm - norm) <= 1e-5 * norm)
     // Learning the prompts too is something else.
     let plain = try Run(
       configuration,

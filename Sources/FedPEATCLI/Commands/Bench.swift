@@ -34,14 +34,13 @@ struct Bench: AsyncParsableCommand {
   )
   var peer: String?
 
-  @Option(help: "How frozen weights are kept: f32, bf16, f16, int8 or int4.")
-  var storage = WeightStorage.float32.rawValue
-
   @Flag(help: "step: also say where the processor time goes.")
   var breakdown = false
 
   @Flag(help: "Keep only each block's input.")
   var checkpointing = false
+
+  @OptionGroup var memory: MemoryOptions
 
   @OptionGroup var common: CommonOptions
 
@@ -55,6 +54,8 @@ struct Bench: AsyncParsableCommand {
     var peerSeconds: Double?
     var peerPeakMemoryBytes: Int?
     var peerRuns: [Double]?
+    /// What was chosen to stay below --memory-limit.
+    var memoryPlan: MemoryPlan?
     /// Processor time of a step, all threads together.
     var processorSeconds: Double?
     /// What the cores did at most, measured before each run.
@@ -109,8 +110,11 @@ struct Bench: AsyncParsableCommand {
   private func step() throws {
     let stepBench = try StepBenchmark(
       layers: layers, batch: batch, context: context, threads: common.threadCount,
-      checkpointing: checkpointing, storage: try WeightStorage(word: storage),
-      seed: common.seedValue)
+      checkpointing: checkpointing, storage: memory.storage,
+      memoryLimit: memory.memoryLimit?.bytes, seed: common.seedValue)
+    if let plan = stepBench.plan {
+      Terminal.note("memory       \(plan.summary): about \(Format.bytes(plan.bytes))")
+    }
     var ours: [Double] = []
     var peaks: [Double] = []
     var processor: [Double] = []
@@ -135,6 +139,7 @@ struct Bench: AsyncParsableCommand {
       what: what, seconds: seconds, tokensPerSecond: Double(batch * context) / seconds,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
       gigaflops: stepBench.gigaflopsPerStep / seconds, runs: ours)
+    report.memoryPlan = stepBench.plan
     report.processorSeconds = median(processor)
     report.peakGigaflops = median(peaks)
     report.shareOfPeak = median(zip(ours, peaks).map { stepBench.gigaflopsPerStep / $0 / $1 })

@@ -54,15 +54,12 @@ struct Doctor: AsyncParsableCommand {
   }
 
   private func kernels() -> Check {
-    #if PEAT_FMA
-      return Check(name: "kernels", status: "ok", found: "built for x86-64-v3 (AVX2, FMA)")
-    #else
-      let canDoBetter = Processor.features.contains("avx2")
-      return Check(
-        name: "kernels", status: canDoBetter ? "warning" : "ok", found: "portable build",
-        advice: canDoBetter
-          ? "This processor can run faster kernels: build again without FEDPEAT_PORTABLE=1." : nil)
-    #endif
+    let faster = Processor.fasterKernels
+    return Check(
+      name: "kernels", status: faster == nil ? "ok" : "warning", found: Processor.kernels,
+      advice: faster.map {
+        "This processor can run faster ones: build again with FEDPEAT_KERNELS=\($0), or let ./fedpeat choose."
+      })
   }
 
   private func cores() -> Check {

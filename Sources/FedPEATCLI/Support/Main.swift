@@ -7,8 +7,8 @@ enum Main {
   static func main() async {
     if let missing = Processor.missingFeature {
       Terminal.error(
-        "This program was built for processors with \(missing), which this one lacks. Build it for any processor: "
-          + "FEDPEAT_PORTABLE=1 ./fedpeat …")
+        "This program was built for processors with \(missing), which this one lacks. Build it for this one "
+          + "(./fedpeat does so by itself), or for any: FEDPEAT_KERNELS=portable ./fedpeat …")
       exit(PeatError.Code.unavailable.rawValue)
     }
     // Writing to a pipe whose reader is gone is an error to handle, not a reason to die.

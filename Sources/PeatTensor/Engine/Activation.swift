@@ -9,10 +9,16 @@ public struct Activation {
   public let columns: Int
   package let stride: Int
   package let slot: GradientSlot?
+  /// How to get the values again, where nobody needs to keep them.
+  let recomputation: Recomputation?
 
   package var pointer: UnsafeMutablePointer<Float> { buffer.pointer + offset }
 
-  init(buffer: Buffer, offset: Int = 0, rows: Int, columns: Int, stride: Int, slot: GradientSlot?) {
+  init(
+    buffer: Buffer, offset: Int = 0, rows: Int, columns: Int, stride: Int, slot: GradientSlot?,
+    recomputation: Recomputation? = nil
+  ) {
+    self.recomputation = recomputation
     self.buffer = buffer
     self.offset = offset
     self.rows = rows
@@ -20,6 +26,22 @@ public struct Activation {
     self.stride = stride
     self.slot = slot
   }
+
+  /// The same, with a way to get the values again.
+  func recomputed(by recomputation: Recomputation) -> Activation {
+    Activation(
+      buffer: buffer, offset: offset, rows: rows, columns: columns, stride: stride, slot: slot,
+      recomputation: recomputation)
+  }
+
+  /// The same shape and gradient slot without holding on to the values.
+  var shapeOnly: Activation {
+    Activation(
+      buffer: Self.empty, offset: offset, rows: rows, columns: columns, stride: stride, slot: slot)
+  }
+
+  // Never read or written: it stands where a record keeps only a shape.
+  nonisolated(unsafe) private static let empty = BufferPool().take(1)
 
   /// Whether something upstream trains, so that a gradient with respect to this matrix is wanted.
   public var needsGradient: Bool { slot != nil }
@@ -103,18 +125,20 @@ public struct Weight {
 }
 
 extension Activation {
-  /// The first `count` rows, sharing memory, as a constant.
-  package func firstRows(_ count: Int) -> Activation {
-    precondition(count <= rows, "firstRows: \(count) of \(rows)")
+  /// Some of the rows, sharing memory, as a constant.
+  package func rows(_ range: Range<Int>) -> Activation {
+    precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
     return Activation(
-      buffer: buffer, offset: offset, rows: count, columns: columns, stride: stride, slot: nil)
+      buffer: buffer, offset: offset + range.lowerBound * stride, rows: range.count,
+      columns: columns, stride: stride, slot: nil)
   }
 
-  /// The last row alone, as a constant.
-  package var lastRow: Activation {
-    Activation(
-      buffer: buffer, offset: offset + (rows - 1) * stride, rows: 1, columns: columns,
-      stride: stride, slot: nil)
+  /// Writes all values into a tensor of the same shape.
+  package func copy(to tensor: Tensor) {
+    precondition(tensor.shape == [rows, columns], "copy: [\(rows), \(columns)] to \(tensor.shape)")
+    for row in 0..<rows {
+      (tensor.pointer + row * columns).update(from: pointer + row * stride, count: columns)
+    }
   }
 
   /// Writes all rows into another matrix, from row `row` on.

@@ -14,18 +14,31 @@ package final class Buffer {
   deinit { UnsafeMutableRawPointer(pointer).deallocate() }
 }
 
-/// Reuses buffers of the same size class: after the first step of a training loop nothing is allocated.
+/// Reuses buffers: after the first step of a training loop nothing is allocated, and with texts of varying length little
+/// after the longest.
 ///
 /// A buffer is free when only the pool refers to it, so ARC is the whole bookkeeping. One pool per worker; it is
-/// not shared between threads. Sizes are rounded up to eighths of a power of two, so that inputs of varying
-/// length do not each need buffers of their own; pages that are not touched cost no memory.
+/// not shared between threads. Sizes are rounded up to eighths of a power of two; a request takes the smallest free buffer
+/// of up to half more than its size. Pages that are not touched cost no memory.
 package final class BufferPool {
   private struct Shelf {
+    let capacity: Int
     var buffers: [Buffer] = []
     var next = 0
+
+    /// A buffer that nobody else holds.
+    mutating func free() -> Buffer? {
+      for _ in 0..<buffers.count {
+        let index = next
+        next = index + 1 == buffers.count ? 0 : index + 1
+        if isKnownUniquelyReferenced(&buffers[index]) { return buffers[index] }
+      }
+      return nil
+    }
   }
 
-  private var shelves: [Int: Shelf] = [:]
+  /// By capacity, the smallest first.
+  private var shelves: [Shelf] = []
   package private(set) var allocatedBytes = 0
 
   package init() {}
@@ -33,33 +46,46 @@ package final class BufferPool {
   /// Memory for `count` floats with undefined content.
   func take(_ count: Int) -> Buffer {
     let capacity = BufferPool.capacity(for: count)
-    var shelf = shelves.removeValue(forKey: capacity) ?? Shelf()
-    defer { shelves[capacity] = shelf }
-    for _ in 0..<shelf.buffers.count {
-      let index = shelf.next
-      shelf.next = index + 1 == shelf.buffers.count ? 0 : index + 1
-      if isKnownUniquelyReferenced(&shelf.buffers[index]) { return shelf.buffers[index] }
+    let first = shelf(from: capacity)
+    var index = first
+    while index < shelves.count, shelves[index].capacity <= capacity + capacity / 2 {
+      if let buffer = shelves[index].free() { return buffer }
+      index += 1
     }
     let buffer = Buffer(capacity: capacity)
     allocatedBytes += capacity * MemoryLayout<Float>.stride
-    shelf.buffers.append(buffer)
+    if first == shelves.count || shelves[first].capacity != capacity {
+      shelves.insert(Shelf(capacity: capacity), at: first)
+    }
+    shelves[first].buffers.append(buffer)
     return buffer
+  }
+
+  /// The first shelf of at least this capacity.
+  private func shelf(from capacity: Int) -> Int {
+    var (low, high) = (0, shelves.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if shelves[middle].capacity < capacity { low = middle + 1 } else { high = middle }
+    }
+    return low
   }
 
   /// Gives memory that is not in use back to the system.
   package func trim() {
-    for key in Array(shelves.keys) {
-      guard var shelf = shelves.removeValue(forKey: key) else { continue }
+    for number in shelves.indices {
       var kept: [Buffer] = []
-      for index in shelf.buffers.indices {
-        if isKnownUniquelyReferenced(&shelf.buffers[index]) {
-          allocatedBytes -= key * MemoryLayout<Float>.stride
+      for index in shelves[number].buffers.indices {
+        if isKnownUniquelyReferenced(&shelves[number].buffers[index]) {
+          allocatedBytes -= shelves[number].capacity * MemoryLayout<Float>.stride
         } else {
-          kept.append(shelf.buffers[index])
+          kept.append(shelves[number].buffers[index])
         }
       }
-      if !kept.isEmpty { shelves[key] = Shelf(buffers: kept) }
+      shelves[number].buffers = kept
+      shelves[number].next = 0
     }
+    shelves.removeAll { $0.buffers.isEmpty }
   }
 
   /// `count` rounded up to a multiple of 1/8 of the power of two at or below it, at least 64.

@@ -1,8 +1,25 @@
 /// Reads a matrix that lies row by row, in whatever storage, as vectors of floats.
 protocol MatrixReader {
   var columns: Int { get }
-  /// Eight neighbours of a row from a column that is a multiple of 8. What lies past the last column is undefined.
-  func eight(_ row: Int, _ column: Int) -> Vector
+  /// As many neighbours of a row as a register holds, from a column that is a multiple of that. What lies past the
+  /// last column is undefined.
+  func vector(_ row: Int, _ column: Int) -> Vector
+  /// Where a value lies.
+  func address(_ row: Int, _ column: Int) -> UnsafeRawPointer
+}
+
+extension MatrixReader {
+  /// The lines of the cache that hold a part of the matrix; none where the part is empty.
+  func lines(rows: Range<Int>, columns: Range<Int>) -> LineWalk {
+    guard !rows.isEmpty, !columns.isEmpty else { return .none }
+    let first = address(rows.lowerBound, columns.lowerBound)
+    let last = address(rows.lowerBound, columns.upperBound - 1)
+    let line = LineWalk.lineBytes
+    return LineWalk(
+      from: first, rows: rows.count,
+      lines: Int(bitPattern: last) / line - Int(bitPattern: first) / line + 1,
+      stride: address(rows.lowerBound + 1, columns.lowerBound) - first)
+  }
 }
 
 /// Plain floats.
@@ -11,10 +28,14 @@ struct DenseReader: MatrixReader {
   let stride: Int
   let columns: Int
 
-  @inline(__always) func eight(_ row: Int, _ column: Int) -> Vector {
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(pointer + (row &* stride &+ column))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     let place = pointer + (row &* stride &+ column)
     // Nothing may be read past the end of the last row.
-    return column &+ 8 <= columns ? load(place) : load(place, first: columns &- column, fill: 0)
+    return column &+ lanes <= columns ? load(place) : load(place, first: columns &- column, fill: 0)
   }
 }
 
@@ -23,9 +44,13 @@ struct BFloat16Reader: MatrixReader {
   let rowBytes: Int
   let columns: Int
 
-  @inline(__always) func eight(_ row: Int, _ column: Int) -> Vector {
-    let half = (bytes + (row &* rowBytes &+ 2 &* column)).loadUnaligned(as: SIMD8<UInt16>.self)
-    return unsafeBitCast(SIMD8<UInt32>(truncatingIfNeeded: half) &<< 16, to: Vector.self)
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ 2 &* column))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    let half = (bytes + (row &* rowBytes &+ 2 &* column)).loadUnaligned(as: ShortVector.self)
+    return unsafeBitCast(BitVector(truncatingIfNeeded: half) &<< 16, to: Vector.self)
   }
 }
 
@@ -34,16 +59,20 @@ struct Float16Reader: MatrixReader {
   let rowBytes: Int
   let columns: Int
 
-  @inline(__always) func eight(_ row: Int, _ column: Int) -> Vector {
-    let half = (bytes + (row &* rowBytes &+ 2 &* column)).loadUnaligned(as: SIMD8<UInt16>.self)
-    let bits = SIMD8<UInt32>(truncatingIfNeeded: half)
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ 2 &* column))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    let half = (bytes + (row &* rowBytes &+ 2 &* column)).loadUnaligned(as: ShortVector.self)
+    let bits = BitVector(truncatingIfNeeded: half)
     let size = (bits & 0x7fff) &<< 13
     // The exponent moves from a bias of 15 to one of 127; multiplying also brings subnormal numbers into place.
     var value = unsafeBitCast(size, to: Vector.self) * broadcast(0x1p112)
     let infinite = unsafeBitCast(size | 0x7f80_0000, to: Vector.self)
     value.replace(with: infinite, where: (bits & 0x7c00) .== 0x7c00)
     let sign = (bits & 0x8000) &<< 16
-    return unsafeBitCast(unsafeBitCast(value, to: SIMD8<UInt32>.self) | sign, to: Vector.self)
+    return unsafeBitCast(unsafeBitCast(value, to: BitVector.self) | sign, to: Vector.self)
   }
 }
 
@@ -55,8 +84,12 @@ struct Int8RowGroupReader: MatrixReader {
   let scaleStride: Int
   let columns: Int
 
-  @inline(__always) func eight(_ row: Int, _ column: Int) -> Vector {
-    integers8(bytes + (row &* rowBytes &+ column))
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    byteValues(bytes + (row &* rowBytes &+ column))
       * broadcast(scales[row &* scaleStride &+ column / 32])
   }
 }
@@ -69,8 +102,12 @@ struct Int8ColumnGroupReader: MatrixReader {
   let scaleStride: Int
   let columns: Int
 
-  @inline(__always) func eight(_ row: Int, _ column: Int) -> Vector {
-    integers8(bytes + (row &* rowBytes &+ column))
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    byteValues(bytes + (row &* rowBytes &+ column))
       * load(scales + (row / 32 &* scaleStride &+ column))
   }
 }
@@ -83,8 +120,12 @@ struct Int4RowGroupReader: MatrixReader {
   let scaleStride: Int
   let columns: Int
 
-  @inline(__always) func eight(_ row: Int, _ column: Int) -> Vector {
-    integers4(bytes + (row &* rowBytes), column)
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    halfByteValues(bytes + (row &* rowBytes), column)
       * broadcast(scales[row &* scaleStride &+ column / 32])
   }
 }
@@ -97,22 +138,26 @@ struct Int4ColumnGroupReader: MatrixReader {
   let scaleStride: Int
   let columns: Int
 
-  @inline(__always) func eight(_ row: Int, _ column: Int) -> Vector {
-    integers4(bytes + (row &* rowBytes), column)
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    halfByteValues(bytes + (row &* rowBytes), column)
       * load(scales + (row / 32 &* scaleStride &+ column))
   }
 }
 
-@inline(__always) private func integers8(_ place: UnsafeMutableRawPointer) -> Vector {
-  Vector(SIMD8<Int32>(truncatingIfNeeded: place.loadUnaligned(as: SIMD8<Int8>.self)))
+@inline(__always) private func byteValues(_ place: UnsafeMutableRawPointer) -> Vector {
+  Vector(IntegerVector(truncatingIfNeeded: place.loadUnaligned(as: SignedByteVector.self)))
 }
 
-/// Eight neighbours from a column that is a multiple of 8; how they lie is said at `PackedMatrix`.
-@inline(__always) private func integers4(
+/// Neighbours from a column that is a multiple of a register's floats; how they lie is said at `PackedMatrix`.
+@inline(__always) private func halfByteValues(
   _ line: UnsafeMutableRawPointer, _ column: Int
 ) -> Vector {
   let place = line + (column / 32 &* 16 &+ column % 16)
-  let pairs = SIMD8<Int32>(truncatingIfNeeded: place.loadUnaligned(as: SIMD8<UInt8>.self))
+  let pairs = IntegerVector(truncatingIfNeeded: place.loadUnaligned(as: ByteVector.self))
   let halves = column % 32 < 16 ? pairs & 0x0f : pairs &>> 4
   return Vector(halves &- 8)
 }

@@ -1,13 +1,13 @@
 /// Matrix products of our own, for weights: the right factor comes from a `PanelSource`, and a low-rank update rides
 /// along as a few more rows of it.
 ///
-/// The left factor is packed into strips of 6 rows, the right one into panels of 16 columns; the micro-kernel keeps
-/// a 6 × 16 tile of the result in 12 vector registers.
+/// The left factor is packed into strips as high as a `ProductTile`, the right one into panels as wide; the tile of the
+/// result stays in registers.
 ///
 /// Source: Goto and van de Geijn 2008, <https://doi.org/10.1145/1356052.1356053>.
 enum PanelProduct {
-  private static let stripRows = 6
-  private static let panelColumns = 16
+  private static var stripRows: Int { @inline(__always) get { ProductTile.rows } }
+  static var panelColumns: Int { @inline(__always) get { ProductTile.columns } }
   /// At most so many rows and so much depth are packed at a time: about 1.5 MB.
   private static let blockRows = 516
   private static let blockDepth = 800
@@ -28,7 +28,7 @@ enum PanelProduct {
   struct Layout {
     /// Rows are so many floats apart.
     let stride: Int
-    /// Columns that lie together, a multiple of 16: after them come all rows of the next so many.
+    /// Columns that lie together, a multiple of 32: after them come all rows of the next so many.
     let block: Int
 
     /// Row by row.
@@ -43,18 +43,19 @@ enum PanelProduct {
     }
   }
 
-  /// out = x · source, added to what is there if `adds`.
+  /// out = x · source + start.
   static func compute(
     rows: Int, columns: Int, depth: Int, x: FloatPointer, layout: Layout,
-    source: some PanelSource, out: FloatPointer, outLayout: Layout, adds: Bool, pool: BufferPool
+    source: some PanelSource, out: FloatPointer, outLayout: Layout, start: ProductStart = .zero,
+    pool: BufferPool
   ) {
     let none: LowRank<RowPanels<DenseReader>, RowPanels<DenseReader>>? = nil
     compute(
       rows: rows, columns: columns, depth: depth, x: x, layout: layout, source: source,
-      lowRank: none, out: out, outLayout: outLayout, adds: adds, pool: pool)
+      lowRank: none, out: out, outLayout: outLayout, start: start, pool: pool)
   }
 
-  /// out = x · source + s · (x · down) · up, added to what is there if `adds`.
+  /// out = x · source + s · (x · down) · up + start.
   ///
   /// - Parameters:
   ///   - rows: m, of `x` and `out`.
@@ -64,16 +65,20 @@ enum PanelProduct {
   ///   - out: `[m, n]`.
   static func compute<Source: PanelSource, Down: PanelSource, Up: PanelSource>(
     rows: Int, columns: Int, depth: Int, x: FloatPointer, layout: Layout, source: Source,
-    lowRank: LowRank<Down, Up>?, out: FloatPointer, outLayout: Layout, adds: Bool,
-    pool: BufferPool
+    lowRank: LowRank<Down, Up>?, out: FloatPointer, outLayout: Layout,
+    start: ProductStart, pool: BufferPool
   ) {
+    precondition(
+      outLayout.block == .max || start.rows == nil && start.bias == nil,
+      "PanelProduct: a start for a result in blocks")
     if rows == 0 || columns == 0 { return }
     let rank = lowRank?.rank ?? 0
     let rowsAtATime = part(of: rows, atMost: blockRows, multipleOf: stripRows)
     let depthAtATime =
-      layout.block == .max ? part(of: depth, atMost: blockDepth, multipleOf: 8) : layout.block
+      layout.block == .max ? part(of: depth, atMost: blockDepth, multipleOf: lanes) : layout.block
     let stripLength = depthAtATime + rank
-    let strips = pool.take(roundedUp(rowsAtATime, to: stripRows) * stripLength)
+    // The last column of a strip is written a register at a time.
+    let strips = pool.take(ProductTile.wholeRows(rowsAtATime) * stripLength + lanes)
     let panel = pool.take(panelColumns * stripLength)
     let tile = pool.take(stripRows * panelColumns)
     defer { withExtendedLifetime((strips, panel, tile)) {} }
@@ -89,26 +94,34 @@ enum PanelProduct {
         let isLast = firstDepth + count >= depth
         block.length = count + (isLast ? rank : 0)
         let first = layout.offset(ofColumn: firstDepth, rows: rows) + firstRow * layout.stride
-        pack(block, x + first, layout.stride, depth: count)
+        ProductTile.pack(
+          x + first, rows: block.rows, depth: count, stride: layout.stride, into: block.strips,
+          length: block.length)
         if let lowRank {
           let projected = lowRank.projected + firstRow * rank
           multiply(
             block, depth: count, columns: rank, out: projected, layout: .rows(rank), rows: rows,
-            adds: firstDepth > 0
+            start: firstDepth > 0 ? .values(projected, stride: rank) : .zero
           ) { panel, column in
             lowRank.down.fill(panel, firstRow: firstDepth, count: count, firstColumn: column)
+          } lines: { _ in
+            .none
           }
           if isLast { append(block, after: count, projected, rank, lowRank.scale) }
         }
+        let target = out + firstRow * outLayout.stride
         multiply(
-          block, depth: block.length, columns: columns, out: out + firstRow * outLayout.stride,
-          layout: outLayout, rows: rows, adds: adds || firstDepth > 0
+          block, depth: block.length, columns: columns, out: target, layout: outLayout, rows: rows,
+          start: firstDepth > 0
+            ? .values(target, stride: outLayout.stride) : start.from(row: firstRow, column: 0)
         ) { panel, column in
           source.fill(panel, firstRow: firstDepth, count: count, firstColumn: column)
           if isLast, let lowRank {
             lowRank.up.fill(
               panel + count * panelColumns, firstRow: 0, count: rank, firstColumn: column)
           }
+        } lines: { column in
+          source.lines(firstRow: firstDepth, count: count, firstColumn: column)
         }
         firstDepth += count
       } while firstDepth < depth
@@ -136,42 +149,11 @@ enum PanelProduct {
     return max(unit, roundedUp((total + parts - 1) / parts, to: unit))
   }
 
-  /// Lays rows into strips: six rows side by side, column by column. Rows past the last are 0.
-  private static func pack(_ block: Block, _ x: FloatPointer, _ stride: Int, depth: Int) {
-    var row = 0
-    var strip = block.strips
-    while row &+ stripRows <= block.rows {
-      let r0 = x + row * stride
-      let r1 = r0 + stride
-      let r2 = r1 + stride
-      let r3 = r2 + stride
-      let r4 = r3 + stride
-      let r5 = r4 + stride
-      var place = strip
-      for k in 0..<depth {
-        place[0] = r0[k]
-        place[1] = r1[k]
-        place[2] = r2[k]
-        place[3] = r3[k]
-        place[4] = r4[k]
-        place[5] = r5[k]
-        place += 6
-      }
-      row &+= stripRows
-      strip += stripRows * block.length
-    }
-    guard row < block.rows else { return }
-    for i in 0..<stripRows {
-      let source = x + (row + i) * stride
-      for k in 0..<depth { strip[k * stripRows + i] = row + i < block.rows ? source[k] : 0 }
-    }
-  }
-
   /// Writes s · projected behind the packed columns.
   private static func append(
     _ block: Block, after depth: Int, _ projected: FloatPointer, _ rank: Int, _ scale: Float
   ) {
-    for row in 0..<roundedUp(block.rows, to: stripRows) {
+    for row in 0..<ProductTile.wholeRows(block.rows) {
       let place =
         block.strips + row / stripRows * stripRows * block.length + depth * stripRows
         + row % stripRows
@@ -181,122 +163,47 @@ enum PanelProduct {
     }
   }
 
-  /// out (+)= strips · panels, over the first `depth` columns of the strips.
+  /// out = strips · panels + start, over the first `depth` columns of the strips. `lines` says what the panel at a column
+  /// will be filled from.
   @inline(__always) private static func multiply(
     _ block: Block, depth: Int, columns: Int, out: FloatPointer, layout: Layout, rows: Int,
-    adds: Bool, fill: (FloatPointer, Int) -> Void
+    start: ProductStart, fill: (FloatPointer, Int) -> Void, lines: (Int) -> LineWalk
   ) {
     let outStride = layout.stride
     let panel = block.panel
-    let tile = block.tile
     let stripFloats = stripRows * block.length
     var column = 0
     while column < columns {
       fill(panel, column)
+      var walk = column &+ panelColumns < columns ? lines(column &+ panelColumns) : .none
       var strip = block.strips
-      var place = out + layout.offset(ofColumn: column, rows: rows)
+      let offset = layout.offset(ofColumn: column, rows: rows)
+      // Only results that lie row by row start from something, or from themselves: their columns lie as `out`'s.
+      var tileStart = start
+      tileStart.rows = start.rows.map { $0 + offset }
+      tileStart.bias = start.bias.map { $0 + column }
+      var place = out + offset
       var row = 0
       if column &+ panelColumns <= columns {
         while row &+ stripRows <= block.rows {
-          micro(depth, strip, panel, place, outStride, adds)
+          ProductTile.compute(
+            depth, strip, panel, place, outStride, tileStart, &walk, FullTile.self)
+          tileStart.rows = tileStart.rows.map { $0 + stripRows &* tileStart.stride }
           strip += stripFloats
           place += stripRows &* outStride
           row &+= stripRows
         }
       }
-      // Tiles that hang over an edge are computed beside, and the part inside is taken over.
       while row < block.rows {
-        micro(depth, strip, panel, tile, panelColumns, false)
-        let width = min(panelColumns, columns - column)
-        for i in 0..<min(stripRows, block.rows - row) {
-          let target = place + i * outStride
-          let source = tile + i * panelColumns
-          for j in 0..<width { target[j] = adds ? target[j] + source[j] : source[j] }
-        }
+        ProductTile.computePart(
+          rows: block.rows - row, columns: columns - column, depth, strip, panel, place, outStride,
+          tileStart, beside: block.tile)
+        tileStart.rows = tileStart.rows.map { $0 + stripRows &* tileStart.stride }
         strip += stripFloats
         place += stripRows &* outStride
         row &+= stripRows
       }
       column &+= panelColumns
     }
-  }
-
-  /// One tile: 6 rows of `strip` with 16 columns of `panel`.
-  @inline(__always) private static func micro(
-    _ depth: Int, _ strip: FloatPointer, _ panel: FloatPointer, _ out: FloatPointer,
-    _ outStride: Int, _ adds: Bool
-  ) {
-    var c00 = Vector.zero
-    var c01 = Vector.zero
-    var c10 = Vector.zero
-    var c11 = Vector.zero
-    var c20 = Vector.zero
-    var c21 = Vector.zero
-    var c30 = Vector.zero
-    var c31 = Vector.zero
-    var c40 = Vector.zero
-    var c41 = Vector.zero
-    var c50 = Vector.zero
-    var c51 = Vector.zero
-    var a = strip
-    var b = panel
-    let end = strip + depth &* 6
-    while a < end {
-      let b0 = load(b)
-      let b1 = load(b + 8)
-      var value = broadcast(a[0])
-      c00 = fma(value, b0, c00)
-      c01 = fma(value, b1, c01)
-      value = broadcast(a[1])
-      c10 = fma(value, b0, c10)
-      c11 = fma(value, b1, c11)
-      value = broadcast(a[2])
-      c20 = fma(value, b0, c20)
-      c21 = fma(value, b1, c21)
-      value = broadcast(a[3])
-      c30 = fma(value, b0, c30)
-      c31 = fma(value, b1, c31)
-      value = broadcast(a[4])
-      c40 = fma(value, b0, c40)
-      c41 = fma(value, b1, c41)
-      value = broadcast(a[5])
-      c50 = fma(value, b0, c50)
-      c51 = fma(value, b1, c51)
-      a += 6
-      b += 16
-    }
-    var place = out
-    if adds {
-      put(load(place) + c00, load(place + 8) + c01, place)
-      place += outStride
-      put(load(place) + c10, load(place + 8) + c11, place)
-      place += outStride
-      put(load(place) + c20, load(place + 8) + c21, place)
-      place += outStride
-      put(load(place) + c30, load(place + 8) + c31, place)
-      place += outStride
-      put(load(place) + c40, load(place + 8) + c41, place)
-      place += outStride
-      put(load(place) + c50, load(place + 8) + c51, place)
-    } else {
-      put(c00, c01, place)
-      place += outStride
-      put(c10, c11, place)
-      place += outStride
-      put(c20, c21, place)
-      place += outStride
-      put(c30, c31, place)
-      place += outStride
-      put(c40, c41, place)
-      place += outStride
-      put(c50, c51, place)
-    }
-  }
-
-  @inline(__always) private static func put(
-    _ first: Vector, _ second: Vector, _ place: FloatPointer
-  ) {
-    store(first, place)
-    store(second, place + 8)
   }
 }

@@ -20,7 +20,7 @@ public enum PeakMeasurement {
     }
     let elapsed = (clock.now - start).seconds
     let done = counts.values.reduce(0, +) * rounds
-    return Double(done) * 12 * 8 * 2 / elapsed / 1e9
+    return Double(done) * 12 * 2 * Double(lanes) / elapsed / 1e9
   }
 
   private static let rounds = 1_000_000

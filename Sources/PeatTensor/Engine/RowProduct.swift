@@ -33,20 +33,20 @@ enum RowProduct {
         var s2 = Vector.zero
         var s3 = Vector.zero
         var k = 0
-        while k &+ 32 <= width {
-          s0 = fma(load(x + k), matrix.eight(j, k), s0)
-          s1 = fma(load(x + k + 8), matrix.eight(j, k &+ 8), s1)
-          s2 = fma(load(x + k + 16), matrix.eight(j, k &+ 16), s2)
-          s3 = fma(load(x + k + 24), matrix.eight(j, k &+ 24), s3)
-          k &+= 32
+        while k &+ 4 &* lanes <= width {
+          s0 = fma(load(x + k), matrix.vector(j, k), s0)
+          s1 = fma(load(x + k + lanes), matrix.vector(j, k &+ lanes), s1)
+          s2 = fma(load(x + k + 2 &* lanes), matrix.vector(j, k &+ 2 &* lanes), s2)
+          s3 = fma(load(x + k + 3 &* lanes), matrix.vector(j, k &+ 3 &* lanes), s3)
+          k &+= 4 &* lanes
         }
-        while k &+ 8 <= width {
-          s0 = fma(load(x + k), matrix.eight(j, k), s0)
-          k &+= 8
+        while k &+ lanes <= width {
+          s0 = fma(load(x + k), matrix.vector(j, k), s0)
+          k &+= lanes
         }
         var total = ((s0 + s1) + (s2 + s3)).sum()
         if k < width {
-          let values = matrix.eight(j, k)
+          let values = matrix.vector(j, k)
           for lane in 0..<width - k { total += x[k + lane] * values[lane] }
         }
         out[j] += total
@@ -54,50 +54,52 @@ enum RowProduct {
     }
   }
 
-  /// out += Σ x[k] · row k, 64 columns at a time.
+  /// out += Σ x[k] · row k, eight registers of columns at a time.
   private struct Sums: MatrixVisitor {
     let x: FloatPointer
     let inputs: Int
     let out: FloatPointer
 
     func visit(_ matrix: some MatrixReader) {
+      let width = lanes
       var column = 0
-      while column &+ 64 <= matrix.columns {
-        var s0 = load(out + column)
-        var s1 = load(out + column + 8)
-        var s2 = load(out + column + 16)
-        var s3 = load(out + column + 24)
-        var s4 = load(out + column + 32)
-        var s5 = load(out + column + 40)
-        var s6 = load(out + column + 48)
-        var s7 = load(out + column + 56)
+      while column &+ 8 &* width <= matrix.columns {
+        let place = out + column
+        var s0 = load(place)
+        var s1 = load(place + width)
+        var s2 = load(place + 2 &* width)
+        var s3 = load(place + 3 &* width)
+        var s4 = load(place + 4 &* width)
+        var s5 = load(place + 5 &* width)
+        var s6 = load(place + 6 &* width)
+        var s7 = load(place + 7 &* width)
         for k in 0..<inputs {
           let value = broadcast(x[k])
-          s0 = fma(value, matrix.eight(k, column), s0)
-          s1 = fma(value, matrix.eight(k, column &+ 8), s1)
-          s2 = fma(value, matrix.eight(k, column &+ 16), s2)
-          s3 = fma(value, matrix.eight(k, column &+ 24), s3)
-          s4 = fma(value, matrix.eight(k, column &+ 32), s4)
-          s5 = fma(value, matrix.eight(k, column &+ 40), s5)
-          s6 = fma(value, matrix.eight(k, column &+ 48), s6)
-          s7 = fma(value, matrix.eight(k, column &+ 56), s7)
+          s0 = fma(value, matrix.vector(k, column), s0)
+          s1 = fma(value, matrix.vector(k, column &+ width), s1)
+          s2 = fma(value, matrix.vector(k, column &+ 2 &* width), s2)
+          s3 = fma(value, matrix.vector(k, column &+ 3 &* width), s3)
+          s4 = fma(value, matrix.vector(k, column &+ 4 &* width), s4)
+          s5 = fma(value, matrix.vector(k, column &+ 5 &* width), s5)
+          s6 = fma(value, matrix.vector(k, column &+ 6 &* width), s6)
+          s7 = fma(value, matrix.vector(k, column &+ 7 &* width), s7)
         }
-        store(s0, out + column)
-        store(s1, out + column + 8)
-        store(s2, out + column + 16)
-        store(s3, out + column + 24)
-        store(s4, out + column + 32)
-        store(s5, out + column + 40)
-        store(s6, out + column + 48)
-        store(s7, out + column + 56)
-        column &+= 64
+        store(s0, place)
+        store(s1, place + width)
+        store(s2, place + 2 &* width)
+        store(s3, place + 3 &* width)
+        store(s4, place + 4 &* width)
+        store(s5, place + 5 &* width)
+        store(s6, place + 6 &* width)
+        store(s7, place + 7 &* width)
+        column &+= 8 &* width
       }
       while column < matrix.columns {
-        let count = min(8, matrix.columns - column)
+        let count = min(width, matrix.columns - column)
         var sum = load(out + column, first: count, fill: 0)
-        for k in 0..<inputs { sum = fma(broadcast(x[k]), matrix.eight(k, column), sum) }
+        for k in 0..<inputs { sum = fma(broadcast(x[k]), matrix.vector(k, column), sum) }
         store(sum, out + column, first: count)
-        column &+= 8
+        column &+= width
       }
     }
   }

@@ -1,6 +1,12 @@
 /// Products with one very short side: the gradients of a low-rank update.
 enum SkinnyProduct {
-  /// out += s · uᵀ · v: for each of a few columns of `u` one weighted sum of the rows of `v`.
+  /// Rows that are summed at once, so that a result is loaded and stored once for all of them.
+  private static let rowsAtATime = 8
+  /// Columns at a time: the results of that many stay in the nearest cache.
+  private static let blockColumns = 512
+
+  /// out += s · uᵀ · v: for each of a few columns of `u` one weighted sum of the rows of `v`, which are read once, from one
+  /// end to the other.
   ///
   /// - Parameters:
   ///   - rows: m, of `u` and `v`.
@@ -11,88 +17,73 @@ enum SkinnyProduct {
   ///   - out: `[r, n]`, contiguous.
   static func addWeightedSums(
     rows: Int, rank: Int, columns: Int, scale: Float, u: FloatPointer, v: FloatPointer,
-    stride: Int, out: FloatPointer
+    stride: Int, out: FloatPointer, pool: BufferPool
+  ) {
+    let weights = pool.take(rowsAtATime * rank)
+    defer { withExtendedLifetime(weights) {} }
+    let whole = columns / lanes * lanes
+    var first = 0
+    while first < whole {
+      let end = min(first + blockColumns, whole)
+      var row = 0
+      while row &+ rowsAtATime <= rows {
+        for i in 0..<rowsAtATime * rank { weights.pointer[i] = scale * u[row * rank + i] }
+        addEight(
+          rank, weights.pointer, v + row * stride + first, stride, out + first, columns,
+          count: end - first)
+        row &+= rowsAtATime
+      }
+      for row in row..<rows {
+        for r in 0..<rank {
+          addScaled(
+            end - first, scale * u[row * rank + r], v + row * stride + first,
+            to: out + r * columns + first)
+        }
+      }
+      first = end
+    }
+    guard whole < columns else { return }
+    for row in 0..<rows {
+      for r in 0..<rank {
+        addScaled(
+          columns - whole, scale * u[row * rank + r], v + row * stride + whole,
+          to: out + r * columns + whole)
+      }
+    }
+  }
+
+  /// Eight rows of `v`, over `count` columns, a multiple of a register's floats.
+  @inline(never) private static func addEight(
+    _ rank: Int, _ weights: FloatPointer, _ v: FloatPointer, _ stride: Int, _ out: FloatPointer,
+    _ outStride: Int, count: Int
   ) {
     var column = 0
-    while column &+ 16 <= columns {
-      var r = 0
-      while r &+ 4 <= rank {
-        fourSums(rows, rank, u + r, v + column, stride, scale, out + r * columns + column, columns)
-        r &+= 4
+    while column < count {
+      let source = v + column
+      let v0 = load(source)
+      let v1 = load(source + stride)
+      let v2 = load(source + 2 &* stride)
+      let v3 = load(source + 3 &* stride)
+      let v4 = load(source + 4 &* stride)
+      let v5 = load(source + 5 &* stride)
+      let v6 = load(source + 6 &* stride)
+      let v7 = load(source + 7 &* stride)
+      var place = out + column
+      var weight = weights
+      for _ in 0..<rank {
+        var even = fma(broadcast(weight[0]), v0, load(place))
+        var odd = broadcast(weight[rank]) * v1
+        even = fma(broadcast(weight[2 &* rank]), v2, even)
+        odd = fma(broadcast(weight[3 &* rank]), v3, odd)
+        even = fma(broadcast(weight[4 &* rank]), v4, even)
+        odd = fma(broadcast(weight[5 &* rank]), v5, odd)
+        even = fma(broadcast(weight[6 &* rank]), v6, even)
+        odd = fma(broadcast(weight[7 &* rank]), v7, odd)
+        store(even + odd, place)
+        place += outStride
+        weight += 1
       }
-      while r < rank {
-        oneSum(rows, rank, u + r, v + column, stride, scale, out + r * columns + column)
-        r &+= 1
-      }
-      column &+= 16
+      column &+= lanes
     }
-    for row in 0..<rows where column < columns {
-      for r in 0..<rank {
-        let factor = scale * u[row * rank + r]
-        for j in column..<columns { out[r * columns + j] += factor * v[row * stride + j] }
-      }
-    }
-  }
-
-  /// Four columns of `u` with 16 of `v`.
-  @inline(__always) private static func fourSums(
-    _ rows: Int, _ rank: Int, _ u: FloatPointer, _ v: FloatPointer, _ stride: Int, _ scale: Float,
-    _ out: FloatPointer, _ outStride: Int
-  ) {
-    var s00 = Vector.zero
-    var s01 = Vector.zero
-    var s10 = Vector.zero
-    var s11 = Vector.zero
-    var s20 = Vector.zero
-    var s21 = Vector.zero
-    var s30 = Vector.zero
-    var s31 = Vector.zero
-    var weights = u
-    var row = v
-    for _ in 0..<rows {
-      let v0 = load(row)
-      let v1 = load(row + 8)
-      var weight = broadcast(weights[0])
-      s00 = fma(weight, v0, s00)
-      s01 = fma(weight, v1, s01)
-      weight = broadcast(weights[1])
-      s10 = fma(weight, v0, s10)
-      s11 = fma(weight, v1, s11)
-      weight = broadcast(weights[2])
-      s20 = fma(weight, v0, s20)
-      s21 = fma(weight, v1, s21)
-      weight = broadcast(weights[3])
-      s30 = fma(weight, v0, s30)
-      s31 = fma(weight, v1, s31)
-      weights += rank
-      row += stride
-    }
-    add(s00, s01, scale, out)
-    add(s10, s11, scale, out + outStride)
-    add(s20, s21, scale, out + 2 &* outStride)
-    add(s30, s31, scale, out + 3 &* outStride)
-  }
-
-  /// One column of `u` with 16 of `v`.
-  @inline(__always) private static func oneSum(
-    _ rows: Int, _ rank: Int, _ u: FloatPointer, _ v: FloatPointer, _ stride: Int, _ scale: Float,
-    _ out: FloatPointer
-  ) {
-    var s0 = Vector.zero
-    var s1 = Vector.zero
-    for row in 0..<rows {
-      let weight = broadcast(u[row * rank])
-      s0 = fma(weight, load(v + row * stride), s0)
-      s1 = fma(weight, load(v + row * stride + 8), s1)
-    }
-    add(s0, s1, scale, out)
-  }
-
-  @inline(__always) private static func add(
-    _ first: Vector, _ second: Vector, _ scale: Float, _ out: FloatPointer
-  ) {
-    let factor = broadcast(scale)
-    store(fma(first, factor, load(out)), out)
-    store(fma(second, factor, load(out + 8)), out + 8)
   }
 }

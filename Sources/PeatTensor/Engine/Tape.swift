@@ -10,6 +10,9 @@ public final class Tape {
   /// Gradients of the trainable weights, laid out by `Weight.gradientOffset`; operations add to it.
   package let weightGradients: UnsafeMutablePointer<Float>?
 
+  /// Its place among the workers that divide the batch's sequences; `nil` where sequences are whole.
+  package var share: SequenceShare?
+
   /// Where time goes, while somebody measures.
   package var profile: StepProfile?
 

@@ -4,9 +4,27 @@
   import Darwin
 #endif
 
-/// The kernels' register: eight floats.
-typealias Vector = SIMD8<Float>
+#if PEAT_WIDE
+  /// The kernels' register: sixteen floats where the processor has AVX-512, eight elsewhere.
+  typealias Vector = SIMD16<Float>
+  typealias IntegerVector = SIMD16<Int32>
+  typealias BitVector = SIMD16<UInt32>
+  typealias ShortVector = SIMD16<UInt16>
+  typealias SignedByteVector = SIMD16<Int8>
+  typealias ByteVector = SIMD16<UInt8>
+#else
+  /// The kernels' register: sixteen floats where the processor has AVX-512, eight elsewhere.
+  typealias Vector = SIMD8<Float>
+  typealias IntegerVector = SIMD8<Int32>
+  typealias BitVector = SIMD8<UInt32>
+  typealias ShortVector = SIMD8<UInt16>
+  typealias SignedByteVector = SIMD8<Int8>
+  typealias ByteVector = SIMD8<UInt8>
+#endif
 typealias FloatPointer = UnsafeMutablePointer<Float>
+
+/// Floats in a register.
+var lanes: Int { @inline(__always) get { Vector.scalarCount } }
 
 @inline(__always) func load(_ pointer: FloatPointer) -> Vector {
   UnsafeRawPointer(pointer).loadUnaligned(as: Vector.self)
@@ -29,15 +47,21 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
   #endif
 }
 
-/// The first `count` floats (fewer than eight), the other lanes set to `fill`.
+/// The first `count` floats (fewer than a register holds), the other lanes set to `fill`.
 @inline(__always) func load(_ pointer: FloatPointer, first count: Int, fill: Float) -> Vector {
   var result = broadcast(fill)
-  for i in 0..<count { result[i] = pointer[i] }
+  withUnsafeMutableBytes(of: &result) {
+    $0.baseAddress?.copyMemory(from: pointer, byteCount: count &* MemoryLayout<Float>.stride)
+  }
   return result
 }
 
 @inline(__always) func store(_ value: Vector, _ pointer: FloatPointer, first count: Int) {
-  for i in 0..<count { pointer[i] = value[i] }
+  withUnsafeBytes(of: value) {
+    guard let source = $0.baseAddress else { return }
+    UnsafeMutableRawPointer(pointer).copyMemory(
+      from: source, byteCount: count &* MemoryLayout<Float>.stride)
+  }
 }
 
 /// eˣ with a relative error below 3e-7 for x in [-87.3, 88.3]; clamped to that range; NaN stays NaN.
@@ -58,9 +82,9 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
   p = fma(p, r, broadcast(0.5))
   p = fma(p, r, broadcast(1))
   p = fma(p, r, broadcast(1))
-  let bits = unsafeBitCast(shifted, to: SIMD8<Int32>.self) &<< SIMD8<Int32>(repeating: 23)
+  let bits = unsafeBitCast(shifted, to: IntegerVector.self) &<< IntegerVector(repeating: 23)
   return p
-    * unsafeBitCast(bits &+ SIMD8<Int32>(repeating: 127 << 23), to: Vector.self)
+    * unsafeBitCast(bits &+ IntegerVector(repeating: 127 << 23), to: Vector.self)
 }
 
 /// 1 / (1 + e⁻ˣ).
@@ -91,14 +115,14 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
   )
 }
 
-/// Applies `body` to `count` floats of up to three inputs, eight at a time, the tail by itself.
+/// Applies `body` to `count` floats of up to three inputs, a register at a time, the tail by itself.
 @inline(__always) func mapVectors(
   _ count: Int, _ a: FloatPointer, into result: FloatPointer, _ body: (Vector) -> Vector
 ) {
   var i = 0
-  while i &+ 8 <= count {
+  while i &+ lanes <= count {
     store(body(load(a + i)), result + i)
-    i &+= 8
+    i &+= lanes
   }
   if i < count {
     store(body(load(a + i, first: count - i, fill: 0)), result + i, first: count - i)
@@ -110,9 +134,9 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
   _ body: (Vector, Vector) -> Vector
 ) {
   var i = 0
-  while i &+ 8 <= count {
+  while i &+ lanes <= count {
     store(body(load(a + i), load(b + i)), result + i)
-    i &+= 8
+    i &+= lanes
   }
   if i < count {
     let n = count - i
@@ -126,9 +150,9 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
   into result: FloatPointer, _ body: (Vector, Vector, Vector) -> Vector
 ) {
   var i = 0
-  while i &+ 8 <= count {
+  while i &+ lanes <= count {
     store(body(load(a + i), load(b + i), load(c + i)), result + i)
-    i &+= 8
+    i &+= lanes
   }
   if i < count {
     let n = count - i
@@ -146,13 +170,13 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
   var sum0 = Vector.zero
   var sum1 = Vector.zero
   var i = 0
-  while i &+ 16 <= count {
+  while i &+ 2 &* lanes <= count {
     sum0 = body(load(a + i), load(b + i), sum0)
-    sum1 = body(load(a + i + 8), load(b + i + 8), sum1)
-    i &+= 16
+    sum1 = body(load(a + i + lanes), load(b + i + lanes), sum1)
+    i &+= 2 &* lanes
   }
   while i < count {
-    let n = min(8, count - i)
+    let n = min(lanes, count - i)
     sum0 = body(load(a + i, first: n, fill: 0), load(b + i, first: n, fill: 0), sum0)
     i &+= n
   }
@@ -179,10 +203,10 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
 @inline(__always) func maximum(_ count: Int, _ values: FloatPointer) -> Float {
   var top = broadcast(-.infinity)
   var i = 0
-  while i &+ 8 <= count {
+  while i &+ lanes <= count {
     let v = load(values + i)
     top.replace(with: v, where: v .> top)
-    i &+= 8
+    i &+= lanes
   }
   if i < count {
     let v = load(values + i, first: count - i, fill: -.infinity)
@@ -196,14 +220,14 @@ typealias FloatPointer = UnsafeMutablePointer<Float>
   var sum0 = Vector.zero
   var sum1 = Vector.zero
   var i = 0
-  while i &+ 16 <= count {
+  while i &+ 2 &* lanes <= count {
     sum0 += load(values + i)
-    sum1 += load(values + i + 8)
-    i &+= 16
+    sum1 += load(values + i + lanes)
+    i &+= 2 &* lanes
   }
   while i < count {
-    sum0 += load(values + i, first: min(8, count - i), fill: 0)
-    i &+= 8
+    sum0 += load(values + i, first: min(lanes, count - i), fill: 0)
+    i &+= lanes
   }
   return (sum0 + sum1).sum()
 }

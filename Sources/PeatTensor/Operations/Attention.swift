@@ -1,50 +1,111 @@
 extension Tape {
-  /// Attends from each query to the keys at or before it, in one fused pass.
+  /// Attends from each query to the keys of its sequence at or before it, in one fused pass.
   ///
-  /// Equal to `softmax(q · kᵀ / √D + mask) · v` per head, computed in float32. The scores of 64 queries at a time are
-  /// held, never a `T × S` matrix; each row's largest score and the inverse of its sum are saved, and the
-  /// probabilities are computed again, to the same bits, in the backward pass. Tiles look only at the keys that their
-  /// last query may see.
+  /// Equal to `softmax(q · kᵀ / √D + mask) · v` per head, computed in float32. A block of queries' scores is held,
+  /// never a `T × S` matrix; each query's largest score and the inverse of its sum are saved, and the probabilities are
+  /// computed again, to the same bits, in the backward pass. Queries look only at the keys that they may see.
   ///
-  /// `B` sequences, `H` query heads, `G` key/value heads, `T` queries, `S` keys, `D` head width.
+  /// `N` rows in sequences of any lengths, `H` query heads, `G` key/value heads, `D` head width.
   ///
   /// - Parameters:
-  ///   - queries: `[B·T, H·D]`, sequence by sequence.
-  ///   - keys: `[B·S, G·D]`; `H` is a multiple of `G`.
-  ///   - values: `[B·S, G·D]`.
+  ///   - queries: `[N, H·D]`, sequence by sequence.
+  ///   - keys: `[N, G·D]`; `H` is a multiple of `G`. Where tokens stand before each sequence's rows
+  ///     (`layout.firstPosition`), their rows too, at the beginning of each sequence.
+  ///   - values: as `keys`.
   ///   - heads: `H`.
   ///   - keyValueHeads: `G`.
-  ///   - length: `T`.
-  ///   - keyLength: `S ≥ T`; the queries stand at the last `T` of the `S` positions.
-  /// - Returns: `[B·T, H·D]`.
+  ///   - layout: how the rows divide into sequences. Rows of a sequence that other workers hold come from the tape's
+  ///     exchange with them.
+  /// - Returns: `[N, H·D]`.
   ///
   /// Source: Dao et al. 2022, Algorithm 1, <https://arxiv.org/abs/2205.14135>; grouped heads after Ainslie et al.
   /// 2023, <https://arxiv.org/abs/2305.13245>.
   public func causalAttention(
     queries: Activation, keys: Activation, values: Activation, heads: Int, keyValueHeads: Int,
-    length: Int, keyLength: Int? = nil
+    layout: SequenceLayout
   ) -> Activation {
     profile?.enter(.attention)
     defer { profile?.leave() }
-    let keyLength = keyLength ?? length
+    let pieces = layout.pieces
     precondition(
-      queries.columns % heads == 0 && heads % keyValueHeads == 0 && keyLength >= length
-        && queries.rows % length == 0 && keys.rows == queries.rows / length * keyLength
-        && values.rows == keys.rows && keys.columns == queries.columns / heads * keyValueHeads
+      queries.rows == layout.count && queries.columns % heads == 0 && heads % keyValueHeads == 0
+        && keys.rows == queries.rows + pieces.count * layout.firstPosition
+        && values.rows == keys.rows
+        && keys.columns == queries.columns / heads * keyValueHeads
         && values.columns == keys.columns,
       "causalAttention: queries [\(queries.rows), \(queries.columns)], keys [\(keys.rows), \(keys.columns)], "
-        + "values [\(values.rows), \(values.columns)], \(heads) heads on \(keyValueHeads)")
+        + "values [\(values.rows), \(values.columns)], \(heads) heads on \(keyValueHeads), \(layout.count) rows"
+    )
     let output = makeActivation(
       rows: queries.rows, columns: queries.columns,
       needsGradient: queries.needsGradient || keys.needsGradient || values.needsGradient)
     let record = AttentionRecord(
       queries: queries, keys: keys, values: values, heads: heads, keyValueHeads: keyValueHeads,
-      length: length, keyLength: keyLength, statistics: pool.take(2 * queries.rows * heads),
+      pieces: attentionPieces(pieces, keys, values, layout),
+      statistics: pool.take(2 * heads * AttentionRecord.statisticsStride(queries.rows)),
       output: output)
     record.forward(pool)
     if output.needsGradient { self.record(.attention(record)) }
     return output
   }
+
+  /// Where each piece's keys and values are; what other workers hold is fetched.
+  private func attentionPieces(
+    _ pieces: [SequenceLayout.Piece], _ keys: Activation, _ values: Activation,
+    _ layout: SequenceLayout
+  ) -> [AttentionPiece] {
+    var shared: (keys: Activation, values: Activation)?
+    if let share {
+      let meeting = share.nextMeeting(backward: false)
+      if let last = pieces.last, last.continues {
+        share.exchange.post(
+          .init(first: keys, second: values), by: share.worker, at: meeting, backward: false,
+          readers: share.holders(of: last.sequence, in: share.workersBehind).count)
+      }
+      if let first = pieces.first, first.position > 0 {
+        shared = fetch(first, keys, values, share, meeting)
+      }
+    }
+    return pieces.enumerated().map { number, piece in
+      if number == 0, let shared {
+        return AttentionPiece(
+          piece: piece, keys: shared.keys, values: shared.values, keyRow: 0, isShared: true)
+      }
+      return AttentionPiece(
+        piece: piece, keys: keys, values: values,
+        keyRow: piece.row + number * layout.firstPosition, isShared: false)
+    }
+  }
+
+  /// The keys and values of a sequence whose beginning other workers hold.
+  private func fetch(
+    _ piece: SequenceLayout.Piece, _ keys: Activation, _ values: Activation,
+    _ share: SequenceShare, _ meeting: Int
+  ) -> (keys: Activation, values: Activation) {
+    let rows = piece.position + piece.count
+    let allKeys = makeActivation(rows: rows, columns: keys.columns, needsGradient: false)
+    let allValues = makeActivation(rows: rows, columns: values.columns, needsGradient: false)
+    for (worker, other) in share.holders(of: piece.sequence, in: share.workersBefore) {
+      let post = share.exchange.take(from: worker, at: meeting, backward: false)
+      post.first.rows(other.row..<other.row + other.count).copyRows(to: allKeys, at: other.position)
+      post.second.rows(other.row..<other.row + other.count)
+        .copyRows(to: allValues, at: other.position)
+    }
+    keys.rows(piece.row..<piece.row + piece.count).copyRows(to: allKeys, at: piece.position)
+    values.rows(piece.row..<piece.row + piece.count).copyRows(to: allValues, at: piece.position)
+    return (allKeys, allValues)
+  }
+}
+
+/// Consecutive queries of one sequence, and where its keys and values are.
+struct AttentionPiece {
+  let piece: SequenceLayout.Piece
+  let keys: Activation
+  let values: Activation
+  /// Row of the sequence's first key.
+  let keyRow: Int
+  /// Whether keys and values are copies, because other workers hold the sequence's beginning.
+  let isShared: Bool
 }
 
 struct AttentionRecord {
@@ -53,145 +114,157 @@ struct AttentionRecord {
   let values: Activation
   let heads: Int
   let keyValueHeads: Int
-  let length: Int
-  let keyLength: Int
-  /// `[heads, B·T, 2]`: each row's largest score, before scaling, and 1 / Σ exp(…).
+  let pieces: [AttentionPiece]
+  /// For each head each query's largest score, before scaling, then likewise 1 / Σ exp(…).
   let statistics: Buffer
   let output: Activation
 
-  private static let tileRows = 64
+  /// From one head's statistics to the next: kernels write whole panels.
+  static func statisticsStride(_ rows: Int) -> Int { rows + ProductTile.columns }
+
+  /// Up to so many queries are not worth packing keys for.
+  private static let fewQueries = 4
 
   private var width: Int { queries.columns / heads }
-  private var scale: Float { 1 / Float(width).squareRoot() }
+  private var group: Int { heads / keyValueHeads }
 
-  /// One tile: queries `first..<first + rows` of sequence `sequence`, head `head`.
-  private struct Tile {
-    let head: Int
-    let keyHead: Int
-    /// Row of the first query in the queries' matrix.
-    let queryRow: Int
-    /// Row of the sequence's first key.
-    let keyRow: Int
-    let rows: Int
-    /// How many keys the first query sees; each next one sees one more.
-    let firstVisible: Int
-    var visible: Int { firstVisible + rows - 1 }
+  private func kernel(_ piece: AttentionPiece, _ pool: BufferPool) -> AttentionKernel {
+    AttentionKernel(
+      queryCount: piece.piece.count, firstPosition: piece.piece.position, width: width, pool: pool)
   }
 
-  private func forEachTile(_ body: (Tile) -> Void) {
-    for sequence in 0..<queries.rows / length {
-      for head in 0..<heads {
-        var first = 0
-        while first < length {
-          let rows = min(Self.tileRows, length - first)
-          body(
-            Tile(
-              head: head, keyHead: head / (heads / keyValueHeads),
-              queryRow: sequence * length + first, keyRow: sequence * keyLength, rows: rows,
-              firstVisible: keyLength - length + first + 1))
-          first += rows
+  private func rows(_ matrix: Activation, _ row: Int, head: Int) -> AttentionKernel.Rows {
+    rows(matrix.pointer, matrix.stride, row, head: head)
+  }
+
+  private func rows(
+    _ pointer: FloatPointer, _ stride: Int, _ row: Int, head: Int
+  ) -> AttentionKernel.Rows {
+    AttentionKernel.Rows(pointer: pointer + (row * stride + head * width), stride: stride)
+  }
+
+  private func tops(_ head: Int, _ piece: AttentionPiece) -> FloatPointer {
+    statistics.pointer + (head * Self.statisticsStride(queries.rows) + piece.piece.row)
+  }
+
+  private func inverses(_ head: Int, _ piece: AttentionPiece) -> FloatPointer {
+    tops(head, piece) + heads * Self.statisticsStride(queries.rows)
+  }
+
+  // Pieces in order: a panel's last statistics may lie where the next piece's first come.
+  func forward(_ pool: BufferPool) {
+    for piece in pieces {
+      let row = piece.piece.row
+      let isSmall = piece.piece.count <= Self.fewQueries && output.slot == nil
+      let kernel = kernel(piece, pool)
+      for keyHead in 0..<keyValueHeads {
+        let keyRows = rows(piece.keys, piece.keyRow, head: keyHead)
+        let valueRows = rows(piece.values, piece.keyRow, head: keyHead)
+        let heads = keyHead * group..<(keyHead + 1) * group
+        if isSmall {
+          for head in heads {
+            kernel.forwardByQuery(
+              queries: rows(queries, row, head: head), keys: keyRows, values: valueRows,
+              output: rows(output, row, head: head))
+          }
+          continue
+        }
+        let packedKeys = kernel.pack(keyRows, strips: true, panels: false)
+        let packedValues = kernel.pack(valueRows, strips: false, panels: true)
+        for head in heads {
+          kernel.forward(
+            queries: rows(queries, row, head: head), keys: packedKeys, values: packedValues,
+            output: rows(output, row, head: head), tops: tops(head, piece),
+            inverses: inverses(head, piece))
         }
       }
     }
   }
 
-  /// scores = q · kᵀ, `[rows, visible]` with row stride `keyLength`.
-  private func score(_ tile: Tile, into scores: FloatPointer) {
-    MatrixProduct.compute(
-      m: tile.rows, n: tile.visible, k: width,
-      a: queries.pointer + tile.queryRow * queries.stride + tile.head * width, lda: queries.stride,
-      b: keys.pointer + tile.keyRow * keys.stride + tile.keyHead * width, ldb: keys.stride,
-      transposeB: true, c: scores, ldc: keyLength)
-  }
-
-  func forward(_ pool: BufferPool) {
-    let scores = pool.take(Self.tileRows * keyLength)
-    let scale = self.scale
-    forEachTile { tile in
-      score(tile, into: scores.pointer)
-      for i in 0..<tile.rows {
-        let row = scores.pointer + i * keyLength
-        let seen = tile.firstVisible + i
-        // Subtracted before scaling: the largest gives exp(0) however large it is.
-        let top = maximum(seen, row)
-        let topVector = broadcast(top)
-        let scaleVector = broadcast(scale)
-        mapVectors(seen, row, into: row) { exp(($0 - topVector) * scaleVector) }
-        let inverse = 1 / sum(seen, row)
-        let inverseVector = broadcast(inverse)
-        mapVectors(seen, row, into: row) { $0 * inverseVector }
-        (row + seen).update(repeating: 0, count: tile.visible - seen)
-        let saved = statistics.pointer + 2 * (tile.head * queries.rows + tile.queryRow + i)
-        saved[0] = top
-        saved[1] = inverse
-      }
-      MatrixProduct.compute(
-        m: tile.rows, n: width, k: tile.visible, a: scores.pointer, lda: keyLength,
-        b: values.pointer + tile.keyRow * values.stride + tile.keyHead * width, ldb: values.stride,
-        c: output.pointer + tile.queryRow * output.stride + tile.head * width, ldc: output.stride)
-    }
-  }
-
-  // With P the probabilities: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P ∘ (dP − rowsum(dO ∘ O)) / √D, dQ = dS·K, dK = dSᵀ·Q.
   func backward(_ tape: Tape) {
     guard let gradient = tape.takeGradient(of: output) else { return }
+    defer { withExtendedLifetime(gradient) {} }
     let dQ = queries.slot.map { clearedTarget(tape, queries, $0) }
     let dK = keys.slot.map { clearedTarget(tape, keys, $0) }
     let dV = values.slot.map { clearedTarget(tape, values, $0) }
-    let probabilities = tape.pool.take(Self.tileRows * keyLength)
-    let slopes = tape.pool.take(Self.tileRows * keyLength)
-    let scale = self.scale
-    forEachTile { tile in
-      let dO = gradient.pointer + tile.queryRow * output.stride + tile.head * width
-      let o = output.pointer + tile.queryRow * output.stride + tile.head * width
-      score(tile, into: probabilities.pointer)
-      for i in 0..<tile.rows {
-        let row = probabilities.pointer + i * keyLength
-        let seen = tile.firstVisible + i
-        let saved = statistics.pointer + 2 * (tile.head * queries.rows + tile.queryRow + i)
-        let topVector = broadcast(saved[0])
-        let inverseVector = broadcast(saved[1])
-        let scaleVector = broadcast(scale)
-        mapVectors(seen, row, into: row) { exp(($0 - topVector) * scaleVector) * inverseVector }
-        (row + seen).update(repeating: 0, count: tile.visible - seen)
-      }
-      if let dV {
-        MatrixProduct.compute(
-          m: tile.visible, n: width, k: tile.rows, a: probabilities.pointer, lda: keyLength,
-          transposeA: true, b: dO, ldb: output.stride, beta: 1,
-          c: dV + tile.keyRow * values.stride + tile.keyHead * width, ldc: values.stride)
-      }
-      guard dQ != nil || dK != nil else { return }
-      MatrixProduct.compute(
-        m: tile.rows, n: tile.visible, k: width, a: dO, lda: output.stride,
-        b: values.pointer + tile.keyRow * values.stride + tile.keyHead * width, ldb: values.stride,
-        transposeB: true, c: slopes.pointer, ldc: keyLength)
-      for i in 0..<tile.rows {
-        let delta = broadcast(-dot(width, dO + i * output.stride, o + i * output.stride))
-        let scaleVector = broadcast(scale)
-        let row = slopes.pointer + i * keyLength
-        mapVectors(tile.visible, row, probabilities.pointer + i * keyLength, into: row) {
-          ($0 + delta) * $1 * scaleVector
+    let meeting = tape.share?.nextMeeting(backward: true)
+    for piece in pieces {
+      let row = piece.piece.row
+      let kernel = kernel(piece, tape.pool)
+      // Of keys that other workers hold, the gradients collect beside, to be handed over.
+      let beside = piece.isShared ? zeros(like: piece, tape) : nil
+      let keyTarget = beside.map { (pointer: $0.first.pointer, stride: $0.first.stride) }
+      let valueTarget = beside.map { (pointer: $0.second.pointer, stride: $0.second.stride) }
+      for keyHead in 0..<keyValueHeads {
+        let packedKeys = kernel.pack(
+          rows(piece.keys, piece.keyRow, head: keyHead), strips: true, panels: dQ != nil)
+        let packedValues = kernel.pack(
+          rows(piece.values, piece.keyRow, head: keyHead), strips: true, panels: false)
+        for head in keyHead * group..<(keyHead + 1) * group {
+          kernel.backward(
+            queries: rows(queries, row, head: head), keys: packedKeys, values: packedValues,
+            output: rows(output, row, head: head),
+            outputGradient: rows(gradient.pointer, output.stride, row, head: head),
+            tops: tops(head, piece), inverses: inverses(head, piece),
+            dQ: dQ.map { rows($0, queries.stride, row, head: head) },
+            dK: dK.map {
+              rows(
+                keyTarget?.pointer ?? $0, keyTarget?.stride ?? keys.stride, piece.keyRow,
+                head: keyHead)
+            },
+            dV: dV.map {
+              rows(
+                valueTarget?.pointer ?? $0, valueTarget?.stride ?? values.stride, piece.keyRow,
+                head: keyHead)
+            })
         }
       }
-      if let dQ {
-        MatrixProduct.compute(
-          m: tile.rows, n: width, k: tile.visible, a: slopes.pointer, lda: keyLength,
-          b: keys.pointer + tile.keyRow * keys.stride + tile.keyHead * width, ldb: keys.stride,
-          beta: 1, c: dQ + tile.queryRow * queries.stride + tile.head * width, ldc: queries.stride)
+      if let beside, let share = tape.share, let meeting {
+        share.exchange.post(
+          beside, by: share.worker, at: meeting, backward: true,
+          readers: share.holders(of: piece.piece.sequence, in: share.workersBefore).count)
+        take(beside, for: piece.piece, dK, dV)
       }
-      if let dK {
-        MatrixProduct.compute(
-          m: tile.visible, n: width, k: tile.rows, a: slopes.pointer, lda: keyLength,
-          transposeA: true,
-          b: queries.pointer + tile.queryRow * queries.stride + tile.head * width,
-          ldb: queries.stride, beta: 1,
-          c: dK + tile.keyRow * keys.stride + tile.keyHead * width, ldc: keys.stride)
+    }
+    if let last = pieces.last?.piece, last.continues, let share = tape.share, let meeting {
+      for (worker, _) in share.holders(of: last.sequence, in: share.workersBehind) {
+        let post = share.exchange.take(from: worker, at: meeting, backward: true)
+        take(post, for: last, dK, dV)
       }
     }
   }
 
-  /// A gradient target that holds zeros or what was added before, so that tiles can add to it.
+  private func zeros(like piece: AttentionPiece, _ tape: Tape) -> SequenceExchange.Post {
+    func matrix(_ columns: Int) -> Activation {
+      let result = tape.makeActivation(
+        rows: piece.keys.rows, columns: columns, needsGradient: false)
+      result.pointer.update(repeating: 0, count: result.rows * columns)
+      return result
+    }
+    return SequenceExchange.Post(
+      first: matrix(piece.keys.columns), second: matrix(piece.values.columns))
+  }
+
+  /// Adds the part of gradients over a whole sequence that belongs to a piece.
+  private func take(
+    _ post: SequenceExchange.Post, for piece: SequenceLayout.Piece, _ dK: FloatPointer?,
+    _ dV: FloatPointer?
+  ) {
+    for row in 0..<piece.count {
+      if let dK {
+        add(
+          keys.columns, post.first.pointer + (piece.position + row) * post.first.stride,
+          to: dK + (piece.row + row) * keys.stride)
+      }
+      if let dV {
+        add(
+          values.columns, post.second.pointer + (piece.position + row) * post.second.stride,
+          to: dV + (piece.row + row) * values.stride)
+      }
+    }
+  }
+
+  /// A gradient target that holds zeros or what was added before, so that blocks can add to it.
   private func clearedTarget(_ tape: Tape, _ input: Activation, _ slot: GradientSlot)
     -> FloatPointer
   {

@@ -30,6 +30,7 @@ struct CheckpointRecord {
     guard let gradient = tape.takeGradient(of: output) else { return }
     let nested = Tape(pool: tape.pool, weightGradients: tape.weightGradients)
     nested.profile = tape.profile
+    nested.share = tape.share
     let input = Activation(
       buffer: x.buffer, offset: x.offset, rows: x.rows, columns: x.columns, stride: x.stride,
       slot: x.needsGradient ? nested.makeSlot() : nil)

@@ -49,7 +49,9 @@ extension Tape {
     if let dx, counted.count < x.rows {
       dx.pointer.update(repeating: 0, count: x.rows * width)
     }
-    let chunk = min(chunkRows, max(counted.count, 1))
+    // Equal chunks, of whole tiles' rows.
+    let chunks = max(1, (counted.count + chunkRows - 1) / chunkRows)
+    let chunk = ProductTile.wholeRows(max(1, (counted.count + chunks - 1) / chunks))
     let logits = Logits(rows: chunk, vocabulary: vocabulary, pool)
     let gathered = pool.take(chunk * width)
     let gatheredGradient = pool.take(chunk * width)
@@ -122,7 +124,7 @@ private struct Logits {
 
   init(rows: Int, vocabulary: Int, _ pool: BufferPool) {
     self.vocabulary = vocabulary
-    block = min(768, (vocabulary + 15) / 16 * 16)
+    block = min(768, (vocabulary + 31) / 32 * 32)
     buffer = pool.take((vocabulary + block - 1) / block * block * rows)
   }
 
@@ -183,7 +185,7 @@ private struct LogitsProduct: MatrixVisitor {
       rows: rows, columns: logits.vocabulary, depth: matrix.columns, x: x,
       layout: .rows(matrix.columns),
       source: ColumnPanels(matrix: matrix, columns: logits.vocabulary), out: logits.pointer,
-      outLayout: logits.layout, adds: false, pool: pool)
+      outLayout: logits.layout, pool: pool)
   }
 }
 
@@ -198,6 +200,6 @@ private struct LogitsGradientProduct: MatrixVisitor {
     PanelProduct.compute(
       rows: rows, columns: matrix.columns, depth: logits.vocabulary, x: logits.pointer,
       layout: logits.layout, source: RowPanels(matrix: matrix), out: dx,
-      outLayout: .rows(matrix.columns), adds: false, pool: pool)
+      outLayout: .rows(matrix.columns), pool: pool)
   }
 }

@@ -1,31 +1,30 @@
 extension Tape {
   /// Looks up a row of `table` for each token and, if the model has learned positions, adds the position's row.
   ///
-  /// Equal to `table[tokens] + positions[firstPosition + t]`.
+  /// Equal to `table[tokens] + positions[t]`, t being a token's position in its sequence.
   ///
-  /// `B` sequences of `T` tokens, `V` vocabulary, `P` positions, `d` width.
+  /// `N` tokens, `V` vocabulary, `P` positions, `d` width.
   ///
   /// - Parameters:
-  ///   - tokens: `B·T` token numbers, sequence by sequence, each below `V`.
-  ///   - length: `T`.
+  ///   - tokens: `N` token numbers, sequence by sequence, each below `V`.
+  ///   - layout: how they divide into sequences.
   ///   - table: `[V, d]`.
-  ///   - positions: `[P, d]`, with `firstPosition + T ≤ P`.
-  /// - Returns: `[B·T, d]`.
+  ///   - positions: `[P, d]`, with no sequence longer than `P`.
+  /// - Returns: `[N, d]`.
   public func embedding(
-    _ tokens: UnsafeBufferPointer<Int32>, length: Int, table: Weight, positions: Weight? = nil,
-    firstPosition: Int = 0
+    _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, table: Weight,
+    positions: Weight? = nil
   ) -> Activation {
     profile?.enter(.elementwise)
     defer { profile?.leave() }
     let width = table.shape[1]
     let vocabulary = table.shape[0]
     precondition(
-      length > 0 && tokens.count % length == 0,
-      "embedding: \(tokens.count) tokens in rows of \(length)")
+      tokens.count == layout.count, "embedding: \(tokens.count) tokens in \(layout.count) rows")
     if let positions {
       precondition(
-        firstPosition + length <= positions.shape[0],
-        "embedding: \(firstPosition + length) positions, the model has \(positions.shape[0])")
+        layout.positions <= positions.shape[0],
+        "embedding: \(layout.positions) positions, the model has \(positions.shape[0])")
     }
     let trains = table.trains || positions?.trains == true
     let output = makeActivation(rows: tokens.count, columns: width, needsGradient: trains)
@@ -34,16 +33,20 @@ extension Tape {
       precondition(token >= 0 && token < vocabulary, "embedding: token \(token) of \(vocabulary)")
       let place = output.pointer + row * width
       table.accept(RowCopy(row: token, to: place))
-      if let positions {
-        add(width, positions.pointer + (firstPosition + row % length) * width, to: place)
+    }
+    if let positions {
+      for piece in layout.pieces {
+        add(
+          piece.count * width, positions.pointer + piece.position * width,
+          to: output.pointer + piece.row * width)
       }
     }
     if output.needsGradient {
       record(
         .embedding(
           EmbeddingRecord(
-            tokens: Array(tokens), length: length, table: table, positions: positions,
-            firstPosition: firstPosition, output: output)))
+            tokens: Array(tokens), layout: layout, table: table, positions: positions,
+            output: output.shapeOnly)))
     }
     return output
   }
@@ -61,22 +64,21 @@ struct RowCopy: MatrixVisitor {
 
   func visit(_ matrix: some MatrixReader) {
     var column = 0
-    while column &+ 8 <= matrix.columns {
-      store(matrix.eight(row, column), place + column)
-      column &+= 8
+    while column &+ lanes <= matrix.columns {
+      store(matrix.vector(row, column), place + column)
+      column &+= lanes
     }
     if column < matrix.columns {
-      store(matrix.eight(row, column), place + column, first: matrix.columns - column)
+      store(matrix.vector(row, column), place + column, first: matrix.columns - column)
     }
   }
 }
 
 struct EmbeddingRecord {
   let tokens: [Int32]
-  let length: Int
+  let layout: SequenceLayout
   let table: Weight
   let positions: Weight?
-  let firstPosition: Int
   let output: Activation
 
   func backward(_ tape: Tape) {
@@ -84,11 +86,16 @@ struct EmbeddingRecord {
     let width = output.columns
     let tableGradient = tape.gradientPointer(of: table)
     let positionGradient = positions.flatMap { tape.gradientPointer(of: $0) }
-    for row in 0..<output.rows {
-      let source = gradient.pointer + row * width
-      if let tableGradient { add(width, source, to: tableGradient + Int(tokens[row]) * width) }
-      if let positionGradient {
-        add(width, source, to: positionGradient + (firstPosition + row % length) * width)
+    if let tableGradient {
+      for row in 0..<output.rows {
+        add(width, gradient.pointer + row * width, to: tableGradient + Int(tokens[row]) * width)
+      }
+    }
+    if let positionGradient {
+      for piece in layout.pieces {
+        add(
+          piece.count * width, gradient.pointer + piece.row * width,
+          to: positionGradient + piece.position * width)
       }
     }
   }

@@ -22,16 +22,88 @@ extension Tape {
       let place = output.pointer + row * x.columns
       switch form {
       case .tanhApproximation:
-        mapVectors(x.columns, source, into: place) { x in
-          // ½(1 + tanh z) = sigmoid(2z): one exponential and one division.
-          x * sigmoid(geluArgument(x))
-        }
+        // ½(1 + tanh z) = sigmoid(2z): one exponential and one division.
+        mapVectors(x.columns, source, into: place) { x in x * sigmoid(geluArgument(x)) }
       case .exact:
         mapVectors(x.columns, source, into: place) { x in x * normalDistribution(x).integral }
       }
     }
-    if output.needsGradient { record(.gelu(GELURecord(x: x, form: form, output: output))) }
-    return output
+    guard output.needsGradient else { return output }
+    let values = GELUValues(x: x, form: form)
+    let recomputation = Recomputation { pool in values.compute(pool) }
+    record(
+      .gelu(
+        GELURecord(
+          values: values, output: output.shapeOnly, recomputation: recomputation)))
+    return output.recomputed(by: recomputation)
+  }
+}
+
+/// The values once more, and the slopes with them: one exponential serves both.
+final class GELUValues {
+  let x: Activation
+  private let form: GELUForm
+  private(set) var slopes: Buffer?
+
+  init(x: Activation, form: GELUForm) {
+    self.x = x
+    self.form = form
+  }
+
+  func compute(_ pool: BufferPool) -> Buffer {
+    let values = pool.take(x.rows * x.columns)
+    let slopes = pool.take(x.rows * x.columns)
+    for row in 0..<x.rows {
+      let source = x.pointer + row * x.stride
+      let place = row * x.columns
+      switch form {
+      case .tanhApproximation:
+        mapToTwo(
+          x.columns, source, into: values.pointer + place, slopes.pointer + place, tanhForm)
+      case .exact:
+        mapToTwo(
+          x.columns, source, into: values.pointer + place, slopes.pointer + place, exactForm)
+      }
+    }
+    self.slopes = slopes
+    return values
+  }
+
+  func forget() { slopes = nil }
+}
+
+@inline(__always) private func tanhForm(_ x: Vector) -> (value: Vector, slope: Vector) {
+  let s = sigmoid(geluArgument(x))
+  // Beyond ±10 the slope is 0 or 1, and the cube of a large x would be infinite.
+  var near = x.replacing(with: broadcast(-10), where: x .< broadcast(-10))
+  near = near.replacing(with: broadcast(10), where: near .> broadcast(10))
+  // d(2z)/dx = 2√(2/π)(1 + 3·0.044715·x²)
+  let rate = fma(
+    near * near, broadcast(2 * 0.797_884_56 * 3 * 0.044715), broadcast(2 * 0.797_884_56))
+  return (x * s, fma(near * rate, s * (broadcast(1) - s), s))
+}
+
+@inline(__always) private func exactForm(_ x: Vector) -> (value: Vector, slope: Vector) {
+  let normal = normalDistribution(x)
+  return (x * normal.integral, fma(x, normal.density, normal.integral))
+}
+
+/// Two results of each of `count` floats.
+@inline(__always) private func mapToTwo(
+  _ count: Int, _ a: FloatPointer, into first: FloatPointer, _ second: FloatPointer,
+  _ body: (Vector) -> (value: Vector, slope: Vector)
+) {
+  var i = 0
+  while i &+ lanes <= count {
+    let result = body(load(a + i))
+    store(result.value, first + i)
+    store(result.slope, second + i)
+    i &+= lanes
+  }
+  if i < count {
+    let result = body(load(a + i, first: count - i, fill: 0))
+    store(result.value, first + i, first: count - i)
+    store(result.slope, second + i, first: count - i)
   }
 }
 
@@ -41,38 +113,35 @@ extension Tape {
 }
 
 struct GELURecord {
-  let x: Activation
-  let form: GELUForm
+  let values: GELUValues
   let output: Activation
+  let recomputation: Recomputation
 
   func backward(_ tape: Tape) {
-    guard let gradient = tape.takeGradient(of: output), let slot = x.slot else { return }
-    let (target, isFresh) = tape.gradientTarget(for: x, in: slot)
-    let width = x.columns
-    for row in 0..<x.rows {
-      let source = x.pointer + row * x.stride
-      let dy = gradient.pointer + row * width
+    let x = values.x
+    guard let gradient = tape.takeGradient(of: output), let slot = x.slot else {
+      recomputation.forget()
+      values.forget()
+      return
+    }
+    defer { withExtendedLifetime(gradient) {} }
+    // Whoever wanted the values has had the slopes computed too.
+    if values.slopes == nil { _ = recomputation.restored(tape.pool) }
+    recomputation.forget()
+    if let slopes = values.slopes {
       // dy is not needed afterwards: its memory takes the result.
-      switch form {
-      case .tanhApproximation:
-        mapVectors(width, source, dy, into: dy) { x, dy in
-          // Beyond ±10 the slope is 0 or 1, and the cube of a large x would be infinite.
-          var x = x.replacing(with: broadcast(-10), where: x .< broadcast(-10))
-          x = x.replacing(with: broadcast(10), where: x .> broadcast(10))
-          let s = sigmoid(geluArgument(x))
-          // d(2z)/dx = 2√(2/π)(1 + 3·0.044715·x²)
-          let slope = fma(
-            x * x, broadcast(2 * 0.797_884_56 * 3 * 0.044715), broadcast(2 * 0.797_884_56))
-          return dy * fma(x * slope, s * (broadcast(1) - s), s)
-        }
-      case .exact:
-        mapVectors(width, source, dy, into: dy) { x, dy in
-          let normal = normalDistribution(x)
-          return dy * fma(x, normal.density, normal.integral)
-        }
+      mapVectors(x.rows * x.columns, gradient.pointer, slopes.pointer, into: gradient.pointer) {
+        $0 * $1
       }
-      let place = target + row * x.stride
-      if isFresh { place.update(from: dy, count: width) } else { add(width, dy, to: place) }
+    }
+    values.forget()
+    if x.columns == x.stride {
+      tape.give(gradient, to: x)
+      return
+    }
+    let (target, _) = tape.gradientTarget(for: x, in: slot)
+    for row in 0..<x.rows {
+      add(x.columns, gradient.pointer + row * x.columns, to: target + row * x.stride)
     }
   }
 }

@@ -32,21 +32,37 @@ extension Tape {
       let mean = dot(width, source, ones.pointer) / Float(width)
       let meanVector = broadcast(mean)
       mapVectors(width, source, into: place) { $0 - meanVector }
-      let inverse = 1 / (dot(width, place, place) / Float(width) + epsilon).squareRoot()
       statistics.pointer[2 * row] = mean
-      statistics.pointer[2 * row + 1] = inverse
-      let inverseVector = broadcast(inverse)
-      mapVectors(width, place, weight.pointer, into: place) { $0 * inverseVector * $1 }
-      add(width, bias.pointer, to: place)
+      statistics.pointer[2 * row + 1] =
+        1 / (dot(width, place, place) / Float(width) + epsilon).squareRoot()
+      finish(place, width, statistics.pointer + 2 * row, weight, bias)
     }
-    if output.needsGradient {
-      record(
-        .layerNorm(
-          LayerNormRecord(x: x, weight: weight, bias: bias, statistics: statistics, output: output))
-      )
+    guard output.needsGradient else { return output }
+    let recomputation = Recomputation { pool in
+      let restored = pool.take(x.rows * width)
+      for row in 0..<x.rows {
+        let place = restored.pointer + row * width
+        let mean = broadcast(statistics.pointer[2 * row])
+        mapVectors(width, x.pointer + row * x.stride, into: place) { $0 - mean }
+        finish(place, width, statistics.pointer + 2 * row, weight, bias)
+      }
+      return restored
     }
-    return output
+    record(
+      .layerNorm(
+        LayerNormRecord(
+          x: x, weight: weight, bias: bias, statistics: statistics, output: output.shapeOnly,
+          recomputation: recomputation)))
+    return output.recomputed(by: recomputation)
   }
+}
+
+/// Scales a row from which its mean was taken, and adds the bias.
+private func finish(
+  _ row: FloatPointer, _ width: Int, _ statistics: FloatPointer, _ weight: Weight, _ bias: Weight
+) {
+  let inverse = broadcast(statistics[1])
+  mapVectors(width, row, weight.pointer, bias.pointer, into: row) { fma($0 * inverse, $1, $2) }
 }
 
 struct LayerNormRecord {
@@ -55,9 +71,11 @@ struct LayerNormRecord {
   let bias: Weight
   let statistics: Buffer
   let output: Activation
+  let recomputation: Recomputation
 
   // With x̂ the normalised row: dx = r · (g − mean(g) − x̂ · mean(g·x̂)), g = dy·w.
   func backward(_ tape: Tape) {
+    recomputation.forget()
     guard let gradient = tape.takeGradient(of: output) else { return }
     let width = x.columns
     let weightGradient = tape.gradientPointer(of: weight)

@@ -53,22 +53,10 @@ extension Tape {
     let output = makeActivation(
       rows: x.rows, columns: outputs,
       needsGradient: x.needsGradient || weightsTrain || residual?.needsGradient == true)
-    let y = output.pointer
-    // Bias and residual are laid into C first; the product then adds to it in the pass it makes anyway.
     if let residual {
       precondition(
         residual.columns == outputs && residual.rows == x.rows,
         "linear: residual [\(residual.rows), \(residual.columns)], output [\(x.rows), \(outputs)]")
-      for row in 0..<x.rows {
-        let source = residual.pointer + row * residual.stride
-        if let bias {
-          mapVectors(outputs, source, bias.pointer, into: y + row * outputs) { $0 + $1 }
-        } else {
-          (y + row * outputs).update(from: source, count: outputs)
-        }
-      }
-    } else if let bias {
-      for row in 0..<x.rows { (y + row * outputs).update(from: bias.pointer, count: outputs) }
     }
     var projected: Buffer?
     if let lowRank {
@@ -79,12 +67,16 @@ extension Tape {
       projected = pool.take(x.rows * rank)
     }
     WeightProduct(weight: weight, layout: layout, lowRank: lowRank).forward(
-      x, projected: projected, out: y, adds: bias != nil || residual != nil, pool)
+      x, projected: projected, out: output.pointer,
+      start: ProductStart(
+        rows: residual?.pointer, stride: residual?.stride ?? 0, bias: bias?.pointer), pool)
     if output.needsGradient {
+      let needsInput = weight.trains || lowRank?.down.trains == true
       record(
         .linear(
           LinearRecord(
-            input: weight.trains || lowRank?.down.trains == true ? x : x.shapeOnly,
+            input: needsInput && x.recomputation == nil ? x : x.shapeOnly,
+            recomputation: needsInput ? x.recomputation : nil,
             weight: weight, layout: layout, bias: bias, residual: residual?.shapeOnly,
             lowRank: lowRank, projected: projected, output: output.shapeOnly)))
     }
@@ -92,20 +84,10 @@ extension Tape {
   }
 }
 
-extension Activation {
-  /// The same shape and gradient slot without holding on to the values.
-  fileprivate var shapeOnly: Activation {
-    Activation(
-      buffer: Activation.empty, offset: offset, rows: rows, columns: columns, stride: stride,
-      slot: slot)
-  }
-
-  // Never read or written: it stands where a record keeps only a shape.
-  nonisolated(unsafe) private static let empty = BufferPool().take(1)
-}
-
 struct LinearRecord {
+  /// Its values only where they are needed and nobody can compute them again.
   let input: Activation
+  let recomputation: Recomputation?
   let weight: Weight
   let layout: WeightLayout
   let bias: Weight?
@@ -123,15 +105,19 @@ struct LinearRecord {
     let outputs = output.columns
     let inputs = input.columns
     let stored = weight.shape[1]
+    let restored = recomputation?.restored(tape.pool)
+    defer { withExtendedLifetime(restored) {} }
+    let values = restored?.pointer ?? input.pointer
+    let valueStride = restored == nil ? input.stride : inputs
     if let dw = tape.gradientPointer(of: weight) {
       switch layout {
       case .outputsByInputs:
         MatrixProduct.compute(
           m: outputs, n: inputs, k: rows, a: dy, lda: outputs, transposeA: true,
-          b: input.pointer, ldb: input.stride, beta: 1, c: dw, ldc: stored)
+          b: values, ldb: valueStride, beta: 1, c: dw, ldc: stored)
       case .inputsByOutputs:
         MatrixProduct.compute(
-          m: inputs, n: outputs, k: rows, a: input.pointer, lda: input.stride, transposeA: true,
+          m: inputs, n: outputs, k: rows, a: values, lda: valueStride, transposeA: true,
           b: dy, ldb: outputs, beta: 1, c: dw, ldc: stored)
       }
     }
@@ -159,7 +145,7 @@ struct LinearRecord {
           tape.measured(.lowRank) {
             SkinnyProduct.addWeightedSums(
               rows: rows, rank: rank, columns: inputs, scale: lowRank.scale, u: slope.pointer,
-              v: input.pointer, stride: input.stride, out: dA)
+              v: values, stride: valueStride, out: dA, pool: tape.pool)
           }
         }
       }
@@ -190,7 +176,7 @@ struct LinearRecord {
     sums.pointer.update(repeating: 0, count: rank * outputs)
     SkinnyProduct.addWeightedSums(
       rows: rows, rank: rank, columns: outputs, scale: lowRank.scale, u: projected.pointer, v: dy,
-      stride: outputs, out: sums.pointer)
+      stride: outputs, out: sums.pointer, pool: pool)
     for j in 0..<outputs {
       for r in 0..<rank { dB[j * rank + r] += sums.pointer[r * outputs + j] }
     }

@@ -27,10 +27,23 @@ extension Tape {
         $0 * factor * $1
       }
     }
-    if output.needsGradient {
-      record(.rmsNorm(RMSNormRecord(x: x, weight: weight, inverse: inverse, output: output)))
+    guard output.needsGradient else { return output }
+    let recomputation = Recomputation { pool in
+      let restored = pool.take(x.rows * width)
+      for row in 0..<x.rows {
+        let factor = broadcast(inverse.pointer[row])
+        mapVectors(
+          width, x.pointer + row * x.stride, weight.pointer, into: restored.pointer + row * width
+        ) { $0 * factor * $1 }
+      }
+      return restored
     }
-    return output
+    record(
+      .rmsNorm(
+        RMSNormRecord(
+          x: x, weight: weight, inverse: inverse, output: output.shapeOnly,
+          recomputation: recomputation)))
+    return output.recomputed(by: recomputation)
   }
 }
 
@@ -39,9 +52,11 @@ struct RMSNormRecord {
   let weight: Weight
   let inverse: Buffer
   let output: Activation
+  let recomputation: Recomputation
 
   // With x̂ = x·r: dx = r · (dy·w − x̂ · mean(dy·w·x̂)), dw = Σ dy·x̂.
   func backward(_ tape: Tape) {
+    recomputation.forget()
     guard let gradient = tape.takeGradient(of: output) else { return }
     let width = x.columns
     let weightGradient = tape.gradientPointer(of: weight)

@@ -37,24 +37,24 @@ extension Tape {
   ///
   /// Equal, per head, to `x · cos + rotate_half(x) · sin`.
   ///
-  /// `B` sequences of `T` tokens, `H` heads of width `D`.
+  /// `N` tokens, `H` heads of width `D`.
   ///
   /// - Parameters:
-  ///   - x: `[B·T, H·D]`, sequence by sequence. Its memory is changed; use only the result afterwards.
-  ///   - length: `T`.
-  ///   - firstPosition: the position of each sequence's first token.
-  /// - Returns: `[B·T, H·D]`, in the memory of `x`.
+  ///   - x: `[N, H·D]`, sequence by sequence. Its memory is changed; use only the result afterwards.
+  ///   - layout: how the rows divide into sequences.
+  /// - Returns: `[N, H·D]`, in the memory of `x`.
   public func rotary(
-    _ x: Activation, table: RotaryTable, length: Int, firstPosition: Int = 0
+    _ x: Activation, table: RotaryTable, layout: SequenceLayout
   ) -> Activation {
     profile?.enter(.elementwise)
     defer { profile?.leave() }
     precondition(
       x.columns % table.headWidth == 0, "rotary: \(x.columns) columns, heads of \(table.headWidth)")
     precondition(
-      firstPosition + length <= table.positions,
-      "rotary: position \(firstPosition + length) of \(table.positions)")
-    let record = RotaryRecord(x: x, table: table, length: length, firstPosition: firstPosition)
+      x.rows == layout.count && layout.positions <= table.positions,
+      "rotary: \(x.rows) rows for \(layout.count), position \(layout.positions) of \(table.positions)"
+    )
+    let record = RotaryRecord(x: x, table: table, layout: layout)
     record.turn(x.pointer, sign: 1)
     if x.needsGradient { self.record(.rotary(record)) }
     return x
@@ -64,8 +64,7 @@ extension Tape {
 struct RotaryRecord {
   let x: Activation
   let table: RotaryTable
-  let length: Int
-  let firstPosition: Int
+  let layout: SequenceLayout
 
   // A rotation's transpose is the rotation by the opposite angle.
   func backward(_ tape: Tape) {
@@ -77,32 +76,42 @@ struct RotaryRecord {
     let width = table.headWidth
     let half = width / 2
     let heads = x.columns / width
-    for row in 0..<x.rows {
-      let position = firstPosition + row % length
-      let cosines = table.cosines.pointer + position * half
-      let sines = table.sines.pointer + position * half
-      for head in 0..<heads {
-        let first = values + row * x.stride + head * width
-        let second = first + half
-        var i = 0
-        while i &+ 8 <= half {
-          let a = load(first + i)
-          let b = load(second + i)
-          let c = load(cosines + i)
-          let s = load(sines + i) * sign
-          store(a * c - b * s, first + i)
-          store(b * c + a * s, second + i)
-          i &+= 8
-        }
-        while i < half {
-          let a = first[i]
-          let b = second[i]
-          let s = sines[i] * sign
-          first[i] = a * cosines[i] - b * s
-          second[i] = b * cosines[i] + a * s
-          i &+= 1
+    for piece in layout.pieces {
+      for row in 0..<piece.count {
+        let position = piece.position + row
+        let cosines = table.cosines.pointer + position * half
+        let sines = table.sines.pointer + position * half
+        for head in 0..<heads {
+          turn(
+            values + ((piece.row + row) * x.stride + head * width), half, cosines, sines, sign)
         }
       }
+    }
+  }
+
+  /// One head of one row.
+  @inline(__always) private func turn(
+    _ first: FloatPointer, _ half: Int, _ cosines: FloatPointer, _ sines: FloatPointer,
+    _ sign: Float
+  ) {
+    let second = first + half
+    var i = 0
+    while i &+ lanes <= half {
+      let a = load(first + i)
+      let b = load(second + i)
+      let c = load(cosines + i)
+      let s = load(sines + i) * sign
+      store(a * c - b * s, first + i)
+      store(b * c + a * s, second + i)
+      i &+= lanes
+    }
+    while i < half {
+      let a = first[i]
+      let b = second[i]
+      let s = sines[i] * sign
+      first[i] = a * cosines[i] - b * s
+      second[i] = b * cosines[i] + a * s
+      i &+= 1
     }
   }
 }

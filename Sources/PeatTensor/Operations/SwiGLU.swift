@@ -17,16 +17,28 @@ extension Tape {
       "swiGLU: gate [\(gate.rows), \(gate.columns)], up [\(up.rows), \(up.columns)]")
     let output = makeActivation(
       rows: gate.rows, columns: gate.columns, needsGradient: gate.needsGradient || up.needsGradient)
-    for row in 0..<gate.rows {
-      mapVectors(
-        gate.columns, gate.pointer + row * gate.stride, up.pointer + row * up.stride,
-        into: output.pointer + row * output.stride
-      ) { $0 * sigmoid($0) * $1 }
+    gated(gate, up, into: output.pointer)
+    guard output.needsGradient else { return output }
+    let recomputation = Recomputation { pool in
+      let restored = pool.take(gate.rows * gate.columns)
+      gated(gate, up, into: restored.pointer)
+      return restored
     }
-    if output.needsGradient {
-      record(.swiGLU(SwiGLURecord(gate: gate, up: up, output: output)))
-    }
-    return output
+    record(
+      .swiGLU(
+        SwiGLURecord(
+          gate: gate, up: up, output: output.shapeOnly, recomputation: recomputation)))
+    return output.recomputed(by: recomputation)
+  }
+}
+
+/// silu(gate) · up, row after row.
+private func gated(_ gate: Activation, _ up: Activation, into out: FloatPointer) {
+  for row in 0..<gate.rows {
+    mapVectors(
+      gate.columns, gate.pointer + row * gate.stride, up.pointer + row * up.stride,
+      into: out + row * gate.columns
+    ) { $0 * sigmoid($0) * $1 }
   }
 }
 
@@ -34,9 +46,11 @@ struct SwiGLURecord {
   let gate: Activation
   let up: Activation
   let output: Activation
+  let recomputation: Recomputation
 
   // With s = σ(gate): d gate = dy · up · s · (1 + gate · (1 − s)), d up = dy · gate · s.
   func backward(_ tape: Tape) {
+    recomputation.forget()
     guard let gradient = tape.takeGradient(of: output) else { return }
     let width = gate.columns
     let gateTarget = gate.slot.map { tape.gradientTarget(for: gate, in: $0) }

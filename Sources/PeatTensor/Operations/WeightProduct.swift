@@ -22,17 +22,19 @@ struct WeightProduct {
 
   // MARK: Forward
 
-  /// out (+)= x · Wᵀ + s · (x · Aᵀ) · Bᵀ; `projected` takes x · Aᵀ.
+  /// out = x · Wᵀ + s · (x · Aᵀ) · Bᵀ + start; `projected` takes x · Aᵀ.
   func forward(
-    _ x: Activation, projected: Buffer?, out: FloatPointer, adds: Bool, _ pool: BufferPool
+    _ x: Activation, projected: Buffer?, out: FloatPointer, start: ProductStart, _ pool: BufferPool
   ) {
     let isPacked = weight.densePointer == nil
     if usesPanels(rows: x.rows) || isPacked && x.rows > RowProduct.mostRows {
       weight.accept(
         Forward(
-          product: self, x: x, projected: projected?.pointer, out: out, adds: adds, pool: pool))
+          product: self, x: x, projected: projected?.pointer, out: out, start: start, pool: pool)
+      )
       return
     }
+    let adds = layOut(start, rows: x.rows, to: out)
     if x.rows <= RowProduct.mostRows {
       RowProduct.compute(x, weight, layout, out: out, adds: adds)
     } else {
@@ -51,12 +53,27 @@ struct WeightProduct {
       b: lowRank.up.pointer, ldb: rank, transposeB: true, beta: 1, c: out, ldc: outputs)
   }
 
+  /// Writes the start where a product that adds will find it; `false` where there is none.
+  private func layOut(_ start: ProductStart, rows: Int, to out: FloatPointer) -> Bool {
+    if start.rows == nil, start.bias == nil { return false }
+    for row in 0..<rows {
+      let place = out + row * outputs
+      if let source = start.rows {
+        place.update(from: source + row * start.stride, count: outputs)
+        if let bias = start.bias { add(outputs, bias, to: place) }
+      } else if let bias = start.bias {
+        place.update(from: bias, count: outputs)
+      }
+    }
+    return true
+  }
+
   private struct Forward: MatrixVisitor {
     let product: WeightProduct
     let x: Activation
     let projected: FloatPointer?
     let out: FloatPointer
-    let adds: Bool
+    let start: ProductStart
     let pool: BufferPool
 
     func visit(_ matrix: some MatrixReader) {
@@ -80,7 +97,7 @@ struct WeightProduct {
       PanelProduct.compute(
         rows: x.rows, columns: product.outputs, depth: product.inputs, x: x.pointer,
         layout: .rows(x.stride), source: source, lowRank: update, out: out,
-        outLayout: .rows(product.outputs), adds: adds, pool: pool)
+        outLayout: .rows(product.outputs), start: start, pool: pool)
     }
   }
 
@@ -102,7 +119,7 @@ struct WeightProduct {
         PanelProduct.compute(
           rows: rows, columns: rank, depth: outputs, x: dy, layout: .rows(outputs),
           source: RowPanels(lowRank.up.pointer, stride: rank, columns: rank),
-          out: slope.pointer, outLayout: .rows(rank), adds: false, pool: pool)
+          out: slope.pointer, outLayout: .rows(rank), pool: pool)
       }
       return
     }
@@ -153,7 +170,8 @@ struct WeightProduct {
       PanelProduct.compute(
         rows: rows, columns: product.inputs, depth: product.outputs, x: dy,
         layout: .rows(product.outputs), source: source, lowRank: update, out: out,
-        outLayout: .rows(outStride), adds: adds, pool: pool)
+        outLayout: .rows(outStride),
+        start: adds ? .values(out, stride: outStride) : .zero, pool: pool)
     }
   }
 }

@@ -23,6 +23,15 @@ public enum ProcessMeasurement {
     #endif
   }
 
+  /// Resident memory now, in bytes; 0 where the system does not say.
+  public static var memoryBytes: Int {
+    #if os(Linux)
+      kilobytes("VmRSS:", in: "/proc/self/status").map { $0 * 1024 } ?? 0
+    #else
+      0
+    #endif
+  }
+
   /// Processor time used so far by all threads, in seconds.
   public static var processorSeconds: Double {
     func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }

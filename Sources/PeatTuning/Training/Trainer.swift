@@ -14,6 +14,7 @@ public final class Trainer {
   private let trainable: TrainableParameters
   private let workers: StepWorkers
   private var sampler: BatchSampler
+  private let prefix: PrefixCache?
   private var optimizer: AdamW
   /// Digest of the model that is tuned, where somebody says it: a saved state goes on with no other.
   public var modelDigest: Digest?
@@ -49,11 +50,18 @@ public final class Trainer {
     self.configuration = configuration
     trainable = TrainableParameters(parameters)
     workers = StepWorkers(count: configuration.threads, parameterCount: trainable.count)
+    // Of windows that start anywhere no two are the same.
+    let isFixed = configuration.order != .uniformWindows || data.arrangement.isByDocument
+    prefix =
+      configuration.prefixCacheBytes > 0 && isFixed && model.frozenBlocks > 0
+      ? PrefixCache(blockCount: model.frozenBlocks, limit: configuration.prefixCacheBytes) : nil
     sampler = BatchSampler(
       data, configuration.order, rows: configuration.batch, seed: configuration.seed)
     optimizer = AdamW(count: trainable.count, settings: configuration.optimizer)
   }
 
+  /// Bytes that cached states of the frozen blocks take.
+  public var prefixCacheBytes: Int { prefix?.byteCount ?? 0 }
   public var trainableCount: Int { trainable.count }
   public var isFinished: Bool { step >= configuration.steps }
 
@@ -65,8 +73,8 @@ public final class Trainer {
     workers.zeroGradient()
     let scale = 1 / Float(max(batch.targetCount, 1))
     var loss = TokenLoss(sum: 0, count: 0)
-    for part in split(batch.rows, into: configuration.accumulation) {
-      loss = loss + gradients(of: batch, rows: part, scale: scale)
+    for part in split(batch.windowCount, into: configuration.accumulation) {
+      loss = loss + gradients(of: batch, windows: part, scale: scale)
     }
     let gradient = workers.gradient
     let norm = workers.measured(.optimizer) {
@@ -93,18 +101,30 @@ public final class Trainer {
       step: step, loss: loss.mean, learningRate: rate, gradientNorm: norm, tokens: tokens)
   }
 
-  private func gradients(of batch: TokenBatch, rows: Range<Int>, scale: Float) -> TokenLoss {
+  private func gradients(
+    of batch: TokenBatch, windows: Range<Int>, scale: Float
+  ) -> TokenLoss {
     let model = model
-    let checkpointing = configuration.checkpointing
-    return workers.run(rows: rows.count) { tape, share in
-      let first = (rows.lowerBound + share.lowerBound) * batch.context
-      let end = (rows.lowerBound + share.upperBound) * batch.context
-      return batch.tokens.withUnsafeBufferPointer { tokens in
+    let configuration = configuration
+    let states = prefix.map {
+      (cache: $0.blockCount, tensors: $0.states(for: batch, model, workers))
+    }
+    return workers.run(batch.layout.part(batch.places(ofWindows: windows))) { tape, layout in
+      batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer { targets in
-          model.loss(
-            UnsafeBufferPointer(rebasing: tokens[first..<end]),
-            targets: UnsafeBufferPointer(rebasing: targets[first..<end]), length: batch.context,
-            scale: scale, on: tape, checkpointing: checkpointing)
+          let targets = UnsafeBufferPointer(rebasing: targets[layout.rows])
+          guard let states else {
+            return model.loss(
+              UnsafeBufferPointer(rebasing: tokens[layout.rows]), targets: targets, layout: layout,
+              scale: scale, on: tape, checkpointing: configuration.checkpointing,
+              logitRows: configuration.logitRows)
+          }
+          let hidden = model.hiddenStates(
+            from: states.cache, batch.rows(layout.rows, of: states.tensors, on: tape),
+            layout: layout, on: tape, checkpointing: configuration.checkpointing)
+          return model.loss(
+            of: hidden, targets: targets, scale: scale, on: tape,
+            logitRows: configuration.logitRows)
         }
       }
     }
@@ -237,6 +257,23 @@ extension Trainer {
       secondMoment: second)
     step = state.facts.step
     tokens = state.facts.tokens
+  }
+}
+
+extension TokenBatch {
+  /// Some places' rows of matrices that each belong to a window.
+  fileprivate func rows(_ places: Range<Int>, of windows: [Tensor], on tape: Tape) -> Activation {
+    let width = windows.first?.shape[1] ?? 0
+    let result = tape.makeActivation(rows: places.count, columns: width, needsGradient: false)
+    for (number, tensor) in windows.enumerated() {
+      let window = self.places(ofWindows: number..<number + 1)
+      let shared = window.clamped(to: places)
+      if shared.isEmpty { continue }
+      (result.pointer + (shared.lowerBound - places.lowerBound) * width).update(
+        from: tensor.pointer + (shared.lowerBound - window.lowerBound) * width,
+        count: shared.count * width)
+    }
+    return result
   }
 }
 

@@ -20,6 +20,10 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
   public var accumulation: Int
   /// Keep only each block's input and compute the block again in the backward pass.
   public var checkpointing: Bool
+  /// How many rows of logits each thread holds at a time.
+  public var logitRows: Int
+  /// Bytes in which states of the frozen blocks at the bottom are kept between epochs; 0: none.
+  public var prefixCacheBytes: Int
   public var order: BatchSampler.Order
   public var seed: UInt64
   public var threads: Int
@@ -28,8 +32,9 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     steps: Int = 100, batch: Int = 8, context: Int = 256, learningRate: Float = 1e-3,
     schedule: LearningRateSchedule = LearningRateSchedule(),
     optimizer: AdamW.Settings = AdamW.Settings(), clipNorm: Float? = nil, accumulation: Int = 1,
-    checkpointing: Bool = false, order: BatchSampler.Order = .shuffledEpochs, seed: UInt64 = 0,
-    threads: Int = 1
+    checkpointing: Bool = false, logitRows: Int = MemoryDemands.usualLogitRows,
+    prefixCacheBytes: Int = 0,
+    order: BatchSampler.Order = .shuffledEpochs, seed: UInt64 = 0, threads: Int = 1
   ) {
     self.steps = steps
     self.batch = batch
@@ -40,6 +45,8 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     self.clipNorm = clipNorm
     self.accumulation = accumulation
     self.checkpointing = checkpointing
+    self.logitRows = logitRows
+    self.prefixCacheBytes = prefixCacheBytes
     self.order = order
     self.seed = seed
     self.threads = threads
@@ -64,6 +71,11 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     try check(
       accumulation > 0 && accumulation <= batch,
       "accumulation is \(accumulation); it must be between 1 and the batch, \(batch).")
+    try check(
+      logitRows > 0 && logitRows <= 65536,
+      "logitRows is \(logitRows); it must be between 1 and 65536.")
+    try check(
+      prefixCacheBytes >= 0, "prefixCacheBytes is \(prefixCacheBytes); it can't be negative.")
     try check(clipNorm.map { $0 > 0 } ?? true, "clipNorm must be above 0; leave it out for none.")
     try check(
       optimizer.weightDecay >= 0 && learningRate * optimizer.weightDecay <= 1,
@@ -76,6 +88,15 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     try check(
       threads > 0 && threads <= 1024, "threads is \(threads); it must be between 1 and 1024.")
   }
+  /// The same step, computed as a plan says.
+  public func following(_ plan: MemoryPlan) -> TrainingConfiguration {
+    var result = self
+    result.checkpointing = plan.checkpointing
+    result.accumulation = plan.accumulation
+    result.logitRows = plan.logitRows
+    return result
+  }
+
   /// Throws where the activations of one step would not fit into the machine's memory.
   func checkMemory(_ model: TransformerConfiguration, trainable: Int) throws {
     let rows = (Double(batch) / Double(accumulation)).rounded(.up)

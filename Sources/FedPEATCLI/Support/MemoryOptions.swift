@@ -1,0 +1,53 @@
+import ArgumentParser
+import FedPEAT
+
+/// How much memory a command may take, and how it keeps frozen weights.
+struct MemoryOptions: ParsableArguments {
+  @Option(
+    help:
+      "How frozen weights are kept in memory: f32, bf16, f16, int8 or int4; f32 if not given, or what --memory-limit chooses."
+  )
+  var storage: WeightStorage?
+
+  @Option(
+    help: ArgumentHelp(
+      "Stay below so much memory, such as 512MB or 2GiB: chooses storage, checkpointing and parts of a step, and refuses before starting where nothing fits.",
+      valueName: "size"))
+  var memoryLimit: ByteCount?
+
+  /// Plans how to stay below the limit, and says what was chosen; `nil` where there is no limit.
+  func plan(
+    _ demands: MemoryDemands, checkpointing: Bool = false, accumulation: Int = 1
+  ) throws -> MemoryPlan? {
+    guard let memoryLimit else { return nil }
+    let plan = try demands.plan(
+      below: memoryLimit.bytes, storages: storage.map { [$0] } ?? WeightStorage.allCases,
+      checkpointing: checkpointing, accumulation: accumulation,
+      base: ProcessMeasurement.memoryBytes)
+    Terminal.note(
+      "memory       \(plan.summary): about \(Format.bytes(plan.bytes)) of \(Format.bytes(memoryLimit.bytes))"
+    )
+    return plan
+  }
+}
+
+/// A number of bytes as people write it: 300000000, 512MB, 1.5GiB.
+struct ByteCount: ExpressibleByArgument, Equatable {
+  let bytes: Int
+
+  private static let units: [(name: String, bytes: Double)] = [
+    ("kib", 1024), ("mib", 1_048_576), ("gib", 1_073_741_824), ("kb", 1e3), ("mb", 1e6),
+    ("gb", 1e9), ("b", 1), ("", 1),
+  ]
+
+  init?(argument: String) {
+    let text = argument.lowercased()
+    guard let unit = Self.units.first(where: { text.hasSuffix($0.name) }),
+      let number = Double(text.dropLast(unit.name.count)), number.isFinite,
+      number * unit.bytes >= 1, number * unit.bytes < 1e18
+    else { return nil }
+    bytes = Int(number * unit.bytes)
+  }
+}
+
+extension WeightStorage: ExpressibleByArgument {}

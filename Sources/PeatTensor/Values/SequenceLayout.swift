@@ -1,0 +1,116 @@
+/// How the rows of a batch divide into sequences, and which of these rows somebody holds.
+///
+/// Sequences may have any lengths and stand one behind the other: nothing is filled up, and no row sees another
+/// sequence. A part of the rows may begin and end inside sequences.
+public struct SequenceLayout: Sendable, Equatable {
+  /// Where each sequence begins, in rows of the whole batch, and the end of the last.
+  private let starts: [Int]
+  /// The rows that are held, of the whole batch.
+  public let rows: Range<Int>
+  /// The position of each sequence's first row: so many tokens stand before it, in a cache.
+  package let firstPosition: Int
+
+  private init(starts: [Int], rows: Range<Int>, firstPosition: Int) {
+    self.starts = starts
+    self.rows = rows
+    self.firstPosition = firstPosition
+  }
+
+  /// Sequences of these lengths.
+  ///
+  /// - Parameter firstPosition: how many tokens of each stand before its rows, in a cache.
+  public init(lengths: some Sequence<Int>, firstPosition: Int = 0) {
+    var starts = [0]
+    for length in lengths {
+      precondition(length > 0, "SequenceLayout: a sequence of \(length) rows")
+      starts.append((starts.last ?? 0) + length)
+    }
+    self.init(starts: starts, rows: 0..<(starts.last ?? 0), firstPosition: firstPosition)
+  }
+
+  /// `rows` rows in sequences of one length.
+  public init(rows: Int, length: Int, firstPosition: Int = 0) {
+    precondition(
+      length > 0 && rows % length == 0, "SequenceLayout: \(rows) rows in sequences of \(length)")
+    self.init(
+      starts: Array(stride(from: 0, through: rows, by: length)), rows: 0..<rows,
+      firstPosition: firstPosition)
+  }
+
+  /// How many rows are held.
+  public var count: Int { rows.count }
+
+  /// A range of the held rows.
+  public func part(_ range: Range<Int>) -> SequenceLayout {
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= count, "SequenceLayout: \(range) of \(count)")
+    precondition(
+      firstPosition == 0 || range == 0..<count, "SequenceLayout: a part beside a cache")
+    return SequenceLayout(
+      starts: starts, rows: rows.lowerBound + range.lowerBound..<rows.lowerBound + range.upperBound,
+      firstPosition: firstPosition)
+  }
+
+  /// Consecutive rows of one sequence.
+  package struct Piece: Sendable, Equatable {
+    /// The sequence's number in the batch.
+    package let sequence: Int
+    /// The first row, counted from the first held one.
+    package let row: Int
+    package let count: Int
+    /// The first row's position in its sequence.
+    package let position: Int
+    /// Whether the sequence goes on behind the held rows.
+    package let continues: Bool
+  }
+
+  /// The held rows, sequence by sequence.
+  package var pieces: [Piece] {
+    guard !rows.isEmpty else { return [] }
+    var sequence = self.sequence(of: rows.lowerBound)
+    var result: [Piece] = []
+    var row = rows.lowerBound
+    while row < rows.upperBound {
+      let end = min(starts[sequence + 1], rows.upperBound)
+      result.append(
+        Piece(
+          sequence: sequence, row: row - rows.lowerBound, count: end - row,
+          position: firstPosition + row - starts[sequence], continues: end < starts[sequence + 1]))
+      row = end
+      sequence += 1
+    }
+    return result
+  }
+
+  private func sequence(of row: Int) -> Int {
+    var (low, high) = (0, starts.count - 1)
+    while low + 1 < high {
+      let middle = (low + high) / 2
+      if starts[middle] <= row { low = middle } else { high = middle }
+    }
+    return low
+  }
+
+  /// How many positions the held rows reach.
+  public var positions: Int { pieces.reduce(0) { max($0, $1.position + $1.count) } }
+
+  /// Cuts the held rows into at most so many parts of about the same size; none is empty.
+  ///
+  /// A cut moves to the border of a sequence that is near, within a sixteenth of a part: there the parts need nothing of
+  /// each other.
+  package func split(into parts: Int) -> [Range<Int>] {
+    let parts = min(parts, count)
+    guard parts > 0 else { return [] }
+    let borders = pieces.map(\.row)
+    let reach = count / parts / 16
+    var cuts = [0]
+    for number in 1..<max(parts, 1) {
+      let even = count * number / parts
+      let border = borders.min { abs($0 - even) < abs($1 - even) } ?? even
+      let cut = abs(border - even) <= reach ? border : even
+      if cut > cuts[cuts.count - 1], cut < count { cuts.append(cut) }
+    }
+    cuts.append(count)
+    return zip(cuts, cuts.dropFirst()).map { $0..<$1 }
+  }
+}
