@@ -14,7 +14,11 @@ public struct LoadedModel {
   /// - Parameters:
   ///   - folder: a checkpoint's, an emulator's, or one that `plug-in` wrote without `--merge`.
   ///   - adapterFolder: an adapter to put into it.
-  public init(_ folder: URL, adapter adapterFolder: URL? = nil) throws {
+  ///   - storage: how matrices are kept, decided when it is known what model this is and before a weight is read.
+  public init(
+    _ folder: URL, adapter adapterFolder: URL? = nil,
+    storage: (Checkpoint, EmulatorFacts?) throws -> StoragePlan = { _, _ in .all(.float32) }
+  ) throws {
     var folder = folder
     var adapterFolder = adapterFolder
     var expected: Digest?
@@ -35,7 +39,7 @@ public struct LoadedModel {
     }
     checkpoint = try Checkpoint(folder: folder)
     emulator = try EmulatorFacts.read(in: folder)
-    model = try checkpoint.model()
+    model = try checkpoint.model(storage: storage(checkpoint, emulator))
     tokenizer = try Tokenizer(folder: folder)
     if let expected, expected != checkpoint.digest() {
       throw PeatError.badData(

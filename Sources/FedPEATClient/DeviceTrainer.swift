@@ -9,13 +9,21 @@ import Synchronization
 public final class DeviceTrainer: LocalTrainer {
   private let documents: [Document]
   private let threads: Int
+  private let memory: DeviceMemory
   private let gate: WorkGate?
   private let onStep: @Sendable (Trainer.Progress) -> Void
   private let state: Mutex<Prepared?>
 
-  /// A model to tune through, with its tokenizer; and the data, once it has been encoded for it.
+  /// What is tuned through: a model, or a checkpoint that is read when it is known how it will be tuned.
+  private enum Source: Sendable {
+    case model(TransformerModel)
+    case folder(URL)
+  }
+
+  /// What a coordinator sent, with its tokenizer; and the data, once it has been encoded for it.
   private struct Prepared: Sendable {
-    var model: TransformerModel
+    var source: Source
+    var plan: MemoryPlan?
     var tokenizer: Tokenizer
     var encoded: (settings: EncodingSettings, dataset: TokenDataset)?
   }
@@ -29,14 +37,16 @@ public final class DeviceTrainer: LocalTrainer {
   /// - Parameters:
   ///   - documents: the device's data. It never leaves this object.
   ///   - threads: how many threads a step uses; part of what makes a result repeatable.
+  ///   - memory: how much memory may be taken, and how frozen weights are kept.
   ///   - gate: lets only so many trainers of this process work at a time; `nil`: no limit.
   ///   - onStep: called after each local step.
   public init(
-    documents: [Document], threads: Int = 1, gate: WorkGate? = nil,
-    onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
+    documents: [Document], threads: Int = 1, memory: DeviceMemory = DeviceMemory(),
+    gate: WorkGate? = nil, onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
   ) {
     self.documents = documents
     self.threads = threads
+    self.memory = memory
     self.gate = gate
     self.onStep = onStep
     state = Mutex(nil)
@@ -48,13 +58,14 @@ public final class DeviceTrainer: LocalTrainer {
     gate: WorkGate? = nil, onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
   ) {
     self.init(documents: documents, threads: threads, gate: gate, onStep: onStep)
-    state.withLock { $0 = Prepared(model: model, tokenizer: tokenizer) }
+    state.withLock { $0 = Prepared(source: .model(model), tokenizer: tokenizer) }
   }
 
   public func prepare(package folder: URL, level: Int) async throws {
-    let model = try Checkpoint(folder: folder).model()
+    // Weights are read with the first task; what is wrong with the files is found now.
+    _ = try Checkpoint(folder: folder)
     let tokenizer = try Tokenizer(folder: folder)
-    state.withLock { $0 = Prepared(model: model, tokenizer: tokenizer) }
+    state.withLock { $0 = Prepared(source: .folder(folder), tokenizer: tokenizer) }
   }
 
   public func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
@@ -80,8 +91,8 @@ public final class DeviceTrainer: LocalTrainer {
         "The coordinator's task is for the method '\(task.method)', its instructions for '\(settings.method.name)'."
       )
     }
-    let (model, dataset) = try prepared(for: settings)
-    var configuration = settings.training
+    let (model, dataset, plan) = try prepared(for: settings)
+    var configuration = plan.map(settings.training.following) ?? settings.training
     configuration.seed = task.seed
     configuration.threads = threads
     if let steps = task.localSteps { configuration.steps = steps }
@@ -104,21 +115,31 @@ public final class DeviceTrainer: LocalTrainer {
   /// Encodes the data now instead of with the first task. Throws where it can't be tuned on.
   package func encode(for settings: LocalTuning) throws { _ = try prepared(for: settings) }
 
-  /// The model, and the data encoded for it; encoding is done once.
-  private func prepared(for settings: LocalTuning) throws -> (TransformerModel, TokenDataset) {
+  /// The model, the data encoded for it, and how a step is computed; reading and encoding are done once.
+  private func prepared(
+    for settings: LocalTuning
+  ) throws -> (TransformerModel, TokenDataset, MemoryPlan?) {
     try state.withLock { state in
       guard var prepared = state else {
         throw PeatError(.internalError, "A task came before its emulator.")
       }
+      let model: TransformerModel
+      switch prepared.source {
+      case .model(let ready): model = ready
+      case .folder(let folder):
+        (model, prepared.plan) = try memory.open(folder, for: settings, threads: threads)
+        prepared.source = .model(model)
+        state = prepared
+      }
       let wanted = EncodingSettings(
         layout: settings.layout, context: settings.training.context, addBegin: settings.addBegin)
       if let encoded = prepared.encoded, encoded.settings == wanted {
-        return (prepared.model, encoded.dataset)
+        return (model, encoded.dataset, prepared.plan)
       }
       let dataset = try settings.dataset(documents, tokenizer: prepared.tokenizer)
       prepared.encoded = (wanted, dataset)
       state = prepared
-      return (prepared.model, dataset)
+      return (model, dataset, prepared.plan)
     }
   }
 }

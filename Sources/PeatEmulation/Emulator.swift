@@ -104,6 +104,11 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
   public var endBlocks: [Int] {
     Array(0..<split.bottom) + Array(sourceBlocks - split.top..<sourceBlocks)
   }
+
+  /// The same blocks, numbered in the emulator.
+  public var localEndBlocks: [Int] {
+    keptBlocks.indices.filter { endBlocks.contains(keptBlocks[$0]) }
+  }
 }
 
 extension Emulator {

@@ -75,6 +75,11 @@ public final class TransformerModel: Sendable {
 
   public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
 
+  /// How frozen matrices are kept: the storage of those that are packed, float32 where none is.
+  public var storage: WeightStorage {
+    parameters.first { $0.storage != .float32 }?.storage ?? .float32
+  }
+
   /// Bytes that the weights take in memory.
   public var byteCount: Int { parameters.reduce(0) { $0 + $1.byteCount } }
 

@@ -31,12 +31,5 @@ public struct StoragePlan: Sendable {
   /// All in one storage.
   public static func all(_ storage: WeightStorage) -> StoragePlan { StoragePlan { _ in storage } }
 
-  /// All in one storage, but for some that will train and are kept as float32.
-  public static func all(
-    _ storage: WeightStorage, except isTrained: @escaping @Sendable (_ name: String) -> Bool
-  ) -> StoragePlan {
-    StoragePlan { isTrained($0) ? .float32 : storage }
-  }
-
   func callAsFunction(_ name: String) -> WeightStorage { storage(name) }
 }

@@ -9,8 +9,8 @@ struct Join: AsyncParsableCommand {
     discussion: """
       Example: fedpeat join --coordinator 127.0.0.1:50051 --data mine.txt --name ada --folder work
 
-      The run file (YAML or JSON) may hold the same as the flags: coordinator, data, name, folder, retries, threads, \
-      seed.
+      The run file (YAML or JSON) may hold the same as the flags: coordinator, data, name, folder, retries, storage, \
+      memoryLimit, threads, seed.
       """)
 
   @Argument(help: "A run file.")
@@ -34,6 +34,8 @@ struct Join: AsyncParsableCommand {
       "How often to try to reach a coordinator that is gone. (default: \(Configuration().retries))")
   var retries: Int?
 
+  @OptionGroup var memory: MemoryOptions
+
   @OptionGroup var common: CommonOptions
 
   struct Configuration: Codable {
@@ -42,11 +44,14 @@ struct Join: AsyncParsableCommand {
     var name: String?
     var folder: String?
     var retries = 8
+    var storage: WeightStorage?
+    /// Such as 512MB.
+    var memoryLimit: String?
     var threads: Int?
     var seed: UInt64 = 0
 
     private enum CodingKeys: String, CodingKey {
-      case coordinator, data, name, folder, retries, threads, seed
+      case coordinator, data, name, folder, retries, storage, memoryLimit, threads, seed
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -56,6 +61,8 @@ struct Join: AsyncParsableCommand {
       try container.encode(name, forKey: .name)
       try container.encode(folder, forKey: .folder)
       try container.encode(retries, forKey: .retries)
+      try container.encode(storage, forKey: .storage)
+      try container.encode(memoryLimit, forKey: .memoryLimit)
       try container.encode(threads, forKey: .threads)
       try container.encode(seed, forKey: .seed)
     }
@@ -94,7 +101,8 @@ struct Join: AsyncParsableCommand {
     defer { work.remove() }
     let trainer = DeviceTrainer(
       documents: documents,
-      threads: configuration.threads ?? ProcessInfo.processInfo.activeProcessorCount
+      threads: configuration.threads ?? ProcessInfo.processInfo.activeProcessorCount,
+      memory: try deviceMemory(configuration)
     ) { progress in
       Terminal.status(
         "tuning: step \(progress.report.step) of \(progress.steps)  loss "
@@ -118,6 +126,19 @@ struct Join: AsyncParsableCommand {
     }
   }
 
+  private func deviceMemory(_ configuration: Configuration) throws -> DeviceMemory {
+    let limit = try configuration.memoryLimit.map { text in
+      guard let limit = ByteCount(argument: text) else {
+        throw PeatError.badData(
+          "memoryLimit is '\(text)'; it must be a size such as 512MB or 2GiB.")
+      }
+      return limit.bytes
+    }
+    return DeviceMemory(storage: configuration.storage, limit: limit) { plan in
+      Terminal.note("memory       \(plan.summary): about \(Format.bytes(plan.bytes))")
+    }
+  }
+
   private func readConfiguration() throws -> Configuration {
     var overrides: [String: JSONValue] = [:]
     if let coordinator { overrides["coordinator"] = .string(coordinator) }
@@ -125,6 +146,8 @@ struct Join: AsyncParsableCommand {
     if let name { overrides["name"] = .string(name) }
     if let folder { overrides["folder"] = .string(folder) }
     if let retries { overrides["retries"] = .integer(retries) }
+    if let storage = memory.storage { overrides["storage"] = .string(storage.rawValue) }
+    if let limit = memory.memoryLimit { overrides["memoryLimit"] = .string("\(limit.bytes)") }
     if let threads = common.threads { overrides["threads"] = .integer(threads) }
     if let seed = common.seed { overrides["seed"] = .integer(Int(clamping: seed)) }
     return try ConfigurationReader.read(

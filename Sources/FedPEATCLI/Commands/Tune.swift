@@ -116,6 +116,14 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "Save the state every so many steps; only when interrupted if not given.")
   var saveEvery: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Keep what the frozen blocks below the adapter compute between epochs, in so much memory; none if not given.",
+      valueName: "size"))
+  var prefixCache: ByteCount?
+
+  @OptionGroup var memory: MemoryOptions
+
   @OptionGroup var common: CommonOptions
 
   struct Report: Encodable {
@@ -126,6 +134,11 @@ struct Tune: AsyncParsableCommand {
     var peakMemoryBytes: Int
     var trainableParameters: Int
     var seconds: Double
+    /// What was chosen to stay below --memory-limit.
+    var memoryPlan: MemoryPlan?
+    /// How frozen weights were kept.
+    var storage: String
+    var prefixCacheBytes: Int
   }
 
   func run() async throws {
@@ -138,10 +151,18 @@ struct Tune: AsyncParsableCommand {
         "'\(out)' holds the state of an interrupted run. Go on from it with --resume, or delete "
           + "\(Trainer.State.names.joined(separator: " and ")) there.")
     }
-    let loaded = try LoadedModel(URL(path: model))
-    var configuration = try trainingConfiguration(
-      longest: loaded.model.configuration.contextLength)
-    try configuration.validate(contextLength: loaded.model.configuration.contextLength)
+    if resume, !Trainer.State.exists(in: target) {
+      throw PeatError.inputOutput("'\(out)' holds no saved state to resume from.")
+    }
+    let saved = resume ? try Trainer.State(readFrom: target) : nil
+    var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
+    let loaded = try LoadedModel(URL(path: model)) { checkpoint, emulator in
+      try plan(checkpoint, emulator, saved, into: &chosen)
+    }
+    guard let (planned, plan) = chosen else {
+      throw PeatError(.internalError, "The model was read without a plan.")
+    }
+    var configuration = planned
     guard loaded.adapter == nil else {
       throw PeatError.usage(
         "'\(model)' carries an adapter; tune the model it was plugged into, or a merged one.")
@@ -155,11 +176,7 @@ struct Tune: AsyncParsableCommand {
     let trainer = try Trainer(
       loaded.model, parameters: work.parameters, data: training, configuration: configuration)
     trainer.modelDigest = loaded.checkpoint.digest()
-    if resume {
-      guard Trainer.State.exists(in: target) else {
-        throw PeatError.inputOutput("'\(out)' holds no saved state to resume from.")
-      }
-      let state = try Trainer.State(readFrom: target)
+    if let state = saved {
       guard state.step < steps else {
         throw PeatError.usage(
           "'\(out)' was saved at step \(state.step); --steps \(steps) leaves nothing to do.")
@@ -194,7 +211,8 @@ struct Tune: AsyncParsableCommand {
       tokensPerSecond: outcome.tokensPerSecond,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
       trainableParameters: trainer.trainableCount,
-      seconds: outcome.seconds)
+      seconds: outcome.seconds, memoryPlan: plan, storage: loaded.model.storage.rawValue,
+      prefixCacheBytes: trainer.prefixCacheBytes)
     var rows = [
       ["written to", out],
       ["trainable parameters", Format.count(report.trainableParameters)],
@@ -208,7 +226,52 @@ struct Tune: AsyncParsableCommand {
       ["tokens/s", Format.number(report.tokensPerSecond, digits: 0)],
       ["peak memory", Format.bytes(report.peakMemoryBytes)],
     ]
+    if report.prefixCacheBytes > 0 {
+      rows.append(["kept of frozen blocks", Format.bytes(report.prefixCacheBytes)])
+    }
     try common.report(report, text: Format.table(rows))
+  }
+
+  /// Decides how the step is computed and weights are kept, before a weight is read.
+  private func plan(
+    _ checkpoint: Checkpoint, _ emulator: EmulatorFacts?, _ saved: Trainer.State?,
+    into chosen: inout (configuration: TrainingConfiguration, plan: MemoryPlan?)?
+  ) throws -> StoragePlan {
+    let model = checkpoint.configuration
+    var configuration = try trainingConfiguration(longest: model.contextLength)
+    try configuration.validate(contextLength: model.contextLength)
+    let adapterMethod: Adapter.Method? =
+      method == "full"
+      ? nil : try from.map { try AdapterFolder.readFiles(URL(path: $0)).method } ?? newMethod()
+    let ends = try localBlocks(checkpoint, emulator)
+    let demands = MemoryDemands(
+      model: model, method: adapterMethod, blocks: ends, batch: batch,
+      context: configuration.context, threads: configuration.threads)
+    // Another storage would give other numbers than the run that was interrupted.
+    let wanted = saved?.storage ?? memory.storage
+    if let wanted { try demands.check(wanted) }
+    var plan: MemoryPlan?
+    if let saved {
+      configuration.checkpointing = saved.configuration.checkpointing
+      configuration.accumulation = saved.configuration.accumulation
+      configuration.logitRows = saved.configuration.logitRows
+    } else {
+      plan = try memory.plan(
+        demands, checkpointing: checkpointing, accumulation: accumulation,
+        besides: prefixCache?.bytes ?? 0)
+      if let plan { configuration = configuration.following(plan) }
+    }
+    chosen = (configuration, plan)
+    return .frozen(
+      as: wanted ?? plan?.storage ?? .float32, tuning: adapterMethod, blocks: ends, of: model)
+  }
+
+  /// The blocks that an adapter will sit in, numbered in this checkpoint.
+  private func localBlocks(_ checkpoint: Checkpoint, _ emulator: EmulatorFacts?) throws -> [Int] {
+    let count = checkpoint.configuration.blockCount
+    if let emulator { return emulator.localEndBlocks }
+    guard bottom != nil || top != nil else { return Array(0..<count) }
+    return try ModelSplit(bottom: bottom ?? 0, top: top ?? 0, of: count).ends
   }
 
   /// Throws where a word is not known, before anything is read.
@@ -247,7 +310,8 @@ struct Tune: AsyncParsableCommand {
       learningRate: learningRate,
       schedule: .init(course, warmUpSteps: warmUp), optimizer: .init(weightDecay: weightDecay),
       clipNorm: clip, accumulation: accumulation, checkpointing: checkpointing,
-      seed: common.seedValue, threads: common.threadCount)
+      prefixCacheBytes: prefixCache?.bytes ?? 0, seed: common.seedValue, threads: common.threadCount
+    )
   }
 
   private func datasets(
@@ -306,20 +370,21 @@ struct Tune: AsyncParsableCommand {
       return Adapter(
         method: adapter.method, state: adapter.state, sourceDigest: loaded.sourceDigest)
     }
-    let adapterMethod: Adapter.Method
-    switch method ?? LoRA.name {
-    case LoRA.name:
-      adapterMethod = .lora(
-        try LoRAConfiguration(
-          rank: rank, alpha: alpha,
-          targetModules: targetModules?.split(separator: ",").map {
-            $0.trimmingCharacters(in: .whitespaces)
-          }))
-    default: adapterMethod = .endBlocks
-    }
     return try Adapter(
-      new: adapterMethod, for: loaded.model, blocks: try blocks(of: loaded), seed: common.seedValue,
+      new: try newMethod(), for: loaded.model, blocks: try blocks(of: loaded),
+      seed: common.seedValue,
       sourceDigest: loaded.sourceDigest)
+  }
+
+  /// The method of an adapter that starts anew.
+  private func newMethod() throws -> Adapter.Method {
+    guard (method ?? LoRA.name) == LoRA.name else { return .endBlocks }
+    return .lora(
+      try LoRAConfiguration(
+        rank: rank, alpha: alpha,
+        targetModules: targetModules?.split(separator: ",").map {
+          $0.trimmingCharacters(in: .whitespaces)
+        }))
   }
 
   /// The update's two files, if one was asked for.

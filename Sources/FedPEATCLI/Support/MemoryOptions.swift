@@ -16,14 +16,16 @@ struct MemoryOptions: ParsableArguments {
   var memoryLimit: ByteCount?
 
   /// Plans how to stay below the limit, and says what was chosen; `nil` where there is no limit.
+  ///
+  /// - Parameter besides: bytes that something else will take.
   func plan(
-    _ demands: MemoryDemands, checkpointing: Bool = false, accumulation: Int = 1
+    _ demands: MemoryDemands, checkpointing: Bool = false, accumulation: Int = 1, besides: Int = 0
   ) throws -> MemoryPlan? {
     guard let memoryLimit else { return nil }
     let plan = try demands.plan(
       below: memoryLimit.bytes, storages: storage.map { [$0] } ?? WeightStorage.allCases,
       checkpointing: checkpointing, accumulation: accumulation,
-      base: ProcessMeasurement.memoryBytes)
+      base: ProcessMeasurement.memoryBytes + besides)
     Terminal.note(
       "memory       \(plan.summary): about \(Format.bytes(plan.bytes)) of \(Format.bytes(memoryLimit.bytes))"
     )

@@ -73,6 +73,17 @@ public struct MemoryDemands: Sendable {
     }
   }
 
+  /// Throws where frozen weights are to be packed and none is frozen.
+  public func check(_ storage: WeightStorage) throws {
+    if storage != .float32, trainableWeights > 0, trainableWeights >= trainable, rank == 0,
+      trainableWeights >= model.blockCount * model.blockMatrixWeights + model.tableWeights
+    {
+      throw PeatError.usage(
+        "Weights kept as \(storage.rawValue) are frozen, but all of this model's train. Leave the storage out, or tune an adapter."
+      )
+    }
+  }
+
   /// Bytes of the weights in a storage.
   public func weightBytes(_ storage: WeightStorage) -> Double {
     let matrices = model.blockCount * model.blockMatrixWeights + model.tableWeights
@@ -177,5 +188,27 @@ public struct MemoryDemands: Sendable {
     let rows = max(1, parts / Double(threads))
     let fill = 1 + 20 / rows + 5 / min(rows, Double(plan.logitRows))
     return fill * (plan.checkpointing ? 1.3 : 1)
+  }
+}
+
+extension StoragePlan {
+  /// What a method trains stays float32; all else is frozen and kept in a storage.
+  ///
+  /// - Parameters:
+  ///   - method: what is tuned; `nil`: every weight.
+  ///   - blocks: the blocks it sits in, numbered in the checkpoint.
+  public static func frozen(
+    as storage: WeightStorage, tuning method: Adapter.Method?, blocks: [Int],
+    of model: TransformerConfiguration
+  ) -> StoragePlan {
+    switch method {
+    case .lora: return .all(storage)
+    case .endBlocks:
+      let trained = blocks.map { model.keys.block($0) + "." }
+      return StoragePlan { name in
+        trained.contains { name.hasPrefix($0) } ? .float32 : storage
+      }
+    case nil: return .all(.float32)
+    }
   }
 }

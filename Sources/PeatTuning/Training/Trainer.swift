@@ -153,6 +153,8 @@ extension Trainer {
       var sampler: BatchSampler.State
       var parameters: [String]
       var modelDigest: Digest?
+      /// How frozen matrices were kept: others give other numbers.
+      var storage: WeightStorage?
     }
 
     let facts: Facts
@@ -160,6 +162,7 @@ extension Trainer {
 
     public var step: Int { facts.step }
     public var configuration: TrainingConfiguration { facts.configuration }
+    public var storage: WeightStorage { facts.storage ?? .float32 }
 
     /// The two files of a saved state, by name.
     public static let names = [factsName, tensorsName]
@@ -205,7 +208,8 @@ extension Trainer {
     State(
       facts: State.Facts(
         step: step, tokens: tokens, configuration: configuration, sampler: sampler.state,
-        parameters: trainable.parameters.map(\.name), modelDigest: modelDigest),
+        parameters: trainable.parameters.map(\.name), modelDigest: modelDigest,
+        storage: model.storage),
       tensors: [
         "values": trainable.values.copied(), "first_moment": optimizer.firstMoment.copied(),
         "second_moment": optimizer.secondMoment.copied(),
@@ -235,6 +239,11 @@ extension Trainer {
     }
     if let modelDigest, let saved = state.facts.modelDigest, saved != modelDigest {
       throw refuse("it is for another model, with digest \(saved.short)")
+    }
+    guard state.storage == model.storage else {
+      throw refuse(
+        "its frozen weights were kept as \(state.storage.rawValue), these are \(model.storage.rawValue)"
+      )
     }
     guard let values = state.tensors["values"], let first = state.tensors["first_moment"],
       let second = state.tensors["second_moment"],

@@ -1,0 +1,47 @@
+import Foundation
+
+/// How much memory a device gives to tuning, and how it keeps frozen weights.
+public struct DeviceMemory: Sendable {
+  /// How frozen weights are kept; `nil`: as float32, or as the limit makes necessary.
+  public var storage: WeightStorage?
+  /// Bytes that the process must stay below; `nil`: no limit.
+  public var limit: Int?
+  /// Called with what was chosen to stay below the limit.
+  public var onPlan: @Sendable (MemoryPlan) -> Void
+
+  public init(
+    storage: WeightStorage? = nil, limit: Int? = nil,
+    onPlan: @escaping @Sendable (MemoryPlan) -> Void = { _ in }
+  ) {
+    self.storage = storage
+    self.limit = limit
+    self.onPlan = onPlan
+  }
+
+  /// Reads an emulator so that tuning through it stays below the limit.
+  ///
+  /// - Throws: `usage` where it does not fit.
+  func open(
+    _ folder: URL, for settings: LocalTuning, threads: Int
+  ) throws -> (TransformerModel, MemoryPlan?) {
+    let checkpoint = try Checkpoint(folder: folder)
+    let facts = try EmulatorFacts.read(in: folder)
+    let configuration = checkpoint.configuration
+    let ends = facts?.localEndBlocks ?? Array(0..<configuration.blockCount)
+    let plan = try limit.map { limit in
+      try MemoryDemands(
+        model: configuration, method: settings.method, blocks: ends,
+        batch: settings.training.batch, context: settings.training.context, threads: threads
+      ).plan(
+        below: limit, storages: storage.map { [$0] } ?? WeightStorage.allCases,
+        checkpointing: settings.training.checkpointing,
+        accumulation: settings.training.accumulation, base: ProcessMeasurement.memoryBytes)
+    }
+    if let plan { onPlan(plan) }
+    let model = try checkpoint.model(
+      storage: .frozen(
+        as: plan?.storage ?? storage ?? .float32, tuning: settings.method, blocks: ends,
+        of: configuration))
+    return (model, plan)
+  }
+}
