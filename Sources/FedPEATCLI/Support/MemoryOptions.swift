@@ -11,7 +11,7 @@ struct MemoryOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Stay below so much memory, such as 512MB or 2GiB: chooses storage, checkpointing and parts of a step, and refuses before starting where nothing fits.",
+      "Stay below so much memory, such as 512MB or 2GiB: chooses storage, checkpointing and parts of a step, and refuses before starting where nothing fits; no limit if not given.",
       valueName: "size"))
   var memoryLimit: ByteCount?
 

@@ -1,3 +1,5 @@
+import CPeatHints
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Darwin)
@@ -30,6 +32,12 @@ public enum ProcessMeasurement {
     #else
       0
     #endif
+  }
+
+  /// Bytes that are allocated on the heap now; `nil` where the system does not say.
+  public static var heapBytes: Int? {
+    let bytes = peat_heap_bytes()
+    return bytes < 0 ? nil : bytes
   }
 
   /// Processor time used so far by all threads, in seconds.

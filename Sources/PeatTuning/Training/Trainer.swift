@@ -60,6 +60,9 @@ public final class Trainer {
     optimizer = AdamW(count: trainable.count, settings: configuration.optimizer)
   }
 
+  /// Memory that activations and gradients on their way took at most, in bytes.
+  package var activationBytes: Int { workers.activationBytes }
+
   /// Bytes that cached states of the frozen blocks take.
   public var prefixCacheBytes: Int { prefix?.byteCount ?? 0 }
   public var trainableCount: Int { trainable.count }
