@@ -9,20 +9,7 @@ public final class StepBenchmark {
     layers: Int, batch: Int, context: Int, threads: Int, checkpointing: Bool = false,
     storage: WeightStorage = .float32, seed: UInt64 = 0
   ) throws {
-    let configuration = try Architectures.configuration(
-      from: ConfigurationFile(
-        name: "benchmark",
-        json: .object([
-          "model_type": .string("gpt2"), "vocab_size": .integer(50257), "n_embd": .integer(768),
-          "n_layer": .integer(layers), "n_head": .integer(12), "n_positions": .integer(1024),
-        ])))
-    // A block has 12 · 768² weights.
-    try MemoryDemand.check(
-      bytes: 4 * Double(layers) * 12 * 768 * 768, for: "A model of \(layers) blocks",
-      advice: "Give fewer layers.")
-    let model = try TransformerModel(
-      configuration: configuration, weights: RandomWeights(configuration, seed: seed),
-      storage: .all(storage), source: "benchmark")
+    let model = try TransformerModel.random(layers: layers, storage: storage, seed: seed)
     let weights =
       model.blocks.reduce(0) { $0 + $1.linears.reduce(0) { $0 + $1.weight.count } }
       + model.head.count
@@ -33,7 +20,7 @@ public final class StepBenchmark {
       seed: seed, sourceDigest: nil)
     injected = try adapter.inject(into: model)
     let tokens = (0..<batch * (context + 1) + 1).map { _ in
-      Int32(random.integer(below: configuration.vocabularySize))
+      Int32(random.integer(below: model.configuration.vocabularySize))
     }
     trainer = try Trainer(
       model, parameters: injected.parameters.map(\.parameter),
@@ -65,50 +52,5 @@ public final class StepBenchmark {
       uniqueKeysWithValues: trainer.profile.map { ($0.key.rawValue, $0.value / Double(steps)) })
     parts["other"] = max(0, total / Double(steps) - parts.values.reduce(0, +))
     return parts
-  }
-
-  /// Random weights of a GPT-2 shape, each made when it is asked for.
-  private struct RandomWeights: WeightSource {
-    let shapes: [String: [Int]]
-    let seed: UInt64
-
-    init(_ configuration: TransformerConfiguration, seed: UInt64) {
-      self.seed = seed
-      let keys = configuration.keys
-      let d = configuration.hiddenSize
-      let inner = configuration.feedForwardSize
-      var shapes = [keys.embedding: [configuration.vocabularySize, d]]
-      if let positions = keys.positions { shapes[positions] = [configuration.contextLength, d] }
-      func norm(_ name: String) {
-        shapes["\(name).weight"] = [d]
-        shapes["\(name).bias"] = [d]
-      }
-      for block in 0..<configuration.blockCount {
-        let prefix = keys.block(block)
-        norm("\(prefix).\(keys.attentionNorm)")
-        norm("\(prefix).\(keys.feedForwardNorm)")
-        for (path, inputs, outputs) in [
-          ("attn.c_attn", d, 3 * d), (keys.attentionOutput, d, d), (keys.up, d, inner),
-          (keys.down, inner, d),
-        ] {
-          shapes["\(prefix).\(path).weight"] = [inputs, outputs]
-          shapes["\(prefix).\(path).bias"] = [outputs]
-        }
-      }
-      norm(keys.finalNorm)
-      self.shapes = shapes
-    }
-
-    var names: Set<String> { Set(shapes.keys) }
-
-    func tensor(named name: String) -> Tensor? {
-      shapes[name].map { shape in
-        if shape.count == 1 {
-          return Tensor(repeating: name.hasSuffix("bias") ? 0 : 1, shape: shape)
-        }
-        var random = SeededRandom(seed: seed, name)
-        return .uniform(shape, bound: 0.03, using: &random)
-      }
-    }
   }
 }

@@ -10,14 +10,21 @@ struct Bench: AsyncParsableCommand {
 
       step   one LoRA training step of a GPT-2-shaped model with random weights; with --peer FOLDER beside PyTorch and \
       PEFT, interleaved in the same run
+      generate   greedy text of the same model, token by token; with --peer FOLDER beside transformers
       peak   the most arithmetic the cores do together, in GFLOP/s
       """)
 
-  @Argument(help: "step or peak.")
+  @Argument(help: "step, generate or peak.")
   var what: String
 
   @Option(help: "Blocks.")
   var layers = 12
+
+  @Option(help: "generate: tokens of the text that is continued.")
+  var promptTokens = 16
+
+  @Option(help: "generate: tokens that are added.")
+  var tokens = 128
 
   @Option(help: "Texts per step.")
   var batch = 4
@@ -28,7 +35,8 @@ struct Bench: AsyncParsableCommand {
   @Option(help: "Measurements; the median is reported. With a peer: pairs of measurements.")
   var runs = 5
 
-  @Option(help: "A folder with peer_lora_step.py and a script 'python' that runs it.")
+  @Option(
+    help: "A folder with a script 'python' that runs the peers' Python, and peer_lora_step.py.")
   var peer: String?
 
   @Option(help: "How frozen weights are kept: f32, bf16, f16, int8 or int4.")
@@ -64,15 +72,27 @@ struct Bench: AsyncParsableCommand {
     var memoryRatio: Double?
     /// Seconds of processor time in a step by part, all threads together.
     var breakdown: [String: Double]?
+    /// What is read for each token.
+    var weightBytes: Int?
+    /// Weights read, in 10⁹ bytes per second.
+    var gigabytesPerSecond: Double?
+    /// What the cores read at most, measured before each run.
+    var peakGigabytesPerSecond: Double?
+    /// The one over the other.
+    var shareOfReadBandwidth: Double?
+    var peerTokensPerSecond: Double?
   }
 
+  private static let all = ["step", "generate", "peak"]
+
   func validate() throws {
-    guard ["step", "peak"].contains(what) else {
+    guard Self.all.contains(what) else {
       throw ValidationError(
-        "Unknown benchmark '\(what)'. \(suggestion(for: what, among: ["step", "peak"]))")
+        "Unknown benchmark '\(what)'. \(suggestion(for: what, among: Self.all))")
     }
     for (name, value) in [
       ("layers", layers), ("batch", batch), ("context", context), ("runs", runs),
+      ("prompt-tokens", promptTokens), ("tokens", tokens),
     ]
     where value < 1 || value > 4096 {
       throw ValidationError("--\(name) is \(value); it must be between 1 and 4096.")
@@ -80,10 +100,19 @@ struct Bench: AsyncParsableCommand {
     if context > 1024 {
       throw ValidationError("--context is \(context); the model reads up to 1024.")
     }
+    if promptTokens + tokens > 1024 {
+      throw ValidationError(
+        "--prompt-tokens and --tokens are \(promptTokens + tokens) together; the model reads up to 1024."
+      )
+    }
   }
 
   func run() async throws {
-    if what == "peak" { try peak() } else { try step() }
+    switch what {
+    case "generate": try generate()
+    case "peak": try peak()
+    default: try step()
+    }
   }
 
   private func peak() throws {
@@ -201,36 +230,19 @@ struct PeerRun {
   private static func measure(
     _ folder: URL, _ arguments: [String]
   ) throws -> (seconds: Double, bytes: Int) {
-    let python = folder.appendingPathComponent("python")
     let script = folder.appendingPathComponent("peer_lora_step.py")
-    for file in [python, script] where !FileManager.default.fileExists(atPath: file.path) {
+    guard FileManager.default.fileExists(atPath: script.path) else {
       throw PeatError.inputOutput(
-        "There is no '\(file.path)'; --peer names the folder of the peer scripts.")
+        "There is no '\(script.path)'; --peer names the folder of the peer scripts.")
     }
     Terminal.status("running PyTorch and PEFT (\(arguments[3])) …")
-    let process = Process()
-    process.executableURL = python
-    process.arguments = [script.path] + arguments
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
-    do { try process.run() } catch {
-      throw PeatError.unavailable(
-        "Can't run '\(python.path)': \(error.localizedDescription)", cause: error)
-    }
-    let data = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    try checkInterruption()
-    let words = String(decoding: data, as: UTF8.self).split(whereSeparator: \.isWhitespace)
+    let peer = try PeerPython(folder: folder)
+    let words = try peer.run([script.path] + arguments)
     // "sdpa step 5.400s tok/s 189.6 peakRSS 4367 MB …"
-    guard process.terminationStatus == 0, let step = words.firstIndex(of: "step"),
+    guard let step = words.firstIndex(of: "step"),
       let peak = words.firstIndex(of: "peakRSS"), words.indices.contains(peak + 1),
       let seconds = Double(words[step + 1].dropLast()), let megabytes = Double(words[peak + 1])
-    else {
-      throw PeatError.unavailable(
-        "The peer script ended with \(process.terminationStatus) and no figures; are PyTorch, transformers and PEFT "
-          + "installed for '\(python.path)'?")
-    }
+    else { throw peer.noFigures }
     return (seconds, Int(megabytes * 1_048_576))
   }
 }
