@@ -1,66 +1,127 @@
 import Foundation
 
-/// A LoRA training step of a GPT-2-shaped model with random weights: rank 8 on every linear layer of every block.
+/// Training steps of a model with random weights.
 public final class StepBenchmark {
+  /// What is tuned, and how.
+  public struct Setting: Sendable {
+    public var shape = BenchmarkShape.gpt2
+    public var layers = 12
+    /// Blocks with LoRA of rank 8 on every linear layer; `nil`: all of them. Ignored where all weights train.
+    public var adapterBlocks: [Int]?
+    /// Whether every weight trains, instead of an adapter.
+    public var isFull = false
+    public var batch = 4
+    public var context = 256
+    public var threads = 1
+    public var checkpointing = false
+    public var storage: WeightStorage?
+    /// Bytes that the process must stay below; storage and checkpointing are then the least it may choose.
+    public var memoryLimit: Int?
+    /// Whether the same windows come again and again, and frozen blocks' states are kept in so many bytes.
+    public var prefixCacheBytes = 0
+    public var seed: UInt64 = 0
+
+    public init() {}
+
+    func demands() throws -> MemoryDemands {
+      MemoryDemands(
+        model: try shape.configuration(layers: layers),
+        method: isFull ? nil : .lora(try LoRAConfiguration(rank: 8, alpha: 16)),
+        blocks: adapterBlocks ?? Array(0..<layers), batch: batch, context: context,
+        threads: threads)
+    }
+
+    /// The largest batch whose step stays below so many bytes without giving anything up; 0 where none does.
+    public func largestBatch(below limit: Int) throws -> Int {
+      var demands = try demands()
+      let base = ProcessMeasurement.memoryBytes
+      var batch = 0
+      while batch < 4096 {
+        demands.batch = batch + 1
+        let bytes = demands.bytes(
+          storage: .float32, checkpointing: false, accumulation: 1,
+          logitRows: MemoryDemands.usualLogitRows, base: base)
+        if bytes > limit { break }
+        batch += 1
+      }
+      return batch
+    }
+  }
+
   private let trainer: Trainer
-  private let injected: InjectedAdapter
+  private let injected: InjectedAdapter?
 
   /// How the step is computed, where a limit of memory was given.
   public let plan: MemoryPlan?
 
-  /// - Parameter memoryLimit: bytes that the process must stay below; storage and checkpointing are then the least it may
-  ///   choose.
-  public init(
-    layers: Int, batch: Int, context: Int, threads: Int, checkpointing: Bool = false,
-    storage: WeightStorage? = nil, memoryLimit: Int? = nil, seed: UInt64 = 0
-  ) throws {
-    let configuration = try Architectures.configuration(
-      from: ConfigurationFile(
-        name: "benchmark",
-        json: .object([
-          "model_type": .string("gpt2"), "vocab_size": .integer(50257), "n_embd": .integer(768),
-          "n_layer": .integer(layers), "n_head": .integer(12), "n_positions": .integer(1024),
-        ])))
-    // A block has 12 · 768² weights.
-    try MemoryDemand.check(
-      bytes: 4 * Double(layers) * 12 * 768 * 768, for: "A model of \(layers) blocks",
-      advice: "Give fewer layers.")
-    let lora = try LoRAConfiguration(rank: 8, alpha: 16)
-    plan = try memoryLimit.map { limit in
-      try MemoryDemands(
-        model: configuration, method: .lora(lora), blocks: Array(0..<layers), batch: batch,
-        context: context, threads: threads
-      ).plan(
-        below: limit, storages: storage.map { [$0] } ?? WeightStorage.allCases,
-        checkpointing: checkpointing, base: ProcessMeasurement.memoryBytes)
+  public init(_ setting: Setting) throws {
+    let demands = try setting.demands()
+    plan = try setting.memoryLimit.map { limit in
+      try demands.plan(
+        below: limit, storages: setting.storage.map { [$0] } ?? WeightStorage.allCases,
+        checkpointing: setting.checkpointing, base: ProcessMeasurement.memoryBytes)
     }
-    let model = try TransformerModel(
-      configuration: configuration, weights: RandomWeights(configuration, seed: seed),
-      storage: .all(plan?.storage ?? storage ?? .float32), source: "benchmark")
-    let weights =
-      model.blocks.reduce(0) { $0 + $1.linears.reduce(0) { $0 + $1.weight.count } }
-      + model.head.count
-    gigaflopsPerStep = 4 * Double(weights) * Double(batch * context) / 1e9
-    var random = SeededRandom(seed: seed, "benchmark")
-    let adapter = try Adapter(
-      new: .lora(lora), for: model, blocks: Array(0..<layers),
-      seed: seed, sourceDigest: nil)
-    injected = try adapter.inject(into: model)
-    let tokens = (0..<batch * (context + 1) + 1).map { _ in
-      Int32(random.integer(below: configuration.vocabularySize))
+    let model = try TransformerModel.random(
+      setting.shape, layers: setting.layers,
+      storage: plan?.storage ?? setting.storage ?? .float32, seed: setting.seed)
+    let parameters: [Parameter]
+    if setting.isFull {
+      injected = nil
+      parameters = model.parameters
+    } else {
+      let adapter = try Adapter(
+        new: .lora(LoRAConfiguration(rank: 8, alpha: 16)), for: model,
+        blocks: setting.adapterBlocks ?? Array(0..<setting.layers), seed: setting.seed,
+        sourceDigest: nil)
+      let injected = try adapter.inject(into: model)
+      self.injected = injected
+      parameters = injected.parameters.map(\.parameter)
+    }
+    var random = SeededRandom(seed: setting.seed, "benchmark")
+    let tokens = (0..<setting.batch * setting.context + 1).map { _ in
+      Int32(random.integer(below: model.configuration.vocabularySize))
     }
     let training = TrainingConfiguration(
-      steps: .max, batch: batch, context: context, learningRate: 1e-4,
-      checkpointing: checkpointing, order: .uniformWindows, seed: seed, threads: threads)
+      steps: .max, batch: setting.batch, context: setting.context, learningRate: 1e-4,
+      checkpointing: setting.checkpointing, prefixCacheBytes: setting.prefixCacheBytes,
+      order: .sequential, seed: setting.seed, threads: setting.threads)
     trainer = try Trainer(
-      model, parameters: injected.parameters.map(\.parameter),
-      data: try TokenDataset([TokenSequence(tokens)], .stream(context: context)),
+      model, parameters: parameters,
+      data: try TokenDataset([TokenSequence(tokens)], .stream(context: setting.context)),
       configuration: plan.map(training.following) ?? training)
+    gigaflopsPerStep =
+      Self.operations(model.configuration, setting) * Double(setting.batch * setting.context) / 1e9
   }
 
-  /// 10⁹ operations of a step in products with frozen weights: forward and to the inputs, per token, twice each weight of
-  /// the blocks' linear layers and of the head.
+  /// 10⁹ operations of a step in products with the weights of the blocks' linear layers and of the head.
   public let gigaflopsPerStep: Double
+
+  /// Two for each weight and token forward, where states are not kept; two to the inputs down to the first block that trains;
+  /// two for the weight's own gradient, if it trains.
+  private static func operations(
+    _ model: TransformerConfiguration, _ setting: Setting
+  ) -> Double {
+    let block = Double(model.blockMatrixWeights)
+    let head = Double(model.vocabularySize * model.hiddenSize)
+    let first = setting.isFull ? 0 : setting.adapterBlocks?.min() ?? 0
+    let above = Double(setting.layers - first)
+    let forward = setting.prefixCacheBytes > 0 ? above : Double(setting.layers)
+    let own = setting.isFull ? Double(setting.layers) * block + head : 0
+    return 2 * (forward * block + head) + 2 * (above * block + head) + 2 * own
+  }
+
+  /// How much more arithmetic a step in one setting is than in another, for as many tokens.
+  public static func operationsRatio(of first: Setting, to second: Setting) -> Double {
+    func operations(_ setting: Setting) -> Double {
+      (try? setting.shape.configuration(layers: setting.layers)).map {
+        Self.operations($0, setting)
+      } ?? .nan
+    }
+    return operations(first) / operations(second)
+  }
+
+  /// Bytes of the frozen blocks' states that are kept.
+  public var prefixCacheBytes: Int { trainer.prefixCacheBytes }
 
   /// Seconds per step, over some steps.
   public func run(steps: Int) throws -> Double {
@@ -80,50 +141,5 @@ public final class StepBenchmark {
       uniqueKeysWithValues: trainer.profile.map { ($0.key.rawValue, $0.value / Double(steps)) })
     parts["other"] = max(0, total / Double(steps) - parts.values.reduce(0, +))
     return parts
-  }
-
-  /// Random weights of a GPT-2 shape, each made when it is asked for.
-  private struct RandomWeights: WeightSource {
-    let shapes: [String: [Int]]
-    let seed: UInt64
-
-    init(_ configuration: TransformerConfiguration, seed: UInt64) {
-      self.seed = seed
-      let keys = configuration.keys
-      let d = configuration.hiddenSize
-      let inner = configuration.feedForwardSize
-      var shapes = [keys.embedding: [configuration.vocabularySize, d]]
-      if let positions = keys.positions { shapes[positions] = [configuration.contextLength, d] }
-      func norm(_ name: String) {
-        shapes["\(name).weight"] = [d]
-        shapes["\(name).bias"] = [d]
-      }
-      for block in 0..<configuration.blockCount {
-        let prefix = keys.block(block)
-        norm("\(prefix).\(keys.attentionNorm)")
-        norm("\(prefix).\(keys.feedForwardNorm)")
-        for (path, inputs, outputs) in [
-          ("attn.c_attn", d, 3 * d), (keys.attentionOutput, d, d), (keys.up, d, inner),
-          (keys.down, inner, d),
-        ] {
-          shapes["\(prefix).\(path).weight"] = [inputs, outputs]
-          shapes["\(prefix).\(path).bias"] = [outputs]
-        }
-      }
-      norm(keys.finalNorm)
-      self.shapes = shapes
-    }
-
-    var names: Set<String> { Set(shapes.keys) }
-
-    func tensor(named name: String) -> Tensor? {
-      shapes[name].map { shape in
-        if shape.count == 1 {
-          return Tensor(repeating: name.hasSuffix("bias") ? 0 : 1, shape: shape)
-        }
-        var random = SeededRandom(seed: seed, name)
-        return .uniform(shape, bound: 0.03, using: &random)
-      }
-    }
   }
 }

@@ -16,6 +16,9 @@ public struct SamplingSettings: Sendable, Equatable {
 }
 
 /// Continues a text token by token, with cached keys and values.
+///
+/// Each product's outputs are divided among threads, each output computed whole by one of them: the text does not depend
+/// on their number, to the last bit of the logits. They end with the generator.
 public struct TextGenerator {
   private let model: TransformerModel
   private let settings: SamplingSettings
@@ -27,8 +30,10 @@ public struct TextGenerator {
   /// - Parameters:
   ///   - prompt: at least one token, fewer than the context length.
   ///   - capacity: longest sequence, prompt included; cut to the context length.
+  ///   - threads: how many share the work on a token.
   public init(
-    _ model: TransformerModel, prompt: [Int32], capacity: Int, settings: SamplingSettings
+    _ model: TransformerModel, prompt: [Int32], capacity: Int, settings: SamplingSettings,
+    threads: Int = 1
   ) throws {
     let context = model.configuration.contextLength
     guard !prompt.isEmpty else {
@@ -56,6 +61,7 @@ public struct TextGenerator {
     pending = prompt
     random = SeededRandom(seed: settings.seed, "generation")
     cache = KeyValueCache(sizes, capacity: room, on: tape)
+    tape.team = ThreadTeam(count: threads)
   }
 
   private let room: Int
@@ -69,9 +75,8 @@ public struct TextGenerator {
       let layout = SequenceLayout(lengths: [tokens.count], firstPosition: cache.length)
       let hidden = model.hiddenStates(tokens, layout: layout, on: tape, cache: cache)
       return tape.linear(hidden.rows(hidden.rows - 1..<hidden.rows), weight: model.head.weight)
-        .tensor().scalars
     }
-    guard logits.allSatisfy({ $0.isFinite }) else {
+    guard logits.isFinite else {
       throw PeatError.badData(
         "The model computes NaN or infinity: its weights are damaged, or the adapter diverged.")
     }
@@ -80,12 +85,9 @@ public struct TextGenerator {
     return token
   }
 
-  private mutating func choose(_ logits: [Float]) -> Int32 {
-    guard settings.temperature > 0 else {
-      var best = 0
-      for i in logits.indices where logits[i] > logits[best] { best = i }
-      return Int32(best)
-    }
+  private mutating func choose(_ row: Activation) -> Int32 {
+    guard settings.temperature > 0 else { return Int32(row.columnOfMaximum(row: 0)) }
+    let logits = row.tensor().scalars
     let order = logits.indices.sorted { (logits[$0], $1) > (logits[$1], $0) }
     let candidates = order.prefix(max(1, settings.topTokens ?? logits.count))
     let top = logits[candidates[0]]

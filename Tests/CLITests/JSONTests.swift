@@ -52,6 +52,9 @@ import Testing
     Case(
       "bench step --layers 1 --batch 1 --context 8 --runs 1",
       "seconds tokensPerSecond peakMemoryBytes"),
+    Case(
+      "bench generate --layers 1 --prompt-tokens 2 --tokens 3 --runs 1",
+      "seconds tokensPerSecond peakMemoryBytes weightBytes gigabytesPerSecond shareOfReadBandwidth"),
     Case("bench peak --runs 1", "seconds peakMemoryBytes gigaflops"),
     Case("doctor", "checks"),
     Case(

@@ -5,9 +5,11 @@ import Testing
 
 @Suite("TextGenerator") struct TextGeneratorTests {
   private func generate(
-    _ model: TransformerModel, prompt: [Int32] = [1], count: Int = 63, _ settings: SamplingSettings
+    _ model: TransformerModel, prompt: [Int32] = [1], count: Int = 63, _ settings: SamplingSettings,
+    threads: Int = 1
   ) throws -> [Int32] {
-    var generator = try TextGenerator(model, prompt: prompt, capacity: 64, settings: settings)
+    var generator = try TextGenerator(
+      model, prompt: prompt, capacity: 64, settings: settings, threads: threads)
     return try (0..<count).compactMap { _ in try generator.next() }
   }
 
@@ -55,6 +57,30 @@ import Testing
       text.append(token)
     }
   }
+
+  @Test(arguments: ["llama-tiny", "gpt2-tiny"])
+  func `the text does not depend on the number of threads`(name: String) throws {
+    for storage in WeightStorage.allCases {
+      let model = try TinyModel.checkpoint(name).model(storage: .all(storage))
+      for prompt in [[1], [1, 44], [1, 44, 3, 9, 20, 7, 61]] as [[Int32]] {
+        let settings = SamplingSettings(temperature: 1, seed: 3)
+        let alone = try generate(model, prompt: prompt, count: 40, settings)
+        for threads in [2, 3, 8] {
+          #expect(
+            try generate(model, prompt: prompt, count: 40, settings, threads: threads) == alone)
+        }
+      }
+    }
+  }
+
+  #if os(Linux)
+    @Test func `a generator's threads end with it`() throws {
+      let model = try TinyModel.checkpoint("gpt2-tiny").model()
+      for _ in 0..<300 { _ = try generate(model, count: 2, .init(), threads: 4) }
+      // 900 if they stayed; other tests have some meanwhile.
+      #expect(try ThreadCount.current() < 500)
+    }
+  #endif
 
   @Test func `a seed gives the same text again, another seed another`() throws {
     let model = try TinyModel.checkpoint("gpt2-tiny").model()

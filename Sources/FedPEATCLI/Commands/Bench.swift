@@ -8,16 +8,30 @@ struct Bench: AsyncParsableCommand {
     discussion: """
       Example: fedpeat bench step --layers 12 --batch 4 --context 256 --peer ../shared/peers
 
-      step   one LoRA training step of a GPT-2-shaped model with random weights; with --peer FOLDER beside PyTorch and \
-      PEFT, interleaved in the same run
-      peak   the most arithmetic the cores do together, in GFLOP/s
+      step       one LoRA training step of a model with random weights, of GPT-2's shape or Llama's (--shape); with \
+      --peer FOLDER beside PyTorch and PEFT, interleaved in the same run
+      generate   greedy text of the same model, token by token; with --peer FOLDER beside transformers
+      emulator   LoRA in the end blocks of an emulator 2-4-2 beside tuning all of 12 blocks
+      prefix     an adapter in the top two blocks, with and without keeping what the blocks below compute
+      processes  two processes of one thread beside one of two
+      peak       the most arithmetic the cores do together, in GFLOP/s
+      peers      step and generate in several shapes, each beside its peer
       """)
 
-  @Argument(help: "step or peak.")
+  @Argument(help: "step, generate, emulator, prefix, processes, peak or peers.")
   var what: String
+
+  @Option(help: "The model's shape: gpt2 or llama.")
+  var shape = BenchmarkShape.gpt2
 
   @Option(help: "Blocks.")
   var layers = 12
+
+  @Option(help: "generate: tokens of the text that is continued.")
+  var promptTokens = 16
+
+  @Option(help: "generate: tokens that are added.")
+  var tokens = 128
 
   @Option(help: "Texts per step.")
   var batch = 4
@@ -30,7 +44,7 @@ struct Bench: AsyncParsableCommand {
 
   @Option(
     help:
-      "A folder with peer_lora_step.py and a script 'python' that runs it; no peer runs if not given."
+      "A folder with a script 'python' that runs Python with PyTorch, transformers and PEFT; no peer runs if not given."
   )
   var peer: String?
 
@@ -39,6 +53,18 @@ struct Bench: AsyncParsableCommand {
 
   @Flag(help: "Keep only each block's input.")
   var checkpointing = false
+
+  @Option(help: "step: blocks with an adapter, such as 0,1,6,7; all if not given.")
+  var blocks: String?
+
+  @Flag(help: "step: tune every weight instead of an adapter.")
+  var full = false
+
+  @Option(
+    help:
+      "step: keep what the blocks below the adapter compute, in so much memory; none if not given."
+  )
+  var prefixCache: ByteCount?
 
   @OptionGroup var memory: MemoryOptions
 
@@ -68,15 +94,41 @@ struct Bench: AsyncParsableCommand {
     var memoryRatio: Double?
     /// Seconds of processor time in a step by part, all threads together.
     var breakdown: [String: Double]?
+    /// What is read for each token.
+    var weightBytes: Int?
+    /// Weights read, in 10⁹ bytes per second.
+    var gigabytesPerSecond: Double?
+    /// What the cores read at most, measured before each run.
+    var peakGigabytesPerSecond: Double?
+    /// The one over the other.
+    var shareOfReadBandwidth: Double?
+    var peerTokensPerSecond: Double?
+    /// The peer's processor time over ours.
+    var processorRatio: Double?
+    /// Bytes by which the heap grew over the measured steps.
+    var heapGrowthBytes: Int?
+    /// Of a comparison of our own: the ratio of arithmetic, and what of it was reached.
+    var operationsRatio: Double?
+    var shareOfOperationsRatio: Double?
+    /// The largest batches whose step stays below 10⁹ bytes.
+    var largestBatches: [String: Int]?
+    var prefixCacheBytes: Int?
+    /// What `peers` and comparisons are made of.
+    var cases: [JSONValue]?
   }
 
+  private static let all = [
+    "step", "generate", "emulator", "prefix", "processes", "peak", "peers",
+  ]
+
   func validate() throws {
-    guard ["step", "peak"].contains(what) else {
+    guard Self.all.contains(what) else {
       throw ValidationError(
-        "Unknown benchmark '\(what)'. \(suggestion(for: what, among: ["step", "peak"]))")
+        "Unknown benchmark '\(what)'. \(suggestion(for: what, among: Self.all))")
     }
     for (name, value) in [
       ("layers", layers), ("batch", batch), ("context", context), ("runs", runs),
+      ("prompt-tokens", promptTokens), ("tokens", tokens),
     ]
     where value < 1 || value > 4096 {
       throw ValidationError("--\(name) is \(value); it must be between 1 and 4096.")
@@ -84,10 +136,26 @@ struct Bench: AsyncParsableCommand {
     if context > 1024 {
       throw ValidationError("--context is \(context); the model reads up to 1024.")
     }
+    if what == "peers", peer == nil {
+      throw ValidationError("'bench peers' needs --peer FOLDER.")
+    }
+    if promptTokens + tokens > 1024 {
+      throw ValidationError(
+        "--prompt-tokens and --tokens are \(promptTokens + tokens) together; the model reads up to 1024."
+      )
+    }
   }
 
   func run() async throws {
-    if what == "peak" { try peak() } else { try step() }
+    switch what {
+    case "generate": try generate()
+    case "emulator": try await emulator()
+    case "prefix": try await prefix()
+    case "processes": try await processes()
+    case "peers": try await peers()
+    case "peak": try peak()
+    default: try step()
+    }
   }
 
   private func peak() throws {
@@ -106,83 +174,6 @@ struct Bench: AsyncParsableCommand {
         "\(Format.number(median, digits: 1)) GFLOP/s on \(common.threadCount) threads together (median of \(runs))"
     )
   }
-
-  private func step() throws {
-    let stepBench = try StepBenchmark(
-      layers: layers, batch: batch, context: context, threads: common.threadCount,
-      checkpointing: checkpointing, storage: memory.storage,
-      memoryLimit: memory.memoryLimit?.bytes, seed: common.seedValue)
-    if let plan = stepBench.plan {
-      Terminal.note("memory       \(plan.summary): about \(Format.bytes(plan.bytes))")
-    }
-    var ours: [Double] = []
-    var peaks: [Double] = []
-    var processor: [Double] = []
-    var peers: [PeerRun] = []
-    _ = try stepBench.run(steps: 1)
-    for pair in 0..<runs {
-      try checkInterruption()
-      peaks.append(PeakMeasurement.gigaflops(threads: common.threadCount, seconds: 0.3))
-      let before = ProcessMeasurement.processorSeconds
-      let steps = peer == nil ? 1 : 3
-      ours.append(try stepBench.run(steps: steps))
-      processor.append((ProcessMeasurement.processorSeconds - before) / Double(steps))
-      Terminal.status(
-        "run \(pair + 1) of \(runs): \(Format.number(ours[pair], digits: 3)) s per step")
-      if let peer {
-        peers.append(
-          try PeerRun(folder: URL(path: peer), layers: layers, batch: batch, context: context))
-      }
-    }
-    let seconds = median(ours)
-    var report = Report(
-      what: what, seconds: seconds, tokensPerSecond: Double(batch * context) / seconds,
-      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
-      gigaflops: stepBench.gigaflopsPerStep / seconds, runs: ours)
-    report.memoryPlan = stepBench.plan
-    report.processorSeconds = median(processor)
-    report.peakGigaflops = median(peaks)
-    report.shareOfPeak = median(zip(ours, peaks).map { stepBench.gigaflopsPerStep / $0 / $1 })
-    var rows = [
-      ["", "seconds per step", "tokens/s", "peak memory"],
-      [
-        "FedPEAT", Format.number(seconds, digits: 3),
-        Format.number(Double(batch * context) / seconds, digits: 1),
-        Format.bytes(report.peakMemoryBytes),
-      ],
-    ]
-    if !peers.isEmpty {
-      let peerSeconds = median(peers.map(\.seconds))
-      let peerMemory = Int(median(peers.map { Double($0.peakMemoryBytes) }))
-      report.peerSeconds = peerSeconds
-      report.peerPeakMemoryBytes = peerMemory
-      report.peerRuns = peers.map(\.seconds)
-      report.ratio = median(zip(peers.map(\.seconds), ours).map { $0 / $1 })
-      report.memoryRatio = Double(peerMemory) / Double(report.peakMemoryBytes)
-      rows.append([
-        "PyTorch + PEFT", Format.number(peerSeconds, digits: 3),
-        Format.number(Double(batch * context) / peerSeconds, digits: 1), Format.bytes(peerMemory),
-      ])
-      rows.append([
-        "ratio", Format.number(report.ratio ?? 0), "", Format.number(report.memoryRatio ?? 0),
-      ])
-    }
-    var text = Format.table(rows)
-    text +=
-      "\n\n\(Format.number(stepBench.gigaflopsPerStep, digits: 0)) GFLOP per step in products with frozen weights: "
-      + "\(Format.percent(report.shareOfPeak ?? 0)) of the \(Format.number(report.peakGigaflops ?? 0, digits: 0)) GFLOP/s "
-      + "that the cores do at most"
-    if breakdown {
-      let parts = try stepBench.breakdown(steps: max(1, runs / 2))
-      report.breakdown = parts
-      let total = parts.values.reduce(0, +)
-      let lines = parts.sorted { $0.value > $1.value }.map {
-        [$0.key, Format.number($0.value, digits: 3), Format.percent($0.value / total)]
-      }
-      text += "\n\n" + Format.table([["processor time per step", "seconds", "share"]] + lines)
-    }
-    try common.report(report, text: text)
-  }
 }
 
 func median(_ values: [Double]) -> Double {
@@ -190,55 +181,4 @@ func median(_ values: [Double]) -> Double {
   guard !sorted.isEmpty else { return 0 }
   let middle = sorted.count / 2
   return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-}
-
-/// One run of the peer script: the better of eager and scaled-dot-product attention.
-struct PeerRun {
-  let seconds: Double
-  let peakMemoryBytes: Int
-
-  init(folder: URL, layers: Int, batch: Int, context: Int) throws {
-    let results = try ["sdpa", "eager"].map {
-      try PeerRun.measure(folder, ["\(layers)", "\(batch)", "\(context)", $0])
-    }
-    let best = results.min { $0.seconds < $1.seconds } ?? results[0]
-    seconds = best.seconds
-    peakMemoryBytes = best.bytes
-  }
-
-  private static func measure(
-    _ folder: URL, _ arguments: [String]
-  ) throws -> (seconds: Double, bytes: Int) {
-    let python = folder.appendingPathComponent("python")
-    let script = folder.appendingPathComponent("peer_lora_step.py")
-    for file in [python, script] where !FileManager.default.fileExists(atPath: file.path) {
-      throw PeatError.inputOutput(
-        "There is no '\(file.path)'; --peer names the folder of the peer scripts.")
-    }
-    Terminal.status("running PyTorch and PEFT (\(arguments[3])) …")
-    let process = Process()
-    process.executableURL = python
-    process.arguments = [script.path] + arguments
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
-    do { try process.run() } catch {
-      throw PeatError.unavailable(
-        "Can't run '\(python.path)': \(error.localizedDescription)", cause: error)
-    }
-    let data = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    try checkInterruption()
-    let words = String(decoding: data, as: UTF8.self).split(whereSeparator: \.isWhitespace)
-    // "sdpa step 5.400s tok/s 189.6 peakRSS 4367 MB …"
-    guard process.terminationStatus == 0, let step = words.firstIndex(of: "step"),
-      let peak = words.firstIndex(of: "peakRSS"), words.indices.contains(peak + 1),
-      let seconds = Double(words[step + 1].dropLast()), let megabytes = Double(words[peak + 1])
-    else {
-      throw PeatError.unavailable(
-        "The peer script ended with \(process.terminationStatus) and no figures; are PyTorch, transformers and PEFT "
-          + "installed for '\(python.path)'?")
-    }
-    return (seconds, Int(megabytes * 1_048_576))
-  }
 }

@@ -53,7 +53,8 @@ struct Generate: AsyncParsableCommand {
     var generator = try TextGenerator(
       loaded.model, prompt: given, capacity: min(given.count, 1 << 30) + min(maxTokens, 1 << 30),
       settings: SamplingSettings(
-        temperature: temperature, topTokens: topTokens, seed: common.seedValue))
+        temperature: temperature, topTokens: topTokens, seed: common.seedValue),
+      threads: common.threadCount)
     var decoder = StreamingDecoder(loaded.tokenizer)
     var text = ""
     var count = 0

@@ -53,3 +53,5 @@ struct ByteCount: ExpressibleByArgument, Equatable {
 }
 
 extension WeightStorage: ExpressibleByArgument {}
+
+extension BenchmarkShape: ExpressibleByArgument {}

@@ -61,6 +61,18 @@ public struct Activation {
       buffer: buffer, offset: offset, rows: rows, columns: columns, stride: stride, slot: nil)
   }
 
+  /// Whether all values are numbers, neither NaN nor infinite.
+  package var isFinite: Bool {
+    (0..<rows).allSatisfy { areFinite(columns, pointer + $0 * stride) }
+  }
+
+  /// The first column with a row's largest value; nothing may be NaN.
+  package func columnOfMaximum(row: Int) -> Int {
+    let place = pointer + row * stride
+    let top = maximum(columns, place)
+    return (0..<columns).first { place[$0] == top } ?? 0
+  }
+
   /// The values as a tensor of their own, `[rows, columns]`.
   public func tensor() -> Tensor {
     let result = Tensor(uninitialized: [rows, columns])

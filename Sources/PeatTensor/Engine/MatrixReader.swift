@@ -1,14 +1,59 @@
+import CPeatHints
+
+/// What shares a scale with its neighbours.
+enum ScaleGrouping {
+  /// Nothing is scaled.
+  case none
+  /// 32 neighbours of a row.
+  case alongRows
+  /// 32 neighbours of a column.
+  case alongColumns
+}
+
+/// Four registers of neighbours of a row.
+struct FourVectors {
+  var v0: Vector
+  var v1: Vector
+  var v2: Vector
+  var v3: Vector
+
+  /// How many floats.
+  static var width: Int { @inline(__always) get { 4 &* lanes } }
+}
+
 /// Reads a matrix that lies row by row, in whatever storage, as vectors of floats.
 protocol MatrixReader {
+  static var grouping: ScaleGrouping { get }
+  /// Bits of a value.
+  static var valueBits: Int { get }
   var columns: Int { get }
   /// As many neighbours of a row as a register holds, from a column that is a multiple of that. What lies past the
   /// last column is undefined.
   func vector(_ row: Int, _ column: Int) -> Vector
   /// Where a value lies.
   func address(_ row: Int, _ column: Int) -> UnsafeRawPointer
+  /// Neighbours of a row before they are scaled, from a column that is a multiple of their number on; all of them are
+  /// there.
+  func unscaled(_ row: Int, _ column: Int) -> FourVectors
+  /// The scale of a value and its neighbours in the row.
+  func scale(_ row: Int, _ column: Int) -> Float
+  /// The scales of a register of neighbours of a row.
+  func scaleVector(_ row: Int, _ column: Int) -> Vector
 }
 
 extension MatrixReader {
+  static var grouping: ScaleGrouping { @inline(__always) get { .none } }
+
+  @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
+    FourVectors(
+      v0: vector(row, column), v1: vector(row, column &+ lanes),
+      v2: vector(row, column &+ 2 &* lanes), v3: vector(row, column &+ 3 &* lanes))
+  }
+
+  @inline(__always) func scale(_ row: Int, _ column: Int) -> Float { 1 }
+
+  @inline(__always) func scaleVector(_ row: Int, _ column: Int) -> Vector { broadcast(1) }
+
   /// The lines of the cache that hold a part of the matrix; none where the part is empty.
   func lines(rows: Range<Int>, columns: Range<Int>) -> LineWalk {
     guard !rows.isEmpty, !columns.isEmpty else { return .none }
@@ -24,6 +69,7 @@ extension MatrixReader {
 
 /// Plain floats.
 struct DenseReader: MatrixReader {
+  static var valueBits: Int { @inline(__always) get { 32 } }
   let pointer: FloatPointer
   let stride: Int
   let columns: Int
@@ -37,9 +83,17 @@ struct DenseReader: MatrixReader {
     // Nothing may be read past the end of the last row.
     return column &+ lanes <= columns ? load(place) : load(place, first: columns &- column, fill: 0)
   }
+
+  @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
+    let place = pointer + (row &* stride &+ column)
+    return FourVectors(
+      v0: load(place), v1: load(place + lanes), v2: load(place + 2 &* lanes),
+      v3: load(place + 3 &* lanes))
+  }
 }
 
 struct BFloat16Reader: MatrixReader {
+  static var valueBits: Int { @inline(__always) get { 16 } }
   let bytes: UnsafeMutableRawPointer
   let rowBytes: Int
   let columns: Int
@@ -49,12 +103,12 @@ struct BFloat16Reader: MatrixReader {
   }
 
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
-    let half = (bytes + (row &* rowBytes &+ 2 &* column)).loadUnaligned(as: ShortVector.self)
-    return unsafeBitCast(BitVector(truncatingIfNeeded: half) &<< 16, to: Vector.self)
+    shortValues(bytes + (row &* rowBytes &+ 2 &* column))
   }
 }
 
 struct Float16Reader: MatrixReader {
+  static var valueBits: Int { @inline(__always) get { 16 } }
   let bytes: UnsafeMutableRawPointer
   let rowBytes: Int
   let columns: Int
@@ -64,7 +118,170 @@ struct Float16Reader: MatrixReader {
   }
 
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
-    let half = (bytes + (row &* rowBytes &+ 2 &* column)).loadUnaligned(as: ShortVector.self)
+    halfValues(bytes + (row &* rowBytes &+ 2 &* column))
+  }
+}
+
+/// 8-bit integers with a scale for each 32 along a row.
+struct Int8RowGroupReader: MatrixReader {
+  static var valueBits: Int { @inline(__always) get { 8 } }
+  static var grouping: ScaleGrouping { @inline(__always) get { .alongRows } }
+  let bytes: UnsafeMutableRawPointer
+  let rowBytes: Int
+  let scales: FloatPointer
+  let scaleStride: Int
+  let columns: Int
+
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    byteValues(bytes + (row &* rowBytes &+ column))
+      * broadcast(scales[row &* scaleStride &+ column / 32])
+  }
+
+  @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
+    let place = bytes + (row &* rowBytes &+ column)
+    return FourVectors(
+      v0: byteValues(place), v1: byteValues(place + lanes), v2: byteValues(place + 2 &* lanes),
+      v3: byteValues(place + 3 &* lanes))
+  }
+
+  @inline(__always) func scale(_ row: Int, _ column: Int) -> Float {
+    scales[row &* scaleStride &+ column / 32]
+  }
+}
+
+/// 8-bit integers with a scale for each 32 along a column.
+struct Int8ColumnGroupReader: MatrixReader {
+  static var valueBits: Int { @inline(__always) get { 8 } }
+  static var grouping: ScaleGrouping { @inline(__always) get { .alongColumns } }
+  let bytes: UnsafeMutableRawPointer
+  let rowBytes: Int
+  let scales: FloatPointer
+  let scaleStride: Int
+  let columns: Int
+
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    byteValues(bytes + (row &* rowBytes &+ column))
+      * load(scales + (row / 32 &* scaleStride &+ column))
+  }
+
+  @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
+    let place = bytes + (row &* rowBytes &+ column)
+    return FourVectors(
+      v0: byteValues(place), v1: byteValues(place + lanes), v2: byteValues(place + 2 &* lanes),
+      v3: byteValues(place + 3 &* lanes))
+  }
+
+  @inline(__always) func scaleVector(_ row: Int, _ column: Int) -> Vector {
+    load(scales + (row / 32 &* scaleStride &+ column))
+  }
+}
+
+/// 4-bit integers with a scale for each 32 along a row.
+struct Int4RowGroupReader: MatrixReader {
+  static var valueBits: Int { @inline(__always) get { 4 } }
+  static var grouping: ScaleGrouping { @inline(__always) get { .alongRows } }
+  let bytes: UnsafeMutableRawPointer
+  let rowBytes: Int
+  let scales: FloatPointer
+  let scaleStride: Int
+  let columns: Int
+
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    halfByteValues(bytes + (row &* rowBytes), column)
+      * broadcast(scales[row &* scaleStride &+ column / 32])
+  }
+
+  @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
+    halfByteValues(bytes + (row &* rowBytes &+ column / 2))
+  }
+
+  @inline(__always) func scale(_ row: Int, _ column: Int) -> Float {
+    scales[row &* scaleStride &+ column / 32]
+  }
+}
+
+/// 4-bit integers with a scale for each 32 along a column.
+struct Int4ColumnGroupReader: MatrixReader {
+  static var valueBits: Int { @inline(__always) get { 4 } }
+  static var grouping: ScaleGrouping { @inline(__always) get { .alongColumns } }
+  let bytes: UnsafeMutableRawPointer
+  let rowBytes: Int
+  let scales: FloatPointer
+  let scaleStride: Int
+  let columns: Int
+
+  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
+  }
+
+  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
+    halfByteValues(bytes + (row &* rowBytes), column)
+      * load(scales + (row / 32 &* scaleStride &+ column))
+  }
+
+  @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
+    halfByteValues(bytes + (row &* rowBytes &+ column / 2))
+  }
+
+  @inline(__always) func scaleVector(_ row: Int, _ column: Int) -> Vector {
+    load(scales + (row / 32 &* scaleStride &+ column))
+  }
+}
+
+// Conversions of as many neighbours as a register holds.
+
+@inline(__always) private func byteValues(_ place: UnsafeMutableRawPointer) -> Vector {
+  #if PEAT_WIDE
+    peat_floats_of_bytes_16(place)
+  #else
+    peat_floats_of_bytes_8(place)
+  #endif
+}
+
+@inline(__always) private func shortValues(_ place: UnsafeMutableRawPointer) -> Vector {
+  #if PEAT_WIDE
+    peat_floats_of_shorts_16(place)
+  #else
+    peat_floats_of_shorts_8(place)
+  #endif
+}
+
+@inline(__always) private func lowHalves(_ place: UnsafeMutableRawPointer) -> Vector {
+  #if PEAT_WIDE
+    peat_low_nibbles_16(place)
+  #else
+    peat_low_nibbles_8(place)
+  #endif
+}
+
+@inline(__always) private func highHalves(_ place: UnsafeMutableRawPointer) -> Vector {
+  #if PEAT_WIDE
+    peat_high_nibbles_16(place)
+  #else
+    peat_high_nibbles_8(place)
+  #endif
+}
+
+@inline(__always) private func halfValues(_ place: UnsafeMutableRawPointer) -> Vector {
+  #if PEAT_WIDE
+    return peat_floats_of_halves_16(place)
+  #elseif PEAT_FMA
+    // Processors that multiply and add in one step convert float16 too.
+    return peat_floats_of_halves_8(place)
+  #else
+    let half = place.loadUnaligned(as: ShortVector.self)
     let bits = BitVector(truncatingIfNeeded: half)
     let size = (bits & 0x7fff) &<< 13
     // The exponent moves from a bias of 15 to one of 127; multiplying also brings subnormal numbers into place.
@@ -73,83 +290,7 @@ struct Float16Reader: MatrixReader {
     value.replace(with: infinite, where: (bits & 0x7c00) .== 0x7c00)
     let sign = (bits & 0x8000) &<< 16
     return unsafeBitCast(unsafeBitCast(value, to: BitVector.self) | sign, to: Vector.self)
-  }
-}
-
-/// 8-bit integers with a scale for each 32 along a row.
-struct Int8RowGroupReader: MatrixReader {
-  let bytes: UnsafeMutableRawPointer
-  let rowBytes: Int
-  let scales: FloatPointer
-  let scaleStride: Int
-  let columns: Int
-
-  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
-  }
-
-  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
-    byteValues(bytes + (row &* rowBytes &+ column))
-      * broadcast(scales[row &* scaleStride &+ column / 32])
-  }
-}
-
-/// 8-bit integers with a scale for each 32 along a column.
-struct Int8ColumnGroupReader: MatrixReader {
-  let bytes: UnsafeMutableRawPointer
-  let rowBytes: Int
-  let scales: FloatPointer
-  let scaleStride: Int
-  let columns: Int
-
-  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
-  }
-
-  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
-    byteValues(bytes + (row &* rowBytes &+ column))
-      * load(scales + (row / 32 &* scaleStride &+ column))
-  }
-}
-
-/// 4-bit integers with a scale for each 32 along a row.
-struct Int4RowGroupReader: MatrixReader {
-  let bytes: UnsafeMutableRawPointer
-  let rowBytes: Int
-  let scales: FloatPointer
-  let scaleStride: Int
-  let columns: Int
-
-  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
-  }
-
-  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
-    halfByteValues(bytes + (row &* rowBytes), column)
-      * broadcast(scales[row &* scaleStride &+ column / 32])
-  }
-}
-
-/// 4-bit integers with a scale for each 32 along a column.
-struct Int4ColumnGroupReader: MatrixReader {
-  let bytes: UnsafeMutableRawPointer
-  let rowBytes: Int
-  let scales: FloatPointer
-  let scaleStride: Int
-  let columns: Int
-
-  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
-  }
-
-  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
-    halfByteValues(bytes + (row &* rowBytes), column)
-      * load(scales + (row / 32 &* scaleStride &+ column))
-  }
-}
-
-@inline(__always) private func byteValues(_ place: UnsafeMutableRawPointer) -> Vector {
-  Vector(IntegerVector(truncatingIfNeeded: place.loadUnaligned(as: SignedByteVector.self)))
+  #endif
 }
 
 /// Neighbours from a column that is a multiple of a register's floats; how they lie is said at `PackedMatrix`.
@@ -157,9 +298,20 @@ struct Int4ColumnGroupReader: MatrixReader {
   _ line: UnsafeMutableRawPointer, _ column: Int
 ) -> Vector {
   let place = line + (column / 32 &* 16 &+ column % 16)
-  let pairs = IntegerVector(truncatingIfNeeded: place.loadUnaligned(as: ByteVector.self))
-  let halves = column % 32 < 16 ? pairs & 0x0f : pairs &>> 4
-  return Vector(halves &- 8)
+  return column % 32 < 16 ? lowHalves(place) : highHalves(place)
+}
+
+/// Four registers of neighbours from a column that is a multiple of 32.
+@inline(__always) private func halfByteValues(_ place: UnsafeMutableRawPointer) -> FourVectors {
+  #if PEAT_WIDE
+    FourVectors(
+      v0: lowHalves(place), v1: highHalves(place), v2: lowHalves(place + 16),
+      v3: highHalves(place + 16))
+  #else
+    FourVectors(
+      v0: lowHalves(place), v1: lowHalves(place + 8), v2: highHalves(place),
+      v3: highHalves(place + 8))
+  #endif
 }
 
 /// Work on a matrix, compiled for each storage.

@@ -13,6 +13,9 @@ public final class Tape {
   /// Its place among the workers that divide the batch's sequences; `nil` where sequences are whole.
   package var share: SequenceShare?
 
+  /// Threads that share the work of each operation, where a tape only computes.
+  package var team: ThreadTeam?
+
   /// Where time goes, while somebody measures.
   package var profile: StepProfile?
 

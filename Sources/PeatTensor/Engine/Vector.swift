@@ -10,16 +10,12 @@
   typealias IntegerVector = SIMD16<Int32>
   typealias BitVector = SIMD16<UInt32>
   typealias ShortVector = SIMD16<UInt16>
-  typealias SignedByteVector = SIMD16<Int8>
-  typealias ByteVector = SIMD16<UInt8>
 #else
   /// The kernels' register: sixteen floats where the processor has AVX-512, eight elsewhere.
   typealias Vector = SIMD8<Float>
   typealias IntegerVector = SIMD8<Int32>
   typealias BitVector = SIMD8<UInt32>
   typealias ShortVector = SIMD8<UInt16>
-  typealias SignedByteVector = SIMD8<Int8>
-  typealias ByteVector = SIMD8<UInt8>
 #endif
 typealias FloatPointer = UnsafeMutablePointer<Float>
 
@@ -199,6 +195,18 @@ var lanes: Int { @inline(__always) get { Vector.scalarCount } }
   mapVectors(count, x, y, into: y) { $0 + $1 }
 }
 
+/// The sum of a register's floats, by halves.
+@inline(__always) func laneSum(_ value: Vector) -> Float {
+  #if PEAT_WIDE
+    let half = value.lowHalf + value.highHalf
+  #else
+    let half = value
+  #endif
+  let four = half.lowHalf + half.highHalf
+  let two = four.lowHalf + four.highHalf
+  return two.x + two.y
+}
+
 /// The largest; NaN is passed over.
 @inline(__always) func maximum(_ count: Int, _ values: FloatPointer) -> Float {
   var top = broadcast(-.infinity)
@@ -213,6 +221,20 @@ var lanes: Int { @inline(__always) get { Vector.scalarCount } }
     top.replace(with: v, where: v .> top)
   }
   return top.max()
+}
+
+/// Whether all are numbers, neither NaN nor infinite.
+@inline(__always) func areFinite(_ count: Int, _ values: FloatPointer) -> Bool {
+  var sum = Vector.zero
+  var i = 0
+  while i < count {
+    // 0 · x is 0 but where x is NaN or infinite.
+    let v =
+      i &+ lanes <= count ? load(values + i) : load(values + i, first: count &- i, fill: 0)
+    sum = fma(broadcast(0), v, sum)
+    i &+= lanes
+  }
+  return laneSum(sum) == 0
 }
 
 /// Σ aᵢ.

@@ -44,7 +44,7 @@ extension Tape {
       pieces: attentionPieces(pieces, keys, values, layout),
       statistics: pool.take(2 * heads * AttentionRecord.statisticsStride(queries.rows)),
       output: output)
-    record.forward(pool)
+    record.forward(pool, team: isRecording ? nil : team)
     if output.needsGradient { self.record(.attention(record)) }
     return output
   }
@@ -152,23 +152,18 @@ struct AttentionRecord {
   }
 
   // Pieces in order: a panel's last statistics may lie where the next piece's first come.
-  func forward(_ pool: BufferPool) {
+  func forward(_ pool: BufferPool, team: ThreadTeam? = nil) {
     for piece in pieces {
       let row = piece.piece.row
-      let isSmall = piece.piece.count <= Self.fewQueries && output.slot == nil
       let kernel = kernel(piece, pool)
+      if piece.piece.count <= Self.fewQueries, output.slot == nil {
+        forwardByQuery(piece, kernel, team)
+        continue
+      }
       for keyHead in 0..<keyValueHeads {
         let keyRows = rows(piece.keys, piece.keyRow, head: keyHead)
         let valueRows = rows(piece.values, piece.keyRow, head: keyHead)
         let heads = keyHead * group..<(keyHead + 1) * group
-        if isSmall {
-          for head in heads {
-            kernel.forwardByQuery(
-              queries: rows(queries, row, head: head), keys: keyRows, values: valueRows,
-              output: rows(output, row, head: head))
-          }
-          continue
-        }
         let packedKeys = kernel.pack(keyRows, strips: true, panels: false)
         let packedValues = kernel.pack(valueRows, strips: false, panels: true)
         for head in heads {
@@ -178,6 +173,28 @@ struct AttentionRecord {
             inverses: inverses(head, piece))
         }
       }
+    }
+  }
+
+  /// A few queries, the heads divided among a team.
+  private func forwardByQuery(
+    _ piece: AttentionPiece, _ kernel: AttentionKernel, _ team: ThreadTeam?
+  ) {
+    let row = piece.piece.row
+    let room = (piece.piece.position + piece.piece.count + lanes) / lanes * lanes
+    let weights = kernel.pool.take(heads * room)
+    defer { withExtendedLifetime(weights) {} }
+    func attend(_ head: Int) {
+      kernel.forwardByQuery(
+        queries: rows(queries, row, head: head),
+        keys: rows(piece.keys, piece.keyRow, head: head / group),
+        values: rows(piece.values, piece.keyRow, head: head / group),
+        output: rows(output, row, head: head), weights: weights.pointer + head * room)
+    }
+    if let team {
+      team.run(heads, attend)
+    } else {
+      for head in 0..<heads { attend(head) }
     }
   }
 

@@ -69,7 +69,8 @@ extension Tape {
     WeightProduct(weight: weight, layout: layout, lowRank: lowRank).forward(
       x, projected: projected, out: output.pointer,
       start: ProductStart(
-        rows: residual?.pointer, stride: residual?.stride ?? 0, bias: bias?.pointer), pool)
+        rows: residual?.pointer, stride: residual?.stride ?? 0, bias: bias?.pointer), pool,
+      team: isRecording ? nil : team)
     if output.needsGradient {
       let needsInput = weight.trains || lowRank?.down.trains == true
       record(

@@ -23,11 +23,15 @@ struct WeightProduct {
   // MARK: Forward
 
   /// out = x · Wᵀ + s · (x · Aᵀ) · Bᵀ + start; `projected` takes x · Aᵀ.
+  ///
+  /// A team shares the work on a few rows.
   func forward(
-    _ x: Activation, projected: Buffer?, out: FloatPointer, start: ProductStart, _ pool: BufferPool
+    _ x: Activation, projected: Buffer?, out: FloatPointer, start: ProductStart, _ pool: BufferPool,
+    team: ThreadTeam? = nil
   ) {
     let isPacked = weight.densePointer == nil
-    if usesPanels(rows: x.rows) || isPacked && x.rows > RowProduct.mostRows {
+    let fewRows = team == nil ? RowProduct.mostRows : RowProduct.mostTeamRows
+    if usesPanels(rows: x.rows) || isPacked && x.rows > fewRows {
       weight.accept(
         Forward(
           product: self, x: x, projected: projected?.pointer, out: out, start: start, pool: pool)
@@ -35,8 +39,8 @@ struct WeightProduct {
       return
     }
     let adds = layOut(start, rows: x.rows, to: out)
-    if x.rows <= RowProduct.mostRows {
-      RowProduct.compute(x, weight, layout, out: out, adds: adds)
+    if x.rows <= fewRows {
+      RowProduct.compute(x, weight, layout, out: out, adds: adds, team: team)
     } else {
       MatrixProduct.compute(
         m: x.rows, n: outputs, k: inputs, a: x.pointer, lda: x.stride,

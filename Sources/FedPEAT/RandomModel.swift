@@ -1,0 +1,90 @@
+/// The shapes of models that measurements are made with.
+public enum BenchmarkShape: String, Sendable, CaseIterable {
+  /// GPT-2's smallest: width 768, 12 heads, vocabulary 50257.
+  case gpt2
+  /// Llama's with grouped heads: width 576, feed-forward 1536, 9 heads on 3, vocabulary 49152.
+  case llama
+
+  func configuration(layers: Int) throws -> TransformerConfiguration {
+    let json: [String: JSONValue] =
+      switch self {
+      case .gpt2:
+        [
+          "model_type": .string("gpt2"), "vocab_size": .integer(50257), "n_embd": .integer(768),
+          "n_layer": .integer(layers), "n_head": .integer(12), "n_positions": .integer(1024),
+        ]
+      case .llama:
+        [
+          "model_type": .string("llama"), "vocab_size": .integer(49152),
+          "hidden_size": .integer(576), "intermediate_size": .integer(1536),
+          "num_hidden_layers": .integer(layers), "num_attention_heads": .integer(9),
+          "num_key_value_heads": .integer(3), "max_position_embeddings": .integer(1024),
+          "rms_norm_eps": .number(1e-5), "tie_word_embeddings": .bool(true),
+        ]
+      }
+    let configuration = try Architectures.configuration(
+      from: ConfigurationFile(name: "benchmark", json: .object(json)))
+    try MemoryDemand.check(
+      bytes: 4 * Double(layers) * Double(configuration.blockMatrixWeights),
+      for: "A model of \(layers) blocks", advice: "Give fewer layers.")
+    return configuration
+  }
+}
+
+extension TransformerModel {
+  /// A model for measurements: random weights of a shape, as many blocks as asked for.
+  static func random(
+    _ shape: BenchmarkShape = .gpt2, layers: Int, storage: WeightStorage, seed: UInt64
+  ) throws -> TransformerModel {
+    let configuration = try shape.configuration(layers: layers)
+    return try TransformerModel(
+      configuration: configuration, weights: RandomWeights(configuration, seed: seed),
+      storage: .all(storage), source: "benchmark")
+  }
+}
+
+/// Random weights of a shape, each made when it is asked for.
+private struct RandomWeights: WeightSource {
+  let shapes: [String: [Int]]
+  let seed: UInt64
+
+  init(_ configuration: TransformerConfiguration, seed: UInt64) {
+    self.seed = seed
+    let keys = configuration.keys
+    let d = configuration.hiddenSize
+    var shapes = [keys.embedding: [configuration.vocabularySize, d]]
+    if let positions = keys.positions { shapes[positions] = [configuration.contextLength, d] }
+    func norm(_ name: String) {
+      shapes["\(name).weight"] = [d]
+      if case .layer = configuration.norm { shapes["\(name).bias"] = [d] }
+    }
+    let attention = keys.linearPaths.count - (keys.gate == nil ? 2 : 3)
+    for block in 0..<configuration.blockCount {
+      let prefix = keys.block(block)
+      norm("\(prefix).\(keys.attentionNorm)")
+      norm("\(prefix).\(keys.feedForwardNorm)")
+      for (number, (path, size)) in zip(keys.linearPaths, configuration.linearSizes).enumerated() {
+        shapes["\(prefix).\(path).weight"] =
+          configuration.layout == .inputsByOutputs
+          ? [size.inputs, size.outputs] : [size.outputs, size.inputs]
+        let hasBias =
+          number < attention ? configuration.attentionHasBias : configuration.feedForwardHasBias
+        if hasBias { shapes["\(prefix).\(path).bias"] = [size.outputs] }
+      }
+    }
+    norm(keys.finalNorm)
+    self.shapes = shapes
+  }
+
+  var names: Set<String> { Set(shapes.keys) }
+
+  func tensor(named name: String) -> Tensor? {
+    shapes[name].map { shape in
+      if shape.count == 1 {
+        return Tensor(repeating: name.hasSuffix("bias") ? 0 : 1, shape: shape)
+      }
+      var random = SeededRandom(seed: seed, name)
+      return .uniform(shape, bound: 0.03, using: &random)
+    }
+  }
+}
