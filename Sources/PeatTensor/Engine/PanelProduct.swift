@@ -55,6 +55,44 @@ enum PanelProduct {
       lowRank: none, out: out, outLayout: outLayout, start: start, pool: pool)
   }
 
+  /// out = xᵀ · source + start.
+  ///
+  /// - Parameters:
+  ///   - x: `[k, m]`, rows `stride` floats apart.
+  static func computeTransposed(
+    rows: Int, columns: Int, depth: Int, x: FloatPointer, stride: Int, source: some PanelSource,
+    out: FloatPointer, outStride: Int, start: ProductStart, pool: BufferPool
+  ) {
+    if rows == 0 || columns == 0 { return }
+    let rowsAtATime = part(of: rows, atMost: blockRows, multipleOf: stripRows)
+    let depthAtATime = part(of: depth, atMost: blockDepth, multipleOf: lanes)
+    let strips = pool.take(ProductTile.wholeRows(rowsAtATime) * depthAtATime)
+    let panel = pool.take(panelColumns * depthAtATime)
+    let tile = pool.take(stripRows * panelColumns)
+    defer { withExtendedLifetime((strips, panel, tile)) {} }
+    for firstRow in Swift.stride(from: 0, to: rows, by: rowsAtATime) {
+      let target = out + firstRow * outStride
+      for firstDepth in Swift.stride(from: 0, to: depth, by: depthAtATime) {
+        let block = Block(
+          strips: strips.pointer, panel: panel.pointer, tile: tile.pointer,
+          rows: min(rowsAtATime, rows - firstRow), length: min(depthAtATime, depth - firstDepth))
+        ProductTile.packTransposed(
+          x + (firstDepth * stride + firstRow), columns: block.rows, depth: block.length,
+          stride: stride, into: block.strips, length: block.length)
+        multiply(
+          block, depth: block.length, columns: columns, out: target, layout: .rows(outStride),
+          rows: rows,
+          start: firstDepth > 0
+            ? .values(target, stride: outStride) : start.from(row: firstRow, column: 0)
+        ) { panel, column in
+          source.fill(panel, firstRow: firstDepth, count: block.length, firstColumn: column)
+        } lines: { column in
+          source.lines(firstRow: firstDepth, count: block.length, firstColumn: column)
+        }
+      }
+    }
+  }
+
   /// out = x · source + s · (x · down) · up + start.
   ///
   /// - Parameters:

@@ -232,6 +232,33 @@ enum ProductTile {
     }
   }
 
+  /// Lays columns into strips, as the rows of the transpose: a tile's columns side by side, row by row. Columns past the last
+  /// are 0.
+  ///
+  /// - Parameters:
+  ///   - x: `[depth, count]`, rows `stride` floats apart.
+  ///   - strips: strips of `length` columns, of which the first `depth` are written.
+  @inline(__always) static func packTransposed(
+    _ x: FloatPointer, columns count: Int, depth: Int, stride: Int, into strips: FloatPointer,
+    length: Int
+  ) {
+    var column = 0
+    var strip = strips
+    while column < count {
+      let inside = min(rows, count - column)
+      var source = x + column
+      var place = strip
+      for _ in 0..<depth {
+        place.update(from: source, count: inside)
+        if inside < rows { (place + inside).update(repeating: 0, count: rows - inside) }
+        source += stride
+        place += rows
+      }
+      column &+= rows
+      strip += rows &* length
+    }
+  }
+
   /// `count` rounded up to whole tiles' rows.
   @inline(__always) static func wholeRows(_ count: Int) -> Int { (count + rows - 1) / rows * rows }
 }

@@ -94,7 +94,9 @@ extension Tape {
         }
       }
       if wantsGradient, let dW = gradientPointer(of: weight) {
-        measured(.products) { logits.addWeightGradient(rows: rows, x: input, width: width, to: dW) }
+        measured(.products) {
+          logits.addWeightGradient(rows: rows, x: input, width: width, to: dW, pool)
+        }
       }
       start += rows
     }
@@ -162,12 +164,17 @@ private struct Logits {
   }
 
   /// dW += gradientᵀ · x.
-  func addWeightGradient(rows: Int, x: FloatPointer, width: Int, to dW: FloatPointer) {
+  func addWeightGradient(
+    rows: Int, x: FloatPointer, width: Int, to dW: FloatPointer, _ pool: BufferPool
+  ) {
     var first = 0
     while first < vocabulary {
-      MatrixProduct.compute(
-        m: min(block, vocabulary - first), n: width, k: rows, a: pointer + first * rows, lda: block,
-        transposeA: true, b: x, ldb: width, beta: 1, c: dW + first * width, ldc: width)
+      let place = dW + first * width
+      PanelProduct.computeTransposed(
+        rows: min(block, vocabulary - first), columns: width, depth: rows,
+        x: pointer + first * rows, stride: block,
+        source: RowPanels(x, stride: width, columns: width), out: place, outStride: width,
+        start: .values(place, stride: width), pool: pool)
       first += block
     }
   }

@@ -105,7 +105,6 @@ struct LinearRecord {
     let rows = output.rows
     let outputs = output.columns
     let inputs = input.columns
-    let stored = weight.shape[1]
     let restored = recomputation?.restored(tape.pool)
     defer { withExtendedLifetime(restored) {} }
     let values = restored?.pointer ?? input.pointer
@@ -113,13 +112,13 @@ struct LinearRecord {
     if let dw = tape.gradientPointer(of: weight) {
       switch layout {
       case .outputsByInputs:
-        MatrixProduct.compute(
-          m: outputs, n: inputs, k: rows, a: dy, lda: outputs, transposeA: true,
-          b: values, ldb: valueStride, beta: 1, c: dw, ldc: stored)
+        addTransposedProduct(
+          rows, dy, outputs, columns: outputs, values, valueStride, columns: inputs, to: dw,
+          tape.pool)
       case .inputsByOutputs:
-        MatrixProduct.compute(
-          m: inputs, n: outputs, k: rows, a: values, lda: valueStride, transposeA: true,
-          b: dy, ldb: outputs, beta: 1, c: dw, ldc: stored)
+        addTransposedProduct(
+          rows, values, valueStride, columns: inputs, dy, outputs, columns: outputs, to: dw,
+          tape.pool)
       }
     }
     if let bias, let db = tape.gradientPointer(of: bias) {
@@ -163,6 +162,24 @@ struct LinearRecord {
         for row in 0..<rows { add(outputs, dy + row * outputs, to: place + row * residual.stride) }
       }
     }
+  }
+
+  /// out += aᵀ · b, over `rows` rows.
+  private func addTransposedProduct(
+    _ rows: Int, _ a: FloatPointer, _ aStride: Int, columns m: Int, _ b: FloatPointer,
+    _ bStride: Int, columns n: Int, to out: FloatPointer, _ pool: BufferPool
+  ) {
+    // Small ones are not worth panels.
+    guard min(m, n) >= 64, rows >= 16 else {
+      MatrixProduct.compute(
+        m: m, n: n, k: rows, a: a, lda: aStride, transposeA: true, b: b, ldb: bStride, beta: 1,
+        c: out, ldc: n)
+      return
+    }
+    PanelProduct.computeTransposed(
+      rows: m, columns: n, depth: rows, x: a, stride: aStride,
+      source: RowPanels(b, stride: bStride, columns: n), out: out, outStride: n,
+      start: .values(out, stride: n), pool: pool)
   }
 
   /// dB += s · dyᵀ · h, computed as its transpose, whose rows are long.
