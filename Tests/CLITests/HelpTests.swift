@@ -29,7 +29,7 @@ import Testing
       where option.contains("<") {
         let text = option.split(whereSeparator: \.isWhitespace).joined(separator: " ")
         let name = "--" + text.prefix { $0 != " " }
-        let says = ["(default: ", "not given", "neither is given"].contains { text.contains($0) }
+        let says = ["default: ", "not given", "neither is given"].contains { text.contains($0) }
         #expect(says != needed.contains { $0 == name }, "\(name): \(text)")
       }
     }

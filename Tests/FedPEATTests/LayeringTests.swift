@@ -45,9 +45,10 @@ import Testing
 
   private static let sources = ProjectFolders.root.appendingPathComponent("Sources")
 
-  /// The modules that a Swift file imports.
+  /// The modules that a Swift file imports, at its top; what stands further in is text in another language.
   private func imports(of file: URL) throws -> [String] {
     try String(contentsOf: file, encoding: .utf8).split(separator: "\n").compactMap { line in
+      if line.hasPrefix("    ") { return nil }
       let words = line.split(separator: " ").filter {
         !$0.hasPrefix("@") && !["public", "package", "internal", "private"].contains($0)
       }
