@@ -81,7 +81,7 @@ struct WeightProduct {
     let pool: BufferPool
 
     func visit(_ matrix: some MatrixReader) {
-      switch product.layout {
+      switch product.weight.storedLayout(product.layout) {
       case .outputsByInputs: compute(ColumnPanels(matrix: matrix, columns: product.outputs))
       case .inputsByOutputs: compute(RowPanels(matrix: matrix))
       }
@@ -156,7 +156,7 @@ struct WeightProduct {
     let pool: BufferPool
 
     func visit(_ matrix: some MatrixReader) {
-      switch product.layout {
+      switch product.weight.storedLayout(product.layout) {
       case .outputsByInputs: compute(RowPanels(matrix: matrix))
       case .inputsByOutputs: compute(ColumnPanels(matrix: matrix, columns: product.inputs))
       }
