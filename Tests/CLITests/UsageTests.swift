@@ -81,7 +81,6 @@ import Testing
     Mistake("join --coordinator 127.0.0.1:1 --data TEXT --name a/b", "'a/b' can't name a client"),
     Mistake("bench pek", "Did you mean 'peak'?"),
     Mistake("bench generate --tokens 1020", "--prompt-tokens and --tokens are 1036 together"),
-    Mistake("bench generate --layers 1 --runs 1 --peer nowhere", "There is no"),
     Mistake("bench step --layers 4096", "of memory"),
     Mistake("demo --clients 0", "--clients is 0"),
     Mistake("demo --model MODEL", "together"),

@@ -77,7 +77,7 @@ import Testing
     let values = matrix(64, 96)
     #expect(PackedMatrix(values, as: .bfloat16, axis: 1).byteCount == 64 * 96 * 2)
     #expect(PackedMatrix(values, as: .int8, axis: 1).byteCount == 64 * 96 + 64 * 3 * 4)
-    #expect(PackedMatrix(values, as: .int8, axis: 0).byteCount == 64 * 96 + 2 * 96 * 4)
+    #expect(PackedMatrix(values, as: .int8, axis: 0).byteCount == 96 * 64 + 96 * 2 * 4)
     #expect(PackedMatrix(values, as: .int4, axis: 1).byteCount == 64 * 48 + 64 * 3 * 4)
     for storage in Self.storages {
       let expected = Double(64 * 96) * storage.bytesPerWeight

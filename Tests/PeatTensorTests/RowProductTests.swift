@@ -90,6 +90,23 @@ import Testing
   }
 
   @Test(arguments: WeightStorage.allCases)
+  func `many rows are divided, with the same bits`(storage: WeightStorage) {
+    let teams = [2, 3, 7].map { ThreadTeam(count: $0) }
+    for layout in Self.layouts {
+      for rows in [17, 40, 49, 101] {
+        let one = Case(rows: rows, inputs: 200, outputs: 333, layout: layout, storage: storage)
+        let expected = one.result(team: nil, adds: true)
+        expectClose(expected, one.expected(adds: true), within: 2e-5, "\(rows) rows")
+        for team in teams {
+          #expect(
+            one.result(team: team, adds: true).hasSameBits(as: expected),
+            "\(storage) \(layout), \(rows) rows, \(team.count) threads")
+        }
+      }
+    }
+  }
+
+  @Test(arguments: WeightStorage.allCases)
   func `the bits are the same for any number of threads, and for a row alone`(
     storage: WeightStorage
   ) {

@@ -99,31 +99,33 @@ private struct GenerationPeer {
   }
 
   private static let script = """
-    import resource, sys, time
-    import torch
+    from resource import RUSAGE_SELF, getrusage
+    from sys import argv
+    from time import perf_counter
+    from torch import inference_mode, manual_seed, ones_like, randint, set_num_threads
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    layers, prompt_tokens, new_tokens, threads, runs = map(int, sys.argv[1:6])
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
+    layers, prompt_tokens, new_tokens, threads, runs = map(int, argv[1:6])
+    set_num_threads(threads)
+    manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(n_layer=layers)).eval()
-    prompt = torch.randint(0, 50257, (1, prompt_tokens))
+    prompt = randint(0, 50257, (1, prompt_tokens))
 
 
     def generate(count):
-        with torch.inference_mode():
+        with inference_mode():
             result = model.generate(
-                prompt, attention_mask=torch.ones_like(prompt), do_sample=False, use_cache=True,
+                prompt, attention_mask=ones_like(prompt), do_sample=False, use_cache=True,
                 min_new_tokens=count, max_new_tokens=count, pad_token_id=0)
         assert result.shape[1] == prompt_tokens + count
 
 
     generate(min(new_tokens, 4))
     for _ in range(runs):
-        start = time.perf_counter()
+        start = perf_counter()
         generate(new_tokens)
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"seconds {seconds:.4f} megabytes {peak:.0f}", flush=True)
+        seconds = perf_counter() - start
+        megabytes = getrusage(RUSAGE_SELF).ru_maxrss / 1024
+        print(f"seconds {seconds:.4f} megabytes {megabytes:.0f}", flush=True)
     """
 }

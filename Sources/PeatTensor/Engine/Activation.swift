@@ -126,7 +126,13 @@ public struct Weight {
     return densePointer
   }
 
-  /// Does a visitor's work on the matrix, in whatever storage it is.
+  /// How it lies in memory for a layer that sees it in this layout: the other way round if it is kept as its transpose.
+  func storedLayout(_ layout: WeightLayout) -> WeightLayout {
+    guard case .packed(let matrix) = values, matrix.isTransposed else { return layout }
+    return layout == .outputsByInputs ? .inputsByOutputs : .outputsByInputs
+  }
+
+  /// Does a visitor's work on the matrix as it lies in memory, in whatever storage it is.
   func accept<Visitor: MatrixVisitor>(_ visitor: Visitor) -> Visitor.Result {
     switch values {
     case .dense(let tensor):

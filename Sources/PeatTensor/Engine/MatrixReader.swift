@@ -1,15 +1,5 @@
 import CPeatHints
 
-/// What shares a scale with its neighbours.
-enum ScaleGrouping {
-  /// Nothing is scaled.
-  case none
-  /// 32 neighbours of a row.
-  case alongRows
-  /// 32 neighbours of a column.
-  case alongColumns
-}
-
 /// Four registers of neighbours of a row.
 struct FourVectors {
   var v0: Vector
@@ -23,7 +13,8 @@ struct FourVectors {
 
 /// Reads a matrix that lies row by row, in whatever storage, as vectors of floats.
 protocol MatrixReader {
-  static var grouping: ScaleGrouping { get }
+  /// Whether 32 neighbours of a row share a scale.
+  static var isScaled: Bool { get }
   /// Bits of a value.
   static var valueBits: Int { get }
   var columns: Int { get }
@@ -37,12 +28,10 @@ protocol MatrixReader {
   func unscaled(_ row: Int, _ column: Int) -> FourVectors
   /// The scale of a value and its neighbours in the row.
   func scale(_ row: Int, _ column: Int) -> Float
-  /// The scales of a register of neighbours of a row.
-  func scaleVector(_ row: Int, _ column: Int) -> Vector
 }
 
 extension MatrixReader {
-  static var grouping: ScaleGrouping { @inline(__always) get { .none } }
+  static var isScaled: Bool { @inline(__always) get { false } }
 
   @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
     FourVectors(
@@ -51,8 +40,6 @@ extension MatrixReader {
   }
 
   @inline(__always) func scale(_ row: Int, _ column: Int) -> Float { 1 }
-
-  @inline(__always) func scaleVector(_ row: Int, _ column: Int) -> Vector { broadcast(1) }
 
   /// The lines of the cache that hold a part of the matrix; none where the part is empty.
   func lines(rows: Range<Int>, columns: Range<Int>) -> LineWalk {
@@ -123,9 +110,9 @@ struct Float16Reader: MatrixReader {
 }
 
 /// 8-bit integers with a scale for each 32 along a row.
-struct Int8RowGroupReader: MatrixReader {
+struct Int8Reader: MatrixReader {
   static var valueBits: Int { @inline(__always) get { 8 } }
-  static var grouping: ScaleGrouping { @inline(__always) get { .alongRows } }
+  static var isScaled: Bool { @inline(__always) get { true } }
   let bytes: UnsafeMutableRawPointer
   let rowBytes: Int
   let scales: FloatPointer
@@ -150,44 +137,13 @@ struct Int8RowGroupReader: MatrixReader {
 
   @inline(__always) func scale(_ row: Int, _ column: Int) -> Float {
     scales[row &* scaleStride &+ column / 32]
-  }
-}
-
-/// 8-bit integers with a scale for each 32 along a column.
-struct Int8ColumnGroupReader: MatrixReader {
-  static var valueBits: Int { @inline(__always) get { 8 } }
-  static var grouping: ScaleGrouping { @inline(__always) get { .alongColumns } }
-  let bytes: UnsafeMutableRawPointer
-  let rowBytes: Int
-  let scales: FloatPointer
-  let scaleStride: Int
-  let columns: Int
-
-  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(bytes + (row &* rowBytes &+ column))
-  }
-
-  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
-    byteValues(bytes + (row &* rowBytes &+ column))
-      * load(scales + (row / 32 &* scaleStride &+ column))
-  }
-
-  @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
-    let place = bytes + (row &* rowBytes &+ column)
-    return FourVectors(
-      v0: byteValues(place), v1: byteValues(place + lanes), v2: byteValues(place + 2 &* lanes),
-      v3: byteValues(place + 3 &* lanes))
-  }
-
-  @inline(__always) func scaleVector(_ row: Int, _ column: Int) -> Vector {
-    load(scales + (row / 32 &* scaleStride &+ column))
   }
 }
 
 /// 4-bit integers with a scale for each 32 along a row.
-struct Int4RowGroupReader: MatrixReader {
+struct Int4Reader: MatrixReader {
   static var valueBits: Int { @inline(__always) get { 4 } }
-  static var grouping: ScaleGrouping { @inline(__always) get { .alongRows } }
+  static var isScaled: Bool { @inline(__always) get { true } }
   let bytes: UnsafeMutableRawPointer
   let rowBytes: Int
   let scales: FloatPointer
@@ -209,34 +165,6 @@ struct Int4RowGroupReader: MatrixReader {
 
   @inline(__always) func scale(_ row: Int, _ column: Int) -> Float {
     scales[row &* scaleStride &+ column / 32]
-  }
-}
-
-/// 4-bit integers with a scale for each 32 along a column.
-struct Int4ColumnGroupReader: MatrixReader {
-  static var valueBits: Int { @inline(__always) get { 4 } }
-  static var grouping: ScaleGrouping { @inline(__always) get { .alongColumns } }
-  let bytes: UnsafeMutableRawPointer
-  let rowBytes: Int
-  let scales: FloatPointer
-  let scaleStride: Int
-  let columns: Int
-
-  @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(bytes + (row &* rowBytes &+ column / 2))
-  }
-
-  @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
-    halfByteValues(bytes + (row &* rowBytes), column)
-      * load(scales + (row / 32 &* scaleStride &+ column))
-  }
-
-  @inline(__always) func unscaled(_ row: Int, _ column: Int) -> FourVectors {
-    halfByteValues(bytes + (row &* rowBytes &+ column / 2))
-  }
-
-  @inline(__always) func scaleVector(_ row: Int, _ column: Int) -> Vector {
-    load(scales + (row / 32 &* scaleStride &+ column))
   }
 }
 
@@ -321,37 +249,31 @@ protocol MatrixVisitor {
 }
 
 extension PackedMatrix {
-  /// Does a visitor's work with the reader of this storage.
+  /// Does a visitor's work with the reader of this storage; what it visits is `[storedRows, storedColumns]`.
   func accept<Visitor: MatrixVisitor>(_ visitor: Visitor) -> Visitor.Result {
     switch storage {
     case .float32: preconditionFailure("PackedMatrix: float32 is no packed storage")
     case .bfloat16: visitor.visit(bfloat16Reader)
     case .float16: visitor.visit(float16Reader)
-    case .int8: axis == 1 ? visitor.visit(int8RowReader) : visitor.visit(int8ColumnReader)
-    case .int4: axis == 1 ? visitor.visit(int4RowReader) : visitor.visit(int4ColumnReader)
+    case .int8: visitor.visit(int8Reader)
+    case .int4: visitor.visit(int4Reader)
     }
   }
 
   private var bfloat16Reader: BFloat16Reader {
-    BFloat16Reader(bytes: bytes, rowBytes: rowBytes, columns: columns)
+    BFloat16Reader(bytes: bytes, rowBytes: rowBytes, columns: storedColumns)
   }
   private var float16Reader: Float16Reader {
-    Float16Reader(bytes: bytes, rowBytes: rowBytes, columns: columns)
+    Float16Reader(bytes: bytes, rowBytes: rowBytes, columns: storedColumns)
   }
-  private var int8RowReader: Int8RowGroupReader {
-    Int8RowGroupReader(
-      bytes: bytes, rowBytes: rowBytes, scales: scales, scaleStride: scaleStride, columns: columns)
+  private var int8Reader: Int8Reader {
+    Int8Reader(
+      bytes: bytes, rowBytes: rowBytes, scales: scales, scaleStride: scaleStride,
+      columns: storedColumns)
   }
-  private var int8ColumnReader: Int8ColumnGroupReader {
-    Int8ColumnGroupReader(
-      bytes: bytes, rowBytes: rowBytes, scales: scales, scaleStride: scaleStride, columns: columns)
-  }
-  private var int4RowReader: Int4RowGroupReader {
-    Int4RowGroupReader(
-      bytes: bytes, rowBytes: rowBytes, scales: scales, scaleStride: scaleStride, columns: columns)
-  }
-  private var int4ColumnReader: Int4ColumnGroupReader {
-    Int4ColumnGroupReader(
-      bytes: bytes, rowBytes: rowBytes, scales: scales, scaleStride: scaleStride, columns: columns)
+  private var int4Reader: Int4Reader {
+    Int4Reader(
+      bytes: bytes, rowBytes: rowBytes, scales: scales, scaleStride: scaleStride,
+      columns: storedColumns)
   }
 }

@@ -21,6 +21,7 @@ enum RowProduct {
     team: ThreadTeam? = nil
   ) {
     let outputs = weight.shape[layout == .outputsByInputs ? 0 : 1]
+    let layout = weight.storedLayout(layout)
     let threads = team?.count ?? 1
     let part =
       layout == .outputsByInputs
@@ -63,7 +64,7 @@ enum RowProduct {
     return min(max(outputs / (8 * threads), least), most)
   }
 
-  /// Columns of W for one thread at a time: whole lines of the cache in any storage.
+  /// Columns of W for one thread at a time: whole lines of the cache, in long runs.
   private static func columnsOfPart(outputs: Int, threads: Int) -> Int {
     let line = 128
     let wanted = threads == 1 ? 512 : outputs / (3 * threads)
@@ -103,7 +104,7 @@ enum RowProduct {
           ahead += FourVectors.width &* Matrix.valueBits / 8
           let x = task.x + k
           let values = matrix.unscaled(j, k)
-          if Matrix.grouping == .alongRows {
+          if Matrix.isScaled {
             var first = Rows()
             first.addProduct(x, stride, values.v0)
             first.addProduct(x + lanes, stride, values.v1)
@@ -112,18 +113,11 @@ enum RowProduct {
             second.addProduct(x + 2 &* lanes, stride, values.v2)
             second.addProduct(x + 3 &* lanes, stride, values.v3)
             s1.add(second, times: broadcast(matrix.scale(j, k &+ 2 &* lanes)))
-          } else if Matrix.grouping == .none {
+          } else {
             s0.addProduct(x, stride, values.v0)
             s1.addProduct(x + lanes, stride, values.v1)
             s2.addProduct(x + 2 &* lanes, stride, values.v2)
             s3.addProduct(x + 3 &* lanes, stride, values.v3)
-          } else {
-            s0.addProduct(x, stride, values.v0 * matrix.scaleVector(j, k))
-            s1.addProduct(x + lanes, stride, values.v1 * matrix.scaleVector(j, k &+ lanes))
-            s2.addProduct(
-              x + 2 &* lanes, stride, values.v2 * matrix.scaleVector(j, k &+ 2 &* lanes))
-            s3.addProduct(
-              x + 3 &* lanes, stride, values.v3 * matrix.scaleVector(j, k &+ 3 &* lanes))
           }
           k &+= FourVectors.width
         }
@@ -146,12 +140,9 @@ enum RowProduct {
     func visit<Matrix: MatrixReader>(_ matrix: Matrix) {
       let columns = task.outputs
       let whole = columns.lowerBound + columns.count / FourVectors.width * FourVectors.width
-      switch Matrix.grouping {
-      case .alongColumns: sumGroups(matrix, columns.lowerBound..<whole)
-      case .none: sumRows(matrix, columns.lowerBound..<whole)
-      case .alongRows: sumScaled(matrix, columns.lowerBound..<whole)
-      }
-      sumScaled(matrix, whole..<columns.upperBound)
+      // No scaled storage lies so.
+      if !Matrix.isScaled { sumRows(matrix, columns.lowerBound..<whole) }
+      sumColumns(matrix, (Matrix.isScaled ? columns.lowerBound : whole)..<columns.upperBound)
     }
 
     /// Eight rows at a time, each over all the columns: long runs of memory.
@@ -197,76 +188,8 @@ enum RowProduct {
       }
     }
 
-    /// A group of 32 rows at a time, four registers of columns at a time; sums are scaled once for the group.
-    private func sumGroups<Matrix: MatrixReader>(_ matrix: Matrix, _ columns: Range<Int>) {
-      let stride = task.xStride
-      let group = PackedMatrix.groupSize
-      let blocks = columns.count / FourVectors.width
-      guard blocks > 0 else { return }
-      let rowBytes = matrix.address(1, 0) - matrix.address(0, 0)
-      for first in Swift.stride(from: 0, to: task.inputs, by: group) {
-        let count = min(group, task.inputs &- first)
-        for block in 0..<blocks {
-          let column = columns.lowerBound &+ block &* FourVectors.width
-          // Memory is asked for four blocks ahead, where this group ends in the next.
-          let (over, place) = (block &+ 4).quotientAndRemainder(dividingBy: blocks)
-          var ahead = matrix.address(
-            first &+ over &* group, columns.lowerBound &+ place &* FourVectors.width)
-          var s0 = Rows()
-          var s1 = Rows()
-          var s2 = Rows()
-          var s3 = Rows()
-          var odd0 = Rows()
-          var odd1 = Rows()
-          var odd2 = Rows()
-          var odd3 = Rows()
-          var x = task.x + first
-          var row = first
-          while row &+ 2 <= first &+ count {
-            peat_prefetch(ahead)
-            let values = matrix.unscaled(row, column)
-            s0.addMultiple(x, stride, values.v0)
-            s1.addMultiple(x, stride, values.v1)
-            s2.addMultiple(x, stride, values.v2)
-            s3.addMultiple(x, stride, values.v3)
-            peat_prefetch(ahead + rowBytes)
-            let next = matrix.unscaled(row &+ 1, column)
-            odd0.addMultiple(x + 1, stride, next.v0)
-            odd1.addMultiple(x + 1, stride, next.v1)
-            odd2.addMultiple(x + 1, stride, next.v2)
-            odd3.addMultiple(x + 1, stride, next.v3)
-            ahead += 2 &* rowBytes
-            x += 2
-            row &+= 2
-          }
-          if row < first &+ count {
-            let values = matrix.unscaled(row, column)
-            s0.addMultiple(x, stride, values.v0)
-            s1.addMultiple(x, stride, values.v1)
-            s2.addMultiple(x, stride, values.v2)
-            s3.addMultiple(x, stride, values.v3)
-          }
-          s0.add(odd0)
-          s1.add(odd1)
-          s2.add(odd2)
-          s3.add(odd3)
-          let out = task.out + column
-          finish(s0, matrix.scaleVector(first, column), out)
-          finish(s1, matrix.scaleVector(first, column &+ lanes), out + lanes)
-          finish(s2, matrix.scaleVector(first, column &+ 2 &* lanes), out + 2 &* lanes)
-          finish(s3, matrix.scaleVector(first, column &+ 3 &* lanes), out + 3 &* lanes)
-        }
-      }
-    }
-
-    @inline(__always) private func finish(_ sums: Rows, _ scales: Vector, _ place: FloatPointer) {
-      var total = Rows(at: place, task.outStride)
-      total.add(sums, times: scales)
-      total.store(at: place, task.outStride)
-    }
-
     /// A register of columns at a time, for what is left at the end.
-    private func sumScaled(_ matrix: some MatrixReader, _ columns: Range<Int>) {
+    private func sumColumns(_ matrix: some MatrixReader, _ columns: Range<Int>) {
       var column = columns.lowerBound
       while column < columns.upperBound {
         let count = min(lanes, columns.upperBound &- column)

@@ -15,12 +15,15 @@ package final class ThreadTeam: @unchecked Sendable {
   package let count: Int
   private let board: Board
   private let seats: [Seat]
+  /// Memory for the work on a piece, as many as threads: the piece of this number has it to itself.
+  let pools: [BufferPool]
 
   /// - Parameter count: threads, the caller's included.
   package init(count: Int) {
     self.count = max(count, 1)
     let board = Board()
     self.board = board
+    pools = (0..<max(count, 1)).map { _ in BufferPool() }
     seats = (1..<max(count, 1)).map { _ in Seat() }
     for seat in seats {
       let thread = Thread { board.work(at: seat) }

@@ -20,6 +20,9 @@ extension Tape {
     let width = table.shape[1]
     let vocabulary = table.shape[0]
     precondition(
+      table.storedLayout(.outputsByInputs) == .outputsByInputs,
+      "embedding: a packed table's groups run along its rows")
+    precondition(
       tokens.count == layout.count, "embedding: \(tokens.count) tokens in \(layout.count) rows")
     if let positions {
       precondition(

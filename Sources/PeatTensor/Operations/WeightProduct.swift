@@ -24,7 +24,7 @@ struct WeightProduct {
 
   /// out = x · Wᵀ + s · (x · Aᵀ) · Bᵀ + start; `projected` takes x · Aᵀ.
   ///
-  /// A team shares the work on a few rows.
+  /// A team shares the outputs of a few rows, or the rows where they are many.
   func forward(
     _ x: Activation, projected: Buffer?, out: FloatPointer, start: ProductStart, _ pool: BufferPool,
     team: ThreadTeam? = nil
@@ -32,10 +32,14 @@ struct WeightProduct {
     let isPacked = weight.densePointer == nil
     let fewRows = team == nil ? RowProduct.mostRows : RowProduct.mostTeamRows
     if usesPanels(rows: x.rows) || isPacked && x.rows > fewRows {
-      weight.accept(
-        Forward(
-          product: self, x: x, projected: projected?.pointer, out: out, start: start, pool: pool)
-      )
+      divide(x.rows, among: team, pool) { rows, pool in
+        let first = rows.lowerBound
+        weight.accept(
+          Forward(
+            product: self, x: x.rows(rows),
+            projected: projected.map { $0.pointer + first * (lowRank?.down.shape[0] ?? 0) },
+            out: out + first * outputs, start: start.from(row: first, column: 0), pool: pool))
+      }
       return
     }
     let adds = layOut(start, rows: x.rows, to: out)
@@ -55,6 +59,16 @@ struct WeightProduct {
     MatrixProduct.compute(
       m: x.rows, n: outputs, k: rank, alpha: lowRank.scale, a: projected.pointer, lda: rank,
       b: lowRank.up.pointer, ldb: rank, transposeB: true, beta: 1, c: out, ldc: outputs)
+  }
+
+  /// Does `body` for ranges of rows, so long that each is worth bringing the weight into panels.
+  private func divide(
+    _ rows: Int, among team: ThreadTeam?, _ pool: BufferPool,
+    _ body: (Range<Int>, BufferPool) -> Void
+  ) {
+    let parts = min(team?.count ?? 1, rows / Self.panelRows)
+    guard let team, parts > 1 else { return body(0..<rows, pool) }
+    team.run(parts) { body(rows * $0 / parts..<rows * ($0 + 1) / parts, team.pools[$0]) }
   }
 
   /// Writes the start where a product that adds will find it; `false` where there is none.
@@ -81,7 +95,7 @@ struct WeightProduct {
     let pool: BufferPool
 
     func visit(_ matrix: some MatrixReader) {
-      switch product.layout {
+      switch product.weight.storedLayout(product.layout) {
       case .outputsByInputs: compute(ColumnPanels(matrix: matrix, columns: product.outputs))
       case .inputsByOutputs: compute(RowPanels(matrix: matrix))
       }
@@ -156,7 +170,7 @@ struct WeightProduct {
     let pool: BufferPool
 
     func visit(_ matrix: some MatrixReader) {
-      switch product.layout {
+      switch product.weight.storedLayout(product.layout) {
       case .outputsByInputs: compute(RowPanels(matrix: matrix))
       case .inputsByOutputs: compute(ColumnPanels(matrix: matrix, columns: product.inputs))
       }

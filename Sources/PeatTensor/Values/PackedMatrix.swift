@@ -25,6 +25,9 @@ public enum WeightStorage: String, Sendable, Codable, CaseIterable {
 /// magnitude over 127 or 7, and a value is s · q with q rounded to nearest, ties to even. The last group of a row may
 /// be short.
 ///
+/// Whatever the matrix's shape, inputs lie along the rows in memory: a matrix of `[inputs, outputs]` is kept as its
+/// transpose. So a product with one row of inputs, as in generation, reads memory from one end to the other.
+///
 /// Unchecked Sendable: written only in the initializer.
 public final class PackedMatrix: @unchecked Sendable {
   public static let groupSize = 32
@@ -36,12 +39,16 @@ public final class PackedMatrix: @unchecked Sendable {
   /// The dimension along which groups run: 1 where rows hold a layer's inputs, 0 where columns do.
   public let axis: Int
   /// Bytes that the values and scales take.
-  public var byteCount: Int { rows * rowBytes + scaleCount * MemoryLayout<Float>.stride }
+  public var byteCount: Int { storedRows * rowBytes + scaleCount * MemoryLayout<Float>.stride }
+  /// Whether it is kept as its transpose.
+  var isTransposed: Bool { axis == 0 }
+  var storedRows: Int { isTransposed ? columns : rows }
+  var storedColumns: Int { isTransposed ? rows : columns }
 
   /// Values of a row, in bytes; a multiple of what eight values take.
   let rowBytes: Int
   let bytes: UnsafeMutableRawPointer
-  /// `[rows, groups]` along axis 1, `[groups, columns]` along axis 0.
+  /// `[storedRows, groups]`.
   let scales: FloatPointer
   let scaleStride: Int
   private let scaleCount: Int
@@ -58,18 +65,18 @@ public final class PackedMatrix: @unchecked Sendable {
     self.rows = rows
     self.columns = columns
     let group = Self.groupSize
-    let padded = (columns + group - 1) / group * group
+    let storedRows = axis == 1 ? rows : columns
+    let padded = ((axis == 1 ? columns : rows) + group - 1) / group * group
     switch storage {
     case .float32, .bfloat16, .float16: rowBytes = padded * 2
     case .int8: rowBytes = padded
     case .int4: rowBytes = padded / 2
     }
-    bytes = .allocate(byteCount: max(rows * rowBytes, 1), alignment: 64)
-    bytes.initializeMemory(as: UInt8.self, repeating: 0, count: rows * rowBytes)
+    bytes = .allocate(byteCount: max(storedRows * rowBytes, 1), alignment: 64)
+    bytes.initializeMemory(as: UInt8.self, repeating: 0, count: storedRows * rowBytes)
     let isGrouped = storage == .int8 || storage == .int4
-    let groupRows = (rows + group - 1) / group
-    scaleStride = axis == 1 ? padded / group : padded
-    scaleCount = isGrouped ? (axis == 1 ? rows : groupRows) * scaleStride : 0
+    scaleStride = padded / group
+    scaleCount = isGrouped ? storedRows * scaleStride : 0
     scales = .allocate(capacity: max(scaleCount, 1))
     scales.initialize(repeating: 0, count: max(scaleCount, 1))
     matrix.withUnsafeBufferPointer { values in
@@ -91,28 +98,28 @@ public final class PackedMatrix: @unchecked Sendable {
   }
 
   private func packShort(_ source: UnsafePointer<Float>, _ round: (Float) -> UInt16) {
-    for row in 0..<rows {
+    let (rowStride, columnStride) = isTransposed ? (1, columns) : (columns, 1)
+    for row in 0..<storedRows {
       let place = (bytes + row * rowBytes).assumingMemoryBound(to: UInt16.self)
-      for column in 0..<columns { place[column] = round(source[row * columns + column]) }
+      for column in 0..<storedColumns {
+        place[column] = round(source[row * rowStride + column * columnStride])
+      }
     }
   }
 
   private func packGroups(_ source: UnsafePointer<Float>) {
     let group = Self.groupSize
     let limit: Float = storage == .int8 ? 127 : 7
-    func scaleIndex(_ row: Int, _ column: Int) -> Int {
-      axis == 1 ? row * scaleStride + column / group : row / group * scaleStride + column
-    }
-    for row in 0..<rows {
-      for column in 0..<columns {
-        let index = scaleIndex(row, column)
-        scales[index] = max(scales[index], source[row * columns + column].magnitude / limit)
+    let (rowStride, columnStride) = isTransposed ? (1, columns) : (columns, 1)
+    for row in 0..<storedRows {
+      for column in 0..<storedColumns {
+        let index = row * scaleStride + column / group
+        let value = source[row * rowStride + column * columnStride]
+        scales[index] = max(scales[index], value.magnitude / limit)
       }
-    }
-    for row in 0..<rows {
-      for column in 0..<columns {
-        let scale = scales[scaleIndex(row, column)]
-        let value = source[row * columns + column]
+      for column in 0..<storedColumns {
+        let scale = scales[row * scaleStride + column / group]
+        let value = source[row * rowStride + column * columnStride]
         let rounded = scale == 0 ? 0 : (value / scale).rounded(.toNearestOrEven)
         put(Int8(max(-limit, min(limit, rounded.isNaN ? 0 : rounded))), row, column)
       }
@@ -137,8 +144,17 @@ public final class PackedMatrix: @unchecked Sendable {
 
   /// The values as float32, which is what computations see.
   public func unpacked() -> Tensor {
+    let stored = Tensor(uninitialized: [storedRows, storedColumns])
+    for row in 0..<storedRows {
+      accept(RowCopy(row: row, to: stored.pointer + row * storedColumns))
+    }
+    guard isTransposed else { return stored }
     let result = Tensor(uninitialized: [rows, columns])
-    for row in 0..<rows { accept(RowCopy(row: row, to: result.pointer + row * columns)) }
+    for row in 0..<rows {
+      for column in 0..<columns {
+        result.pointer[row * columns + column] = stored.pointer[column * rows + row]
+      }
+    }
     return result
   }
 }
