@@ -39,8 +39,9 @@ public struct LoadedModel {
     }
     checkpoint = try Checkpoint(folder: folder)
     emulator = try EmulatorFacts.read(in: folder)
-    model = try checkpoint.model(storage: storage(checkpoint, emulator))
+    // Before the weights: who plans their memory must know what is there already.
     tokenizer = try Tokenizer(folder: folder)
+    model = try checkpoint.model(storage: storage(checkpoint, emulator))
     if let expected, expected != checkpoint.digest() {
       throw PeatError.badData(
         "The model in '\(folder.path)' is not the one the adapter was plugged into: its digest is "

@@ -18,6 +18,17 @@ public struct DeviceMemory: Sendable {
     self.onPlan = onPlan
   }
 
+  /// Throws where tuning through an emulator can't stay below the limit, however small the batch.
+  func check(_ checkpoint: Checkpoint, threads: Int) throws {
+    guard let limit else { return }
+    _ = try MemoryDemands(
+      model: checkpoint.configuration, method: .lora(try LoRAConfiguration(rank: 1, alpha: 1)),
+      blocks: [], batch: 1, context: 1, threads: threads
+    ).plan(
+      below: limit, storages: storage.map { [$0] } ?? WeightStorage.allCases,
+      base: ProcessMeasurement.memoryBytes)
+  }
+
   /// Reads an emulator so that tuning through it stays below the limit.
   ///
   /// - Throws: `usage` where it does not fit.
@@ -28,11 +39,14 @@ public struct DeviceMemory: Sendable {
     let facts = try EmulatorFacts.read(in: folder)
     let configuration = checkpoint.configuration
     let ends = facts?.localEndBlocks ?? Array(0..<configuration.blockCount)
+    // The instructions come from outside.
+    try settings.training.validate(contextLength: configuration.contextLength)
     let plan = try limit.map { limit in
-      try MemoryDemands(
+      var demands = MemoryDemands(
         model: configuration, method: settings.method, blocks: ends,
-        batch: settings.training.batch, context: settings.training.context, threads: threads
-      ).plan(
+        batch: settings.training.batch, context: settings.training.context, threads: threads)
+      demands.isRagged = settings.layout != .stream
+      return try demands.plan(
         below: limit, storages: storage.map { [$0] } ?? WeightStorage.allCases,
         checkpointing: settings.training.checkpointing,
         accumulation: settings.training.accumulation, base: ProcessMeasurement.memoryBytes)

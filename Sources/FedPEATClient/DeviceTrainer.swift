@@ -63,7 +63,7 @@ public final class DeviceTrainer: LocalTrainer {
 
   public func prepare(package folder: URL, level: Int) async throws {
     // Weights are read with the first task; what is wrong with the files is found now.
-    _ = try Checkpoint(folder: folder)
+    try memory.check(try Checkpoint(folder: folder), threads: threads)
     let tokenizer = try Tokenizer(folder: folder)
     state.withLock { $0 = Prepared(source: .folder(folder), tokenizer: tokenizer) }
   }

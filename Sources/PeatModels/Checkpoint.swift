@@ -1,5 +1,6 @@
 import Foundation
 import PeatTensor
+import Synchronization
 
 /// A model folder as Hugging Face lays it out: config.json, *.safetensors, tokenizer files.
 ///
@@ -108,8 +109,25 @@ public struct Checkpoint: Sendable {
     }
   }
 
-  /// The digest over all tensors as they are stored: the same however they are spread over files.
-  public func digest() -> Digest {
+  /// The digest over all tensors as they are stored: the same however they are spread over files. It is computed once.
+  public func digest() -> Digest { known.value { computeDigest() } }
+
+  private let known = KnownDigest()
+
+  private final class KnownDigest: Sendable {
+    private let digest = Mutex<Digest?>(nil)
+
+    func value(_ compute: () -> Digest) -> Digest {
+      digest.withLock { digest in
+        if let digest { return digest }
+        let computed = compute()
+        digest = computed
+        return computed
+      }
+    }
+  }
+
+  private func computeDigest() -> Digest {
     var digest = IncrementalDigest()
     for name in files.keys.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
       guard let file = files[name], let entry = file.entries[name] else { continue }

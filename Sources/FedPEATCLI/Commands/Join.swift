@@ -45,8 +45,8 @@ struct Join: AsyncParsableCommand {
     var folder: String?
     var retries = 8
     var storage: WeightStorage?
-    /// Such as 512MB.
-    var memoryLimit: String?
+    /// A number of bytes, or a size such as 512MB.
+    var memoryLimit: ByteCount?
     var threads: Int?
     var seed: UInt64 = 0
 
@@ -91,6 +91,9 @@ struct Join: AsyncParsableCommand {
     guard configuration.retries > 0 else {
       throw PeatError.usage("retries is \(configuration.retries); it must be at least 1.")
     }
+    if let threads = configuration.threads, !(1...1024).contains(threads) {
+      throw PeatError.badData("threads is \(threads); it must be between 1 and 1024.")
+    }
     let documents = try DocumentReader.read(URL(path: data))
     let id = try ClientID(
       configuration.name ?? "client-" + UUID().uuidString.prefix(8).lowercased())
@@ -102,7 +105,7 @@ struct Join: AsyncParsableCommand {
     let trainer = DeviceTrainer(
       documents: documents,
       threads: configuration.threads ?? ProcessInfo.processInfo.activeProcessorCount,
-      memory: try deviceMemory(configuration)
+      memory: deviceMemory(configuration)
     ) { progress in
       Terminal.status(
         "tuning: step \(progress.report.step) of \(progress.steps)  loss "
@@ -126,15 +129,8 @@ struct Join: AsyncParsableCommand {
     }
   }
 
-  private func deviceMemory(_ configuration: Configuration) throws -> DeviceMemory {
-    let limit = try configuration.memoryLimit.map { text in
-      guard let limit = ByteCount(argument: text) else {
-        throw PeatError.badData(
-          "memoryLimit is '\(text)'; it must be a size such as 512MB or 2GiB.")
-      }
-      return limit.bytes
-    }
-    return DeviceMemory(storage: configuration.storage, limit: limit) { plan in
+  private func deviceMemory(_ configuration: Configuration) -> DeviceMemory {
+    DeviceMemory(storage: configuration.storage, limit: configuration.memoryLimit?.bytes) { plan in
       Terminal.note("memory       \(plan.summary): about \(Format.bytes(plan.bytes))")
     }
   }
@@ -147,7 +143,7 @@ struct Join: AsyncParsableCommand {
     if let folder { overrides["folder"] = .string(folder) }
     if let retries { overrides["retries"] = .integer(retries) }
     if let storage = memory.storage { overrides["storage"] = .string(storage.rawValue) }
-    if let limit = memory.memoryLimit { overrides["memoryLimit"] = .string("\(limit.bytes)") }
+    if let limit = memory.memoryLimit { overrides["memoryLimit"] = .integer(limit.bytes) }
     if let threads = common.threads { overrides["threads"] = .integer(threads) }
     if let seed = common.seed { overrides["seed"] = .integer(Int(clamping: seed)) }
     return try ConfigurationReader.read(
@@ -160,6 +156,11 @@ struct Join: AsyncParsableCommand {
     case .cancelled(let reason):
       throw PeatError.unavailable("The coordinator ended the run: \(reason)")
     case .completed, nil: break
+    }
+    if report.updates == 0, report.failures > 0 {
+      throw PeatError.unavailable(
+        "No update of yours was taken: this device failed in \(report.failures) rounds. The reasons stand above."
+      )
     }
     let result = Report(
       run: report.run?.name, client: id.name, updates: report.updates, refusals: report.refusals,

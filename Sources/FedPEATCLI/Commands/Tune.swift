@@ -156,8 +156,9 @@ struct Tune: AsyncParsableCommand {
     }
     let saved = resume ? try Trainer.State(readFrom: target) : nil
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
+    let documents = try DocumentReader.read(URL(path: data))
     let loaded = try LoadedModel(URL(path: model)) { checkpoint, emulator in
-      try plan(checkpoint, emulator, saved, into: &chosen)
+      try plan(checkpoint, emulator, documents, saved, into: &chosen)
     }
     guard let (planned, plan) = chosen else {
       throw PeatError(.internalError, "The model was read without a plan.")
@@ -167,7 +168,6 @@ struct Tune: AsyncParsableCommand {
       throw PeatError.usage(
         "'\(model)' carries an adapter; tune the model it was plugged into, or a merged one.")
     }
-    let documents = try DocumentReader.read(URL(path: data))
     let (training, validation) = try datasets(
       documents, loaded.tokenizer, context: configuration.context)
     // Of a text, windows that start anywhere; of documents, each once per epoch.
@@ -234,7 +234,8 @@ struct Tune: AsyncParsableCommand {
 
   /// Decides how the step is computed and weights are kept, before a weight is read.
   private func plan(
-    _ checkpoint: Checkpoint, _ emulator: EmulatorFacts?, _ saved: Trainer.State?,
+    _ checkpoint: Checkpoint, _ emulator: EmulatorFacts?, _ documents: [Document],
+    _ saved: Trainer.State?,
     into chosen: inout (configuration: TrainingConfiguration, plan: MemoryPlan?)?
   ) throws -> StoragePlan {
     let model = checkpoint.configuration
@@ -244,14 +245,16 @@ struct Tune: AsyncParsableCommand {
       method == "full"
       ? nil : try from.map { try AdapterFolder.readFiles(URL(path: $0)).method } ?? newMethod()
     let ends = try localBlocks(checkpoint, emulator)
-    let demands = MemoryDemands(
+    var demands = MemoryDemands(
       model: model, method: adapterMethod, blocks: ends, batch: batch,
       context: configuration.context, threads: configuration.threads)
+    demands.isRagged = arrangement(of: documents) != .stream
     // Another storage would give other numbers than the run that was interrupted.
     let wanted = saved?.storage ?? memory.storage
     if let wanted { try demands.check(wanted) }
     var plan: MemoryPlan?
     if let saved {
+      try checkFlags(saved, demands)
       configuration.checkpointing = saved.configuration.checkpointing
       configuration.accumulation = saved.configuration.accumulation
       configuration.logitRows = saved.configuration.logitRows
@@ -264,6 +267,39 @@ struct Tune: AsyncParsableCommand {
     chosen = (configuration, plan)
     return .frozen(
       as: wanted ?? plan?.storage ?? .float32, tuning: adapterMethod, blocks: ends, of: model)
+  }
+
+  /// Throws where a flag asks for something else than the interrupted run did.
+  private func checkFlags(_ saved: Trainer.State, _ demands: MemoryDemands) throws {
+    let before = saved.configuration
+    func refuse(_ flag: String, _ was: String) -> PeatError {
+      .usage(
+        "\(flag) does not fit the state in '\(out)', which was saved with \(was). Leave it out, or start again without --resume."
+      )
+    }
+    if let storage = memory.storage, storage != saved.storage {
+      throw refuse("--storage \(storage.rawValue)", saved.storage.rawValue)
+    }
+    if checkpointing, !before.checkpointing { throw refuse("--checkpointing", "none") }
+    if accumulation != 1, accumulation != before.accumulation {
+      throw refuse("--accumulation \(accumulation)", "\(before.accumulation)")
+    }
+    guard let limit = memory.memoryLimit else { return }
+    let bytes = demands.bytes(
+      storage: saved.storage, checkpointing: before.checkpointing,
+      accumulation: before.accumulation, logitRows: before.logitRows,
+      base: ProcessMeasurement.memoryBytes)
+    guard bytes <= limit.bytes else {
+      throw PeatError.usage(
+        "The run that was interrupted takes about \(Format.bytes(bytes)), more than --memory-limit allows. Allow more, or start "
+          + "again without --resume.")
+    }
+  }
+
+  /// How documents will be laid into windows: prompts that are not learned only make sense document by document.
+  private func arrangement(of documents: [Document]) -> LocalTuning.Layout {
+    layout.flatMap(LocalTuning.Layout.init(rawValue:))
+      ?? (documents.contains { $0.prompt != nil } ? .packed : .stream)
   }
 
   /// The blocks that an adapter will sit in, numbered in this checkpoint.
@@ -317,12 +353,9 @@ struct Tune: AsyncParsableCommand {
   private func datasets(
     _ documents: [Document], _ tokenizer: Tokenizer, context: Int
   ) throws -> (training: TokenDataset, validation: TokenDataset?) {
-    // Prompts that are not learned only make sense document by document.
-    let chosen =
-      layout.flatMap(LocalTuning.Layout.init(rawValue:))
-      ?? (documents.contains { $0.prompt != nil } ? .packed : .stream)
     let all = try TokenDataset.make(
-      documents, tokenizer: tokenizer, layout: chosen, context: context, addBegin: bos)
+      documents, tokenizer: tokenizer, layout: arrangement(of: documents), context: context,
+      addBegin: bos)
     guard let validationShare else { return (all, nil) }
     let parts = try all.split(validationShare: validationShare, seed: common.seedValue)
     return (parts.training, parts.validation)

@@ -45,6 +45,7 @@ struct ByteCount: ExpressibleByArgument, Equatable {
   init?(argument: String) {
     let text = argument.lowercased()
     guard let unit = Self.units.first(where: { text.hasSuffix($0.name) }),
+      text.dropLast(unit.name.count).allSatisfy({ "0123456789.".contains($0) }),
       let number = Double(text.dropLast(unit.name.count)), number.isFinite,
       number * unit.bytes >= 1, number * unit.bytes < 1e18
     else { return nil }
@@ -55,3 +56,22 @@ struct ByteCount: ExpressibleByArgument, Equatable {
 extension WeightStorage: ExpressibleByArgument {}
 
 extension BenchmarkShape: ExpressibleByArgument {}
+
+extension ByteCount: Codable {
+  /// From a file: a number of bytes, or the same text as on the command line.
+  init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    let text =
+      try (try? container.decode(Int.self)).map(String.init) ?? container.decode(String.self)
+    guard let count = ByteCount(argument: text) else {
+      throw DecodingError.dataCorruptedError(
+        in: container, debugDescription: "expected a size such as 512MB or 2GiB")
+    }
+    self = count
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(bytes)
+  }
+}

@@ -52,9 +52,12 @@ extension Tape {
     // Equal chunks, of whole tiles' rows.
     let chunks = max(1, (counted.count + chunkRows - 1) / chunkRows)
     let chunk = ProductTile.wholeRows(max(1, (counted.count + chunks - 1) / chunks))
-    let logits = Logits(rows: chunk, vocabulary: vocabulary, pool)
-    let gathered = pool.take(chunk * width)
-    let gatheredGradient = pool.take(chunk * width)
+    // Room for the largest chunk there may be, so that the pool keeps one buffer however many targets a batch has; what
+    // is not touched costs no memory.
+    let room = ProductTile.wholeRows(chunkRows)
+    let logits = Logits(rows: room, vocabulary: vocabulary, pool)
+    let gathered = pool.take(room * width)
+    let gatheredGradient = pool.take(room * width)
     var total = 0.0
     var start = 0
     while start < counted.count {

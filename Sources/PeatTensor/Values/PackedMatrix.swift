@@ -115,13 +115,18 @@ public final class PackedMatrix: @unchecked Sendable {
       for column in 0..<storedColumns {
         let index = row * scaleStride + column / group
         let value = source[row * rowStride + column * columnStride]
-        scales[index] = max(scales[index], value.magnitude / limit)
+        // What is no number, or infinite, spoils its group: damaged weights must not pass for sound ones.
+        if value.isFinite {
+          if scales[index].isFinite { scales[index] = max(scales[index], value.magnitude / limit) }
+        } else {
+          scales[index] = .nan
+        }
       }
       for column in 0..<storedColumns {
         let scale = scales[row * scaleStride + column / group]
         let value = source[row * rowStride + column * columnStride]
-        let rounded = scale == 0 ? 0 : (value / scale).rounded(.toNearestOrEven)
-        put(Int8(max(-limit, min(limit, rounded.isNaN ? 0 : rounded))), row, column)
+        let rounded = scale == 0 || scale.isNaN ? 0 : (value / scale).rounded(.toNearestOrEven)
+        put(Int8(max(-limit, min(limit, rounded))), row, column)
       }
     }
   }

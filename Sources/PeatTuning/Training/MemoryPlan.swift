@@ -40,6 +40,8 @@ public struct MemoryDemands: Sendable {
   public var batch: Int
   public var context: Int
   public var threads: Int
+  /// Whether batches differ in shape: their buffers are then not always of a size that can be used again.
+  public var isRagged = false
 
   /// - Parameters:
   ///   - method: what is tuned; `nil`: every weight.
@@ -51,7 +53,7 @@ public struct MemoryDemands: Sendable {
     self.model = model
     self.batch = batch
     self.context = context
-    self.threads = threads
+    self.threads = max(threads, 1)
     let perBlock = model.blockMatrixWeights + model.blockVectorWeights
     switch method {
     case .lora(let configuration):
@@ -98,7 +100,8 @@ public struct MemoryDemands: Sendable {
   public func bytes(
     storage: WeightStorage, checkpointing: Bool, accumulation: Int, logitRows: Int, base: Int
   ) -> Int {
-    let rows = Double((batch + accumulation - 1) / accumulation * context)
+    let windows = (Double(batch) / Double(accumulation)).rounded(.up)
+    let rows = windows * Double(context)
     let queries = Double(model.heads * model.headWidth)
     let keyValues = Double(2 * model.keyValueHeads * model.headWidth)
     let hidden = Double(model.hiddenSize)
@@ -110,33 +113,38 @@ public struct MemoryDemands: Sendable {
       2 * hidden + 2 * queries + keyValues + branches * inner
       + Double(rank * model.linearSizes.count) + 2 * Double(model.heads) + 8
     // Where threads divide a sequence, each has a copy of its keys and values.
-    let isDivided = (batch + accumulation - 1) / accumulation % threads != 0
-    let copies = isDivided ? Double((threads - 1) * context) * keyValues : 0
+    let isDivided = windows.truncatingRemainder(dividingBy: Double(threads)) != 0 || isRagged
+    let copies = isDivided ? Double(threads - 1) * Double(context) * keyValues : 0
     // In flight beside it: values computed again, slopes, and gradients of the widest parts.
     let flight = 3 * inner * branches + 4 * hidden + queries + keyValues
     let recorded = Double(model.blockCount - frozenPrefix)
     let kept = checkpointing ? recorded * hidden + block : recorded * block
     let workers = Double(threads)
     let chunk = min(Double(logitRows), rows / workers)
-    let logits = workers * (chunk + 12) * (Double(model.vocabularySize) + 768 + 2 * hidden)
+    let logits = workers * (chunk + 16) * (Double(model.vocabularySize) + 768 + 2 * hidden)
+    // Tokens and targets of the whole batch, and of the one before.
+    let tokens = 6 * Double(batch) * Double(context)
     // Packed blocks of the products and of attention.
     let packing = workers * (528 * 840 + 2 * 96 * Double(context) + 8 * Double(context) * 128)
-    let optimizer = Double(trainable) * (3 + workers) + Double(trainableWeights)
+    // Values, moments and gradients; of the model's own weights also the copies that an adapter starts from and is written of.
+    let optimizer = Double(trainable) * (3 + workers) + 3 * Double(trainableWeights)
+    let slack = isRagged ? 1.5 : 1
     let floats =
-      rows * (kept + flight + 2 * hidden) + copies * (checkpointing ? 2 : recorded + 2) + logits
+      slack * rows * (kept + flight + 2 * hidden) + tokens + copies
+      * (checkpointing ? 2 : recorded + 2) + logits
       + packing + optimizer
     // Pools round sizes up, and the allocator keeps a little.
     let step = (weightBytes(storage) + 4 * floats) * 1.03
-    return base + Int(max(step, loadingBytes(storage))) + 8_000_000
+    // More than any machine has is enough to know.
+    return base + Int(min(max(step, loadingBytes(storage)), 1e17)) + 16_000_000
   }
 
-  /// While weights are packed, the largest matrix stands beside them as floats.
+  /// While weights are packed, and while the files' digest is computed, a matrix stands beside them as it lies in its file.
   private func loadingBytes(_ storage: WeightStorage) -> Double {
     if storage == .float32 { return weightBytes(storage) }
     let table = Double(model.vocabularySize * model.hiddenSize)
     let largest = model.linearSizes.reduce(0) { max($0, $1.inputs * $1.outputs) }
-    return max(
-      table * (4 + storage.bytesPerWeight), weightBytes(storage) + 4 * Double(largest))
+    return weightBytes(storage) + 4 * max(table, Double(largest))
   }
 
   /// The plan that costs the least time below a limit, and first the least precision: storages are tried in their order.
@@ -157,7 +165,7 @@ public struct MemoryDemands: Sendable {
       var best: (plan: MemoryPlan, cost: Double)?
       for checkpoint in checkpointing ? [true] : [false, true] {
         // Equal parts: each of another size would want buffers of its own.
-        for parts in accumulation...max(accumulation, batch)
+        for parts in accumulation...max(accumulation, min(batch, 4096))
         where parts == accumulation || batch % parts == 0 {
           for rows in [Self.usualLogitRows, 128, 64] {
             let bytes = bytes(
@@ -175,8 +183,9 @@ public struct MemoryDemands: Sendable {
       if let best { return best.plan }
     }
     let least = Double(smallest?.bytes ?? 0) / 1e6
+    let stated = limit < 1_000_000 ? "\(limit) bytes" : "\(limit / 1_000_000) MB"
     throw PeatError.usage(
-      "A limit of \(limit / 1_000_000) MB is too little for this: \(smallest?.summary ?? "") would take about "
+      "A limit of \(stated) is too little for this: \(smallest?.summary ?? "") would take about "
         + "\(least.rounded(.up).formatted(.number.grouping(.never))) MB. Allow more, make the batch or the context smaller, or tune a smaller emulator."
     )
   }
@@ -184,7 +193,7 @@ public struct MemoryDemands: Sendable {
   /// Time of a step, against one that has all the memory it wants: panels of weights are filled for each group of rows,
   /// and checkpointing computes blocks twice.
   private func relativeTime(_ plan: MemoryPlan) -> Double {
-    let parts = Double((batch + plan.accumulation - 1) / plan.accumulation * context)
+    let parts = (Double(batch) / Double(plan.accumulation)).rounded(.up) * Double(context)
     let rows = max(1, parts / Double(threads))
     let fill = 1 + 20 / rows + 5 / min(rows, Double(plan.logitRows))
     return fill * (plan.checkpointing ? 1.3 : 1)

@@ -19,11 +19,11 @@ final class PrefixCache {
     self.limit = limit
   }
 
-  /// The states of each window of a batch, `[tokens, d]`; those that are not here are computed, on all workers.
+  /// The states of some windows of a batch, `[tokens, d]` each; those that are not here are computed, on all workers.
   func states(
-    for batch: TokenBatch, _ model: TransformerModel, _ workers: StepWorkers
+    for batch: TokenBatch, windows: Range<Int>, _ model: TransformerModel, _ workers: StepWorkers
   ) -> [Tensor] {
-    let missing = batch.windowPlaces.indices.filter { states[batch.windowPlaces[$0]] == nil }
+    let missing = windows.filter { states[batch.windowPlaces[$0]] == nil }
     var fresh: [Int: Tensor] = [:]
     for window in missing {
       let rows = batch.places(ofWindows: window..<window + 1)
@@ -42,7 +42,7 @@ final class PrefixCache {
         ).copy(to: target)
       }
     }
-    let result = batch.windowPlaces.indices.map { window in
+    let result = windows.map { window in
       fresh[window] ?? states[batch.windowPlaces[window]] ?? Tensor(zeros: [0])
     }
     for (window, tensor) in fresh {

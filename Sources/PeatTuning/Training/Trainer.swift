@@ -110,7 +110,7 @@ public final class Trainer {
     let model = model
     let configuration = configuration
     let states = prefix.map {
-      (cache: $0.blockCount, tensors: $0.states(for: batch, model, workers))
+      (cache: $0.blockCount, tensors: $0.states(for: batch, windows: windows, model, workers))
     }
     return workers.run(batch.layout.part(batch.places(ofWindows: windows))) { tape, layout in
       batch.tokens.withUnsafeBufferPointer { tokens in
@@ -123,7 +123,9 @@ public final class Trainer {
               logitRows: configuration.logitRows)
           }
           let hidden = model.hiddenStates(
-            from: states.cache, batch.rows(layout.rows, of: states.tensors, on: tape),
+            from: states.cache,
+            batch.rows(
+              layout.rows, of: states.tensors, fromWindow: windows.lowerBound, on: tape),
             layout: layout, on: tape, checkpointing: configuration.checkpointing)
           return model.loss(
             of: hidden, targets: targets, scale: scale, on: tape,
@@ -274,11 +276,13 @@ extension Trainer {
 
 extension TokenBatch {
   /// Some places' rows of matrices that each belong to a window.
-  fileprivate func rows(_ places: Range<Int>, of windows: [Tensor], on tape: Tape) -> Activation {
+  fileprivate func rows(
+    _ places: Range<Int>, of windows: [Tensor], fromWindow first: Int, on tape: Tape
+  ) -> Activation {
     let width = windows.first?.shape[1] ?? 0
     let result = tape.makeActivation(rows: places.count, columns: width, needsGradient: false)
     for (number, tensor) in windows.enumerated() {
-      let window = self.places(ofWindows: number..<number + 1)
+      let window = self.places(ofWindows: first + number..<first + number + 1)
       let shared = window.clamped(to: places)
       if shared.isEmpty { continue }
       (result.pointer + (shared.lowerBound - places.lowerBound) * width).update(

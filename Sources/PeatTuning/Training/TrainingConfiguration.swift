@@ -64,6 +64,10 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
       "context is \(context); it must be between 1 and \(contextLength), the longest the model reads."
     )
     try check(
+      Double(batch) * Double(context) <= 1e8,
+      "A batch of \(batch) windows of \(context) tokens is more than 100 million tokens; make it smaller."
+    )
+    try check(
       learningRate > 0 && learningRate <= 1000,
       "learningRate is \(learningRate); it must be above 0, and at most 1000.")
     try check(
