@@ -73,6 +73,17 @@ import Testing
     }
   }
 
+  @Test(arguments: storages, [0, 1]) func `what is no number stays none`(
+    storage: WeightStorage, axis: Int
+  ) {
+    var values = matrix(40, 70).scalars
+    values[5 * 70 + 33] = .nan
+    let unpacked = PackedMatrix(Tensor(values, shape: [40, 70]), as: storage, axis: axis).unpacked()
+    #expect(unpacked.scalars[5 * 70 + 33].isNaN)
+    // At most its group is spoilt.
+    #expect(unpacked.scalars.count { $0.isNaN } <= PackedMatrix.groupSize)
+  }
+
   @Test func `it takes the bytes that it says`() {
     let values = matrix(64, 96)
     #expect(PackedMatrix(values, as: .bfloat16, axis: 1).byteCount == 64 * 96 * 2)

@@ -65,7 +65,7 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     )
     try check(
       Double(batch) * Double(context) <= 1e8,
-      "A batch of \(batch) windows of \(context) tokens is more than 100 million tokens; make it smaller."
+      "A batch of \(batch) windows of \(context) tokens would need terabytes of memory; a step takes at most 100 million tokens."
     )
     try check(
       learningRate > 0 && learningRate <= 1000,
