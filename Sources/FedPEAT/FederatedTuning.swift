@@ -22,11 +22,12 @@ public struct FederatedTuning: Sendable {
     case opened(model: String, parameters: Int, blocks: Int)
     case compressed(
       level: Int, recipe: String, keptBlocks: [Int], bytes: Int, fullBytes: Int, exposure: Double)
-    case measuring(String)
-    case measured(String, Double)
+    case measuring(FiveNumberName)
+    case measured(FiveNumberName, Double)
     case coordinator(CoordinatorProgress)
     case roundMeasured(round: Int, plugIn: Double)
-    case comparing(String, step: Int, steps: Int, tokensPerSecond: Double, timeLeft: Duration)
+    case comparing(
+      FiveNumberName, step: Int, steps: Int, tokensPerSecond: Double, timeLeft: Duration)
   }
 
   /// - Parameters:
@@ -87,8 +88,8 @@ public struct FederatedTuning: Sendable {
 
     // ---- Measure before: the full model and the emulator as they came
     var numbers = FiveNumbers()
-    try await owner.measure("full zero-shot", &numbers, \.fullZeroShot) { try $0.perplexity(nil) }
-    try await owner.measure("emulator zero-shot", &numbers, \.emulatorZeroShot) {
+    try await owner.measure(.fullZeroShot, &numbers) { try $0.perplexity(nil) }
+    try await owner.measure(.emulatorZeroShot, &numbers) {
       try $0.perplexity(of: emulators[0].model)
     }
 
@@ -98,10 +99,10 @@ public struct FederatedTuning: Sendable {
 
     // ---- Plug in and measure
     let tuned = adapter
-    try await owner.measure("emulator tuned", &numbers, \.emulatorTuned) {
+    try await owner.measure(.emulatorTuned, &numbers) {
       try $0.perplexity(of: emulators[0].model, with: tuned)
     }
-    try await owner.measure("plug-in", &numbers, \.plugIn) { try $0.perplexity(tuned) }
+    try await owner.measure(.plugIn, &numbers) { try $0.perplexity(tuned) }
 
     var result = RunResult(
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,

@@ -85,18 +85,17 @@ final class ModelOwner: Sendable {
 
   /// Measures one of the numbers, or notes that there is no text to measure it on.
   func measure(
-    _ name: String, _ numbers: inout FiveNumbers,
-    _ place: WritableKeyPath<FiveNumbers, Double?> & Sendable,
+    _ name: FiveNumberName, _ numbers: inout FiveNumbers,
     _ work: @escaping @Sendable (ModelOwner) throws -> Double
   ) async throws {
     guard evaluation != nil else {
-      numbers.notMeasured[FiveNumbers.key(place)] =
+      numbers.notMeasured[name.rawValue] =
         "no text to evaluate on was given (evaluationData)"
       return
     }
     onEvent(.measuring(name))
     let value = try await onThread(work)
-    numbers[keyPath: place] = value
+    numbers[name] = value
     onEvent(.measured(name, value))
   }
 
@@ -122,45 +121,41 @@ final class ModelOwner: Sendable {
     _ numbers: inout FiveNumbers, method: Adapter.Method, ends: [Int]
   ) async throws {
     if configuration.fullFineTuning {
-      numbers.notMeasured[FiveNumbers.key(\.fullFineTuning)] = nil
-      try await compare("full fine-tuning", &numbers, \.fullFineTuning) { owner, documents in
+      numbers.notMeasured[FiveNumberName.fullFineTuning.rawValue] = nil
+      try await compare(.fullFineTuning, &numbers) { owner, documents in
         try owner.fineTuned(on: documents)
       }
     } else {
-      numbers.notMeasured[FiveNumbers.key(\.fullFineTuning)] =
+      numbers.notMeasured[FiveNumberName.fullFineTuning.rawValue] =
         "not asked for (fullFineTuning: false)"
     }
     if configuration.fullModelAdapter {
-      try await compare("full-model adapter", &numbers, \.fullModelAdapter) { owner, documents in
+      try await compare(.fullModelAdapter, &numbers) { owner, documents in
         try owner.tuned(
-          method, blocks: Array(owner.model.blocks.indices), on: documents, "full-model adapter")
+          method, blocks: Array(owner.model.blocks.indices), on: documents, .fullModelAdapter)
       }
     }
     if configuration.endBlocksThroughFullMiddle {
-      try await compare(
-        "end blocks through the full middle", &numbers, \.endBlocksThroughFullMiddle
-      ) {
-        owner, documents in
-        try owner.tuned(method, blocks: ends, on: documents, "end blocks through the full middle")
+      try await compare(.endBlocksThroughFullMiddle, &numbers) { owner, documents in
+        try owner.tuned(method, blocks: ends, on: documents, .endBlocksThroughFullMiddle)
       }
     }
   }
 
   private func compare(
-    _ name: String, _ numbers: inout FiveNumbers,
-    _ place: WritableKeyPath<FiveNumbers, Double?> & Sendable,
+    _ name: FiveNumberName, _ numbers: inout FiveNumbers,
     _ work: @escaping @Sendable (ModelOwner, [Document]) throws -> Double
   ) async throws {
     guard let pooled else {
-      numbers.notMeasured[FiveNumbers.key(place)] =
+      numbers.notMeasured[name.rawValue] =
         "the clients' texts are not here; only the clients have them"
       return
     }
-    do { try await measure(name, &numbers, place) { try work($0, pooled) } } catch let error
+    do { try await measure(name, &numbers) { try work($0, pooled) } } catch let error
       as PeatError where error.code != .interrupted
     {
       // The run itself is done; that this one could not be had is part of its result.
-      numbers.notMeasured[FiveNumbers.key(place)] = error.message
+      numbers.notMeasured[name.rawValue] = error.message
     }
   }
 
@@ -168,12 +163,12 @@ final class ModelOwner: Sendable {
   private func fineTuned(on documents: [Document]) throws -> Double {
     let copy = try model.selecting(blocks: Array(model.blocks.indices))
     return try tune(
-      copy, copy.parameters, documents, rate: configuration.fullFineTuningRate, "full fine-tuning")
+      copy, copy.parameters, documents, rate: configuration.fullFineTuningRate, .fullFineTuning)
   }
 
   /// Perplexity after the method was used on some blocks of the uncompressed model.
   private func tuned(
-    _ method: Adapter.Method, blocks: [Int], on documents: [Document], _ name: String
+    _ method: Adapter.Method, blocks: [Int], on documents: [Document], _ name: FiveNumberName
   ) throws -> Double {
     let copy = try model.selecting(blocks: Array(model.blocks.indices))
     let adapter = try Adapter(
@@ -185,7 +180,7 @@ final class ModelOwner: Sendable {
 
   private func tune(
     _ copy: TransformerModel, _ parameters: [Parameter], _ documents: [Document], rate: Float,
-    _ name: String
+    _ name: FiveNumberName
   ) throws -> Double {
     let steps = configuration.comparisonStepCount
     let dataset = try TokenDataset.make(
@@ -205,20 +200,5 @@ final class ModelOwner: Sendable {
       })
     if !outcome.isComplete { throw CancellationError() }
     return try perplexity(of: copy)
-  }
-}
-
-extension FiveNumbers {
-  /// The JSON key of one of the numbers.
-  static func key(_ place: WritableKeyPath<FiveNumbers, Double?>) -> String {
-    switch place {
-    case \.fullZeroShot: "fullZeroShot"
-    case \.emulatorZeroShot: "emulatorZeroShot"
-    case \.emulatorTuned: "emulatorTuned"
-    case \.plugIn: "plugIn"
-    case \.fullFineTuning: "fullFineTuning"
-    case \.fullModelAdapter: "fullModelAdapter"
-    default: "endBlocksThroughFullMiddle"
-    }
   }
 }

@@ -58,7 +58,7 @@ public final class StepBenchmark {
     let demands = try setting.demands()
     plan = try setting.memoryLimit.map { limit in
       try demands.plan(
-        below: limit, storages: setting.storage.map { [$0] } ?? WeightStorage.allCases,
+        below: limit, storage: setting.storage,
         checkpointing: setting.checkpointing, base: ProcessMeasurement.memoryBytes)
     }
     let model = try TransformerModel.random(

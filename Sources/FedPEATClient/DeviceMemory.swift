@@ -25,7 +25,7 @@ public struct DeviceMemory: Sendable {
       model: checkpoint.configuration, method: .lora(try LoRAConfiguration(rank: 1, alpha: 1)),
       blocks: [], batch: 1, context: 1, threads: threads
     ).plan(
-      below: limit, storages: storage.map { [$0] } ?? WeightStorage.allCases,
+      below: limit, storage: storage,
       base: ProcessMeasurement.memoryBytes)
   }
 
@@ -47,7 +47,7 @@ public struct DeviceMemory: Sendable {
         batch: settings.training.batch, context: settings.training.context, threads: threads)
       demands.isRagged = settings.layout != .stream
       return try demands.plan(
-        below: limit, storages: storage.map { [$0] } ?? WeightStorage.allCases,
+        below: limit, storage: storage,
         checkpointing: settings.training.checkpointing,
         accumulation: settings.training.accumulation, base: ProcessMeasurement.memoryBytes)
     }

@@ -30,43 +30,80 @@ public struct FiveNumberSet<Value: Sendable & Codable & Equatable>: Sendable, Co
     notMeasured = [:]
   }
 
-  private enum CodingKeys: String, CodingKey {
-    case metric, higherIsBetter, fullZeroShot, emulatorZeroShot, emulatorTuned, plugIn
-    case fullFineTuning, fullModelAdapter, endBlocksThroughFullMiddle, notMeasured
+  /// One of the numbers, by its name.
+  public subscript(name: FiveNumberName) -> Value? {
+    get { self[keyPath: Self.place(name)] }
+    set { self[keyPath: Self.place(name)] = newValue }
+  }
+
+  private static func place(_ name: FiveNumberName) -> WritableKeyPath<Self, Value?> {
+    switch name {
+    case .fullZeroShot: \.fullZeroShot
+    case .emulatorZeroShot: \.emulatorZeroShot
+    case .emulatorTuned: \.emulatorTuned
+    case .plugIn: \.plugIn
+    case .fullFineTuning: \.fullFineTuning
+    case .fullModelAdapter: \.fullModelAdapter
+    case .endBlocksThroughFullMiddle: \.endBlocksThroughFullMiddle
+    }
+  }
+
+  private struct Key: CodingKey {
+    static var metric: Key { Key("metric") }
+    static var higherIsBetter: Key { Key("higherIsBetter") }
+    static var notMeasured: Key { Key("notMeasured") }
+
+    let stringValue: String
+    var intValue: Int? { nil }
+
+    init(_ name: String) { stringValue = name }
+    init?(stringValue: String) { self.init(stringValue) }
+    init?(intValue: Int) { nil }
   }
 
   public init(from decoder: any Decoder) throws {
-    let container = try decoder.container(keyedBy: CodingKeys.self)
-    func number(_ key: CodingKeys) throws -> Value? {
-      try container.decodeIfPresent(Value.self, forKey: key)
+    let container = try decoder.container(keyedBy: Key.self)
+    self.init(
+      metric: try container.decode(String.self, forKey: .metric),
+      higherIsBetter: try container.decode(Bool.self, forKey: .higherIsBetter))
+    for name in FiveNumberName.allCases {
+      self[name] = try container.decodeIfPresent(Value.self, forKey: Key(name.rawValue))
     }
-    metric = try container.decode(String.self, forKey: .metric)
-    higherIsBetter = try container.decode(Bool.self, forKey: .higherIsBetter)
-    fullZeroShot = try number(.fullZeroShot)
-    emulatorZeroShot = try number(.emulatorZeroShot)
-    emulatorTuned = try number(.emulatorTuned)
-    plugIn = try number(.plugIn)
-    fullFineTuning = try number(.fullFineTuning)
-    fullModelAdapter = try number(.fullModelAdapter)
-    endBlocksThroughFullMiddle = try number(.endBlocksThroughFullMiddle)
     notMeasured = try container.decodeIfPresent([String: String].self, forKey: .notMeasured) ?? [:]
   }
 
   /// The five are always there, null where not measured; the other two only where they were asked for.
   public func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
+    var container = encoder.container(keyedBy: Key.self)
     try container.encode(metric, forKey: .metric)
     try container.encode(higherIsBetter, forKey: .higherIsBetter)
-    try container.encode(fullZeroShot, forKey: .fullZeroShot)
-    try container.encode(emulatorZeroShot, forKey: .emulatorZeroShot)
-    try container.encode(emulatorTuned, forKey: .emulatorTuned)
-    try container.encode(plugIn, forKey: .plugIn)
-    try container.encode(fullFineTuning, forKey: .fullFineTuning)
-    try container.encodeIfPresent(fullModelAdapter, forKey: .fullModelAdapter)
-    try container.encodeIfPresent(
-      endBlocksThroughFullMiddle, forKey: .endBlocksThroughFullMiddle)
+    for name in FiveNumberName.allCases where !name.isOnRequest || self[name] != nil {
+      try container.encode(self[name], forKey: Key(name.rawValue))
+    }
     if !notMeasured.isEmpty { try container.encode(notMeasured, forKey: .notMeasured) }
   }
+}
+
+/// The names of a result's numbers, as they stand in JSON.
+public enum FiveNumberName: String, Sendable, CaseIterable {
+  case fullZeroShot, emulatorZeroShot, emulatorTuned, plugIn, fullFineTuning
+  case fullModelAdapter, endBlocksThroughFullMiddle
+
+  /// As people say it.
+  public var term: String {
+    switch self {
+    case .fullZeroShot: "full zero-shot"
+    case .emulatorZeroShot: "emulator zero-shot"
+    case .emulatorTuned: "emulator tuned"
+    case .plugIn: "plug-in"
+    case .fullFineTuning: "full fine-tuning"
+    case .fullModelAdapter: "full-model adapter"
+    case .endBlocksThroughFullMiddle: "end blocks through the full middle"
+    }
+  }
+
+  /// Whether it is none of the five, and only measured where it is asked for.
+  public var isOnRequest: Bool { self == .fullModelAdapter || self == .endBlocksThroughFullMiddle }
 }
 
 /// The five numbers of one run.
@@ -91,14 +128,7 @@ extension FiveNumbersOverSeeds {
   public init?(_ results: [FiveNumbers]) {
     guard let first = results.first else { return nil }
     self.init(metric: first.metric, higherIsBetter: first.higherIsBetter)
-    func spread(_ value: (FiveNumbers) -> Double?) -> Spread? { Spread(results.compactMap(value)) }
-    fullZeroShot = spread(\.fullZeroShot)
-    emulatorZeroShot = spread(\.emulatorZeroShot)
-    emulatorTuned = spread(\.emulatorTuned)
-    plugIn = spread(\.plugIn)
-    fullFineTuning = spread(\.fullFineTuning)
-    fullModelAdapter = spread(\.fullModelAdapter)
-    endBlocksThroughFullMiddle = spread(\.endBlocksThroughFullMiddle)
+    for name in FiveNumberName.allCases { self[name] = Spread(results.compactMap { $0[name] }) }
     notMeasured = results.reduce(into: [:]) { $0.merge($1.notMeasured) { first, _ in first } }
   }
 }

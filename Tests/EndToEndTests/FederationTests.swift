@@ -100,7 +100,7 @@ import Testing
   )]] {
     try records(result).map { record in
       try #require(record["outcomes"] as? [[String: Any]]).map { outcome in
-        let kind = try #require(outcome["result"] as? [String: Any]).keys.first
+        let kind = try #require(outcome["result"] as? [String: Any])["kind"] as? String
         return (
           try #require(outcome["client"] as? String),
           try #require(outcome["emulatorLevel"] as? Int),
@@ -274,12 +274,12 @@ import Testing
           let name = try #require(outcome["client"] as? String)
           let ending = try #require(outcome["result"] as? [String: Any])
           guard name.hasPrefix("evil-") else {
-            #expect(ending.keys.first == "delivered")
+            #expect(ending as? [String: String] == ["kind": "delivered"])
             continue
           }
-          let refusal = ((ending["refused"] as? [String: Any])?["_0"] as? [String: Any])
-          #expect(refusal?["code"] as? String == String(name.dropFirst(5)), "\(name): \(ending)")
-          #expect((refusal?["message"] as? String)?.isEmpty == false)
+          #expect(ending["kind"] as? String == "refused")
+          #expect(ending["code"] as? String == String(name.dropFirst(5)), "\(name): \(ending)")
+          #expect((ending["reason"] as? String)?.isEmpty == false)
         }
       }
       for way in ways {

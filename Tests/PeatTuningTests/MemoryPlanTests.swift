@@ -36,7 +36,7 @@ import Testing
   @Test func `what was asked for is kept`() throws {
     let demands = try demands(method: lora())
     let plan = try demands.plan(
-      below: 1 << 40, storages: [.int8], checkpointing: true, accumulation: 2, base: 5)
+      below: 1 << 40, storage: .int8, checkpointing: true, accumulation: 2, base: 5)
     #expect(plan.storage == .int8 && plan.checkpointing && plan.accumulation == 2)
     #expect(
       try demands.plan(below: 1 << 40, base: 5).bytes == demands.plan(below: 1 << 40, base: 0).bytes

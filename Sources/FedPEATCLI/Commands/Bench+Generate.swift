@@ -44,27 +44,12 @@ extension Bench {
     report.shareOfReadBandwidth = median(zip(ours, bandwidths).map { read($0) / $1 })
     var rows = [
       ["", "seconds", "tokens/s", "peak memory"],
-      [
-        "FedPEAT, \(storage.rawValue)", Format.number(seconds, digits: 3),
-        Format.number(Double(tokens) / seconds, digits: 1), Format.bytes(peakMemory),
-      ],
+      Self.row("FedPEAT, \(storage.rawValue)", seconds, tokens, peakMemory),
     ]
     if !peers.isEmpty {
-      let peerSeconds = median(peers.map(\.seconds))
-      let peerMemory = Int(median(peers.map { Double($0.peakMemoryBytes) }))
-      report.peerSeconds = peerSeconds
-      report.peerPeakMemoryBytes = peerMemory
-      report.peerRuns = peers.map(\.seconds)
-      report.peerTokensPerSecond = Double(tokens) / peerSeconds
-      report.ratio = median(zip(peers.map(\.seconds), ours).map { $0 / $1 })
-      report.memoryRatio = Double(peerMemory) / Double(peakMemory)
-      rows.append([
-        "transformers, f32", Format.number(peerSeconds, digits: 3),
-        Format.number(Double(tokens) / peerSeconds, digits: 1), Format.bytes(peerMemory),
-      ])
-      rows.append([
-        "ratio", Format.number(report.ratio ?? 0), "", Format.number(report.memoryRatio ?? 0),
-      ])
+      rows += report.addPeer(
+        "transformers, f32", seconds: peers.map(\.seconds),
+        peakMemoryBytes: peers.map(\.peakMemoryBytes), tokensPerRun: tokens)
     }
     let share = report.shareOfReadBandwidth ?? 0
     try common.report(

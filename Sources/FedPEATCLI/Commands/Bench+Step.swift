@@ -65,29 +65,15 @@ extension Bench {
     if let heap, let now = ProcessMeasurement.heapBytes { report.heapGrowthBytes = now - heap }
     var rows = [
       ["", "seconds per step", "tokens/s", "peak memory"],
-      [
-        "FedPEAT", Format.number(seconds, digits: 3),
-        Format.number(Double(batch * context) / seconds, digits: 1),
-        Format.bytes(report.peakMemoryBytes),
-      ],
+      Self.row("FedPEAT", seconds, batch * context, report.peakMemoryBytes),
     ]
     if !peers.isEmpty {
-      let peerSeconds = median(peers.map(\.seconds))
-      let peerMemory = Int(median(peers.map { Double($0.peakMemoryBytes) }))
-      report.peerSeconds = peerSeconds
-      report.peerPeakMemoryBytes = peerMemory
-      report.peerRuns = peers.map(\.seconds)
-      report.ratio = median(zip(peers.map(\.seconds), ours).map { $0 / $1 })
-      report.processorRatio = median(zip(peers.map(\.processorSeconds), processor).map { $0 / $1 })
-      report.memoryRatio = Double(peerMemory) / Double(report.peakMemoryBytes)
-      rows.append([
-        "PyTorch + PEFT", Format.number(peerSeconds, digits: 3),
-        Format.number(Double(batch * context) / peerSeconds, digits: 1), Format.bytes(peerMemory),
-      ])
-      rows.append([
-        "ratio", Format.number(report.ratio ?? 0), "", Format.number(report.memoryRatio ?? 0),
-      ])
-      rows.append(["ratio of processor time", Format.number(report.processorRatio ?? 0), "", ""])
+      rows += report.addPeer(
+        "PyTorch + PEFT", seconds: peers.map(\.seconds),
+        peakMemoryBytes: peers.map(\.peakMemoryBytes), tokensPerRun: batch * context)
+      let ratio = median(zip(peers.map(\.processorSeconds), processor).map { $0 / $1 })
+      report.processorRatio = ratio
+      rows.append(["ratio of processor time", Format.number(ratio), "", ""])
     }
     var text = Format.table(rows)
     text +=

@@ -115,6 +115,34 @@ struct Bench: AsyncParsableCommand {
     var prefixCacheBytes: Int?
     /// What `peers` and comparisons are made of.
     var cases: [JSONValue]?
+
+    /// Adds what a peer measured in the same run, pair by pair, and gives its rows of a table.
+    mutating func addPeer(
+      _ name: String, seconds: [Double], peakMemoryBytes: [Int], tokensPerRun: Int
+    ) -> [[String]] {
+      let middle = median(seconds)
+      let memory = Int(median(peakMemoryBytes.map(Double.init)))
+      let ratio = median(zip(seconds, runs).map { $0 / $1 })
+      let memoryRatio = Double(memory) / Double(self.peakMemoryBytes)
+      peerSeconds = middle
+      peerPeakMemoryBytes = memory
+      peerRuns = seconds
+      peerTokensPerSecond = Double(tokensPerRun) / middle
+      self.ratio = ratio
+      self.memoryRatio = memoryRatio
+      return [
+        Bench.row(name, middle, tokensPerRun, memory),
+        ["ratio", Format.number(ratio), "", Format.number(memoryRatio)],
+      ]
+    }
+  }
+
+  /// A row of a table: seconds, tokens per second, peak memory.
+  static func row(_ name: String, _ seconds: Double, _ tokens: Int, _ memory: Int) -> [String] {
+    [
+      name, Format.number(seconds, digits: 3),
+      Format.number(Double(tokens) / seconds, digits: 1), Format.bytes(memory),
+    ]
   }
 
   private static let all = [

@@ -79,7 +79,20 @@ struct Demo: AsyncParsableCommand {
     defer { work.remove() }
     let stage = try prepare(work.url)
     let result = try await DemoRun(stage, folder: work.url, common: common).run()
-    try common.report(result, text: result.text(stage))
+    try common.report(result, text: result.text(stage) + (keep.map { kept($0, stage) } ?? ""))
+  }
+
+  /// What lies in the folder that stays, and how plug-in is measured again.
+  private func kept(_ folder: String, _ stage: DemoStage) -> String {
+    let settings = stage.configuration
+    let way =
+      (settings.evaluateDocuments ? " --documents" : "") + (settings.bos == true ? " --bos" : "")
+    return """
+
+
+      '\(folder)' keeps the run file, each client's folder, evaluation.jsonl and the result. Plug-in, measured again:
+      fedpeat evaluate \(folder)/result --text \(folder)/evaluation.jsonl --context \(settings.context)\(way)
+      """
   }
 
   /// The model and the texts that the demo is about.

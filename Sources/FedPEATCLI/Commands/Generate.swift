@@ -5,8 +5,11 @@ import Foundation
 struct Generate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Continue a text.",
-    discussion:
-      "Example: fedpeat generate models/stories260K --prompt \"Once upon a time\" --max-tokens 100")
+    discussion: """
+      Example: fedpeat generate models/stories260K --prompt "Once upon a time" --max-tokens 100
+
+      Prints what follows the prompt, not the prompt itself.
+      """)
 
   @Argument(help: "A model or emulator folder, or what plug-in wrote.")
   var model: String

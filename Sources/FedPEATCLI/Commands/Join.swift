@@ -117,8 +117,7 @@ struct Join: AsyncParsableCommand {
       ClientConfiguration(
         client: id, retry: RetryPolicy(attempts: configuration.retries), seed: configuration.seed),
       connection: connection, trainer: trainer, workFolder: work.url,
-      // Progress says all that the log would.
-      logger: Logger(label: "fedpeat") { _ in SwiftLogNoOpLogHandler() }, onProgress: Join.tell)
+      logger: .silent, onProgress: Join.tell)
     do {
       let report = try await client.run()
       await connection.close()

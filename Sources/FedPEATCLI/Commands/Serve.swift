@@ -56,7 +56,7 @@ struct Serve: AsyncParsableCommand {
       pooled: try (referenceData ?? configuration.data).map {
         try DocumentReader.read(URL(path: $0))
       },
-      logger: .quiet, onEvent: progress.report)
+      logger: .silent, onEvent: progress.report)
     let addressFile = addressFile
     let result = try await tuning.run(
       FederatedTuning.network(configuration) { address in
@@ -70,12 +70,8 @@ struct Serve: AsyncParsableCommand {
 }
 
 extension Logger {
-  /// Only warnings, on standard error; progress lines tell the rest.
-  static var quiet: Logger {
-    var logger = Logger(label: "fedpeat") { StreamLogHandler.standardError(label: $0) }
-    logger.logLevel = .warning
-    return logger
-  }
+  /// For verbs whose progress lines say all that a log would.
+  static var silent: Logger { Logger(label: "fedpeat") { _ in SwiftLogNoOpLogHandler() } }
 }
 
 extension RunConfiguration {
@@ -110,7 +106,8 @@ extension CommonOptions {
       Format.bytes(summary.bytesUp), "",
     ])
     text += "\n\n" + Format.table(rows)
-    text += "\nthe full model's weights would be \(Format.bytes(summary.fullModelBytes)) per client"
+    text +=
+      "\nsending the full model's weights would be \(Format.bytes(summary.fullModelBytes)) per client and round"
     try report(summary, text: text)
   }
 }

@@ -123,10 +123,10 @@ struct Simulate: AsyncParsableCommand {
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),
-      logger: .quiet, onEvent: progress.report)
+      logger: .silent, onEvent: progress.report)
     return try await tuning.run(
       FederatedTuning.inProcess(
         parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
-        logger: .quiet))
+        logger: .silent))
   }
 }

@@ -224,6 +224,7 @@ struct Tune: AsyncParsableCommand {
     }
     rows += [
       ["tokens/s", Format.number(report.tokensPerSecond, digits: 0)],
+      ["frozen weights kept as", report.storage],
       ["peak memory", Format.bytes(report.peakMemoryBytes)],
     ]
     if report.prefixCacheBytes > 0 {

@@ -71,7 +71,7 @@ struct DemoResult: Encodable {
 
 
       down: the emulator once, and the adapter (\(Format.count(adapterParameters)) parameters) each round; up: the tuned adapter.
-      One round costs a client \(Format.bytes(perRound)) up; sending the full model's weights would be \(Format.bytes(fullModelBytes)) each time.
+      One round costs a client \(Format.bytes(perRound)) up; sending the full model's weights would be \(Format.bytes(fullModelBytes)).
       """
     return text
   }

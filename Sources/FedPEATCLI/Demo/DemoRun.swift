@@ -119,7 +119,7 @@ struct DemoRun {
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: stage.evaluation, pooled: stage.groups.flatMap(\.documents),
-      logger: .quiet, onEvent: { if case .opened = $0 { return } else { progress.report($0) } })
+      logger: .silent, onEvent: { if case .opened = $0 { return } else { progress.report($0) } })
     return try await tuning.comparing(numbers)
   }
 }

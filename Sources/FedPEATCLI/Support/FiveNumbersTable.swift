@@ -3,20 +3,11 @@ import FedPEAT
 extension FiveNumberSet {
   /// The numbers as a table, each with what it means.
   fileprivate func rows(_ text: (Value) -> String) -> String {
-    var rows = [
-      ("full model, as it came", fullZeroShot),
-      ("emulator, as it came", emulatorZeroShot),
-      ("emulator with the tuned adapter", emulatorTuned),
-      ("PLUG-IN: full model with that adapter", plugIn),
-      ("full model, all of it tuned on the pooled data", fullFineTuning),
-    ]
-    if fullModelAdapter != nil {
-      rows.append(("the same method on the whole full model", fullModelAdapter))
-    }
-    if endBlocksThroughFullMiddle != nil {
-      rows.append(("the same adapter through the full middle", endBlocksThroughFullMiddle))
-    }
-    return Format.table(rows.map { [$0.0, $0.1.map(text) ?? "–"] })
+    Format.table(
+      FiveNumberName.allCases.filter { !$0.isOnRequest || self[$0] != nil }.map { name in
+        let term = name == .plugIn ? name.term.uppercased() : name.term
+        return ["\(term): \(name.meaning)", self[name].map(text) ?? "–"]
+      })
   }
 
   fileprivate var direction: String { "\(higherIsBetter ? "higher" : "lower") is better" }
@@ -30,5 +21,19 @@ extension FiveNumbersOverSeeds {
   var table: String {
     "\(metric) (\(direction)) over \(plugIn?.runs.count ?? 0) seeds, mean ± standard deviation\n"
       + rows { "\(Format.number($0.mean)) ± \(Format.number($0.deviation))" }
+  }
+}
+
+extension FiveNumberName {
+  fileprivate var meaning: String {
+    switch self {
+    case .fullZeroShot: "the full model, as it came"
+    case .emulatorZeroShot: "the emulator, as it came"
+    case .emulatorTuned: "the emulator with the tuned adapter"
+    case .plugIn: "the full model with that adapter"
+    case .fullFineTuning: "the full model, all of it tuned on the pooled texts"
+    case .fullModelAdapter: "the same method on every block of the full model"
+    case .endBlocksThroughFullMiddle: "the same adapter, tuned without an emulator"
+    }
   }
 }

@@ -23,7 +23,7 @@ struct MemoryOptions: ParsableArguments {
   ) throws -> MemoryPlan? {
     guard let memoryLimit else { return nil }
     let plan = try demands.plan(
-      below: memoryLimit.bytes, storages: storage.map { [$0] } ?? WeightStorage.allCases,
+      below: memoryLimit.bytes, storage: storage,
       checkpointing: checkpointing, accumulation: accumulation,
       base: ProcessMeasurement.memoryBytes + besides)
     Terminal.note(

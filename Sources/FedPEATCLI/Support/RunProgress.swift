@@ -25,12 +25,12 @@ final class RunProgress: Sendable {
         "emulator \(level)   \(recipe): blocks \(kept.map(String.init).joined(separator: " ")), "
           + "\(Format.bytes(bytes)) beside \(Format.bytes(full)), exposes \(Format.percent(exposure)) of the middle"
       )
-    case .measuring(let name): Terminal.status("measuring \(name) …")
+    case .measuring(let name): Terminal.status("measuring \(name.term) …")
     case .measured(let name, let value):
-      Terminal.note("measured     \(name): perplexity \(Format.number(value))")
+      Terminal.note("measured     \(name.term): perplexity \(Format.number(value))")
     case .comparing(let name, let step, let steps, let rate, let left):
       Terminal.status(
-        "\(name): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"
+        "\(name.term): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"
       )
     case .roundMeasured(let round, let value): state.withLock { $0.plugIn[round] = value }
     case .coordinator(let progress): report(progress)

@@ -137,7 +137,7 @@ public actor Client {
         try Task.checkCancellation()
         guard attempt < configuration.retry.attempts else {
           throw PeatError.unavailable(
-            "The coordinator (\(connection.address)) can't be reached after \(attempt) tries: "
+            "The coordinator (\(connection.address)) can't be reached after \(attempt) \(attempt == 1 ? "try" : "tries"): "
               + "\(error.message) Check that it runs, and its address.", cause: error)
         }
         let wait = configuration.retry.delay(after: attempt, using: &random)

@@ -13,6 +13,44 @@ public enum ClientResult: Sendable, Codable, Equatable {
   case late
 }
 
+/// In JSON: `{kind, reason, code}`, with a reason where it did not deliver in time, and the code of a refusal.
+extension ClientResult {
+  private enum Kind: String, Codable { case delivered, failed, refused, lost, late }
+
+  private enum CodingKeys: String, CodingKey { case kind, reason, code }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    func reason() throws -> String { try container.decode(String.self, forKey: .reason) }
+    self =
+      switch try container.decode(Kind.self, forKey: .kind) {
+      case .delivered: .delivered
+      case .failed: .failed(reason: try reason())
+      case .refused:
+        .refused(
+          UpdateRefusal(
+            try container.decode(UpdateRefusal.Code.self, forKey: .code), try reason()))
+      case .lost: .lost(reason: try reason())
+      case .late: .late
+      }
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    let (kind, reason): (Kind, String?) =
+      switch self {
+      case .delivered: (.delivered, nil)
+      case .failed(let reason): (.failed, reason)
+      case .refused(let refusal): (.refused, refusal.message)
+      case .lost(let reason): (.lost, reason)
+      case .late: (.late, nil)
+      }
+    try container.encode(kind, forKey: .kind)
+    try container.encodeIfPresent(reason, forKey: .reason)
+    if case .refused(let refusal) = self { try container.encode(refusal.code, forKey: .code) }
+  }
+}
+
 /// One client's part in a round.
 public struct ClientOutcome: Sendable, Codable, Equatable {
   public var client: ClientID

@@ -2,12 +2,14 @@ import Foundation
 import PeatTensor
 
 /// Keeps a folder for one user at a time, as long as this object lives; the system gives it back when a process dies.
-final class FolderLock: Sendable {
+public final class FolderLock: Sendable {
   private let descriptor: Int32
 
   /// Throws `usage` where somebody else has the folder.
-  init(_ folder: URL) throws {
-    let file = folder.appendingPathComponent("lock")
+  ///
+  /// - Parameter name: the file in the folder that is locked; locks of different names do not see each other.
+  public init(_ folder: URL, name: String = "lock") throws {
+    let file = folder.appendingPathComponent(name)
     descriptor = open(file.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else {
       throw PeatError.inputOutput(

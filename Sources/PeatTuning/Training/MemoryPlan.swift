@@ -151,17 +151,18 @@ public struct MemoryDemands: Sendable {
   ///
   /// - Parameters:
   ///   - limit: in bytes, for the whole process.
-  ///   - storages: those that may be chosen.
+  ///   - storage: the one that was asked for; `nil`: any.
   ///   - checkpointing: whether it was asked for anyway.
   ///   - accumulation: in how many parts at least.
   ///   - base: what the process takes already.
   /// - Throws: `usage` where nothing fits, with what would be needed.
   public func plan(
-    below limit: Int, storages: [WeightStorage] = WeightStorage.allCases,
+    below limit: Int, storage asked: WeightStorage? = nil,
     checkpointing: Bool = false, accumulation: Int = 1, base: Int
   ) throws -> MemoryPlan {
     var smallest: MemoryPlan?
-    for storage in storages where storage == .float32 || trainableWeights < trainable || rank > 0 {
+    for storage in asked.map({ [$0] }) ?? WeightStorage.allCases
+    where storage == .float32 || trainableWeights < trainable || rank > 0 {
       var best: (plan: MemoryPlan, cost: Double)?
       for checkpoint in checkpointing ? [true] : [false, true] {
         // Equal parts: each of another size would want buffers of its own.

@@ -35,6 +35,8 @@ extension Trainer {
     let start = clock.now
     let tokensBefore = tokens
     let stepsBefore = step
+    // The first step also prepares: what is left is told from the others.
+    var firstEnd = start
     var recent: [Double] = []
     let window = max(1, min(20, configuration.steps / 10))
     while !isFinished, !shouldStop() {
@@ -42,7 +44,9 @@ extension Trainer {
       recent.append(report.loss)
       if recent.count > window { recent.removeFirst() }
       let seconds = (clock.now - start).seconds
-      let perStep = seconds / Double(step - stepsBefore)
+      let done = step - stepsBefore
+      if done == 1 { firstEnd = clock.now }
+      let perStep = done == 1 ? seconds : (clock.now - firstEnd).seconds / Double(done - 1)
       try onStep(
         Progress(
           report: report, steps: configuration.steps,
