@@ -40,7 +40,7 @@ public final class StepBenchmark {
         demands.batch = batch + 1
         let bytes = demands.bytes(
           storage: .float32, checkpointing: false, accumulation: 1,
-          logitRows: MemoryDemands.usualLogitRows, base: base)
+          logitRows: MemoryDemands.usualLogitRows(checkpointing: checkpointing), base: base)
         if bytes > limit { break }
         batch += 1
       }

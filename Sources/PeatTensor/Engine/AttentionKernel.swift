@@ -2,10 +2,10 @@
 ///
 /// Scores lie key by key, the queries of a block side by side: so a register holds one key's scores for many queries,
 /// the softmax needs no sum across a register, and the block of probabilities is at once the left factor of the
-/// products that follow, without being packed. Keys and values are packed once for all queries and query heads.
+/// products that follow. Keys and values are packed once for all queries and query heads.
 struct AttentionKernel {
   /// Queries of a block: as many as fill whole strips and whole panels.
-  static var blockColumns: Int { 3 * ProductTile.columns }
+  static var blockColumns: Int { (ProductTile.registers == 3 ? 2 : 3) * ProductTile.columns }
 
   /// Where a matrix's rows of one head begin, and how far apart they are.
   struct Rows {
@@ -23,38 +23,58 @@ struct AttentionKernel {
 
   private var keyCount: Int { firstPosition + queryCount }
   private var paddedKeys: Int { ProductTile.wholeRows(keyCount) }
-  /// Panels across a head.
-  private var panels: Int { (width + ProductTile.columns - 1) / ProductTile.columns }
   private var scale: Float { 1 / Float(width).squareRoot() }
+
+  /// Panels across a head, of as many registers each as can be.
+  private var panels: Int {
+    let registers = (width + lanes - 1) / lanes
+    return (registers + ProductTile.registers - 1) / ProductTile.registers
+  }
+  private var panelColumns: Int {
+    let registers = (width + lanes - 1) / lanes
+    return (registers + panels - 1) / panels * lanes
+  }
 
   /// What is packed of a head of keys or values.
   struct Packed {
-    /// Rows as the left factor: strips of keys, D deep.
-    let strips: Buffer?
+    /// Rows as the left factor, where they lie.
+    let rows: Rows
+    /// The last of them, where they are fewer than a tile's.
+    let edge: Buffer
     /// Rows as the right factor: for each panel of D's columns all keys.
     let panels: Buffer?
   }
 
-  func pack(_ rows: Rows, strips wantsStrips: Bool, panels wantsPanels: Bool) -> Packed {
-    var strips: Buffer?
-    if wantsStrips {
-      let buffer = pool.take(paddedKeys * width + lanes)
-      ProductTile.pack(
-        rows.pointer, rows: keyCount, depth: width, stride: rows.stride, into: buffer.pointer,
-        length: width)
-      strips = buffer
+  func pack(_ rows: Rows, panels wantsPanels: Bool) -> Packed {
+    let edge = pool.take(ProductTile.rows * width)
+    let whole = keyCount / ProductTile.rows * ProductTile.rows
+    var last = strip(of: rows)
+    last.pointer += whole * rows.stride
+    if whole < keyCount {
+      _ = ProductTile.pack(rows: keyCount - whole, depth: width, last, into: edge.pointer)
     }
-    return Packed(strips: strips, panels: wantsPanels ? packPanels(rows, count: keyCount) : nil)
+    return Packed(
+      rows: rows, edge: edge, panels: wantsPanels ? packPanels(rows, count: keyCount) : nil)
+  }
+
+  private func strip(of rows: Rows) -> ProductTile.Strip {
+    ProductTile.Strip(pointer: rows.pointer, rowStride: rows.stride, depthStride: 1)
   }
 
   /// Rows as the right factor, panel after panel.
   private func packPanels(_ rows: Rows, count: Int) -> Buffer {
-    let buffer = pool.take(panels * count * ProductTile.columns)
-    let source = RowPanels(rows.pointer, stride: rows.stride, columns: width)
+    let (panels, panelColumns) = (panels, panelColumns)
+    let buffer = pool.take(panels * count * panelColumns)
+    let source = DenseReader(pointer: rows.pointer, stride: rows.stride, columns: width)
+    var place = buffer.pointer
     for panel in 0..<panels {
-      source.fill(
-        buffer.pointer + panel * count * ProductTile.columns, firstRow: 0, count: count,
-        firstColumn: panel * ProductTile.columns)
+      for row in 0..<count {
+        for offset in stride(from: 0, to: panelColumns, by: lanes) {
+          let column = panel &* panelColumns &+ offset
+          store(column < width ? source.vector(row, column) : .zero, place + offset)
+        }
+        place += panelColumns
+      }
     }
     return buffer
   }
@@ -107,14 +127,15 @@ struct AttentionKernel {
     queries: Rows, keys: Packed, values: Packed, output: Rows, tops: FloatPointer,
     inverses: FloatPointer
   ) {
-    guard let keyStrips = keys.strips, let valuePanels = values.panels else { return }
+    guard let valuePanels = values.panels else { return }
     let workspace = makeWorkspace()
     defer { withExtendedLifetime((workspace.panel, workspace.scores, workspace.tile)) {} }
     forEachBlock { block in
       for panel in 0..<block.panels {
         let first = block.first + panel * ProductTile.columns
-        score(keyStrips.pointer, rows(queries, block, panel), first, workspace, panel)
-        softmax(workspace, panel, first, tops + first, inverses + first)
+        let right = rows(queries, block, panel)
+        score(keys, right, first, workspace, panel)
+        softmax(workspace, panel, first, right.count, tops + first, inverses + first)
       }
       weigh(
         block, workspace, by: workspace.scores.pointer, valuePanels.pointer, keyCount, into: output,
@@ -139,7 +160,7 @@ struct AttentionKernel {
 
   /// One panel's columns of left · rightᵀ, for the keys that its last query sees; zeros for the block's other keys.
   private func score(
-    _ left: FloatPointer, _ right: (rows: Rows, count: Int), _ first: Int,
+    _ left: Packed, _ right: (rows: Rows, count: Int), _ first: Int,
     _ workspace: Workspace, _ panel: Int, into target: FloatPointer? = nil
   ) {
     let place = (target ?? workspace.scores.pointer) + panel * ProductTile.columns
@@ -148,10 +169,20 @@ struct AttentionKernel {
       right.rows.pointer, stride: right.rows.stride, depth: width, columns: right.count
     ).fill(workspace.panel.pointer, firstRow: 0, count: width, firstColumn: 0)
     let seen = visible(to: first + ProductTile.columns - 1)
+    var factors = ProductTile.Factors(
+      depth: width, strip: strip(of: left.rows), panel: workspace.panel.pointer)
+    var walk = LineWalk.none
     var key = 0
     while key < seen {
+      if key &+ ProductTile.rows > keyCount {
+        factors.strip = ProductTile.Strip(
+          pointer: left.edge.pointer, rowStride: 1, depthStride: ProductTile.rows)
+      }
+      // There is room for whole tiles of keys, and for whole registers of queries.
       ProductTile.compute(
-        width, left + key &* width, workspace.panel.pointer, place + key &* stride, stride, .zero)
+        rows: ProductTile.rows, columns: registers(right.count) &* lanes, factors,
+        place + key &* stride, stride, .zero, &walk, beside: workspace.tile.pointer)
+      factors.strip.pointer += ProductTile.rows &* factors.strip.rowStride
       key &+= ProductTile.rows
     }
     // Strips of queries may reach into a panel that sees fewer keys.
@@ -160,17 +191,20 @@ struct AttentionKernel {
     }
   }
 
+  /// Registers that so many queries take.
+  @inline(__always) private func registers(_ count: Int) -> Int { (count &+ lanes &- 1) / lanes }
+
   /// Turns a panel's scores into exp((score − top) / √D), and finds tops and inverse sums.
   private func softmax(
-    _ workspace: Workspace, _ panel: Int, _ first: Int, _ tops: FloatPointer,
+    _ workspace: Workspace, _ panel: Int, _ first: Int, _ count: Int, _ tops: FloatPointer,
     _ inverses: FloatPointer
   ) {
     let scaleVector = broadcast(scale)
     let stride = Self.blockColumns
-    for half in 0..<2 {
-      let column = panel * ProductTile.columns + half * lanes
+    for part in 0..<registers(count) {
+      let column = panel * ProductTile.columns + part * lanes
       let place = workspace.scores.pointer + column
-      let position = firstPosition + first + half * lanes
+      let position = firstPosition + first + part * lanes
       let all = min(position + 1, keyCount)
       let seen = min(position + lanes, visible(to: first + ProductTile.columns - 1))
       var top = broadcast(-.infinity)
@@ -195,8 +229,8 @@ struct AttentionKernel {
         sum += masked
       }
       clear(place, from: max(all, seen), to: visible(to: first + ProductTile.columns - 1))
-      store(top, tops + half * lanes)
-      store(broadcast(1) / sum, inverses + half * lanes)
+      store(top, tops + part * lanes)
+      store(broadcast(1) / sum, inverses + part * lanes)
     }
   }
 
@@ -233,24 +267,24 @@ struct AttentionKernel {
     _ block: Block, _ workspace: Workspace, by weights: FloatPointer, _ right: FloatPointer,
     _ rightRows: Int, into out: Rows, adds: Bool
   ) {
+    let (panels, panelColumns) = (panels, panelColumns)
+    var walk = LineWalk.none
     var row = 0
     while row < block.count {
       let depth = visible(to: block.first + min(row + ProductTile.rows, block.count) - 1)
       let line = out.pointer + (block.first + row) * out.stride
       for panel in 0..<panels {
-        let column = panel * ProductTile.columns
-        let source = right + panel * rightRows * ProductTile.columns
-        let start: ProductStart = adds ? .values(line + column, stride: out.stride) : .zero
-        if row + ProductTile.rows <= block.count, column + ProductTile.columns <= width {
-          ProductTile.compute(
-            depth, weights + row, stripStride: Self.blockColumns, source, line + column, out.stride,
-            start)
-        } else {
-          ProductTile.computePart(
-            rows: block.count - row, columns: width - column, depth, weights + row,
-            stripStride: Self.blockColumns, source, line + column, out.stride, start,
-            beside: workspace.tile.pointer)
-        }
+        let column = panel * panelColumns
+        let factors = ProductTile.Factors(
+          depth: depth,
+          strip: ProductTile.Strip(
+            pointer: weights + row, rowStride: 1, depthStride: Self.blockColumns),
+          panel: right + panel * rightRows * panelColumns, panelStride: panelColumns)
+        ProductTile.compute(
+          rows: block.count - row, columns: min(panelColumns, width - column), factors,
+          line + column, out.stride,
+          adds ? .values(line + column, stride: out.stride) : .zero, &walk,
+          beside: workspace.tile.pointer)
       }
       row += ProductTile.rows
     }
@@ -265,26 +299,25 @@ struct AttentionKernel {
     queries: Rows, keys: Packed, values: Packed, output: Rows, outputGradient: Rows,
     tops: FloatPointer, inverses: FloatPointer, dQ: Rows?, dK: Rows?, dV: Rows?
   ) {
-    guard let keyStrips = keys.strips, let valueStrips = values.strips else { return }
     let workspace = makeWorkspace()
     let slopes = pool.take(paddedKeys * Self.blockColumns)
-    let strip = pool.take(Self.blockColumns * ProductTile.rows + lanes)
     let deltas = pool.take(Self.blockColumns)
     defer {
       withExtendedLifetime((workspace.panel, workspace.scores, workspace.tile)) {}
-      withExtendedLifetime((slopes, strip, deltas)) {}
+      withExtendedLifetime((slopes, deltas)) {}
     }
     forEachBlock { block in
       for panel in 0..<block.panels {
         let first = block.first + panel * ProductTile.columns
-        score(keyStrips.pointer, rows(queries, block, panel), first, workspace, panel)
-        probabilities(workspace, panel, first, tops + first, inverses + first)
+        let right = rows(queries, block, panel)
+        score(keys, right, first, workspace, panel)
+        probabilities(workspace, panel, first, right.count, tops + first, inverses + first)
       }
       let gradient = Rows(
         pointer: outputGradient.pointer + block.first * outputGradient.stride,
         stride: outputGradient.stride)
       if let dV {
-        sum(block, workspace, strip, workspace.scores.pointer, gradient, into: dV)
+        sum(block, workspace, workspace.scores.pointer, gradient, into: dV)
       }
       guard dQ != nil || dK != nil else { return }
       deltas.pointer.update(repeating: 0, count: Self.blockColumns)
@@ -295,10 +328,10 @@ struct AttentionKernel {
       }
       for panel in 0..<block.panels {
         let first = block.first + panel * ProductTile.columns
-        score(
-          valueStrips.pointer, rows(outputGradient, block, panel), first, workspace, panel,
-          into: slopes.pointer)
-        slope(slopes.pointer, workspace.scores.pointer, deltas.pointer, panel, first)
+        let right = rows(outputGradient, block, panel)
+        score(values, right, first, workspace, panel, into: slopes.pointer)
+        slope(
+          slopes.pointer, workspace.scores.pointer, deltas.pointer, panel, first, right.count)
       }
       if let dQ, let keyPanels = keys.panels {
         weigh(
@@ -307,25 +340,25 @@ struct AttentionKernel {
       if let dK {
         let source = Rows(
           pointer: queries.pointer + block.first * queries.stride, stride: queries.stride)
-        sum(block, workspace, strip, slopes.pointer, source, into: dK)
+        sum(block, workspace, slopes.pointer, source, into: dK)
       }
     }
   }
 
   /// Turns a panel's scores into probabilities, from the statistics of the forward pass.
   private func probabilities(
-    _ workspace: Workspace, _ panel: Int, _ first: Int, _ tops: FloatPointer,
+    _ workspace: Workspace, _ panel: Int, _ first: Int, _ count: Int, _ tops: FloatPointer,
     _ inverses: FloatPointer
   ) {
     let scaleVector = broadcast(scale)
     let stride = Self.blockColumns
-    for half in 0..<2 {
-      let place = workspace.scores.pointer + panel * ProductTile.columns + half * lanes
-      let position = firstPosition + first + half * lanes
+    for part in 0..<registers(count) {
+      let place = workspace.scores.pointer + panel * ProductTile.columns + part * lanes
+      let position = firstPosition + first + part * lanes
       let all = min(position + 1, keyCount)
       let seen = max(all, min(position + lanes, visible(to: first + ProductTile.columns - 1)))
-      let top = load(tops + half * lanes)
-      let inverse = load(inverses + half * lanes)
+      let top = load(tops + part * lanes)
+      let inverse = load(inverses + part * lanes)
       for key in 0..<all {
         let value = exp((load(place + key &* stride) - top) * scaleVector) * inverse
         store(value, place + key &* stride)
@@ -343,12 +376,12 @@ struct AttentionKernel {
   /// dS = P ∘ (dP − δ) / √D for a panel's columns, in the place of dP.
   private func slope(
     _ slopes: FloatPointer, _ probabilities: FloatPointer, _ deltas: FloatPointer, _ panel: Int,
-    _ first: Int
+    _ first: Int, _ count: Int
   ) {
     let scaleVector = broadcast(scale)
     let stride = Self.blockColumns
-    for half in 0..<2 {
-      let column = panel * ProductTile.columns + half * lanes
+    for part in 0..<registers(count) {
+      let column = panel * ProductTile.columns + part * lanes
       let delta = load(deltas + column)
       for key in 0..<visible(to: first + ProductTile.columns - 1) {
         let place = column &+ key &* stride
@@ -365,34 +398,32 @@ struct AttentionKernel {
   ///   - weights: `[keys, blockColumns]`.
   ///   - right: the block's rows, D wide.
   private func sum(
-    _ block: Block, _ workspace: Workspace, _ strip: Buffer, _ weights: FloatPointer,
-    _ right: Rows, into out: Rows
+    _ block: Block, _ workspace: Workspace, _ weights: FloatPointer, _ right: Rows,
+    into out: Rows
   ) {
+    let (panels, panelColumns) = (panels, panelColumns)
     let packed = packPanels(right, count: block.count)
     defer { withExtendedLifetime(packed) {} }
     let seen = visible(to: block.first + block.count - 1)
+    var walk = LineWalk.none
     var key = 0
     while key < seen {
       // Earlier queries do not see these keys.
       let skipped = max(0, key - firstPosition - block.first) / lanes * lanes
-      let depth = block.count - skipped
-      let count = min(ProductTile.rows, seen - key)
-      ProductTile.pack(
-        weights + key * Self.blockColumns + skipped, rows: count, depth: depth,
-        stride: Self.blockColumns, into: strip.pointer, length: depth)
       let line = out.pointer + key * out.stride
       for panel in 0..<panels {
-        let column = panel * ProductTile.columns
-        let source =
-          packed.pointer + (panel * block.count + skipped) * ProductTile.columns
-        let start = ProductStart.values(line + column, stride: out.stride)
-        if count == ProductTile.rows, column + ProductTile.columns <= width {
-          ProductTile.compute(depth, strip.pointer, source, line + column, out.stride, start)
-        } else {
-          ProductTile.computePart(
-            rows: count, columns: width - column, depth, strip.pointer, source, line + column,
-            out.stride, start, beside: workspace.tile.pointer)
-        }
+        let column = panel * panelColumns
+        let factors = ProductTile.Factors(
+          depth: block.count - skipped,
+          strip: ProductTile.Strip(
+            pointer: weights + key * Self.blockColumns + skipped, rowStride: Self.blockColumns,
+            depthStride: 1),
+          panel: packed.pointer + (panel * block.count + skipped) * panelColumns,
+          panelStride: panelColumns)
+        ProductTile.compute(
+          rows: seen - key, columns: min(panelColumns, width - column), factors, line + column,
+          out.stride, .values(line + column, stride: out.stride), &walk,
+          beside: workspace.tile.pointer)
       }
       key += ProductTile.rows
     }

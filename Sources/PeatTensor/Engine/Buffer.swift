@@ -2,16 +2,25 @@
 package final class Buffer {
   let pointer: FloatPointer
   let capacity: Int
+  /// The buffer that this one is a piece of.
+  private let whole: Buffer?
 
   fileprivate init(capacity: Int) {
     self.capacity = capacity
+    whole = nil
     // 64 bytes: a cache line, and every vector width.
     let raw = UnsafeMutableRawPointer.allocate(
       byteCount: capacity * MemoryLayout<Float>.stride, alignment: 64)
     pointer = raw.bindMemory(to: Float.self, capacity: capacity)
   }
 
-  deinit { UnsafeMutableRawPointer(pointer).deallocate() }
+  fileprivate init(_ whole: Buffer, offset: Int, capacity: Int) {
+    self.capacity = capacity
+    self.whole = whole
+    pointer = whole.pointer + offset
+  }
+
+  deinit { if whole == nil { UnsafeMutableRawPointer(pointer).deallocate() } }
 }
 
 /// Reuses buffers: after the first step of a training loop nothing is allocated, and with texts of varying length little
@@ -19,7 +28,8 @@ package final class Buffer {
 ///
 /// A buffer is free when only the pool refers to it, so ARC is the whole bookkeeping. One pool per worker; it is
 /// not shared between threads. Sizes are rounded up to eighths of a power of two; a request takes the smallest free buffer
-/// of up to half more than its size. Pages that are not touched cost no memory.
+/// of up to a quarter more than its size in the first step, which shows what sizes there are, and of up to half more later,
+/// when a batch may be smaller. Pages that are not touched cost no memory.
 package final class BufferPool {
   private struct Shelf {
     let capacity: Int
@@ -37,6 +47,28 @@ package final class BufferPool {
     }
   }
 
+  /// A large buffer that is not needed for a while, and what was cut from it.
+  private struct Loan {
+    let buffer: Buffer
+    var used = 0
+    var pieces: [Buffer] = []
+
+    mutating func take(_ capacity: Int, atMost limit: Int) -> Buffer? {
+      for index in pieces.indices where (capacity...limit).contains(pieces[index].capacity) {
+        if isKnownUniquelyReferenced(&pieces[index]) { return pieces[index] }
+      }
+      guard used + capacity <= buffer.capacity else { return nil }
+      let piece = Buffer(buffer, offset: used, capacity: capacity)
+      // Pieces begin at a line of the cache, as buffers do.
+      used += (capacity + 15) / 16 * 16
+      pieces.append(piece)
+      return piece
+    }
+  }
+
+  private var loan: Loan?
+  private var hasSeenAStep = false
+
   /// By capacity, the smallest first.
   private var shelves: [Shelf] = []
   package private(set) var allocatedBytes = 0
@@ -48,10 +80,12 @@ package final class BufferPool {
     let capacity = BufferPool.capacity(for: count)
     let first = shelf(from: capacity)
     var index = first
-    while index < shelves.count, shelves[index].capacity <= capacity + capacity / 2 {
+    let limit = capacity + capacity / (hasSeenAStep ? 2 : 4)
+    while index < shelves.count, shelves[index].capacity <= limit {
       if let buffer = shelves[index].free() { return buffer }
       index += 1
     }
+    if let piece = loan?.take(capacity, atMost: limit) { return piece }
     let buffer = Buffer(capacity: capacity)
     allocatedBytes += capacity * MemoryLayout<Float>.stride
     if first == shelves.count || shelves[first].capacity != capacity {
@@ -59,6 +93,16 @@ package final class BufferPool {
     }
     shelves[first].buffers.append(buffer)
     return buffer
+  }
+
+  /// Cuts memory that would be new from a buffer of this pool instead, until the loan ends. Pieces that somebody still holds
+  /// then keep the buffer from being used again.
+  func lend(_ buffer: Buffer) { loan = Loan(buffer: buffer) }
+
+  /// At the end of a step's backward pass.
+  func endLoan() {
+    loan = nil
+    hasSeenAStep = true
   }
 
   /// The first shelf of at least this capacity.

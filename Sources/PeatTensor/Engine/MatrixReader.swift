@@ -28,6 +28,8 @@ protocol MatrixReader {
   func unscaled(_ row: Int, _ column: Int) -> FourVectors
   /// The scale of a value and its neighbours in the row.
   func scale(_ row: Int, _ column: Int) -> Float
+  /// Where a value lies and how far the next row is from it, where values lie as floats.
+  func floats(_ row: Int, _ column: Int) -> (pointer: FloatPointer, stride: Int)?
 }
 
 extension MatrixReader {
@@ -40,6 +42,10 @@ extension MatrixReader {
   }
 
   @inline(__always) func scale(_ row: Int, _ column: Int) -> Float { 1 }
+
+  @inline(__always) func floats(
+    _ row: Int, _ column: Int
+  ) -> (pointer: FloatPointer, stride: Int)? { nil }
 
   /// The lines of the cache that hold a part of the matrix; none where the part is empty.
   func lines(rows: Range<Int>, columns: Range<Int>) -> LineWalk {
@@ -64,6 +70,10 @@ struct DenseReader: MatrixReader {
   @inline(__always) func address(_ row: Int, _ column: Int) -> UnsafeRawPointer {
     UnsafeRawPointer(pointer + (row &* stride &+ column))
   }
+
+  @inline(__always) func floats(
+    _ row: Int, _ column: Int
+  ) -> (pointer: FloatPointer, stride: Int)? { (pointer + (row &* stride &+ column), stride) }
 
   @inline(__always) func vector(_ row: Int, _ column: Int) -> Vector {
     let place = pointer + (row &* stride &+ column)

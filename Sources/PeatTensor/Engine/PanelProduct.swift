@@ -1,15 +1,16 @@
 /// Matrix products of our own, for weights: the right factor comes from a `PanelSource`, and a low-rank update rides
 /// along as a few more rows of it.
 ///
-/// The left factor is packed into strips as high as a `ProductTile`, the right one into panels as wide; the tile of the
+/// The right factor is packed into panels as wide as a `ProductTile`; the left one is read where it lies; the tile of the
 /// result stays in registers.
 ///
-/// Source: Goto and van de Geijn 2008, <https://doi.org/10.1145/1356052.1356053>.
+/// After Goto and van de Geijn 2008, <https://doi.org/10.1145/1356052.1356053>.
 enum PanelProduct {
   private static var stripRows: Int { @inline(__always) get { ProductTile.rows } }
   static var panelColumns: Int { @inline(__always) get { ProductTile.columns } }
-  /// At most so many rows and so much depth are packed at a time: about 1.5 MB.
-  private static let blockRows = 516
+  /// A panel is used for at most so many rows of the left factor, and is at most so deep: 1.6 MB of the one, 150 kB of the
+  /// other.
+  private static let blockRows = 512
   private static let blockDepth = 800
 
   /// A low-rank update: `s · (x · down) · up`, with `x · down` kept.
@@ -28,7 +29,7 @@ enum PanelProduct {
   struct Layout {
     /// Rows are so many floats apart.
     let stride: Int
-    /// Columns that lie together, a multiple of 32: after them come all rows of the next so many.
+    /// Columns that lie together, a multiple of a panel's: after them come all rows of the next so many.
     let block: Int
 
     /// Row by row.
@@ -64,31 +65,24 @@ enum PanelProduct {
     out: FloatPointer, outStride: Int, start: ProductStart, pool: BufferPool
   ) {
     if rows == 0 || columns == 0 { return }
-    let rowsAtATime = part(of: rows, atMost: blockRows, multipleOf: stripRows)
     let depthAtATime = part(of: depth, atMost: blockDepth, multipleOf: lanes)
-    let strips = pool.take(ProductTile.wholeRows(rowsAtATime) * depthAtATime)
-    let panel = pool.take(panelColumns * depthAtATime)
-    let tile = pool.take(stripRows * panelColumns)
-    defer { withExtendedLifetime((strips, panel, tile)) {} }
-    for firstRow in Swift.stride(from: 0, to: rows, by: rowsAtATime) {
+    let memory = Memory(depth: depthAtATime, pool)
+    defer { withExtendedLifetime(memory) {} }
+    forEachPart(of: rows, atMost: blockRows) { firstRow, rowCount in
       let target = out + firstRow * outStride
       for firstDepth in Swift.stride(from: 0, to: depth, by: depthAtATime) {
-        let block = Block(
-          strips: strips.pointer, panel: panel.pointer, tile: tile.pointer,
-          rows: min(rowsAtATime, rows - firstRow), length: min(depthAtATime, depth - firstDepth))
-        ProductTile.packTransposed(
-          x + (firstDepth * stride + firstRow), columns: block.rows, depth: block.length,
-          stride: stride, into: block.strips, length: block.length)
+        let count = min(depthAtATime, depth - firstDepth)
+        let left = Left(
+          ProductTile.Strip(
+            pointer: x + (firstDepth * stride + firstRow), rowStride: 1, depthStride: stride),
+          rows: rowCount, depth: count, edge: memory.edge)
         multiply(
-          block, depth: block.length, columns: columns, out: target, layout: .rows(outStride),
-          rows: rows,
+          left, nil, columns: columns, out: target, layout: .rows(outStride), rows: rows,
           start: firstDepth > 0
-            ? .values(target, stride: outStride) : start.from(row: firstRow, column: 0)
-        ) { panel, column in
-          source.fill(panel, firstRow: firstDepth, count: block.length, firstColumn: column)
-        } lines: { column in
-          source.lines(firstRow: firstDepth, count: block.length, firstColumn: column)
-        }
+            ? .values(target, stride: outStride) : start.from(row: firstRow, column: 0),
+          memory,
+          Panels(source: source, firstRow: firstDepth, count: count)
+        ) { _, _ in }
       }
     }
   }
@@ -111,135 +105,190 @@ enum PanelProduct {
       "PanelProduct: a start for a result in blocks")
     if rows == 0 || columns == 0 { return }
     let rank = lowRank?.rank ?? 0
-    let rowsAtATime = part(of: rows, atMost: blockRows, multipleOf: stripRows)
     let depthAtATime =
       layout.block == .max ? part(of: depth, atMost: blockDepth, multipleOf: lanes) : layout.block
-    let stripLength = depthAtATime + rank
-    // The last column of a strip is written a register at a time.
-    let strips = pool.take(ProductTile.wholeRows(rowsAtATime) * stripLength + lanes)
-    let panel = pool.take(panelColumns * stripLength)
-    let tile = pool.take(stripRows * panelColumns)
-    defer { withExtendedLifetime((strips, panel, tile)) {} }
-    var block = Block(
-      strips: strips.pointer, panel: panel.pointer, tile: tile.pointer, rows: 0, length: 0)
-
-    var firstRow = 0
-    while firstRow < rows {
-      block.rows = min(rowsAtATime, rows - firstRow)
+    let memory = Memory(depth: depthAtATime + rank, pool)
+    let scaled = lowRank.map { _ in pool.take(ProductTile.wholeRows(min(rows, blockRows)) * rank) }
+    defer { withExtendedLifetime((memory, scaled)) {} }
+    forEachPart(of: rows, atMost: blockRows) { firstRow, rowCount in
+      let target = out + firstRow * outLayout.stride
       var firstDepth = 0
       repeat {
         let count = min(depthAtATime, depth - firstDepth)
         let isLast = firstDepth + count >= depth
-        block.length = count + (isLast ? rank : 0)
-        let first = layout.offset(ofColumn: firstDepth, rows: rows) + firstRow * layout.stride
-        ProductTile.pack(
-          x + first, rows: block.rows, depth: count, stride: layout.stride, into: block.strips,
-          length: block.length)
-        if let lowRank {
+        let left = Left(
+          ProductTile.Strip(
+            pointer: x
+              + (layout.offset(ofColumn: firstDepth, rows: rows) + firstRow * layout.stride),
+            rowStride: layout.stride, depthStride: 1),
+          rows: rowCount, depth: count, edge: memory.edge)
+        var tail: Left?
+        if let lowRank, let scaled {
           let projected = lowRank.projected + firstRow * rank
           multiply(
-            block, depth: count, columns: rank, out: projected, layout: .rows(rank), rows: rows,
-            start: firstDepth > 0 ? .values(projected, stride: rank) : .zero
-          ) { panel, column in
-            lowRank.down.fill(panel, firstRow: firstDepth, count: count, firstColumn: column)
-          } lines: { _ in
-            .none
+            left, nil, columns: rank, out: projected, layout: .rows(rank), rows: rows,
+            start: firstDepth > 0 ? .values(projected, stride: rank) : .zero, memory,
+            Panels(source: lowRank.down, firstRow: firstDepth, count: count)
+          ) { _, _ in }
+          if isLast {
+            tail = scale(projected, rows: rowCount, rank, by: lowRank.scale, into: scaled.pointer)
           }
-          if isLast { append(block, after: count, projected, rank, lowRank.scale) }
         }
-        let target = out + firstRow * outLayout.stride
         multiply(
-          block, depth: block.length, columns: columns, out: target, layout: outLayout, rows: rows,
+          left, tail, columns: columns, out: target, layout: outLayout, rows: rows,
           start: firstDepth > 0
-            ? .values(target, stride: outLayout.stride) : start.from(row: firstRow, column: 0)
+            ? .values(target, stride: outLayout.stride) : start.from(row: firstRow, column: 0),
+          memory,
+          Panels(source: source, firstRow: firstDepth, count: count)
         ) { panel, column in
-          source.fill(panel, firstRow: firstDepth, count: count, firstColumn: column)
-          if isLast, let lowRank {
-            lowRank.up.fill(
-              panel + count * panelColumns, firstRow: 0, count: rank, firstColumn: column)
-          }
-        } lines: { column in
-          source.lines(firstRow: firstDepth, count: count, firstColumn: column)
+          lowRank?.up.fill(panel, firstRow: 0, count: rank, firstColumn: column)
         }
         firstDepth += count
       } while firstDepth < depth
-      firstRow += block.rows
     }
   }
 
-  /// Packed memory and what it holds now.
-  private struct Block {
-    let strips: FloatPointer
-    let panel: FloatPointer
-    let tile: FloatPointer
-    var rows: Int
-    /// Columns of the left factor in a strip, those of a low-rank update included.
-    var length: Int
+  /// The memory that a product works in.
+  private struct Memory {
+    let panel: Buffer
+    /// A strip of fewer rows than a tile has.
+    let edge: Buffer
+    let tile: Buffer
+
+    init(depth: Int, _ pool: BufferPool) {
+      panel = pool.take(panelColumns * depth)
+      edge = pool.take(ProductTile.rows * depth)
+      tile = pool.take(ProductTile.rows * panelColumns)
+    }
   }
 
-  private static func roundedUp(_ value: Int, to unit: Int) -> Int {
-    (value + unit - 1) / unit * unit
+  /// The rows of a left factor that a panel is used for.
+  private struct Left {
+    let strip: ProductTile.Strip
+    let rows: Int
+    let depth: Int
+    /// The last rows, where they are fewer than a tile's.
+    let edge: ProductTile.Strip
+
+    /// Rows that are whole tiles.
+    init(_ strip: ProductTile.Strip, wholeRows: Int, depth: Int) {
+      (self.strip, rows, self.depth, edge) = (strip, wholeRows, depth, strip)
+    }
+
+    init(_ strip: ProductTile.Strip, rows: Int, depth: Int, edge: Buffer) {
+      self.strip = strip
+      self.rows = rows
+      self.depth = depth
+      let whole = rows / ProductTile.rows * ProductTile.rows
+      var last = strip
+      last.pointer += whole &* strip.rowStride
+      self.edge =
+        whole == rows
+        ? last : ProductTile.pack(rows: rows - whole, depth: depth, last, into: edge.pointer)
+    }
+
+    /// The strip that begins with a row.
+    @inline(__always) func from(row: Int) -> ProductTile.Strip {
+      if row &+ ProductTile.rows > rows { return edge }
+      var strip = strip
+      strip.pointer += row &* strip.rowStride
+      return strip
+    }
+  }
+
+  /// The rows of a right factor that a product takes its panels from.
+  private struct Panels<Source: PanelSource> {
+    let source: Source
+    let firstRow: Int
+    let count: Int
   }
 
   /// `total` in as few equal parts of at most `limit` as there can be: the size of one.
   private static func part(of total: Int, atMost limit: Int, multipleOf unit: Int) -> Int {
     let parts = max(1, (total + limit - 1) / limit)
-    return max(unit, roundedUp((total + parts - 1) / parts, to: unit))
+    return max(unit, ((total + parts - 1) / parts + unit - 1) / unit * unit)
   }
 
-  /// Writes s · projected behind the packed columns.
-  private static func append(
-    _ block: Block, after depth: Int, _ projected: FloatPointer, _ rank: Int, _ scale: Float
+  /// First row and number of rows of each part.
+  private static func forEachPart(
+    of rows: Int, atMost limit: Int, _ body: (Int, Int) -> Void
   ) {
-    for row in 0..<ProductTile.wholeRows(block.rows) {
-      let place =
-        block.strips + row / stripRows * stripRows * block.length + depth * stripRows
-        + row % stripRows
-      for r in 0..<rank {
-        place[r * stripRows] = row < block.rows ? scale * projected[row * rank + r] : 0
-      }
-    }
+    let size = part(of: rows, atMost: limit, multipleOf: ProductTile.rows)
+    for first in stride(from: 0, to: rows, by: size) { body(first, min(size, rows - first)) }
   }
 
-  /// out = strips · panels + start, over the first `depth` columns of the strips. `lines` says what the panel at a column
-  /// will be filled from.
-  @inline(__always) private static func multiply(
-    _ block: Block, depth: Int, columns: Int, out: FloatPointer, layout: Layout, rows: Int,
-    start: ProductStart, fill: (FloatPointer, Int) -> Void, lines: (Int) -> LineWalk
+  /// s · projected, with zeros below up to whole tiles.
+  private static func scale(
+    _ projected: FloatPointer, rows: Int, _ rank: Int, by scale: Float, into scaled: FloatPointer
+  ) -> Left {
+    let factor = broadcast(scale)
+    let whole = ProductTile.wholeRows(rows)
+    mapVectors(rows * rank, projected, into: scaled) { $0 * factor }
+    (scaled + rows * rank).update(repeating: 0, count: (whole - rows) * rank)
+    return Left(
+      ProductTile.Strip(pointer: scaled, rowStride: rank, depthStride: 1),
+      wholeRows: whole, depth: rank)
+  }
+
+  /// out = left · panels + tail + start. `fillTail` writes the rows of a panel that the tail is multiplied with.
+  @inline(__always) private static func multiply<Source: PanelSource>(
+    _ left: Left, _ tail: Left?, columns: Int, out: FloatPointer, layout: Layout, rows: Int,
+    start: ProductStart, _ memory: Memory, _ panels: Panels<Source>,
+    fillTail: (FloatPointer, Int) -> Void
   ) {
     let outStride = layout.stride
-    let panel = block.panel
-    let stripFloats = stripRows * block.length
+    let panel = memory.panel.pointer
+    let tailPanel = panel + panels.count &* panelColumns
     var column = 0
     while column < columns {
-      fill(panel, column)
-      var walk = column &+ panelColumns < columns ? lines(column &+ panelColumns) : .none
-      var strip = block.strips
+      let width = columns - column
       let offset = layout.offset(ofColumn: column, rows: rows)
       // Only results that lie row by row start from something, or from themselves: their columns lie as `out`'s.
       var tileStart = start
       tileStart.rows = start.rows.map { $0 + offset }
       tileStart.bias = start.bias.map { $0 + column }
       var place = out + offset
-      var row = 0
-      if column &+ panelColumns <= columns {
-        while row &+ stripRows <= block.rows {
-          ProductTile.compute(
-            depth, strip, panel, place, outStride, tileStart, &walk, FullTile.self)
-          tileStart.rows = tileStart.rows.map { $0 + stripRows &* tileStart.stride }
-          strip += stripFloats
-          place += stripRows &* outStride
-          row &+= stripRows
-        }
+      var walk =
+        column &+ panelColumns < columns
+        ? panels.source.lines(
+          firstRow: panels.firstRow, count: panels.count, firstColumn: column &+ panelColumns)
+        : .none
+      var factors = ProductTile.Factors(
+        depth: panels.count, strip: left.from(row: 0), panel: panel)
+      var tailFactors = tail.map {
+        ProductTile.Factors(depth: $0.depth, strip: $0.from(row: 0), panel: tailPanel)
       }
-      while row < block.rows {
-        ProductTile.computePart(
-          rows: block.rows - row, columns: columns - column, depth, strip, panel, place, outStride,
-          tileStart, beside: block.tile)
-        tileStart.rows = tileStart.rows.map { $0 + stripRows &* tileStart.stride }
-        strip += stripFloats
-        place += stripRows &* outStride
-        row &+= stripRows
+      if tail != nil { fillTail(tailPanel, column) }
+      var row = 0
+      if left.rows >= ProductTile.rows, width >= panelColumns,
+        let source = panels.source.rowsInPlace(firstRow: panels.firstRow, firstColumn: column)
+      {
+        // The first tile reads the right factor where it lies, and leaves the panel for the others.
+        factors.panel = source.pointer
+        factors.panelStride = source.stride
+        ProductTile.compute(
+          factors, tailFactors ?? ProductTile.Factors(depth: 0, strip: factors.strip, panel: panel),
+          place, outStride, tileStart, &walk, panel, ProductTile.FullWidth.self,
+          ProductTile.Copying.self)
+        factors.panel = panel
+        factors.panelStride = panelColumns
+        row = ProductTile.rows
+        tileStart.rows = tileStart.rows.map { $0 + row &* tileStart.stride }
+        place += row &* outStride
+      } else {
+        panels.source.fill(
+          panel, firstRow: panels.firstRow, count: panels.count, firstColumn: column)
+      }
+      while row < left.rows {
+        factors.strip = left.from(row: row)
+        if let tail { tailFactors?.strip = tail.from(row: row) }
+        ProductTile.compute(
+          rows: left.rows - row, columns: width, factors, tail: tailFactors, place, outStride,
+          tileStart,
+          &walk, beside: memory.tile.pointer)
+        tileStart.rows = tileStart.rows.map { $0 + ProductTile.rows &* tileStart.stride }
+        place += ProductTile.rows &* outStride
+        row &+= ProductTile.rows
       }
       column &+= panelColumns
     }

@@ -1,194 +1,256 @@
 import CPeatHints
 
-/// How many of a tile's columns are computed; known when the loop is compiled.
+/// How many of a tile's columns are computed, in registers; known when the loop is compiled.
 protocol TileWidth {
-  static var isFull: Bool { get }
+  static var registers: Int { get }
 }
 
-/// Two registers of columns.
-enum FullTile: TileWidth {
-  static var isFull: Bool { @inline(__always) get { true } }
+enum OneRegister: TileWidth {
+  static var registers: Int { @inline(__always) get { 1 } }
 }
 
-/// One register of columns.
-enum HalfTile: TileWidth {
-  static var isFull: Bool { @inline(__always) get { false } }
+enum TwoRegisters: TileWidth {
+  static var registers: Int { @inline(__always) get { 2 } }
 }
+
+#if PEAT_WIDE
+  enum ThreeRegisters: TileWidth {
+    static var registers: Int { @inline(__always) get { 3 } }
+  }
+#endif
 
 /// The innermost loop of `PanelProduct`: a tile of the result that stays in registers.
 ///
-/// 6 rows of 16 columns in 12 of AVX2's 16 registers, or 12 rows of 32 columns in 24 of AVX-512's 32. The tile's
-/// place is asked for before the loop and is there when it ends: that alone took the loop from 92 to 100 % of a core's
-/// peak.
+/// 6 rows of 16 columns in 12 of AVX2's 16 registers, or 8 rows of 48 columns in 24 of AVX-512's 32. The left factor is
+/// only read number by number, so it is used where it lies; the right one comes as a panel, a tile's width a row. The
+/// tile's place is asked for before the loop and is there when it ends: that alone took the loop from 92 to 100 % of a
+/// core's peak.
 enum ProductTile {
   #if PEAT_WIDE
-    static let rows = 12
+    static let rows = 8
+    static var registers: Int { @inline(__always) get { 3 } }
+    typealias FullWidth = ThreeRegisters
   #else
     static let rows = 6
+    static var registers: Int { @inline(__always) get { 2 } }
+    typealias FullWidth = TwoRegisters
   #endif
 
-  /// Two registers wide.
-  static var columns: Int { @inline(__always) get { 2 &* lanes } }
+  static var columns: Int { @inline(__always) get { registers &* lanes } }
 
-  /// out = strip · panel + what it starts from.
+  /// The left factor of a tile, where it lies.
+  struct Strip {
+    var pointer: FloatPointer
+    /// From a row to the next.
+    var rowStride: Int
+    /// From a column to the next.
+    var depthStride: Int
+  }
+
+  /// A product that is added to a tile: strip · panel.
+  struct Factors {
+    /// Columns of the strip, rows of the panel.
+    var depth: Int
+    var strip: Strip
+    /// `[depth, columns]`, rows `panelStride` floats apart.
+    var panel: FloatPointer
+    var panelStride: Int = columns
+  }
+
+  /// Whether a tile's loop leaves the panel behind in other memory; known when the loop is compiled.
+  protocol PanelCopy {
+    static var isWanted: Bool { get }
+  }
+
+  enum Copying: PanelCopy {
+    static var isWanted: Bool { @inline(__always) get { true } }
+  }
+
+  enum NotCopying: PanelCopy {
+    static var isWanted: Bool { @inline(__always) get { false } }
+  }
+
+  /// A row of a tile.
+  private struct Line {
+    var r0 = Vector.zero
+    var r1 = Vector.zero
+    #if PEAT_WIDE
+      var r2 = Vector.zero
+    #endif
+
+    @inline(__always) init() {}
+
+    @inline(__always) init<Width: TileWidth>(_ place: FloatPointer, _ width: Width.Type) {
+      r0 = load(place)
+      if Width.registers > 1 { r1 = load(place + lanes) }
+      #if PEAT_WIDE
+        if Width.registers > 2 { r2 = load(place + 2 &* lanes) }
+      #endif
+    }
+
+    @inline(__always) mutating func add<Width: TileWidth>(
+      _ factor: Vector, _ line: Line, _ width: Width.Type
+    ) {
+      r0 = fma(factor, line.r0, r0)
+      if Width.registers > 1 { r1 = fma(factor, line.r1, r1) }
+      #if PEAT_WIDE
+        if Width.registers > 2 { r2 = fma(factor, line.r2, r2) }
+      #endif
+    }
+
+    @inline(__always) mutating func add<Width: TileWidth>(_ line: Line, _ width: Width.Type) {
+      r0 += line.r0
+      if Width.registers > 1 { r1 += line.r1 }
+      #if PEAT_WIDE
+        if Width.registers > 2 { r2 += line.r2 }
+      #endif
+    }
+
+    @inline(__always) func write<Width: TileWidth>(_ place: FloatPointer, _ width: Width.Type) {
+      store(r0, place)
+      if Width.registers > 1 { store(r1, place + lanes) }
+      #if PEAT_WIDE
+        if Width.registers > 2 { store(r2, place + 2 &* lanes) }
+      #endif
+    }
+  }
+
+  /// out = strip · panel + tail + what it starts from.
   ///
   /// - Parameters:
-  ///   - depth: columns of the strip, rows of the panel.
-  ///   - strip: `[depth, rows]`: the tile's rows of the left factor, side by side.
-  ///   - stripStride: from one column of the strip to the next.
-  ///   - panel: `[depth, columns]`.
-  ///   - panelStride: from one row of the panel to the next.
+  ///   - tail: a second product, of depth 0 for none.
   ///   - out: the tile's first value; rows are `stride` floats apart.
   ///   - start: what the product is added to, from the tile's first value on.
   ///   - walk: lines that will be needed later; some are asked for on the way.
-  ///   - width: whether all columns are computed, or only as many as a register holds.
-  @inline(never) static func compute<Width: TileWidth>(
-    _ depth: Int, _ strip: FloatPointer, stripStride: Int = rows, _ panel: FloatPointer,
-    panelStride: Int = columns, _ out: FloatPointer, _ stride: Int, _ start: ProductStart,
-    _ walk: inout LineWalk, _ width: Width.Type
+  ///   - copy: takes the panel, a tile's width a row, where the loop copies.
+  ///   - width: the columns that are computed.
+  @inline(never) static func compute<Width: TileWidth, Copy: PanelCopy>(
+    _ factors: Factors, _ tail: Factors, _ out: FloatPointer, _ stride: Int,
+    _ start: ProductStart, _ walk: inout LineWalk, _ copy: FloatPointer, _ width: Width.Type,
+    _ copying: Copy.Type
   ) {
     var line = out
     for _ in 0..<rows {
       peat_prefetch_for_writing(line)
-      if Width.isFull { peat_prefetch_for_writing(line + (columns &- 1)) }
+      // A tile may lie across the border of a line.
+      if Width.registers > 2 { peat_prefetch_for_writing(line + lanes) }
+      if Width.registers > 1 {
+        peat_prefetch_for_writing(line + (Width.registers &* lanes &- 1))
+      }
       line += stride
     }
-    var c00 = Vector.zero
-    var c01 = Vector.zero
-    var c10 = Vector.zero
-    var c11 = Vector.zero
-    var c20 = Vector.zero
-    var c21 = Vector.zero
-    var c30 = Vector.zero
-    var c31 = Vector.zero
-    var c40 = Vector.zero
-    var c41 = Vector.zero
-    var c50 = Vector.zero
-    var c51 = Vector.zero
+    var c0 = Line()
+    var c1 = Line()
+    var c2 = Line()
+    var c3 = Line()
+    var c4 = Line()
+    var c5 = Line()
     #if PEAT_WIDE
-      var c60 = Vector.zero
-      var c61 = Vector.zero
-      var c70 = Vector.zero
-      var c71 = Vector.zero
-      var c80 = Vector.zero
-      var c81 = Vector.zero
-      var c90 = Vector.zero
-      var c91 = Vector.zero
-      var ca0 = Vector.zero
-      var ca1 = Vector.zero
-      var cb0 = Vector.zero
-      var cb1 = Vector.zero
+      var c6 = Line()
+      var c7 = Line()
     #endif
-    var a = strip
-    var b = panel
-    let end = strip + depth &* stripStride
-    while a < end {
-      // A processor passes over hints that come faster than memory answers.
-      let pause = min(a + 16 &* stripStride, end)
-      while a < pause {
-        let b0 = load(b)
-        let b1 = Width.isFull ? load(b + lanes) : b0
-        var value = broadcast(a[0])
-        c00 = fma(value, b0, c00)
-        if Width.isFull { c01 = fma(value, b1, c01) }
-        value = broadcast(a[1])
-        c10 = fma(value, b0, c10)
-        if Width.isFull { c11 = fma(value, b1, c11) }
-        value = broadcast(a[2])
-        c20 = fma(value, b0, c20)
-        if Width.isFull { c21 = fma(value, b1, c21) }
-        value = broadcast(a[3])
-        c30 = fma(value, b0, c30)
-        if Width.isFull { c31 = fma(value, b1, c31) }
-        value = broadcast(a[4])
-        c40 = fma(value, b0, c40)
-        if Width.isFull { c41 = fma(value, b1, c41) }
-        value = broadcast(a[5])
-        c50 = fma(value, b0, c50)
-        if Width.isFull { c51 = fma(value, b1, c51) }
-        #if PEAT_WIDE
-          value = broadcast(a[6])
-          c60 = fma(value, b0, c60)
-          if Width.isFull { c61 = fma(value, b1, c61) }
-          value = broadcast(a[7])
-          c70 = fma(value, b0, c70)
-          if Width.isFull { c71 = fma(value, b1, c71) }
-          value = broadcast(a[8])
-          c80 = fma(value, b0, c80)
-          if Width.isFull { c81 = fma(value, b1, c81) }
-          value = broadcast(a[9])
-          c90 = fma(value, b0, c90)
-          if Width.isFull { c91 = fma(value, b1, c91) }
-          value = broadcast(a[10])
-          ca0 = fma(value, b0, ca0)
-          if Width.isFull { ca1 = fma(value, b1, ca1) }
-          value = broadcast(a[11])
-          cb0 = fma(value, b0, cb0)
-          if Width.isFull { cb1 = fma(value, b1, cb1) }
-        #endif
-        a += stripStride
-        b += panelStride
+    var a = factors.strip.pointer
+    var row = factors.strip.rowStride
+    var next = factors.strip.depthStride
+    var end = a + factors.depth &* next
+    var b = factors.panel
+    var bNext = factors.panelStride
+    var place = copy
+    var hasTail = tail.depth > 0
+    while true {
+      while a < end {
+        // A processor passes over hints that come faster than memory answers.
+        let pause = min(a + 16 &* next, end)
+        if next == 1 {
+          var ahead = a + rows &* row
+          for _ in 0..<rows {
+            peat_prefetch(ahead)
+            ahead += row
+          }
+        }
+        while a < pause {
+          let values = Line(b, Width.self)
+          if Copy.isWanted {
+            // Rows lie a page or more apart: nobody else asks for them ahead.
+            let ahead = b + 24 &* bNext
+            peat_prefetch(ahead)
+            peat_prefetch(ahead + lanes)
+            peat_prefetch(ahead + (columns &- 1))
+            values.write(place, Width.self)
+            place += columns
+          }
+          c0.add(broadcast(a[0]), values, Width.self)
+          c1.add(broadcast(a[row]), values, Width.self)
+          c2.add(broadcast(a[2 &* row]), values, Width.self)
+          c3.add(broadcast(a[3 &* row]), values, Width.self)
+          c4.add(broadcast(a[4 &* row]), values, Width.self)
+          c5.add(broadcast(a[5 &* row]), values, Width.self)
+          #if PEAT_WIDE
+            c6.add(broadcast(a[6 &* row]), values, Width.self)
+            c7.add(broadcast(a[7 &* row]), values, Width.self)
+          #endif
+          a += next
+          b += bNext
+        }
+        walk.step()
       }
-      walk.step()
+      guard hasTail else { break }
+      hasTail = false
+      (a, row, next) = (tail.strip.pointer, tail.strip.rowStride, tail.strip.depthStride)
+      end = a + tail.depth &* next
+      (b, bNext) = (tail.panel, tail.panelStride)
     }
-    var place = out
+    line = out
     var base = start.rows
-    @inline(__always) func put(_ first: Vector, _ second: Vector) {
-      var (first, second) = (first, second)
-      if let line = base {
-        first += load(line)
-        if Width.isFull { second += load(line + lanes) }
-        base = line + start.stride
+    @inline(__always) func put(_ sum: Line) {
+      var sum = sum
+      if let from = base {
+        sum.add(Line(from, Width.self), Width.self)
+        base = from + start.stride
       }
-      if let bias = start.bias {
-        first += load(bias)
-        if Width.isFull { second += load(bias + lanes) }
-      }
-      store(first, place)
-      if Width.isFull { store(second, place + lanes) }
-      place += stride
+      if let bias = start.bias { sum.add(Line(bias, Width.self), Width.self) }
+      sum.write(line, Width.self)
+      line += stride
     }
-    put(c00, c01)
-    put(c10, c11)
-    put(c20, c21)
-    put(c30, c31)
-    put(c40, c41)
-    put(c50, c51)
+    put(c0)
+    put(c1)
+    put(c2)
+    put(c3)
+    put(c4)
+    put(c5)
     #if PEAT_WIDE
-      put(c60, c61)
-      put(c70, c71)
-      put(c80, c81)
-      put(c90, c91)
-      put(ca0, ca1)
-      put(cb0, cb1)
+      put(c6)
+      put(c7)
     #endif
   }
 
-  /// The same where nothing is to be asked for.
+  /// A tile of as many rows and columns of the result as are left there, at most a whole one.
+  ///
+  /// - Parameters:
+  ///   - rows: rows that are left. The strip has a tile's rows that may be read in any case.
+  ///   - columns: columns that are left. The panel has whole registers of them.
+  ///   - tile: memory of a tile's size, for one that hangs over an edge.
   @inline(__always) static func compute(
-    _ depth: Int, _ strip: FloatPointer, stripStride: Int = rows, _ panel: FloatPointer,
-    _ out: FloatPointer, _ stride: Int, _ start: ProductStart
+    rows count: Int, columns width: Int, _ factors: Factors, tail: Factors? = nil,
+    _ out: FloatPointer, _ stride: Int, _ start: ProductStart, _ walk: inout LineWalk,
+    beside tile: FloatPointer
   ) {
-    var walk = LineWalk.none
-    compute(
-      depth, strip, stripStride: stripStride, panel, out, stride, start, &walk,
-      FullTile.self)
-  }
-
-  /// A tile that hangs over an edge: computed beside, and the part inside is taken over.
-  @inline(__always) static func computePart(
-    rows count: Int, columns width: Int, _ depth: Int, _ strip: FloatPointer,
-    stripStride: Int = rows, _ panel: FloatPointer, _ out: FloatPointer, _ stride: Int,
-    _ start: ProductStart, beside tile: FloatPointer
-  ) {
-    var walk = LineWalk.none
-    if width <= lanes {
+    let fits = count >= rows && (width >= columns || width % lanes == 0)
+    let (place, placeStride) = fits ? (out, stride) : (tile, columns)
+    let from = fits ? start : .zero
+    let tail = tail ?? Factors(depth: 0, strip: factors.strip, panel: factors.panel)
+    if width > (registers &- 1) &* lanes {
       compute(
-        depth, strip, stripStride: stripStride, panel, tile, columns, .zero, &walk, HalfTile.self)
+        factors, tail, place, placeStride, from, &walk, tile, FullWidth.self, NotCopying.self)
+    } else if width > lanes {
+      compute(
+        factors, tail, place, placeStride, from, &walk, tile, TwoRegisters.self, NotCopying.self)
     } else {
       compute(
-        depth, strip, stripStride: stripStride, panel, tile, columns, .zero, &walk, FullTile.self)
+        factors, tail, place, placeStride, from, &walk, tile, OneRegister.self, NotCopying.self)
     }
+    if fits { return }
+    // Computed beside: the part inside is taken over.
     for i in 0..<min(rows, count) {
       let target = out + i * stride
       let source = tile + i * columns
@@ -199,64 +261,18 @@ enum ProductTile {
     }
   }
 
-  /// Lays rows into strips: a tile's rows side by side, column by column. Rows past the last are 0.
-  ///
-  /// A register takes more rows than a strip has; what is too much lies where the next column goes, which is written
-  /// after it: behind the last strip there must be room for a register.
-  ///
-  /// - Parameters:
-  ///   - x: `[count, depth]`, rows `stride` floats apart.
-  ///   - strips: strips of `length` columns, of which the first `depth` are written.
-  @inline(__always) static func pack(
-    _ x: FloatPointer, rows count: Int, depth: Int, stride: Int, into strips: FloatPointer,
-    length: Int
-  ) {
-    var row = 0
-    var strip = strips
-    while row < count {
-      let inside = min(rows, count - row)
-      let first = x + row * stride
-      var k = 0
-      while k &+ lanes <= depth {
-        storeTransposed(to: strip + k &* rows, stride: rows) { i in
-          i < inside ? load(first + (i &* stride &+ k)) : .zero
-        }
-        k &+= lanes
+  /// Lays fewer rows than a tile has side by side, column by column, with zeros in the place of those that are missing:
+  /// `[depth, rows]`.
+  static func pack(
+    rows count: Int, depth: Int, _ source: Strip, into place: FloatPointer
+  ) -> Strip {
+    for k in 0..<depth {
+      for i in 0..<rows {
+        place[k &* rows &+ i] =
+          i < count ? source.pointer[i &* source.rowStride &+ k &* source.depthStride] : 0
       }
-      while k < depth {
-        for i in 0..<rows { strip[k &* rows &+ i] = i < inside ? first[i &* stride &+ k] : 0 }
-        k &+= 1
-      }
-      row &+= rows
-      strip += rows &* length
     }
-  }
-
-  /// Lays columns into strips, as the rows of the transpose: a tile's columns side by side, row by row. Columns past the last
-  /// are 0.
-  ///
-  /// - Parameters:
-  ///   - x: `[depth, count]`, rows `stride` floats apart.
-  ///   - strips: strips of `length` columns, of which the first `depth` are written.
-  @inline(__always) static func packTransposed(
-    _ x: FloatPointer, columns count: Int, depth: Int, stride: Int, into strips: FloatPointer,
-    length: Int
-  ) {
-    var column = 0
-    var strip = strips
-    while column < count {
-      let inside = min(rows, count - column)
-      var source = x + column
-      var place = strip
-      for _ in 0..<depth {
-        place.update(from: source, count: inside)
-        if inside < rows { (place + inside).update(repeating: 0, count: rows - inside) }
-        source += stride
-        place += rows
-      }
-      column &+= rows
-      strip += rows &* length
-    }
+    return Strip(pointer: place, rowStride: 1, depthStride: rows)
   }
 
   /// `count` rounded up to whole tiles' rows.

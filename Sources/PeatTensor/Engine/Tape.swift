@@ -109,7 +109,10 @@ public final class Tape {
   }
 
   /// Runs the records backwards and keeps the gradients that arrived at inputs.
-  func unwind() { while let record = records.popLast() { record.backward(self) } }
+  func unwind() {
+    while let record = records.popLast() { record.backward(self) }
+    pool.endLoan()
+  }
 
   /// A constant input, `[rows, columns]`; it has a gradient slot if `needsGradient`.
   package func input(_ tensor: Tensor, needsGradient: Bool = false) -> Activation {

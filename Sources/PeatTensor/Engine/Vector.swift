@@ -1,3 +1,5 @@
+import CPeatHints
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Darwin)
@@ -36,8 +38,10 @@ var lanes: Int { @inline(__always) get { Vector.scalarCount } }
 ///
 /// Without the instruction `addingProduct` is a call into libm for each lane, so the portable build rounds twice.
 @inline(__always) func fma(_ a: Vector, _ b: Vector, _ c: Vector) -> Vector {
-  #if PEAT_FMA
-    c.addingProduct(a, b)
+  #if PEAT_WIDE
+    peat_fma_16(a, b, c)
+  #elseif PEAT_FMA
+    peat_fma_8(a, b, c)
   #else
     a * b + c
   #endif
@@ -112,6 +116,8 @@ var lanes: Int { @inline(__always) get { Vector.scalarCount } }
 }
 
 /// Applies `body` to `count` floats of up to three inputs, a register at a time, the tail by itself.
+///
+/// A long `body` must be a function that is always inlined: a closure that is called in two places stays a function of its own.
 @inline(__always) func mapVectors(
   _ count: Int, _ a: FloatPointer, into result: FloatPointer, _ body: (Vector) -> Vector
 ) {

@@ -164,8 +164,8 @@ struct AttentionRecord {
         let keyRows = rows(piece.keys, piece.keyRow, head: keyHead)
         let valueRows = rows(piece.values, piece.keyRow, head: keyHead)
         let heads = keyHead * group..<(keyHead + 1) * group
-        let packedKeys = kernel.pack(keyRows, strips: true, panels: false)
-        let packedValues = kernel.pack(valueRows, strips: false, panels: true)
+        let packedKeys = kernel.pack(keyRows, panels: false)
+        let packedValues = kernel.pack(valueRows, panels: true)
         for head in heads {
           kernel.forward(
             queries: rows(queries, row, head: head), keys: packedKeys, values: packedValues,
@@ -214,9 +214,9 @@ struct AttentionRecord {
       let valueTarget = beside.map { (pointer: $0.second.pointer, stride: $0.second.stride) }
       for keyHead in 0..<keyValueHeads {
         let packedKeys = kernel.pack(
-          rows(piece.keys, piece.keyRow, head: keyHead), strips: true, panels: dQ != nil)
+          rows(piece.keys, piece.keyRow, head: keyHead), panels: dQ != nil)
         let packedValues = kernel.pack(
-          rows(piece.values, piece.keyRow, head: keyHead), strips: true, panels: false)
+          rows(piece.values, piece.keyRow, head: keyHead), panels: false)
         for head in keyHead * group..<(keyHead + 1) * group {
           kernel.backward(
             queries: rows(queries, row, head: head), keys: packedKeys, values: packedValues,

@@ -103,7 +103,11 @@ extension Tape {
       }
       start += rows
     }
-    if let dx { record(.crossEntropy(CrossEntropyRecord(x: x, gradient: dx))) }
+    if let dx {
+      record(.crossEntropy(CrossEntropyRecord(x: x, gradient: dx)))
+      // The backward pass needs about as much as the logits did.
+      pool.lend(logits.buffer)
+    }
     return TokenLoss(sum: total, count: counted.count)
   }
 }
@@ -122,14 +126,15 @@ private struct Logits {
   let vocabulary: Int
   /// Columns of a block.
   let block: Int
-  private let buffer: Buffer
+  let buffer: Buffer
 
   var pointer: FloatPointer { buffer.pointer }
   var layout: PanelProduct.Layout { .blocks(block) }
 
   init(rows: Int, vocabulary: Int, _ pool: BufferPool) {
     self.vocabulary = vocabulary
-    block = min(768, (vocabulary + 31) / 32 * 32)
+    let panel = PanelProduct.panelColumns
+    block = min(768 / panel, (vocabulary + panel - 1) / panel) * panel
     buffer = pool.take((vocabulary + block - 1) / block * block * rows)
   }
 

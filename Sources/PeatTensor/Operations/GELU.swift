@@ -21,11 +21,8 @@ extension Tape {
       let source = x.pointer + row * x.stride
       let place = output.pointer + row * x.columns
       switch form {
-      case .tanhApproximation:
-        // ½(1 + tanh z) = sigmoid(2z): one exponential and one division.
-        mapVectors(x.columns, source, into: place) { x in x * sigmoid(geluArgument(x)) }
-      case .exact:
-        mapVectors(x.columns, source, into: place) { x in x * normalDistribution(x).integral }
+      case .tanhApproximation: map(x.columns, source, into: place, TanhForm.self)
+      case .exact: map(x.columns, source, into: place, ExactForm.self)
       }
     }
     guard output.needsGradient else { return output }
@@ -58,11 +55,11 @@ final class GELUValues {
       let place = row * x.columns
       switch form {
       case .tanhApproximation:
-        mapToTwo(
-          x.columns, source, into: values.pointer + place, slopes.pointer + place, tanhForm)
+        map(
+          x.columns, source, into: values.pointer + place, slopes.pointer + place, TanhForm.self)
       case .exact:
-        mapToTwo(
-          x.columns, source, into: values.pointer + place, slopes.pointer + place, exactForm)
+        map(
+          x.columns, source, into: values.pointer + place, slopes.pointer + place, ExactForm.self)
       }
     }
     self.slopes = slopes
@@ -72,44 +69,71 @@ final class GELUValues {
   func forget() { slopes = nil }
 }
 
-@inline(__always) private func tanhForm(_ x: Vector) -> (value: Vector, slope: Vector) {
-  let s = sigmoid(geluArgument(x))
-  // Beyond ±10 the slope is 0 or 1, and the cube of a large x would be infinite.
-  var near = x.replacing(with: broadcast(-10), where: x .< broadcast(-10))
-  near = near.replacing(with: broadcast(10), where: near .> broadcast(10))
-  // d(2z)/dx = 2√(2/π)(1 + 3·0.044715·x²)
-  let rate = fma(
-    near * near, broadcast(2 * 0.797_884_56 * 3 * 0.044715), broadcast(2 * 0.797_884_56))
-  return (x * s, fma(near * rate, s * (broadcast(1) - s), s))
+/// A form's arithmetic. Types rather than closures: a closure that is called in two places stays a function of its own.
+private protocol GELUArithmetic {
+  static func value(_ x: Vector) -> Vector
+  static func valueAndSlope(_ x: Vector) -> (value: Vector, slope: Vector)
 }
 
-@inline(__always) private func exactForm(_ x: Vector) -> (value: Vector, slope: Vector) {
-  let normal = normalDistribution(x)
-  return (x * normal.integral, fma(x, normal.density, normal.integral))
+private enum TanhForm: GELUArithmetic {
+  /// ½(1 + tanh z) = sigmoid(2z): one exponential and one division.
+  @inline(__always) static func value(_ x: Vector) -> Vector { x * sigmoid(argument(x)) }
+
+  @inline(__always) static func valueAndSlope(_ x: Vector) -> (value: Vector, slope: Vector) {
+    let s = sigmoid(argument(x))
+    // Beyond ±10 the slope is 0 or 1, and the cube of a large x would be infinite.
+    var near = x.replacing(with: broadcast(-10), where: x .< broadcast(-10))
+    near = near.replacing(with: broadcast(10), where: near .> broadcast(10))
+    // d(2z)/dx = 2√(2/π)(1 + 3·0.044715·x²)
+    let rate = fma(
+      near * near, broadcast(2 * 0.797_884_56 * 3 * 0.044715), broadcast(2 * 0.797_884_56))
+    return (x * s, fma(near * rate, s * (broadcast(1) - s), s))
+  }
+
+  /// 2√(2/π) · (x + 0.044715·x³).
+  @inline(__always) private static func argument(_ x: Vector) -> Vector {
+    x * fma(x * x, broadcast(2 * 0.797_884_56 * 0.044715), broadcast(2 * 0.797_884_56))
+  }
 }
 
-/// Two results of each of `count` floats.
-@inline(__always) private func mapToTwo(
-  _ count: Int, _ a: FloatPointer, into first: FloatPointer, _ second: FloatPointer,
-  _ body: (Vector) -> (value: Vector, slope: Vector)
+private enum ExactForm: GELUArithmetic {
+  @inline(__always) static func value(_ x: Vector) -> Vector { x * normalDistribution(x).integral }
+
+  @inline(__always) static func valueAndSlope(_ x: Vector) -> (value: Vector, slope: Vector) {
+    let normal = normalDistribution(x)
+    return (x * normal.integral, fma(x, normal.density, normal.integral))
+  }
+}
+
+@inline(__always) private func map<Form: GELUArithmetic>(
+  _ count: Int, _ x: FloatPointer, into values: FloatPointer, _ form: Form.Type
 ) {
   var i = 0
   while i &+ lanes <= count {
-    let result = body(load(a + i))
-    store(result.value, first + i)
-    store(result.slope, second + i)
+    store(Form.value(load(x + i)), values + i)
     i &+= lanes
   }
   if i < count {
-    let result = body(load(a + i, first: count - i, fill: 0))
-    store(result.value, first + i, first: count - i)
-    store(result.slope, second + i, first: count - i)
+    store(Form.value(load(x + i, first: count - i, fill: 0)), values + i, first: count - i)
   }
 }
 
-/// 2√(2/π) · (x + 0.044715·x³).
-@inline(__always) private func geluArgument(_ x: Vector) -> Vector {
-  x * fma(x * x, broadcast(2 * 0.797_884_56 * 0.044715), broadcast(2 * 0.797_884_56))
+@inline(__always) private func map<Form: GELUArithmetic>(
+  _ count: Int, _ x: FloatPointer, into values: FloatPointer, _ slopes: FloatPointer,
+  _ form: Form.Type
+) {
+  var i = 0
+  while i &+ lanes <= count {
+    let result = Form.valueAndSlope(load(x + i))
+    store(result.value, values + i)
+    store(result.slope, slopes + i)
+    i &+= lanes
+  }
+  if i < count {
+    let result = Form.valueAndSlope(load(x + i, first: count - i, fill: 0))
+    store(result.value, values + i, first: count - i)
+    store(result.slope, slopes + i, first: count - i)
+  }
 }
 
 struct GELURecord {

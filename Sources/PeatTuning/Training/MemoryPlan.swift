@@ -19,14 +19,18 @@ public struct MemoryPlan: Sendable, Codable, Equatable {
     var parts = ["\(storage.rawValue) weights"]
     if checkpointing { parts.append("checkpointing") }
     if accumulation > 1 { parts.append("\(accumulation) parts per step") }
-    if logitRows < MemoryDemands.usualLogitRows { parts.append("\(logitRows) rows of logits") }
+    if logitRows < MemoryDemands.usualLogitRows(checkpointing: checkpointing) {
+      parts.append("\(logitRows) rows of logits")
+    }
     return parts.joined(separator: ", ")
   }
 }
 
 /// What a tuning run asks of memory, before anything of it is there.
 public struct MemoryDemands: Sendable {
-  public static let usualLogitRows = 256
+  /// Rows of logits that a thread holds at a time where nothing is said. More of them bring the head's weights into panels
+  /// less often; who computes blocks twice to save memory does not want them.
+  public static func usualLogitRows(checkpointing: Bool) -> Int { checkpointing ? 256 : 512 }
 
   public var model: TransformerConfiguration
   /// Blocks of the model, from the bottom, in which nothing trains: they keep nothing.
@@ -168,7 +172,7 @@ public struct MemoryDemands: Sendable {
         // Equal parts: each of another size would want buffers of its own.
         for parts in accumulation...max(accumulation, min(batch, 4096))
         where parts == accumulation || batch % parts == 0 {
-          for rows in [Self.usualLogitRows, 128, 64] {
+          for rows in [512, 256, 128, 64] {
             let bytes = bytes(
               storage: storage, checkpointing: checkpoint, accumulation: parts, logitRows: rows,
               base: base)

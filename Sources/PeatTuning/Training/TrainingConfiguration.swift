@@ -32,7 +32,7 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     steps: Int = 100, batch: Int = 8, context: Int = 256, learningRate: Float = 1e-3,
     schedule: LearningRateSchedule = LearningRateSchedule(),
     optimizer: AdamW.Settings = AdamW.Settings(), clipNorm: Float? = nil, accumulation: Int = 1,
-    checkpointing: Bool = false, logitRows: Int = MemoryDemands.usualLogitRows,
+    checkpointing: Bool = false, logitRows: Int? = nil,
     prefixCacheBytes: Int = 0,
     order: BatchSampler.Order = .shuffledEpochs, seed: UInt64 = 0, threads: Int = 1
   ) {
@@ -45,7 +45,7 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     self.clipNorm = clipNorm
     self.accumulation = accumulation
     self.checkpointing = checkpointing
-    self.logitRows = logitRows
+    self.logitRows = logitRows ?? MemoryDemands.usualLogitRows(checkpointing: checkpointing)
     self.prefixCacheBytes = prefixCacheBytes
     self.order = order
     self.seed = seed
