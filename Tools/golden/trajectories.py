@@ -18,6 +18,11 @@ differs by at most 5e-7 in a loss, 3e-6 in a gradient and 3e-5 in a final tensor
 One exception, listed as `undetermined` {name: [first, end)}: the gradient of the keys' part of GPT-2's `c_attn.bias` is
 zero in exact arithmetic (it moves all scores of a query alike), and AdamW turns its rounding noise into steps of up to
 the rate. These elements of `final` carry no meaning, and no weight in the model's output.
+
+Likewise `sensitive` {name: [index, ...]}: single elements whose gradient nearly vanishes in some step, so that AdamW takes a
+step whose direction is rounding noise. What counts is measured: PyTorch itself, started from weights that differ by half of
+their last digit (12 seeds, float64 as the reference), moves the element by more than half of the 1e-4 of the tensor's norm
+that a comparison allows for all elements together.
 """
 
 import torch
@@ -112,6 +117,32 @@ def run(build, batches, learningRate, weightDecay, maximumNorm):
     return losses, norms, start, gradients, final
 
 
+def sensitive(build, batches, settings):
+    """Elements that PyTorch's own rounding decides on: {name: [index, ...]}."""
+
+    def perturbed(seed):
+        model, trained = build()
+        dice = Dice(SEED + seed)
+        with torch.no_grad():
+            for _, p in sorted(trained.items()):
+                p.mul_(1 + 6e-8 * dice.normal(*p.shape))
+        return model, trained
+
+    def exact():
+        model, trained = build()
+        model.double()
+        return model, trained
+
+    reference = run(exact, batches, **settings)[4]
+    moved = {k: torch.zeros_like(v) for k, v in reference.items()}
+    for seed in range(12):
+        final = run(lambda: perturbed(seed), batches, **settings)[4]
+        for k, v in final.items():
+            moved[k] = torch.maximum(moved[k], (v.double() - reference[k]).abs())
+    found = {k: (m > 0.5e-4 * reference[k].norm()).flatten().nonzero().flatten().tolist() for k, m in moved.items()}
+    return {k: v for k, v in found.items() if v and not k.endswith("c_attn.bias")}
+
+
 def case(name, what, build, batches, final_run):
     facts, tensors = {"model": f"checkpoints/{name}", "tuned": what, "finalRun": final_run, "runs": {}}, {}
     middle = [k for k in build()[1] if what == "full" and is_middle(load(name), k)]
@@ -128,10 +159,11 @@ def case(name, what, build, batches, final_run):
     width = load(name).config.hidden_size
     biases = [k for k in final if k.endswith("c_attn.bias") and k not in middle]
     facts["undetermined"] = {k: [width, 2 * width] for k in biases}
+    facts["sensitive"] = sensitive(build, batches, RUNS[final_run])
     facts["trainedParameters"] = sum(v.numel() for v in final.values())
     write_tensors(FOLDER / f"{name}-{what}.safetensors", tensors)
     write_json(FOLDER / f"{name}-{what}.json", facts)
-    print(name, what, {k: (r["losses"][0], r["losses"][-1]) for k, r in facts["runs"].items()})
+    print(name, what, facts["sensitive"], {k: (r["losses"][0], r["losses"][-1]) for k, r in facts["runs"].items()})
 
 
 def main():
