@@ -128,8 +128,8 @@ public struct MemoryDemands: Sendable {
     let logits = workers * (chunk + 16) * (Double(model.vocabularySize) + 768 + 2 * hidden)
     // Tokens and targets of the whole batch, and of the one before.
     let tokens = 6 * Double(batch) * Double(context)
-    // Packed blocks of the products and of attention.
-    let packing = workers * (528 * 840 + 2 * 96 * Double(context) + 8 * Double(context) * 128)
+    // Panels of the products, blocks of attention.
+    let packing = workers * (64 * 840 + 2 * 96 * Double(context) + 8 * Double(context) * 128)
     // Values, moments and gradients; of the model's own weights also the copies that an adapter starts from and is written of.
     let optimizer = Double(trainable) * (3 + workers) + 3 * Double(trainableWeights)
     let slack = isRagged ? 1.5 : 1
