@@ -148,7 +148,7 @@ final class ModelOwner: Sendable {
   ) async throws {
     guard let pooled else {
       numbers.notMeasured[name.rawValue] =
-        "the clients' texts are not here; only the clients have them"
+        "the clients' texts are not here; `serve --reference-data` names them, where somebody has them"
       return
     }
     do { try await measure(name, &numbers) { try work($0, pooled) } } catch let error

@@ -92,7 +92,7 @@ extension CommonOptions {
         "\nplug-in reaches \(Format.percent(share)) of what full fine-tuning gains in log-perplexity"
     }
     for (name, reason) in summary.fiveNumbers.notMeasured.sorted(by: { $0.key < $1.key }) {
-      text += "\nnot measured: \(name): \(reason)"
+      text += "\nnot measured: \(FiveNumberName(rawValue: name)?.term ?? name): \(reason)"
     }
     var rows = [["client", "down", "up", "peak memory"]]
     for client in summary.clients {
