@@ -203,7 +203,9 @@ struct Tune: AsyncParsableCommand {
     }
     trainer.finish()
     let validationLoss = try validation.map {
-      try $0.meanLoss(loaded.model, rows: batch, threads: common.threadCount)
+      // Under a limit a window at a time: the plan counts what a part of a step takes, and this is no more.
+      try $0.meanLoss(
+        loaded.model, rows: plan == nil ? batch : 1, threads: common.threadCount)
     }
     try work.write(target, outcome)
     let report = Report(

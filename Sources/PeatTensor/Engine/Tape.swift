@@ -105,14 +105,12 @@ public final class Tape {
   /// Carries gradients from the last record back to the first. Afterwards the tape is empty.
   package func backward() {
     unwind()
+    pool.endLoan()
     gradients.removeAll(keepingCapacity: true)
   }
 
   /// Runs the records backwards and keeps the gradients that arrived at inputs.
-  func unwind() {
-    while let record = records.popLast() { record.backward(self) }
-    pool.endLoan()
-  }
+  func unwind() { while let record = records.popLast() { record.backward(self) } }
 
   /// A constant input, `[rows, columns]`; it has a gradient slot if `needsGradient`.
   package func input(_ tensor: Tensor, needsGradient: Bool = false) -> Activation {
@@ -145,6 +143,7 @@ public final class Tape {
   /// Runs backward and returns the gradients that arrived at the given inputs (zero where none did).
   package func backward(gradientsOf inputs: [Activation]) -> [Tensor] {
     unwind()
+    pool.endLoan()
     let result = inputs.map { input in
       guard let buffer = peekGradient(of: input) else {
         return Tensor(zeros: [input.rows, input.columns])

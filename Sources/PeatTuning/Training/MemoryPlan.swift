@@ -79,11 +79,14 @@ public struct MemoryDemands: Sendable {
     }
   }
 
+  /// Whether no matrix is frozen.
+  private var trainsEverything: Bool {
+    trainableWeights >= model.blockCount * model.blockMatrixWeights + model.tableWeights
+  }
+
   /// Throws where frozen weights are to be packed and none is frozen.
   public func check(_ storage: WeightStorage) throws {
-    if storage != .float32, trainableWeights > 0, trainableWeights >= trainable, rank == 0,
-      trainableWeights >= model.blockCount * model.blockMatrixWeights + model.tableWeights
-    {
+    if storage != .float32, trainsEverything {
       throw PeatError.usage(
         "Weights kept as \(storage.rawValue) are frozen, but all of this model's train. Leave the storage out, or tune an adapter."
       )
@@ -166,7 +169,7 @@ public struct MemoryDemands: Sendable {
   ) throws -> MemoryPlan {
     var smallest: MemoryPlan?
     for storage in asked.map({ [$0] }) ?? WeightStorage.allCases
-    where storage == .float32 || trainableWeights < trainable || rank > 0 {
+    where storage == .float32 || !trainsEverything {
       var best: (plan: MemoryPlan, cost: Double)?
       for checkpoint in checkpointing ? [true] : [false, true] {
         // Equal parts: each of another size would want buffers of its own.
