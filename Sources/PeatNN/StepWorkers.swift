@@ -26,7 +26,7 @@ public final class StepWorkers {
   package var gradient: UnsafeMutablePointer<Float> { workers[0].gradient.pointer }
 
   /// Memory the workers' activations took at most, in bytes.
-  public var activationBytes: Int { workers.reduce(0) { $0 + $1.pool.allocatedBytes } }
+  public var activationBytes: Int { workers.reduce(0) { $0 + $1.pool.usedBytes } }
 
   /// Measures from now on where the processor time goes.
   package func startProfile() { for worker in workers { worker.tape.profile = StepProfile() } }

@@ -42,6 +42,57 @@ import Testing
     }
   }
 
+  @Test func `documents of different lengths stay below a limit`() async throws {
+    try await withTemporaryFolder { folder in
+      // From a few words to several windows, each with a prompt that is not learned.
+      func words(_ count: Int) -> String {
+        (0..<count).map { ["the ", "river ", "of ", "stones. "][$0 % 7 % 4] }.joined()
+      }
+      let lines = (0..<120).map { number in
+        let length = 1 << (number * 7 % 10)
+        return #"{"prompt": "\#(words(length / 3 + 1))", "completion": "\#(words(length))"}"#
+      }
+      try lines.joined(separator: "\n").write(
+        to: folder.appendingPathComponent("pairs.jsonl"), atomically: true, encoding: .utf8)
+      try await FedpeatCommand.succeed(
+        [
+          "pretrain", "--text", "pairs.jsonl", "--out", "model", "--hidden-size", "256", "--blocks",
+          "6", "--vocabulary", "300", "--context", "512", "--batch", "1", "--steps", "1",
+        ], in: folder)
+      for layout in ["documents", "packed"] {
+        for limit in [100, 140, 200] {
+          let outcome = try await FedpeatCommand.succeed(
+            [
+              "tune", "model", "--data", "pairs.jsonl", "--layout", layout, "--context", "512",
+              "--batch", "4", "--steps", "8", "--memory-limit", "\(limit)MB", "--out", "adapter",
+              "--threads", "2", "--json",
+            ], in: folder)
+          let peak = try #require(try outcome.object()["peakMemoryBytes"] as? Int)
+          #expect(peak <= limit * 1_000_000, "\(layout), \(limit) MB")
+          try FileManager.default.removeItem(at: folder.appendingPathComponent("adapter"))
+        }
+      }
+    }
+  }
+
+  @Test func `few addresses are no obstacle`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let process = Process()
+      process.executableURL = URL(fileURLWithPath: "/bin/sh")
+      process.currentDirectoryURL = folder
+      process.arguments = [
+        "-c",
+        "ulimit -v 2000000 && exec '\(FedpeatCommand.binary.path)' tune '\(workshop.emulator)' --data '\(workshop.text)' --steps 3 --context 16 --out adapter --quiet",
+      ]
+      process.standardError = FileHandle.nullDevice
+      process.standardOutput = FileHandle.nullDevice
+      try process.run()
+      while process.isRunning { try await Task.sleep(for: .milliseconds(20)) }
+      #expect(process.terminationStatus == 0 && process.terminationReason == .exit)
+    }
+  }
+
   @Test func `all weights of a model that trains can't be packed`() async throws {
     let workshop = try await TinyWorkshop.shared()
     try await withTemporaryFolder { folder in

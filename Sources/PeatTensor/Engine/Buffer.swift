@@ -1,142 +1,92 @@
-/// A piece of memory that returns to its pool when nobody holds it any more.
+/// A piece of a pool's memory, which is free again when nobody holds it any more.
 package final class Buffer {
-  let pointer: FloatPointer
-  let capacity: Int
-  /// The buffer that this one is a piece of.
-  private let whole: Buffer?
+  package fileprivate(set) var pointer: FloatPointer
+  /// How many floats there are.
+  fileprivate var capacity: Int
+  private let region: Region
 
-  fileprivate init(capacity: Int) {
+  fileprivate init(_ region: Region, offset: Int, capacity: Int) {
+    self.region = region
     self.capacity = capacity
-    whole = nil
-    // 64 bytes: a cache line, and every vector width.
-    let raw = UnsafeMutableRawPointer.allocate(
-      byteCount: capacity * MemoryLayout<Float>.stride, alignment: 64)
-    pointer = raw.bindMemory(to: Float.self, capacity: capacity)
+    pointer = region.pointer + offset
   }
 
-  fileprivate init(_ whole: Buffer, offset: Int, capacity: Int) {
+  /// The same object for another piece of its region.
+  fileprivate func move(to offset: Int, capacity: Int) {
     self.capacity = capacity
-    self.whole = whole
-    pointer = whole.pointer + offset
+    pointer = region.pointer + offset
   }
-
-  deinit { if whole == nil { UnsafeMutableRawPointer(pointer).deallocate() } }
 }
 
-/// Reuses buffers: after the first step of a training loop nothing is allocated, and with texts of varying length little
-/// after the longest.
+/// The memory of one worker's activations: buffers are cut from one large region, and free neighbours become one.
 ///
-/// A buffer is free when only the pool refers to it, so ARC is the whole bookkeeping. One pool per worker; it is
-/// not shared between threads. Sizes are rounded up to eighths of a power of two; a request takes the smallest free buffer
-/// of up to a quarter more than its size in the first step, which shows what sizes there are, and of up to half more later,
-/// when a batch may be smaller. Pages that are not touched cost no memory.
+/// A step therefore takes what its buffers take at its fullest moment and little more, whatever their sizes, and a step with
+/// a smaller batch takes no more than that. After the first step of a training loop nothing is allocated; with texts
+/// of varying length, nothing after the longest.
+///
+/// A buffer is free when only the pool refers to it, so ARC is the whole bookkeeping. A pool is not shared between threads.
 package final class BufferPool {
+  /// A region and its buffers, by place, that are in use or were when somebody last looked.
   private struct Shelf {
-    let capacity: Int
+    let region: Region
     var buffers: [Buffer] = []
-    var next = 0
-
-    /// A buffer that nobody else holds.
-    mutating func free() -> Buffer? {
-      for _ in 0..<buffers.count {
-        let index = next
-        next = index + 1 == buffers.count ? 0 : index + 1
-        if isKnownUniquelyReferenced(&buffers[index]) { return buffers[index] }
-      }
-      return nil
-    }
-  }
-
-  /// A large buffer that is not needed for a while, and what was cut from it.
-  private struct Loan {
-    let buffer: Buffer
+    /// Objects of buffers that were given back: a step makes no new ones.
+    var spares: [Buffer] = []
+    /// Floats at the beginning that were ever part of a buffer.
     var used = 0
-    var pieces: [Buffer] = []
 
-    mutating func take(_ capacity: Int, atMost limit: Int) -> Buffer? {
-      for index in pieces.indices where (capacity...limit).contains(pieces[index].capacity) {
-        if isKnownUniquelyReferenced(&pieces[index]) { return pieces[index] }
+    init(region: Region) { self.region = region }
+
+    /// The smallest gap of at least `capacity` floats, if there is one. Buffers that nobody holds any more become spares on
+    /// the way.
+    mutating func take(_ capacity: Int) -> Buffer? {
+      var best: (offset: Int, index: Int, size: Int)?
+      var (end, kept) = (0, 0)
+      func consider(_ size: Int) {
+        if size >= capacity, best.map({ size < $0.size }) ?? true { best = (end, kept, size) }
       }
-      guard used + capacity <= buffer.capacity else { return nil }
-      let piece = Buffer(buffer, offset: used, capacity: capacity)
-      // Pieces begin at a line of the cache, as buffers do.
-      used += (capacity + 15) / 16 * 16
-      pieces.append(piece)
-      return piece
+      for index in buffers.indices {
+        if isKnownUniquelyReferenced(&buffers[index]) {
+          spares.append(buffers[index])
+          continue
+        }
+        let offset = buffers[index].pointer - region.pointer
+        consider(offset - end)
+        end = offset + buffers[index].capacity
+        if kept < index { buffers.swapAt(kept, index) }
+        kept += 1
+      }
+      buffers.removeLast(buffers.count - kept)
+      consider(region.capacity - end)
+      return best.map { place(capacity, at: $0.offset, before: $0.index) }
+    }
+
+    mutating func place(_ capacity: Int, at offset: Int, before index: Int) -> Buffer {
+      let buffer = spares.popLast() ?? Buffer(region, offset: offset, capacity: capacity)
+      buffer.move(to: offset, capacity: capacity)
+      buffers.insert(buffer, at: index)
+      used = max(used, offset + capacity)
+      return buffer
     }
   }
 
-  private var loan: Loan?
-  private var hasSeenAStep = false
-
-  /// By capacity, the smallest first.
   private var shelves: [Shelf] = []
-  package private(set) var allocatedBytes = 0
+
+  /// Memory that was ever in use, in bytes.
+  package var usedBytes: Int { shelves.reduce(0) { $0 + $1.used } * MemoryLayout<Float>.stride }
 
   package init() {}
 
-  /// Memory for `count` floats with undefined content.
-  func take(_ count: Int) -> Buffer {
-    let capacity = BufferPool.capacity(for: count)
-    let first = shelf(from: capacity)
-    var index = first
-    let limit = capacity + capacity / (hasSeenAStep ? 2 : 4)
-    while index < shelves.count, shelves[index].capacity <= limit {
-      if let buffer = shelves[index].free() { return buffer }
-      index += 1
-    }
-    if let piece = loan?.take(capacity, atMost: limit) { return piece }
-    let buffer = Buffer(capacity: capacity)
-    allocatedBytes += capacity * MemoryLayout<Float>.stride
-    if first == shelves.count || shelves[first].capacity != capacity {
-      shelves.insert(Shelf(capacity: capacity), at: first)
-    }
-    shelves[first].buffers.append(buffer)
-    return buffer
-  }
-
-  /// Cuts memory that would be new from a buffer of this pool instead, until the loan ends. Pieces that somebody still holds
-  /// then keep the buffer from being used again.
-  func lend(_ buffer: Buffer) { loan = Loan(buffer: buffer) }
-
-  /// At the end of a step's backward pass.
-  func endLoan() {
-    loan = nil
-    hasSeenAStep = true
-  }
-
-  /// The first shelf of at least this capacity.
-  private func shelf(from capacity: Int) -> Int {
-    var (low, high) = (0, shelves.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if shelves[middle].capacity < capacity { low = middle + 1 } else { high = middle }
-    }
-    return low
-  }
-
-  /// Gives memory that is not in use back to the system.
-  package func trim() {
+  /// Memory for `count` floats with undefined content: in the first region that has room, so that equal steps find
+  /// everything in its place.
+  package func take(_ count: Int) -> Buffer {
+    // Buffers begin at a line of the cache.
+    let capacity = (max(count, 1) + 15) / 16 * 16
     for number in shelves.indices {
-      var kept: [Buffer] = []
-      for index in shelves[number].buffers.indices {
-        if isKnownUniquelyReferenced(&shelves[number].buffers[index]) {
-          allocatedBytes -= shelves[number].capacity * MemoryLayout<Float>.stride
-        } else {
-          kept.append(shelves[number].buffers[index])
-        }
-      }
-      shelves[number].buffers = kept
-      shelves[number].next = 0
+      if let buffer = shelves[number].take(capacity) { return buffer }
     }
-    shelves.removeAll { $0.buffers.isEmpty }
-  }
-
-  /// `count` rounded up to a multiple of 1/8 of the power of two at or below it, at least 64.
-  static func capacity(for count: Int) -> Int {
-    if count <= 64 { return 64 }
-    let power = Int.bitWidth - 1 - count.leadingZeroBitCount
-    let unit = 1 << max(power - 3, 3)
-    return (count + unit - 1) / unit * unit
+    let total = shelves.reduce(0) { $0 + $1.region.capacity }
+    shelves.append(Shelf(region: Region(atLeast: capacity, ifDear: total / 2)))
+    return shelves[shelves.count - 1].place(capacity, at: 0, before: 0)
   }
 }

@@ -105,7 +105,6 @@ public final class Tape {
   /// Carries gradients from the last record back to the first. Afterwards the tape is empty.
   package func backward() {
     unwind()
-    pool.endLoan()
     gradients.removeAll(keepingCapacity: true)
   }
 
@@ -143,7 +142,6 @@ public final class Tape {
   /// Runs backward and returns the gradients that arrived at the given inputs (zero where none did).
   package func backward(gradientsOf inputs: [Activation]) -> [Tensor] {
     unwind()
-    pool.endLoan()
     let result = inputs.map { input in
       guard let buffer = peekGradient(of: input) else {
         return Tensor(zeros: [input.rows, input.columns])

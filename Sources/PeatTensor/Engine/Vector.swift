@@ -19,7 +19,7 @@ import CPeatHints
   typealias BitVector = SIMD8<UInt32>
   typealias ShortVector = SIMD8<UInt16>
 #endif
-typealias FloatPointer = UnsafeMutablePointer<Float>
+package typealias FloatPointer = UnsafeMutablePointer<Float>
 
 /// Floats in a register.
 var lanes: Int { @inline(__always) get { Vector.scalarCount } }

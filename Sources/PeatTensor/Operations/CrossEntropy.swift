@@ -52,12 +52,9 @@ extension Tape {
     // Equal chunks, of whole tiles' rows.
     let chunks = max(1, (counted.count + chunkRows - 1) / chunkRows)
     let chunk = ProductTile.wholeRows(max(1, (counted.count + chunks - 1) / chunks))
-    // Room for the largest chunk there may be, so that the pool keeps one buffer however many targets a batch has; what
-    // is not touched costs no memory.
-    let room = ProductTile.wholeRows(chunkRows)
-    let logits = Logits(rows: room, vocabulary: vocabulary, pool)
-    let gathered = pool.take(room * width)
-    let gatheredGradient = pool.take(room * width)
+    let logits = Logits(rows: chunk, vocabulary: vocabulary, pool)
+    let gathered = pool.take(chunk * width)
+    let gatheredGradient = pool.take(chunk * width)
     var total = 0.0
     var start = 0
     while start < counted.count {
@@ -105,8 +102,6 @@ extension Tape {
     }
     if let dx {
       record(.crossEntropy(CrossEntropyRecord(x: x, gradient: dx)))
-      // The backward pass needs about as much as the logits did.
-      pool.lend(logits.buffer)
     }
     return TokenLoss(sum: total, count: counted.count)
   }

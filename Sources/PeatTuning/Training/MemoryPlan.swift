@@ -135,12 +135,11 @@ public struct MemoryDemands: Sendable {
     let packing = workers * (64 * 840 + 2 * 96 * Double(context) + 8 * Double(context) * 128)
     // Values, moments and gradients; of the model's own weights also the copies that an adapter starts from and is written of.
     let optimizer = Double(trainable) * (3 + workers) + 3 * Double(trainableWeights)
-    let slack = isRagged ? 1.5 : 1
     let floats =
-      slack * rows * (kept + flight + 2 * hidden) + tokens + copies
+      rows * (kept + flight + 2 * hidden) + tokens + copies
       * (checkpointing ? 2 : recorded + 2) + logits
       + packing + optimizer
-    // Pools round sizes up, and the allocator keeps a little.
+    // Between buffers there are gaps, and the allocator keeps a little.
     let step = (weightBytes(storage) + 4 * floats) * 1.03
     // More than any machine has is enough to know.
     return base + Int(min(max(step, loadingBytes(storage)), 1e17)) + 16_000_000
@@ -172,7 +171,7 @@ public struct MemoryDemands: Sendable {
     where storage == .float32 || !trainsEverything {
       var best: (plan: MemoryPlan, cost: Double)?
       for checkpoint in checkpointing ? [true] : [false, true] {
-        // Equal parts: each of another size would want buffers of its own.
+        // Equal parts: one that is smaller than the others saves nothing.
         for parts in accumulation...max(accumulation, min(batch, 4096))
         where parts == accumulation || batch % parts == 0 {
           for rows in [512, 256, 128, 64] {
