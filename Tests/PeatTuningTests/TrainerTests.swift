@@ -293,6 +293,16 @@ import Testing
     #expect(run.model.someLogits == (try checkpoint().model().someLogits))
   }
 
+  @Test func `what is no number before the first step is the weights' fault`() throws {
+    let run = try Run(Self.lively, method: .endBlocks)
+    let parameter = try #require(run.injected.parameters.first).parameter
+    parameter.assign(Tensor(repeating: .nan, shape: parameter.shape))
+    expectError(.badData, "before the first step", "weights are damaged") {
+      _ = try run.trainer.advance()
+    }
+    #expect(run.trainer.step == 0)
+  }
+
   @Test(arguments: [1 as Float, 100, 1000])
   func `no learning rate makes a parameter something else than a number`(rate: Float) throws {
     var configuration = Self.lively

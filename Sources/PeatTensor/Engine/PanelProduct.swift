@@ -255,9 +255,8 @@ enum PanelProduct {
         : .none
       var factors = ProductTile.Factors(
         depth: panels.count, strip: left.from(row: 0), panel: panel)
-      var tailFactors = tail.map {
-        ProductTile.Factors(depth: $0.depth, strip: $0.from(row: 0), panel: tailPanel)
-      }
+      var tailFactors = ProductTile.Factors(
+        depth: tail?.depth ?? 0, strip: (tail ?? left).from(row: 0), panel: tailPanel)
       if tail != nil { fillTail(tailPanel, column) }
       var row = 0
       if left.rows >= ProductTile.rows, width >= panelColumns,
@@ -267,8 +266,8 @@ enum PanelProduct {
         factors.panel = source.pointer
         factors.panelStride = source.stride
         ProductTile.compute(
-          factors, tailFactors ?? ProductTile.Factors(depth: 0, strip: factors.strip, panel: panel),
-          place, outStride, tileStart, &walk, panel, ProductTile.FullWidth.self,
+          factors, tailFactors, place, outStride, tileStart, &walk, panel,
+          ProductTile.FullWidth.self,
           ProductTile.Copying.self)
         factors.panel = panel
         factors.panelStride = panelColumns
@@ -281,7 +280,7 @@ enum PanelProduct {
       }
       while row < left.rows {
         factors.strip = left.from(row: row)
-        if let tail { tailFactors?.strip = tail.from(row: row) }
+        if let tail { tailFactors.strip = tail.from(row: row) }
         ProductTile.compute(
           rows: left.rows - row, columns: width, factors, tail: tailFactors, place, outStride,
           tileStart,

@@ -85,6 +85,12 @@ public final class Trainer {
       return squaredNorm(trainable.count, gradient).squareRoot()
     }
     guard loss.sum.isFinite, norm.isFinite else {
+      // Nothing was changed yet that could have been too much.
+      if step == 0 {
+        throw PeatError.badData(
+          "The model computes a loss of \(loss.mean) with a gradient of norm \(norm) before the first step: its weights are damaged, or the adapter that tuning starts from diverged."
+        )
+      }
       throw PeatError.badData(
         "Tuning diverged at step \(step + 1): the loss is \(loss.mean), the gradient's norm \(norm). "
           + "Try a lower learning rate than \(configuration.learningRate), or clip gradients.")
