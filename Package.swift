@@ -30,6 +30,8 @@ let toData = toModels + ["PeatTokenizers", "PeatData"]
 let toTuning = toData + ["PeatTuning"]
 let toEvaluation = toTuning + ["PeatEmulation", "PeatEvaluation"]
 let toConnection: [Target.Dependency] = ["PeatTensor", "PeatFederation", "PeatGRPC"]
+let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
+let toEdge = toControl + ["PeatFederation", "PeatEdge"]
 let toClient = toEvaluation + ["PeatFederation", "PeatGRPC", "FedPEATClient"]
 
 let package = Package(
@@ -87,6 +89,10 @@ let package = Package(
       ],
       exclude: ["Protos"],
       swiftSettings: common),
+    .target(name: "PeatControl", dependencies: ["PeatTensor", "PeatNN"], swiftSettings: common),
+    .target(
+      name: "PeatEdge", dependencies: toControl + ["PeatFederation"],
+      swiftSettings: common),
     .target(
       name: "FedPEATClient", dependencies: toEvaluation + ["PeatFederation", "PeatGRPC"],
       swiftSettings: common),
@@ -97,7 +103,8 @@ let package = Package(
     .executableTarget(
       name: "FedPEATCLI",
       dependencies: toClient + [
-        "FedPEAT", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "PeatControl", "PeatEdge", "FedPEAT",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: knowingKernels),
     // What tests share; it imports Testing.
@@ -124,6 +131,10 @@ let package = Package(
     .testTarget(
       name: "PeatFederationTests", dependencies: ["PeatTensor", "PeatFederation", "TestSupport"],
       swiftSettings: common),
+    .testTarget(
+      name: "PeatControlTests", dependencies: toControl + ["TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatEdgeTests", dependencies: toEdge + ["TestSupport"], swiftSettings: common),
     .testTarget(
       name: "PeatGRPCTests", dependencies: toConnection + ["TestSupport"], swiftSettings: common),
     .testTarget(

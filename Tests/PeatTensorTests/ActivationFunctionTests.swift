@@ -1,8 +1,57 @@
+import Foundation
 import PeatTensor
 import TestSupport
 import Testing
 
-@Suite("GELU and SwiGLU") struct ActivationFunctionTests {
+@Suite("Activation functions") struct ActivationFunctionTests {
+  @Test(arguments: raggedSizes, [1, 9])
+  func `the hyperbolic tangent agrees with its reference`(width: Int, rows: Int) {
+    var random = SeededRandom(seed: UInt64(width * 100 + rows))
+    let x = Operand("x", randomTensor([3 * rows, width], &random, scale: 1.5))
+    OperationCase("tanh [\(3 * rows), \(width)]", inputs: [x]) { tape, x, _ in
+      .matrix(tape.tanh(x[0]))
+    } reference: { x, _ in
+      x[0].map { tanh($0) }
+    }.check()
+    // What a group of rows shares.
+    let shared = Operand("s", randomTensor([rows, width], &random))
+    OperationCase("tanh plus [\(rows), \(width)]", inputs: [x, shared]) { tape, x, _ in
+      .matrix(tape.tanh(x[0], plus: x[1]))
+    } reference: { x, _ in
+      x[0].indices.map { tanh(x[0][$0] + x[1][$0 / width / 3 * width + $0 % width]) }
+    }.check()
+    OperationCase("tanh of columns", inputs: [x]) { tape, x, _ in
+      .matrix(tape.tanh(x[0].columns(0..<(width + 1) / 2)))
+    } reference: { x, _ in
+      Reference.columns(x[0], width: width, 0..<(width + 1) / 2).map { tanh($0) }
+    }.check()
+  }
+
+  @Test(arguments: raggedSizes, [1, 2, 7])
+  func `means and maxima of groups agree with their reference`(width: Int, size: Int) {
+    var random = SeededRandom(seed: UInt64(width * 100 + size))
+    let groups = 3
+    // A column's values are apart, so that differences see the same row as its maximum.
+    let values = randomTensor([groups * size, width], &random, scale: 0.05)
+    for column in 0..<width {
+      let order = random.shuffled(Array(0..<groups * size))
+      for row in order.indices {
+        values.pointer[row * width + column] += 0.6 * Float(order[row] - size)
+      }
+    }
+    let x = Operand("x", values)
+    OperationCase("pool [\(groups * size), \(width)]", inputs: [x]) { tape, x, _ in
+      .matrix(tape.pool(x[0], groups: groups))
+    } reference: { x, _ in
+      (0..<groups).flatMap { group in
+        let columns = (0..<width).map { column in
+          (0..<size).map { x[0][(group * size + $0) * width + column] }
+        }
+        return columns.map { $0.reduce(0, +) / Double(size) } + columns.map { $0.max() ?? 0 }
+      }
+    }.check()
+  }
+
   @Test(arguments: raggedSizes, [1, 9])
   func `GELU agrees with its reference in both forms`(width: Int, rows: Int) {
     var random = SeededRandom(seed: UInt64(width * 100 + rows))

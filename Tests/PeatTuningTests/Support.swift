@@ -44,16 +44,3 @@ func randomSequences(_ count: Int, seed: UInt64 = 1) -> [TokenSequence] {
     return TokenSequence((0..<length).map { _ in Int32(random.integer(below: 97)) })
   }
 }
-
-/// Expects a `PeatError` whose message has these words.
-func expectError(
-  _ code: PeatError.Code = .badData, _ words: String...,
-  sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> Void
-) {
-  let error = #expect(throws: PeatError.self, sourceLocation: sourceLocation) { try body() }
-  guard let error else { return }
-  #expect(error.code == code, "\(error)", sourceLocation: sourceLocation)
-  for word in words {
-    #expect(error.message.contains(word), "'\(word)' in: \(error)", sourceLocation: sourceLocation)
-  }
-}

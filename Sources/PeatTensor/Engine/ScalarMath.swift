@@ -8,7 +8,8 @@
 package func power(_ base: Double, _ exponent: Double) -> Double { pow(base, exponent) }
 package func cosine(_ x: Float) -> Float { cosf(x) }
 func sine(_ x: Float) -> Float { sinf(x) }
-func logarithm(_ x: Float) -> Float { logf(x) }
+package func logarithm(_ x: Float) -> Float { logf(x) }
 package func cosine(_ x: Double) -> Double { cos(x) }
 package func exponential(_ x: Float) -> Float { expf(x) }
 package func naturalLogarithm(_ x: Double) -> Double { log(x) }
+package func exponential(_ x: Double) -> Double { exp(x) }

@@ -168,10 +168,12 @@ enum Record {
   case swiGLU(SwiGLURecord)
   case crossEntropy(CrossEntropyRecord)
   case checkpoint(CheckpointRecord)
+  case tanh(TanhRecord)
+  case pooling(PoolingRecord)
 
   private var part: StepProfile.Part? {
     switch self {
-    case .embedding, .rotary, .gelu, .swiGLU: .elementwise
+    case .embedding, .rotary, .gelu, .swiGLU, .tanh, .pooling: .elementwise
     case .rmsNorm, .layerNorm: .norms
     case .linear: .products
     case .attention: .attention
@@ -200,6 +202,8 @@ enum Record {
     case .swiGLU(let record): record.backward(tape)
     case .crossEntropy(let record): record.backward(tape)
     case .checkpoint(let record): record.backward(tape)
+    case .tanh(let record): record.backward(tape)
+    case .pooling(let record): record.backward(tape)
     }
   }
 }

@@ -170,7 +170,7 @@ struct LinearRecord {
     _ bStride: Int, columns n: Int, to out: FloatPointer, _ pool: BufferPool
   ) {
     // Small ones are not worth panels.
-    guard min(m, n) >= 64, rows >= 16 else {
+    guard min(m, n) >= 32, rows >= 16 else {
       MatrixProduct.compute(
         m: m, n: n, k: rows, a: a, lda: aStride, transposeA: true, b: b, ldb: bStride, beta: 1,
         c: out, ldc: n)

@@ -11,7 +11,7 @@ struct WeightProduct {
   /// From so many rows on panels pay, and from such a width on: packing the left factor costs as much however few
   /// columns it is used for.
   private static let panelRows = 24
-  private static let panelWidth = 192
+  private static let panelWidth = 48
 
   private func usesPanels(rows: Int) -> Bool {
     rows >= Self.panelRows && min(inputs, outputs) >= Self.panelWidth

@@ -1,0 +1,27 @@
+import PeatControl
+import PeatTensor
+
+extension AnchorCell {
+  /// The planners that need no training, by name.
+  public static let policyNames = [
+    "idle", "random", "everyone", "download-once", "heuristic", "one-round", "lookahead",
+  ]
+
+  /// - Throws: `usage` where there is no planner of this name.
+  public static func policy(
+    named name: String, seed: UInt64
+  ) throws -> any ControlPolicy<AnchorCell> {
+    switch name {
+    case "idle": return AnchorIdle()
+    case "random": return AnchorRandom(seed: seed)
+    case "everyone": return AnchorFixedLevel(4, refreshing: true)
+    case "download-once": return AnchorFixedLevel(4)
+    case "heuristic": return AnchorHeuristic()
+    case "one-round": return AnchorSearch(rounds: 1)
+    case "lookahead": return AnchorSearch(rounds: 20)
+    default:
+      throw PeatError.usage(
+        "Unknown planner '\(name)'. \(suggestion(for: name, among: policyNames))")
+    }
+  }
+}
