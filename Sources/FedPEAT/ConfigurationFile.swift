@@ -17,12 +17,8 @@ public enum ConfigurationReader {
     let known = Set(table.keys)
     if let url {
       for (key, value) in try object(in: url).sorted(by: { $0.key < $1.key }) {
-        guard known.contains(key) else {
-          throw PeatError.badData(
-            "'\(url.path)' has the unknown key '\(key)'. " + suggestion(for: key, among: known))
-        }
         // One key at a time, so that the one that is wrong can be named.
-        table[key] = value
+        table = try merging([key: value], into: table, in: url.path, below: "")
         do { _ = try decode(Configuration.self, table) } catch {
           throw PeatError.badData(
             "'\(url.path)': \(key) is \(shown(value)), which does not fit\(expectation(error)).",
@@ -40,6 +36,27 @@ public enum ConfigurationReader {
     do { return try decode(Configuration.self, table) } catch {
       throw PeatError.usage("The given options do not fit\(expectation(error)).")
     }
+  }
+
+  /// A table's values over its defaults, also inside the tables that it holds.
+  private static func merging(
+    _ values: [String: JSONValue], into defaults: [String: JSONValue], in name: String,
+    below path: String
+  ) throws -> [String: JSONValue] {
+    var result = defaults
+    for (key, value) in values.sorted(by: { $0.key < $1.key }) {
+      guard let known = defaults[key] else {
+        throw PeatError.badData(
+          "'\(name)' has the unknown key '\(path + key)'. "
+            + suggestion(for: key, among: defaults.keys))
+      }
+      if case .object(let inner) = value, case .object(let own) = known, !own.isEmpty {
+        result[key] = .object(try merging(inner, into: own, in: name, below: path + key + "."))
+      } else {
+        result[key] = value
+      }
+    }
+    return result
   }
 
   private static func shown(_ value: JSONValue) -> String {

@@ -26,10 +26,13 @@ public struct NetworkConfiguration: Sendable, Codable, Equatable {
 
   public var kind: Kind
   public var width: Int
+  /// How often devices of the shared network look at what all have in common.
+  public var exchanges: Int
 
-  public init(_ kind: Kind = .shared, width: Int = 64) {
+  public init(_ kind: Kind = .shared, width: Int = 64, exchanges: Int = 1) {
     self.kind = kind
     self.width = width
+    self.exchanges = exchanges
   }
 
   /// A network with fresh weights.
@@ -39,10 +42,13 @@ public struct NetworkConfiguration: Sendable, Codable, Equatable {
     guard (1...4096).contains(width) else {
       throw PeatError.usage("A network's width is \(width); it must be between 1 and 4096.")
     }
+    guard (1...16).contains(exchanges) else {
+      throw PeatError.usage("A network has \(exchanges) exchanges; it must be between 1 and 16.")
+    }
     var random = SeededRandom(seed: seed, "network")
     return switch kind {
     case .flat: FlatActorCritic(shape, width: width, &random)
-    case .shared: SharedActorCritic(shape, width: width, &random)
+    case .shared: SharedActorCritic(shape, width: width, exchanges: exchanges, &random)
     }
   }
 }
@@ -95,47 +101,64 @@ struct FlatActorCritic: ActorCritic {
 
 /// One encoder for each device, and what they have in common: the same for any order of the devices.
 ///
-///     h_i = tanh(W_e (o_i, g) + b_e)      p = (mean_i h_i, max_i h_i)
-///     z_i = tanh(W_u h_i + W_p p + b_u)   logits_i = W_π z_i + b_π      value = w_v tanh(W_t p + b_t) + b_v
+///     h_i = tanh(W_e (o_i, g) + b_e)      p = (mean_i h_i, max_i h_i)      h_i ← tanh(W_u h_i + W_p p + b_u)
+///     logits_i = W_π h_i + b_π            value = w_v tanh(W_t p + b_t) + b_v
 ///
-/// g: what describes the round.
+/// g: what describes the round. The second line may be repeated, each time with weights of its own; the value is of its last p.
 ///
 /// Source: Zaheer et al. 2017, <https://arxiv.org/abs/1703.06114>.
 struct SharedActorCritic: ActorCritic {
+  /// What a device makes of itself and of what all have in common.
+  private struct Exchange {
+    let own: Linear
+    let common: Linear
+
+    init(_ name: String, width: Int, _ random: inout SeededRandom) {
+      // One orthogonal matrix over (h, p), cut into the columns of each.
+      let joint = Tensor.orthogonal(
+        rows: width, columns: 3 * width, gain: Float(2).squareRoot(), using: &random
+      ).scalars
+      func weight(_ part: String, _ columns: Range<Int>) -> Parameter {
+        Parameter(
+          "\(name).\(part).weight",
+          Tensor(
+            (0..<width).flatMap { row in columns.map { joint[row * 3 * width + $0] } },
+            shape: [width, columns.count]))
+      }
+      own = Linear(
+        name + ".own", weight: weight("own", 0..<width),
+        bias: Parameter(name + ".own.bias", Tensor(zeros: [width])), layout: .outputsByInputs)
+      common = Linear(
+        name + ".common", weight: weight("common", width..<3 * width), bias: nil,
+        layout: .outputsByInputs)
+    }
+  }
+
   let shape: ControlShape
   private let encoder: Linear
-  private let own: Linear
-  private let common: Linear
+  private let exchanges: [Exchange]
   private let policy: Linear
   private let trunk: Linear
   private let value: Linear
 
-  init(_ shape: ControlShape, width: Int, _ random: inout SeededRandom) {
+  init(_ shape: ControlShape, width: Int, exchanges count: Int, _ random: inout SeededRandom) {
     self.shape = shape
     let root2 = Float(2).squareRoot()
     encoder = layer(
       "encoder", shape.deviceFeatures + shape.globalFeatures, width, gain: root2, &random)
-    // One orthogonal matrix over (h, p), cut into the columns of each.
-    let joint = Tensor.orthogonal(rows: width, columns: 3 * width, gain: root2, using: &random)
-    let scalars = joint.scalars
-    func columns(_ range: Range<Int>) -> Tensor {
-      Tensor(
-        (0..<width).flatMap { row in range.map { scalars[row * 3 * width + $0] } },
-        shape: [width, range.count])
+    var exchanges: [Exchange] = []
+    for number in 0..<count {
+      exchanges.append(Exchange("exchange.\(number)", width: width, &random))
     }
-    own = Linear(
-      "own", weight: Parameter("own.weight", columns(0..<width)),
-      bias: Parameter("own.bias", Tensor(zeros: [width])), layout: .outputsByInputs)
-    common = Linear(
-      "common", weight: Parameter("common.weight", columns(width..<3 * width)), bias: nil,
-      layout: .outputsByInputs)
+    self.exchanges = exchanges
     policy = layer("policy", width, shape.branches.width, gain: 0.01, &random)
     trunk = layer("trunk", 2 * width, width, gain: root2, &random)
     value = layer("value", width, 1, gain: 1, &random)
   }
 
   var parameters: [Parameter] {
-    [encoder, own, common, policy, trunk, value].flatMap(\.parameters)
+    ([encoder] + exchanges.flatMap { [$0.own, $0.common] } + [policy, trunk, value])
+      .flatMap(\.parameters)
   }
 
   func callAsFunction(
@@ -153,9 +176,12 @@ struct SharedActorCritic: ActorCritic {
         (place + features).update(from: source + devices * features, count: globals)
       }
     }
-    let h = tape.tanh(encoder(tape.input(rows), on: tape))
-    let pooled = tape.pool(h, groups: batch)
-    let z = tape.tanh(own(h, on: tape), plus: common(pooled, on: tape))
-    return (policy(z, on: tape), value(tape.tanh(trunk(pooled, on: tape)), on: tape))
+    var h = tape.tanh(encoder(tape.input(rows), on: tape))
+    var pooled = tape.pool(h, groups: batch)
+    for (number, exchange) in exchanges.enumerated() {
+      if number > 0 { pooled = tape.pool(h, groups: batch) }
+      h = tape.tanh(exchange.own(h, on: tape), plus: exchange.common(pooled, on: tape))
+    }
+    return (policy(h, on: tape), value(tape.tanh(trunk(pooled, on: tape)), on: tape))
   }
 }

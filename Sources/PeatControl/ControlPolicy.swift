@@ -53,14 +53,23 @@ public struct ReturnStatistics: Sendable, Codable, Equatable {
 extension ControlPolicy {
   /// Plays one episode in each process of a fresh environment.
   public func play(_ environment: Environment) -> ReturnStatistics {
+    playCounting(environment).returns
+  }
+
+  /// The same, and how many rounds that took, all processes together.
+  public func playCounting(
+    _ environment: Environment
+  ) -> (returns: ReturnStatistics, rounds: Int) {
     let count = environment.count
     let actions = Array2D<Int32>(count, environment.shape.choices, 0)
     let outcomes = Array2D<ControlOutcome>(count, 1, ControlOutcome())
     var returns = Array(repeating: 0.0, count: count)
     var left = Set(0..<count)
+    var rounds = 0
     while !left.isEmpty {
       decide(environment, into: actions.row(0))
       environment.step(actions.row(0), into: outcomes.row(0))
+      rounds += count
       for process in left {
         returns[process] += Double(outcomes.row(process)[0].reward)
       }
@@ -71,6 +80,6 @@ extension ControlPolicy {
         environment.reset(process)
       }
     }
-    return ReturnStatistics(returns)
+    return (ReturnStatistics(returns), rounds)
   }
 }

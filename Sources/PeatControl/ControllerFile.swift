@@ -91,6 +91,17 @@ public struct ControllerFile: Sendable {
     self.network = network
   }
 
+  /// Throws `badData` where it was trained for something else than it is to plan. A shared network minds no number of devices.
+  public func check(for wanted: ControlShape, name: String) throws {
+    var own = facts.shape
+    if facts.network.kind == .shared { own.devices = wanted.devices }
+    guard own == wanted else {
+      throw PeatError.badData(
+        "The controller '\(name)' was trained for \(facts.shape.devices) devices with \(facts.shape.deviceFeatures) features each and \(facts.shape.branches.width) choices; here there are \(wanted.devices), \(wanted.deviceFeatures) and \(wanted.branches.width)."
+      )
+    }
+  }
+
   private static let key = "fedpeat.controller"
 
   private static func encode(_ facts: Facts) throws -> String {

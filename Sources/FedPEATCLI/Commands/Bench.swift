@@ -14,11 +14,12 @@ struct Bench: AsyncParsableCommand {
       emulator   LoRA in the end blocks of an emulator 2-4-2 beside tuning all of 12 blocks
       prefix     an adapter in the top two blocks, with and without keeping what the blocks below compute
       processes  two processes of one thread beside one of two
+      controller training of the planner, rounds per second of one core; with --peer FOLDER beside PyTorch
       peak       the most arithmetic the cores do together, in GFLOP/s
       peers      step and generate in several shapes, each beside its peer
       """)
 
-  @Argument(help: "step, generate, emulator, prefix, processes, peak or peers.")
+  @Argument(help: "step, generate, emulator, prefix, processes, controller, peak or peers.")
   var what: String
 
   @Option(help: "The model's shape: gpt2 or llama.")
@@ -146,7 +147,7 @@ struct Bench: AsyncParsableCommand {
   }
 
   private static let all = [
-    "step", "generate", "emulator", "prefix", "processes", "peak", "peers",
+    "step", "generate", "emulator", "prefix", "processes", "controller", "peak", "peers",
   ]
 
   func validate() throws {
@@ -180,6 +181,7 @@ struct Bench: AsyncParsableCommand {
     case "emulator": try await emulator()
     case "prefix": try await prefix()
     case "processes": try await processes()
+    case "controller": try controller()
     case "peers": try await peers()
     case "peak": try peak()
     default: try step()

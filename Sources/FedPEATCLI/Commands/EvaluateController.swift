@@ -11,17 +11,17 @@ struct EvaluateController: AsyncParsableCommand {
     discussion: """
       Example: fedpeat evaluate-controller controller.safetensors heuristic lookahead
 
-      Every planner plays the same episodes. The mean return is over episodes, higher is better.
+      Every planner begins the same episodes. The mean return is over episodes, higher is better; the rest is per episode.
       """)
 
   @Argument(
     help: ArgumentHelp(
-      "Controllers that train-controller wrote, or planners by name: idle, random, everyone, download-once, heuristic, one-round, lookahead.",
+      "Controllers that train-controller wrote, or planners by name: idle, random, everyone, download-once, heuristic, oort (not in anchor), one-round, lookahead.",
       valueName: "planner"))
   var planners: [String]
 
-  @Option(help: "Where they plan: anchor.")
-  var environment = "anchor"
+  @Option(help: ArgumentHelp(PlanningWorld.help, valueName: "world"))
+  var environment = "pedestrian"
 
   @Option(help: "Episodes of each.")
   var episodes = 256
@@ -34,18 +34,53 @@ struct EvaluateController: AsyncParsableCommand {
     }
   }
 
-  private struct Row: Encodable {
+  fileprivate struct Row: Encodable {
     var planner: String
     var meanReturn: Double
     var standardError: Double
     var stepsPerSecond: Double
-    /// Of one process, in seconds.
+    /// Of one federation, median.
     var secondsPerDecision: Double
+    /// Of a simulated edge: means over episodes.
+    var edge: EdgeMeans?
+  }
+
+  fileprivate struct EdgeMeans: Encodable {
+    /// The share of episodes that reached the target, and how long those took.
+    var reachedTarget: Double
+    var roundsToTarget: Double?
+    var secondsToTarget: Double?
+    var seconds: Double
+    var bytesDown: Double
+    var bytesUp: Double
+    var joules: Double
+    var violations: Double
+    var exposure: Double
+    var gap: Double
+
+    init?(_ summaries: [EdgeSummary]) {
+      guard !summaries.isEmpty else { return nil }
+      func mean(_ values: [Double]) -> Double? {
+        values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+      }
+      func mean(_ value: (EdgeSummary) -> Double) -> Double { mean(summaries.map(value)) ?? 0 }
+      reachedTarget = mean { $0.roundsToTarget == nil ? 0 : 1 }
+      roundsToTarget = mean(summaries.compactMap { $0.roundsToTarget.map(Double.init) })
+      secondsToTarget = mean(summaries.compactMap(\.secondsToTarget))
+      seconds = mean(\.seconds)
+      bytesDown = mean(\.bytesDown)
+      bytesUp = mean(\.bytesUp)
+      joules = mean(\.joules)
+      violations = mean { Double($0.violations) }
+      exposure = mean(\.exposure)
+      gap = mean(\.gap)
+    }
   }
 
   private struct Report: Encodable {
     var environment: String
     var episodes: Int
+    /// Of the first planner.
     var meanReturn: Double
     var standardError: Double
     var stepsPerSecond: Double
@@ -53,72 +88,97 @@ struct EvaluateController: AsyncParsableCommand {
   }
 
   func run() async throws {
-    guard environment == "anchor" else {
-      throw PeatError.usage(
-        "Unknown environment '\(environment)'. \(suggestion(for: environment, among: ["anchor"]))")
+    let world = try PlanningWorld(environment)
+    let controllers = try planners.map { name in
+      try world.plannerNames.contains(name) ? nil : controller(name, in: world)
     }
-    let policies = try planners.map { ($0, try policy($0)) }
     var rows: [Row] = []
-    for (name, policy) in policies {
+    for (name, network) in zip(planners, controllers) {
       try checkInterruption()
       Terminal.status("playing \(name) …")
-      rows.append(measure(name, policy))
+      rows.append(
+        try world.open(
+          Measurement(
+            name: name, network: network, episodes: episodes, seed: common.seedValue)))
     }
-    guard let first = rows.first else {
-      throw PeatError.usage("Name a controller or a planner.")
-    }
+    guard let first = rows.first else { return }
     try common.report(
       Report(
         environment: environment, episodes: episodes, meanReturn: first.meanReturn,
         standardError: first.standardError, stepsPerSecond: first.stepsPerSecond, planners: rows),
-      text: Format.table(
-        [["", "mean return", "±", "ms per decision"]]
-          + rows.map {
-            [
-              $0.planner, Format.number($0.meanReturn), Format.number($0.standardError),
-              Format.number(1000 * $0.secondsPerDecision, digits: 3),
-            ]
-          }))
+      text: Self.table(rows))
   }
 
-  private func policy(_ name: String) throws -> any ControlPolicy<AnchorCell> {
-    if AnchorCell.policyNames.contains(name) {
-      return try AnchorCell.policy(named: name, seed: common.seedValue)
+  private static func table(_ rows: [Row]) -> String {
+    let isEdge = rows.contains { $0.edge != nil }
+    var header = ["", "mean return", "±"]
+    if isEdge {
+      header += ["reached", "rounds to", "seconds to", "MB down", "MB up", "kJ", "exposure"]
     }
+    return Format.table(
+      [header + ["ms per decision"]]
+        + rows.map { row in
+          var cells = [
+            row.planner, Format.number(row.meanReturn), Format.number(row.standardError),
+          ]
+          if let edge = row.edge {
+            cells += [
+              Format.percent(edge.reachedTarget),
+              edge.roundsToTarget.map { Format.number($0, digits: 1) } ?? "-",
+              edge.secondsToTarget.map { Format.number($0, digits: 0) } ?? "-",
+              Format.number(edge.bytesDown / 1e6, digits: 0),
+              Format.number(edge.bytesUp / 1e6, digits: 0),
+              Format.number(edge.joules / 1e3, digits: 1), Format.percent(edge.exposure),
+            ]
+          }
+          return cells + [Format.number(1000 * row.secondsPerDecision, digits: 3)]
+        })
+  }
+
+  private func controller(_ name: String, in world: PlanningWorld) throws -> any ActorCritic {
     guard FileManager.default.fileExists(atPath: URL(path: name).path) else {
       throw PeatError.usage(
-        "'\(name)' is neither a file nor a planner. \(suggestion(for: name, among: AnchorCell.policyNames))"
+        "'\(name)' is neither a file nor a planner. \(suggestion(for: name, among: world.plannerNames))"
       )
     }
     let file = try ControllerFile(contentsOf: URL(path: name))
-    let wanted = AnchorCell(count: 1, seed: 0).shape
-    guard file.facts.shape == wanted else {
-      throw PeatError.badData(
-        "The controller '\(name)' was trained for \(file.facts.shape.devices) devices with \(file.facts.shape.deviceFeatures) features each and \(file.facts.shape.branches.width) choices; this environment has \(wanted.devices), \(wanted.deviceFeatures) and \(wanted.branches.width)."
-      )
-    }
-    return NetworkPolicy(file.network)
+    try file.check(for: try world.shape(), name: name)
+    return file.network
   }
+}
 
-  private func measure(_ name: String, _ policy: any ControlPolicy<AnchorCell>) -> Row {
+/// Plays one planner.
+private struct Measurement: WorldVisitor {
+  let name: String
+  let network: (any ActorCritic)?
+  let episodes: Int
+  let seed: UInt64
+
+  func visit<Environment: ControlEnvironment>(
+    make: @escaping (Int, UInt64) throws -> Environment,
+    planner: (String, UInt64) throws -> any ControlPolicy<Environment>
+  ) throws -> EvaluateController.Row {
+    let policy: any ControlPolicy<Environment> =
+      if let network { NetworkPolicy<Environment>(network) } else { try planner(name, seed) }
+    let environment = try make(episodes, seed &+ 123)
     let start = ContinuousClock.now
-    let returns = policy.play(AnchorCell(count: episodes, seed: common.seedValue &+ 123))
+    let (returns, steps) = policy.playCounting(environment)
     let seconds = (ContinuousClock.now - start) / .seconds(1)
-    let steps = Double(episodes * AnchorCell.horizon)
     // By itself, as a federation asks: one state at a time.
-    let alone = AnchorCell(count: 1, seed: 5)
-    let decisions = 200
+    let alone = try make(1, 5)
     var times: [Double] = []
     withUnsafeTemporaryAllocation(of: Int32.self, capacity: alone.shape.choices) { space in
       guard let actions = space.baseAddress else { return }
-      for _ in 0..<decisions {
+      for _ in 0..<100 {
         let start = ContinuousClock.now
         policy.decide(alone, into: actions)
         times.append((ContinuousClock.now - start) / .seconds(1))
       }
     }
-    return Row(
+    let edge = environment as? EdgeEnvironment
+    return EvaluateController.Row(
       planner: name, meanReturn: returns.mean, standardError: returns.standardError,
-      stepsPerSecond: steps / seconds, secondsPerDecision: times.sorted()[decisions / 2])
+      stepsPerSecond: Double(steps) / seconds, secondsPerDecision: median(times),
+      edge: edge.flatMap { .init(Array($0.finished.prefix(episodes))) })
   }
 }

@@ -9,19 +9,18 @@ struct TrainController: AsyncParsableCommand {
     commandName: "train-controller",
     abstract: "Train the planner that decides who takes part, with which emulator.",
     discussion: """
-      Example: fedpeat train-controller --out controller.safetensors --steps 640000
+      Example: fedpeat train-controller --environment pedestrian --out controller.safetensors
 
-      SABPPO: proximal policy optimization with a branch per decision. The network first learns to decide as an exact \
-      search does, then improves by itself. Beside the controller stand its learning curve as .csv and .svg.
+      SABPPO: proximal policy optimization with a branch per decision. With --cloning the network first learns to \
+      decide as an exact search does. Beside the controller stand its learning curve as .csv and .svg. \
+      Interrupted, it writes the controller as far as it got.
       """)
 
   @Option(help: "The file to write.")
   var out: String
 
-  @Option(
-    help:
-      "What to train in: anchor, the ten-device environment that other learners were measured in.")
-  var environment = "anchor"
+  @Option(help: ArgumentHelp(PlanningWorld.help, valueName: "world"))
+  var environment = "pedestrian"
 
   @Option(
     help:
@@ -32,8 +31,11 @@ struct TrainController: AsyncParsableCommand {
   @Option(help: "Width of the network's layers.")
   var width = 64
 
+  @Option(help: "How often devices of the shared network look at what all have in common.")
+  var exchanges = 1
+
   @Option(help: "Rounds to learn from by PPO, all processes together.")
-  var steps = 640_000
+  var steps = 2_000_000
 
   @Option(help: "Federations that are played at once.")
   var processes = 64
@@ -47,20 +49,23 @@ struct TrainController: AsyncParsableCommand {
   @Option(help: "Times that each round is learned from.")
   var epochs = 4
 
-  @Option(help: "Learning rate; 0.0003, or 0.0001 after cloning, if not given.")
-  var learningRate: Float?
+  @Option(help: "Learning rate, which falls to zero over the run.")
+  var learningRate: Float = 1e-3
 
   @Option(help: "What a reward is worth a round later.")
-  var discount: Float = 0.97
-
-  @Option(help: "Weight of the entropy; 0.001, or 0 after cloning, if not given.")
-  var entropy: Float?
+  var discount: Float = 0.99
 
   @Option(
     help:
-      "Rounds of episodes in which an exact search is imitated first, in iterations of 64 × 50 rounds; 0: none."
+      "Discount by time instead: a reward that comes so many reference times later is worth 1/e; none if not given."
   )
-  var cloning = 8
+  var timeConstant: Float?
+
+  @Option(help: "Weight of the entropy.")
+  var entropy: Float = 0.001
+
+  @Option(help: "Iterations in which a search that looks ahead is imitated first; 0: none.")
+  var cloning = 0
 
   @Option(help: "What the ratio of probabilities is taken of: joint, or perDevice.")
   var ratio = PPOSettings.Ratio.joint
@@ -73,10 +78,13 @@ struct TrainController: AsyncParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  private struct Report: Encodable {
-    var meanReturn: Double?
-    var standardError: Double?
+  struct Report: Encodable {
+    var environment: String
+    /// Of 256 episodes with the likeliest actions.
+    var meanReturn: Double
+    var standardError: Double
     var steps: Int
+    /// Of learning by PPO.
     var seconds: Double
     var stepsPerSecond: Double
     var stepsPerProcessorSecond: Double
@@ -84,22 +92,19 @@ struct TrainController: AsyncParsableCommand {
     var controller: String
   }
 
-  func run() async throws {
-    guard environment == "anchor" else {
-      throw PeatError.usage(
-        "Unknown environment '\(environment)'. \(suggestion(for: environment, among: ["anchor"]))")
-    }
+  private func trainingConfiguration() -> ControllerTrainingConfiguration {
     var configuration = ControllerTrainingConfiguration()
-    configuration.network = NetworkConfiguration(network, width: width)
+    configuration.network = NetworkConfiguration(network, width: width, exchanges: exchanges)
     configuration.steps = steps
     configuration.processes = processes
     configuration.seed = common.seedValue
     configuration.ppo.rounds = rounds
     configuration.ppo.minibatch = minibatch
     configuration.ppo.epochs = epochs
-    configuration.ppo.learningRate = learningRate ?? (cloning > 0 ? 1e-4 : 3e-4)
+    configuration.ppo.learningRate = learningRate
     configuration.ppo.discount = discount
-    configuration.ppo.entropyWeight = entropy ?? (cloning > 0 ? 0 : 0.001)
+    configuration.ppo.timeConstant = timeConstant
+    configuration.ppo.entropyWeight = entropy
     configuration.ppo.ratio = ratio
     configuration.ppo.isGated = !plain
     configuration.ppo.anneals = !constantRate
@@ -110,62 +115,100 @@ struct TrainController: AsyncParsableCommand {
       settings.discount = discount
       configuration.cloning = settings
     }
-    let target = URL(path: out)
-    let training = try ControllerTraining(
-      configuration, expert: AnchorSearch(rounds: 20)
-    ) { AnchorCell(count: $0, seed: $1) }
-    let watch = ContinuousClock.now
-    var learned = (steps: 0, seconds: 0.0, processor: 0.0)
-    var last = (time: watch, processor: ProcessMeasurement.processorSeconds)
-    try training.run(shouldStop: { Interruption.isRequested }) { event in
-      let now = (time: ContinuousClock.now, processor: ProcessMeasurement.processorSeconds)
-      switch event {
-      case .cloned(let report, let count):
-        Terminal.note(
-          "imitating    \(report.iteration) of \(count): loss \(Format.number(report.loss)), return "
-            + (report.meanReturn.map { Format.number($0) } ?? "-"))
-      case .learned(let report, let count):
-        learned.steps = report.steps
-        learned.seconds += (now.time - last.time) / .seconds(1)
-        learned.processor += now.processor - last.processor
-        let left = Double(count - report.iteration) * learned.seconds / Double(report.iteration)
-        Terminal.status(
-          "learning: \(Format.count(report.steps)) rounds  return "
-            + (report.meanReturn.map { Format.number($0) } ?? "-")
-            + "  \(Format.number(Double(report.steps) / learned.seconds, digits: 0)) rounds/s  "
-            + "\(Format.time(.seconds(left))) left")
-      }
-      last = now
-    }
-    let file = ControllerFile(
-      training.network,
-      facts: .init(
-        network: configuration.network, shape: training.network.shape, environment: environment,
-        steps: learned.steps))
-    try file.write(to: target)
-    let returns = NetworkPolicy<AnchorCell>(training.network).play(
-      AnchorCell(count: 256, seed: 123))
+    return configuration
+  }
+
+  func run() async throws {
+    let world = try PlanningWorld(environment)
+    let configuration = trainingConfiguration()
+    try configuration.validate()
+    let (report, returns) = try world.open(
+      Training(configuration: configuration, environment: environment, out: out))
     try common.report(
-      Report(
-        meanReturn: returns.mean, standardError: returns.standardError, steps: learned.steps,
-        seconds: learned.seconds,
-        stepsPerSecond: learned.seconds > 0 ? Double(learned.steps) / learned.seconds : 0,
-        stepsPerProcessorSecond: learned.processor > 0
-          ? Double(learned.steps) / learned.processor : 0,
-        parameters: training.network.parameters.reduce(0) { $0 + $1.count }, controller: out),
+      report,
       text: Format.table([
         ["written to", out],
         [
           "mean return",
           "\(Format.number(returns.mean)) ± \(Format.number(returns.standardError)) (\(returns.episodes) episodes)",
         ],
-        ["rounds learned from", Format.count(learned.steps)],
-        [
-          "rounds/s",
-          Format.number(
-            learned.seconds > 0 ? Double(learned.steps) / learned.seconds : 0, digits: 0),
-        ],
+        ["rounds learned from", Format.count(report.steps)],
+        ["rounds/s", Format.number(report.stepsPerSecond, digits: 0)],
       ]))
+  }
+}
+
+/// Trains, measures and writes.
+private struct Training: WorldVisitor {
+  let configuration: ControllerTrainingConfiguration
+  let environment: String
+  let out: String
+
+  func visit<Environment: ControlEnvironment>(
+    make: @escaping (Int, UInt64) throws -> Environment,
+    planner: (String, UInt64) throws -> any ControlPolicy<Environment>
+  ) throws -> (TrainController.Report, ReturnStatistics) {
+    let training = try ControllerTraining(
+      configuration, expert: try planner("lookahead", configuration.seed), make)
+    var speed = Speed()
+    try training.run(shouldStop: { Interruption.isRequested }) { speed.tell($0) }
+    let target = URL(path: out)
+    try ControllerFile(
+      training.network,
+      facts: .init(
+        network: configuration.network, shape: training.network.shape, environment: environment,
+        steps: speed.steps)
+    ).write(to: target)
+    // What is written is whole; who interrupts does not wait for measurements.
+    try checkInterruption()
+    var curve = LearningCurve(training.curve)
+    for name in ["heuristic", "lookahead"] {
+      curve.marks.append((name, try planner(name, 0).play(try make(64, 123)).mean))
+    }
+    let base = target.deletingPathExtension()
+    try AtomicOutput.write(Data(curve.csv.utf8), to: base.appendingPathExtension("csv"))
+    try AtomicOutput.write(Data(curve.svg.utf8), to: base.appendingPathExtension("svg"))
+    let returns = NetworkPolicy<Environment>(training.network).play(try make(256, 123))
+    return (
+      TrainController.Report(
+        environment: environment, meanReturn: returns.mean, standardError: returns.standardError,
+        steps: speed.steps, seconds: speed.seconds, stepsPerSecond: speed.perSecond,
+        stepsPerProcessorSecond: speed.perProcessorSecond,
+        parameters: training.network.parameters.reduce(0) { $0 + $1.count }, controller: out),
+      returns
+    )
+  }
+}
+
+/// How fast learning goes; says so as it goes.
+private struct Speed {
+  private(set) var steps = 0
+  private(set) var seconds = 0.0
+  private var processorSeconds = 0.0
+  private var last = (time: ContinuousClock.now, processor: ProcessMeasurement.processorSeconds)
+
+  var perSecond: Double { seconds > 0 ? Double(steps) / seconds : 0 }
+  var perProcessorSecond: Double { processorSeconds > 0 ? Double(steps) / processorSeconds : 0 }
+
+  mutating func tell<Environment>(_ event: ControllerTraining<Environment>.Event) {
+    let now = (time: ContinuousClock.now, processor: ProcessMeasurement.processorSeconds)
+    func shown(_ value: Double?) -> String { value.map { Format.number($0) } ?? "-" }
+    switch event {
+    case .cloned(let report, let count):
+      Terminal.note(
+        "imitating    \(report.iteration) of \(count): loss \(Format.number(report.loss)), return \(shown(report.meanReturn))"
+      )
+    case .learned(let report, let count):
+      steps = report.steps
+      seconds += (now.time - last.time) / .seconds(1)
+      processorSeconds += now.processor - last.processor
+      let left = Double(count - report.iteration) * seconds / Double(report.iteration)
+      let (rate, steps) = (perSecond, steps)
+      Terminal.status(
+        "learning: \(Format.count(steps)) rounds  return \(shown(report.meanReturn))  "
+          + "\(Format.number(rate, digits: 0)) rounds/s  \(Format.time(.seconds(left))) left")
+    }
+    last = now
   }
 }
 

@@ -1,0 +1,74 @@
+import FedPEAT
+import Foundation
+import PeatControl
+import PeatEdge
+
+/// Where planners plan: the environment that others were measured in, or a simulated edge.
+enum PlanningWorld {
+  case anchor
+  case edge(EdgeConfiguration)
+
+  static let help: String =
+    "Where to plan: pedestrian, vehicular, dense (simulated cells), a YAML file of such a cell, or anchor, the ten-device environment that other learners were measured in."
+
+  /// - Throws: `usage` where the word is neither a world nor a file; `badData` where the file makes no sense.
+  init(_ word: String) throws {
+    if word == "anchor" {
+      self = .anchor
+    } else if let example = EdgeConfiguration.examples[word] {
+      self = .edge(example)
+    } else if FileManager.default.fileExists(atPath: URL(path: word).path) {
+      let configuration = try ConfigurationReader.read(
+        EdgeConfiguration.pedestrian, from: URL(path: word))
+      try configuration.validate()
+      self = .edge(configuration)
+    } else {
+      let known = ["anchor"] + EdgeConfiguration.examples.keys.sorted()
+      throw PeatError.usage(
+        "'\(word)' is neither a file nor an environment. \(suggestion(for: word, among: known))")
+    }
+  }
+
+  var plannerNames: [String] {
+    switch self {
+    case .anchor: AnchorCell.policyNames
+    case .edge: EdgeEnvironment.plannerNames
+    }
+  }
+
+  /// What a controller must be made for.
+  func shape() throws -> ControlShape {
+    switch self {
+    case .anchor: AnchorCell(count: 1, seed: 0).shape
+    case .edge(let configuration):
+      try EdgeEnvironment(configuration, cells: 1, seed: 0).shape
+    }
+  }
+
+  /// Does something with the kind of environment that it is.
+  func open<Result>(_ body: some WorldVisitor<Result>) throws -> Result {
+    switch self {
+    case .anchor:
+      try body.visit(
+        make: { AnchorCell(count: $0, seed: $1) },
+        planner: { try AnchorCell.policy(named: $0, seed: $1) })
+    case .edge(let configuration):
+      try body.visit(
+        make: { try EdgeEnvironment(configuration, cells: $0, seed: $1) },
+        planner: { try EdgeEnvironment.planner(named: $0, seed: $1) })
+    }
+  }
+}
+
+/// Work that is the same in every world.
+protocol WorldVisitor<Result> {
+  associatedtype Result
+
+  /// - Parameters:
+  ///   - make: an environment of so many processes, by seed.
+  ///   - planner: a planner by name and seed.
+  func visit<Environment: ControlEnvironment>(
+    make: @escaping (Int, UInt64) throws -> Environment,
+    planner: (String, UInt64) throws -> any ControlPolicy<Environment>
+  ) throws -> Result
+}

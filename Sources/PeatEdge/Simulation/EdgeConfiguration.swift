@@ -1,0 +1,191 @@
+import PeatTensor
+
+/// What an emulator level costs and what an update made on it is worth.
+public struct EmulatorLevel: Sendable, Codable, Equatable {
+  public var name: String
+  /// What is sent, in bytes.
+  public var bytes: Double
+  /// A round's training on it, adapter included, in FLOP.
+  public var work: Double
+  /// What training takes at most, in bytes.
+  public var memory: Double
+  /// How well an update made on it points the way of one made on the full model, 0 to 1 (`FidelityReport`: the cosine of their gradients).
+  public var fidelity: Double
+  /// Blocks of the middle that it holds as they are.
+  public var blocks: [Int]
+
+  public init(
+    _ name: String, bytes: Double, work: Double, memory: Double, fidelity: Double, blocks: [Int]
+  ) {
+    self.name = name
+    self.bytes = bytes
+    self.work = work
+    self.memory = memory
+    self.fidelity = fidelity
+    self.blocks = blocks
+  }
+}
+
+/// How the loss falls, in nats over the loss that is never passed.
+///
+///     gap ← gap · (1 − η · Σ_i w_i · q_i · e^(−μ·age_i) · max(0, 1 − c·(1 − q_i)/gap))
+///
+/// w_i: a participant's share of all data; q_i: its emulator's fidelity; age_i: rounds since it was sent. The last factor is a
+/// floor: gradients that point a little wrong stall early. Our own model: simple, and fitted to short real runs.
+public struct LearningModel: Sendable, Codable, Equatable {
+  public var startGap = 1.0
+  /// η.
+  public var rate = 0.25
+  /// μ per round.
+  public var ageing = 0.06
+  /// c in nats.
+  public var floor = 0.0
+
+  public init() {}
+
+  func validate() throws {
+    for (name, value, range) in [
+      ("startGap", startGap, 1e-6...100.0), ("rate", rate, 0...1), ("ageing", ageing, 0...100),
+      ("floor", floor, 0...100),
+    ] where !range.contains(value) {
+      throw PeatError.badData(
+        "learning.\(name) is \(value); it must be between \(range.lowerBound) and \(range.upperBound)."
+      )
+    }
+  }
+
+  /// What one participant takes off the gap, as a share of it.
+  func progress(share: Double, fidelity: Double, age: Double, gap: Double) -> Double {
+    let stall = floor == 0 ? 1 : max(0, 1 - floor * (1 - fidelity) / max(gap, 1e-12))
+    return rate * share * fidelity * exponential(-ageing * age) * stall
+  }
+}
+
+/// What a round costs: a weighted sum that planners keep small.
+///
+///     J = w_p · gap / gap₀ + w_T · T / T_ref + w_M · mean(M_i / M_free,i) + w_E · E / E_ref
+public struct Objective: Sendable, Codable, Equatable {
+  public var gap = 1.0
+  public var time = 0.08
+  public var memory = 0.05
+  public var energy = 0.0
+  /// In seconds, and in joules.
+  public var referenceTime = 120.0
+  public var referenceEnergy = 1000.0
+
+  public init() {}
+
+  func validate() throws {
+    for (name, value) in [("gap", gap), ("time", time), ("memory", memory), ("energy", energy)]
+    where !(0...1e6).contains(value) {
+      throw PeatError.badData("objective.\(name) is \(value); a weight must be 0 to 1e6.")
+    }
+    for (name, value) in [("referenceTime", referenceTime), ("referenceEnergy", referenceEnergy)]
+    where !(1e-6...1e12).contains(value) {
+      throw PeatError.badData("objective.\(name) is \(value); it must be above 0.")
+    }
+  }
+}
+
+/// How far what planners believe is from what is: for training on many worlds, and for hard tests.
+public struct Uncertainty: Sendable, Codable, Equatable {
+  /// Fidelities differ from what is believed by up to this share.
+  public var fidelity = 0.0
+  /// Speeds of computing and channels, likewise, by device.
+  public var compute = 0.0
+  /// In dB.
+  public var channel = 0.0
+  /// Rounds that reports of channels are late.
+  public var delay = 0
+
+  public init() {}
+
+  func validate() throws {
+    guard (0...0.95).contains(fidelity), (0...0.95).contains(compute), (0...40).contains(channel),
+      (0...20).contains(delay)
+    else {
+      throw PeatError.badData(
+        "uncertainty: fidelity and compute must be 0 to 0.95, channel 0 to 40 dB, delay 0 to 20 rounds."
+      )
+    }
+  }
+}
+
+/// A federation at the mobile edge, to be simulated.
+public struct EdgeConfiguration: Sendable, Codable, Equatable {
+  public var devices = 10
+  /// Rounds of an episode.
+  public var rounds = 50
+  public var radio = RadioConfiguration()
+  public var mobility = MobilityConfiguration()
+  public var classes: [DeviceClass]
+  public var levels: [EmulatorLevel]
+  /// The adapter, each way, in bytes.
+  public var adapterBytes = 12e6
+  /// Blocks of the middle.
+  public var middleBlocks: Int
+  /// The share of the middle that a device may have seen at most.
+  public var maxExposure = 1.0
+  public var learning = LearningModel()
+  public var objective = Objective()
+  public var uncertainty = Uncertainty()
+  /// Seconds between rounds, and that a round lasts at most.
+  public var aggregation = 1.0
+  public var deadline = 720.0
+  /// The gap that counts as reached.
+  public var target = 0.2
+
+  public init(classes: [DeviceClass], levels: [EmulatorLevel], middleBlocks: Int) {
+    self.classes = classes
+    self.levels = levels
+    self.middleBlocks = middleBlocks
+  }
+
+  /// Throws `badData` where a number makes no sense, or no device can ever take part.
+  public func validate() throws {
+    try radio.validate()
+    try mobility.validate()
+    try learning.validate()
+    try objective.validate()
+    try uncertainty.validate()
+    for item in classes { try item.validate() }
+    func check(_ holds: Bool, _ what: String) throws {
+      if !holds { throw PeatError.badData(what) }
+    }
+    try check((1...100_000).contains(devices), "devices is \(devices); it must be 1 to 100000.")
+    try check((1...100_000).contains(rounds), "rounds is \(rounds); it must be 1 to 100000.")
+    try check(!classes.isEmpty, "classes is empty; name a kind of device.")
+    try check((1...64).contains(levels.count), "There are \(levels.count) levels; 1 to 64 can be.")
+    try check(
+      (1...1e15).contains(adapterBytes), "adapterBytes is \(adapterBytes); it must be at least 1.")
+    try check(
+      (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be 0 to 1.")
+    try check(
+      (1...100_000).contains(middleBlocks),
+      "middleBlocks is \(middleBlocks); it must be at least 1.")
+    try check(
+      (0...1e6).contains(aggregation) && (1e-3...1e9).contains(deadline),
+      "aggregation must be at least 0 and deadline above 0 seconds.")
+    for level in levels {
+      try check(
+        (1...1e15).contains(level.bytes) && (1...1e24).contains(level.work)
+          && (1...1e15).contains(level.memory) && (0...1).contains(level.fidelity),
+        "The level '\(level.name)' needs bytes, work and memory of at least 1 and a fidelity of 0 to 1."
+      )
+      try check(
+        level.blocks.allSatisfy { (0..<middleBlocks).contains($0) },
+        "The level '\(level.name)' names a block that the middle's \(middleBlocks) blocks do not have."
+      )
+    }
+    let least = levels.map(\.memory).min() ?? 0
+    let most = classes.map(\.memory.high).max() ?? 0
+    try check(
+      least <= most,
+      "No device can hold an emulator: the smallest level takes \(Int(least)) bytes, the largest device has \(Int(most)). Add a smaller level."
+    )
+    try check(
+      levels.contains { Double(Set($0.blocks).count) / Double(middleBlocks) <= maxExposure },
+      "Every level gives away more than maxExposure, \(maxExposure), of the middle. Allow more, or add a level that gives away less."
+    )
+  }
+}

@@ -1,0 +1,64 @@
+import PeatTensor
+
+/// A simulated device: what is, and what planners believe.
+public struct EdgeDevice: Sendable, Equatable {
+  var kind: Int
+  var position: Position
+  var link: RadioLink
+  /// FLOP/s that it has, and that it is believed to have.
+  var compute: Double
+  var believedCompute: Double
+  /// What its reports of the channel are wrong by.
+  var reportFactor: Double
+  /// Free memory in bytes.
+  var memory: Double
+  /// Of all data.
+  var share: Double
+  /// Joules that are left; infinite on the mains.
+  var battery: Double
+  var isThere = true
+  /// The level it holds, -1 for none, and rounds since it was sent.
+  var held = -1
+  var age = 0.0
+  /// Blocks of the middle it has seen, as bits of words.
+  var seen: [UInt64]
+  /// Channel gains, the newest first, as far back as reports are late.
+  var gains: [Double]
+  var sightings: [Bool]
+
+  /// What the channel is reported to be.
+  var reportedGain: Double { gains[gains.count - 1] * reportFactor }
+  var reportedLineOfSight: Bool { sightings[sightings.count - 1] }
+
+  /// The share of the middle that it would have seen with a level.
+  func exposure(with blocks: [UInt64], of middle: Int) -> Double {
+    var count = 0
+    for (own, new) in zip(seen, blocks) { count += (own | new).nonzeroBitCount }
+    return Double(count) / Double(middle)
+  }
+}
+
+/// What a device is told to do in a round.
+public struct EdgeDecision: Sendable, Equatable {
+  public var isSelected: Bool
+  /// The level it is sent; `nil`: none, it trains on what it holds.
+  public var level: Int?
+
+  public init(isSelected: Bool, level: Int? = nil) {
+    self.isSelected = isSelected
+    self.level = level
+  }
+}
+
+/// What a round of a cell was.
+public struct EdgeOutcome: Sendable, Equatable {
+  public var seconds = 0.0
+  public var bytesDown = 0.0
+  public var bytesUp = 0.0
+  public var joules = 0.0
+  public var participants = 0
+  public var delivered = 0
+  /// Devices that were told to train on more than they have memory for.
+  public var violations = 0
+  public var cost = 0.0
+}
