@@ -17,7 +17,9 @@ public struct LoadedModel {
   ///   - storage: how matrices are kept, decided when it is known what model this is and before a weight is read.
   public init(
     _ folder: URL, adapter adapterFolder: URL? = nil,
-    storage: (Checkpoint, EmulatorFacts?) throws -> StoragePlan = { _, _ in .all(.float32) }
+    storage: (Checkpoint, EmulatorFacts?, Tokenizer) throws -> StoragePlan = { _, _, _ in
+      .all(.float32)
+    }
   ) throws {
     var folder = folder
     var adapterFolder = adapterFolder
@@ -41,7 +43,7 @@ public struct LoadedModel {
     emulator = try EmulatorFacts.read(in: folder)
     // Before the weights: who plans their memory must know what is there already.
     tokenizer = try Tokenizer(folder: folder)
-    model = try checkpoint.model(storage: storage(checkpoint, emulator))
+    model = try checkpoint.model(storage: storage(checkpoint, emulator, tokenizer))
     if let expected, expected != checkpoint.digest() {
       throw PeatError.badData(
         "The model in '\(folder.path)' is not the one the adapter was plugged into: its digest is "

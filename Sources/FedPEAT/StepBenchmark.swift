@@ -24,11 +24,14 @@ public final class StepBenchmark {
     public init() {}
 
     func demands() throws -> MemoryDemands {
-      MemoryDemands(
+      var demands = MemoryDemands(
         model: try shape.configuration(layers: layers),
         method: isFull ? nil : .lora(try LoRAConfiguration(rank: 8, alpha: 16)),
         blocks: adapterBlocks ?? Array(0..<layers), batch: batch, context: context,
         threads: threads)
+      // Nothing is saved.
+      demands.adapterCopies = 1
+      return demands
     }
 
     /// The largest batch whose step stays below so many bytes without giving anything up; 0 where none does.

@@ -46,6 +46,7 @@ public struct DeviceMemory: Sendable {
         model: configuration, method: settings.method, blocks: ends,
         batch: settings.training.batch, context: settings.training.context, threads: threads)
       demands.isRagged = settings.layout != .stream
+      demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight
       return try demands.plan(
         below: limit, storage: storage,
         checkpointing: settings.training.checkpointing,

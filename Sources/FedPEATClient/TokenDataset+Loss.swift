@@ -1,15 +1,20 @@
 extension TokenDataset {
   /// Mean nats per target over the whole dataset.
   ///
-  /// - Parameter rows: windows that are computed at a time.
-  public func meanLoss(_ model: TransformerModel, rows: Int, threads: Int) throws -> Double {
+  /// - Parameters:
+  ///   - rows: windows that are computed at a time.
+  ///   - logitRows: rows of logits that a thread holds at a time.
+  public func meanLoss(
+    _ model: TransformerModel, rows: Int, logitRows: Int = 256, threads: Int
+  ) throws -> Double {
     try check(vocabularySize: model.configuration.vocabularySize)
     let batches = Array(self.batches(rows: rows))
     return try concurrentLoss(count: batches.count, threads: threads) { number, tape in
       let batch = batches[number]
       return batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer {
-          model.loss(tokens, targets: $0, layout: batch.layout, on: tape)
+          model.loss(
+            tokens, targets: $0, layout: batch.layout, on: tape, logitRows: logitRows)
         }
       }
     }.mean

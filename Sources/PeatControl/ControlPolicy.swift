@@ -52,13 +52,15 @@ public struct ReturnStatistics: Sendable, Codable, Equatable {
 
 extension ControlPolicy {
   /// Plays one episode in each process of a fresh environment.
-  public func play(_ environment: Environment) -> ReturnStatistics {
-    playCounting(environment).returns
+  public func play(
+    _ environment: Environment, shouldStop: () -> Bool = { false }
+  ) -> ReturnStatistics {
+    playCounting(environment, shouldStop: shouldStop).returns
   }
 
   /// The same, and how many rounds that took, all processes together.
   public func playCounting(
-    _ environment: Environment
+    _ environment: Environment, shouldStop: () -> Bool = { false }
   ) -> (returns: ReturnStatistics, rounds: Int) {
     let count = environment.count
     let actions = Array2D<Int32>(count, environment.shape.choices, 0)
@@ -66,7 +68,7 @@ extension ControlPolicy {
     var returns = Array(repeating: 0.0, count: count)
     var left = Set(0..<count)
     var rounds = 0
-    while !left.isEmpty {
+    while !left.isEmpty, !shouldStop() {
       decide(environment, into: actions.row(0))
       environment.step(actions.row(0), into: outcomes.row(0))
       rounds += count

@@ -55,6 +55,9 @@ public struct PPOSettings: Sendable, Codable, Equatable {
     try check(clip > 0 && clip < 1, "clip is \(clip); it must be above 0 and below 1.")
     try check(valueClip.map { $0 > 0 } ?? true, "valueClip must be above 0.")
     try check(valueWeight >= 0, "valueWeight is \(valueWeight); it must be at least 0.")
+    try check(
+      entropyWeight >= 0 && entropyWeight < 1000,
+      "entropyWeight is \(entropyWeight); it must be 0 to 1000.")
     try check(gradientNorm > 0, "gradientNorm is \(gradientNorm); it must be above 0.")
     try check(targetDivergence.map { $0 > 0 } ?? true, "targetDivergence must be above 0.")
   }
@@ -136,9 +139,16 @@ public final class PPO {
   // MARK: One iteration
 
   /// Plays, estimates, learns.
-  public func advance() -> Report {
+  ///
+  /// - Throws: `badData` where the losses are no longer numbers.
+  public func advance() throws -> Report {
     let returns = collect()
     var report = learn()
+    guard report.policyLoss.isFinite, report.valueLoss.isFinite, values.isFinite else {
+      throw PeatError.badData(
+        "Learning diverged in iteration \(iteration + 1): the loss is \(report.policyLoss) + \(report.valueLoss). Try a lower learning rate than \(settings.learningRate)."
+      )
+    }
     iteration += 1
     report.iteration = iteration
     report.steps = iteration * settings.rounds * environment.count

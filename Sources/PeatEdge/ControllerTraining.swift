@@ -29,6 +29,13 @@ public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
     guard (1...100_000).contains(processes) else {
       throw PeatError.usage("processes is \(processes); it must be 1 to 100000.")
     }
+    // What is played between updates is held in memory.
+    let most = 4_000_000
+    for rounds in [ppo.rounds, cloning?.rounds ?? 1] where rounds * processes > most {
+      throw PeatError.usage(
+        "\(processes) processes × \(rounds) rounds are more than the \(most) that are held between updates."
+      )
+    }
   }
 }
 
@@ -83,7 +90,7 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
       settings: configuration.ppo, iterations: iterations, seed: configuration.seed)
     defer { ppo.finish() }
     while ppo.iteration < iterations, !shouldStop() {
-      curve.append(ppo.advance())
+      curve.append(try ppo.advance())
       onEvent(.learned(curve[curve.count - 1], of: iterations))
     }
   }

@@ -109,6 +109,11 @@ public struct Checkpoint: Sendable {
     }
   }
 
+  /// 2 where a tensor is stored in half precision, and so lies in memory twice while it is read; else 0.
+  public var halfBytesPerWeight: Int {
+    files.contains { [.bfloat16, .float16].contains($0.value.entries[$0.key]?.type) } ? 2 : 0
+  }
+
   /// The digest over all tensors as they are stored: the same however they are spread over files. It is computed once.
   public func digest() -> Digest { known.value { computeDigest() } }
 

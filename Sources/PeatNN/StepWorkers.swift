@@ -28,6 +28,9 @@ public final class StepWorkers {
   /// Memory the workers' activations took at most, in bytes.
   public var activationBytes: Int { workers.reduce(0) { $0 + $1.pool.usedBytes } }
 
+  /// Gives the activations' memory back to the system; the next step takes it anew.
+  public func releaseActivations() { for worker in workers { worker.pool.release() } }
+
   /// Measures from now on where the processor time goes.
   package func startProfile() { for worker in workers { worker.tape.profile = StepProfile() } }
 

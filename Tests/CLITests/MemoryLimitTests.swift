@@ -36,6 +36,16 @@ import Testing
       #expect(fits.errors.contains("memory       f32 weights"))
       let little = try await tune("1MB")
       #expect(little.status == 64 && little.errors.contains("would take about"), "\(little)")
+      // More text than may be held is refused before it is read.
+      let long = folder.appendingPathComponent("long.txt")
+      try String(repeating: "A river of stones. ", count: 400_000).write(
+        to: long, atomically: true, encoding: .utf8)
+      let much = try await FedpeatCommand.run(
+        [
+          "tune", workshop.emulator, "--data", long.path, "--steps", "2", "--context", "16",
+          "--memory-limit", "100MB", "--out", "adapter",
+        ], in: folder)
+      #expect(much.status == 64 && much.errors.contains("Reading"), "\(much)")
       for word in ["12XB", "-5MB", "0", "", "1e30GB"] {
         #expect(try await tune(word).status == 64, "\(word)")
       }
@@ -59,14 +69,17 @@ import Testing
           "pretrain", "--text", "pairs.jsonl", "--out", "model", "--hidden-size", "256", "--blocks",
           "6", "--vocabulary", "300", "--context", "512", "--batch", "1", "--steps", "1",
         ], in: folder)
-      for layout in ["documents", "packed"] {
-        for limit in [100, 140, 200] {
+      for (layout, more) in [
+        ("documents", []), ("packed", ["--validation-share", "0.2"]),
+        ("documents", ["--rank", "64", "--save-every", "1", "--update"]),
+      ] {
+        for limit in more.contains("--update") ? [170, 210, 280] : [130, 170, 240] {
           let outcome = try await FedpeatCommand.succeed(
             [
               "tune", "model", "--data", "pairs.jsonl", "--layout", layout, "--context", "512",
               "--batch", "4", "--steps", "8", "--memory-limit", "\(limit)MB", "--out", "adapter",
               "--threads", "2", "--json",
-            ], in: folder)
+            ] + more, in: folder)
           let peak = try #require(try outcome.object()["peakMemoryBytes"] as? Int)
           #expect(peak <= limit * 1_000_000, "\(layout), \(limit) MB")
           try FileManager.default.removeItem(at: folder.appendingPathComponent("adapter"))
@@ -83,7 +96,7 @@ import Testing
       process.currentDirectoryURL = folder
       process.arguments = [
         "-c",
-        "ulimit -v 2000000 && exec '\(FedpeatCommand.binary.path)' tune '\(workshop.emulator)' --data '\(workshop.text)' --steps 3 --context 16 --out adapter --quiet",
+        "ulimit -v 700000 && exec '\(FedpeatCommand.binary.path)' tune '\(workshop.emulator)' --data '\(workshop.text)' --steps 3 --context 16 --memory-limit 100MB --threads 2 --out adapter --quiet",
       ]
       process.standardError = FileHandle.nullDevice
       process.standardOutput = FileHandle.nullDevice

@@ -24,7 +24,10 @@ import Testing
     room("PeatGRPC", over: "PeatFederation")
     room("FedPEATClient", over: "PeatEvaluation", "PeatGRPC")
     room("FedPEAT", over: "FedPEATClient")
-    room("FedPEATCLI", over: "FedPEAT")
+    // The controller knows networks and no federation.
+    room("PeatControl", over: "PeatNN")
+    room("PeatEdge", over: "PeatControl", "PeatFederation")
+    room("FedPEATCLI", over: "FedPEAT", "PeatEdge")
     return table
   }()
 

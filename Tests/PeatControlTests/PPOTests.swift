@@ -31,7 +31,7 @@ import Testing
     let network = try NetworkConfiguration(.flat).make(for: environment.shape, seed: seed)
     let ppo = try PPO(
       environment, network: network, settings: settings, iterations: 150, seed: seed)
-    for _ in 0..<150 { _ = ppo.advance() }
+    for _ in 0..<150 { _ = try ppo.advance() }
     ppo.finish()
     let costs = TwoDeviceProcess.start(TwoDeviceProcess.costs(of: tabulate(network)))
     let best = [4.695752, 4.608113, 4.483341, 4.226820]
@@ -204,7 +204,7 @@ import Testing
         for: environment.shape, seed: seed)
       let ppo = try PPO(
         environment, network: network, settings: settings, iterations: 5, seed: seed)
-      for _ in 0..<5 { _ = ppo.advance() }
+      for _ in 0..<5 { _ = try ppo.advance() }
       return ppo.values.scalars
     }
     let first = try train(1)
@@ -224,7 +224,7 @@ import Testing
       let network = try NetworkConfiguration(.flat, width: 16).make(for: environment.shape, seed: 3)
       let ppo = try PPO(
         environment, network: network, settings: settings, iterations: 1, seed: 3)
-      return ppo.advance().divergence
+      return try ppo.advance().divergence
     }
     let (early, whole) = (try divergence(0.01), try divergence(nil))
     #expect(early < 0.5 * whole)
@@ -245,6 +245,7 @@ import Testing
     refuse("minibatch") { $0.minibatch = -1 }
     refuse("discount") { $0.discount = 1.5 }
     refuse("clip") { $0.clip = 0 }
+    refuse("entropyWeight") { $0.entropyWeight = .nan }
     refuse("timeConstant") { $0.timeConstant = -1 }
     expectError(.usage, "width is 0") {
       _ = try NetworkConfiguration(.flat, width: 0).make(for: environment.shape, seed: 1)

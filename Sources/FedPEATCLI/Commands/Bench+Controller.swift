@@ -84,10 +84,11 @@ extension Bench {
     let training = try ControllerTraining(configuration) { AnchorCell(count: $0, seed: $1) }
     var start: (time: ContinuousClock.Instant, processor: Double)?
     var end = (time: ContinuousClock.now, processor: 0.0)
-    try training.run(shouldStop: { Interruption.isRequested }) { _ in
+    func note(_ event: ControllerTraining<AnchorCell>.Event) {
       end = (ContinuousClock.now, ProcessMeasurement.processorSeconds)
       if start == nil { start = end }
     }
+    try training.run(shouldStop: { Interruption.isRequested }, onEvent: note)
     try checkInterruption()
     guard let start else { throw PeatError(.internalError, "The training made no update.") }
     return (

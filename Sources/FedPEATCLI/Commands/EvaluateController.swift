@@ -162,7 +162,8 @@ private struct Measurement: WorldVisitor {
       if let network { NetworkPolicy<Environment>(network) } else { try planner(name, seed) }
     let environment = try make(episodes, seed &+ 123)
     let start = ContinuousClock.now
-    let (returns, steps) = policy.playCounting(environment)
+    let (returns, steps) = policy.playCounting(environment) { Interruption.isRequested }
+    try checkInterruption()
     let seconds = (ContinuousClock.now - start) / .seconds(1)
     // By itself, as a federation asks: one state at a time.
     let alone = try make(1, 5)

@@ -13,7 +13,7 @@ struct TrainController: AsyncParsableCommand {
 
       SABPPO: proximal policy optimization with a branch per decision. With --cloning the network first learns to \
       decide as an exact search does. Beside the controller stand its learning curve as .csv and .svg. \
-      Interrupted, it writes the controller as far as it got.
+      A return is an episode's sum of rewards, minus what its rounds cost: doing nothing returns -50, higher is better.
       """)
 
   @Option(help: "The file to write.")
@@ -34,7 +34,9 @@ struct TrainController: AsyncParsableCommand {
   @Option(help: "How often devices of the shared network look at what all have in common.")
   var exchanges = 1
 
-  @Option(help: "Rounds to learn from by PPO, all processes together.")
+  @Option(
+    help:
+      "Rounds to learn from by PPO, all processes together; whole updates of processes × rounds.")
   var steps = 2_000_000
 
   @Option(help: "Federations that are played at once.")
@@ -122,6 +124,7 @@ struct TrainController: AsyncParsableCommand {
     let world = try PlanningWorld(environment)
     let configuration = trainingConfiguration()
     try configuration.validate()
+    try ControllerFile.checkOutput(URL(path: out))
     let (report, returns) = try world.open(
       Training(configuration: configuration, environment: environment, out: out))
     try common.report(
@@ -151,7 +154,13 @@ private struct Training: WorldVisitor {
     let training = try ControllerTraining(
       configuration, expert: try planner("lookahead", configuration.seed), make)
     var speed = Speed()
-    try training.run(shouldStop: { Interruption.isRequested }) { speed.tell($0) }
+    try training.run(
+      shouldStop: { Interruption.isRequested }, onEvent: { speed.tell($0) })
+    if Interruption.isRequested {
+      throw PeatError(
+        .interrupted,
+        "Interrupted after \(speed.steps) rounds. Nothing is written; '\(out)' is as it was.")
+    }
     let target = URL(path: out)
     try ControllerFile(
       training.network,
@@ -159,8 +168,7 @@ private struct Training: WorldVisitor {
         network: configuration.network, shape: training.network.shape, environment: environment,
         steps: speed.steps)
     ).write(to: target)
-    // What is written is whole; who interrupts does not wait for measurements.
-    try checkInterruption()
+
     var curve = LearningCurve(training.curve)
     for name in ["heuristic", "lookahead"] {
       curve.marks.append((name, try planner(name, 0).play(try make(64, 123)).mean))

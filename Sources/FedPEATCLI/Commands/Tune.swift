@@ -156,11 +156,20 @@ struct Tune: AsyncParsableCommand {
     }
     let saved = resume ? try Trainer.State(readFrom: target) : nil
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
-    let documents = try DocumentReader.read(URL(path: data))
-    let loaded = try LoadedModel(URL(path: model)) { checkpoint, emulator in
-      try plan(checkpoint, emulator, documents, saved, into: &chosen)
+    var parts: (training: TokenDataset, validation: TokenDataset?)?
+    try memory.checkReading(URL(path: data))
+    let loaded = try LoadedModel(URL(path: model)) { checkpoint, emulator, tokenizer in
+      let longest = checkpoint.configuration.contextLength
+      let wanted = try trainingConfiguration(longest: longest)
+      try wanted.validate(contextLength: longest)
+      // The data first: what it takes is there already when memory is planned.
+      let documents = try DocumentReader.read(URL(path: data))
+      let arrangement = arrangement(of: documents)
+      parts = try datasets(documents, tokenizer, arrangement, context: wanted.context)
+      ProcessMeasurement.releaseFreeMemory()
+      return try plan(checkpoint, emulator, arrangement, saved, into: &chosen)
     }
-    guard let (planned, plan) = chosen else {
+    guard let (planned, plan) = chosen, let (training, validation) = parts else {
       throw PeatError(.internalError, "The model was read without a plan.")
     }
     var configuration = planned
@@ -168,8 +177,7 @@ struct Tune: AsyncParsableCommand {
       throw PeatError.usage(
         "'\(model)' carries an adapter; tune the model it was plugged into, or a merged one.")
     }
-    let (training, validation) = try datasets(
-      documents, loaded.tokenizer, context: configuration.context)
+
     // Of a text, windows that start anywhere; of documents, each once per epoch.
     if case .stream = training.arrangement { configuration.order = .uniformWindows }
     let work = try prepare(loaded, exampleCount: training.windowCount)
@@ -205,7 +213,8 @@ struct Tune: AsyncParsableCommand {
     let validationLoss = try validation.map {
       // Under a limit a window at a time: the plan counts what a part of a step takes, and this is no more.
       try $0.meanLoss(
-        loaded.model, rows: plan == nil ? batch : 1, threads: common.threadCount)
+        loaded.model, rows: plan == nil ? batch : 1, logitRows: configuration.logitRows,
+        threads: common.threadCount)
     }
     try work.write(target, outcome)
     let report = Report(
@@ -237,7 +246,7 @@ struct Tune: AsyncParsableCommand {
 
   /// Decides how the step is computed and weights are kept, before a weight is read.
   private func plan(
-    _ checkpoint: Checkpoint, _ emulator: EmulatorFacts?, _ documents: [Document],
+    _ checkpoint: Checkpoint, _ emulator: EmulatorFacts?, _ arrangement: LocalTuning.Layout,
     _ saved: Trainer.State?,
     into chosen: inout (configuration: TrainingConfiguration, plan: MemoryPlan?)?
   ) throws -> StoragePlan {
@@ -251,13 +260,14 @@ struct Tune: AsyncParsableCommand {
     var demands = MemoryDemands(
       model: model, method: adapterMethod, blocks: ends, batch: batch,
       context: configuration.context, threads: configuration.threads)
-    demands.isRagged = arrangement(of: documents) != .stream
+    demands.isRagged = arrangement != .stream
+    demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight
     // Another storage would give other numbers than the run that was interrupted.
     let wanted = saved?.storage ?? memory.storage
     if let wanted { try demands.check(wanted) }
     var plan: MemoryPlan?
     if let saved {
-      try checkFlags(saved, demands)
+      plan = try checkFlags(saved, demands)
       configuration.checkpointing = saved.configuration.checkpointing
       configuration.accumulation = saved.configuration.accumulation
       configuration.logitRows = saved.configuration.logitRows
@@ -272,8 +282,11 @@ struct Tune: AsyncParsableCommand {
       as: wanted ?? plan?.storage ?? .float32, tuning: adapterMethod, blocks: ends, of: model)
   }
 
-  /// Throws where a flag asks for something else than the interrupted run did.
-  private func checkFlags(_ saved: Trainer.State, _ demands: MemoryDemands) throws {
+  /// Throws where a flag asks for something else than the interrupted run did; gives the plan that it followed, where
+  /// there is a limit.
+  private func checkFlags(
+    _ saved: Trainer.State, _ demands: MemoryDemands
+  ) throws -> MemoryPlan? {
     let before = saved.configuration
     func refuse(_ flag: String, _ was: String) -> PeatError {
       .usage(
@@ -287,7 +300,7 @@ struct Tune: AsyncParsableCommand {
     if accumulation != 1, accumulation != before.accumulation {
       throw refuse("--accumulation \(accumulation)", "\(before.accumulation)")
     }
-    guard let limit = memory.memoryLimit else { return }
+    guard let limit = memory.memoryLimit else { return nil }
     let bytes = demands.bytes(
       storage: saved.storage, checkpointing: before.checkpointing,
       accumulation: before.accumulation, logitRows: before.logitRows,
@@ -297,6 +310,9 @@ struct Tune: AsyncParsableCommand {
         "The run that was interrupted takes about \(Format.bytes(bytes)), more than --memory-limit allows. Allow more, or start "
           + "again without --resume.")
     }
+    return MemoryPlan(
+      storage: saved.storage, checkpointing: before.checkpointing,
+      accumulation: before.accumulation, logitRows: before.logitRows, bytes: bytes)
   }
 
   /// How documents will be laid into windows: prompts that are not learned only make sense document by document.
@@ -354,10 +370,11 @@ struct Tune: AsyncParsableCommand {
   }
 
   private func datasets(
-    _ documents: [Document], _ tokenizer: Tokenizer, context: Int
+    _ documents: [Document], _ tokenizer: Tokenizer, _ arrangement: LocalTuning.Layout,
+    context: Int
   ) throws -> (training: TokenDataset, validation: TokenDataset?) {
     let all = try TokenDataset.make(
-      documents, tokenizer: tokenizer, layout: arrangement(of: documents), context: context,
+      documents, tokenizer: tokenizer, layout: arrangement, context: context,
       addBegin: bos)
     guard let validationShare else { return (all, nil) }
     let parts = try all.split(validationShare: validationShare, seed: common.seedValue)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import FedPEAT
+import Foundation
 
 /// How much memory a command may take, and how it keeps frozen weights.
 struct MemoryOptions: ParsableArguments {
@@ -14,6 +15,22 @@ struct MemoryOptions: ParsableArguments {
       "Stay below so much memory, such as 512MB or 2GiB: chooses storage, checkpointing and parts of a step, and refuses before starting where nothing fits; no limit if not given.",
       valueName: "size"))
   var memoryLimit: ByteCount?
+
+  /// Throws where reading a file of texts would pass the limit before anything is planned.
+  ///
+  /// Texts become words and then tokens, in pieces that stand beside each other for a while: 24 bytes for a byte of running
+  /// text, half as many for records (measured).
+  func checkReading(_ url: URL) throws {
+    guard let memoryLimit,
+      let size = try? FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int
+    else { return }
+    let isRecords = ["json", "jsonl", "ndjson", "csv"].contains(url.pathExtension.lowercased())
+    let bytes = ProcessMeasurement.memoryBytes + size * (isRecords ? 14 : 24)
+    guard bytes > memoryLimit.bytes else { return }
+    throw PeatError.usage(
+      "Reading '\(url.path)' would take about \(Format.bytes(bytes)), more than the limit of \(Format.bytes(memoryLimit.bytes)). Allow more, or give less text."
+    )
+  }
 
   /// Plans how to stay below the limit, and says what was chosen; `nil` where there is no limit.
   ///

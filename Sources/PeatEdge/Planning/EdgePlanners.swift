@@ -22,8 +22,8 @@ extension EdgePlanner {
 
 extension EdgeCell {
   /// The most faithful level that a device may have.
-  func bestLevel(_ device: EdgeDevice) -> Int? {
-    configuration.levels.indices.filter { allows($0, device) }.max {
+  func bestLevel(_ number: Int) -> Int? {
+    configuration.levels.indices.filter { allows($0, number) }.max {
       configuration.levels[$0].fidelity < configuration.levels[$1].fidelity
     }
   }
@@ -46,12 +46,14 @@ public struct EdgeEveryone: EdgePlanner {
 
   func decide(_ cell: EdgeCell) -> [EdgeDecision] {
     let levels = cell.configuration.levels
-    let able = cell.devices.filter { device in levels.indices.contains { cell.allows($0, device) } }
+    let able = cell.devices.indices.filter { number in
+      levels.indices.contains { cell.allows($0, number) }
+    }
     let common = levels.indices.filter { level in able.allSatisfy { cell.allows(level, $0) } }.max {
       levels[$0].fidelity < levels[$1].fidelity
     }
-    return cell.devices.map { device in
-      guard cell.canTakePart(device), let level = common, cell.allows(level, device) else {
+    return cell.devices.enumerated().map { number, device in
+      guard cell.canTakePart(number), let level = common, cell.allows(level, number) else {
         return EdgeDecision(isSelected: false)
       }
       return EdgeDecision(
@@ -67,13 +69,37 @@ public final class EdgeRandom: EdgePlanner {
   public init(seed: UInt64) { random = SeededRandom(seed: seed, "random planner") }
 
   func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    cell.devices.map { device in
-      let levels = cell.configuration.levels.indices.filter { cell.allows($0, device) }
-      let isSelected = random.integer(below: 2) == 1 && cell.canTakePart(device)
-      let isSent = random.integer(below: 2) == 1 || !cell.holdsUsable(device)
+    cell.devices.indices.map { number in
+      let levels = cell.configuration.levels.indices.filter { cell.allows($0, number) }
+      let isSelected = random.integer(below: 2) == 1 && cell.canTakePart(number)
+      let isSent = random.integer(below: 2) == 1 || !cell.holdsUsable(number)
       let level = levels.isEmpty ? nil : levels[random.integer(below: levels.count)]
       return EdgeDecision(isSelected: isSelected, level: isSent ? level : nil)
     }
+  }
+}
+
+extension EdgeCell {
+  /// What a device would do by itself: the most faithful level, sent when there is none or after ten rounds.
+  struct Plan {
+    let level: Int
+    let isSent: Bool
+    let seconds: Double
+
+    var decision: EdgeDecision { EdgeDecision(isSelected: true, level: isSent ? level : nil) }
+  }
+
+  /// - Parameter participants: as many as are expected to share the band.
+  func plan(_ number: Int, participants: Double) -> Plan? {
+    guard canTakePart(number) else { return nil }
+    let best = bestLevel(number)
+    let isSent = best != nil && (!holdsUsable(number) || devices[number].age >= 10)
+    guard let level = isSent ? best : devices[number].held >= 0 ? devices[number].held : nil else {
+      return nil
+    }
+    return Plan(
+      level: level, isSent: isSent,
+      seconds: believedSeconds(number, level: level, isSent: isSent, participants: participants))
   }
 }
 
@@ -82,16 +108,8 @@ public struct EdgeHeuristic: EdgePlanner {
   public init() {}
 
   func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    let plans = cell.devices.map { device -> (level: Int, isSent: Bool, seconds: Double)? in
-      guard cell.canTakePart(device) else { return nil }
-      let best = cell.bestLevel(device)
-      let isSent = best != nil && (!cell.holdsUsable(device) || device.age >= 10)
-      guard let level = isSent ? best : device.held >= 0 ? device.held : nil else { return nil }
-      return (
-        level, isSent,
-        cell.believedSeconds(
-          device, level: level, isSent: isSent, participants: 0.7 * Double(cell.devices.count))
-      )
+    let plans = cell.devices.indices.map {
+      cell.plan($0, participants: 0.7 * Double(cell.devices.count))
     }
     let times = plans.compactMap { $0?.seconds }.sorted()
     guard !times.isEmpty else { return cell.devices.map { _ in EdgeDecision(isSelected: false) } }
@@ -101,46 +119,38 @@ public struct EdgeHeuristic: EdgePlanner {
     let bound = times[below] + (place - Double(below)) * (times[above] - times[below])
     return plans.map { plan in
       guard let plan, plan.seconds <= bound else { return EdgeDecision(isSelected: false) }
-      return EdgeDecision(isSelected: true, level: plan.isSent ? plan.level : nil)
+      return plan.decision
     }
   }
 }
 
 /// Those whose data helps most for their time: half of the devices, by what their data is worth and how slow they are.
 ///
-///     utility_i = w_i · √(gap) · min(1, T_pref / T_i)^2
+///     utility_i = w_i · min(1, T_pref / T_i)²
 ///
-/// After Lai et al. 2021, *Oort*, <https://arxiv.org/abs/2010.06081>: there the loss is each device's own; here it is the round's, so that
-/// the share of data and the time decide. T_pref is the median time.
+/// After Lai et al. 2021, *Oort*, <https://arxiv.org/abs/2010.06081>, whose utility also has each device's own loss: here all have the round's.
+/// T_pref is the median time.
 public struct EdgeOort: EdgePlanner {
   public init() {}
 
   func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    let plans = cell.devices.map { device -> (level: Int, isSent: Bool, seconds: Double)? in
-      guard cell.canTakePart(device) else { return nil }
-      let best = cell.bestLevel(device)
-      let isSent = best != nil && (!cell.holdsUsable(device) || device.age >= 10)
-      guard let level = isSent ? best : device.held >= 0 ? device.held : nil else { return nil }
-      return (
-        level, isSent,
-        cell.believedSeconds(
-          device, level: level, isSent: isSent, participants: 0.5 * Double(cell.devices.count))
-      )
+    let plans = cell.devices.indices.map {
+      cell.plan($0, participants: 0.5 * Double(cell.devices.count))
     }
     let times = plans.compactMap { $0?.seconds }.sorted()
     guard !times.isEmpty else { return cell.devices.map { _ in EdgeDecision(isSelected: false) } }
     let preferred = times[times.count / 2]
-    let ranked = plans.indices.filter { plans[$0] != nil }.sorted { first, second in
-      func utility(_ number: Int) -> Double {
-        let late = min(1, preferred / (plans[number]?.seconds ?? .infinity))
-        return cell.devices[number].share * cell.gap.squareRoot() * late * late
-      }
-      return utility(first) > utility(second)
+    func utility(_ number: Int) -> Double {
+      let late = min(1, preferred / (plans[number]?.seconds ?? .infinity))
+      return cell.devices[number].share * late * late
+    }
+    let ranked = plans.indices.filter { plans[$0] != nil }.sorted {
+      (utility($0), $1) > (utility($1), $0)
     }
     let chosen = Set(ranked.prefix(max(1, cell.devices.count / 2)))
     return plans.enumerated().map { number, plan in
       guard let plan, chosen.contains(number) else { return EdgeDecision(isSelected: false) }
-      return EdgeDecision(isSelected: true, level: plan.isSent ? plan.level : nil)
+      return plan.decision
     }
   }
 }
@@ -160,25 +170,29 @@ public struct EdgeSearch: EdgePlanner {
     let credit = min(rounds, Double(max(configuration.rounds - cell.round, 1)))
     let worth = credit * objective.gap * cell.gap / configuration.learning.startGap
     // What does not depend on how many take part.
-    let able = cell.devices.map(cell.canTakePart)
-    let allowed = cell.devices.map { device in levels.indices.map { cell.allows($0, device) } }
+    let able = cell.devices.indices.map(cell.canTakePart)
+    let allowed = cell.devices.indices.map { number in
+      levels.indices.map { cell.allows($0, number) }
+    }
+    let usable = cell.devices.indices.map(cell.holdsUsable)
     var search = OneRoundSearch()
     let solution = search.solve(devices: count, idle: worth) { seconds in
       objective.time * min(seconds, configuration.deadline) / objective.referenceTime
     } options: { number, participants, list in
       let device = cell.devices[number]
+      let (down, up) = cell.believedRates(number, participants: Double(participants))
       for option in 0...levels.count {
         let isSent = option < levels.count
         let level = isSent ? option : device.held
         guard able[number], level >= 0,
-          isSent ? allowed[number][level] : cell.holdsUsable(device)
+          isSent ? allowed[number][level] : usable[number]
         else {
           list.append(.init(delay: .infinity, cost: .infinity))
           continue
         }
         let own = configuration.classes[device.kind]
         let seconds = cell.believedSeconds(
-          device, level: level, isSent: isSent, participants: Double(participants))
+          number, level: level, isSent: isSent, down: down, up: up)
         // What comes after the deadline is not waited for.
         guard seconds <= configuration.deadline else {
           list.append(.init(delay: .infinity, cost: .infinity))

@@ -7,14 +7,29 @@ public struct EdgeCell: Sendable {
     let configuration: EdgeConfiguration
     let loss: PathLoss
     let rates: RadioRates
-    /// Each level's blocks as bits.
-    let blocks: [[UInt64]]
+    /// Each level's blocks as bits: so many words for each.
+    let blocks: [UInt64]
+    let bandwidth: Double
+    let adapterBits: Double
+    /// Levels without their names.
+    let costs: [Cost]
+
+    struct Cost: Sendable {
+      let bits: Double
+      let work: Double
+      let memory: Double
+    }
 
     init(_ configuration: EdgeConfiguration) {
       self.configuration = configuration
       loss = PathLoss(configuration.radio.scenario, carrier: configuration.radio.carrier)
       rates = RadioRates(configuration.radio)
-      blocks = configuration.levels.map { level in
+      bandwidth = configuration.radio.bandwidth
+      adapterBits = 8 * configuration.adapterBytes
+      costs = configuration.levels.map {
+        Cost(bits: 8 * $0.bytes, work: $0.work, memory: $0.memory)
+      }
+      blocks = configuration.levels.flatMap { level in
         var words = Array(repeating: UInt64(0), count: (configuration.middleBlocks + 63) / 64)
         for block in level.blocks { words[block / 64] |= 1 << UInt64(block % 64) }
         return words
@@ -24,6 +39,11 @@ public struct EdgeCell: Sendable {
 
   let world: World
   public internal(set) var devices: [EdgeDevice] = []
+  /// Channels of the last rounds, as many as reports are late: those of a round after those of the other.
+  private var channels: [EdgeDevice.Channel] = []
+  /// Blocks of the middle that each device has seen, as bits: so many words for each.
+  private var seen: [UInt64]
+  private let words: Int
   /// In nats over the loss that is never passed.
   public internal(set) var gap: Double
   public internal(set) var round = 0
@@ -40,6 +60,8 @@ public struct EdgeCell: Sendable {
     random = SeededRandom(seed: seed, "cell \(number)")
     let configuration = world.configuration
     gap = configuration.learning.startGap
+    words = (configuration.middleBlocks + 63) / 64
+    seen = Array(repeating: 0, count: words * configuration.devices)
     fidelities = []
     var shares = 0.0
     fidelities = configuration.levels.map { level in
@@ -50,6 +72,7 @@ public struct EdgeCell: Sendable {
       shares += devices[devices.count - 1].share
     }
     for index in devices.indices { devices[index].share /= shares }
+    for _ in 0..<configuration.uncertainty.delay { channels += devices.map(\.channel) }
   }
 
   /// A factor that differs from 1 by up to a share.
@@ -75,52 +98,75 @@ public struct EdgeCell: Sendable {
     let compute = own.compute.draw(&random)
     let memory = own.memory.draw(&random)
     let share = random.fraction(0.2, 1)
-    let gain = link.gain(world.loss)
-    let depth = configuration.uncertainty.delay + 1
+    let channel = EdgeDevice.Channel(
+      gain: link.gain(world.loss), hasLineOfSight: link.hasLineOfSight)
     let error = configuration.uncertainty.channel
     let bias = error == 0 ? 1 : ratio(decibels: random.fraction(-error, error))
     return EdgeDevice(
       kind: kind, position: position, link: link,
       compute: compute * vary(configuration.uncertainty.compute), believedCompute: compute,
       reportFactor: bias, memory: memory, share: share, battery: own.battery ?? .infinity,
-      seen: Array(repeating: 0, count: (configuration.middleBlocks + 63) / 64),
-      gains: Array(repeating: gain, count: depth),
-      sightings: Array(repeating: link.hasLineOfSight, count: depth))
+      channel: channel,
+      report: .init(gain: channel.gain * bias, hasLineOfSight: channel.hasLineOfSight))
   }
 
   // MARK: What may be decided
 
   /// Whether a device has the memory for a level, and may see its blocks.
-  func allows(_ level: Int, _ device: EdgeDevice) -> Bool {
-    configuration.levels[level].memory <= device.memory
-      && device.exposure(with: world.blocks[level], of: configuration.middleBlocks)
-        <= configuration.maxExposure + 1e-9
+  func allows(_ level: Int, _ number: Int) -> Bool {
+    world.costs[level].memory <= devices[number].memory
+      && (configuration.maxExposure >= 1
+        || exposure(of: number, with: level) <= configuration.maxExposure + 1e-9)
+  }
+
+  /// The share of the middle that a device has seen, or would have with a level.
+  func exposure(of number: Int, with level: Int? = nil) -> Double {
+    var count = 0
+    for word in 0..<words {
+      let new = level.map { world.blocks[$0 * words + word] } ?? 0
+      count += (seen[number * words + word] | new).nonzeroBitCount
+    }
+    return Double(count) / Double(configuration.middleBlocks)
   }
 
   /// Whether it can train on what it holds.
-  func holdsUsable(_ device: EdgeDevice) -> Bool {
-    device.held >= 0 && configuration.levels[device.held].memory <= device.memory
+  func holdsUsable(_ number: Int) -> Bool {
+    let held = devices[number].held
+    return held >= 0 && world.costs[held].memory <= devices[number].memory
   }
 
-  func canTakePart(_ device: EdgeDevice) -> Bool {
-    device.isThere && device.battery > 0
-      && (holdsUsable(device) || configuration.levels.indices.contains { allows($0, device) })
+  func canTakePart(_ number: Int) -> Bool {
+    devices[number].isThere && devices[number].battery > 0
+      && (holdsUsable(number) || world.costs.indices.contains { allows($0, number) })
   }
 
   // MARK: What a round takes, as planners believe
 
   /// Seconds of a device's round where so many share the band equally.
   func believedSeconds(
-    _ device: EdgeDevice, level: Int, isSent: Bool, participants: Double
+    _ number: Int, level: Int, isSent: Bool, participants: Double
   ) -> Double {
-    let band = configuration.radio.bandwidth / max(participants, 1)
-    let down = world.rates.downlink(
-      gain: device.reportedGain, band: band, hasLineOfSight: device.reportedLineOfSight)
-    let up = world.rates.uplink(
-      gain: device.reportedGain, band: band, hasLineOfSight: device.reportedLineOfSight)
-    let sent = configuration.adapterBytes + (isSent ? configuration.levels[level].bytes : 0)
-    return 8 * sent / down + configuration.levels[level].work / device.believedCompute
-      + 8 * configuration.adapterBytes / up
+    let (down, up) = believedRates(number, participants: participants)
+    return believedSeconds(number, level: level, isSent: isSent, down: down, up: up)
+  }
+
+  /// In bit/s.
+  func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double) {
+    let band = world.bandwidth / max(participants, 1)
+    let report = devices[number].report
+    return (
+      world.rates.downlink(
+        gain: report.gain, band: band, hasLineOfSight: report.hasLineOfSight),
+      world.rates.uplink(gain: report.gain, band: band, hasLineOfSight: report.hasLineOfSight)
+    )
+  }
+
+  func believedSeconds(
+    _ number: Int, level: Int, isSent: Bool, down: Double, up: Double
+  ) -> Double {
+    let sent = world.adapterBits + (isSent ? world.costs[level].bits : 0)
+    return sent / down + world.costs[level].work / devices[number].believedCompute
+      + world.adapterBits / up
   }
 
   // MARK: A round
@@ -134,11 +180,11 @@ public struct EdgeCell: Sendable {
       guard device.isThere, device.battery > 0 else { continue }
       let level = decision.level ?? device.held
       guard level >= 0 else { continue }
-      guard configuration.levels[level].memory <= device.memory else {
+      guard world.costs[level].memory <= device.memory else {
         outcome.violations += 1
         continue
       }
-      if let sent = decision.level, !allows(sent, device) { continue }
+      if let sent = decision.level, !allows(sent, number) { continue }
       parts.append(
         (
           number, level,
@@ -148,8 +194,8 @@ public struct EdgeCell: Sendable {
       if decision.level != nil {
         devices[number].held = level
         devices[number].age = 0
-        for word in devices[number].seen.indices {
-          devices[number].seen[word] |= world.blocks[level][word]
+        for word in 0..<words {
+          seen[number * words + word] |= world.blocks[level * words + word]
         }
       }
     }
@@ -199,10 +245,12 @@ public struct EdgeCell: Sendable {
   }
 
   private func rate(_ device: EdgeDevice, _ band: Double, isUp: Bool) -> Double {
-    let (gain, sees) = (device.gains[0], device.sightings[0])
+    let channel = device.channel
     return isUp
-      ? world.rates.uplink(gain: gain, band: band, hasLineOfSight: sees)
-      : world.rates.downlink(gain: gain, band: band, hasLineOfSight: sees)
+      ? world.rates.uplink(
+        gain: channel.gain, band: band, hasLineOfSight: channel.hasLineOfSight)
+      : world.rates.downlink(
+        gain: channel.gain, band: band, hasLineOfSight: channel.hasLineOfSight)
   }
 
   /// The band of each participant, down and up.
@@ -210,26 +258,38 @@ public struct EdgeCell: Sendable {
     _ parts: [(device: Int, level: Int, sent: Double)]
   ) -> (down: [Double], up: [Double]) {
     guard !parts.isEmpty else { return ([], []) }
-    let band = configuration.radio.bandwidth
-    let equal = Array(repeating: band / Double(parts.count), count: parts.count)
+    let band = world.bandwidth
+    let share = band / Double(parts.count)
+    let equal = Array(repeating: share, count: parts.count)
     guard configuration.radio.sharing == .optimal, parts.count > 1 else { return (equal, equal) }
-    let compute = parts.map { configuration.levels[$0.level].work / devices[$0.device].compute }
-    let upGuess = parts.indices.map {
-      8 * configuration.adapterBytes / rate(devices[parts[$0].device], equal[$0], isUp: true)
+    let channels = parts.map { devices[$0.device].channel }
+    let rates = world.rates
+    var beside: [Double] = []
+    for (place, part) in parts.enumerated() {
+      let up = rates.uplink(
+        gain: channels[place].gain, band: share, hasLineOfSight: channels[place].hasLineOfSight)
+      beside.append(
+        world.costs[part.level].work / devices[part.device].compute + world.adapterBits / up)
+    }
+    // A flat spectrum: the rate is the band times what a hertz carries.
+    let efficiencies = channels.map {
+      rates.downlink(gain: $0.gain, band: 1, hasLineOfSight: $0.hasLineOfSight)
     }
     let down = BandwidthAllocation.shortest(
-      parts.indices.map { .init(beside: compute[$0] + upGuess[$0], bits: 8 * parts[$0].sent) },
-      band: band
-    ) { rate(devices[parts[$0].device], $1, isUp: false) }
+      parts.indices.map { .init(beside: beside[$0], bits: 8 * parts[$0].sent) }, band: band,
+      rate: { efficiencies[$0] * $1 }, need: { $1 / efficiencies[$0] })
     let downBands = down.seconds < .infinity ? down.bands : equal
+    for (place, part) in parts.enumerated() {
+      beside[place] =
+        world.costs[part.level].work / devices[part.device].compute + 8 * part.sent
+        / (efficiencies[place] * downBands[place])
+    }
     let up = BandwidthAllocation.shortest(
-      parts.indices.map {
-        .init(
-          beside: compute[$0] + 8 * parts[$0].sent
-            / rate(devices[parts[$0].device], downBands[$0], isUp: false),
-          bits: 8 * configuration.adapterBytes)
-      }, band: band
-    ) { rate(devices[parts[$0].device], $1, isUp: true) }
+      parts.indices.map { .init(beside: beside[$0], bits: world.adapterBits) }, band: band
+    ) {
+      rates.uplink(
+        gain: channels[$0].gain, band: $1, hasLineOfSight: channels[$0].hasLineOfSight)
+    }
     return (downBands, up.seconds < .infinity ? up.bands : equal)
   }
 
@@ -249,13 +309,16 @@ public struct EdgeCell: Sendable {
         devices[index].isThere =
           random.fraction() < (devices[index].isThere ? own.stays : own.returns)
       }
-      let gain = devices[index].link.gain(world.loss)
-      for place in stride(from: devices[index].gains.count - 1, to: 0, by: -1) {
-        devices[index].gains[place] = devices[index].gains[place - 1]
-        devices[index].sightings[place] = devices[index].sightings[place - 1]
-      }
-      devices[index].gains[0] = gain
-      devices[index].sightings[0] = devices[index].link.hasLineOfSight
+      devices[index].channel = .init(
+        gain: devices[index].link.gain(world.loss),
+        hasLineOfSight: devices[index].link.hasLineOfSight)
     }
+    // What is reported is some rounds old.
+    channels += devices.map(\.channel)
+    for (index, channel) in channels.prefix(devices.count).enumerated() {
+      devices[index].report = .init(
+        gain: channel.gain * devices[index].reportFactor, hasLineOfSight: channel.hasLineOfSight)
+    }
+    channels.removeFirst(devices.count)
   }
 }

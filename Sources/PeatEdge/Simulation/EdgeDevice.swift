@@ -1,6 +1,6 @@
 import PeatTensor
 
-/// A simulated device: what is, and what planners believe.
+/// A simulated device: what is, and what planners believe. It holds no arrays: rounds copy thousands of them.
 public struct EdgeDevice: Sendable, Equatable {
   var kind: Int
   var position: Position
@@ -20,21 +20,14 @@ public struct EdgeDevice: Sendable, Equatable {
   /// The level it holds, -1 for none, and rounds since it was sent.
   var held = -1
   var age = 0.0
-  /// Blocks of the middle it has seen, as bits of words.
-  var seen: [UInt64]
-  /// Channel gains, the newest first, as far back as reports are late.
-  var gains: [Double]
-  var sightings: [Bool]
+  /// The channel now, and as it is reported.
+  var channel: Channel
+  var report: Channel
 
-  /// What the channel is reported to be.
-  var reportedGain: Double { gains[gains.count - 1] * reportFactor }
-  var reportedLineOfSight: Bool { sightings[sightings.count - 1] }
-
-  /// The share of the middle that it would have seen with a level.
-  func exposure(with blocks: [UInt64], of middle: Int) -> Double {
-    var count = 0
-    for (own, new) in zip(seen, blocks) { count += (own | new).nonzeroBitCount }
-    return Double(count) / Double(middle)
+  struct Channel: Sendable, Equatable {
+    /// Of power.
+    var gain: Double
+    var hasLineOfSight: Bool
   }
 }
 

@@ -66,20 +66,21 @@ public final class EdgeEnvironment: ControlEnvironment {
     func logarithm(_ seconds: Double) -> Float {
       Float(min(max(log10(max(seconds, 1e-9) / reference), -3), 3))
     }
-    for device in cell.devices {
+    for (number, device) in cell.devices.enumerated() {
       let rates = cell.world.rates
-      let (gain, sees) = (device.reportedGain, device.reportedLineOfSight)
+      let (gain, sees) = (device.report.gain, device.report.hasLineOfSight)
       place[0] = logarithm(
         8 * levels[largest].bytes / rates.downlink(gain: gain, band: band, hasLineOfSight: sees))
       place[1] = logarithm(
         8 * configuration.adapterBytes / rates.uplink(gain: gain, band: band, hasLineOfSight: sees))
       place[2] = logarithm(levels[largest].work / device.believedCompute)
-      let fitting = levels.indices.filter { cell.allows($0, device) }
-      place[3] = Float(fitting.count) / Float(levels.count)
+      var fitting = 0
+      for level in levels.indices where cell.allows(level, number) { fitting += 1 }
+      place[3] = Float(fitting) / Float(levels.count)
       place[4] = device.held < 0 ? -1 : Float(levels[device.held].fidelity)
       place[5] = Float(min(device.age, 20) / 10)
       place[6] = Float(min(device.share * Double(cell.devices.count) - 1, 3))
-      place[7] = cell.canTakePart(device) ? 1 : 0
+      place[7] = cell.canTakePart(number) ? 1 : 0
       let battery = configuration.classes[device.kind].battery
       place[8] = battery.map { Float(max(device.battery / $0, 0)) } ?? 1
       place += Self.deviceFeatures
@@ -92,15 +93,15 @@ public final class EdgeEnvironment: ControlEnvironment {
   public func mask(into mask: UnsafeMutablePointer<UInt8>) {
     var place = mask
     for cell in cells {
-      for device in cell.devices {
-        let can = cell.canTakePart(device)
+      for number in cell.devices.indices {
+        let can = cell.canTakePart(number)
         var fits = false
         for level in cell.configuration.levels.indices {
-          let allowed = cell.allows(level, device)
+          let allowed = cell.allows(level, number)
           place[4 + level] = allowed ? 1 : 0
           fits = fits || allowed
         }
-        let holds = cell.holdsUsable(device)
+        let holds = cell.holdsUsable(number)
         place[0] = 1
         place[1] = can ? 1 : 0
         place[2] = holds || !fits ? 1 : 0
@@ -167,9 +168,6 @@ public struct EdgeSummary: Sendable, Codable, Equatable {
       roundsToTarget = rounds
       secondsToTarget = seconds
     }
-    for device in cell.devices {
-      let seen = device.seen.reduce(0) { $0 + $1.nonzeroBitCount }
-      exposure = max(exposure, Double(seen) / Double(cell.configuration.middleBlocks))
-    }
+    for number in cell.devices.indices { exposure = max(exposure, cell.exposure(of: number)) }
   }
 }

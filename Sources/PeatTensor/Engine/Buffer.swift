@@ -77,6 +77,9 @@ package final class BufferPool {
 
   package init() {}
 
+  /// Gives all memory back to the system, but for what somebody still holds.
+  package func release() { shelves = [] }
+
   /// Memory for `count` floats with undefined content: in the first region that has room, so that equal steps find
   /// everything in its place.
   package func take(_ count: Int) -> Buffer {

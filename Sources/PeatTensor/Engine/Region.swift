@@ -30,9 +30,14 @@ final class Region {
       floats /= 2
     }
     self.capacity = max(capacity, modest, 1 << 18)
+    let bytes = self.capacity * MemoryLayout<Float>.stride
     // 64 bytes: a cache line, and every vector width.
-    let raw = UnsafeMutableRawPointer.allocate(
-      byteCount: self.capacity * MemoryLayout<Float>.stride, alignment: 64)
+    guard let raw = aligned_alloc(64, (bytes + 63) / 64 * 64) else {
+      let message =
+        "error: The system gives no more memory: \(bytes) bytes were asked for. Allow more (ulimit -v), or make the batch or the context smaller.\n"
+      _ = message.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+      exit(70)
+    }
     pointer = raw.bindMemory(to: Float.self, capacity: self.capacity)
     isMapped = false
   }
@@ -41,7 +46,7 @@ final class Region {
     if isMapped {
       munmap(pointer, capacity * MemoryLayout<Float>.stride)
     } else {
-      UnsafeMutableRawPointer(pointer).deallocate()
+      free(pointer)
     }
   }
 

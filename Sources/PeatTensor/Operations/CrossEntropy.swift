@@ -163,7 +163,8 @@ private struct Logits {
       }
       place.pointee -= gradientScale
     }
-    return Double(top) + Double(logarithm(total)) - Double(targetLogit)
+    // In this order: beside a huge logit the logarithm would be lost.
+    return Double(top) - Double(targetLogit) + Double(logarithm(total))
   }
 
   /// dW += gradientᵀ · x.

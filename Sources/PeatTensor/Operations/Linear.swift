@@ -169,13 +169,6 @@ struct LinearRecord {
     _ rows: Int, _ a: FloatPointer, _ aStride: Int, columns m: Int, _ b: FloatPointer,
     _ bStride: Int, columns n: Int, to out: FloatPointer, _ pool: BufferPool
   ) {
-    // Small ones are not worth panels.
-    guard min(m, n) >= 32, rows >= 16 else {
-      MatrixProduct.compute(
-        m: m, n: n, k: rows, a: a, lda: aStride, transposeA: true, b: b, ldb: bStride, beta: 1,
-        c: out, ldc: n)
-      return
-    }
     PanelProduct.computeTransposed(
       rows: m, columns: n, depth: rows, x: a, stride: aStride,
       source: RowPanels(b, stride: bStride, columns: n), out: out, outStride: n,

@@ -2,20 +2,14 @@
 ///
 /// With many rows the weight goes through `PanelProduct`, where the low-rank update costs a few more rows of the right
 /// factor. With few, packing would cost more than it saves: `RowProduct` reads the weight once, from one end to the
-/// other. What is between goes to BLAS if the weight lies there as floats.
+/// other.
 struct WeightProduct {
   let weight: Weight
   let layout: WeightLayout
   let lowRank: LowRankWeights?
 
-  /// From so many rows on panels pay, and from such a width on: packing the left factor costs as much however few
-  /// columns it is used for.
+  /// Rows for which bringing a weight into panels pays.
   private static let panelRows = 24
-  private static let panelWidth = 48
-
-  private func usesPanels(rows: Int) -> Bool {
-    rows >= Self.panelRows && min(inputs, outputs) >= Self.panelWidth
-  }
 
   private var inputs: Int { weight.shape[layout == .outputsByInputs ? 1 : 0] }
   private var outputs: Int { weight.shape[layout == .outputsByInputs ? 0 : 1] }
@@ -29,9 +23,8 @@ struct WeightProduct {
     _ x: Activation, projected: Buffer?, out: FloatPointer, start: ProductStart, _ pool: BufferPool,
     team: ThreadTeam? = nil
   ) {
-    let isPacked = weight.densePointer == nil
     let fewRows = team == nil ? RowProduct.mostRows : RowProduct.mostTeamRows
-    if usesPanels(rows: x.rows) || isPacked && x.rows > fewRows {
+    if x.rows > fewRows {
       divide(x.rows, among: team, pool) { rows, pool in
         let first = rows.lowerBound
         weight.accept(
@@ -43,22 +36,21 @@ struct WeightProduct {
       return
     }
     let adds = layOut(start, rows: x.rows, to: out)
-    if x.rows <= fewRows {
-      RowProduct.compute(x, weight, layout, out: out, adds: adds, team: team)
-    } else {
-      MatrixProduct.compute(
-        m: x.rows, n: outputs, k: inputs, a: x.pointer, lda: x.stride,
-        b: weight.pointer, ldb: weight.shape[1], transposeB: layout == .outputsByInputs,
-        beta: adds ? 1 : 0, c: out, ldc: outputs)
-    }
+    RowProduct.compute(x, weight, layout, out: out, adds: adds, team: team)
     guard let lowRank, let projected else { return }
     let rank = lowRank.down.shape[0]
-    MatrixProduct.compute(
-      m: x.rows, n: rank, k: inputs, a: x.pointer, lda: x.stride,
-      b: lowRank.down.pointer, ldb: inputs, transposeB: true, c: projected.pointer, ldc: rank)
-    MatrixProduct.compute(
-      m: x.rows, n: outputs, k: rank, alpha: lowRank.scale, a: projected.pointer, lda: rank,
-      b: lowRank.up.pointer, ldb: rank, transposeB: true, beta: 1, c: out, ldc: outputs)
+    PanelProduct.compute(
+      rows: x.rows, columns: rank, depth: inputs, x: x.pointer, layout: .rows(x.stride),
+      source: ColumnPanels(lowRank.down.pointer, stride: inputs, depth: inputs, columns: rank),
+      out: projected.pointer, outLayout: .rows(rank), pool: pool)
+    let scaled = pool.take(x.rows * rank)
+    defer { withExtendedLifetime(scaled) {} }
+    let factor = broadcast(lowRank.scale)
+    mapVectors(x.rows * rank, projected.pointer, into: scaled.pointer) { $0 * factor }
+    PanelProduct.compute(
+      rows: x.rows, columns: outputs, depth: rank, x: scaled.pointer, layout: .rows(rank),
+      source: ColumnPanels(lowRank.up.pointer, stride: rank, depth: rank, columns: outputs),
+      out: out, outLayout: .rows(outputs), start: .values(out, stride: outputs), pool: pool)
   }
 
   /// Does `body` for ranges of rows, so long that each is worth bringing the weight into panels.
@@ -126,36 +118,17 @@ struct WeightProduct {
     _ dy: FloatPointer, rows: Int, slope: Buffer?, out: FloatPointer?, outStride: Int, adds: Bool,
     _ pool: BufferPool
   ) {
-    if usesPanels(rows: rows) || weight.densePointer == nil {
-      if let out {
-        weight.accept(
-          Backward(
-            product: self, dy: dy, rows: rows, slope: slope?.pointer, out: out,
-            outStride: outStride, adds: adds, pool: pool))
-      } else if let slope, let lowRank {
-        let rank = lowRank.down.shape[0]
-        PanelProduct.compute(
-          rows: rows, columns: rank, depth: outputs, x: dy, layout: .rows(outputs),
-          source: RowPanels(lowRank.up.pointer, stride: rank, columns: rank),
-          out: slope.pointer, outLayout: .rows(rank), pool: pool)
-      }
-      return
-    }
     if let out {
-      MatrixProduct.compute(
-        m: rows, n: inputs, k: outputs, a: dy, lda: outputs, b: weight.pointer,
-        ldb: weight.shape[1], transposeB: layout == .inputsByOutputs, beta: adds ? 1 : 0, c: out,
-        ldc: outStride)
-    }
-    guard let lowRank, let slope else { return }
-    let rank = lowRank.down.shape[0]
-    MatrixProduct.compute(
-      m: rows, n: rank, k: outputs, a: dy, lda: outputs, b: lowRank.up.pointer, ldb: rank,
-      c: slope.pointer, ldc: rank)
-    if let out {
-      MatrixProduct.compute(
-        m: rows, n: inputs, k: rank, alpha: lowRank.scale, a: slope.pointer, lda: rank,
-        b: lowRank.down.pointer, ldb: inputs, beta: 1, c: out, ldc: outStride)
+      weight.accept(
+        Backward(
+          product: self, dy: dy, rows: rows, slope: slope?.pointer, out: out,
+          outStride: outStride, adds: adds, pool: pool))
+    } else if let slope, let lowRank {
+      let rank = lowRank.down.shape[0]
+      PanelProduct.compute(
+        rows: rows, columns: rank, depth: outputs, x: dy, layout: .rows(outputs),
+        source: RowPanels(lowRank.up.pointer, stride: rank, columns: rank),
+        out: slope.pointer, outLayout: .rows(rank), pool: pool)
     }
   }
 

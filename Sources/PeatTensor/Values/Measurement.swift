@@ -40,6 +40,13 @@ public enum ProcessMeasurement {
     return bytes < 0 ? nil : bytes
   }
 
+  /// Gives heap that is not in use back to the system.
+  public static func releaseFreeMemory() {
+    #if canImport(Glibc)
+      malloc_trim(0)
+    #endif
+  }
+
   /// Processor time used so far by all threads, in seconds.
   public static var processorSeconds: Double {
     func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }

@@ -14,6 +14,16 @@ public struct MemoryPlan: Sendable, Codable, Equatable {
   /// What the process will take at most, by estimate.
   public var bytes: Int
 
+  public init(
+    storage: WeightStorage, checkpointing: Bool, accumulation: Int, logitRows: Int, bytes: Int
+  ) {
+    self.storage = storage
+    self.checkpointing = checkpointing
+    self.accumulation = accumulation
+    self.logitRows = logitRows
+    self.bytes = bytes
+  }
+
   /// The same settings in words.
   public var summary: String {
     var parts = ["\(storage.rawValue) weights"]
@@ -44,8 +54,13 @@ public struct MemoryDemands: Sendable {
   public var batch: Int
   public var context: Int
   public var threads: Int
-  /// Whether batches differ in shape: their buffers are then not always of a size that can be used again.
+  /// Whether batches differ in shape, so that threads divide sequences.
   public var isRagged = false
+  /// Copies of what trains, beside the values, moments and gradients of a step: an adapter as it was and as it is written, and a state
+  /// that is saved.
+  public var adapterCopies = 5
+  /// Bytes of a value as it lies in the model's files, where that is not what computations see: 0, or 2 for halves.
+  public var fileBytesPerWeight = 0
 
   /// - Parameters:
   ///   - method: what is tuned; `nil`: every weight.
@@ -133,8 +148,8 @@ public struct MemoryDemands: Sendable {
     let tokens = 6 * Double(batch) * Double(context)
     // Panels of the products, blocks of attention.
     let packing = workers * (64 * 840 + 2 * 96 * Double(context) + 8 * Double(context) * 128)
-    // Values, moments and gradients; of the model's own weights also the copies that an adapter starts from and is written of.
-    let optimizer = Double(trainable) * (3 + workers) + 3 * Double(trainableWeights)
+    // Values, moments and gradients.
+    let optimizer = Double(trainable) * (3 + workers + Double(adapterCopies))
     let floats =
       rows * (kept + flight + 2 * hidden) + tokens + copies
       * (checkpointing ? 2 : recorded + 2) + logits
@@ -147,10 +162,12 @@ public struct MemoryDemands: Sendable {
 
   /// While weights are packed, and while the files' digest is computed, a matrix stands beside them as it lies in its file.
   private func loadingBytes(_ storage: WeightStorage) -> Double {
-    if storage == .float32 { return weightBytes(storage) }
     let table = Double(model.vocabularySize * model.hiddenSize)
-    let largest = model.linearSizes.reduce(0) { max($0, $1.inputs * $1.outputs) }
-    return weightBytes(storage) + 4 * max(table, Double(largest))
+    let largest = max(
+      table, Double(model.linearSizes.reduce(0) { max($0, $1.inputs * $1.outputs) }))
+    // Halves lie there as they are stored, and as floats.
+    let beside = Double(fileBytesPerWeight) + (storage == .float32 ? 0 : 4)
+    return weightBytes(storage) + beside * largest
   }
 
   /// The plan that costs the least time below a limit, and first the least precision: storages are tried in their order.

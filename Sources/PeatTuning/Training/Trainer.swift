@@ -148,7 +148,10 @@ public final class Trainer {
   package var profile: [StepProfile.Part: Double] { workers.profile }
 
   /// Ends training: the parameters keep their values and are frozen again.
-  public func finish() { trainable.release() }
+  public func finish() {
+    workers.releaseActivations()
+    trainable.release()
+  }
 }
 
 // MARK: Interrupting and resuming
