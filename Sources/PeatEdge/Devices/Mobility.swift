@@ -53,7 +53,7 @@ public struct MobilityConfiguration: Sendable, Codable, Equatable {
 }
 
 /// A device's place, in metres from the base station, and its way.
-struct Position: Sendable, Equatable, Codable {
+package struct Position: Sendable, Equatable, Codable {
   var x = 0.0
   var y = 0.0
   private var speedX = 0.0
@@ -65,10 +65,10 @@ struct Position: Sendable, Equatable, Codable {
   private var pause = 0.0
   private var speed = 0.0
 
-  var distance: Double { (x * x + y * y).squareRoot() }
+  package var distance: Double { (x * x + y * y).squareRoot() }
 
   /// Somewhere in the cell, all places equally likely.
-  init(
+  package init(
     _ mobility: MobilityConfiguration, least: Double, radius: Double, _ random: inout SeededRandom
   ) {
     (x, y) = Self.place(least: least, radius: radius, &random)
@@ -101,7 +101,7 @@ struct Position: Sendable, Equatable, Codable {
   }
 
   /// Moves on for some seconds; returns how far it went.
-  mutating func advance(
+  package mutating func advance(
     _ seconds: Double, _ mobility: MobilityConfiguration, least: Double, radius: Double,
     _ random: inout SeededRandom
   ) -> Double {

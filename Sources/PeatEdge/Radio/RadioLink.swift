@@ -7,17 +7,17 @@ import PeatTensor
 #endif
 
 /// The large-scale channel between a device and its base station: what it loses on the way, in steps that remember.
-struct RadioLink: Sendable, Equatable, Codable {
-  private(set) var hasLineOfSight: Bool
+package struct RadioLink: Sendable, Equatable, Codable {
+  package private(set) var hasLineOfSight: Bool
   /// In dB.
-  private(set) var shadowing: Double
+  package private(set) var shadowing: Double
   /// Metres since line of sight was drawn.
   private var sinceDraw = 0.0
   /// |h|² of this round, where fading is of blocks; else 1.
   private var fade = 1.0
   private(set) var distance: Double
 
-  init(
+  package init(
     _ loss: PathLoss, distance: Double, _ radio: RadioConfiguration, _ random: inout SeededRandom
   ) {
     self.distance = distance
@@ -31,7 +31,7 @@ struct RadioLink: Sendable, Equatable, Codable {
   ///
   /// Shadowing: S' = R·S + √(1 − R²)·σ·w, R = exp(−moved / d_corr) (Gudmundson 1991, <https://doi.org/10.1049/el:19911328>). Line of sight is
   /// drawn anew after 50 m; where it changes, so does the shadowing.
-  mutating func advance(
+  package mutating func advance(
     _ loss: PathLoss, distance: Double, moved: Double, _ radio: RadioConfiguration,
     _ random: inout SeededRandom
   ) {
