@@ -123,21 +123,29 @@ public final class DeviceTrainer: LocalTrainer {
       guard var prepared = state else {
         throw PeatError(.internalError, "A task came before its emulator.")
       }
+      if case .folder(let folder) = prepared.source {
+        // The instructions come from outside.
+        try settings.training.validate(
+          contextLength: try Checkpoint(folder: folder).configuration.contextLength)
+      }
+      // The data first: what it takes is there already when memory is planned.
+      let wanted = EncodingSettings(
+        layout: settings.layout, context: settings.training.context, addBegin: settings.addBegin)
+      let dataset: TokenDataset
+      if let encoded = prepared.encoded, encoded.settings == wanted {
+        dataset = encoded.dataset
+      } else {
+        dataset = try settings.dataset(documents, tokenizer: prepared.tokenizer)
+        prepared.encoded = (wanted, dataset)
+        ProcessMeasurement.releaseFreeMemory()
+      }
       let model: TransformerModel
       switch prepared.source {
       case .model(let ready): model = ready
       case .folder(let folder):
         (model, prepared.plan) = try memory.open(folder, for: settings, threads: threads)
         prepared.source = .model(model)
-        state = prepared
       }
-      let wanted = EncodingSettings(
-        layout: settings.layout, context: settings.training.context, addBegin: settings.addBegin)
-      if let encoded = prepared.encoded, encoded.settings == wanted {
-        return (model, encoded.dataset, prepared.plan)
-      }
-      let dataset = try settings.dataset(documents, tokenizer: prepared.tokenizer)
-      prepared.encoded = (wanted, dataset)
       state = prepared
       return (model, dataset, prepared.plan)
     }

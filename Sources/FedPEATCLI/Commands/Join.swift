@@ -94,6 +94,7 @@ struct Join: AsyncParsableCommand {
     if let threads = configuration.threads, !(1...1024).contains(threads) {
       throw PeatError.badData("threads is \(threads); it must be between 1 and 1024.")
     }
+    try configuration.memoryLimit?.checkReading(URL(path: data))
     let documents = try DocumentReader.read(URL(path: data))
     let id = try ClientID(
       configuration.name ?? "client-" + UUID().uuidString.prefix(8).lowercased())

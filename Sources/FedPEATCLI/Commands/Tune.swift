@@ -157,7 +157,7 @@ struct Tune: AsyncParsableCommand {
     let saved = resume ? try Trainer.State(readFrom: target) : nil
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
     var parts: (training: TokenDataset, validation: TokenDataset?)?
-    try memory.checkReading(URL(path: data))
+    try memory.memoryLimit?.checkReading(URL(path: data))
     let loaded = try LoadedModel(URL(path: model)) { checkpoint, emulator, tokenizer in
       let longest = checkpoint.configuration.contextLength
       let wanted = try trainingConfiguration(longest: longest)

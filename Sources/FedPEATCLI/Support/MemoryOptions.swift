@@ -16,22 +16,6 @@ struct MemoryOptions: ParsableArguments {
       valueName: "size"))
   var memoryLimit: ByteCount?
 
-  /// Throws where reading a file of texts would pass the limit before anything is planned.
-  ///
-  /// Texts become words and then tokens, in pieces that stand beside each other for a while: 24 bytes for a byte of running
-  /// text, half as many for records (measured).
-  func checkReading(_ url: URL) throws {
-    guard let memoryLimit,
-      let size = try? FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int
-    else { return }
-    let isRecords = ["json", "jsonl", "ndjson", "csv"].contains(url.pathExtension.lowercased())
-    let bytes = ProcessMeasurement.memoryBytes + size * (isRecords ? 14 : 24)
-    guard bytes > memoryLimit.bytes else { return }
-    throw PeatError.usage(
-      "Reading '\(url.path)' would take about \(Format.bytes(bytes)), more than the limit of \(Format.bytes(memoryLimit.bytes)). Allow more, or give less text."
-    )
-  }
-
   /// Plans how to stay below the limit, and says what was chosen; `nil` where there is no limit.
   ///
   /// - Parameter besides: bytes that something else will take.
@@ -67,6 +51,23 @@ struct ByteCount: ExpressibleByArgument, Equatable {
       number * unit.bytes >= 1, number * unit.bytes < 1e18
     else { return nil }
     bytes = Int(number * unit.bytes)
+  }
+}
+
+extension ByteCount {
+  /// Throws where reading a file of texts would pass the limit before anything is planned.
+  ///
+  /// Texts become words and then tokens, in pieces that stand beside each other for a while: 24 bytes for a byte of running
+  /// text, half as many for records (measured).
+  func checkReading(_ url: URL) throws {
+    guard let size = try? FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int
+    else { return }
+    let isRecords = ["json", "jsonl", "ndjson", "csv"].contains(url.pathExtension.lowercased())
+    let needed = ProcessMeasurement.memoryBytes + size * (isRecords ? 14 : 24)
+    guard needed > bytes else { return }
+    throw PeatError.usage(
+      "Reading '\(url.path)' would take about \(Format.bytes(needed)), more than the limit of \(Format.bytes(bytes)). Allow more, or give less text."
+    )
   }
 }
 
