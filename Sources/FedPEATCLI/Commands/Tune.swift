@@ -304,7 +304,9 @@ struct Tune: AsyncParsableCommand {
     let bytes = demands.bytes(
       storage: saved.storage, checkpointing: before.checkpointing,
       accumulation: before.accumulation, logitRows: before.logitRows,
-      base: ProcessMeasurement.memoryBytes)
+      // The state that was read is among what the plan counts; the rest differs a little from process to process, within the
+      // plan's reserve.
+      base: max(0, ProcessMeasurement.memoryBytes - 12 * demands.trainable - 8_000_000))
     guard bytes <= limit.bytes else {
       throw PeatError.usage(
         "The run that was interrupted takes about \(Format.bytes(bytes)), more than --memory-limit allows. Allow more, or start "
