@@ -53,12 +53,8 @@ public final class BehaviourCloning<Environment: ControlEnvironment> {
   private let expert: any ControlPolicy<Environment>
   private let network: any ActorCritic
   private let settings: CloningSettings
-  private let trainable: TrainableParameters
-  private var optimizer: AdamW
+  private let training: NetworkTraining
   private var random: SeededRandom
-  private let gradient: Tensor
-  private let tape: Tape
-  private let acting = Tape()
   private let distributions: BranchDistributions
   /// All that the expert has said so far.
   private var lessons: [Rollout] = []
@@ -68,26 +64,20 @@ public final class BehaviourCloning<Environment: ControlEnvironment> {
     _ environment: Environment, expert: any ControlPolicy<Environment>, network: any ActorCritic,
     settings: CloningSettings = CloningSettings(), seed: UInt64
   ) throws {
-    guard network.shape == environment.shape else {
-      throw PeatError.usage("The network was built for another environment than it is to learn in.")
-    }
     try settings.validate()
     self.environment = environment
     self.expert = expert
     self.network = network
     self.settings = settings
-    trainable = TrainableParameters(network.parameters)
-    optimizer = AdamW(count: trainable.count, settings: .init(epsilon: 1e-5))
+    training = try NetworkTraining(network, in: environment.shape)
     random = SeededRandom(seed: seed, "cloning")
-    gradient = Tensor(zeros: [trainable.count])
-    tape = Tape(pool: BufferPool(), weightGradients: gradient.pointer)
     distributions = BranchDistributions(network.shape.branches, gated: true)
   }
 
   public var isFinished: Bool { iteration >= settings.iterations }
 
   /// Freezes the network again.
-  public func finish() { trainable.release() }
+  public func finish() { training.trainable.release() }
 
   /// Plays and asks, then learns from all that was ever said.
   public func advance() -> CloningReport {
@@ -120,7 +110,7 @@ public final class BehaviourCloning<Environment: ControlEnvironment> {
         played.row(0).update(
           from: place.actions, count: environment.count * environment.shape.choices)
       } else {
-        let (logits, _) = network(place.observations, on: acting)
+        let (logits, _) = network(place.observations, on: training.acting)
         distributions.update(
           logits: logits.pointer, mask: place.masks,
           rows: environment.count * environment.shape.devices)
@@ -157,8 +147,8 @@ public final class BehaviourCloning<Environment: ControlEnvironment> {
         let own = part.filter { $0.0 == lesson }.map(\.1)
         if !own.isEmpty { loss += differentiate(lessons[lesson], own[...], of: part.count) }
       }
-      optimizer.update(trainable, gradient: gradient.pointer, learningRate: rate)
-      gradient.pointer.update(repeating: 0, count: gradient.count)
+      training.update(rate: rate)
+      training.zeroGradient()
     }
     return loss / Double(order.count)
   }
@@ -167,7 +157,7 @@ public final class BehaviourCloning<Environment: ControlEnvironment> {
   {
     let shape = environment.shape
     let batch = lesson.gather(samples)
-    let (logits, values) = network(batch.observations, on: tape)
+    let (logits, values) = network(batch.observations, on: training.tape)
     let rows = samples.count * shape.devices
     distributions.update(logits: logits.pointer, mask: batch.masks, rows: rows)
     let slopes = Tensor(uninitialized: [logits.rows, logits.columns])
@@ -184,9 +174,9 @@ public final class BehaviourCloning<Environment: ControlEnvironment> {
         settings.valueWeight * (values.pointer[sample * values.stride] - batch.returns[sample])
         / Float(size)
     }
-    tape.seed(slopes, for: logits)
-    tape.seed(valueSlopes, for: values)
-    tape.backward()
+    training.tape.seed(slopes, for: logits)
+    training.tape.seed(valueSlopes, for: values)
+    training.tape.backward()
     return loss
   }
 }

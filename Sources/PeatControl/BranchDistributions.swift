@@ -13,7 +13,6 @@ import PeatTensor
 /// Sources: gates are our own; masks after Huang and Ontañón 2020, <https://arxiv.org/abs/2006.14171>.
 package final class BranchDistributions {
   let branches: ActionBranches
-  let isGated: Bool
   package private(set) var rows = 0
   /// `[rows, width]`.
   private var probabilities = Array2D<Float>(0, 1, 0)
@@ -36,7 +35,6 @@ package final class BranchDistributions {
 
   package init(_ branches: ActionBranches, gated: Bool) {
     self.branches = branches
-    isGated = gated
     count = branches.count
     facts = Array2D(
       branches.count, 1,

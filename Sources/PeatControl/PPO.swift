@@ -77,12 +77,8 @@ public final class PPO {
   public let settings: PPOSettings
   public let network: any ActorCritic
   private let environment: any ControlEnvironment
-  private let trainable: TrainableParameters
-  private var optimizer: AdamW
+  private let training: NetworkTraining
   private var random: SeededRandom
-  private let gradient: Tensor
-  private let tape: Tape
-  private let acting = Tape()
   private let distributions: BranchDistributions
   private let rollout: Rollout
   /// Updates made so far, and what they are a share of where the learning rate falls.
@@ -116,25 +112,19 @@ public final class PPO {
     iterations: Int, seed: UInt64
   ) throws {
     try settings.validate()
-    guard network.shape == environment.shape else {
-      throw PeatError.usage("The network was built for another environment than it is to learn in.")
-    }
     self.environment = environment
     self.network = network
     self.settings = settings
     self.iterations = iterations
-    trainable = TrainableParameters(network.parameters)
-    optimizer = AdamW(count: trainable.count, settings: .init(epsilon: 1e-5))
+    training = try NetworkTraining(network, in: environment.shape)
     random = SeededRandom(seed: seed, "actions")
-    gradient = Tensor(zeros: [trainable.count])
-    tape = Tape(pool: BufferPool(), weightGradients: gradient.pointer)
     distributions = BranchDistributions(environment.shape.branches, gated: settings.isGated)
     rollout = Rollout(environment.shape, processes: environment.count, rounds: settings.rounds)
     episodeReturns = Array(repeating: 0, count: environment.count)
   }
 
   /// Freezes the network again; afterwards it can be saved or used.
-  public func finish() { trainable.release() }
+  public func finish() { training.trainable.release() }
 
   // MARK: One iteration
 
@@ -164,7 +154,7 @@ public final class PPO {
       let place = rollout.places(of: round)
       environment.observe(into: place.observations.pointer)
       environment.mask(into: place.masks)
-      let (logits, values) = network(place.observations, on: acting)
+      let (logits, values) = network(place.observations, on: training.acting)
       distributions.update(
         logits: logits.pointer, mask: place.masks, rows: count * environment.shape.devices)
       distributions.sample(into: place.actions, using: &random)
@@ -201,7 +191,7 @@ public final class PPO {
   /// The values of what is seen now.
   private func lookAhead(into values: inout [Float]) {
     environment.observe(into: rollout.lastObservations.pointer)
-    let (_, found) = network(rollout.lastObservations, on: acting)
+    let (_, found) = network(rollout.lastObservations, on: training.acting)
     for process in values.indices { values[process] = found.pointer[process * found.stride] }
   }
 
@@ -240,12 +230,13 @@ public final class PPO {
   /// One gradient step on a minibatch.
   private func step(_ samples: ArraySlice<Int>, _ sums: inout Sums, rate: Float) {
     differentiate(samples, &sums)
+    let gradient = training.gradient
     let norm = squaredNorm(gradient.count, gradient.pointer).squareRoot()
     if norm > Double(settings.gradientNorm) {
       scale(
         gradient.count, gradient.pointer, by: Float(Double(settings.gradientNorm) / (norm + 1e-6)))
     }
-    optimizer.update(trainable, gradient: gradient.pointer, learningRate: rate)
+    training.update(rate: rate)
   }
 
   /// The gradient of a minibatch's loss, into `gradient`.
@@ -253,8 +244,8 @@ public final class PPO {
     let count = samples.count
     let shape = environment.shape
     let batch = rollout.gather(samples)
-    gradient.pointer.update(repeating: 0, count: gradient.count)
-    let (logits, values) = network(batch.observations, on: tape)
+    training.zeroGradient()
+    let (logits, values) = network(batch.observations, on: training.tape)
     distributions.update(
       logits: logits.pointer, mask: batch.masks, rows: count * shape.devices)
     let slopes = Tensor(uninitialized: [logits.rows, logits.columns])
@@ -287,13 +278,13 @@ public final class PPO {
       batch.actions, policy: pulls.row(0), entropy: -settings.entropyWeight / Float(count),
       into: slopes.pointer)
     sums.samples += Double(count)
-    tape.seed(slopes, for: logits)
-    tape.seed(valueSlopes, for: values)
-    tape.backward()
+    training.tape.seed(slopes, for: logits)
+    training.tape.seed(valueSlopes, for: values)
+    training.tape.backward()
   }
 
   /// The values of all parameters, one after the other.
-  package var values: Tensor { trainable.values }
+  package var values: Tensor { training.trainable.values }
 
   /// The loss of all that was played last, and its gradient with respect to all parameters.
   package func lossAndGradient() -> (loss: Double, gradient: [Float]) {
@@ -302,7 +293,7 @@ public final class PPO {
     let loss =
       sums.policy + Double(settings.valueWeight) * sums.value
       - Double(settings.entropyWeight) * sums.entropy
-    return (loss / sums.samples, gradient.scalars)
+    return (loss / sums.samples, training.gradient.scalars)
   }
 
   /// The clipped surrogate of one ratio; returns ∂L/∂log π.
