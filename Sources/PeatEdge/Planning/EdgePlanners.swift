@@ -1,9 +1,9 @@
 import PeatControl
 import PeatTensor
 
-/// Decides cells one by one, from what is believed of them.
+/// Decides federations one by one, from what is known of them.
 protocol EdgePlanner: ControlPolicy<EdgeEnvironment> {
-  func decide(_ cell: EdgeCell) -> [EdgeDecision]
+  func decide(_ view: some PlanningView) -> [EdgeDecision]
 }
 
 extension EdgePlanner {
@@ -20,21 +20,12 @@ extension EdgePlanner {
   }
 }
 
-extension EdgeCell {
-  /// The most faithful level that a device may have.
-  func bestLevel(_ number: Int) -> Int? {
-    configuration.levels.indices.filter { allows($0, number) }.max {
-      configuration.levels[$0].fidelity < configuration.levels[$1].fidelity
-    }
-  }
-}
-
 /// Nobody ever takes part.
 public struct EdgeIdle: EdgePlanner {
   public init() {}
 
-  func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    cell.devices.map { _ in EdgeDecision(isSelected: false) }
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    view.nobody
   }
 }
 
@@ -44,20 +35,21 @@ public struct EdgeEveryone: EdgePlanner {
 
   public init(refreshing: Bool = false) { isRefreshing = refreshing }
 
-  func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    let levels = cell.configuration.levels
-    let able = cell.devices.indices.filter { number in
-      levels.indices.contains { cell.allows($0, number) }
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    let levels = view.levels
+    let able = (0..<view.deviceCount).filter { number in
+      levels.indices.contains { view.allows($0, number) }
     }
-    let common = levels.indices.filter { level in able.allSatisfy { cell.allows(level, $0) } }.max {
+    let common = levels.indices.filter { level in able.allSatisfy { view.allows(level, $0) } }.max {
       levels[$0].fidelity < levels[$1].fidelity
     }
-    return cell.devices.enumerated().map { number, device in
-      guard cell.canTakePart(number), let level = common, cell.allows(level, number) else {
+    return (0..<view.deviceCount).map { number in
+      guard view.canTakePart(number), let level = common, view.allows(level, number) else {
         return EdgeDecision(isSelected: false)
       }
       return EdgeDecision(
-        isSelected: true, level: isRefreshing || device.held != level ? level : nil)
+        isSelected: true,
+        level: isRefreshing || view.device(number).held != level ? level : nil)
     }
   }
 }
@@ -68,38 +60,46 @@ public final class EdgeRandom: EdgePlanner {
 
   public init(seed: UInt64) { random = SeededRandom(seed: seed, "random planner") }
 
-  func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    cell.devices.indices.map { number in
-      let levels = cell.configuration.levels.indices.filter { cell.allows($0, number) }
-      let isSelected = random.integer(below: 2) == 1 && cell.canTakePart(number)
-      let isSent = random.integer(below: 2) == 1 || !cell.holdsUsable(number)
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    (0..<view.deviceCount).map { number in
+      let levels = view.levels.indices.filter { view.allows($0, number) }
+      let isSelected = random.integer(below: 2) == 1 && view.canTakePart(number)
+      let isSent = random.integer(below: 2) == 1 || !view.holdsUsable(number)
       let level = levels.isEmpty ? nil : levels[random.integer(below: levels.count)]
       return EdgeDecision(isSelected: isSelected, level: isSent ? level : nil)
     }
   }
 }
 
-extension EdgeCell {
-  /// What a device would do by itself: the most faithful level, sent when there is none or after ten rounds.
-  struct Plan {
-    let level: Int
-    let isSent: Bool
-    let seconds: Double
+/// What a device would do by itself: the most faithful level, sent when there is none or it is stale.
+private struct OwnPlan {
+  let level: Int
+  let isSent: Bool
+  let seconds: Double
 
-    var decision: EdgeDecision { EdgeDecision(isSelected: true, level: isSent ? level : nil) }
+  var decision: EdgeDecision { EdgeDecision(isSelected: true, level: isSent ? level : nil) }
+}
+
+extension PlanningView {
+  fileprivate var nobody: [EdgeDecision] {
+    Array(repeating: EdgeDecision(isSelected: false), count: deviceCount)
   }
 
+  /// The plan of each device; `nil` where it can't take part.
+  ///
   /// - Parameter participants: as many as are expected to share the band.
-  func plan(_ number: Int, participants: Double) -> Plan? {
-    guard canTakePart(number) else { return nil }
-    let best = bestLevel(number)
-    let isSent = best != nil && (!holdsUsable(number) || devices[number].age >= 10)
-    guard let level = isSent ? best : devices[number].held >= 0 ? devices[number].held : nil else {
-      return nil
+  fileprivate func ownPlans(participants: Double) -> [OwnPlan?] {
+    (0..<deviceCount).map { number in
+      guard canTakePart(number) else { return nil }
+      let best = bestLevel(number)
+      let isSent = best != nil && (!holdsUsable(number) || isStale(number))
+      let held = device(number).held
+      guard let level = isSent ? best : held >= 0 ? held : nil else { return nil }
+      return OwnPlan(
+        level: level, isSent: isSent,
+        seconds: believedSeconds(
+          number, level: level, isSent: isSent, participants: participants))
     }
-    return Plan(
-      level: level, isSent: isSent,
-      seconds: believedSeconds(number, level: level, isSent: isSent, participants: participants))
   }
 }
 
@@ -107,12 +107,10 @@ extension EdgeCell {
 public struct EdgeHeuristic: EdgePlanner {
   public init() {}
 
-  func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    let plans = cell.devices.indices.map {
-      cell.plan($0, participants: 0.7 * Double(cell.devices.count))
-    }
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    let plans = view.ownPlans(participants: 0.7 * Double(view.deviceCount))
     let times = plans.compactMap { $0?.seconds }.sorted()
-    guard !times.isEmpty else { return cell.devices.map { _ in EdgeDecision(isSelected: false) } }
+    guard !times.isEmpty else { return view.nobody }
     let place = 0.7 * Double(times.count - 1)
     let below = Int(place)
     let above = min(below + 1, times.count - 1)
@@ -133,21 +131,19 @@ public struct EdgeHeuristic: EdgePlanner {
 public struct EdgeOort: EdgePlanner {
   public init() {}
 
-  func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    let plans = cell.devices.indices.map {
-      cell.plan($0, participants: 0.5 * Double(cell.devices.count))
-    }
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    let plans = view.ownPlans(participants: 0.5 * Double(view.deviceCount))
     let times = plans.compactMap { $0?.seconds }.sorted()
-    guard !times.isEmpty else { return cell.devices.map { _ in EdgeDecision(isSelected: false) } }
+    guard !times.isEmpty else { return view.nobody }
     let preferred = times[times.count / 2]
     func utility(_ number: Int) -> Double {
       let late = min(1, preferred / (plans[number]?.seconds ?? .infinity))
-      return cell.devices[number].share * late * late
+      return view.device(number).share * late * late
     }
     let ranked = plans.indices.filter { plans[$0] != nil }.sorted {
       (utility($0), $1) > (utility($1), $0)
     }
-    let chosen = Set(ranked.prefix(max(1, cell.devices.count / 2)))
+    let chosen = Set(ranked.prefix(max(1, view.deviceCount / 2)))
     return plans.enumerated().map { number, plan in
       guard let plan, chosen.contains(number) else { return EdgeDecision(isSelected: false) }
       return plan.decision
@@ -161,52 +157,51 @@ public struct EdgeSearch: EdgePlanner {
 
   public init(rounds: Double) { self.rounds = rounds }
 
-  func decide(_ cell: EdgeCell) -> [EdgeDecision] {
-    let configuration = cell.configuration
-    let levels = configuration.levels
-    let objective = configuration.objective
-    let count = cell.devices.count
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    let levels = view.levels
+    let objective = view.objective
+    let count = view.deviceCount
     // No more rounds can profit than there are.
-    let credit = min(rounds, Double(max(configuration.rounds - cell.round, 1)))
-    let worth = credit * objective.gap * cell.gap / configuration.learning.startGap
+    let credit = min(rounds, Double(max(view.rounds - view.round, 1)))
+    let worth = credit * objective.gap * view.gap / view.learning.startGap
     // What does not depend on how many take part.
-    let able = cell.devices.indices.map(cell.canTakePart)
-    let allowed = cell.devices.indices.map { number in
-      levels.indices.map { cell.allows($0, number) }
+    let devices = (0..<count).map(view.device)
+    let able = (0..<count).map(view.canTakePart)
+    let usable = (0..<count).map(view.holdsUsable)
+    let sent = (0..<count).map { number in
+      levels.indices.map { level in
+        view.allows(level, number) ? 8 * view.bytesToSend(level, to: number) : nil
+      }
     }
-    let usable = cell.devices.indices.map(cell.holdsUsable)
     var search = OneRoundSearch()
     let solution = search.solve(devices: count, idle: worth) { seconds in
-      objective.time * min(seconds, configuration.deadline) / objective.referenceTime
+      objective.time * min(seconds, view.deadline) / objective.referenceTime
     } options: { number, participants, list in
-      let device = cell.devices[number]
-      let (down, up) = cell.believedRates(number, participants: Double(participants))
+      let device = devices[number]
+      let (down, up) = view.believedRates(number, participants: Double(participants))
       for option in 0...levels.count {
         let isSent = option < levels.count
         let level = isSent ? option : device.held
-        guard able[number], level >= 0,
-          isSent ? allowed[number][level] : usable[number]
-        else {
+        let bits = isSent ? sent[number][level] : usable[number] ? 0 : nil
+        guard able[number], level >= 0, let bits else {
           list.append(.init(delay: .infinity, cost: .infinity))
           continue
         }
-        let own = configuration.classes[device.kind]
-        let seconds = cell.believedSeconds(
-          number, level: level, isSent: isSent, down: down, up: up)
+        let seconds = view.believedSeconds(device, bits: bits, level: level, down: down, up: up)
         // What comes after the deadline is not waited for.
-        guard seconds <= configuration.deadline else {
+        guard seconds <= view.deadline else {
           list.append(.init(delay: .infinity, cost: .infinity))
           continue
         }
-        let progress = configuration.learning.progress(
-          share: device.share, fidelity: levels[level].fidelity, age: isSent ? 0 : device.age,
-          gap: cell.gap)
+        let progress = view.learning.progress(
+          share: device.share, fidelity: isSent ? levels[level].fidelity : device.heldFidelity,
+          age: isSent ? 0 : device.age, gap: view.gap)
         list.append(
           .init(
             delay: seconds,
-            cost: -worth * progress * (1 - own.dropout)
+            cost: -worth * progress * (1 - device.dropout)
               + objective.memory * levels[level].memory / device.memory / Double(count)
-              + objective.energy * own.energyPerOperation * levels[level].work
+              + objective.energy * device.energyPerOperation * levels[level].work
               / objective.referenceEnergy))
       }
     }

@@ -129,46 +129,6 @@ public struct EdgeCell: Sendable {
     return Double(count) / Double(configuration.middleBlocks)
   }
 
-  /// Whether it can train on what it holds.
-  func holdsUsable(_ number: Int) -> Bool {
-    let held = devices[number].held
-    return held >= 0 && world.costs[held].memory <= devices[number].memory
-  }
-
-  func canTakePart(_ number: Int) -> Bool {
-    devices[number].isThere && devices[number].battery > 0
-      && (holdsUsable(number) || world.costs.indices.contains { allows($0, number) })
-  }
-
-  // MARK: What a round takes, as planners believe
-
-  /// Seconds of a device's round where so many share the band equally.
-  func believedSeconds(
-    _ number: Int, level: Int, isSent: Bool, participants: Double
-  ) -> Double {
-    let (down, up) = believedRates(number, participants: participants)
-    return believedSeconds(number, level: level, isSent: isSent, down: down, up: up)
-  }
-
-  /// In bit/s.
-  func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double) {
-    let band = world.bandwidth / max(participants, 1)
-    let report = devices[number].report
-    return (
-      world.rates.downlink(
-        gain: report.gain, band: band, hasLineOfSight: report.hasLineOfSight),
-      world.rates.uplink(gain: report.gain, band: band, hasLineOfSight: report.hasLineOfSight)
-    )
-  }
-
-  func believedSeconds(
-    _ number: Int, level: Int, isSent: Bool, down: Double, up: Double
-  ) -> Double {
-    let sent = world.adapterBits + (isSent ? world.costs[level].bits : 0)
-    return sent / down + world.costs[level].work / devices[number].believedCompute
-      + world.adapterBits / up
-  }
-
   // MARK: A round
 
   /// Carries decisions out; those that can't be are as if they had not been made, and too little memory is counted.
@@ -320,5 +280,40 @@ public struct EdgeCell: Sendable {
         gain: channel.gain * devices[index].reportFactor, hasLineOfSight: channel.hasLineOfSight)
     }
     channels.removeFirst(devices.count)
+  }
+}
+
+// MARK: What planners know
+
+extension EdgeCell: PlanningView {
+  var levels: [EmulatorLevel] { configuration.levels }
+  var objective: Objective { configuration.objective }
+  var learning: LearningModel { configuration.learning }
+  var adapterBytes: Double { configuration.adapterBytes }
+  var deadline: Double { configuration.deadline }
+  var rounds: Int { configuration.rounds }
+  var deviceCount: Int { devices.count }
+
+  func device(_ number: Int) -> PlannedDevice {
+    let device = devices[number]
+    let own = configuration.classes[device.kind]
+    return PlannedDevice(
+      share: device.share, held: device.held,
+      heldFidelity: device.held >= 0 ? configuration.levels[device.held].fidelity : 0,
+      age: device.age, compute: device.believedCompute, memory: device.memory,
+      dropout: own.dropout, energyPerOperation: own.energyPerOperation,
+      charge: own.battery.map { max(device.battery / $0, 0) } ?? 1, isThere: device.isThere)
+  }
+
+  func isStale(_ number: Int) -> Bool { devices[number].age >= 10 }
+
+  func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double) {
+    let band = world.bandwidth / max(participants, 1)
+    let report = devices[number].report
+    return (
+      world.rates.downlink(
+        gain: report.gain, band: band, hasLineOfSight: report.hasLineOfSight),
+      world.rates.uplink(gain: report.gain, band: band, hasLineOfSight: report.hasLineOfSight)
+    )
   }
 }

@@ -1,20 +1,8 @@
 import PeatControl
 import PeatTensor
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
-
 /// Cells side by side, as a controller sees and steers them.
-///
-/// A device is described by times in units of the reference time and by shares, not by hertz and bytes: a controller that was
-/// trained in one cell then reads another.
 public final class EdgeEnvironment: ControlEnvironment {
-  public static let deviceFeatures = 9
-  public static let globalFeatures = 2
-
   public let configuration: EdgeConfiguration
   public let shape: ControlShape
   public private(set) var cells: [EdgeCell]
@@ -34,10 +22,8 @@ public final class EdgeEnvironment: ControlEnvironment {
     self.seed = seed
     let world = EdgeCell.World(configuration)
     self.world = world
-    shape = ControlShape(
-      devices: configuration.devices, deviceFeatures: Self.deviceFeatures,
-      globalFeatures: Self.globalFeatures,
-      branches: try .round(levels: configuration.levels.count))
+    shape = try PlanningFeatures.shape(
+      devices: configuration.devices, levels: configuration.levels.count)
     cells = (0..<count).map { EdgeCell(world, seed: seed, number: $0) }
     summaries = cells.map { EdgeSummary($0) }
     episodes = count
@@ -54,63 +40,12 @@ public final class EdgeEnvironment: ControlEnvironment {
 
   public func observe(into observations: UnsafeMutablePointer<Float>) {
     var place = observations
-    for cell in cells { Self.observe(cell, &place) }
-  }
-
-  private static func observe(_ cell: EdgeCell, _ place: inout UnsafeMutablePointer<Float>) {
-    let configuration = cell.configuration
-    let reference = configuration.objective.referenceTime
-    let levels = configuration.levels
-    let largest = levels.indices.max { levels[$0].bytes < levels[$1].bytes } ?? 0
-    let band = configuration.radio.bandwidth / max(0.5 * Double(cell.devices.count), 1)
-    func logarithm(_ seconds: Double) -> Float {
-      Float(min(max(log10(max(seconds, 1e-9) / reference), -3), 3))
-    }
-    for (number, device) in cell.devices.enumerated() {
-      let rates = cell.world.rates
-      let (gain, sees) = (device.report.gain, device.report.hasLineOfSight)
-      place[0] = logarithm(
-        8 * levels[largest].bytes / rates.downlink(gain: gain, band: band, hasLineOfSight: sees))
-      place[1] = logarithm(
-        8 * configuration.adapterBytes / rates.uplink(gain: gain, band: band, hasLineOfSight: sees))
-      place[2] = logarithm(levels[largest].work / device.believedCompute)
-      var fitting = 0
-      for level in levels.indices where cell.allows(level, number) { fitting += 1 }
-      place[3] = Float(fitting) / Float(levels.count)
-      place[4] = device.held < 0 ? -1 : Float(levels[device.held].fidelity)
-      place[5] = Float(min(device.age, 20) / 10)
-      place[6] = Float(min(device.share * Double(cell.devices.count) - 1, 3))
-      place[7] = cell.canTakePart(number) ? 1 : 0
-      let battery = configuration.classes[device.kind].battery
-      place[8] = battery.map { Float(max(device.battery / $0, 0)) } ?? 1
-      place += Self.deviceFeatures
-    }
-    place[0] = Float(cell.gap / configuration.learning.startGap)
-    place[1] = Float(cell.round) / Float(configuration.rounds)
-    place += Self.globalFeatures
+    for cell in cells { PlanningFeatures.observe(cell, &place) }
   }
 
   public func mask(into mask: UnsafeMutablePointer<UInt8>) {
     var place = mask
-    for cell in cells {
-      for number in cell.devices.indices {
-        let can = cell.canTakePart(number)
-        var fits = false
-        for level in cell.configuration.levels.indices {
-          let allowed = cell.allows(level, number)
-          place[4 + level] = allowed ? 1 : 0
-          fits = fits || allowed
-        }
-        let holds = cell.holdsUsable(number)
-        place[0] = 1
-        place[1] = can ? 1 : 0
-        place[2] = holds || !fits ? 1 : 0
-        place[3] = fits || !holds ? 1 : 0
-        // A branch must have a choice, also where it does not matter.
-        if !fits { place[4] = 1 }
-        place += shape.branches.width
-      }
-    }
+    for cell in cells { PlanningFeatures.mask(cell, shape.branches, &place) }
   }
 
   // MARK: What is done

@@ -1,0 +1,97 @@
+import PeatTensor
+
+/// What a planner knows of a device before a round.
+struct PlannedDevice: Sendable {
+  /// Of all data.
+  var share: Double
+  /// The level it holds, -1 for none; what that is worth, and rounds since it was sent.
+  var held: Int
+  var heldFidelity: Double
+  var age: Double
+  /// In FLOP/s.
+  var compute: Double
+  /// In bytes.
+  var memory: Double
+  /// How likely it fails in a round.
+  var dropout: Double
+  /// In joules per FLOP.
+  var energyPerOperation: Double
+  /// The share of its battery that is left; 1 on the mains.
+  var charge: Double
+  /// Whether it can be reached.
+  var isThere: Bool
+}
+
+/// What a planner knows of a federation before a round: of a simulated cell by its devices' reports, of a live one by its
+/// telemetry. Planners, and the features that a learned one sees, are written once, over this.
+protocol PlanningView {
+  var levels: [EmulatorLevel] { get }
+  var objective: Objective { get }
+  var learning: LearningModel { get }
+  /// The adapter, each way, in bytes.
+  var adapterBytes: Double { get }
+  /// Seconds that a round lasts at most.
+  var deadline: Double { get }
+  /// Rounds made, and rounds that there are.
+  var round: Int { get }
+  var rounds: Int { get }
+  /// In nats over the loss that is never passed.
+  var gap: Double { get }
+  var deviceCount: Int { get }
+
+  func device(_ number: Int) -> PlannedDevice
+
+  /// Whether a device has the memory for a level, and may see its blocks.
+  func allows(_ level: Int, _ number: Int) -> Bool
+
+  /// Whether what a device holds should be replaced.
+  func isStale(_ number: Int) -> Bool
+
+  /// In bit/s, where so many share the band.
+  func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double)
+
+  /// What must be sent for a device to have a level, in bytes.
+  func bytesToSend(_ level: Int, to number: Int) -> Double
+}
+
+extension PlanningView {
+  func bytesToSend(_ level: Int, to number: Int) -> Double { levels[level].bytes }
+
+  /// Whether it can train on what it holds.
+  func holdsUsable(_ number: Int) -> Bool {
+    let device = device(number)
+    return device.held >= 0 && levels[device.held].memory <= device.memory
+  }
+
+  func canTakePart(_ number: Int) -> Bool {
+    let device = device(number)
+    return device.isThere && device.charge > 0
+      && (holdsUsable(number) || levels.indices.contains { allows($0, number) })
+  }
+
+  /// Seconds of a device's round where so many share the band equally.
+  func believedSeconds(
+    _ number: Int, level: Int, isSent: Bool, participants: Double
+  ) -> Double {
+    let (down, up) = believedRates(number, participants: participants)
+    return believedSeconds(
+      device(number), bits: isSent ? 8 * bytesToSend(level, to: number) : 0, level: level,
+      down: down, up: up)
+  }
+
+  /// The same, at given rates.
+  ///
+  /// - Parameter bits: what is sent beside the adapter.
+  func believedSeconds(
+    _ device: PlannedDevice, bits: Double, level: Int, down: Double, up: Double
+  ) -> Double {
+    (8 * adapterBytes + bits) / down + levels[level].work / device.compute + 8 * adapterBytes / up
+  }
+
+  /// The most faithful level that a device may have.
+  func bestLevel(_ number: Int) -> Int? {
+    levels.indices.filter { allows($0, number) }.max {
+      levels[$0].fidelity < levels[$1].fidelity
+    }
+  }
+}
