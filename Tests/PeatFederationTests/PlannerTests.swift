@@ -7,7 +7,9 @@ import Testing
   func state(_ names: [ClientID], round: Int = 1, levels: [Int] = [100, 60]) -> FederationState {
     FederationState(
       run: "r", round: round, attempt: 1, rounds: 10,
-      clients: names.map { FederationState.ClientState($0) },
+      clients: names.map {
+        FederationState.ClientState($0, allowedLevels: Set(levels.indices))
+      },
       levels: levels.enumerated().map { .init($0.offset, bytes: $0.element) })
   }
 

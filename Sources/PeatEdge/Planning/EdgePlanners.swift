@@ -151,67 +151,6 @@ public struct EdgeOort: EdgePlanner {
   }
 }
 
-/// The exact optimum of a round as it is believed, bands shared equally, in which progress counts for `rounds` rounds.
-public struct EdgeSearch: EdgePlanner {
-  public let rounds: Double
-
-  public init(rounds: Double) { self.rounds = rounds }
-
-  func decide(_ view: some PlanningView) -> [EdgeDecision] {
-    let levels = view.levels
-    let objective = view.objective
-    let count = view.deviceCount
-    // No more rounds can profit than there are.
-    let credit = min(rounds, Double(max(view.rounds - view.round, 1)))
-    let worth = credit * objective.gap * view.gap / view.learning.startGap
-    // What does not depend on how many take part.
-    let devices = (0..<count).map(view.device)
-    let able = (0..<count).map(view.canTakePart)
-    let usable = (0..<count).map(view.holdsUsable)
-    let sent = (0..<count).map { number in
-      levels.indices.map { level in
-        view.allows(level, number) ? 8 * view.bytesToSend(level, to: number) : nil
-      }
-    }
-    var search = OneRoundSearch()
-    let solution = search.solve(devices: count, idle: worth) { seconds in
-      objective.time * min(seconds, view.deadline) / objective.referenceTime
-    } options: { number, participants, list in
-      let device = devices[number]
-      let (down, up) = view.believedRates(number, participants: Double(participants))
-      for option in 0...levels.count {
-        let isSent = option < levels.count
-        let level = isSent ? option : device.held
-        let bits = isSent ? sent[number][level] : usable[number] ? 0 : nil
-        guard able[number], level >= 0, let bits else {
-          list.append(.init(delay: .infinity, cost: .infinity))
-          continue
-        }
-        let seconds = view.believedSeconds(device, bits: bits, level: level, down: down, up: up)
-        // What comes after the deadline is not waited for.
-        guard seconds <= view.deadline else {
-          list.append(.init(delay: .infinity, cost: .infinity))
-          continue
-        }
-        let progress = view.learning.progress(
-          share: device.share, fidelity: isSent ? levels[level].fidelity : device.heldFidelity,
-          age: isSent ? 0 : device.age, gap: view.gap)
-        list.append(
-          .init(
-            delay: seconds,
-            cost: -worth * progress * (1 - device.dropout)
-              + objective.memory * levels[level].memory / device.memory / Double(count)
-              + objective.energy * device.energyPerOperation * levels[level].work
-              / objective.referenceEnergy))
-      }
-    }
-    return solution.choices.map { choice in
-      EdgeDecision(
-        isSelected: choice >= 0, level: choice >= 0 && choice < levels.count ? choice : nil)
-    }
-  }
-}
-
 extension EdgeEnvironment {
   /// The planners that need no training, by name.
   public static let plannerNames = [
@@ -222,6 +161,11 @@ extension EdgeEnvironment {
   public static func planner(
     named name: String, seed: UInt64
   ) throws -> any ControlPolicy<EdgeEnvironment> {
+    func opened(_ planner: some EdgePlanner) -> any ControlPolicy<EdgeEnvironment> { planner }
+    return opened(try makePlanner(named: name, seed: seed))
+  }
+
+  static func makePlanner(named name: String, seed: UInt64) throws -> any EdgePlanner {
     switch name {
     case "idle": return EdgeIdle()
     case "random": return EdgeRandom(seed: seed)
@@ -230,7 +174,7 @@ extension EdgeEnvironment {
     case "heuristic": return EdgeHeuristic()
     case "oort": return EdgeOort()
     case "one-round": return EdgeSearch(rounds: 1)
-    case "lookahead": return EdgeSearch(rounds: 20)
+    case "lookahead": return EdgeSearch.lookAhead
     default:
       throw PeatError.usage(
         "Unknown planner '\(name)'. \(suggestion(for: name, among: plannerNames))")

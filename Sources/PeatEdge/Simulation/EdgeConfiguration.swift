@@ -34,6 +34,8 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
 /// floor: gradients that point a little wrong stall early. Our own model: simple, and fitted to short real runs.
 public struct LearningModel: Sendable, Codable, Equatable {
   public var startGap = 1.0
+  /// The loss that is never passed, in nats per token; 0: not known. Where it is, a measured loss says what the gap is.
+  public var finalLoss = 0.0
   /// η.
   public var rate = 0.25
   /// μ per round.
@@ -45,7 +47,7 @@ public struct LearningModel: Sendable, Codable, Equatable {
 
   func validate() throws {
     for (name, value, range) in [
-      ("startGap", startGap, 1e-6...100.0), ("rate", rate, 0...1), ("ageing", ageing, 0...100),
+      ("startGap", startGap, 1e-6...100.0), ("finalLoss", finalLoss, 0...100), ("rate", rate, 0...1), ("ageing", ageing, 0...100),
       ("floor", floor, 0...100),
     ] where !range.contains(value) {
       throw PeatError.badData(

@@ -1,3 +1,4 @@
+import PeatControl
 import PeatTensor
 
 /// A simulated device: what is, and what planners believe. It holds no arrays: rounds copy thousands of them.
@@ -40,6 +41,14 @@ public struct EdgeDecision: Sendable, Equatable {
   public init(isSelected: Bool, level: Int? = nil) {
     self.isSelected = isSelected
     self.level = level
+  }
+
+  /// - Parameter action: a choice for each branch.
+  init(_ action: UnsafePointer<Int32>) {
+    self.init(
+      isSelected: action[ActionBranches.Place.select] != 0,
+      level: action[ActionBranches.Place.exchange] != 0
+        ? Int(action[ActionBranches.Place.level]) : nil)
   }
 }
 

@@ -55,12 +55,8 @@ public final class EdgeEnvironment: ControlEnvironment {
   ) {
     for index in cells.indices {
       let own = actions + index * shape.choices
-      let decisions = cells[index].devices.indices.map { device in
-        let action = own + device * shape.branches.count
-        return EdgeDecision(
-          isSelected: action[ActionBranches.Place.select] != 0,
-          level: action[ActionBranches.Place.exchange] != 0
-            ? Int(action[ActionBranches.Place.level]) : nil)
+      let decisions = cells[index].devices.indices.map {
+        EdgeDecision(own + $0 * shape.branches.count)
       }
       let outcome = cells[index].advance(decisions)
       summaries[index].add(outcome, cells[index])

@@ -24,6 +24,10 @@ extension Coordinator: CoordinatorEndpoint {
     stays[client] = Stay(
       session: session, freeMemoryBytes: request.freeMemoryBytes, holds: Set(request.holds))
     histories[client] = histories[client] ?? History()
+    // What it kept of an earlier run it has seen too.
+    for level in levels.indices where request.holds.contains(levels[level].digest) {
+      noteExposure(of: client, to: level)
+    }
     logger.info("'\(client)' \(returning ? "joined again" : "joined")")
     tell(.clientJoined(client))
     // The process that held the old session learns that it was superseded.
@@ -293,6 +297,9 @@ extension Coordinator: CoordinatorEndpoint {
     accepted[client] = upload.header
     histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
     histories[client]?.telemetry = upload.header.telemetry
+    if upload.header.telemetry.freeMemoryBytes > 0 {
+      stays[client]?.freeMemoryBytes = upload.header.telemetry.freeMemoryBytes
+    }
     histories[client]?.exampleCount = upload.header.exampleCount
     if let task = tasks[client] { stays[client]?.holds.insert(task.package.digest) }
     tell(.updateArrived(client, round: upload.header.round, header: upload.header))

@@ -104,6 +104,7 @@ public actor Coordinator {
   /// How long the run took, once it has ended.
   private var seconds: Double?
   private var rounds: [RoundRecord] = []
+  private var exposure: ExposureLedger
   private var failedAttempts: [RoundRecord] = []
 
   /// - Parameters:
@@ -130,6 +131,11 @@ public actor Coordinator {
       throw PeatError.usage("A run needs at least one emulator to give to clients.")
     }
     for level in levels { try level.validate(sizeLimit: .max) }
+    exposure = configuration.exposure ?? .empty(levels: levels.count)
+    guard exposure.contents.count == levels.count else {
+      throw PeatError.usage(
+        "Contents of \(exposure.contents.count) levels are given for \(levels.count) levels.")
+    }
     self.configuration = configuration
     self.adapter = adapter
     self.levels = levels
@@ -193,7 +199,10 @@ public actor Coordinator {
   public var report: RunReport {
     RunReport(
       run: configuration.run, rounds: rounds, failedAttempts: failedAttempts,
-      traffic: histories.mapValues(\.traffic), adapter: adapter, seconds: seconds ?? watch.seconds,
+      traffic: histories.mapValues(\.traffic),
+      exposures: Dictionary(
+        uniqueKeysWithValues: histories.keys.map { ($0, exposure.exposure(of: $0)) }),
+      adapter: adapter, seconds: seconds ?? watch.seconds,
       ending: machine.ending)
   }
 
@@ -252,7 +261,8 @@ public actor Coordinator {
     let state = FederationState(
       run: configuration.run, round: round, attempt: attempt, rounds: configuration.rules.rounds,
       clients: clients.map(state),
-      levels: levels.enumerated().map { .init($0.offset, bytes: $0.element.bytes) })
+      levels: levels.enumerated().map { .init($0.offset, bytes: $0.element.bytes) },
+      minimumUpdates: configuration.rules.minimumUpdates, metrics: rounds.last?.metrics ?? [:])
     work { coordinator in
       do {
         let plan = try await coordinator.planner.plan(state)
@@ -269,7 +279,8 @@ public actor Coordinator {
     return FederationState.ClientState(
       client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes,
       telemetry: history.telemetry, exampleCount: history.exampleCount,
-      delivered: history.delivered, failed: history.failed)
+      allowedLevels: Set(levels.indices.filter { exposure.allows($0, for: client) }),
+      exposure: exposure.exposure(of: client), delivered: history.delivered, failed: history.failed)
   }
 
   private func checkLevels(of plan: RoundPlan) throws {
@@ -279,8 +290,17 @@ public actor Coordinator {
           "The planner gives '\(client)' the emulator level \(assignment.emulatorLevel); this run "
             + "has levels 0 to \(levels.count - 1).")
       }
+      let level = assignment.emulatorLevel
+      guard exposure.allows(level, for: client) else {
+        throw PeatError.usage(
+          "The planner gives '\(client)' the emulator level \(level), with which it would have seen "
+            + "\(exposure.exposure(of: client, with: level)) of the middle; maxExposure is \(exposure.limit)."
+        )
+      }
     }
   }
+
+  func noteExposure(of client: ClientID, to level: Int) { exposure.note(level, for: client) }
 
   private func begin(_ round: Int, _ attempt: Int, _ plan: RoundPlan) {
     logger.info("round \(round), attempt \(attempt)", metadata: ["clients": "\(plan.participants)"])
@@ -324,6 +344,8 @@ public actor Coordinator {
   private func send(
     _ client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment
   ) {
+    // Counted before the first byte is sent.
+    noteExposure(of: client, to: assignment.emulatorLevel)
     tasks[client] = task(
       for: client, round, attempt, assignment, package: levels[assignment.emulatorLevel])
     wakeAll()

@@ -15,6 +15,8 @@ public struct CoordinatorConfiguration: Sendable {
   public var settings: Data
   /// The most bytes an update's tensors may take; `nil`: what the adapter takes, and room for other writers' headers.
   public var updateSizeLimit: Int?
+  /// What each level shows of the middle, and how much of it a client may see; `nil`: nothing is counted.
+  public var exposure: ExposureLedger?
   /// The most clients that are remembered; further ones are turned away.
   public var clientLimit: Int
   /// How long a client that asks for work is kept waiting before it is told to ask again.
@@ -29,7 +31,7 @@ public struct CoordinatorConfiguration: Sendable {
   public init(
     run: RunID, seed: UInt64, rules: RoundRules, method: String = "lora", rank: Int? = nil,
     alpha: Double? = nil, settings: Data = Data("{}".utf8), updateSizeLimit: Int? = nil,
-    clientLimit: Int = 10_000,
+    exposure: ExposureLedger? = nil,    clientLimit: Int = 10_000,
     pollTimeout: Duration = .seconds(20), heartbeat: Duration = .seconds(10),
     grace: Duration = .seconds(5),
     farewell: Duration = .seconds(5)
@@ -42,6 +44,7 @@ public struct CoordinatorConfiguration: Sendable {
     self.alpha = alpha
     self.settings = settings
     self.updateSizeLimit = updateSizeLimit
+    self.exposure = exposure
     self.clientLimit = clientLimit
     self.pollTimeout = pollTimeout
     self.heartbeat = heartbeat

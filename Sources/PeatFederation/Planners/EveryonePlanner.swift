@@ -24,7 +24,8 @@ public struct EveryonePlanner: RoundPlanner {
     }
     var plan = RoundPlan([:])
     for (place, client) in state.clients.enumerated() {
-      plan.assignments[client.client] = .init(emulatorLevel: try level(of: client, place, state))
+      let wanted = try level(of: client, place, state)
+      plan.assignments[client.client] = state.assignment(of: client, wanting: wanted)
     }
     return plan
   }

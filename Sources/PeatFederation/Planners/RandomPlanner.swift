@@ -28,12 +28,15 @@ public struct RandomPlanner: RoundPlanner {
       var random = SeededRandom(
         seed: seed, "plan of round \(state.round), attempt \(state.attempt), \(client.client)")
       let ticket = random.next()
-      return (client.client, ticket, state.levels[random.integer(below: state.levels.count)].level)
+      return (client, ticket, state.levels[random.integer(below: state.levels.count)].level)
     }
     let chosen = Int((share * Double(draws.count)).rounded(.up))
     var plan = RoundPlan([:])
-    for (place, draw) in draws.sorted(by: { ($0.1, $0.0) < ($1.1, $1.0) }).enumerated() {
-      plan.assignments[draw.0] = .init(participates: place < chosen, emulatorLevel: draw.2)
+    let ranked = draws.sorted { ($0.1, $0.0.client) < ($1.1, $1.0.client) }
+    for (place, draw) in ranked.enumerated() {
+      var assignment = state.assignment(of: draw.0, wanting: draw.2)
+      if place >= chosen { assignment.participates = false }
+      plan.assignments[draw.0.client] = assignment
     }
     return plan
   }

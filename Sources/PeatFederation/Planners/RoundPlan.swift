@@ -13,6 +13,11 @@ public struct RoundPlan: Sendable, Codable, Equatable {
     /// Transmit power in watts and bandwidth in hertz, where a radio link is planned; recorded with the round.
     public var transmitPower: Double?
     public var bandwidth: Double?
+    /// Why it was decided so, for the run's log.
+    public var reason: String?
+    /// How much dearer the round becomes by this decision than by what an exact search would decide for this client, in the
+    /// planner's objective; negative where it becomes cheaper.
+    public var regret: Double?
 
     public init(
       participates: Bool = true, emulatorLevel: Int = 0, refresh: Bool = false,
@@ -29,6 +34,8 @@ public struct RoundPlan: Sendable, Codable, Equatable {
 
   /// A client that is not named does not take part.
   public var assignments: [ClientID: Assignment]
+  /// How much dearer the round is than the one an exact search would plan, in the planner's objective, where that was computed.
+  public var regret: Double?
 
   public init(_ assignments: [ClientID: Assignment]) { self.assignments = assignments }
 
@@ -63,6 +70,10 @@ public struct FederationState: Sendable, Equatable {
     /// What it measured in the last round whose update arrived.
     public var telemetry: Telemetry?
     public var exampleCount: Int?
+    /// The levels that it may be sent: others would show it more of the middle than is allowed.
+    public var allowedLevels: Set<Int>
+    /// The share of the middle's weights that it could put together from all it was sent.
+    public var exposure: Double
     /// Rounds it delivered in, and rounds it was asked in and did not.
     public var delivered: Int
     public var failed: Int
@@ -77,9 +88,14 @@ public struct FederationState: Sendable, Equatable {
   /// In the order of their names.
   public var clients: [ClientState]
   public var levels: [Level]
+  /// Updates that a round needs.
+  public var minimumUpdates: Int
+  /// What the evaluation after the last round gave.
+  public var metrics: [String: Double]
 
   public init(
-    run: RunID, round: Int, attempt: Int, rounds: Int, clients: [ClientState], levels: [Level]
+    run: RunID, round: Int, attempt: Int, rounds: Int, clients: [ClientState], levels: [Level],
+    minimumUpdates: Int = 1, metrics: [String: Double] = [:]
   ) {
     self.run = run
     self.round = round
@@ -87,6 +103,8 @@ public struct FederationState: Sendable, Equatable {
     self.rounds = rounds
     self.clients = clients
     self.levels = levels
+    self.minimumUpdates = minimumUpdates
+    self.metrics = metrics
   }
 }
 
@@ -95,7 +113,24 @@ extension FederationState.Level {
 }
 
 extension FederationState.ClientState {
-  public init(_ client: ClientID) {
-    self.init(client: client, holds: [], delivered: 0, failed: 0)
+  /// A client of which nothing is known but the levels that it may be sent.
+  public init(_ client: ClientID, allowedLevels: Set<Int>) {
+    self.init(
+      client: client, holds: [], allowedLevels: allowedLevels, exposure: 0, delivered: 0, failed: 0)
+  }
+}
+
+extension FederationState {
+  /// A client takes part on a level; where it may not see that, on the largest that it may; where there is none, not at all.
+  func assignment(of client: ClientState, wanting level: Int) -> RoundPlan.Assignment {
+    if client.allowedLevels.contains(level) { return .init(emulatorLevel: level) }
+    let others = levels.filter { client.allowedLevels.contains($0.level) }
+    let largest = others.max { ($0.bytes, $1.level) < ($1.bytes, $0.level) }
+    var assignment = RoundPlan.Assignment(
+      participates: largest != nil, emulatorLevel: largest?.level ?? level)
+    assignment.reason =
+      largest.map { "level \(level) would pass maxExposure; level \($0.level) instead" }
+      ?? "every level would pass maxExposure"
+    return assignment
   }
 }

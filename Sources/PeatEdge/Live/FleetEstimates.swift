@@ -1,0 +1,96 @@
+import PeatFederation
+import PeatTensor
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// What the devices of a live federation are believed to be able to, from what they report of their rounds.
+///
+/// Exponentially weighted means. A device that was not heard of for long, or never, is believed to be as the fleet's median.
+/// Reports come from machines that are not ours: they are kept within what is physically possible.
+struct FleetEstimates: Sendable {
+  /// A quantity of one device.
+  private struct Estimate: Sendable {
+    var value: Double
+    var round: Int
+
+    mutating func add(_ sample: Double, round: Int) {
+      value += FleetEstimates.weight * (sample - value)
+      self.round = round
+    }
+  }
+
+  enum Quantity: CaseIterable {
+    /// In bit/s.
+    case down, up
+    /// In FLOP/s.
+    case compute
+
+    /// What is believed while nobody has reported anything: a slow home connection, a telephone.
+    var prior: Double {
+      switch self {
+      case .down: 8e6
+      case .up: 2e6
+      case .compute: 1e10
+      }
+    }
+
+    var range: ClosedRange<Double> {
+      switch self {
+      case .down, .up: 100...1e12
+      case .compute: 1e4...1e18
+      }
+    }
+  }
+
+  /// The weight of a new sample.
+  private static let weight = 0.3
+  /// What is left of the difference to the median after each round without a report.
+  private static let keeps = 0.95
+
+  private var estimates: [Quantity: [ClientID: Estimate]] = [:]
+  private var delivered: [ClientID: Int] = [:]
+
+  /// Takes what a client reported of its last round, if that is new. Returns whether it is.
+  ///
+  /// - Parameter work: FLOP of the round's training; `nil` where that is not known.
+  mutating func take(_ client: FederationState.ClientState, work: Double?, round: Int) -> Bool {
+    guard client.delivered > delivered[client.client] ?? 0, let telemetry = client.telemetry else {
+      return false
+    }
+    delivered[client.client] = client.delivered
+    add(.down, 8 * Double(telemetry.bytesDown), telemetry.downloadSeconds, client.client, round)
+    // The duration of the upload before this one, which was as large.
+    add(.up, 8 * Double(telemetry.bytesUp), telemetry.uploadSeconds, client.client, round)
+    if let work { add(.compute, work, telemetry.computeSeconds, client.client, round) }
+    return true
+  }
+
+  private mutating func add(
+    _ quantity: Quantity, _ amount: Double, _ seconds: Double, _ client: ClientID, _ round: Int
+  ) {
+    guard amount > 0, seconds > 0 else { return }
+    let sample = min(max(amount / seconds, quantity.range.lowerBound), quantity.range.upperBound)
+    if estimates[quantity]?[client]?.add(sample, round: round) == nil {
+      estimates[quantity, default: [:]][client] = Estimate(value: sample, round: round)
+    }
+  }
+
+  /// Whether a client has ever reported.
+  func knows(_ client: ClientID) -> Bool { delivered[client] != nil }
+
+  /// What to believe of some clients in a round.
+  func believed(_ quantity: Quantity, of clients: [ClientID], round: Int) -> [Double] {
+    let known = estimates[quantity] ?? [:]
+    let sorted = known.values.map(\.value).sorted()
+    let median = sorted.isEmpty ? quantity.prior : sorted[sorted.count / 2]
+    return clients.map { client in
+      guard let estimate = known[client] else { return median }
+      let old = Double(max(round - estimate.round - 1, 0))
+      return median + (estimate.value - median) * pow(Self.keeps, old)
+    }
+  }
+}

@@ -1,0 +1,297 @@
+import PeatControl
+import PeatFederation
+import PeatTensor
+
+/// Plans the rounds of a live federation with the planners of the simulated edge, from what its clients report.
+///
+/// A client of which nothing is known yet begins on the smallest emulator that it may have: its first round says how fast it is.
+/// What the chosen planner decides passes a shield: a client that would take more than three times as long as the
+/// heuristic's slowest, or whose memory would be all but full, is decided for by the heuristic. Every decision is given its reason, and
+/// what it costs against those of the exact search that looks ahead.
+public actor LivePlanner: RoundPlanner {
+  private let name: String
+  private let planner: any EdgePlanner
+  private var settings: LiveSettings
+  private var estimates = FleetEstimates()
+  private var gap: Double
+  /// What each client trained on last: the level, and its fidelity when it was sent.
+  private var held: [ClientID: (level: Int, fidelity: Double, round: Int)] = [:]
+  /// What the last plan told clients to do.
+  private var assigned: [ClientID: Int] = [:]
+
+  /// The planners by name, beside `learned:FILE`.
+  public static let names = ["heuristic", "lookahead", "one-round", "oort"]
+
+  /// - Parameters:
+  ///   - name: `heuristic`, `lookahead`, `one-round`, `oort`, or `learned:FILE` with a file that `train-controller` wrote.
+  ///   - seed: for planners that draw.
+  /// - Throws: `usage` where there is no such planner; `badData` where the file is not for so many levels.
+  public init(_ name: String, settings: LiveSettings, seed: UInt64) throws {
+    self.name = String(name.prefix { $0 != ":" })
+    self.settings = settings
+    gap = settings.learning.startGap
+    planner = try Self.planner(name, levels: settings.levels.count, seed: seed)
+  }
+
+  /// - Parameter levels: how many a controller must be made for; `nil`: any.
+  private static func planner(
+    _ name: String, levels: Int?, seed: UInt64
+  ) throws -> any EdgePlanner {
+    if let path = learnedFile(name) { return try LearnedPlanner(path, levels: levels) }
+    guard names.contains(name) else {
+      throw PeatError.usage(
+        "Unknown planner '\(name)'. \(suggestion(for: name, among: names + ["learned:FILE"]))")
+    }
+    return try EdgeEnvironment.makePlanner(named: name, seed: seed)
+  }
+
+  /// The file behind `learned:`; `nil` where the name does not begin so.
+  private static func learnedFile(_ name: String) -> String? {
+    name.hasPrefix("learned:") ? String(name.dropFirst("learned:".count)) : nil
+  }
+
+  /// Whether this plans under a name.
+  public static func knows(_ name: String) -> Bool {
+    names.contains(name) || learnedFile(name) != nil
+  }
+
+  /// Throws where a planner can't be had: before any work.
+  public static func check(_ name: String) throws { _ = try planner(name, levels: nil, seed: 0) }
+
+  /// Fidelities were measured again, with the adapter as it is now.
+  public func update(fidelities: [Double]) {
+    for (level, fidelity) in fidelities.enumerated() where settings.levels.indices.contains(level) {
+      settings.levels[level].fidelity = min(max(fidelity, 0), 1)
+    }
+  }
+
+  // MARK: A round
+
+  public func plan(_ state: FederationState) async throws -> RoundPlan {
+    learn(from: state)
+    let view = view(of: state)
+    let heuristic = EdgeHeuristic().decide(view)
+    var decisions = planner.decide(view).map { LiveDecision($0) }
+    for number in decisions.indices {
+      decisions[number].reason = reason(decisions[number].edge, number, view)
+    }
+    begin(&decisions, view, state)
+    shield(&decisions, with: heuristic, view)
+    complete(&decisions, view, state)
+    return record(decisions, view, state)
+  }
+
+  /// Takes in what is new since the last plan.
+  private func learn(from state: FederationState) {
+    var progress = 0.0
+    let shares = shares(of: state.clients)
+    for (number, client) in state.clients.enumerated() {
+      let level = assigned[client.client]
+      let work = level.map { settings.levels[$0].work }
+      guard estimates.take(client, work: work, round: state.round), let level else { continue }
+      let fidelity = settings.levels[level].fidelity
+      if held[client.client]?.level != level {
+        held[client.client] = (level, fidelity, state.round - 1)
+      }
+      progress += settings.learning.progress(
+        share: shares[number], fidelity: fidelity, age: 0, gap: gap)
+    }
+    if state.attempt == 1 { gap *= 1 - min(progress, 1) }
+    if let perplexity = state.metrics["plugIn"], perplexity > 0, settings.learning.finalLoss > 0 {
+      gap = max(naturalLogarithm(perplexity) - settings.learning.finalLoss, 1e-3)
+    }
+  }
+
+  /// Shares of all examples; a client that never said is believed to have as many as the others.
+  private func shares(of clients: [FederationState.ClientState]) -> [Double] {
+    let known = clients.compactMap(\.exampleCount).map(Double.init)
+    let mean = known.isEmpty ? 1 : known.reduce(0, +) / Double(known.count)
+    let counts = clients.map { $0.exampleCount.map(Double.init) ?? mean }
+    let sum = counts.reduce(0, +)
+    return counts.map { $0 / max(sum, 1) }
+  }
+
+  private func view(of state: FederationState) -> LiveView {
+    let names = state.clients.map(\.client)
+    let down = estimates.believed(.down, of: names, round: state.round)
+    let up = estimates.believed(.up, of: names, round: state.round)
+    let compute = estimates.believed(.compute, of: names, round: state.round)
+    let shares = shares(of: state.clients)
+    let smallest = settings.levels.map(\.memory).min() ?? 0
+    let clients = state.clients.enumerated().map { number, client in
+      let own = held[client.client]
+      let fidelity = own.map { settings.levels[$0.level].fidelity } ?? 0
+      return LiveView.Client(
+        device: PlannedDevice(
+          share: shares[number], held: own?.level ?? -1, heldFidelity: fidelity,
+          // What it holds does not age: what that is worth is measured.
+          age: 0, compute: compute[number],
+          // Who does not say what it has gets the smallest.
+          memory: client.freeMemoryBytes.map(Double.init) ?? smallest,
+          dropout: (Double(client.failed) + 0.1) / Double(client.delivered + client.failed + 2),
+          energyPerOperation: 0, charge: 1, isThere: true),
+        down: down[number], up: up[number], allowed: client.allowedLevels, holds: client.holds,
+        isStale: own.map { fidelity < 0.9 * $0.fidelity } ?? false)
+    }
+    var objective = settings.objective
+    if settings.isReferenceTimeMeasured {
+      // A round of the median device on the first level.
+      let times = clients.map {
+        8 * settings.adapterBytes * (1 / $0.down + 1 / $0.up)
+          + settings.levels[0].work / $0.device.compute
+      }.sorted()
+      objective.referenceTime = max(times.isEmpty ? 1 : times[times.count / 2], 1e-3)
+    }
+    return LiveView(
+      levels: settings.levels, objective: objective, learning: settings.learning,
+      adapterBytes: settings.adapterBytes, deadline: settings.deadline, round: state.round - 1,
+      rounds: state.rounds, gap: gap, clients: clients)
+  }
+
+  // MARK: What is made of the planner's decisions
+
+  private func reason(_ decision: EdgeDecision, _ number: Int, _ view: LiveView) -> String {
+    if !view.canTakePart(number) {
+      return view.clients[number].allowed.isEmpty
+        ? "every level would pass maxExposure" : "no level fits its memory"
+    }
+    guard decision.isSelected else { return "\(name): stays out" }
+    let level = decision.level ?? view.device(number).held
+    let seconds = view.believedSeconds(
+      number, level: level, isSent: decision.level != nil,
+      participants: Double(view.deviceCount))
+    let what =
+      view.bytesToSend(level, to: number) > 0 && decision.level != nil ? "is sent" : "holds"
+    return "\(name): \(what) level \(level), \(rounded(seconds)) s expected"
+  }
+
+  /// Who never reported begins on the smallest level that it may have.
+  private func begin(
+    _ decisions: inout [LiveDecision], _ view: LiveView, _ state: FederationState
+  ) {
+    for (number, client) in state.clients.enumerated() where !estimates.knows(client.client) {
+      let allowed = view.levels.indices.filter { view.allows($0, number) }
+      guard let smallest = allowed.min(by: { view.levels[$0].bytes < view.levels[$1].bytes }) else {
+        continue
+      }
+      decisions[number] = LiveDecision(
+        EdgeDecision(isSelected: true, level: smallest),
+        reason: "nothing is known of it yet: begins on level \(smallest)")
+    }
+  }
+
+  private func shield(
+    _ decisions: inout [LiveDecision], with heuristic: [EdgeDecision], _ view: LiveView
+  ) {
+    func seconds(_ number: Int, _ decision: EdgeDecision) -> Double {
+      let level = decision.level ?? view.device(number).held
+      guard decision.isSelected, level >= 0 else { return 0 }
+      return view.believedSeconds(
+        number, level: level, isSent: decision.level != nil,
+        participants: Double(view.deviceCount))
+    }
+    let slowest = heuristic.enumerated().map { seconds($0, $1) }.max() ?? 0
+    for number in decisions.indices where decisions[number].edge.isSelected {
+      let decision = decisions[number].edge
+      guard decisions[number].isPlanners else { continue }
+      let level = decision.level ?? view.device(number).held
+      let own = seconds(number, decision)
+      let memory = view.levels[level].memory / view.device(number).memory
+      let fault: String? =
+        if slowest > 0, own > 3 * slowest {
+          "\(rounded(own)) s expected, more than 3 times the heuristic's \(rounded(slowest)) s"
+        } else if memory > 0.9, heuristic[number] != decision {
+          "level \(level) would leave less than a tenth of its memory"
+        } else {
+          nil
+        }
+      guard let fault else { continue }
+      decisions[number] = LiveDecision(
+        heuristic[number],
+        reason: "shield: \(fault); the heuristic decides: "
+          + (heuristic[number].isSelected ? "takes part" : "stays out"))
+    }
+  }
+
+  /// Where too few take part for a round to count, the quickest others are added.
+  private func complete(
+    _ decisions: inout [LiveDecision], _ view: LiveView, _ state: FederationState
+  ) {
+    let missing = state.minimumUpdates - decisions.count { $0.edge.isSelected }
+    guard missing > 0 else { return }
+    let others = decisions.indices.filter {
+      !decisions[$0].edge.isSelected && view.canTakePart($0)
+    }
+    func own(_ number: Int) -> (level: Int, isSent: Bool, seconds: Double)? {
+      let isHeld = view.holdsUsable(number)
+      guard let level = isHeld ? view.device(number).held : view.bestLevel(number) else {
+        return nil
+      }
+      return (
+        level, !isHeld,
+        view.believedSeconds(
+          number, level: level, isSent: !isHeld, participants: Double(view.deviceCount))
+      )
+    }
+    let quickest = others.compactMap { number in own(number).map { (number, $0) } }
+      .sorted { ($0.1.seconds, $0.0) < ($1.1.seconds, $1.0) }
+    for (number, plan) in quickest.prefix(missing) {
+      decisions[number] = LiveDecision(
+        EdgeDecision(isSelected: true, level: plan.isSent ? plan.level : nil),
+        reason:
+          "added: a round needs \(state.minimumUpdates) updates; \(rounded(plan.seconds)) s expected"
+      )
+    }
+  }
+
+  private func record(
+    _ decisions: [LiveDecision], _ view: LiveView, _ state: FederationState
+  ) -> RoundPlan {
+    let pricing = RoundPricing(view, creditedRounds: EdgeSearch.lookAhead.rounds)
+    let chosen = decisions.map(\.edge)
+    let best = EdgeSearch.lookAhead.decide(view)
+    let value = pricing.value(of: chosen)
+    func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
+    var plan = RoundPlan([:])
+    plan.regret = finite(value - pricing.value(of: best))
+    assigned = [:]
+    for (number, client) in state.clients.enumerated() {
+      let decision = chosen[number]
+      let level = decision.level ?? view.device(number).held
+      var other = chosen
+      other[number] = best[number]
+      var assignment = RoundPlan.Assignment(
+        participates: decision.isSelected && level >= 0, emulatorLevel: max(level, 0))
+      assignment.reason = decisions[number].reason
+      assignment.regret = decision == best[number] ? 0 : finite(value - pricing.value(of: other))
+      plan.assignments[client.client] = assignment
+      if assignment.participates { assigned[client.client] = level }
+    }
+    return plan
+  }
+
+  private func rounded(_ seconds: Double) -> Double {
+    let unit: Double = seconds < 10 ? 100 : 10
+    return (min(seconds, 1e9) * unit).rounded() / unit
+  }
+}
+
+/// A decision on its way to a plan.
+private struct LiveDecision {
+  var edge: EdgeDecision
+  var reason: String
+  /// Whether it is the chosen planner's own.
+  let isPlanners: Bool
+
+  init(_ edge: EdgeDecision) {
+    self.edge = edge
+    reason = ""
+    isPlanners = true
+  }
+
+  init(_ edge: EdgeDecision, reason: String) {
+    self.edge = edge
+    self.reason = reason
+    isPlanners = false
+  }
+}

@@ -1,0 +1,71 @@
+import PeatFederation
+import PeatTensor
+
+/// What levels cost and how the loss falls, for planning a live federation.
+public struct LiveSettings: Sendable {
+  /// In the order of the run's emulators.
+  public var levels: [EmulatorLevel]
+  public var objective: Objective
+  /// Whether the objective's reference time is not known: then it is a round's of the median device.
+  public var isReferenceTimeMeasured: Bool
+  public var learning: LearningModel
+  /// The adapter, each way, in bytes.
+  public var adapterBytes: Double
+  /// Seconds that a round lasts at most.
+  public var deadline: Double
+
+  public init(
+    levels: [EmulatorLevel], objective: Objective = Objective(),
+    isReferenceTimeMeasured: Bool = true, learning: LearningModel = LearningModel(),
+    adapterBytes: Double, deadline: Double
+  ) {
+    self.levels = levels
+    self.objective = objective
+    self.isReferenceTimeMeasured = isReferenceTimeMeasured
+    self.learning = learning
+    self.adapterBytes = adapterBytes
+    self.deadline = deadline
+  }
+}
+
+/// A live federation before a round, by its telemetry.
+struct LiveView: PlanningView {
+  struct Client: Sendable {
+    var device: PlannedDevice
+    /// In bit/s.
+    var down: Double
+    var up: Double
+    /// Levels that it may see, and levels whose packages it has.
+    var allowed: Set<Int>
+    var holds: Set<Int>
+    var isStale: Bool
+  }
+
+  var levels: [EmulatorLevel]
+  var objective: Objective
+  var learning: LearningModel
+  var adapterBytes: Double
+  var deadline: Double
+  var round: Int
+  var rounds: Int
+  var gap: Double
+  var clients: [Client]
+
+  var deviceCount: Int { clients.count }
+  func device(_ number: Int) -> PlannedDevice { clients[number].device }
+  func isStale(_ number: Int) -> Bool { clients[number].isStale }
+
+  func allows(_ level: Int, _ number: Int) -> Bool {
+    clients[number].allowed.contains(level)
+      && levels[level].memory <= clients[number].device.memory
+  }
+
+  /// Each has a link of its own.
+  func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double) {
+    (clients[number].down, clients[number].up)
+  }
+
+  func bytesToSend(_ level: Int, to number: Int) -> Double {
+    clients[number].holds.contains(level) ? 0 : levels[level].bytes
+  }
+}

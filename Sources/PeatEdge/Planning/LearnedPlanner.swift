@@ -1,0 +1,46 @@
+import Foundation
+import PeatControl
+import PeatTensor
+
+/// Decides as a network that `train-controller` wrote thinks best.
+struct LearnedPlanner: EdgePlanner {
+  private let network: any ActorCritic
+
+  /// - Parameter levels: how many it must be made for; `nil`: any number.
+  /// - Throws: `inputOutput` or `badData` where the file is no controller, or is for something else.
+  init(_ path: String, levels: Int?) throws {
+    let file = try ControllerFile(contentsOf: URL(fileURLWithPath: path))
+    guard file.facts.network.kind == .shared else {
+      throw PeatError.badData(
+        "The controller '\(path)' is flat: it plans for exactly \(file.facts.shape.devices) devices. Train one with --network shared for a live federation."
+      )
+    }
+    try file.check(
+      for: PlanningFeatures.shape(
+        devices: file.facts.shape.devices,
+        levels: levels ?? file.facts.shape.branches.width - 4), name: path)
+    network = file.network
+  }
+
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    let devices = view.deviceCount
+    guard devices > 0 else { return [] }
+    var shape = network.shape
+    shape.devices = devices
+    let observation = Tensor(zeros: [1, shape.observationSize])
+    var place = observation.pointer
+    PlanningFeatures.observe(view, &place)
+    return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: shape.logits) { mask in
+      withUnsafeTemporaryAllocation(of: Int32.self, capacity: shape.choices) { actions in
+        guard var masks = mask.baseAddress, let first = actions.baseAddress else { return [] }
+        let begin = masks
+        PlanningFeatures.mask(view, shape.branches, &masks)
+        let (logits, _) = network(observation, on: Tape())
+        let distributions = BranchDistributions(shape.branches, gated: true)
+        distributions.update(logits: logits.pointer, mask: begin, rows: devices)
+        distributions.greedy(into: first)
+        return (0..<devices).map { EdgeDecision(first + $0 * shape.branches.count) }
+      }
+    }
+  }
+}

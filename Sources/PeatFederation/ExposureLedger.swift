@@ -1,0 +1,60 @@
+import PeatTensor
+
+/// Which blocks of the middle each client was sent, and what share of the middle's weights it could put together from them.
+///
+/// Emulators of layer drop are original blocks: who was sent two levels has the blocks of both.
+public struct ExposureLedger: Sendable {
+  /// For each level the blocks of the middle that it holds as they are, each with its share of the middle's weights.
+  public let contents: [[Int: Double]]
+  /// The share that a client may have seen at most.
+  public let limit: Double
+  private var seen: [ClientID: Set<Int>] = [:]
+
+  /// - Throws: `usage` where the limit is outside of 0…1, or every level passes it.
+  public init(contents: [[Int: Double]], limit: Double = 1) throws {
+    guard (0...1).contains(limit) else {
+      throw PeatError.usage("maxExposure is \(limit); it must be between 0 and 1.")
+    }
+    self.contents = contents
+    self.limit = limit
+    let least = contents.map { $0.values.reduce(0, +) }.min() ?? 0
+    guard least <= limit + Self.tolerance else {
+      throw PeatError.usage(
+        "maxExposure is \(limit), but the level that gives away least gives away \(least) of the middle. Allow more, or add a smaller emulator."
+      )
+    }
+  }
+
+  private static let tolerance = 1e-9
+
+  /// What levels hold that nobody said anything of: nothing of the middle.
+  public static func empty(levels: Int) -> ExposureLedger {
+    ExposureLedger(unlimited: Array(repeating: [:], count: levels))
+  }
+
+  private init(unlimited contents: [[Int: Double]]) {
+    self.contents = contents
+    limit = 1
+  }
+
+  /// A level is sent, or was held already.
+  public mutating func note(_ level: Int, for client: ClientID) {
+    seen[client, default: []].formUnion(contents[level].keys)
+  }
+
+  /// The share of the middle that a client has seen, or would have with one more level.
+  public func exposure(of client: ClientID, with level: Int? = nil) -> Double {
+    var blocks = seen[client] ?? []
+    if let level { blocks.formUnion(contents[level].keys) }
+    var shares: [Int: Double] = [:]
+    for content in contents { shares.merge(content) { first, _ in first } }
+    // In one order, so that the sum is always the same.
+    return blocks.sorted().reduce(0) { $0 + (shares[$1] ?? 0) }
+  }
+
+  /// Whether a client may be sent a level: it stays within the limit, or learns nothing new.
+  public func allows(_ level: Int, for client: ClientID) -> Bool {
+    limit >= 1 || seen[client]?.isSuperset(of: contents[level].keys) ?? contents[level].isEmpty
+      || exposure(of: client, with: level) <= limit + Self.tolerance
+  }
+}
