@@ -33,6 +33,7 @@ let toConnection: [Target.Dependency] = ["PeatTensor", "PeatFederation", "PeatGR
 let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
 let toEdge = toControl + ["PeatFederation", "PeatEdge"]
 let toClient = toEvaluation + ["PeatFederation", "PeatGRPC", "FedPEATClient"]
+let toWhole = toClient + ["PeatControl", "PeatEdge"]
 
 let package = Package(
   name: "FedPEAT",
@@ -98,12 +99,12 @@ let package = Package(
       swiftSettings: common),
     .target(
       name: "FedPEAT",
-      dependencies: toClient + [.product(name: "Yams", package: "Yams")],
+      dependencies: toWhole + [.product(name: "Yams", package: "Yams")],
       swiftSettings: common),
     .executableTarget(
       name: "FedPEATCLI",
-      dependencies: toClient + [
-        "PeatControl", "PeatEdge", "FedPEAT",
+      dependencies: toWhole + [
+        "FedPEAT",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: knowingKernels),
@@ -146,10 +147,10 @@ let package = Package(
       name: "PeatEvaluationTests", dependencies: toEvaluation + ["TestSupport"],
       swiftSettings: common),
     .testTarget(
-      name: "FedPEATTests", dependencies: toClient + ["FedPEAT", "TestSupport"],
+      name: "FedPEATTests", dependencies: toWhole + ["FedPEAT", "TestSupport"],
       swiftSettings: common),
     .testTarget(
-      name: "EndToEndTests", dependencies: toClient + ["FedPEAT", "TestSupport"],
+      name: "EndToEndTests", dependencies: toWhole + ["FedPEAT", "TestSupport"],
       swiftSettings: common),
   ]
 )

@@ -39,6 +39,18 @@ public struct ClientData: Sendable {
   }
 }
 
+extension ClientData {
+  /// Each client's share of all text.
+  public func shares() throws -> [ClientID: Double] {
+    let sizes = groups.map { $0.documents.reduce(0) { $0 + $1.text.utf8.count } }
+    let total = Double(max(sizes.reduce(0, +), 1))
+    return Dictionary(
+      uniqueKeysWithValues: try zip(groups, sizes).map {
+        (try ClientID($0.name), Double($1) / total)
+      })
+  }
+}
+
 extension DocumentGroup {
   /// Cuts off a share to measure on: whole documents chosen by the seed, or the end of the text where there are few.
   func holdingBack(_ share: Double, _ seed: UInt64) throws -> (

@@ -52,11 +52,31 @@ public enum ConfigurationReader {
       }
       if case .object(let inner) = value, case .object(let own) = known, !own.isEmpty {
         result[key] = .object(try merging(inner, into: own, in: name, below: path + key + "."))
+      } else if case .array(let items) = value, case .array(let own) = known {
+        try checkTables(items, like: own, in: name, below: path + key)
+        result[key] = value
       } else {
         result[key] = value
       }
     }
     return result
+  }
+
+  /// Throws where a table in a list has a key that none of the default list's tables has.
+  private static func checkTables(
+    _ items: [JSONValue], like defaults: [JSONValue], in name: String, below path: String
+  ) throws {
+    var known: Set<String> = []
+    for case .object(let table) in defaults { known.formUnion(table.keys) }
+    guard !known.isEmpty else { return }
+    for (number, item) in items.enumerated() {
+      guard case .object(let table) = item else { continue }
+      for key in table.keys.sorted() where !known.contains(key) {
+        throw PeatError.badData(
+          "'\(name)' has the unknown key '\(path)[\(number)].\(key)'. \(suggestion(for: key, among: known))"
+        )
+      }
+    }
   }
 
   private static func shown(_ value: JSONValue) -> String {

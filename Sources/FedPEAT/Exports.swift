@@ -1,2 +1,4 @@
 // The whole of FedPEAT in one import.
 @_exported import FedPEATClient
+@_exported import PeatControl
+@_exported import PeatEdge

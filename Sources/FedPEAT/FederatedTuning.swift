@@ -16,6 +16,8 @@ public struct FederatedTuning: Sendable {
   private let owner: ModelOwner
   private let onEvent: @Sendable (Event) -> Void
   private let logger: Logger
+  private let edge: EdgeConfiguration?
+  private let cell: [ClientID: Double]?
 
   /// What happens, for progress lines.
   public enum Event: Sendable {
@@ -34,13 +36,16 @@ public struct FederatedTuning: Sendable {
   ///   - configuration: validated here.
   ///   - evaluation: the texts that perplexity is measured on.
   ///   - pooled: all clients' texts, where they are here; only used for what tuning is compared with.
+  ///   - cell: the clients, each with its share of all data, where the run takes place in a simulated cell (`edge`).
   public init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
-    logger: Logger = Logger(label: "fedpeat"),
+    cell: [ClientID: Double]? = nil, logger: Logger = Logger(label: "fedpeat"),
     onEvent: @escaping @Sendable (Event) -> Void = { _ in }
   ) throws {
     try configuration.validate()
     self.configuration = configuration
+    edge = try configuration.edge.map { try EdgeFile.read($0) }
+    self.cell = edge == nil ? nil : cell
     self.logger = logger
     self.onEvent = onEvent
     // ---- Checkpoint
@@ -84,7 +89,17 @@ public struct FederatedTuning: Sendable {
       new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
       sourceDigest: owner.digest)
 
-    let coordinator = try await makeCoordinator(adapter, packages, store, work.url)
+    // ---- Who plans the rounds: by rule, by what devices report, or in a simulated cell
+    let costs = EmulatorCosts(configuration, owner, split)
+    let planning = try await RunPlanning(
+      configuration, costs: costs, emulators: emulators, packages: packages, adapter: adapter,
+      owner: owner, edge: edge, cell: cell)
+
+    let coordinator = try await makeCoordinator(
+      adapter, packages, planning,
+      exposure: ExposureLedger(
+        contents: emulators.map(costs.contents), limit: configuration.maxExposure),
+      store, work.url)
 
     // ---- Measure before: the full model and the emulator as they came
     var numbers = FiveNumbers()
@@ -106,7 +121,7 @@ public struct FederatedTuning: Sendable {
 
     var result = RunResult(
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
-      fullModelBytes: owner.checkpoint.byteCount,
+      simulation: await planning.simulation(of: report), fullModelBytes: owner.checkpoint.byteCount,
       exposure: Emulator.exposure(
         ofBlocks: emulators.flatMap(\.keptBlocks), in: split, full: owner.model))
     // What the federation gave is safe before anything else can go wrong.
@@ -129,7 +144,8 @@ public struct FederatedTuning: Sendable {
   }
 
   private func makeCoordinator(
-    _ adapter: Adapter, _ packages: [Package], _ store: FolderBlobStore, _ folder: URL
+    _ adapter: Adapter, _ packages: [Package], _ planning: RunPlanning,
+    exposure: ExposureLedger, _ store: FolderBlobStore, _ folder: URL
   ) async throws -> Coordinator {
     var settings = CoordinatorConfiguration(
       run: try RunID("run-\(configuration.seed)"), seed: configuration.seed,
@@ -140,6 +156,7 @@ public struct FederatedTuning: Sendable {
     }
     settings.settings = try JSONEncoder().encode(configuration.localTuning(method: adapter.method))
     settings.updateSizeLimit = configuration.updateSizeLimit
+    settings.exposure = exposure
     var server: ServerParticipation?
     if configuration.participate {
       server = try ServerParticipation(
@@ -151,8 +168,7 @@ public struct FederatedTuning: Sendable {
     return try await Coordinator(
       settings, adapter: adapter.state, levels: packages, store: store,
       workFolder: folder.appendingPathComponent("updates"),
-      planner: try Planners.named(
-        configuration.planner, share: configuration.share, seed: configuration.seed),
+      planner: planning.planner,
       strategy: try Strategies.named(configuration.strategy), server: server, logger: logger,
       onRound: { [onEvent] round, state in
         guard every > 0, round % every == 0, owner.hasEvaluation else { return [:] }
@@ -161,6 +177,7 @@ public struct FederatedTuning: Sendable {
         let evaluated = plugged
         let perplexity = try await owner.onThread { try $0.perplexity(evaluated) }
         onEvent(.roundMeasured(round: round, plugIn: perplexity))
+        try await planning.learn(from: evaluated)
         return ["plugIn": perplexity]
       },
       onProgress: { [onEvent] in onEvent(.coordinator($0)) })

@@ -10,8 +10,8 @@ final class ModelOwner: Sendable {
   let model: TransformerModel
   let tokenizer: Tokenizer
   let digest: Digest
-  private let configuration: RunConfiguration
-  private let evaluation: [Document]?
+  let configuration: RunConfiguration
+  let evaluation: [Document]?
   private let pooled: [Document]?
   private let onEvent: @Sendable (FederatedTuning.Event) -> Void
   /// One at a time.

@@ -49,10 +49,16 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var clipNorm: Float?
   /// `fedavg`.
   public var strategy = FedAvg.name
-  /// `everyone` or `random`.
+  /// `everyone`, `random`, `heuristic`, `oort`, `one-round`, `lookahead`, or `learned:FILE`.
   public var planner = EveryonePlanner.name
   /// The share of clients that the planner `random` draws for a round.
   public var share = 0.5
+  /// What the emulators cost and are worth, and what cell the clients are in: a file that `calibrate` wrote, or a scenario such as
+  /// `pedestrian`. `simulate` lets the run take place there; elsewhere planners use what it says of the emulators. null: no
+  /// simulated radio, and what planners need is computed.
+  public var edge: String?
+  /// The share of the middle that a client may put together at most from all it is sent.
+  public var maxExposure = 1.0
   public var minimumClients = 1
   public var minimumUpdates = 1
   /// Seconds a round's training may take, and seconds to wait for the clients it needs.
@@ -101,7 +107,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, data, clientsBy, clients
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
-    case context, learningRate, weightDecay, clipNorm, strategy, planner, share, minimumClients
+    case context, learningRate, weightDecay, clipNorm, strategy, planner, share, edge, maxExposure
+    case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, evaluateEvery
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
     case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure, out, seed
@@ -137,6 +144,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(strategy, forKey: .strategy)
     try container.encode(planner, forKey: .planner)
     try container.encode(share, forKey: .share)
+    try container.encode(edge, forKey: .edge)
+    try container.encode(maxExposure, forKey: .maxExposure)
     try container.encode(minimumClients, forKey: .minimumClients)
     try container.encode(minimumUpdates, forKey: .minimumUpdates)
     try container.encode(roundDeadline, forKey: .roundDeadline)
@@ -205,6 +214,20 @@ extension RunConfiguration {
       "serverWeight is \(serverWeight); it must be at least 0 and below 1.")
     try rules.validate()
     _ = try Strategies.named(strategy)
+    try checkPlanner()
+    try check(
+      (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be between 0 and 1.")
+  }
+
+  /// Planners that can be named, for help texts.
+  public static let plannerNames = Planners.names + LivePlanner.names + ["learned:FILE"]
+
+  private func checkPlanner() throws {
+    if LivePlanner.knows(planner) { return try LivePlanner.check(planner, levels: emulators.count) }
+    guard Planners.names.contains(planner) else {
+      throw PeatError.usage(
+        "Unknown planner '\(planner)'. \(suggestion(for: planner, among: Self.plannerNames))")
+    }
     _ = try Planners.named(planner, share: share, seed: seed)
   }
 

@@ -6,6 +6,8 @@ public struct RunResult: Sendable {
   public var fiveNumbers: FiveNumbers
   public var report: RunReport
   public var adapter: Adapter
+  /// What the run took in its simulated cell; `nil` without one.
+  public var simulation: SimulationReport?
   /// Bytes of the full model's weights: what sending it would have cost each client.
   public var fullModelBytes: Int
   /// The share of the middle's weights in all levels together: what a client that got every level, or clients that put
@@ -20,6 +22,8 @@ public struct RunResult: Sendable {
       public var bytesUp: Int
       /// Largest resident memory of the client's process, in bytes; null where it never said.
       public var peakMemoryBytes: Int?
+      /// The share of the middle's weights that it could put together from all it was sent.
+      public var exposure: Double
     }
 
     public var run: String
@@ -36,6 +40,7 @@ public struct RunResult: Sendable {
     public var seconds: Double
     /// Seconds of a simulated edge; null without one.
     public var simulatedSeconds: Double?
+    public var simulation: SimulationReport?
     public var peakMemoryBytes: Int
     public var adapterParameters: Int
 
@@ -53,6 +58,7 @@ public struct RunResult: Sendable {
       try container.encode(roundRecords, forKey: .roundRecords)
       try container.encode(seconds, forKey: .seconds)
       try container.encode(simulatedSeconds, forKey: .simulatedSeconds)
+      try container.encode(simulation, forKey: .simulation)
       try container.encode(peakMemoryBytes, forKey: .peakMemoryBytes)
       try container.encode(adapterParameters, forKey: .adapterParameters)
     }
@@ -71,9 +77,9 @@ public struct RunResult: Sendable {
       clients: report.traffic.sorted { $0.key < $1.key }.map {
         .init(
           client: $0.key.name, bytesDown: $0.value.bytesDown, bytesUp: $0.value.bytesUp,
-          peakMemoryBytes: peaks[$0.key])
+          peakMemoryBytes: peaks[$0.key], exposure: report.exposures[$0.key] ?? 0)
       },
-      roundRecords: report.rounds, seconds: report.seconds, simulatedSeconds: nil,
+      roundRecords: report.rounds, seconds: report.seconds, simulatedSeconds: simulation?.seconds, simulation: simulation,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
       adapterParameters: adapter.parameterCount)
   }

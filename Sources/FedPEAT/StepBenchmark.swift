@@ -99,18 +99,13 @@ public final class StepBenchmark {
   /// 10⁹ operations of a step in products with the weights of the blocks' linear layers and of the head.
   public let gigaflopsPerStep: Double
 
-  /// Two for each weight and token forward, where states are not kept; two to the inputs down to the first block that trains;
-  /// two for the weight's own gradient, if it trains.
   private static func operations(
     _ model: TransformerConfiguration, _ setting: Setting
   ) -> Double {
-    let block = Double(model.blockMatrixWeights)
-    let head = Double(model.vocabularySize * model.hiddenSize)
     let first = setting.isFull ? 0 : setting.adapterBlocks?.min() ?? 0
-    let above = Double(setting.layers - first)
-    let forward = setting.prefixCacheBytes > 0 ? above : Double(setting.layers)
-    let own = setting.isFull ? Double(setting.layers) * block + head : 0
-    return 2 * (forward * block + head) + 2 * (above * block + head) + 2 * own
+    return model.stepOperations(
+      blocks: setting.layers, firstTrained: first, keepsPrefix: setting.prefixCacheBytes > 0,
+      trainsAll: setting.isFull)
   }
 
   /// How much more arithmetic a step in one setting is than in another, for as many tokens.

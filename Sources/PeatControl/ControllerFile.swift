@@ -93,21 +93,8 @@ public struct ControllerFile: Sendable {
 
   /// Throws `inputOutput` where a controller can't be written, or something else would be lost.
   public static func checkOutput(_ url: URL) throws {
-    let folder = url.deletingLastPathComponent()
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder),
-      isFolder.boolValue
-    else {
-      throw PeatError.inputOutput("There is no folder '\(folder.path)' to write into.")
-    }
-    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else { return }
-    if isFolder.boolValue {
-      throw PeatError.inputOutput("'\(url.path)' is a folder; a controller is a file.")
-    }
-    guard (try? SafeTensorsFile(contentsOf: url))?.metadata[key] != nil else {
-      throw PeatError.inputOutput(
-        "'\(url.path)' is there already and is no controller; it is left as it is. Choose another name."
-      )
+    try AtomicOutput.checkFile(url, "controller") {
+      (try? SafeTensorsFile(contentsOf: $0))?.metadata[key] != nil
     }
   }
 

@@ -3,7 +3,7 @@ import PeatTensor
 /// Which blocks of the middle each client was sent, and what share of the middle's weights it could put together from them.
 ///
 /// Emulators of layer drop are original blocks: who was sent two levels has the blocks of both.
-public struct ExposureLedger: Sendable {
+public struct ExposureLedger: Sendable, Equatable {
   /// For each level the blocks of the middle that it holds as they are, each with its share of the middle's weights.
   public let contents: [[Int: Double]]
   /// The share that a client may have seen at most.

@@ -28,4 +28,25 @@ extension TransformerConfiguration {
   public var otherWeights: Int {
     (positions == .learned ? contextLength * hiddenSize : 0) + 2 * hiddenSize
   }
+
+  /// Operations of a training step per token, in products with the weights of the blocks' linear layers and of the head.
+  ///
+  /// Two for each weight forward, where states are not kept; two to the inputs down to the first block that trains; two for the
+  /// weight's own gradient, if it trains.
+  ///
+  /// - Parameters:
+  ///   - blocks: how many the model has.
+  ///   - firstTrained: the lowest block in which something trains.
+  ///   - keepsPrefix: whether the states below it are kept from earlier.
+  ///   - trainsAll: whether every weight trains, and no adapter.
+  public func stepOperations(
+    blocks: Int, firstTrained: Int, keepsPrefix: Bool = false, trainsAll: Bool = false
+  ) -> Double {
+    let block = Double(blockMatrixWeights)
+    let head = Double(vocabularySize * hiddenSize)
+    let above = Double(blocks - firstTrained)
+    let forward = keepsPrefix ? above : Double(blocks)
+    let own = trainsAll ? Double(blocks) * block + head : 0
+    return 2 * (forward * block + head) + 2 * (above * block + head) + 2 * own
+  }
 }

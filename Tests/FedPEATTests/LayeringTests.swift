@@ -23,11 +23,11 @@ import Testing
     room("PeatFederation", over: "PeatTensor")
     room("PeatGRPC", over: "PeatFederation")
     room("FedPEATClient", over: "PeatEvaluation", "PeatGRPC")
-    room("FedPEAT", over: "FedPEATClient")
     // The controller knows networks and no federation.
     room("PeatControl", over: "PeatNN")
     room("PeatEdge", over: "PeatControl", "PeatFederation")
-    room("FedPEATCLI", over: "FedPEAT", "PeatEdge")
+    room("FedPEAT", over: "FedPEATClient", "PeatEdge")
+    room("FedPEATCLI", over: "FedPEAT")
     return table
   }()
 

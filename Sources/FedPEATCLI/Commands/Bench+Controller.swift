@@ -1,7 +1,5 @@
 import FedPEAT
 import Foundation
-import PeatControl
-import PeatEdge
 
 extension Bench {
   private struct Case: Encodable {

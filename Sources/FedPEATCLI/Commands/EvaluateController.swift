@@ -1,8 +1,6 @@
 import ArgumentParser
 import FedPEAT
 import Foundation
-import PeatControl
-import PeatEdge
 
 struct EvaluateController: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,7 +1,6 @@
 import ArgumentParser
 import FedPEAT
 import Foundation
-import Logging
 
 struct Serve: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -67,11 +66,6 @@ struct Serve: AsyncParsableCommand {
       })
     try common.report(result)
   }
-}
-
-extension Logger {
-  /// For verbs whose progress lines say all that a log would.
-  static var silent: Logger { Logger(label: "fedpeat") { _ in SwiftLogNoOpLogHandler() } }
 }
 
 extension RunConfiguration {

@@ -101,7 +101,8 @@ struct Simulate: AsyncParsableCommand {
       fiveNumbers: numbers, rounds: configuration.rounds,
       bytesUp: results.reduce(0) { $0 + $1.report.bytesUp } / results.count,
       bytesDown: results.reduce(0) { $0 + $1.report.bytesDown } / results.count,
-      simulatedSeconds: nil, seeds: results.map(\.summary))
+      simulatedSeconds: results.meanSimulatedSeconds,
+      seeds: results.map(\.summary))
     if let out = configuration.out {
       try AtomicOutput.write(
         JSONFile.encode(report), to: URL(path: out).appendingPathComponent("results.json"))
@@ -123,10 +124,18 @@ struct Simulate: AsyncParsableCommand {
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),
-      logger: .silent, onEvent: progress.report)
+      cell: try parts.shares(), logger: .silent, onEvent: progress.report)
     return try await tuning.run(
       FederatedTuning.inProcess(
         parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
         logger: .silent))
+  }
+}
+
+extension [RunResult] {
+  /// `nil` without a simulated cell.
+  fileprivate var meanSimulatedSeconds: Double? {
+    let seconds = compactMap(\.simulation?.seconds)
+    return seconds.isEmpty ? nil : seconds.reduce(0, +) / Double(seconds.count)
   }
 }

@@ -1,7 +1,5 @@
 import FedPEAT
 import Foundation
-import PeatControl
-import PeatEdge
 
 /// Where planners plan: the environment that others were measured in, or a simulated edge.
 enum PlanningWorld {
@@ -15,24 +13,15 @@ enum PlanningWorld {
   init(_ word: String) throws {
     if word == "anchor" {
       self = .anchor
-    } else if let example = EdgeConfiguration.examples[word] {
-      self = .edge(example)
-    } else if FileManager.default.fileExists(atPath: URL(path: word).path) {
-      let configuration = try ConfigurationReader.read(
-        EdgeConfiguration.pedestrian, from: URL(path: word))
-      try configuration.validate()
-      self = .edge(configuration)
     } else {
-      let known = ["anchor"] + EdgeConfiguration.examples.keys.sorted()
-      throw PeatError.usage(
-        "'\(word)' is neither a file nor an environment. \(suggestion(for: word, among: known))")
+      self = .edge(try EdgeFile.read(word, others: ["anchor"]))
     }
   }
 
   var plannerNames: [String] {
     switch self {
     case .anchor: AnchorCell.policyNames
-    case .edge: EdgeEnvironment.plannerNames
+    case .edge: EdgePlanners.names
     }
   }
 

@@ -48,9 +48,21 @@ struct RunOptions: ParsableArguments {
 
   @Option(
     help:
-      "Who takes part in a round: \(Planners.names.joined(separator: " or ")). (default: \(standard.planner))"
+      "Who takes part in a round, and on which emulator: \(RunConfiguration.plannerNames.joined(separator: ", ")). (default: \(standard.planner))"
   )
   var planner: String?
+
+  @Option(
+    help:
+      "The edge that clients are at: a file that calibrate wrote, or a scenario such as pedestrian; none if not given."
+  )
+  var edge: String?
+
+  @Option(
+    help:
+      "The share of the middle that a client may put together at most. (default: \(standard.maxExposure))"
+  )
+  var maxExposure: Double?
 
   @Option(
     help:
@@ -109,6 +121,8 @@ struct RunOptions: ParsableArguments {
     set(.context, context.map { .integer($0) })
     set(.learningRate, learningRate.map { .number(Double($0)) })
     set(.planner, planner.map { .string($0) })
+    set(.edge, edge.map { .string(EdgeFile.isScenario($0) ? $0 : URL(path: $0).path) })
+    set(.maxExposure, maxExposure.map { .number($0) })
     set(.strategy, strategy.map { .string($0) })
     set(.minimumClients, minimumClients.map { .integer($0) })
     if participate { set(.participate, .bool(true)) }

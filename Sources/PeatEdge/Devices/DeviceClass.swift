@@ -51,6 +51,11 @@ public struct DeviceClass: Sendable, Codable, Equatable {
     self.memory = memory
   }
 
+  private enum CodingKeys: String, CodingKey {
+    case name, share, compute, memory, energyPerOperation, receivePower, sendPower, battery
+    case stays, returns, dropout
+  }
+
   /// What a file does not say is as `init` has it.
   public init(from decoder: any Decoder) throws {
     let table = try decoder.container(keyedBy: CodingKeys.self)
@@ -71,6 +76,22 @@ public struct DeviceClass: Sendable, Codable, Equatable {
     try take(.returns, \.returns)
     try take(.dropout, \.dropout)
     battery = try table.decodeIfPresent(Double.self, forKey: .battery)
+  }
+
+  /// Says every key, also the battery of a device that has none.
+  public func encode(to encoder: any Encoder) throws {
+    var table = encoder.container(keyedBy: CodingKeys.self)
+    try table.encode(name, forKey: .name)
+    try table.encode(share, forKey: .share)
+    try table.encode(compute, forKey: .compute)
+    try table.encode(memory, forKey: .memory)
+    try table.encode(energyPerOperation, forKey: .energyPerOperation)
+    try table.encode(receivePower, forKey: .receivePower)
+    try table.encode(sendPower, forKey: .sendPower)
+    try table.encode(battery, forKey: .battery)
+    try table.encode(stays, forKey: .stays)
+    try table.encode(returns, forKey: .returns)
+    try table.encode(dropout, forKey: .dropout)
   }
 
   func validate() throws {

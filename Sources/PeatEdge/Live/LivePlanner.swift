@@ -4,7 +4,8 @@ import PeatTensor
 
 /// Plans the rounds of a live federation with the planners of the simulated edge, from what its clients report.
 ///
-/// A client of which nothing is known yet begins on the smallest emulator that it may have: its first round says how fast it is.
+/// A client of which nothing is known yet begins on the smallest emulator that it may have and that leaves the best one open to it:
+/// its first round says how fast it is.
 /// What the chosen planner decides passes a shield: a client that would take more than three times as long as the
 /// heuristic's slowest, or whose memory would be all but full, is decided for by the heuristic. Every decision is given its reason, and
 /// what it costs against those of the exact search that looks ahead.
@@ -19,6 +20,9 @@ public actor LivePlanner: RoundPlanner {
   /// What the last plan told clients to do.
   private var assigned: [ClientID: Int] = [:]
 
+  /// For so many rounds after a run progress is worth as much as during it.
+  public static let roundsAfter = 20
+
   /// The planners by name, beside `learned:FILE`.
   public static let names = ["heuristic", "lookahead", "one-round", "oort"]
 
@@ -30,33 +34,20 @@ public actor LivePlanner: RoundPlanner {
     self.name = String(name.prefix { $0 != ":" })
     self.settings = settings
     gap = settings.learning.startGap
-    planner = try Self.planner(name, levels: settings.levels.count, seed: seed)
-  }
-
-  /// - Parameter levels: how many a controller must be made for; `nil`: any.
-  private static func planner(
-    _ name: String, levels: Int?, seed: UInt64
-  ) throws -> any EdgePlanner {
-    if let path = learnedFile(name) { return try LearnedPlanner(path, levels: levels) }
-    guard names.contains(name) else {
-      throw PeatError.usage(
-        "Unknown planner '\(name)'. \(suggestion(for: name, among: names + ["learned:FILE"]))")
-    }
-    return try EdgeEnvironment.makePlanner(named: name, seed: seed)
-  }
-
-  /// The file behind `learned:`; `nil` where the name does not begin so.
-  private static func learnedFile(_ name: String) -> String? {
-    name.hasPrefix("learned:") ? String(name.dropFirst("learned:".count)) : nil
+    // Clients come and go: any number of devices.
+    planner = try EdgePlanners.make(
+      name, levels: settings.levels.count, devices: nil, seed: seed)
   }
 
   /// Whether this plans under a name.
   public static func knows(_ name: String) -> Bool {
-    names.contains(name) || learnedFile(name) != nil
+    names.contains(name) || EdgePlanners.learnedFile(name) != nil
   }
 
   /// Throws where a planner can't be had: before any work.
-  public static func check(_ name: String) throws { _ = try planner(name, levels: nil, seed: 0) }
+  public static func check(_ name: String, levels: Int) throws {
+    _ = try EdgePlanners.make(name, levels: levels, devices: nil, seed: 0)
+  }
 
   /// Fidelities were measured again, with the adapter as it is now.
   public func update(fidelities: [Double]) {
@@ -145,7 +136,8 @@ public actor LivePlanner: RoundPlanner {
     return LiveView(
       levels: settings.levels, objective: objective, learning: settings.learning,
       adapterBytes: settings.adapterBytes, deadline: settings.deadline, round: state.round - 1,
-      rounds: state.rounds, gap: gap, clients: clients)
+      // What is learned is of use after the run too.
+      rounds: state.rounds + Self.roundsAfter, gap: gap, clients: clients)
   }
 
   // MARK: What is made of the planner's decisions
@@ -170,10 +162,14 @@ public actor LivePlanner: RoundPlanner {
     _ decisions: inout [LiveDecision], _ view: LiveView, _ state: FederationState
   ) {
     for (number, client) in state.clients.enumerated() where !estimates.knows(client.client) {
-      let allowed = view.levels.indices.filter { view.allows($0, number) }
-      guard let smallest = allowed.min(by: { view.levels[$0].bytes < view.levels[$1].bytes }) else {
-        continue
+      guard let best = view.bestLevel(number) else { continue }
+      // One after which the best may still be seen.
+      let open = view.levels.indices.filter { level in
+        var exposure = state.exposure
+        exposure.note(level, for: client.client)
+        return view.allows(level, number) && exposure.allows(best, for: client.client)
       }
+      let smallest = open.min { view.levels[$0].bytes < view.levels[$1].bytes } ?? best
       decisions[number] = LiveDecision(
         EdgeDecision(isSelected: true, level: smallest),
         reason: "nothing is known of it yet: begins on level \(smallest)")
@@ -217,29 +213,12 @@ public actor LivePlanner: RoundPlanner {
   private func complete(
     _ decisions: inout [LiveDecision], _ view: LiveView, _ state: FederationState
   ) {
-    let missing = state.minimumUpdates - decisions.count { $0.edge.isSelected }
-    guard missing > 0 else { return }
-    let others = decisions.indices.filter {
-      !decisions[$0].edge.isSelected && view.canTakePart($0)
-    }
-    func own(_ number: Int) -> (level: Int, isSent: Bool, seconds: Double)? {
-      let isHeld = view.holdsUsable(number)
-      guard let level = isHeld ? view.device(number).held : view.bestLevel(number) else {
-        return nil
-      }
-      return (
-        level, !isHeld,
-        view.believedSeconds(
-          number, level: level, isSent: !isHeld, participants: Double(view.deviceCount))
-      )
-    }
-    let quickest = others.compactMap { number in own(number).map { (number, $0) } }
-      .sorted { ($0.1.seconds, $0.0) < ($1.1.seconds, $1.0) }
-    for (number, plan) in quickest.prefix(missing) {
+    let added = view.quickestOthers(decisions.map(\.edge), upTo: state.minimumUpdates)
+    for (number, decision, seconds) in added {
       decisions[number] = LiveDecision(
-        EdgeDecision(isSelected: true, level: plan.isSent ? plan.level : nil),
+        decision,
         reason:
-          "added: a round needs \(state.minimumUpdates) updates; \(rounded(plan.seconds)) s expected"
+          "added: a round needs \(state.minimumUpdates) updates; \(rounded(seconds)) s expected"
       )
     }
   }

@@ -151,33 +151,3 @@ public struct EdgeOort: EdgePlanner {
   }
 }
 
-extension EdgeEnvironment {
-  /// The planners that need no training, by name.
-  public static let plannerNames = [
-    "idle", "random", "everyone", "download-once", "heuristic", "oort", "one-round", "lookahead",
-  ]
-
-  /// - Throws: `usage` where there is no planner of this name.
-  public static func planner(
-    named name: String, seed: UInt64
-  ) throws -> any ControlPolicy<EdgeEnvironment> {
-    func opened(_ planner: some EdgePlanner) -> any ControlPolicy<EdgeEnvironment> { planner }
-    return opened(try makePlanner(named: name, seed: seed))
-  }
-
-  static func makePlanner(named name: String, seed: UInt64) throws -> any EdgePlanner {
-    switch name {
-    case "idle": return EdgeIdle()
-    case "random": return EdgeRandom(seed: seed)
-    case "everyone": return EdgeEveryone(refreshing: true)
-    case "download-once": return EdgeEveryone()
-    case "heuristic": return EdgeHeuristic()
-    case "oort": return EdgeOort()
-    case "one-round": return EdgeSearch(rounds: 1)
-    case "lookahead": return EdgeSearch.lookAhead
-    default:
-      throw PeatError.usage(
-        "Unknown planner '\(name)'. \(suggestion(for: name, among: plannerNames))")
-    }
-  }
-}

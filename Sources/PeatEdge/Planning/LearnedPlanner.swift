@@ -6,19 +6,22 @@ import PeatTensor
 struct LearnedPlanner: EdgePlanner {
   private let network: any ActorCritic
 
-  /// - Parameter levels: how many it must be made for; `nil`: any number.
+  /// - Parameters:
+  ///   - levels: how many it must be made for; `nil`: any number.
+  ///   - devices: how many are to be planned for; `nil`: any number, which a flat network can't.
   /// - Throws: `inputOutput` or `badData` where the file is no controller, or is for something else.
-  init(_ path: String, levels: Int?) throws {
+  init(_ path: String, levels: Int?, devices: Int?) throws {
     let file = try ControllerFile(contentsOf: URL(fileURLWithPath: path))
-    guard file.facts.network.kind == .shared else {
+    let own = file.facts.shape
+    guard file.facts.network.kind == .shared || devices != nil else {
       throw PeatError.badData(
-        "The controller '\(path)' is flat: it plans for exactly \(file.facts.shape.devices) devices. Train one with --network shared for a live federation."
+        "The controller '\(path)' is flat: it plans for exactly \(own.devices) devices. Train one with --network shared for a live federation."
       )
     }
     try file.check(
       for: PlanningFeatures.shape(
-        devices: file.facts.shape.devices,
-        levels: levels ?? file.facts.shape.branches.width - 4), name: path)
+        devices: devices ?? own.devices, levels: levels ?? max(own.branches.width - 4, 1)),
+      name: path)
     network = file.network
   }
 

@@ -94,4 +94,23 @@ extension PlanningView {
       levels[$0].fidelity < levels[$1].fidelity
     }
   }
+
+  /// Whom to add where too few take part for a round to count: those that are ready first.
+  ///
+  /// - Parameter minimum: how many must take part.
+  func quickestOthers(
+    _ decisions: [EdgeDecision], upTo minimum: Int
+  ) -> [(number: Int, decision: EdgeDecision, seconds: Double)] {
+    let missing = minimum - decisions.count { $0.isSelected }
+    guard missing > 0 else { return [] }
+    var others: [(number: Int, decision: EdgeDecision, seconds: Double)] = []
+    for number in decisions.indices where !decisions[number].isSelected && canTakePart(number) {
+      let isHeld = holdsUsable(number)
+      guard let level = isHeld ? device(number).held : bestLevel(number) else { continue }
+      let seconds = believedSeconds(
+        number, level: level, isSent: !isHeld, participants: Double(minimum))
+      others.append((number, EdgeDecision(isSelected: true, level: isHeld ? nil : level), seconds))
+    }
+    return Array(others.sorted { ($0.seconds, $0.number) < ($1.seconds, $1.number) }.prefix(missing))
+  }
 }

@@ -44,6 +44,8 @@ public struct EdgeCell: Sendable {
   /// Blocks of the middle that each device has seen, as bits: so many words for each.
   private var seen: [UInt64]
   private let words: Int
+  /// The devices whose updates arrived in the last round.
+  private(set) var delivered: [Int] = []
   /// In nats over the loss that is never passed.
   public internal(set) var gap: Double
   public internal(set) var round = 0
@@ -134,6 +136,7 @@ public struct EdgeCell: Sendable {
   /// Carries decisions out; those that can't be are as if they had not been made, and too little memory is counted.
   mutating func advance(_ decisions: [EdgeDecision]) -> EdgeOutcome {
     var outcome = EdgeOutcome()
+    delivered.removeAll(keepingCapacity: true)
     var parts: [(device: Int, level: Int, sent: Double)] = []
     for (number, decision) in decisions.enumerated() where decision.isSelected {
       let device = devices[number]
@@ -182,13 +185,28 @@ public struct EdgeCell: Sendable {
       } else if seconds <= configuration.deadline {
         joules += own.sendPower * upSeconds
         outcome.bytesUp += configuration.adapterBytes
-        outcome.delivered += 1
+        delivered.append(part.device)
+        devices[part.device].spent.bytesUp += configuration.adapterBytes
         progress += configuration.learning.progress(
           share: device.share, fidelity: fidelities[part.level], age: device.age, gap: gap)
       }
       devices[part.device].battery -= joules
+      devices[part.device].spent.bytesDown += part.sent
+      devices[part.device].spent.joules += joules
+      devices[part.device].spent.memory = max(
+        devices[part.device].spent.memory, configuration.levels[part.level].memory)
+      devices[part.device].spent.seconds += min(seconds, configuration.deadline)
       outcome.joules += joules
       outcome.seconds = max(outcome.seconds, seconds)
+    }
+    outcome.delivered = delivered.count
+    let server = configuration.server
+    if server.weight > 0 {
+      // Its gradients are the full model's.
+      progress =
+        (1 - server.weight) * progress + server.weight
+        * configuration.learning.progress(share: 1, fidelity: 1, age: 0, gap: gap)
+      outcome.seconds = max(outcome.seconds, server.seconds)
     }
     outcome.seconds = min(outcome.seconds, configuration.deadline) + configuration.aggregation
     gap *= 1 - min(progress, 1)

@@ -28,10 +28,11 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
 
 /// How the loss falls, in nats over the loss that is never passed.
 ///
-///     gap ← gap · (1 − η · Σ_i w_i · q_i · e^(−μ·age_i) · max(0, 1 − c·(1 − q_i)/gap))
+///     gap ← gap · (1 − η · (gap / gap₀)^p · Σ_i w_i · q_i · e^(−μ·age_i) · max(0, 1 − c·(1 − q_i)/gap))
 ///
 /// w_i: a participant's share of all data; q_i: its emulator's fidelity; age_i: rounds since it was sent. The last factor is a
-/// floor: gradients that point a little wrong stall early. Our own model: simple, and fitted to short real runs.
+/// floor: gradients that point a little wrong stall early. With p = 0 the gap falls by the same share in each round, with a higher p ever more
+/// slowly, as a power of the rounds. Our own model: simple, and fitted to short real runs.
 public struct LearningModel: Sendable, Codable, Equatable {
   public var startGap = 1.0
   /// The loss that is never passed, in nats per token; 0: not known. Where it is, a measured loss says what the gap is.
@@ -42,13 +43,15 @@ public struct LearningModel: Sendable, Codable, Equatable {
   public var ageing = 0.06
   /// c in nats.
   public var floor = 0.0
+  /// p.
+  public var slowing = 0.0
 
   public init() {}
 
   func validate() throws {
     for (name, value, range) in [
       ("startGap", startGap, 1e-6...100.0), ("finalLoss", finalLoss, 0...100), ("rate", rate, 0...1), ("ageing", ageing, 0...100),
-      ("floor", floor, 0...100),
+      ("floor", floor, 0...100), ("slowing", slowing, 0...10),
     ] where !range.contains(value) {
       throw PeatError.badData(
         "learning.\(name) is \(value); it must be between \(range.lowerBound) and \(range.upperBound)."
@@ -59,7 +62,8 @@ public struct LearningModel: Sendable, Codable, Equatable {
   /// What one participant takes off the gap, as a share of it.
   func progress(share: Double, fidelity: Double, age: Double, gap: Double) -> Double {
     let stall = floor == 0 ? 1 : max(0, 1 - floor * (1 - fidelity) / max(gap, 1e-12))
-    return rate * share * fidelity * exponential(-ageing * age) * stall
+    let pace = slowing == 0 ? 1 : exponential(slowing * naturalLogarithm(max(gap, 1e-12) / startGap))
+    return rate * pace * share * fidelity * exponential(-ageing * age) * stall
   }
 }
 
@@ -113,6 +117,30 @@ public struct Uncertainty: Sendable, Codable, Equatable {
   }
 }
 
+/// The coordinator's own part in the training, with the full middle and data of its own.
+public struct EdgeServer: Sendable, Codable, Equatable {
+  /// Its share W in the next adapter, (1 − W) · devices + W · server; 0: it takes no part.
+  public var weight = 0.0
+  /// In FLOP/s, and of a round's training in FLOP.
+  public var compute = 1e13
+  public var work = 1e14
+
+  public init() {}
+
+  func validate() throws {
+    guard (0...1).contains(weight), weight < 1, (1e6...1e21).contains(compute),
+      (0...1e24).contains(work)
+    else {
+      throw PeatError.badData(
+        "server: weight must be at least 0 and below 1, compute 1e6 to 1e21 FLOP/s, work 0 to 1e24 FLOP; found \(weight), \(compute), \(work)."
+      )
+    }
+  }
+
+  /// Seconds that its part of a round takes.
+  var seconds: Double { weight > 0 ? work / compute : 0 }
+}
+
 /// A federation at the mobile edge, to be simulated.
 public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var devices = 10
@@ -131,6 +159,7 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var learning = LearningModel()
   public var objective = Objective()
   public var uncertainty = Uncertainty()
+  public var server = EdgeServer()
   /// Seconds between rounds, and that a round lasts at most.
   public var aggregation = 1.0
   public var deadline = 720.0
@@ -150,6 +179,7 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
     try learning.validate()
     try objective.validate()
     try uncertainty.validate()
+    try server.validate()
     for item in classes { try item.validate() }
     func check(_ holds: Bool, _ what: String) throws {
       if !holds { throw PeatError.badData(what) }

@@ -25,6 +25,19 @@ public struct EdgeDevice: Sendable, Equatable {
   var channel: Channel
   var report: Channel
 
+  /// What it has spent since the beginning.
+  var spent = Spent()
+
+  struct Spent: Sendable, Equatable {
+    var bytesDown = 0.0
+    var bytesUp = 0.0
+    var joules = 0.0
+    /// At work, from the first byte received to the last sent.
+    var seconds = 0.0
+    /// The most that its training took, in bytes.
+    var memory = 0.0
+  }
+
   struct Channel: Sendable, Equatable {
     /// Of power.
     var gain: Double

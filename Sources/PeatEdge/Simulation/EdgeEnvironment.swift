@@ -50,6 +50,14 @@ public final class EdgeEnvironment: ControlEnvironment {
 
   // MARK: What is done
 
+  /// Carries a round of one cell out.
+  @discardableResult
+  func advance(_ index: Int, _ decisions: [EdgeDecision]) -> EdgeOutcome {
+    let outcome = cells[index].advance(decisions)
+    summaries[index].add(outcome, cells[index])
+    return outcome
+  }
+
   public func step(
     _ actions: UnsafePointer<Int32>, into outcomes: UnsafeMutablePointer<ControlOutcome>
   ) {
@@ -58,8 +66,7 @@ public final class EdgeEnvironment: ControlEnvironment {
       let decisions = cells[index].devices.indices.map {
         EdgeDecision(own + $0 * shape.branches.count)
       }
-      let outcome = cells[index].advance(decisions)
-      summaries[index].add(outcome, cells[index])
+      let outcome = advance(index, decisions)
       outcomes[index] = ControlOutcome(
         reward: Float(-outcome.cost),
         duration: Float(outcome.seconds / configuration.objective.referenceTime),

@@ -262,7 +262,8 @@ public actor Coordinator {
       run: configuration.run, round: round, attempt: attempt, rounds: configuration.rules.rounds,
       clients: clients.map(state),
       levels: levels.enumerated().map { .init($0.offset, bytes: $0.element.bytes) },
-      minimumUpdates: configuration.rules.minimumUpdates, metrics: rounds.last?.metrics ?? [:])
+      minimumUpdates: configuration.rules.minimumUpdates, exposure: exposure,
+      metrics: rounds.last?.metrics ?? [:])
     work { coordinator in
       do {
         let plan = try await coordinator.planner.plan(state)

@@ -90,12 +90,15 @@ public struct FederationState: Sendable, Equatable {
   public var levels: [Level]
   /// Updates that a round needs.
   public var minimumUpdates: Int
+  /// Which blocks of the middle each client has seen.
+  public var exposure: ExposureLedger
   /// What the evaluation after the last round gave.
   public var metrics: [String: Double]
 
   public init(
     run: RunID, round: Int, attempt: Int, rounds: Int, clients: [ClientState], levels: [Level],
-    minimumUpdates: Int = 1, metrics: [String: Double] = [:]
+    minimumUpdates: Int = 1,
+    exposure: ExposureLedger? = nil, metrics: [String: Double] = [:]
   ) {
     self.run = run
     self.round = round
@@ -104,6 +107,7 @@ public struct FederationState: Sendable, Equatable {
     self.clients = clients
     self.levels = levels
     self.minimumUpdates = minimumUpdates
+    self.exposure = exposure ?? .empty(levels: levels.count)
     self.metrics = metrics
   }
 }

@@ -95,6 +95,30 @@ public enum AtomicOutput {
     }
   }
 
+  /// Throws `inputOutput` where a file can't be written, or something else than what this project writes would be lost.
+  ///
+  /// - Parameters:
+  ///   - what: what the file is, such as "controller".
+  ///   - isOurs: whether a file that is there already may be replaced.
+  public static func checkFile(_ url: URL, _ what: String, isOurs: (URL) -> Bool) throws {
+    let folder = url.standardizedFileURL.deletingLastPathComponent()
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder),
+      isFolder.boolValue
+    else {
+      throw PeatError.inputOutput("There is no folder '\(folder.path)' to write into.")
+    }
+    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else { return }
+    if isFolder.boolValue {
+      throw PeatError.inputOutput("'\(url.path)' is a folder; a \(what) is a file.")
+    }
+    guard isOurs(url) else {
+      throw PeatError.inputOutput(
+        "'\(url.path)' is there already and is no \(what); it is left as it is. Choose another name."
+      )
+    }
+  }
+
   /// Where `url` leads: itself, or what it points to as a symbolic link.
   private static func place(of url: URL) throws -> URL {
     let files = FileManager.default

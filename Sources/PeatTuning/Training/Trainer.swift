@@ -72,18 +72,8 @@ public final class Trainer {
   ///
   /// - Throws: `badData` where the loss is no longer a number; the parameters are then as they were before the step.
   public func advance() throws -> StepReport {
-    let batch = sampler.next()
-    workers.zeroGradient()
-    let scale = 1 / Float(max(batch.targetCount, 1))
-    var loss = TokenLoss(sum: 0, count: 0)
-    for part in split(batch.windowCount, into: configuration.accumulation) {
-      loss = loss + gradients(of: batch, windows: part, scale: scale)
-    }
+    let (loss, norm) = differentiate()
     let gradient = workers.gradient
-    let norm = workers.measured(.optimizer) {
-      workers.joinGradients()
-      return squaredNorm(trainable.count, gradient).squareRoot()
-    }
     guard loss.sum.isFinite, norm.isFinite else {
       // Nothing was changed yet that could have been too much.
       if step == 0 {
@@ -108,6 +98,28 @@ public final class Trainer {
     tokens += loss.count
     return StepReport(
       step: step, loss: loss.mean, learningRate: rate, gradientNorm: norm, tokens: tokens)
+  }
+
+  /// Loss and gradient of the next batch; the gradient is then the first worker's, and its norm is returned.
+  private func differentiate() -> (loss: TokenLoss, norm: Double) {
+    let batch = sampler.next()
+    workers.zeroGradient()
+    let scale = 1 / Float(max(batch.targetCount, 1))
+    var loss = TokenLoss(sum: 0, count: 0)
+    for part in split(batch.windowCount, into: configuration.accumulation) {
+      loss = loss + gradients(of: batch, windows: part, scale: scale)
+    }
+    let norm = workers.measured(.optimizer) {
+      workers.joinGradients()
+      return squaredNorm(trainable.count, workers.gradient).squareRoot()
+    }
+    return (loss, norm)
+  }
+
+  /// The gradient of the next batch with respect to all that trains, one parameter after the other; nothing is changed.
+  public func gradient() -> [Float] {
+    _ = differentiate()
+    return Array(UnsafeBufferPointer(start: workers.gradient, count: trainable.count))
   }
 
   private func gradients(

@@ -1,0 +1,107 @@
+import Foundation
+
+/// What the emulators of a run cost a device and are worth, in the numbers that planners use.
+struct EmulatorCosts {
+  private let configuration: RunConfiguration
+  private let owner: ModelOwner
+  private let split: ModelSplit
+
+  init(_ configuration: RunConfiguration, _ owner: ModelOwner, _ split: ModelSplit) {
+    self.configuration = configuration
+    self.owner = owner
+    self.split = split
+  }
+
+  var middleBlocks: Int { split.middle.count }
+
+  /// The blocks of the middle that an emulator holds as they are, from 0, and each one's share of the middle's weights.
+  func contents(of emulator: Emulator) -> [Int: Double] {
+    Dictionary(
+      uniqueKeysWithValues: emulator.keptBlocks.filter(split.middle.contains).map { block in
+        (
+          block - split.bottom,
+          Emulator.exposure(ofBlocks: [block], in: split, full: owner.model)
+        )
+      })
+  }
+
+  /// A level as it follows from the emulator's shape: bytes as they are sent, operations of a round's training, memory by the plan that
+  /// tuning makes, and the share of the middle that is kept for a fidelity.
+  func level(
+    of emulator: Emulator, packageBytes: Int, method: Adapter.Method
+  ) throws -> EmulatorLevel {
+    let model = emulator.model.configuration
+    let blocks = emulator.keptBlocks.count
+    let ends = emulator.keptBlocks.indices.filter {
+      !split.middle.contains(emulator.keptBlocks[$0])
+    }
+    let tokens = configuration.localSteps * configuration.batch * configuration.context
+    let demands = MemoryDemands(
+      model: model, method: method, blocks: ends, batch: configuration.batch,
+      context: configuration.context, threads: configuration.threads ?? 1)
+    return EmulatorLevel(
+      emulator.recipe.description, bytes: Double(packageBytes),
+      work: Double(tokens)
+        * model.stepOperations(blocks: blocks, firstTrained: ends.min() ?? 0),
+      memory: Double(
+        demands.bytes(
+          storage: .float32, checkpointing: false, accumulation: 1,
+          logitRows: MemoryDemands.usualLogitRows(checkpointing: false), base: 0)),
+      fidelity: Double(emulator.middleCount) / Double(split.middle.count),
+      blocks: contents(of: emulator).keys.sorted())
+  }
+
+  /// The run's levels: as an edge file measured them, where its levels are this run's; else as they follow from their shapes.
+  func levels(
+    of emulators: [Emulator], packageBytes: [Int], method: Adapter.Method,
+    in edge: EdgeConfiguration?
+  ) throws -> [EmulatorLevel] {
+    let computed = try zip(emulators, packageBytes).map {
+      try level(of: $0, packageBytes: $1, method: method)
+    }
+    guard let edge, edge.levels.map(\.name) == computed.map(\.name) else { return computed }
+    return edge.levels
+  }
+}
+
+extension ModelOwner {
+  /// How well updates made through emulators point the way of those made through the full model: for each the cosine of the adapter's
+  /// gradients, below 0 as 0, on the first windows of the evaluation text.
+  ///
+  /// To first order it is the share of a step's progress that is left where an emulator stands for the middle.
+  func fidelities(of emulators: [Emulator], with adapter: Adapter) throws -> [Double] {
+    let copy = try model.selecting(blocks: Array(model.blocks.indices))
+    let full = try gradient(of: adapter, through: copy)
+    return try emulators.map { emulator in
+      let own = try gradient(
+        of: adapter,
+        through: emulator.model.selecting(blocks: Array(emulator.model.blocks.indices)))
+      return max(cosine(full, own), 0)
+    }
+  }
+
+  private func gradient(of adapter: Adapter, through model: TransformerModel) throws -> [Float] {
+    let injected = try adapter.inject(into: model)
+    defer { injected.remove() }
+    let dataset = try TokenDataset.make(
+      evaluation ?? [], tokenizer: tokenizer, layout: configuration.layout,
+      context: configuration.context, addBegin: configuration.bos)
+    var settings = configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
+    settings.order = .sequential
+    let trainer = try Trainer(
+      model, parameters: injected.parameters.map(\.parameter), data: dataset,
+      configuration: settings)
+    defer { trainer.finish() }
+    return trainer.gradient()
+  }
+
+  private func cosine(_ a: [Float], _ b: [Float]) -> Double {
+    var (ab, aa, bb) = (0.0, 0.0, 0.0)
+    for (x, y) in zip(a, b) {
+      ab += Double(x) * Double(y)
+      aa += Double(x) * Double(x)
+      bb += Double(y) * Double(y)
+    }
+    return aa > 0 && bb > 0 ? ab / (aa * bb).squareRoot() : 0
+  }
+}

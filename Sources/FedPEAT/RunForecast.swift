@@ -1,0 +1,63 @@
+import Foundation
+
+/// A run as it would go in its simulated cell, by the learning model alone: nothing is tuned, nothing is sent.
+public struct RunForecast {
+  /// The edge with the run's emulators, clients and rounds.
+  public let edge: EdgeConfiguration
+  /// Whether the edge's levels were measured for this run's emulators; else costs follow from their shapes.
+  public let isMeasured: Bool
+  private let configuration: RunConfiguration
+
+  /// - Throws: `usage` where the run names no edge.
+  public init(_ configuration: RunConfiguration) throws {
+    try configuration.validate()
+    guard let word = configuration.edge else {
+      throw PeatError.usage(
+        "This needs a simulated edge: 'edge: FILE' in the run file, or --edge with a file that calibrate wrote or a scenario such as pedestrian."
+      )
+    }
+    self.configuration = configuration
+    var edge = try EdgeFile.read(word)
+    let owner = try ModelOwner(configuration, evaluation: nil, pooled: nil, onEvent: { _ in })
+    let split = try ModelSplit(
+      bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
+    let method = try configuration.adapterMethod()
+    let emulators = try configuration.emulators.map {
+      try EmulatorRecipe($0).makeEmulator(from: owner.model, split: split)
+    }
+    let adapter = try Adapter(
+      new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
+      sourceDigest: owner.digest)
+    let costs = EmulatorCosts(configuration, owner, split)
+    let own = try costs.levels(
+      of: emulators, packageBytes: emulators.map { Self.bytes(of: $0, owner.checkpoint) },
+      method: method, in: edge)
+    isMeasured = own == edge.levels
+    edge.levels = own
+    edge.adapterBytes = Double(4 * adapter.parameterCount)
+    edge.middleBlocks = costs.middleBlocks
+    edge.maxExposure = min(edge.maxExposure, configuration.maxExposure)
+    edge.rounds = configuration.rounds
+    edge.devices = configuration.clients
+    edge.server.weight = configuration.participate ? configuration.serverWeight : 0
+    try edge.validate()
+    self.edge = edge
+  }
+
+  /// An emulator's files, in bytes: weights as they are stored in the source, and the files beside them.
+  private static func bytes(of emulator: Emulator, _ source: Checkpoint) -> Int {
+    let share =
+      Double(emulator.model.parameterCount)
+      / Double(max((try? source.model().parameterCount) ?? 1, 1))
+    return Int(share * Double(source.byteCount))
+  }
+
+  /// Plays so many runs.
+  public func play(
+    runs: Int, shouldStop: () -> Bool = { false }
+  ) throws -> EdgeEnvironment {
+    try EdgeEnvironment.play(
+      edge, planner: configuration.planner, episodes: runs, seed: configuration.seed,
+      shouldStop: shouldStop)
+  }
+}

@@ -1,0 +1,116 @@
+import Foundation
+
+/// Who plans a run's rounds.
+struct RunPlanning: Sendable {
+  /// Whom the coordinator asks.
+  let planner: any RoundPlanner
+  private let live: LivePlanner?
+  private let cell: SimulatedCell?
+  private let finalLoss: Double
+  private let owner: ModelOwner
+  private let emulators: [Emulator]
+
+  /// - Parameters:
+  ///   - edge: what emulators cost and are worth, and the cell.
+  ///   - clients: those of a simulated cell with their shares of all data; `nil`: there is none.
+  init(
+    _ configuration: RunConfiguration, costs: EmulatorCosts, emulators: [Emulator],
+    packages: [Package], adapter: Adapter, owner: ModelOwner, edge: EdgeConfiguration?,
+    cell clients: [ClientID: Double]?
+  ) async throws {
+    self.owner = owner
+    self.emulators = emulators
+    finalLoss = edge?.learning.finalLoss ?? 0
+    let levels = try costs.levels(
+      of: emulators, packageBytes: packages.map(\.bytes), method: adapter.method, in: edge)
+    let adapterBytes = Double(4 * adapter.parameterCount)
+    if let clients, var edge {
+      edge.levels = levels
+      edge.adapterBytes = adapterBytes
+      edge.middleBlocks = costs.middleBlocks
+      edge.maxExposure = min(edge.maxExposure, configuration.maxExposure)
+      // What is learned is of use after the run too.
+      edge.rounds = configuration.rounds + LivePlanner.roundsAfter
+      edge.server.weight = configuration.participate ? configuration.serverWeight : 0
+      let cell = try SimulatedCell(
+        edge, planner: configuration.planner, clients: clients, seed: configuration.seed)
+      (self.cell, live, planner) = (cell, nil, cell)
+      return
+    }
+    cell = nil
+    guard LivePlanner.knows(configuration.planner) else {
+      live = nil
+      planner = try Planners.named(
+        configuration.planner, share: configuration.share, seed: configuration.seed)
+      return
+    }
+    let live = try LivePlanner(
+      configuration.planner,
+      settings: LiveSettings(
+        levels: levels, objective: edge?.objective ?? Objective(),
+        isReferenceTimeMeasured: edge == nil, learning: edge?.learning ?? LearningModel(),
+        adapterBytes: adapterBytes, deadline: configuration.roundDeadline),
+      seed: configuration.seed)
+    (self.live, planner) = (live, live)
+    try await learn(from: adapter)
+  }
+
+  /// Measures what the emulators are worth with the adapter as it is now, where a planner wants to know.
+  func learn(from adapter: Adapter) async throws {
+    guard let live, owner.hasEvaluation else { return }
+    let emulators = emulators
+    await live.update(
+      fidelities: try await owner.onThread { try $0.fidelities(of: emulators, with: adapter) })
+  }
+
+  /// What the run took in its simulated cell; `nil` where there is none.
+  func simulation(of report: RunReport) async -> SimulationReport? {
+    guard let cell else { return nil }
+    return await SimulationReport(
+      seconds: cell.seconds, violations: cell.violations, rounds: cell.rounds,
+      measured: report.rounds, finalLoss: finalLoss)
+  }
+}
+
+/// What a run took in a simulated cell, and how well the learning model foresaw its loss.
+public struct SimulationReport: Sendable, Codable, Equatable {
+  public struct Round: Sendable, Codable, Equatable {
+    public var cell: SimulatedRound
+    /// Plug-in loss in nats per token, as the learning model expected it, and as it was measured; null where either is not known.
+    public var predictedLoss: Double?
+    public var measuredLoss: Double?
+  }
+
+  public var seconds: Double
+  public var joules: Double
+  /// Devices that were told to train on more than they have memory for.
+  public var violations: Int
+  public var rounds: [Round]
+  /// Mean distance of the predicted and the measured losses, in nats; null where no round has both.
+  public var predictionError: Double?
+
+  init(
+    seconds: Double, violations: Int, rounds: [SimulatedRound], measured: [RoundRecord],
+    finalLoss: Double
+  ) {
+    self.seconds = seconds
+    self.violations = violations
+    joules = rounds.reduce(0) { $0 + $1.joules }
+    let losses = Dictionary(
+      measured.compactMap { record in
+        record.metrics["plugIn"].map { (record.round, logarithm($0)) }
+      }, uniquingKeysWith: { $1 })
+    self.rounds = rounds.map {
+      Round(
+        cell: $0, predictedLoss: finalLoss > 0 ? finalLoss + $0.predictedGap : nil,
+        measuredLoss: losses[$0.round])
+    }
+    let distances = self.rounds.compactMap { round in
+      round.predictedLoss.flatMap { predicted in round.measuredLoss.map { abs(predicted - $0) } }
+    }
+    predictionError =
+      distances.isEmpty ? nil : distances.reduce(0, +) / Double(distances.count)
+  }
+}
+
+private func logarithm(_ perplexity: Double) -> Double { log(perplexity) }

@@ -1,0 +1,240 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Calibrate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure what a run's emulators cost here and are worth, for planners and simulation.",
+    discussion: """
+      Example: fedpeat calibrate models/stories260K --data input.txt --emulator layer-drop=3 --emulator layer-drop=1 \
+      --out edge.yaml
+
+      Each emulator is tuned for a few steps in a process of its own (bytes, seconds, peak memory), and in a short federation \
+      (how the loss falls). Its fidelity is the cosine of the adapter's gradients through it and through the full model. The file is an \
+      edge for train-controller --environment, simulate, estimate and serve --edge: the scenario's, with these \
+      emulators, and device classes as fast against each other as in the scenario, the fastest as fast as this machine.
+      """)
+
+  @Argument(help: "The full model's folder, or a run file.")
+  var model: String
+
+  @Option(help: "The clients' texts; the run file's if not given.")
+  var data: String?
+
+  @Option(
+    help: "The field that says whose a document is; they are dealt out at random if not given.")
+  var clientsBy: String?
+
+  @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
+  var clients: Int?
+
+  @Option(help: "Emulator recipe; give it once per level; the run file's if not given.")
+  var emulator: [String] = []
+
+  @Option(help: "Blocks at the bottom in which the adapter sits.")
+  var bottom: Int?
+
+  @Option(help: "Blocks at the top in which the adapter sits.")
+  var top: Int?
+
+  @Option(help: "Rounds of the short federation on each emulator.")
+  var rounds = 6
+
+  @Option(help: "Local optimizer steps per round. (default: \(RunConfiguration().localSteps))")
+  var localSteps: Int?
+
+  @Option(help: "Windows per local step. (default: \(RunConfiguration().batch))")
+  var batch: Int?
+
+  @Option(help: "Input tokens per window. (default: \(RunConfiguration().context))")
+  var context: Int?
+
+  @Option(help: "Learning rate of the adapter. (default: \(RunConfiguration().learningRate))")
+  var learningRate: Float?
+
+  @Option(help: "The scenario or edge file that the rest comes from: radio, movement, device classes.")
+  var environment = "pedestrian"
+
+  @Option(help: "The file to write.")
+  var out: String
+
+  @OptionGroup var common: CommonOptions
+
+  struct Report: Encodable {
+    struct Level: Encodable {
+      var name: String
+      var bytes: Int
+      /// Of a round's training, counted.
+      var operations: Double
+      /// Of a round's training here, median step times steps.
+      var seconds: Double
+      var peakMemoryBytes: Int
+      var fidelity: Double
+      /// Plug-in losses, before the first round and after each.
+      var losses: [Double]
+    }
+
+    var levels: [Level]
+    var adapterBytes: Int
+    /// FLOP/s of this machine on the first level.
+    var compute: Double
+    var learning: LearningModel
+    /// Of the fit, in nats.
+    var fitError: Double
+    var out: String
+  }
+
+  func validate() throws {
+    guard (3...1000).contains(rounds) else {
+      throw ValidationError("--rounds is \(rounds); it must be between 3 and 1000.")
+    }
+  }
+
+  func run() async throws {
+    let run = try readConfiguration()
+    let base = try EdgeFile.read(environment)
+    let target = URL(path: out)
+    try EdgeFile.checkOutput(target)
+    let parts = try ClientData(run)
+    let calibration = try Calibration(run, data: parts)
+    let work = try WorkFolder(temporary: "calibrate")
+    defer { work.remove() }
+    let sample = work.url.appendingPathComponent("sample.txt")
+    try AtomicOutput.write(Data(calibration.sampleText.utf8), to: sample)
+
+    Terminal.status("measuring fidelities …")
+    let fidelities = try await calibration.fidelities()
+    var levels: [EmulatorLevel] = []
+    var report: [Report.Level] = []
+    var curves: [LearningFit.Curve] = []
+    var compute = 0.0
+    for (number, name) in calibration.recipes.enumerated() {
+      try checkInterruption()
+      Terminal.status("\(name): measuring a step …")
+      let folder = work.url.appendingPathComponent("level-\(number)")
+      try calibration.writeEmulator(number, to: folder)
+      var level = try calibration.level(number, in: folder)
+      let step = try await measureStep(of: folder, on: sample, run)
+      let seconds = Double(calibration.roundTokens) / step.tokensPerSecond
+      let operations = level.work
+      if number == 0 { compute = operations / seconds }
+      // What it takes here, at the first level's rate: smaller matrices may run slower.
+      level.work = seconds * compute
+      level.memory = Double(step.peakMemoryBytes)
+      level.fidelity = fidelities[number]
+      Terminal.status("\(name): a federation of \(rounds) rounds …")
+      let losses = try await calibration.losses(number)
+      curves.append(.init(fidelity: level.fidelity, losses: losses))
+      levels.append(level)
+      report.append(
+        .init(
+          name: name, bytes: Int(level.bytes), operations: operations, seconds: seconds,
+          peakMemoryBytes: step.peakMemoryBytes, fidelity: level.fidelity, losses: losses))
+      Terminal.note(
+        "\(name): \(Format.bytes(Int(level.bytes))), \(Format.number(seconds)) s per round, \(Format.bytes(step.peakMemoryBytes)) of memory, fidelity \(Format.number(level.fidelity, digits: 3)), loss \(Format.number(losses.first ?? 0, digits: 3)) to \(Format.number(losses.last ?? 0, digits: 3))"
+      )
+    }
+    try checkInterruption()
+    let fit = try LearningFit(curves)
+    let edge = try self.edge(base, levels, calibration, compute: compute, fit: fit, run)
+    try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
+    try common.report(
+      Report(
+        levels: report, adapterBytes: calibration.adapterBytes, compute: compute,
+        learning: fit.model, fitError: fit.error, out: out),
+      text: Format.table([
+        ["written to", out],
+        ["this machine", "\(Format.number(compute / 1e9)) GFLOP/s on the first emulator"],
+        ["adapter", Format.bytes(calibration.adapterBytes)],
+        [
+          "loss",
+          "falls from \(Format.number(fit.model.finalLoss + fit.model.startGap, digits: 3)) towards \(Format.number(fit.model.finalLoss, digits: 3)), by \(Format.percent(fit.model.rate)) of the gap per round at fidelity 1",
+        ],
+        ["fitted within", "\(Format.number(fit.error, digits: 4)) nats"],
+      ]))
+  }
+
+  private func readConfiguration() throws -> RunConfiguration {
+    var overrides: [String: JSONValue] = [:]
+    var isFolder: ObjCBool = false
+    let url = URL(path: model)
+    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
+      throw PeatError.inputOutput("There is no '\(model)': name a model's folder or a run file.")
+    }
+    if isFolder.boolValue { overrides["model"] = .string(url.path) }
+    if let data { overrides["data"] = .string(URL(path: data).path) }
+    if let clientsBy { overrides["clientsBy"] = .string(clientsBy) }
+    if let clients { overrides["clients"] = .integer(clients) }
+    if !emulator.isEmpty { overrides["emulators"] = .array(emulator.map { .string($0) }) }
+    if let bottom { overrides["bottom"] = .integer(bottom) }
+    if let top { overrides["top"] = .integer(top) }
+    if let localSteps { overrides["localSteps"] = .integer(localSteps) }
+    if let batch { overrides["batch"] = .integer(batch) }
+    if let context { overrides["context"] = .integer(context) }
+    if let learningRate { overrides["learningRate"] = .number(Double(learningRate)) }
+    if let seed = common.seed { overrides["seed"] = .integer(Int(clamping: seed)) }
+    if let threads = common.threads { overrides["threads"] = .integer(threads) }
+    overrides["rounds"] = .integer(rounds)
+    return try ConfigurationReader.read(
+      RunConfiguration(), from: isFolder.boolValue ? nil : url, overrides: overrides)
+  }
+
+  private struct Step: Decodable {
+    var tokensPerSecond: Double
+    var peakMemoryBytes: Int
+  }
+
+  /// Tunes for a few steps in a process of its own, so that its memory is its own.
+  private func measureStep(
+    of folder: URL, on sample: URL, _ run: RunConfiguration
+  ) async throws -> Step {
+    var arguments = [
+      "tune", folder.path, "--data", sample.path, "--steps", "12", "--batch", "\(run.batch)",
+      "--context", "\(run.context)", "--method", run.method, "--json", "--quiet",
+      "--out", folder.appendingPathComponent("tuned").path,
+    ]
+    if run.method == "lora" { arguments += ["--rank", "\(run.rank)", "--alpha", "\(run.alpha)"] }
+    if let threads = run.threads { arguments += ["--threads", "\(threads)"] }
+    let child = try ChildProcess("tune", arguments, folder: folder)
+    let result: (ending: ChildProcess.Ending, output: Data)
+    do { result = try await child.finish() } catch {
+      await child.end()
+      throw error
+    }
+    guard result.ending.isSuccess else {
+      throw PeatError(
+        result.ending.code, "Measuring a step failed: 'fedpeat tune' \(result.ending).")
+    }
+    return try JSONDecoder().decode(Step.self, from: result.output)
+  }
+
+  private func edge(
+    _ base: EdgeConfiguration, _ levels: [EmulatorLevel], _ calibration: Calibration,
+    compute: Double, fit: LearningFit, _ run: RunConfiguration
+  ) throws -> EdgeConfiguration {
+    var edge = base
+    edge.devices = run.clients
+    edge.levels = levels
+    edge.middleBlocks = calibration.middleBlocks
+    edge.adapterBytes = Double(calibration.adapterBytes)
+    edge.learning = fit.model
+    edge.target = 0.2 * fit.model.startGap
+    edge.server.compute = compute
+    edge.server.work = levels.map(\.work).max() ?? 0
+    let fastest = edge.classes.map(\.compute.high).max() ?? 1
+    for index in edge.classes.indices {
+      edge.classes[index].compute.low *= compute / fastest
+      edge.classes[index].compute.high *= compute / fastest
+    }
+    edge.aggregation = 0
+    edge.deadline = 1e6
+    // A round as the heuristic plans it is the measure of time.
+    let played = try EdgeEnvironment.play(
+      edge, planner: "heuristic", episodes: 32, seed: common.seedValue)
+    let seconds = played.summaries.map { $0.seconds / Double(max($0.rounds, 1)) }
+    edge.objective.referenceTime = max(median(seconds), 1e-3)
+    edge.deadline = 6 * edge.objective.referenceTime
+    try edge.validate()
+    return edge
+  }
+}

@@ -1,0 +1,102 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Estimate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "What a run would cost, before anything is spent.",
+    discussion: """
+      Example: fedpeat estimate run.yaml --deadline 3600
+
+      The run file names an edge: what emulators cost (calibrate measures it), what devices there are, and the cell they move in. \
+      The run is played many times there by the learning model; nothing is tuned and nothing is sent. Where the edge's emulators \
+      are not the run's, what they cost follows from their shapes.
+      """)
+
+  @Argument(help: "A run file.")
+  var config: String?
+
+  @OptionGroup var options: RunOptions
+
+  @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
+  var clients: Int?
+
+  @Option(help: "Seconds that the whole run may take; no probability is given if not said.")
+  var deadline: Double?
+
+  @Option(help: "Simulated runs to estimate from.")
+  var runs = 64
+
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    guard (1...100_000).contains(runs) else {
+      throw ValidationError("--runs is \(runs); it must be between 1 and 100000.")
+    }
+    if let deadline, !(deadline > 0 && deadline.isFinite) {
+      throw ValidationError("--deadline is \(deadline); it must be above 0 seconds.")
+    }
+  }
+
+  struct Report: Encodable {
+    var planner: String
+    /// Whether the emulators' costs were measured by calibrate; else they follow from their shapes.
+    var isMeasured: Bool
+    var estimate: EdgeEstimate
+  }
+
+  func run() async throws {
+    var overrides = options.overrides(common)
+    if let clients { overrides["clients"] = .integer(clients) }
+    let configuration = try ConfigurationReader.read(
+      RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
+    let forecast = try RunForecast(configuration)
+    Terminal.status("playing \(runs) runs …")
+    let environment = try forecast.play(runs: runs) { Interruption.isRequested }
+    try checkInterruption()
+    let estimate = EdgeEstimate(environment, deadline: deadline)
+    try common.report(
+      Report(
+        planner: configuration.planner, isMeasured: forecast.isMeasured, estimate: estimate),
+      text: Self.text(estimate, forecast))
+  }
+
+  private static func text(_ estimate: EdgeEstimate, _ forecast: RunForecast) -> String {
+    func range(_ value: EdgeEstimate.Range, _ show: (Double) -> String) -> String {
+      "\(show(value.mean)) (90 %: \(show(value.low)) to \(show(value.high)))"
+    }
+    func bytes(_ value: Double) -> String { Format.bytes(Int(value)) }
+    func seconds(_ value: Double) -> String { Format.time(.seconds(value)) }
+    var rows = [
+      ["\(estimate.rounds) rounds take", range(estimate.seconds, seconds)],
+      ["down, all devices", range(estimate.bytesDown, bytes)],
+      ["up, all devices", range(estimate.bytesUp, bytes)],
+      ["energy", range(estimate.joules) { Format.number($0, digits: 1) + " J" }],
+      ["gap left", range(estimate.gap, Format.percent)],
+    ]
+    if let reached = estimate.secondsToTarget {
+      rows.append(["to the target", range(reached, seconds)])
+    }
+    if let share = estimate.meetsDeadline {
+      rows.append(["over by the deadline", Format.percent(share)])
+    }
+    if let share = estimate.reachesTargetByDeadline {
+      rows.append(["target by the deadline", Format.percent(share)])
+    }
+    var table = [
+      ["device", "of them", "down", "up", "at work", "J", "battery", "memory", "exposure"]
+    ]
+    for own in estimate.classes {
+      table.append([
+        own.name, Format.number(own.devices, digits: 1), bytes(own.bytesDown), bytes(own.bytesUp),
+        seconds(own.seconds), Format.number(own.joules, digits: 1),
+        own.batteryShare.map(Format.percent) ?? "mains", bytes(own.memory),
+        "\(Format.percent(own.exposure)), at most \(Format.percent(own.largestExposure))",
+      ])
+    }
+    let note =
+      forecast.isMeasured
+      ? "" : "\n\nThe emulators' costs follow from their shapes; 'fedpeat calibrate' measures them."
+    return Format.table(rows) + "\n\n" + Format.table(table) + note
+  }
+}

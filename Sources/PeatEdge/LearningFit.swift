@@ -1,0 +1,96 @@
+import PeatTensor
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Finds the learning model that comes nearest to losses that were measured.
+public struct LearningFit: Sendable {
+  /// What was measured with all devices taking part on one emulator.
+  public struct Curve: Sendable {
+    public var fidelity: Double
+    /// The loss before the first round and after each, in nats per token.
+    public var losses: [Double]
+
+    public init(fidelity: Double, losses: [Double]) {
+      self.fidelity = fidelity
+      self.losses = losses
+    }
+  }
+
+  public let model: LearningModel
+  /// Root of the mean square of measured minus modelled loss, in nats.
+  public let error: Double
+
+  /// Least squares over η, the final loss, the floor and the slowing, by a grid that is refined around its best point.
+  ///
+  /// - Throws: `badData` where no loss falls, so that there is nothing to fit.
+  public init(_ curves: [Curve]) throws {
+    let all = curves.flatMap(\.losses)
+    guard let lowest = all.min(), let start = curves.first?.losses.first,
+      all.allSatisfy(\.isFinite), lowest > 0, lowest < start, curves.contains(where: { $0.losses.count >= 3 })
+    else {
+      throw PeatError.badData(
+        "The losses that were measured (\(all.map { ($0 * 1000).rounded() / 1000 })) do not fall, so no learning model can be fitted. Use more rounds or local steps, or a lower learning rate."
+      )
+    }
+    var best = (model: LearningModel(), error: Double.infinity)
+    // η; how far the final loss lies below the lowest measured; the floor; the slowing.
+    let first = [
+      0.01...0.99, 0...0.98 * lowest, 0...2 * (start - lowest), 0...6,
+    ]
+    var box = first
+    for _ in 0..<12 {
+      var place = box.map(\.lowerBound)
+      for corner in 0..<Self.points * Self.points * Self.points * Self.points {
+        var rest = corner
+        let values = box.map { range in
+          let step = rest % Self.points
+          rest /= Self.points
+          return range.lowerBound + (range.upperBound - range.lowerBound) * Double(step)
+            / Double(Self.points - 1)
+        }
+        var model = LearningModel()
+        model.rate = values[0]
+        model.finalLoss = lowest - 0.001 - values[1]
+        model.floor = values[2]
+        model.slowing = values[3]
+        model.ageing = 0
+        model.startGap = start - model.finalLoss
+        let error = Self.error(model, curves)
+        if error < best.error {
+          best = (model, error)
+          place = values
+        }
+      }
+      // A smaller box around the best point, within the first one.
+      for axis in box.indices {
+        let reach = 0.3 * (box[axis].upperBound - box[axis].lowerBound)
+        box[axis] = (place[axis] - reach...place[axis] + reach).clamped(to: first[axis])
+      }
+    }
+    model = best.model
+    error = best.error.squareRoot()
+  }
+
+  /// Of the grid, along each axis.
+  private static let points = 9
+
+  /// Mean square of what is left.
+  private static func error(_ model: LearningModel, _ curves: [Curve]) -> Double {
+    var sum = 0.0
+    var count = 0
+    for curve in curves {
+      var gap = model.startGap
+      for loss in curve.losses.dropFirst() {
+        gap *= 1 - model.progress(share: 1, fidelity: curve.fidelity, age: 0, gap: gap)
+        let distance = model.finalLoss + gap - loss
+        sum += distance * distance
+        count += 1
+      }
+    }
+    return sum / Double(max(count, 1))
+  }
+}

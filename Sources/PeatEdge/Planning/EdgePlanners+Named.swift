@@ -1,0 +1,52 @@
+import PeatControl
+import PeatTensor
+
+/// The planners of an edge by name.
+public enum EdgePlanners {
+  /// Those that need no training.
+  public static let names = [
+    "idle", "random", "everyone", "download-once", "heuristic", "oort", "one-round", "lookahead",
+  ]
+
+  /// The file behind `learned:`; `nil` where a name does not begin so.
+  static func learnedFile(_ name: String) -> String? {
+    name.hasPrefix("learned:") ? String(name.dropFirst("learned:".count)) : nil
+  }
+
+  /// - Parameters:
+  ///   - name: one of `names`, or `learned:FILE` with a file that `train-controller` wrote.
+  ///   - levels: how many a controller must be made for; `nil`: any number.
+  ///   - devices: how many are to be planned for; `nil`: any number.
+  ///   - seed: for planners that draw.
+  /// - Throws: `usage` where there is no planner of this name; `inputOutput` or `badData` where the file is no such controller.
+  static func make(
+    _ name: String, levels: Int?, devices: Int?, seed: UInt64
+  ) throws -> any EdgePlanner {
+    if let path = learnedFile(name) {
+      return try LearnedPlanner(path, levels: levels, devices: devices)
+    }
+    return switch name {
+    case "idle": EdgeIdle()
+    case "random": EdgeRandom(seed: seed)
+    case "everyone": EdgeEveryone(refreshing: true)
+    case "download-once": EdgeEveryone()
+    case "heuristic": EdgeHeuristic()
+    case "oort": EdgeOort()
+    case "one-round": EdgeSearch(rounds: 1)
+    case "lookahead": EdgeSearch.lookAhead
+    default:
+      throw PeatError.usage(
+        "Unknown planner '\(name)'. \(suggestion(for: name, among: names + ["learned:FILE"]))")
+    }
+  }
+}
+
+extension EdgeEnvironment {
+  /// A planner by name; see `EdgePlanners`.
+  public static func planner(
+    named name: String, seed: UInt64
+  ) throws -> any ControlPolicy<EdgeEnvironment> {
+    func opened(_ planner: some EdgePlanner) -> any ControlPolicy<EdgeEnvironment> { planner }
+    return opened(try EdgePlanners.make(name, levels: nil, devices: nil, seed: seed))
+  }
+}

@@ -1,0 +1,142 @@
+import PeatFederation
+import PeatTensor
+
+/// What a round of a real federation took in its simulated cell.
+public struct SimulatedRound: Sendable, Codable, Equatable {
+  public var round: Int
+  public var seconds: Double
+  public var joules: Double
+  public var participants: Int
+  public var delivered: Int
+  /// Rounds of the cell in which nobody delivered, before this one.
+  public var lostRounds: Int
+  /// What the learning model expected after it, in nats over the loss that is never passed.
+  public var predictedGap: Double
+}
+
+/// Lets a real federation take place in a simulated cell: its clients are the cell's devices, each round takes the time and the energy that
+/// it would take there, and a device that fails there takes no part here.
+///
+/// Planning a round plays it: who delivers in the cell trains in the federation.
+public actor SimulatedCell: RoundPlanner {
+  private let clients: [ClientID]
+  private let planner: any EdgePlanner
+  private let learning: LearningModel
+  private var cell: EdgeCell
+  private var predictedGap: Double
+  private var predictedRound = 0
+  /// The rounds so far.
+  public private(set) var rounds: [SimulatedRound] = []
+
+  /// Simulated seconds so far.
+  public var seconds: Double { cell.time }
+  /// The largest share of the middle that a device has seen.
+  public var violations: Int { violationCount }
+  private var violationCount = 0
+
+  /// - Parameters:
+  ///   - configuration: its levels are the run's emulators; there will be as many devices as clients.
+  ///   - planner: `everyone` on one level, `random`, `heuristic`, …, or `learned:FILE`.
+  ///   - clients: with their shares of all data.
+  /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
+  public init(
+    _ configuration: EdgeConfiguration, planner name: String, clients: [ClientID: Double],
+    seed: UInt64
+  ) throws {
+    var configuration = configuration
+    configuration.devices = clients.count
+    try configuration.validate()
+    self.clients = clients.keys.sorted()
+    planner = try EdgePlanners.make(
+      name, levels: configuration.levels.count, devices: clients.count, seed: seed)
+    learning = configuration.learning
+    predictedGap = learning.startGap
+    cell = EdgeCell(EdgeCell.World(configuration), seed: seed, number: 0)
+    let total = clients.values.reduce(0, +)
+    for (number, client) in self.clients.enumerated() where total > 0 {
+      cell.devices[number].share = (clients[client] ?? 0) / total
+    }
+  }
+
+  public func plan(_ state: FederationState) async throws -> RoundPlan {
+    let present = Set(state.clients.map(\.client))
+    if let perplexity = state.metrics["plugIn"], perplexity > 0, learning.finalLoss > 0 {
+      cell.gap = max(naturalLogarithm(perplexity) - learning.finalLoss, 1e-3)
+    }
+    var lost = 0
+    var seconds = 0.0
+    var joules = 0.0
+    while true {
+      var decisions = planner.decide(cell)
+      for added in cell.quickestOthers(decisions, upTo: state.minimumUpdates) {
+        decisions[added.number] = added.decision
+      }
+      let outcome = cell.advance(decisions)
+      seconds += outcome.seconds
+      joules += outcome.joules
+      violationCount += outcome.violations
+      let arrived = cell.delivered.filter { present.contains(clients[$0]) }
+      if arrived.count >= state.minimumUpdates {
+        return finish(state, decisions, arrived, outcome, lost, seconds, joules)
+      }
+      lost += 1
+      guard lost < 1000 else {
+        throw PeatError.unavailable(
+          "In 1000 simulated rounds no \(state.minimumUpdates) devices delivered. Give them more memory, battery or time (classes, deadline), or choose another planner."
+        )
+      }
+    }
+  }
+
+  private func finish(
+    _ state: FederationState, _ decisions: [EdgeDecision], _ arrived: [Int],
+    _ outcome: EdgeOutcome, _ lost: Int, _ seconds: Double, _ joules: Double
+  ) -> RoundPlan {
+    var progress = 0.0
+    for number in arrived {
+      let device = cell.devices[number]
+      progress += learning.progress(
+        share: device.share, fidelity: cell.fidelities[device.held], age: device.age - 1,
+        gap: predictedGap)
+    }
+    if state.round > predictedRound { predictedGap *= 1 - min(progress, 1) }
+    predictedRound = state.round
+    rounds.append(
+      SimulatedRound(
+        round: state.round, seconds: seconds, joules: joules, participants: outcome.participants,
+        delivered: arrived.count, lostRounds: lost, predictedGap: predictedGap))
+    var plan = RoundPlan([:])
+    for (number, client) in clients.enumerated() {
+      let isThere = arrived.contains(number)
+      var assignment = RoundPlan.Assignment(
+        participates: isThere, emulatorLevel: max(cell.devices[number].held, 0))
+      if !isThere {
+        assignment.reason =
+          decisions[number].isSelected ? "failed in the simulated cell" : "not chosen"
+      }
+      plan.assignments[client] = assignment
+    }
+    return plan
+  }
+}
+
+extension EdgeEnvironment {
+  /// Plays a federation by the learning model alone: no model is tuned.
+  ///
+  /// - Returns: each cell's episode.
+  /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
+  public static func play(
+    _ configuration: EdgeConfiguration, planner name: String, episodes: Int, seed: UInt64,
+    shouldStop: () -> Bool = { false }
+  ) throws -> EdgeEnvironment {
+    let environment = try EdgeEnvironment(configuration, cells: episodes, seed: seed)
+    let planner = try EdgePlanners.make(
+      name, levels: configuration.levels.count, devices: configuration.devices, seed: seed)
+    for _ in 0..<configuration.rounds where !shouldStop() {
+      for index in environment.cells.indices {
+        environment.advance(index, planner.decide(environment.cells[index]))
+      }
+    }
+    return environment
+  }
+}
