@@ -164,7 +164,7 @@ public struct FederatedTuning: Sendable {
         trainer: try owner.serverTrainer(configuration.localTuning(method: adapter.method)))
     }
     let owner = owner
-    let every = configuration.evaluateEvery
+    let every = configuration.evaluationInterval
     return try await Coordinator(
       settings, adapter: adapter.state, levels: packages, store: store,
       workFolder: folder.appendingPathComponent("updates"),

@@ -70,6 +70,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var updateSizeLimit: Int?
   /// Plug-in perplexity is measured every so many rounds; 0: only at the end.
   public var evaluateEvery = 0
+  /// The run ends after the round in which plug-in perplexity reaches this; null: after all rounds. It is then measured every round where
+  /// `evaluateEvery` says nothing.
+  public var targetPerplexity: Double?
 
   // MARK: The server's own part
 
@@ -110,6 +113,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case context, learningRate, weightDecay, clipNorm, strategy, planner, share, edge, maxExposure
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, evaluateEvery
+    case targetPerplexity
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
     case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure, out, seed
     case threads
@@ -153,6 +157,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(attempts, forKey: .attempts)
     try container.encode(updateSizeLimit, forKey: .updateSizeLimit)
     try container.encode(evaluateEvery, forKey: .evaluateEvery)
+    try container.encode(targetPerplexity, forKey: .targetPerplexity)
     try container.encode(participate, forKey: .participate)
     try container.encode(serverData, forKey: .serverData)
     try container.encode(serverWeight, forKey: .serverWeight)
@@ -194,6 +199,9 @@ extension RunConfiguration {
       fullFineTuningRate > 0 && fullFineTuningRate <= 1000,
       "fullFineTuningRate is \(fullFineTuningRate); it must be above 0, and at most 1000.")
     try check(evaluateEvery >= 0, "evaluateEvery is \(evaluateEvery); it can't be negative.")
+    try check(
+      targetPerplexity.map { $0 > 1 && $0.isFinite } ?? true,
+      "targetPerplexity must be above 1; leave it out to make all rounds.")
     try check(
       comparisonSteps.map { $0 > 0 } ?? true,
       "comparisonSteps must be at least 1; leave it out for the default.")
@@ -247,13 +255,16 @@ extension RunConfiguration {
     RoundRules(
       rounds: rounds, minimumClients: minimumClients, minimumUpdates: minimumUpdates,
       deadline: .seconds(roundDeadline), gatheringDeadline: .seconds(gatheringDeadline),
-      attempts: attempts)
+      attempts: attempts, target: targetPerplexity.map { .init("plugIn", atMost: $0) })
   }
 
   var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
 
   /// Steps of each comparison on the pooled texts: as many as one client makes in all rounds, unless it is said.
   public var comparisonStepCount: Int { comparisonSteps ?? rounds * localSteps }
+
+  /// After how many rounds plug-in is measured; 0: never.
+  var evaluationInterval: Int { targetPerplexity != nil && evaluateEvery == 0 ? 1 : evaluateEvery }
 
   /// How one client tunes in one round.
   func localTuning(method: Adapter.Method) -> LocalTuning {

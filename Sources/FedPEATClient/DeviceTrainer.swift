@@ -11,6 +11,7 @@ public final class DeviceTrainer: LocalTrainer {
   private let threads: Int
   private let memory: DeviceMemory
   private let gate: WorkGate?
+  private let computeShare: Double
   private let onStep: @Sendable (Trainer.Progress) -> Void
   private let state: Mutex<Prepared?>
 
@@ -39,15 +40,17 @@ public final class DeviceTrainer: LocalTrainer {
   ///   - threads: how many threads a step uses; part of what makes a result repeatable.
   ///   - memory: how much memory may be taken, and how frozen weights are kept.
   ///   - gate: lets only so many trainers of this process work at a time; `nil`: no limit.
+  ///   - computeShare: how much of the time it works, above 0 and up to 1: after each step it rests, to stay cool or leave room.
   ///   - onStep: called after each local step.
   public init(
     documents: [Document], threads: Int = 1, memory: DeviceMemory = DeviceMemory(),
-    gate: WorkGate? = nil, onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
+    gate: WorkGate? = nil, computeShare: Double = 1, onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
   ) {
     self.documents = documents
     self.threads = threads
     self.memory = memory
     self.gate = gate
+    self.computeShare = min(max(computeShare, 0.001), 1)
     self.onStep = onStep
     state = Mutex(nil)
   }
@@ -66,6 +69,14 @@ public final class DeviceTrainer: LocalTrainer {
     try memory.check(try Checkpoint(folder: folder), threads: threads)
     let tokenizer = try Tokenizer(folder: folder)
     state.withLock { $0 = Prepared(source: .folder(folder), tokenizer: tokenizer) }
+  }
+
+  /// What the cores can do at most is not what training reaches: about half of it, and less where it rests.
+  public func measureCompute() async -> Double? {
+    let (threads, share) = (threads, computeShare)
+    return try? await runOnThread {
+      0.5e9 * PeakMeasurement.gigaflops(threads: threads, seconds: 0.05) * share
+    }
   }
 
   public func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
@@ -95,7 +106,8 @@ public final class DeviceTrainer: LocalTrainer {
     var configuration = plan.map(settings.training.following) ?? settings.training
     configuration.seed = task.seed
     configuration.threads = threads
-    if let steps = task.localSteps { configuration.steps = steps }
+    try configuration.follow(task)
+    let encoding = try UpdateEncoding(rank: task.trainedRank, bits: task.uploadBits)
     let injected = try Adapter(method: settings.method, state: tensors, sourceDigest: nil)
       .inject(into: model)
     defer { injected.remove() }
@@ -103,8 +115,26 @@ public final class DeviceTrainer: LocalTrainer {
       model, parameters: injected.parameters.map(\.parameter), data: dataset,
       configuration: configuration)
     defer { trainer.finish() }
+    let clock = ContinuousClock()
+    var stepStart = clock.now
     let outcome = try trainer.run(
-      shouldStop: { cancelled.load(ordering: .relaxed) }, onStep: { onStep($0) })
+      shouldStop: { cancelled.load(ordering: .relaxed) },
+      onStep: { progress in
+        if encoding.rank != nil {
+          for (name, parameter) in injected.parameters {
+            guard let base = tensors[name] else { continue }
+            encoding.restore(parameter.tensor, named: name, from: base)
+          }
+        }
+        onStep(progress)
+        guard computeShare < 1 else { return }
+        let rest = (clock.now - stepStart) * (1 / computeShare - 1)
+        let end = clock.now + rest
+        while clock.now < end, !cancelled.load(ordering: .relaxed) {
+          Thread.sleep(forTimeInterval: min(0.1, max((end - clock.now).seconds, 0)))
+        }
+        stepStart = clock.now
+      })
     if !outcome.isComplete { throw CancellationError() }
     return LocalResult(
       tensors: injected.state, exampleCount: dataset.windowCount,
@@ -161,5 +191,25 @@ package func runOnThread<Result: Sendable>(
     // Deep recursion does not occur, but BLAS keeps buffers on the stack.
     thread.stackSize = 8 << 20
     thread.start()
+  }
+}
+
+extension TrainingConfiguration {
+  /// Takes over what the coordinator says of this client's part in a round.
+  ///
+  /// - Throws: `badData` where that can't be.
+  fileprivate mutating func follow(_ task: TrainingTask) throws {
+    if let count = task.localSteps {
+      guard (1...1_000_000_000).contains(count) else {
+        throw PeatError.badData("The coordinator asks for \(count) local steps.")
+      }
+      steps = count
+    }
+    if let scale = task.learningRateScale {
+      guard scale > 0, scale <= 1000 else {
+        throw PeatError.badData("The coordinator multiplies the learning rate with \(scale).")
+      }
+      learningRate *= Float(scale)
+    }
   }
 }

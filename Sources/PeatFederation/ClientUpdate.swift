@@ -40,6 +40,10 @@ public struct UpdateHeader: Sendable, Codable, Equatable {
   public var method: String
   public var rank: Int?
   public var alpha: Double?
+  /// How many of the adapter's rank components the tensors hold, the first ones, and in how many bits their differences from the broadcast
+  /// adapter are written; absent where all are there, as float32 values. See `UpdateEncoding`.
+  public var trainedRank: Int?
+  public var uploadBits: Int?
   /// What the trainer measured, by name: `loss`, for example.
   public var metrics: [String: Double]
   public var telemetry: Telemetry

@@ -12,6 +12,9 @@ public protocol LocalTrainer: Sendable {
   ///   - level: the emulator level the package stands for.
   func prepare(package folder: URL, level: Int) async throws
 
+  /// How fast this side trains, in floating-point operations per second, measured in a moment; `nil` where that can't be said.
+  func measureCompute() async -> Double?
+
   /// Tunes `adapter` on this side's data and gives its new values, under the same names and shapes.
   ///
   /// All chance comes from `task.seed`. What is thrown is reported to the coordinator as this client's failure.
@@ -20,6 +23,8 @@ public protocol LocalTrainer: Sendable {
 
 extension LocalTrainer {
   public func prepare(package folder: URL, level: Int) async throws {}
+
+  public func measureCompute() async -> Double? { nil }
 }
 
 /// What a trainer gives back.

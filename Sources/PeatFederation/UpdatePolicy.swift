@@ -6,7 +6,7 @@ public struct UpdateRefusal: Error, Sendable, Codable, Equatable, CustomStringCo
   public enum Code: String, Sendable, Codable, CaseIterable {
     case tooLarge, malformed, digestMismatch
     case notExpected, wrongRun, wrongRound, wrongClient, wrongBase
-    case wrongMethod, wrongRank, wrongAlpha
+    case wrongMethod, wrongRank, wrongAlpha, wrongEncoding
     case exampleCount, metrics, telemetry
     case missingTensors, unknownTensors, wrongShape, notFinite
   }
@@ -34,7 +34,9 @@ public struct UpdatePolicy: Sendable {
   public var method: String
   public var rank: Int?
   public var alpha: Double?
-  /// The shape of each tensor of the adapter.
+  /// The adapter that the round began with.
+  public var base: NamedTensors
+  /// The shape of each of its tensors.
   public var shapes: [String: [Int]]
   /// The most bytes an update's tensors may take.
   public var sizeLimit: Int
@@ -48,6 +50,7 @@ public struct UpdatePolicy: Sendable {
   ) {
     self.run = run
     self.round = round
+    self.base = base
     baseDigest = base.digest
     self.method = method
     self.rank = rank
@@ -104,10 +107,24 @@ public struct UpdatePolicy: Sendable {
     }
   }
 
-  /// Reads the tensors from a complete file and checks names, shapes and values. Throws `UpdateRefusal`.
-  public func decode(_ file: URL) throws -> NamedTensors {
+  /// Checks that an update is written as its task told. Throws `UpdateRefusal`.
+  public func check(_ header: UpdateHeader, followsTask task: TrainingTask?) throws {
+    try expect(header.trainedRank, task?.trainedRank, .wrongEncoding, "trainedRank")
+    try expect(header.uploadBits, task?.uploadBits, .wrongEncoding, "uploadBits")
+  }
+
+  /// Reads the adapter's new values from a complete file and checks names, shapes and values. Throws `UpdateRefusal`.
+  public func decode(_ file: URL, _ header: UpdateHeader) throws -> NamedTensors {
     let tensors: NamedTensors
-    do { tensors = try SafeTensorsFile(contentsOf: file).tensors() } catch {
+    do {
+      let encoding = try UpdateEncoding(rank: header.trainedRank, bits: header.uploadBits)
+      let stored = try SafeTensorsFile(contentsOf: file)
+      if encoding.isPlain {
+        tensors = try stored.tensors()
+      } else {
+        tensors = try encoding.decode(stored, onto: base)
+      }
+    } catch let refusal as UpdateRefusal { throw refusal } catch {
       let reason = "\(error)".replacingOccurrences(of: file.path, with: ClientUpdate.tensorsFile)
       throw UpdateRefusal(.malformed, reason)
     }

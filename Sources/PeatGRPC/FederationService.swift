@@ -8,6 +8,14 @@ struct FederationService: Wire.SimpleServiceProtocol {
   let endpoint: any CoordinatorEndpoint
   let chunkBytes: Int
 
+  func probe(
+    request: Fedpeat_V1_ProbeMessage, context: ServerContext
+  ) async throws -> Fedpeat_V1_ProbeMessage {
+    var reply = Fedpeat_V1_ProbeMessage()
+    reply.payload = Data(count: min(Int(request.wanted), TransferLimits.probeBytes))
+    return reply
+  }
+
   func join(
     request: Fedpeat_V1_JoinRequest, context: ServerContext
   ) async throws -> Fedpeat_V1_JoinReply {

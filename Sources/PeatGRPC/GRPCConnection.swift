@@ -14,19 +14,22 @@ public final class GRPCConnection: CoordinatorConnection {
   private let federation: Wire.Client<HTTP2ClientTransport.Posix>
   private let connections: Task<Void, any Error>
   private let chunkBytes: Int
+  private let limits: LinkLimits
 
   /// - Parameters:
   ///   - address: the coordinator's host, by name or number, and port.
   ///   - security: how the connection is protected.
+  ///   - limits: how much of the link large transfers may take.
   public init(
     to address: NetworkAddress, security: TransportSecurity = .plaintext,
-    chunkBytes: Int = TransferLimits.chunkBytes
+    limits: LinkLimits = .none, chunkBytes: Int = TransferLimits.chunkBytes
   ) throws {
     precondition(
       (1...TransferLimits.largestChunk).contains(chunkBytes),
       "GRPCConnection: pieces of \(chunkBytes) bytes")
     self.address = address.description
-    self.chunkBytes = chunkBytes
+    self.limits = limits
+    self.chunkBytes = Pacer.chunk(chunkBytes, at: limits.upload)
     let transport: HTTP2ClientTransport.Posix
     do {
       let host = address.host == "localhost" ? "127.0.0.1" : address.host
@@ -68,6 +71,39 @@ public final class GRPCConnection: CoordinatorConnection {
 
   private var short: CallOptions { options(timeout: .seconds(30)) }
 
+  /// Bytes per second down and up: of a few kilobytes, and of more where those were there at once.
+  public func measureLink() async throws -> DeviceRates? {
+    let latency = min(try await probe(up: 0, down: 0), try await probe(up: 0, down: 0))
+    func rate(_ limit: Double?, _ probe: (Int) async throws -> Double) async throws -> Double {
+      var size = min(16 * 1024, limit.map { max(Int($0), 1024) } ?? .max)
+      var seconds = try await probe(size) - latency
+      if seconds < 0.05 {
+        size = TransferLimits.probeBytes
+        seconds = try await probe(size) - latency
+      }
+      return min(Double(size) / max(seconds, 1e-4), limit ?? .infinity)
+    }
+    return DeviceRates(
+      download: try await rate(limits.download) { try await probe(up: 0, down: $0) },
+      upload: try await rate(limits.upload) { try await probe(up: $0, down: 0) })
+  }
+
+  /// Seconds until so many bytes were up and down, at the rates that are allowed.
+  private func probe(up: Int, down: Int) async throws -> Double {
+    let clock = ContinuousClock()
+    let start = clock.now
+    var pacers = (up: Pacer(limits.upload), down: Pacer(limits.download))
+    var request = Fedpeat_V1_ProbeMessage()
+    request.payload = Data(count: up)
+    request.wanted = UInt32(down)
+    let reply = try await translatingErrors(of: address) { [request] in
+      try await federation.probe(request, options: short).payload.count
+    }
+    try await pacers.up.pass(up)
+    try await pacers.down.pass(reply)
+    return (clock.now - start).seconds
+  }
+
   public func join(_ request: JoinRequest) async throws -> JoinReply {
     try await translatingErrors(of: address) {
       try await federation.join(.init(request), options: short).value
@@ -85,8 +121,14 @@ public final class GRPCConnection: CoordinatorConnection {
   ) async throws {
     try await withoutActuallyEscaping(write) { write in
       try await translatingErrors(of: address) {
-        try await federation.download(.init(request), options: options(timeout: nil)) { response in
-          for try await chunk in response.messages { try await write(chunk.data) }
+        try await federation.download(
+          .init(request), options: options(timeout: nil)
+        ) { [limits] response in
+          var pacer = Pacer(limits.download)
+          for try await chunk in response.messages {
+            try await pacer.pass(chunk.data.count)
+            try await write(chunk.data)
+          }
         }
       }
     }
@@ -101,11 +143,12 @@ public final class GRPCConnection: CoordinatorConnection {
   public func upload(
     _ payload: Data, ticket: String, from offset: Int
   ) async throws -> UploadReply {
-    try await translatingErrors(of: address) { [chunkBytes] in
+    try await translatingErrors(of: address) { [chunkBytes, limits] in
       try await federation.upload(options: options(timeout: nil)) { writer in
         var chunk = Fedpeat_V1_UploadChunk()
         chunk.ticket = ticket
         var offset = offset
+        var pacer = Pacer(limits.upload)
         if offset == payload.count { try await writer.write(chunk) }
         while offset < payload.count {
           let start = payload.startIndex + offset
@@ -113,6 +156,7 @@ public final class GRPCConnection: CoordinatorConnection {
           chunk.data = Data(payload[start..<min(start + chunkBytes, payload.endIndex)])
           try await writer.write(chunk)
           offset += chunk.data.count
+          try await pacer.pass(chunk.data.count)
         }
       }.value
     }

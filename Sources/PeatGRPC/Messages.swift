@@ -41,13 +41,19 @@ extension Fedpeat_V1_JoinRequest {
     client = request.client.name
     if let free = request.freeMemoryBytes { freeMemoryBytes = UInt64(clamping: free) }
     holds = request.holds.map(\.hex)
+    if let rate = request.rates.download { downloadRate = rate }
+    if let rate = request.rates.upload { uploadRate = rate }
+    if let rate = request.rates.compute { computeRate = rate }
   }
   var value: JoinRequest {
     get throws {
       var request = JoinRequest(
         client: try ClientID(client),
         freeMemoryBytes: hasFreeMemoryBytes ? try size(freeMemoryBytes) : nil,
-        holds: try holds.map(digest))
+        holds: try holds.map(digest),
+        rates: DeviceRates(
+          download: hasDownloadRate ? downloadRate : nil,
+          upload: hasUploadRate ? uploadRate : nil, compute: hasComputeRate ? computeRate : nil))
       request.protocolVersion = Int(protocolVersion)
       return request
     }
@@ -99,13 +105,16 @@ extension Fedpeat_V1_TrainingTask {
     if let value = task.alpha { alpha = value }
     settings = task.settings
     if let value = task.localSteps { localSteps = UInt32(clamping: value) }
+    if let value = task.learningRateScale { learningRateScale = value }
+    if let value = task.trainedRank { trainedRank = UInt32(clamping: value) }
+    if let value = task.uploadBits { uploadBits = UInt32(clamping: value) }
     seed = task.seed
     deadlineSeconds = task.deadlineSeconds
     updateSizeLimit = UInt64(clamping: task.updateSizeLimit)
   }
   var value: TrainingTask {
     get throws {
-      TrainingTask(
+      var task = TrainingTask(
         run: try RunID(run), round: Int(round), attempt: Int(attempt),
         client: try ClientID(client), level: Int(level),
         package: Package(
@@ -117,6 +126,10 @@ extension Fedpeat_V1_TrainingTask {
         method: method, rank: hasRank ? Int(rank) : nil, alpha: hasAlpha ? alpha : nil,
         settings: settings, localSteps: hasLocalSteps ? Int(localSteps) : nil, seed: seed,
         deadlineSeconds: deadlineSeconds, updateSizeLimit: try size(updateSizeLimit))
+      task.learningRateScale = hasLearningRateScale ? learningRateScale : nil
+      task.trainedRank = hasTrainedRank ? Int(trainedRank) : nil
+      task.uploadBits = hasUploadBits ? Int(uploadBits) : nil
+      return task
     }
   }
 }

@@ -9,8 +9,8 @@ struct Join: AsyncParsableCommand {
     discussion: """
       Example: fedpeat join --coordinator 127.0.0.1:50051 --data mine.txt --name ada --folder work
 
-      The run file (YAML or JSON) may hold the same as the flags: coordinator, data, name, folder, retries, storage, \
-      memoryLimit, threads, seed.
+      The run file (YAML or JSON) may hold the same as the flags: coordinator, data, name, folder, retries, downloadRate, \
+      uploadRate, computeShare, storage, memoryLimit, threads, seed.
       """)
 
   @Argument(help: "A run file.")
@@ -34,6 +34,22 @@ struct Join: AsyncParsableCommand {
       "How often to try to reach a coordinator that is gone. (default: \(Configuration().retries))")
   var retries: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Download at most so much per second, such as 500kB; as fast as can be if not given.",
+      valueName: "size"))
+  var downloadRate: ByteCount?
+
+  @Option(
+    help: ArgumentHelp(
+      "Upload at most so much per second; as fast as can be if not given.", valueName: "size"))
+  var uploadRate: ByteCount?
+
+  @Option(
+    help:
+      "The share of the time that tuning may work, above 0 to 1; it rests between steps. (default: 1)")
+  var computeShare: Double?
+
   @OptionGroup var memory: MemoryOptions
 
   @OptionGroup var common: CommonOptions
@@ -44,6 +60,10 @@ struct Join: AsyncParsableCommand {
     var name: String?
     var folder: String?
     var retries = 8
+    /// Bytes per second.
+    var downloadRate: ByteCount?
+    var uploadRate: ByteCount?
+    var computeShare = 1.0
     var storage: WeightStorage?
     /// A number of bytes, or a size such as 512MB.
     var memoryLimit: ByteCount?
@@ -51,7 +71,8 @@ struct Join: AsyncParsableCommand {
     var seed: UInt64 = 0
 
     private enum CodingKeys: String, CodingKey {
-      case coordinator, data, name, folder, retries, storage, memoryLimit, threads, seed
+      case coordinator, data, name, folder, retries, downloadRate, uploadRate, computeShare
+      case storage, memoryLimit, threads, seed
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -61,6 +82,9 @@ struct Join: AsyncParsableCommand {
       try container.encode(name, forKey: .name)
       try container.encode(folder, forKey: .folder)
       try container.encode(retries, forKey: .retries)
+      try container.encode(downloadRate, forKey: .downloadRate)
+      try container.encode(uploadRate, forKey: .uploadRate)
+      try container.encode(computeShare, forKey: .computeShare)
       try container.encode(storage, forKey: .storage)
       try container.encode(memoryLimit, forKey: .memoryLimit)
       try container.encode(threads, forKey: .threads)
@@ -91,6 +115,10 @@ struct Join: AsyncParsableCommand {
     guard configuration.retries > 0 else {
       throw PeatError.usage("retries is \(configuration.retries); it must be at least 1.")
     }
+    guard configuration.computeShare > 0, configuration.computeShare <= 1 else {
+      throw PeatError.usage(
+        "computeShare is \(configuration.computeShare); it must be above 0 and at most 1.")
+    }
     if let threads = configuration.threads, !(1...1024).contains(threads) {
       throw PeatError.badData("threads is \(threads); it must be between 1 and 1024.")
     }
@@ -98,7 +126,11 @@ struct Join: AsyncParsableCommand {
     let documents = try DocumentReader.read(URL(path: data))
     let id = try ClientID(
       configuration.name ?? "client-" + UUID().uuidString.prefix(8).lowercased())
-    let connection = try GRPCConnection(to: try NetworkAddress(address))
+    let connection = try GRPCConnection(
+      to: try NetworkAddress(address),
+      limits: LinkLimits(
+        download: configuration.downloadRate.map { Double($0.bytes) },
+        upload: configuration.uploadRate.map { Double($0.bytes) }))
     let work =
       try configuration.folder.map { try WorkFolder(URL(path: $0)) }
       ?? WorkFolder(temporary: "join")
@@ -106,7 +138,7 @@ struct Join: AsyncParsableCommand {
     let trainer = DeviceTrainer(
       documents: documents,
       threads: configuration.threads ?? ProcessInfo.processInfo.activeProcessorCount,
-      memory: deviceMemory(configuration)
+      memory: deviceMemory(configuration), computeShare: configuration.computeShare
     ) { progress in
       Terminal.status(
         "tuning: step \(progress.report.step) of \(progress.steps)  loss "
@@ -117,8 +149,12 @@ struct Join: AsyncParsableCommand {
     let client = try Client(
       ClientConfiguration(
         client: id, retry: RetryPolicy(attempts: configuration.retries), seed: configuration.seed),
-      connection: connection, trainer: trainer, workFolder: work.url,
-      logger: .silent, onProgress: Join.tell)
+      connection: connection, trainer: trainer, workFolder: work.url, logger: .silent,
+      freeMemory: { [limit = configuration.memoryLimit?.bytes] in
+        // No more than tuning may take.
+        let free = ProcessMeasurement.freeMemoryBytes
+        return limit.map { min($0, free ?? $0) } ?? free
+      }, onProgress: Join.tell)
     do {
       let report = try await client.run()
       await connection.close()
@@ -142,6 +178,9 @@ struct Join: AsyncParsableCommand {
     if let name { overrides["name"] = .string(name) }
     if let folder { overrides["folder"] = .string(folder) }
     if let retries { overrides["retries"] = .integer(retries) }
+    if let downloadRate { overrides["downloadRate"] = .integer(downloadRate.bytes) }
+    if let uploadRate { overrides["uploadRate"] = .integer(uploadRate.bytes) }
+    if let computeShare { overrides["computeShare"] = .number(computeShare) }
     if let storage = memory.storage { overrides["storage"] = .string(storage.rawValue) }
     if let limit = memory.memoryLimit { overrides["memoryLimit"] = .integer(limit.bytes) }
     if let threads = common.threads { overrides["threads"] = .integer(threads) }

@@ -100,6 +100,13 @@ extension CommonOptions {
       Format.bytes(summary.bytesUp), "",
     ])
     text += "\n\n" + Format.table(rows)
+    if let simulation = summary.simulation {
+      text +=
+        "\nsimulated: \(Format.number(simulation.seconds, digits: 1)) s, \(Format.number(simulation.joules, digits: 1)) J"
+      if let error = simulation.predictionError {
+        text += "; the learning model foresaw the loss within \(Format.number(error, digits: 3)) nats"
+      }
+    }
     text +=
       "\nsending the full model's weights would be \(Format.bytes(summary.fullModelBytes)) per client and round"
     try report(summary, text: text)

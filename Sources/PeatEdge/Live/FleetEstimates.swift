@@ -54,6 +54,16 @@ struct FleetEstimates: Sendable {
   private var estimates: [Quantity: [ClientID: Estimate]] = [:]
   private var delivered: [ClientID: Int] = [:]
 
+  /// Takes what a client measured of itself before it joined, until a round says better.
+  mutating func begin(_ client: FederationState.ClientState, round: Int) {
+    for (quantity, value) in [
+      (Quantity.down, client.rates.download.map { 8 * $0 }),
+      (.up, client.rates.upload.map { 8 * $0 }), (.compute, client.rates.compute),
+    ] where estimates[quantity]?[client.client] == nil {
+      add(quantity, value ?? 0, 1, client.client, round)
+    }
+  }
+
   /// Takes what a client reported of its last round, if that is new. Returns whether it is.
   ///
   /// - Parameter work: FLOP of the round's training; `nil` where that is not known.
@@ -79,8 +89,10 @@ struct FleetEstimates: Sendable {
     }
   }
 
-  /// Whether a client has ever reported.
-  func knows(_ client: ClientID) -> Bool { delivered[client] != nil }
+  /// Whether a client's link and compute are known.
+  func knows(_ client: ClientID) -> Bool {
+    Quantity.allCases.allSatisfy { estimates[$0]?[client] != nil }
+  }
 
   /// What to believe of some clients in a round.
   func believed(_ quantity: Quantity, of clients: [ClientID], round: Int) -> [Double] {

@@ -77,6 +77,7 @@ public actor LivePlanner: RoundPlanner {
     var progress = 0.0
     let shares = shares(of: state.clients)
     for (number, client) in state.clients.enumerated() {
+      estimates.begin(client, round: state.round)
       let level = assigned[client.client]
       let work = level.map { settings.levels[$0].work }
       guard estimates.take(client, work: work, round: state.round), let level else { continue }

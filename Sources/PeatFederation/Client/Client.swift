@@ -49,6 +49,8 @@ public actor Client {
   /// The packages that were fetched or checked by this process.
   private var checked: Set<Digest> = []
   private var lastUploadSeconds = 0.0
+  /// What was measured before the first joining.
+  private var rates: DeviceRates?
   /// What the client did so far.
   public private(set) var report = ClientReport()
 
@@ -117,12 +119,26 @@ public actor Client {
 
   private func join() async throws {
     onProgress(.joining(address: connection.address))
+    let rates = try await measureRates()
     let request = JoinRequest(
-      client: configuration.client, freeMemoryBytes: freeMemory(), holds: packages.held)
+      client: configuration.client, freeMemoryBytes: freeMemory(), holds: packages.held,
+      rates: rates)
     let reply = try await retrying { try await $0.join(request) }
     caller = Caller(client: configuration.client, session: reply.session)
     report.run = reply.run
     onProgress(.joined(reply))
+  }
+
+  /// Measures link and compute, once: a planner then knows this device before its first round.
+  private func measureRates() async throws -> DeviceRates {
+    if let rates { return rates }
+    guard var measured = try await retrying({ try await $0.measureLink() }) else {
+      rates = DeviceRates()
+      return DeviceRates()
+    }
+    measured.compute = await trainer.measureCompute()
+    rates = measured
+    return measured
   }
 
   /// Does a call, and does it again after a wait where the coordinator can't be reached.
@@ -231,11 +247,14 @@ public actor Client {
     onProgress(.training(task))
     let result = try await trainer.train(task, adapter: base)
     try Task.checkCancellation()
-    let payload = SafeTensors.encode(result.tensors)
+    let payload = try UpdateEncoding(rank: task.trainedRank, bits: task.uploadBits).encode(
+      result.tensors, from: base, seed: task.seed)
     var header = UpdateHeader(
       run: task.run, round: task.round, client: configuration.client,
       exampleCount: result.exampleCount, baseDigest: task.baseDigest, method: task.method,
       rank: task.rank, alpha: task.alpha, metrics: result.metrics)
+    header.trainedRank = task.trainedRank
+    header.uploadBits = task.uploadBits
     header.telemetry = Telemetry(
       bytesDown: report.bytesDown - before.bytesDown, bytesUp: payload.count,
       downloadSeconds: downloadSeconds, computeSeconds: result.computeSeconds,

@@ -22,7 +22,8 @@ extension Coordinator: CoordinatorEndpoint {
     let returning = stays[client] != nil
     let session = newSession()
     stays[client] = Stay(
-      session: session, freeMemoryBytes: request.freeMemoryBytes, holds: Set(request.holds))
+      session: session, freeMemoryBytes: request.freeMemoryBytes, holds: Set(request.holds),
+      rates: request.rates.plausible)
     histories[client] = histories[client] ?? History()
     // What it kept of an earlier run it has seen too.
     for level in levels.indices where request.holds.contains(levels[level].digest) {
@@ -193,6 +194,7 @@ extension Coordinator: CoordinatorEndpoint {
             .wrongRound, "Round \(header.round) is over; round \(machine.round) has begun."))
       }
       try policy.check(header, from: client, bytes: offer.payload.bytes)
+      try policy.check(header, followsTask: tasks[client])
       guard machine.expectsUpdate(from: client, round: header.round) else {
         throw UpdateRefusal(
           .notExpected,
@@ -284,7 +286,7 @@ extension Coordinator: CoordinatorEndpoint {
           "The update arrived with digest \(digest.short), announced was "
             + "\(upload.payload.digest.short).")
       }
-      try await Self.inspect(spool.incoming(ticket), policy)
+      try await Self.inspect(spool.incoming(ticket), upload.header, policy)
       guard machine.expectsUpdate(from: client, round: upload.header.round) else {
         throw UpdateRefusal(
           .notExpected, "Round \(upload.header.round) was closed before the update was complete.")
@@ -308,8 +310,10 @@ extension Coordinator: CoordinatorEndpoint {
   }
 
   /// Off the actor: reading and checking takes a while for large updates.
-  private nonisolated static func inspect(_ file: URL, _ policy: UpdatePolicy) async throws {
-    _ = try policy.decode(file)
+  private nonisolated static func inspect(
+    _ file: URL, _ header: UpdateHeader, _ policy: UpdatePolicy
+  ) async throws {
+    _ = try policy.decode(file, header)
   }
 
   private func dropUpload(of client: ClientID) {

@@ -25,6 +25,7 @@ public actor Coordinator {
     var heardTheEnd = false
     var freeMemoryBytes: Int?
     var holds: Set<Digest>
+    var rates = DeviceRates()
   }
 
   /// What is remembered of a client over its stays.
@@ -278,7 +279,7 @@ public actor Coordinator {
     let stay = stays[client]
     let held = levels.indices.filter { stay?.holds.contains(levels[$0].digest) ?? false }
     return FederationState.ClientState(
-      client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes,
+      client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes, rates: stay?.rates ?? DeviceRates(),
       telemetry: history.telemetry, exampleCount: history.exampleCount,
       allowedLevels: Set(levels.indices.filter { exposure.allows($0, for: client) }),
       exposure: exposure.exposure(of: client), delivered: history.delivered, failed: history.failed)
@@ -332,14 +333,15 @@ public actor Coordinator {
     package: Package
   ) -> TrainingTask {
     let left = configuration.rules.deadline - roundWatch.elapsed
-    return TrainingTask(
+    var task = TrainingTask(
       run: configuration.run, round: round, attempt: attempt, client: client,
       level: assignment.emulatorLevel, package: package, refresh: assignment.refresh,
       adapter: broadcast, baseDigest: policy.baseDigest, method: configuration.method,
       rank: configuration.rank, alpha: configuration.alpha, settings: configuration.settings,
-      localSteps: assignment.localSteps,
       seed: TrainingTask.seed(run: configuration.seed, round: round, client: client),
       deadlineSeconds: max(left, .zero).inSeconds, updateSizeLimit: updateSizeLimit)
+    task.follow(assignment)
+    return task
   }
 
   private func send(
@@ -379,10 +381,12 @@ public actor Coordinator {
     _ updates: [(ClientID, UpdateHeader)]
   ) async throws -> NamedTensors {
     let current = await adapter
+    let policy = await policy
     var accumulator = strategy.makeAccumulator()
     for (client, header) in updates {
       try Task.checkCancellation()
-      try accumulator.add(try spool.update(of: client, header))
+      try accumulator.add(
+        ClientUpdate(header: header, tensors: try policy.decode(spool.file(of: client), header)))
     }
     return try accumulator.finish(into: current)
   }

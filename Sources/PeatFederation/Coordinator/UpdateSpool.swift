@@ -23,13 +23,14 @@ struct UpdateSpool: Sendable {
   /// Where the bytes of an update lie while they arrive.
   func incoming(_ ticket: String) -> URL { folder.appendingPathComponent("\(ticket).incoming") }
 
-  private func accepted(_ client: ClientID) -> URL {
+  /// Where a checked update of the current round lies.
+  func file(of client: ClientID) -> URL {
     folder.appendingPathComponent("\(client.name).safetensors")
   }
 
   /// Keeps a checked update of the current round.
   func accept(_ ticket: String, from client: ClientID) throws {
-    let target = accepted(client)
+    let target = file(of: client)
     try? FileManager.default.removeItem(at: target)
     do { try FileManager.default.moveItem(at: incoming(ticket), to: target) } catch {
       throw PeatError.inputOutput(
@@ -37,14 +38,9 @@ struct UpdateSpool: Sendable {
     }
   }
 
-  func update(of client: ClientID, _ header: UpdateHeader) throws -> ClientUpdate {
-    let file = try SafeTensorsFile(contentsOf: accepted(client))
-    return ClientUpdate(header: header, tensors: try file.tensors())
-  }
-
   func drop(_ ticket: String) { try? FileManager.default.removeItem(at: incoming(ticket)) }
 
-  func discard(_ client: ClientID) { try? FileManager.default.removeItem(at: accepted(client)) }
+  func discard(_ client: ClientID) { try? FileManager.default.removeItem(at: file(of: client)) }
 
   func removeAll() { try? FileManager.default.removeItem(at: folder) }
 }

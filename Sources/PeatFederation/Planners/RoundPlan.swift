@@ -10,6 +10,11 @@ public struct RoundPlan: Sendable, Codable, Equatable {
     public var refresh: Bool
     /// Local steps of this client in this round; `nil` leaves the run's own number.
     public var localSteps: Int?
+    /// What the learning rate is multiplied with; how many of the adapter's rank components train, the first ones; and in how many bits each
+    /// value of the update is sent: 32, 16 or 8. `nil` leaves the run's own.
+    public var learningRateScale: Double?
+    public var trainedRank: Int?
+    public var uploadBits: Int?
     /// Transmit power in watts and bandwidth in hertz, where a radio link is planned; recorded with the round.
     public var transmitPower: Double?
     public var bandwidth: Double?
@@ -67,6 +72,8 @@ public struct FederationState: Sendable, Equatable {
     public var holds: Set<Int>
     /// Free memory in bytes, as last reported.
     public var freeMemoryBytes: Int?
+    /// What it measured of itself before it joined.
+    public var rates: DeviceRates
     /// What it measured in the last round whose update arrived.
     public var telemetry: Telemetry?
     public var exampleCount: Int?
@@ -120,7 +127,7 @@ extension FederationState.ClientState {
   /// A client of which nothing is known but the levels that it may be sent.
   public init(_ client: ClientID, allowedLevels: Set<Int>) {
     self.init(
-      client: client, holds: [], allowedLevels: allowedLevels, exposure: 0, delivered: 0, failed: 0)
+      client: client, holds: [], rates: DeviceRates(), allowedLevels: allowedLevels, exposure: 0, delivered: 0, failed: 0)
   }
 }
 

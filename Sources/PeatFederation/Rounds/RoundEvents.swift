@@ -14,11 +14,30 @@ public struct RoundRules: Sendable, Codable, Equatable {
   public var gatheringDeadline: Duration
   /// How often a round is tried before the run is given up.
   public var attempts: Int
+  /// What the run is for: it ends after the round whose evaluation reaches it; `nil`: after all rounds.
+  public var target: Target?
+
+  /// A metric of the evaluation that is to fall to a value.
+  public struct Target: Sendable, Codable, Equatable {
+    public var metric: String
+    public var atMost: Double
+
+    public init(_ metric: String, atMost: Double) {
+      self.metric = metric
+      self.atMost = atMost
+    }
+  }
+
+  /// Whether an evaluation reached the target.
+  func isReached(by metrics: [String: Double]) -> Bool {
+    guard let target, let value = metrics[target.metric] else { return false }
+    return value <= target.atMost
+  }
 
   public init(
     rounds: Int, minimumClients: Int = 1, minimumUpdates: Int = 1,
     deadline: Duration = .seconds(600), gatheringDeadline: Duration = .seconds(300),
-    attempts: Int = 3
+    attempts: Int = 3, target: Target? = nil
   ) {
     self.rounds = rounds
     self.minimumClients = minimumClients
@@ -26,6 +45,7 @@ public struct RoundRules: Sendable, Codable, Equatable {
     self.deadline = deadline
     self.gatheringDeadline = gatheringDeadline
     self.attempts = attempts
+    self.target = target
   }
 
   /// Throws where the numbers make no sense.

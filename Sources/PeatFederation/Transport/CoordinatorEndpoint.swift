@@ -7,6 +7,8 @@ public enum TransferLimits {
   public static let chunkBytes = 512 * 1024
   /// The largest piece that is accepted.
   public static let largestChunk = 1024 * 1024
+  /// The largest message of a measurement of the link.
+  public static let probeBytes = 256 * 1024
   /// The largest `update.json` that is accepted.
   public static let headerBytes = 64 * 1024
 }
@@ -53,6 +55,9 @@ public protocol CoordinatorConnection: Sendable {
   /// Where the coordinator is, for messages.
   var address: String { get }
 
+  /// How fast bytes come down and go up, where that can be measured before joining.
+  func measureLink() async throws -> DeviceRates?
+
   func join(_ request: JoinRequest) async throws -> JoinReply
   func nextTask(_ caller: Caller) async throws -> TaskReply
 
@@ -75,4 +80,8 @@ public protocol CoordinatorConnection: Sendable {
 
   /// Ends the connection. Calls after it throw.
   func close() async
+}
+
+extension CoordinatorConnection {
+  public func measureLink() async throws -> DeviceRates? { nil }
 }

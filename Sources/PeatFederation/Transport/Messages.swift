@@ -12,12 +12,42 @@ public struct JoinRequest: Sendable, Codable, Equatable {
   public var freeMemoryBytes: Int?
   /// The packages that the client holds, by digest.
   public var holds: [Digest]
+  /// What it measured of itself before it joined.
+  public var rates: DeviceRates
 
-  public init(client: ClientID, freeMemoryBytes: Int? = nil, holds: [Digest] = []) {
+  public init(
+    client: ClientID, freeMemoryBytes: Int? = nil, holds: [Digest] = [],
+    rates: DeviceRates = DeviceRates()
+  ) {
     protocolVersion = PeatFederation.protocolVersion
     self.client = client
     self.freeMemoryBytes = freeMemoryBytes
     self.holds = holds
+    self.rates = rates
+  }
+}
+
+/// How fast a device is, by its own measure; `nil` where it did not measure.
+public struct DeviceRates: Sendable, Codable, Equatable {
+  /// Of its link, in bytes per second.
+  public var download: Double?
+  public var upload: Double?
+  /// Of its training, in floating-point operations per second.
+  public var compute: Double?
+
+  public init(download: Double? = nil, upload: Double? = nil, compute: Double? = nil) {
+    self.download = download
+    self.upload = upload
+    self.compute = compute
+  }
+
+  /// Without what is not above 0 or no number: it comes from a machine that is not ours.
+  var plausible: DeviceRates {
+    func checked(_ value: Double?) -> Double? {
+      value.flatMap { $0.isFinite && $0 > 0 ? $0 : nil }
+    }
+    return DeviceRates(
+      download: checked(download), upload: checked(upload), compute: checked(compute))
   }
 }
 
@@ -79,6 +109,11 @@ public struct TrainingTask: Sendable, Codable, Equatable {
   public var settings: Data
   /// Local steps for this client in this round, where the plan says so.
   public var localSteps: Int?
+  /// What the learning rate is multiplied with, how many of the adapter's rank components train, and in how many bits each value of the
+  /// update is sent, where the plan says so.
+  public var learningRateScale: Double?
+  public var trainedRank: Int?
+  public var uploadBits: Int?
   /// From the run's seed, the round and the client's name.
   public var seed: UInt64
   /// When the coordinator stops waiting for this round, in seconds from the start of the task.
@@ -110,6 +145,14 @@ public struct TrainingTask: Sendable, Codable, Equatable {
     self.seed = seed
     self.deadlineSeconds = deadlineSeconds
     self.updateSizeLimit = updateSizeLimit
+  }
+
+  /// Takes over what a plan says of this client's work.
+  mutating func follow(_ assignment: RoundPlan.Assignment) {
+    localSteps = assignment.localSteps
+    learningRateScale = assignment.learningRateScale
+    trainedRank = assignment.trainedRank
+    uploadBits = assignment.uploadBits
   }
 
   /// The training instructions as the type that the trainer reads them as.

@@ -24,6 +24,19 @@ internal enum Fedpeat_V1_Federation: Sendable {
     internal static let descriptor = GRPCCore.ServiceDescriptor(fullyQualifiedService: "fedpeat.v1.Federation")
     /// Namespace for method metadata.
     internal enum Method: Sendable {
+        /// Namespace for "Probe" metadata.
+        internal enum Probe: Sendable {
+            /// Request type for "Probe".
+            internal typealias Input = Fedpeat_V1_ProbeMessage
+            /// Response type for "Probe".
+            internal typealias Output = Fedpeat_V1_ProbeMessage
+            /// Descriptor for "Probe".
+            internal static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "fedpeat.v1.Federation"),
+                method: "Probe",
+                type: .unary
+            )
+        }
         /// Namespace for "Join" metadata.
         internal enum Join: Sendable {
             /// Request type for "Join".
@@ -130,6 +143,7 @@ internal enum Fedpeat_V1_Federation: Sendable {
         }
         /// Descriptors for all methods in the "fedpeat.v1.Federation" service.
         internal static let descriptors: [GRPCCore.MethodDescriptor] = [
+            Probe.descriptor,
             Join.descriptor,
             NextTask.descriptor,
             Download.descriptor,
@@ -164,6 +178,24 @@ extension Fedpeat_V1_Federation {
     /// Where possible, prefer using the stricter, less-verbose ``ServiceProtocol``
     /// or ``SimpleServiceProtocol`` instead.
     internal protocol StreamingServiceProtocol: GRPCCore.RegistrableRPCService {
+        /// Handle the "Probe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Measures the link before joining: bytes go up and come down.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Fedpeat_V1_ProbeMessage` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Fedpeat_V1_ProbeMessage` messages.
+        func probe(
+            request: GRPCCore.StreamingServerRequest<Fedpeat_V1_ProbeMessage>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Fedpeat_V1_ProbeMessage>
+
         /// Handle the "Join" method.
         ///
         /// > Source IDL Documentation:
@@ -317,6 +349,24 @@ extension Fedpeat_V1_Federation {
     /// the ``SimpleServiceProtocol``. If you need fine grained control over your RPCs then
     /// use ``StreamingServiceProtocol``.
     internal protocol ServiceProtocol: Fedpeat_V1_Federation.StreamingServiceProtocol {
+        /// Handle the "Probe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Measures the link before joining: bytes go up and come down.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fedpeat_V1_ProbeMessage` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Fedpeat_V1_ProbeMessage` message.
+        func probe(
+            request: GRPCCore.ServerRequest<Fedpeat_V1_ProbeMessage>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Fedpeat_V1_ProbeMessage>
+
         /// Handle the "Join" method.
         ///
         /// > Source IDL Documentation:
@@ -468,6 +518,24 @@ extension Fedpeat_V1_Federation {
     /// doesn't provide access to request or response metadata. If you need access to these
     /// then use ``ServiceProtocol`` instead.
     internal protocol SimpleServiceProtocol: Fedpeat_V1_Federation.ServiceProtocol {
+        /// Handle the "Probe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Measures the link before joining: bytes go up and come down.
+        ///
+        /// - Parameters:
+        ///   - request: A `Fedpeat_V1_ProbeMessage` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Fedpeat_V1_ProbeMessage` to respond with.
+        func probe(
+            request: Fedpeat_V1_ProbeMessage,
+            context: GRPCCore.ServerContext
+        ) async throws -> Fedpeat_V1_ProbeMessage
+
         /// Handle the "Join" method.
         ///
         /// > Source IDL Documentation:
@@ -620,6 +688,17 @@ extension Fedpeat_V1_Federation {
 extension Fedpeat_V1_Federation.StreamingServiceProtocol {
     internal func registerMethods<Transport>(with router: inout GRPCCore.RPCRouter<Transport>) where Transport: GRPCCore.ServerTransport {
         router.registerHandler(
+            forMethod: Fedpeat_V1_Federation.Method.Probe.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Fedpeat_V1_ProbeMessage>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Fedpeat_V1_ProbeMessage>(),
+            handler: { request, context in
+                try await self.probe(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Fedpeat_V1_Federation.Method.Join.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Fedpeat_V1_JoinRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Fedpeat_V1_JoinReply>(),
@@ -713,6 +792,17 @@ extension Fedpeat_V1_Federation.StreamingServiceProtocol {
 // Default implementation of streaming methods from 'StreamingServiceProtocol'.
 @available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
 extension Fedpeat_V1_Federation.ServiceProtocol {
+    internal func probe(
+        request: GRPCCore.StreamingServerRequest<Fedpeat_V1_ProbeMessage>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Fedpeat_V1_ProbeMessage> {
+        let response = try await self.probe(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     internal func join(
         request: GRPCCore.StreamingServerRequest<Fedpeat_V1_JoinRequest>,
         context: GRPCCore.ServerContext
@@ -805,6 +895,19 @@ extension Fedpeat_V1_Federation.ServiceProtocol {
 // Default implementation of methods from 'ServiceProtocol'.
 @available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
 extension Fedpeat_V1_Federation.SimpleServiceProtocol {
+    internal func probe(
+        request: GRPCCore.ServerRequest<Fedpeat_V1_ProbeMessage>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Fedpeat_V1_ProbeMessage> {
+        return GRPCCore.ServerResponse<Fedpeat_V1_ProbeMessage>(
+            message: try await self.probe(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
     internal func join(
         request: GRPCCore.ServerRequest<Fedpeat_V1_JoinRequest>,
         context: GRPCCore.ServerContext
@@ -923,6 +1026,29 @@ extension Fedpeat_V1_Federation {
     /// You don't need to implement this protocol directly, use the generated
     /// implementation, ``Client``.
     internal protocol ClientProtocol: Sendable {
+        /// Call the "Probe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Measures the link before joining: bytes go up and come down.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fedpeat_V1_ProbeMessage` message.
+        ///   - serializer: A serializer for `Fedpeat_V1_ProbeMessage` messages.
+        ///   - deserializer: A deserializer for `Fedpeat_V1_ProbeMessage` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func probe<Result>(
+            request: GRPCCore.ClientRequest<Fedpeat_V1_ProbeMessage>,
+            serializer: some GRPCCore.MessageSerializer<Fedpeat_V1_ProbeMessage>,
+            deserializer: some GRPCCore.MessageDeserializer<Fedpeat_V1_ProbeMessage>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fedpeat_V1_ProbeMessage>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
         /// Call the "Join" method.
         ///
         /// > Source IDL Documentation:
@@ -1122,6 +1248,40 @@ extension Fedpeat_V1_Federation {
         ///   - client: A `GRPCCore.GRPCClient` providing a communication channel to the service.
         internal init(wrapping client: GRPCCore.GRPCClient<Transport>) {
             self.client = client
+        }
+
+        /// Call the "Probe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Measures the link before joining: bytes go up and come down.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fedpeat_V1_ProbeMessage` message.
+        ///   - serializer: A serializer for `Fedpeat_V1_ProbeMessage` messages.
+        ///   - deserializer: A deserializer for `Fedpeat_V1_ProbeMessage` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        internal func probe<Result>(
+            request: GRPCCore.ClientRequest<Fedpeat_V1_ProbeMessage>,
+            serializer: some GRPCCore.MessageSerializer<Fedpeat_V1_ProbeMessage>,
+            deserializer: some GRPCCore.MessageDeserializer<Fedpeat_V1_ProbeMessage>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fedpeat_V1_ProbeMessage>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Fedpeat_V1_Federation.Method.Probe.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
         }
 
         /// Call the "Join" method.
@@ -1399,6 +1559,35 @@ extension Fedpeat_V1_Federation {
 // Helpers providing default arguments to 'ClientProtocol' methods.
 @available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
 extension Fedpeat_V1_Federation.ClientProtocol {
+    /// Call the "Probe" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Measures the link before joining: bytes go up and come down.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Fedpeat_V1_ProbeMessage` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func probe<Result>(
+        request: GRPCCore.ClientRequest<Fedpeat_V1_ProbeMessage>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fedpeat_V1_ProbeMessage>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.probe(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Fedpeat_V1_ProbeMessage>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Fedpeat_V1_ProbeMessage>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "Join" method.
     ///
     /// > Source IDL Documentation:
@@ -1633,6 +1822,39 @@ extension Fedpeat_V1_Federation.ClientProtocol {
 // Helpers providing sugared APIs for 'ClientProtocol' methods.
 @available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
 extension Fedpeat_V1_Federation.ClientProtocol {
+    /// Call the "Probe" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Measures the link before joining: bytes go up and come down.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func probe<Result>(
+        _ message: Fedpeat_V1_ProbeMessage,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fedpeat_V1_ProbeMessage>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Fedpeat_V1_ProbeMessage>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.probe(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "Join" method.
     ///
     /// > Source IDL Documentation:

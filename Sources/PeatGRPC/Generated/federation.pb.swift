@@ -39,6 +39,21 @@ nonisolated struct Fedpeat_V1_Empty: Sendable {
   init() {}
 }
 
+nonisolated struct Fedpeat_V1_ProbeMessage: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  var payload: Data = Data()
+
+  /// How many bytes are wanted back.
+  var wanted: UInt32 = 0
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+}
+
 nonisolated struct Fedpeat_V1_Caller: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -75,11 +90,42 @@ nonisolated struct Fedpeat_V1_JoinRequest: Sendable {
   /// Digests of the packages that the client holds, in hexadecimal.
   var holds: [String] = []
 
+  /// What the client measured of itself, absent where it did not: bytes per second, floating-point operations per second.
+  var downloadRate: Double {
+    get {_downloadRate ?? 0}
+    set {_downloadRate = newValue}
+  }
+  /// Returns true if `downloadRate` has been explicitly set.
+  var hasDownloadRate: Bool {self._downloadRate != nil}
+  /// Clears the value of `downloadRate`. Subsequent reads from it will return its default value.
+  mutating func clearDownloadRate() {self._downloadRate = nil}
+
+  var uploadRate: Double {
+    get {_uploadRate ?? 0}
+    set {_uploadRate = newValue}
+  }
+  /// Returns true if `uploadRate` has been explicitly set.
+  var hasUploadRate: Bool {self._uploadRate != nil}
+  /// Clears the value of `uploadRate`. Subsequent reads from it will return its default value.
+  mutating func clearUploadRate() {self._uploadRate = nil}
+
+  var computeRate: Double {
+    get {_computeRate ?? 0}
+    set {_computeRate = newValue}
+  }
+  /// Returns true if `computeRate` has been explicitly set.
+  var hasComputeRate: Bool {self._computeRate != nil}
+  /// Clears the value of `computeRate`. Subsequent reads from it will return its default value.
+  mutating func clearComputeRate() {self._computeRate = nil}
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
 
   fileprivate var _freeMemoryBytes: UInt64? = nil
+  fileprivate var _downloadRate: Double? = nil
+  fileprivate var _uploadRate: Double? = nil
+  fileprivate var _computeRate: Double? = nil
 }
 
 nonisolated struct Fedpeat_V1_JoinReply: Sendable {
@@ -242,6 +288,34 @@ nonisolated struct Fedpeat_V1_TrainingTask: @unchecked Sendable {
     get {_storage._updateSizeLimit}
     set {_uniqueStorage()._updateSizeLimit = newValue}
   }
+
+  /// What the learning rate is multiplied with; how many of the adapter's rank components train; bits per value of the update.
+  var learningRateScale: Double {
+    get {_storage._learningRateScale ?? 0}
+    set {_uniqueStorage()._learningRateScale = newValue}
+  }
+  /// Returns true if `learningRateScale` has been explicitly set.
+  var hasLearningRateScale: Bool {_storage._learningRateScale != nil}
+  /// Clears the value of `learningRateScale`. Subsequent reads from it will return its default value.
+  mutating func clearLearningRateScale() {_uniqueStorage()._learningRateScale = nil}
+
+  var trainedRank: UInt32 {
+    get {_storage._trainedRank ?? 0}
+    set {_uniqueStorage()._trainedRank = newValue}
+  }
+  /// Returns true if `trainedRank` has been explicitly set.
+  var hasTrainedRank: Bool {_storage._trainedRank != nil}
+  /// Clears the value of `trainedRank`. Subsequent reads from it will return its default value.
+  mutating func clearTrainedRank() {_uniqueStorage()._trainedRank = nil}
+
+  var uploadBits: UInt32 {
+    get {_storage._uploadBits ?? 0}
+    set {_uniqueStorage()._uploadBits = newValue}
+  }
+  /// Returns true if `uploadBits` has been explicitly set.
+  var hasUploadBits: Bool {_storage._uploadBits != nil}
+  /// Clears the value of `uploadBits`. Subsequent reads from it will return its default value.
+  mutating func clearUploadBits() {_uniqueStorage()._uploadBits = nil}
 
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -660,6 +734,41 @@ nonisolated extension Fedpeat_V1_Empty: SwiftProtobuf.Message, SwiftProtobuf._Me
   }
 }
 
+nonisolated extension Fedpeat_V1_ProbeMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".ProbeMessage"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}payload\0\u{1}wanted\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.payload) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.wanted) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.payload.isEmpty {
+      try visitor.visitSingularBytesField(value: self.payload, fieldNumber: 1)
+    }
+    if self.wanted != 0 {
+      try visitor.visitSingularUInt32Field(value: self.wanted, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Fedpeat_V1_ProbeMessage, rhs: Fedpeat_V1_ProbeMessage) -> Bool {
+    if lhs.payload != rhs.payload {return false}
+    if lhs.wanted != rhs.wanted {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".Caller"
   static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}client\0\u{1}session\0")
@@ -697,7 +806,7 @@ nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension Fedpeat_V1_JoinRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".JoinRequest"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}client\0\u{3}free_memory_bytes\0\u{1}holds\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}client\0\u{3}free_memory_bytes\0\u{1}holds\0\u{3}download_rate\0\u{3}upload_rate\0\u{3}compute_rate\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -709,6 +818,9 @@ nonisolated extension Fedpeat_V1_JoinRequest: SwiftProtobuf.Message, SwiftProtob
       case 2: try { try decoder.decodeSingularStringField(value: &self.client) }()
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self._freeMemoryBytes) }()
       case 4: try { try decoder.decodeRepeatedStringField(value: &self.holds) }()
+      case 5: try { try decoder.decodeSingularDoubleField(value: &self._downloadRate) }()
+      case 6: try { try decoder.decodeSingularDoubleField(value: &self._uploadRate) }()
+      case 7: try { try decoder.decodeSingularDoubleField(value: &self._computeRate) }()
       default: break
       }
     }
@@ -731,6 +843,15 @@ nonisolated extension Fedpeat_V1_JoinRequest: SwiftProtobuf.Message, SwiftProtob
     if !self.holds.isEmpty {
       try visitor.visitRepeatedStringField(value: self.holds, fieldNumber: 4)
     }
+    try { if let v = self._downloadRate {
+      try visitor.visitSingularDoubleField(value: v, fieldNumber: 5)
+    } }()
+    try { if let v = self._uploadRate {
+      try visitor.visitSingularDoubleField(value: v, fieldNumber: 6)
+    } }()
+    try { if let v = self._computeRate {
+      try visitor.visitSingularDoubleField(value: v, fieldNumber: 7)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -739,6 +860,9 @@ nonisolated extension Fedpeat_V1_JoinRequest: SwiftProtobuf.Message, SwiftProtob
     if lhs.client != rhs.client {return false}
     if lhs._freeMemoryBytes != rhs._freeMemoryBytes {return false}
     if lhs.holds != rhs.holds {return false}
+    if lhs._downloadRate != rhs._downloadRate {return false}
+    if lhs._uploadRate != rhs._uploadRate {return false}
+    if lhs._computeRate != rhs._computeRate {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -860,7 +984,7 @@ nonisolated extension Fedpeat_V1_PackageFile: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".TrainingTask"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}run\0\u{1}round\0\u{1}attempt\0\u{1}client\0\u{1}level\0\u{1}package\0\u{1}refresh\0\u{1}adapter\0\u{3}base_digest\0\u{1}method\0\u{1}rank\0\u{1}alpha\0\u{1}settings\0\u{3}local_steps\0\u{1}seed\0\u{3}deadline_seconds\0\u{3}update_size_limit\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}run\0\u{1}round\0\u{1}attempt\0\u{1}client\0\u{1}level\0\u{1}package\0\u{1}refresh\0\u{1}adapter\0\u{3}base_digest\0\u{1}method\0\u{1}rank\0\u{1}alpha\0\u{1}settings\0\u{3}local_steps\0\u{1}seed\0\u{3}deadline_seconds\0\u{3}update_size_limit\0\u{3}learning_rate_scale\0\u{3}trained_rank\0\u{3}upload_bits\0")
 
   fileprivate class _StorageClass {
     var _run: String = String()
@@ -880,6 +1004,9 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
     var _seed: UInt64 = 0
     var _deadlineSeconds: Double = 0
     var _updateSizeLimit: UInt64 = 0
+    var _learningRateScale: Double? = nil
+    var _trainedRank: UInt32? = nil
+    var _uploadBits: UInt32? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -907,6 +1034,9 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
       _seed = source._seed
       _deadlineSeconds = source._deadlineSeconds
       _updateSizeLimit = source._updateSizeLimit
+      _learningRateScale = source._learningRateScale
+      _trainedRank = source._trainedRank
+      _uploadBits = source._uploadBits
     }
   }
 
@@ -942,6 +1072,9 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
         case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._seed) }()
         case 16: try { try decoder.decodeSingularDoubleField(value: &_storage._deadlineSeconds) }()
         case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._updateSizeLimit) }()
+        case 18: try { try decoder.decodeSingularDoubleField(value: &_storage._learningRateScale) }()
+        case 19: try { try decoder.decodeSingularUInt32Field(value: &_storage._trainedRank) }()
+        case 20: try { try decoder.decodeSingularUInt32Field(value: &_storage._uploadBits) }()
         default: break
         }
       }
@@ -1005,6 +1138,15 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
       if _storage._updateSizeLimit != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._updateSizeLimit, fieldNumber: 17)
       }
+      try { if let v = _storage._learningRateScale {
+        try visitor.visitSingularDoubleField(value: v, fieldNumber: 18)
+      } }()
+      try { if let v = _storage._trainedRank {
+        try visitor.visitSingularUInt32Field(value: v, fieldNumber: 19)
+      } }()
+      try { if let v = _storage._uploadBits {
+        try visitor.visitSingularUInt32Field(value: v, fieldNumber: 20)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1031,6 +1173,9 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
         if _storage._seed != rhs_storage._seed {return false}
         if _storage._deadlineSeconds != rhs_storage._deadlineSeconds {return false}
         if _storage._updateSizeLimit != rhs_storage._updateSizeLimit {return false}
+        if _storage._learningRateScale != rhs_storage._learningRateScale {return false}
+        if _storage._trainedRank != rhs_storage._trainedRank {return false}
+        if _storage._uploadBits != rhs_storage._uploadBits {return false}
         return true
       }
       if !storagesAreEqual {return false}

@@ -160,6 +160,53 @@ public enum SafeTensors {
     return data
   }
 
+  /// Values as they are stored, of any of the format's types.
+  public struct Raw: Sendable {
+    public var dtype: String
+    public var shape: [Int]
+    /// Little-endian.
+    public var bytes: Data
+
+    public init(_ dtype: String, _ shape: [Int], _ bytes: Data) {
+      self.dtype = dtype
+      self.shape = shape
+      self.bytes = bytes
+    }
+  }
+
+  /// Stored values as a block of safetensors bytes, sorted by name.
+  public static func encode(_ tensors: [String: Raw]) -> Data {
+    let sorted = tensors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+    var data = header(
+      sorted.map { ($0.key, $0.value.dtype, $0.value.shape, $0.value.bytes.count) }, metadata: [:])
+    for (_, tensor) in sorted { data.append(tensor.bytes) }
+    return data
+  }
+
+  /// Length and JSON header of tensors in their order.
+  private static func header(
+    _ tensors: [(name: String, dtype: String, shape: [Int], bytes: Int)],
+    metadata: [String: String]
+  ) -> Data {
+    var items: [String] = []
+    if !metadata.isEmpty {
+      let pairs = metadata.sorted { $0.key < $1.key }.map { "\(quoted($0)):\(quoted($1))" }
+      items.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")
+    }
+    var offset = 0
+    for tensor in tensors {
+      let end = offset + tensor.bytes
+      let shape = tensor.shape.map(String.init).joined(separator: ",")
+      items.append(
+        "\(quoted(tensor.name)):{\"dtype\":\"\(tensor.dtype)\",\"shape\":[\(shape)],"
+          + "\"data_offsets\":[\(offset),\(end)]}")
+      offset = end
+    }
+    var header = Array("{\(items.joined(separator: ","))}".utf8)
+    while header.count % 8 != 0 { header.append(UInt8(ascii: " ")) }
+    return withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) } + Data(header)
+  }
+
   /// Writes the tensors to a file, whole or not at all.
   public static func write(
     _ tensors: NamedTensors, to url: URL, as type: StorageType = .float32,
@@ -186,24 +233,10 @@ public enum SafeTensors {
     to write: (UnsafeRawBufferPointer) throws -> Void
   ) rethrows {
     let sorted = tensors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
-    var items: [String] = []
-    if !metadata.isEmpty {
-      let pairs = metadata.sorted { $0.key < $1.key }.map { "\(quoted($0)):\(quoted($1))" }
-      items.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")
-    }
-    var offset = 0
-    for (name, tensor) in sorted {
-      let type = type(name)
-      let end = offset + tensor.count * type.width
-      let shape = tensor.shape.map(String.init).joined(separator: ",")
-      items.append(
-        "\(quoted(name)):{\"dtype\":\"\(type.rawValue)\",\"shape\":[\(shape)],"
-          + "\"data_offsets\":[\(offset),\(end)]}")
-      offset = end
-    }
-    var header = Array("{\(items.joined(separator: ","))}".utf8)
-    while header.count % 8 != 0 { header.append(UInt8(ascii: " ")) }
-    try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try write($0) }
+    let header = header(
+      sorted.map { name, tensor in
+        (name, type(name).rawValue, tensor.shape, tensor.count * type(name).width)
+      }, metadata: metadata)
     try header.withUnsafeBytes { try write($0) }
     for (name, tensor) in sorted {
       switch type(name) {
