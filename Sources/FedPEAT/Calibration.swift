@@ -70,9 +70,19 @@ public struct Calibration: Sendable {
   }
 
   /// The plug-in loss before the first round and after each of a short real run on one level, in nats per token.
-  public func losses(_ level: Int) async throws -> [Double] {
+  ///
+  /// - Parameter work: what differs from the run's own settings.
+  public func losses(_ level: Int, work: EdgeWork = .own) async throws -> [Double] {
     var configuration = configuration
     configuration.emulators = [recipes[level]]
+    configuration.localSteps = max(
+      1, Int((work.steps * Double(configuration.localSteps)).rounded()))
+    configuration.learningRate *= Float(work.learningRate)
+    let rank = max(1, Int((work.rank * Double(configuration.rank)).rounded(.up)))
+    // As with part of a larger rank's components: the same scale.
+    configuration.alpha *= Double(rank) / Double(configuration.rank)
+    configuration.rank = rank
+    configuration.uploadBits = work.uploadBits
     let tuning = try FederatedTuning(
       configuration, evaluation: data.evaluation, logger: .silent)
     let result = try await tuning.run(

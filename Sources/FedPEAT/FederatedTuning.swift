@@ -157,6 +157,7 @@ public struct FederatedTuning: Sendable {
     settings.settings = try JSONEncoder().encode(configuration.localTuning(method: adapter.method))
     settings.updateSizeLimit = configuration.updateSizeLimit
     settings.exposure = exposure
+    settings.uploadBits = configuration.uploadBits == 32 ? nil : configuration.uploadBits
     var server: ServerParticipation?
     if configuration.participate {
       server = try ServerParticipation(

@@ -68,6 +68,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var attempts = 3
   /// The most bytes an update may take; null: what the adapter takes, and a little more.
   public var updateSizeLimit: Int?
+  /// In how many bits each value of an update is sent: 32, 16 or 8. Below 32 it is the difference from the broadcast adapter, rounded.
+  public var uploadBits = 32
   /// Plug-in perplexity is measured every so many rounds; 0: only at the end.
   public var evaluateEvery = 0
   /// The run ends after the round in which plug-in perplexity reaches this; null: after all rounds. It is then measured every round where
@@ -112,7 +114,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
     case context, learningRate, weightDecay, clipNorm, strategy, planner, share, edge, maxExposure
     case minimumClients
-    case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, evaluateEvery
+    case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
+    case evaluateEvery
     case targetPerplexity
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
     case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure, out, seed
@@ -156,6 +159,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(gatheringDeadline, forKey: .gatheringDeadline)
     try container.encode(attempts, forKey: .attempts)
     try container.encode(updateSizeLimit, forKey: .updateSizeLimit)
+    try container.encode(uploadBits, forKey: .uploadBits)
     try container.encode(evaluateEvery, forKey: .evaluateEvery)
     try container.encode(targetPerplexity, forKey: .targetPerplexity)
     try container.encode(participate, forKey: .participate)
@@ -208,6 +212,7 @@ extension RunConfiguration {
     try check(
       updateSizeLimit.map { $0 > 0 } ?? true,
       "updateSizeLimit must be above 0; leave it out for the default.")
+    _ = try UpdateEncoding(rank: nil, bits: uploadBits)
     try check(
       roundDeadline > 0 && roundDeadline < 1e9 && gatheringDeadline > 0 && gatheringDeadline < 1e9,
       "roundDeadline and gatheringDeadline are seconds above 0; found \(roundDeadline) and \(gatheringDeadline)."
@@ -231,7 +236,7 @@ extension RunConfiguration {
   public static let plannerNames = Planners.names + LivePlanner.names + ["learned:FILE"]
 
   private func checkPlanner() throws {
-    if LivePlanner.knows(planner) { return try LivePlanner.check(planner, levels: emulators.count) }
+    if LivePlanner.knows(planner) { return try LivePlanner.check(planner) }
     guard Planners.names.contains(planner) else {
       throw PeatError.usage(
         "Unknown planner '\(planner)'. \(suggestion(for: planner, among: Self.plannerNames))")

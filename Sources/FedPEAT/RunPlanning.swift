@@ -24,6 +24,8 @@ struct RunPlanning: Sendable {
     let levels = try costs.levels(
       of: emulators, packageBytes: packages.map(\.bytes), method: adapter.method, in: edge)
     let adapterBytes = Double(4 * adapter.parameterCount)
+    var work = WorkSettings(localSteps: configuration.localSteps, rank: nil)
+    if case .lora(let lora) = adapter.method { work.rank = lora.rank }
     if let clients, var edge {
       edge.levels = levels
       edge.adapterBytes = adapterBytes
@@ -33,7 +35,8 @@ struct RunPlanning: Sendable {
       edge.rounds = configuration.rounds + LivePlanner.roundsAfter
       edge.server.weight = configuration.participate ? configuration.serverWeight : 0
       let cell = try SimulatedCell(
-        edge, planner: configuration.planner, clients: clients, seed: configuration.seed)
+        edge, planner: configuration.planner, clients: clients, settings: work,
+        seed: configuration.seed)
       (self.cell, live, planner) = (cell, nil, cell)
       return
     }
@@ -49,7 +52,8 @@ struct RunPlanning: Sendable {
       settings: LiveSettings(
         levels: levels, objective: edge?.objective ?? Objective(),
         isReferenceTimeMeasured: edge == nil, learning: edge?.learning ?? LearningModel(),
-        adapterBytes: adapterBytes, deadline: configuration.roundDeadline),
+        adapterBytes: adapterBytes, deadline: configuration.roundDeadline,
+        choices: edge?.work ?? WorkChoices(), work: work),
       seed: configuration.seed)
     (self.live, planner) = (live, live)
     try await learn(from: adapter)

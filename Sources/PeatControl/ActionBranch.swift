@@ -69,6 +69,8 @@ public struct ActionBranches: Sendable, Codable, Equatable {
     public static let select = 0
     public static let exchange = 1
     public static let level = 2
+    /// Of the first further one.
+    public static let further = 3
   }
 
   /// Whether a device takes part; whether it is sent an emulator then; and of which level.

@@ -13,10 +13,13 @@ public struct LearningFit: Sendable {
     public var fidelity: Double
     /// The loss before the first round and after each, in nats per token.
     public var losses: [Double]
+    /// What the devices' work was.
+    public var work: EdgeWork
 
-    public init(fidelity: Double, losses: [Double]) {
+    public init(fidelity: Double, losses: [Double], work: EdgeWork = .own) {
       self.fidelity = fidelity
       self.losses = losses
+      self.work = work
     }
   }
 
@@ -78,19 +81,45 @@ public struct LearningFit: Sendable {
   /// Of the grid, along each axis.
   private static let points = 9
 
-  /// Mean square of what is left.
-  private static func error(_ model: LearningModel, _ curves: [Curve]) -> Double {
-    var sum = 0.0
-    var count = 0
-    for curve in curves {
-      var gap = model.startGap
-      for loss in curve.losses.dropFirst() {
-        gap *= 1 - model.progress(share: 1, fidelity: curve.fidelity, age: 0, gap: gap)
-        let distance = model.finalLoss + gap - loss
-        sum += distance * distance
-        count += 1
+  /// The value of one more constant with which a model comes nearest to how much measured curves differ from another.
+  ///
+  /// - Parameters:
+  ///   - baseline: the other, of as many rounds: what the model gets wrong of it does not count.
+  ///   - set: puts the value into the model.
+  public static func constant(
+    _ range: ClosedRange<Double>, _ model: LearningModel, _ curves: [Curve], baseline: Curve,
+    _ set: (inout LearningModel, Double) -> Void
+  ) -> Double {
+    func error(_ value: Double) -> Double {
+      var changed = model
+      set(&changed, value)
+      let own = residuals(changed, baseline)
+      return curves.reduce(0) { sum, curve in
+        zip(residuals(changed, curve), own).reduce(sum) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
       }
     }
-    return sum / Double(max(count, 1))
+    let candidates = (0...400).map { step in
+      let value = range.lowerBound + (range.upperBound - range.lowerBound) * Double(step) / 400
+      return (value, error(value))
+    }
+    return candidates.min { $0.1 < $1.1 }?.0 ?? range.lowerBound
+  }
+
+  /// Mean square of what is left.
+  private static func error(_ model: LearningModel, _ curves: [Curve]) -> Double {
+    let left = curves.flatMap { residuals(model, $0) }
+    return left.reduce(0) { $0 + $1 * $1 } / Double(max(left.count, 1))
+  }
+
+  /// Modelled minus measured losses after each round.
+  private static func residuals(_ model: LearningModel, _ curve: Curve) -> [Double] {
+    var gap = model.startGap
+    return curve.losses.dropFirst().map { loss in
+      gap *=
+        1
+        - model.progress(
+          share: 1, fidelity: curve.fidelity, age: 0, gap: gap, work: curve.work)
+      return model.finalLoss + gap - loss
+    }
   }
 }

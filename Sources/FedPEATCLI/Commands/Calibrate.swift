@@ -52,6 +52,12 @@ struct Calibrate: AsyncParsableCommand {
   @Option(help: "Learning rate of the adapter. (default: \(RunConfiguration().learningRate))")
   var learningRate: Float?
 
+  @Flag(
+    help:
+      "Also measure what local steps, learning rate, rank and bits of an update do, for a controller that chooses them too."
+  )
+  var work = false
+
   @Option(help: "The scenario or edge file that the rest comes from: radio, movement, device classes.")
   var environment = "pedestrian"
 
@@ -97,9 +103,9 @@ struct Calibrate: AsyncParsableCommand {
     try EdgeFile.checkOutput(target)
     let parts = try ClientData(run)
     let calibration = try Calibration(run, data: parts)
-    let work = try WorkFolder(temporary: "calibrate")
-    defer { work.remove() }
-    let sample = work.url.appendingPathComponent("sample.txt")
+    let scratch = try WorkFolder(temporary: "calibrate")
+    defer { scratch.remove() }
+    let sample = scratch.url.appendingPathComponent("sample.txt")
     try AtomicOutput.write(Data(calibration.sampleText.utf8), to: sample)
 
     Terminal.status("measuring fidelities …")
@@ -111,7 +117,7 @@ struct Calibrate: AsyncParsableCommand {
     for (number, name) in calibration.recipes.enumerated() {
       try checkInterruption()
       Terminal.status("\(name): measuring a step …")
-      let folder = work.url.appendingPathComponent("level-\(number)")
+      let folder = scratch.url.appendingPathComponent("level-\(number)")
       try calibration.writeEmulator(number, to: folder)
       var level = try calibration.level(number, in: folder)
       let step = try await measureStep(of: folder, on: sample, run)
@@ -136,12 +142,14 @@ struct Calibrate: AsyncParsableCommand {
     }
     try checkInterruption()
     let fit = try LearningFit(curves)
-    let edge = try self.edge(base, levels, calibration, compute: compute, fit: fit, run)
+    var learning = fit.model
+    if work { learning.work = try await measureWork(calibration, curves[0], learning) }
+    let edge = try self.edge(base, levels, calibration, compute: compute, learning, run)
     try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
     try common.report(
       Report(
         levels: report, adapterBytes: calibration.adapterBytes, compute: compute,
-        learning: fit.model, fitError: fit.error, out: out),
+        learning: learning, fitError: fit.error, out: out),
       text: Format.table([
         ["written to", out],
         ["this machine", "\(Format.number(compute / 1e9)) GFLOP/s on the first emulator"],
@@ -208,17 +216,68 @@ struct Calibrate: AsyncParsableCommand {
     return try JSONDecoder().decode(Step.self, from: result.output)
   }
 
+  /// What each choice of a device's work does to the losses of short runs on the first level.
+  private func measureWork(
+    _ calibration: Calibration, _ baseline: LearningFit.Curve, _ learning: LearningModel
+  ) async throws -> WorkEffects {
+    func curves(_ what: String, _ variants: [EdgeWork]) async throws -> [LearningFit.Curve] {
+      var result: [LearningFit.Curve] = []
+      for variant in variants {
+        try checkInterruption()
+        Terminal.status("\(what): a federation of \(rounds) rounds …")
+        result.append(
+          .init(
+            fidelity: baseline.fidelity, losses: try await calibration.losses(0, work: variant),
+            work: variant))
+      }
+      return result
+    }
+    func variant<Value>(_ path: WritableKeyPath<EdgeWork, Value>, _ value: Value) -> EdgeWork {
+      var work = EdgeWork()
+      work[keyPath: path] = value
+      return work
+    }
+    var effects = WorkEffects()
+    func fit(
+      _ path: WritableKeyPath<WorkEffects, Double>, _ range: ClosedRange<Double>,
+      _ what: String, _ variants: [EdgeWork]
+    ) async throws {
+      let measured = try await curves(what, variants)
+      effects[keyPath: path] = LearningFit.constant(
+        range, learning, measured, baseline: baseline
+      ) { model, value in
+        model.work[keyPath: path] = value
+      }
+      Terminal.note(
+        "\(what): "
+          + measured.map { "loss \(Format.number($0.losses.last ?? 0, digits: 3))" }
+          .joined(separator: ", ")
+          + " after \(rounds) rounds; constant \(Format.number(effects[keyPath: path], digits: 3))")
+    }
+    try await fit(
+      \.steps, -2...2, "half and twice the local steps",
+      [variant(\.steps, 0.5), variant(\.steps, 2)])
+    try await fit(
+      \.learningRate, -2...2, "half and twice the learning rate",
+      [variant(\.learningRate, 0.5), variant(\.learningRate, 2)])
+    try await fit(\.rank, -2...2, "half the rank", [variant(\.rank, 0.5)])
+    try await fit(\.rounding, 0...1, "8 bits", [variant(\.uploadBits, 8)])
+    return effects
+  }
+
   private func edge(
     _ base: EdgeConfiguration, _ levels: [EmulatorLevel], _ calibration: Calibration,
-    compute: Double, fit: LearningFit, _ run: RunConfiguration
+    compute: Double, _ learning: LearningModel, _ run: RunConfiguration
   ) throws -> EdgeConfiguration {
     var edge = base
     edge.devices = run.clients
     edge.levels = levels
     edge.middleBlocks = calibration.middleBlocks
     edge.adapterBytes = Double(calibration.adapterBytes)
-    edge.learning = fit.model
-    edge.target = 0.2 * fit.model.startGap
+    edge.learning = learning
+    edge.work = work ? .usual : WorkChoices()
+    if run.method != "lora" { edge.work.ranks = [1] }
+    edge.target = 0.2 * learning.startGap
     edge.server.compute = compute
     edge.server.work = levels.map(\.work).max() ?? 0
     let fastest = edge.classes.map(\.compute.high).max() ?? 1

@@ -53,6 +53,8 @@ struct FleetEstimates: Sendable {
 
   private var estimates: [Quantity: [ClientID: Estimate]] = [:]
   private var delivered: [ClientID: Int] = [:]
+  /// Bytes of each client's last update.
+  private var lastUpload: [ClientID: Int] = [:]
 
   /// Takes what a client measured of itself before it joined, until a round says better.
   mutating func begin(_ client: FederationState.ClientState, round: Int) {
@@ -73,8 +75,11 @@ struct FleetEstimates: Sendable {
     }
     delivered[client.client] = client.delivered
     add(.down, 8 * Double(telemetry.bytesDown), telemetry.downloadSeconds, client.client, round)
-    // The duration of the upload before this one, which was as large.
-    add(.up, 8 * Double(telemetry.bytesUp), telemetry.uploadSeconds, client.client, round)
+    // The duration of the upload before this one.
+    if let sent = lastUpload[client.client] {
+      add(.up, 8 * Double(sent), telemetry.uploadSeconds, client.client, round)
+    }
+    lastUpload[client.client] = telemetry.bytesUp
     if let work { add(.compute, work, telemetry.computeSeconds, client.client, round) }
     return true
   }

@@ -18,7 +18,7 @@ public actor LivePlanner: RoundPlanner {
   /// What each client trained on last: the level, and its fidelity when it was sent.
   private var held: [ClientID: (level: Int, fidelity: Double, round: Int)] = [:]
   /// What the last plan told clients to do.
-  private var assigned: [ClientID: Int] = [:]
+  private var assigned: [ClientID: (level: Int, work: EdgeWork)] = [:]
 
   /// For so many rounds after a run progress is worth as much as during it.
   public static let roundsAfter = 20
@@ -36,7 +36,7 @@ public actor LivePlanner: RoundPlanner {
     gap = settings.learning.startGap
     // Clients come and go: any number of devices.
     planner = try EdgePlanners.make(
-      name, levels: settings.levels.count, devices: nil, seed: seed)
+      name, levels: settings.levels.count, work: settings.choices, devices: nil, seed: seed)
   }
 
   /// Whether this plans under a name.
@@ -45,8 +45,8 @@ public actor LivePlanner: RoundPlanner {
   }
 
   /// Throws where a planner can't be had: before any work.
-  public static func check(_ name: String, levels: Int) throws {
-    _ = try EdgePlanners.make(name, levels: levels, devices: nil, seed: 0)
+  public static func check(_ name: String) throws {
+    _ = try EdgePlanners.make(name, levels: nil, devices: nil, seed: 0)
   }
 
   /// Fidelities were measured again, with the adapter as it is now.
@@ -78,15 +78,18 @@ public actor LivePlanner: RoundPlanner {
     let shares = shares(of: state.clients)
     for (number, client) in state.clients.enumerated() {
       estimates.begin(client, round: state.round)
-      let level = assigned[client.client]
-      let work = level.map { settings.levels[$0].work }
-      guard estimates.take(client, work: work, round: state.round), let level else { continue }
+      let task = assigned[client.client]
+      let operations = task.map { settings.levels[$0.level].work * $0.work.steps }
+      guard estimates.take(client, work: operations, round: state.round), let task else {
+        continue
+      }
+      let level = task.level
       let fidelity = settings.levels[level].fidelity
       if held[client.client]?.level != level {
         held[client.client] = (level, fidelity, state.round - 1)
       }
       progress += settings.learning.progress(
-        share: shares[number], fidelity: fidelity, age: 0, gap: gap)
+        share: shares[number], fidelity: fidelity, age: 0, gap: gap, work: task.work)
     }
     if state.attempt == 1 { gap *= 1 - min(progress, 1) }
     if let perplexity = state.metrics["plugIn"], perplexity > 0, settings.learning.finalLoss > 0 {
@@ -242,10 +245,11 @@ public actor LivePlanner: RoundPlanner {
       other[number] = best[number]
       var assignment = RoundPlan.Assignment(
         participates: decision.isSelected && level >= 0, emulatorLevel: max(level, 0))
+      assignment.take(decision.work, settings.work)
       assignment.reason = decisions[number].reason
       assignment.regret = decision == best[number] ? 0 : finite(value - pricing.value(of: other))
       plan.assignments[client.client] = assignment
-      if assignment.participates { assigned[client.client] = level }
+      if assignment.participates { assigned[client.client] = (level, decision.work) }
     }
     return plan
   }

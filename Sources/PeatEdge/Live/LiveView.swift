@@ -13,11 +13,15 @@ public struct LiveSettings: Sendable {
   public var adapterBytes: Double
   /// Seconds that a round lasts at most.
   public var deadline: Double
+  /// What else a learned planner chooses from, and the run's own settings.
+  public var choices: WorkChoices
+  public var work: WorkSettings
 
   public init(
     levels: [EmulatorLevel], objective: Objective = Objective(),
     isReferenceTimeMeasured: Bool = true, learning: LearningModel = LearningModel(),
-    adapterBytes: Double, deadline: Double
+    adapterBytes: Double, deadline: Double, choices: WorkChoices = WorkChoices(),
+    work: WorkSettings
   ) {
     self.levels = levels
     self.objective = objective
@@ -25,6 +29,8 @@ public struct LiveSettings: Sendable {
     self.learning = learning
     self.adapterBytes = adapterBytes
     self.deadline = deadline
+    self.choices = choices
+    self.work = work
   }
 }
 

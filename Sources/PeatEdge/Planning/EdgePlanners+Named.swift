@@ -15,15 +15,16 @@ public enum EdgePlanners {
 
   /// - Parameters:
   ///   - name: one of `names`, or `learned:FILE` with a file that `train-controller` wrote.
-  ///   - levels: how many a controller must be made for; `nil`: any number.
+  ///   - levels: how many a controller must be made for; `nil`: for whatever it was made.
+  ///   - work: what a controller must choose from.
   ///   - devices: how many are to be planned for; `nil`: any number.
   ///   - seed: for planners that draw.
   /// - Throws: `usage` where there is no planner of this name; `inputOutput` or `badData` where the file is no such controller.
   static func make(
-    _ name: String, levels: Int?, devices: Int?, seed: UInt64
+    _ name: String, levels: Int?, work: WorkChoices = WorkChoices(), devices: Int?, seed: UInt64
   ) throws -> any EdgePlanner {
     if let path = learnedFile(name) {
-      return try LearnedPlanner(path, levels: levels, devices: devices)
+      return try LearnedPlanner(path, levels: levels, work: work, devices: devices)
     }
     return switch name {
     case "idle": EdgeIdle()

@@ -11,10 +11,9 @@ extension EdgePlanner {
     let branches = environment.shape.branches.count
     for (index, cell) in environment.cells.enumerated() {
       for (number, decision) in decide(cell).enumerated() {
-        let action = actions + (index * cell.devices.count + number) * branches
-        action[ActionBranches.Place.select] = decision.isSelected ? 1 : 0
-        action[ActionBranches.Place.exchange] = decision.level == nil ? 0 : 1
-        action[ActionBranches.Place.level] = Int32(decision.level ?? 0)
+        decision.write(
+          to: actions + (index * cell.devices.count + number) * branches,
+          environment.configuration.work)
       }
     }
   }

@@ -5,12 +5,14 @@ import PeatTensor
 /// Decides as a network that `train-controller` wrote thinks best.
 struct LearnedPlanner: EdgePlanner {
   private let network: any ActorCritic
+  private let work: WorkChoices
 
   /// - Parameters:
-  ///   - levels: how many it must be made for; `nil`: any number.
+  ///   - levels: how many it must be made for; `nil`: for whatever it was made.
+  ///   - work: what it must choose from.
   ///   - devices: how many are to be planned for; `nil`: any number, which a flat network can't.
   /// - Throws: `inputOutput` or `badData` where the file is no controller, or is for something else.
-  init(_ path: String, levels: Int?, devices: Int?) throws {
+  init(_ path: String, levels: Int?, work: WorkChoices, devices: Int?) throws {
     let file = try ControllerFile(contentsOf: URL(fileURLWithPath: path))
     let own = file.facts.shape
     guard file.facts.network.kind == .shared || devices != nil else {
@@ -18,11 +20,13 @@ struct LearnedPlanner: EdgePlanner {
         "The controller '\(path)' is flat: it plans for exactly \(own.devices) devices. Train one with --network shared for a live federation."
       )
     }
-    try file.check(
-      for: PlanningFeatures.shape(
-        devices: devices ?? own.devices, levels: levels ?? max(own.branches.width - 4, 1)),
-      name: path)
+    if let levels {
+      try file.check(
+        for: PlanningFeatures.shape(devices: devices ?? own.devices, levels: levels, work: work),
+        name: path)
+    }
     network = file.network
+    self.work = work
   }
 
   func decide(_ view: some PlanningView) -> [EdgeDecision] {
@@ -42,7 +46,7 @@ struct LearnedPlanner: EdgePlanner {
         let distributions = BranchDistributions(shape.branches, gated: true)
         distributions.update(logits: logits.pointer, mask: begin, rows: devices)
         distributions.greedy(into: first)
-        return (0..<devices).map { EdgeDecision(first + $0 * shape.branches.count) }
+        return (0..<devices).map { EdgeDecision(first + $0 * shape.branches.count, work) }
       }
     }
   }

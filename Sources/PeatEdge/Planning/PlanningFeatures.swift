@@ -16,10 +16,12 @@ enum PlanningFeatures {
   static let global = 2
 
   /// What a controller of so many devices and levels sees and decides.
-  static func shape(devices: Int, levels: Int) throws -> ControlShape {
+  static func shape(
+    devices: Int, levels: Int, work: WorkChoices = WorkChoices()
+  ) throws -> ControlShape {
     ControlShape(
       devices: devices, deviceFeatures: perDevice, globalFeatures: global,
-      branches: try .round(levels: levels))
+      branches: try .round(levels: levels, further: work.branches))
   }
 
   /// Writes the observation, and moves the place behind it.
@@ -72,6 +74,7 @@ enum PlanningFeatures {
       place[3] = fits || !holds ? 1 : 0
       // A branch must have a choice, also where it does not matter.
       if !fits { place[4] = 1 }
+      for choice in 4 + view.levels.count..<branches.width { place[choice] = 1 }
       place += branches.width
     }
   }

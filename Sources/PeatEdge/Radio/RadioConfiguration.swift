@@ -21,6 +21,8 @@ public struct RadioConfiguration: Sendable, Codable, Equatable {
     /// So that the last device is ready as early as possible.
     case optimal
     case equal
+    /// Each device has an equal part for itself, whoever takes part: links of their own, as at home.
+    case dedicated
   }
 
   public var scenario: PathLoss.Scenario = .urbanMacro

@@ -10,7 +10,6 @@ public struct EdgeCell: Sendable {
     /// Each level's blocks as bits: so many words for each.
     let blocks: [UInt64]
     let bandwidth: Double
-    let adapterBits: Double
     /// Levels without their names.
     let costs: [Cost]
 
@@ -25,7 +24,6 @@ public struct EdgeCell: Sendable {
       loss = PathLoss(configuration.radio.scenario, carrier: configuration.radio.carrier)
       rates = RadioRates(configuration.radio)
       bandwidth = configuration.radio.bandwidth
-      adapterBits = 8 * configuration.adapterBytes
       costs = configuration.levels.map {
         Cost(bits: 8 * $0.bytes, work: $0.work, memory: $0.memory)
       }
@@ -137,7 +135,7 @@ public struct EdgeCell: Sendable {
   mutating func advance(_ decisions: [EdgeDecision]) -> EdgeOutcome {
     var outcome = EdgeOutcome()
     delivered.removeAll(keepingCapacity: true)
-    var parts: [(device: Int, level: Int, sent: Double)] = []
+    var parts: [Part] = []
     for (number, decision) in decisions.enumerated() where decision.isSelected {
       let device = devices[number]
       guard device.isThere, device.battery > 0 else { continue }
@@ -149,11 +147,12 @@ public struct EdgeCell: Sendable {
       }
       if let sent = decision.level, !allows(sent, number) { continue }
       parts.append(
-        (
-          number, level,
-          configuration.adapterBytes
-            + (decision.level == nil ? 0 : configuration.levels[level].bytes)
-        ))
+        Part(
+          device: number, level: level, work: decision.work,
+          sent: configuration.adapterBytes
+            + (decision.level == nil ? 0 : configuration.levels[level].bytes),
+          received: configuration.adapterBytes * decision.work.uploadShare,
+          seconds: world.costs[level].work * decision.work.steps / device.compute))
       if decision.level != nil {
         devices[number].held = level
         devices[number].age = 0
@@ -170,25 +169,26 @@ public struct EdgeCell: Sendable {
       let device = devices[part.device]
       let own = configuration.classes[device.kind]
       let downSeconds = 8 * part.sent / rate(device, down[place], isUp: false)
-      let upSeconds = 8 * configuration.adapterBytes / rate(device, up[place], isUp: true)
-      let compute = configuration.levels[part.level].work / device.compute
-      var seconds = downSeconds + compute + upSeconds
+      let upSeconds = 8 * part.received / rate(device, up[place], isUp: true)
+      var seconds = downSeconds + part.seconds + upSeconds
       outcome.bytesDown += part.sent
       memory += configuration.levels[part.level].memory / device.memory
       var joules =
         own.receivePower * downSeconds + own.energyPerOperation
-        * configuration.levels[part.level].work
+        * world.costs[part.level].work * part.work.steps
       let fails = own.dropout > 0 && random.fraction() < own.dropout
       if fails {
         // It is waited for half as long again as it would have taken.
         seconds *= 1.5
       } else if seconds <= configuration.deadline {
         joules += own.sendPower * upSeconds
-        outcome.bytesUp += configuration.adapterBytes
+        outcome.bytesUp += part.received
         delivered.append(part.device)
-        devices[part.device].spent.bytesUp += configuration.adapterBytes
+        devices[part.device].spent.bytesUp += part.received
+        devices[part.device].work = part.work
         progress += configuration.learning.progress(
-          share: device.share, fidelity: fidelities[part.level], age: device.age, gap: gap)
+          share: device.share, fidelity: fidelities[part.level], age: device.age, gap: gap,
+          work: part.work)
       }
       devices[part.device].battery -= joules
       devices[part.device].spent.bytesDown += part.sent
@@ -222,6 +222,18 @@ public struct EdgeCell: Sendable {
     return outcome
   }
 
+  /// A device's part in a round.
+  private struct Part {
+    var device: Int
+    var level: Int
+    var work: EdgeWork
+    /// Bytes that it is sent, and that it sends.
+    var sent: Double
+    var received: Double
+    /// Of training.
+    var seconds: Double
+  }
+
   private func rate(_ device: EdgeDevice, _ band: Double, isUp: Bool) -> Double {
     let channel = device.channel
     return isUp
@@ -232,12 +244,11 @@ public struct EdgeCell: Sendable {
   }
 
   /// The band of each participant, down and up.
-  private func bands(
-    _ parts: [(device: Int, level: Int, sent: Double)]
-  ) -> (down: [Double], up: [Double]) {
+  private func bands(_ parts: [Part]) -> (down: [Double], up: [Double]) {
     guard !parts.isEmpty else { return ([], []) }
     let band = world.bandwidth
-    let share = band / Double(parts.count)
+    let isDedicated = configuration.radio.sharing == .dedicated
+    let share = band / Double(isDedicated ? devices.count : parts.count)
     let equal = Array(repeating: share, count: parts.count)
     guard configuration.radio.sharing == .optimal, parts.count > 1 else { return (equal, equal) }
     let channels = parts.map { devices[$0.device].channel }
@@ -247,7 +258,7 @@ public struct EdgeCell: Sendable {
       let up = rates.uplink(
         gain: channels[place].gain, band: share, hasLineOfSight: channels[place].hasLineOfSight)
       beside.append(
-        world.costs[part.level].work / devices[part.device].compute + world.adapterBits / up)
+        part.seconds + 8 * part.received / up)
     }
     // A flat spectrum: the rate is the band times what a hertz carries.
     let efficiencies = channels.map {
@@ -259,11 +270,11 @@ public struct EdgeCell: Sendable {
     let downBands = down.seconds < .infinity ? down.bands : equal
     for (place, part) in parts.enumerated() {
       beside[place] =
-        world.costs[part.level].work / devices[part.device].compute + 8 * part.sent
+        part.seconds + 8 * part.sent
         / (efficiencies[place] * downBands[place])
     }
     let up = BandwidthAllocation.shortest(
-      parts.indices.map { .init(beside: beside[$0], bits: world.adapterBits) }, band: band
+      parts.indices.map { .init(beside: beside[$0], bits: 8 * parts[$0].received) }, band: band
     ) {
       rates.uplink(
         gain: channels[$0].gain, band: $1, hasLineOfSight: channels[$0].hasLineOfSight)
@@ -326,7 +337,8 @@ extension EdgeCell: PlanningView {
   func isStale(_ number: Int) -> Bool { devices[number].age >= 10 }
 
   func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double) {
-    let band = world.bandwidth / max(participants, 1)
+    let isDedicated = configuration.radio.sharing == .dedicated
+    let band = world.bandwidth / (isDedicated ? Double(devices.count) : max(participants, 1))
     let report = devices[number].report
     return (
       world.rates.downlink(

@@ -45,10 +45,13 @@ public struct LearningModel: Sendable, Codable, Equatable {
   public var floor = 0.0
   /// p.
   public var slowing = 0.0
+  /// What a device's work does to it.
+  public var work = WorkEffects()
 
   public init() {}
 
   func validate() throws {
+    try work.validate()
     for (name, value, range) in [
       ("startGap", startGap, 1e-6...100.0), ("finalLoss", finalLoss, 0...100), ("rate", rate, 0...1), ("ageing", ageing, 0...100),
       ("floor", floor, 0...100), ("slowing", slowing, 0...10),
@@ -60,10 +63,13 @@ public struct LearningModel: Sendable, Codable, Equatable {
   }
 
   /// What one participant takes off the gap, as a share of it.
-  func progress(share: Double, fidelity: Double, age: Double, gap: Double) -> Double {
+  func progress(
+    share: Double, fidelity: Double, age: Double, gap: Double, work: EdgeWork = .own
+  ) -> Double {
     let stall = floor == 0 ? 1 : max(0, 1 - floor * (1 - fidelity) / max(gap, 1e-12))
     let pace = slowing == 0 ? 1 : exponential(slowing * naturalLogarithm(max(gap, 1e-12) / startGap))
     return rate * pace * share * fidelity * exponential(-ageing * age) * stall
+      * self.work.factor(work)
   }
 }
 
@@ -150,6 +156,8 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var mobility = MobilityConfiguration()
   public var classes: [DeviceClass]
   public var levels: [EmulatorLevel]
+  /// What else planners may decide.
+  public var work = WorkChoices()
   /// The adapter, each way, in bytes.
   public var adapterBytes = 12e6
   /// Blocks of the middle.
@@ -180,6 +188,7 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
     try objective.validate()
     try uncertainty.validate()
     try server.validate()
+    try work.validate()
     for item in classes { try item.validate() }
     func check(_ holds: Bool, _ what: String) throws {
       if !holds { throw PeatError.badData(what) }

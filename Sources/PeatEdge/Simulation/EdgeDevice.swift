@@ -25,6 +25,8 @@ public struct EdgeDevice: Sendable, Equatable {
   var channel: Channel
   var report: Channel
 
+  /// What it was told of its work in the last round that it delivered in.
+  var work = EdgeWork.own
   /// What it has spent since the beginning.
   var spent = Spent()
 
@@ -50,18 +52,31 @@ public struct EdgeDecision: Sendable, Equatable {
   public var isSelected: Bool
   /// The level it is sent; `nil`: none, it trains on what it holds.
   public var level: Int?
+  public var work: EdgeWork
 
-  public init(isSelected: Bool, level: Int? = nil) {
+  public init(isSelected: Bool, level: Int? = nil, work: EdgeWork = .own) {
     self.isSelected = isSelected
     self.level = level
+    self.work = work
   }
 
-  /// - Parameter action: a choice for each branch.
-  init(_ action: UnsafePointer<Int32>) {
+  /// - Parameters:
+  ///   - action: a choice for each branch.
+  ///   - choices: what the further branches stand for.
+  init(_ action: UnsafePointer<Int32>, _ choices: WorkChoices) {
     self.init(
       isSelected: action[ActionBranches.Place.select] != 0,
       level: action[ActionBranches.Place.exchange] != 0
-        ? Int(action[ActionBranches.Place.level]) : nil)
+        ? Int(action[ActionBranches.Place.level]) : nil,
+      work: choices.work(action + ActionBranches.Place.further))
+  }
+
+  /// Writes a choice for each branch.
+  func write(to action: UnsafeMutablePointer<Int32>, _ choices: WorkChoices) {
+    action[ActionBranches.Place.select] = isSelected ? 1 : 0
+    action[ActionBranches.Place.exchange] = level == nil ? 0 : 1
+    action[ActionBranches.Place.level] = Int32(level ?? 0)
+    choices.writeOwn(action + ActionBranches.Place.further)
   }
 }
 

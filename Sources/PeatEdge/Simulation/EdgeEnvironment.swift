@@ -23,7 +23,8 @@ public final class EdgeEnvironment: ControlEnvironment {
     let world = EdgeCell.World(configuration)
     self.world = world
     shape = try PlanningFeatures.shape(
-      devices: configuration.devices, levels: configuration.levels.count)
+      devices: configuration.devices, levels: configuration.levels.count,
+      work: configuration.work)
     cells = (0..<count).map { EdgeCell(world, seed: seed, number: $0) }
     summaries = cells.map { EdgeSummary($0) }
     episodes = count
@@ -64,7 +65,7 @@ public final class EdgeEnvironment: ControlEnvironment {
     for index in cells.indices {
       let own = actions + index * shape.choices
       let decisions = cells[index].devices.indices.map {
-        EdgeDecision(own + $0 * shape.branches.count)
+        EdgeDecision(own + $0 * shape.branches.count, configuration.work)
       }
       let outcome = advance(index, decisions)
       outcomes[index] = ControlOutcome(

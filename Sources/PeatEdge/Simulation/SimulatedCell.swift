@@ -22,6 +22,7 @@ public actor SimulatedCell: RoundPlanner {
   private let clients: [ClientID]
   private let planner: any EdgePlanner
   private let learning: LearningModel
+  private let settings: WorkSettings
   private var cell: EdgeCell
   private var predictedGap: Double
   private var predictedRound = 0
@@ -38,17 +39,20 @@ public actor SimulatedCell: RoundPlanner {
   ///   - configuration: its levels are the run's emulators; there will be as many devices as clients.
   ///   - planner: `everyone` on one level, `random`, `heuristic`, …, or `learned:FILE`.
   ///   - clients: with their shares of all data.
+  ///   - settings: the run's own, which a planner's choices are multiples of.
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public init(
     _ configuration: EdgeConfiguration, planner name: String, clients: [ClientID: Double],
-    seed: UInt64
+    settings: WorkSettings, seed: UInt64
   ) throws {
     var configuration = configuration
+    self.settings = settings
     configuration.devices = clients.count
     try configuration.validate()
     self.clients = clients.keys.sorted()
     planner = try EdgePlanners.make(
-      name, levels: configuration.levels.count, devices: clients.count, seed: seed)
+      name, levels: configuration.levels.count, work: configuration.work, devices: clients.count,
+      seed: seed)
     learning = configuration.learning
     predictedGap = learning.startGap
     cell = EdgeCell(EdgeCell.World(configuration), seed: seed, number: 0)
@@ -97,7 +101,7 @@ public actor SimulatedCell: RoundPlanner {
       let device = cell.devices[number]
       progress += learning.progress(
         share: device.share, fidelity: cell.fidelities[device.held], age: device.age - 1,
-        gap: predictedGap)
+        gap: predictedGap, work: device.work)
     }
     if state.round > predictedRound { predictedGap *= 1 - min(progress, 1) }
     predictedRound = state.round
@@ -110,7 +114,9 @@ public actor SimulatedCell: RoundPlanner {
       let isThere = arrived.contains(number)
       var assignment = RoundPlan.Assignment(
         participates: isThere, emulatorLevel: max(cell.devices[number].held, 0))
-      if !isThere {
+      if isThere {
+        assignment.take(decisions[number].work, settings)
+      } else {
         assignment.reason =
           decisions[number].isSelected ? "failed in the simulated cell" : "not chosen"
       }
@@ -131,7 +137,8 @@ extension EdgeEnvironment {
   ) throws -> EdgeEnvironment {
     let environment = try EdgeEnvironment(configuration, cells: episodes, seed: seed)
     let planner = try EdgePlanners.make(
-      name, levels: configuration.levels.count, devices: configuration.devices, seed: seed)
+      name, levels: configuration.levels.count, work: configuration.work,
+      devices: configuration.devices, seed: seed)
     for _ in 0..<configuration.rounds where !shouldStop() {
       for index in environment.cells.indices {
         environment.advance(index, planner.decide(environment.cells[index]))

@@ -341,6 +341,7 @@ public actor Coordinator {
       seed: TrainingTask.seed(run: configuration.seed, round: round, client: client),
       deadlineSeconds: max(left, .zero).inSeconds, updateSizeLimit: updateSizeLimit)
     task.follow(assignment)
+    task.uploadBits = assignment.uploadBits ?? configuration.uploadBits
     return task
   }
 

@@ -15,6 +15,8 @@ public struct CoordinatorConfiguration: Sendable {
   public var settings: Data
   /// The most bytes an update's tensors may take; `nil`: what the adapter takes, and room for other writers' headers.
   public var updateSizeLimit: Int?
+  /// In how many bits each value of an update is sent where the plan does not say: 32, 16 or 8; `nil`: 32.
+  public var uploadBits: Int?
   /// What each level shows of the middle, and how much of it a client may see; `nil`: nothing is counted.
   public var exposure: ExposureLedger?
   /// The most clients that are remembered; further ones are turned away.

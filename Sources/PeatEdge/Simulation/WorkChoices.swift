@@ -1,0 +1,162 @@
+import PeatControl
+import PeatFederation
+import PeatTensor
+
+/// What a planner says of a device's work in a round, beside whether it takes part and on which emulator.
+public struct EdgeWork: Sendable, Equatable, BitwiseCopyable {
+  /// Local steps, as a multiple of the run's own.
+  public var steps = 1.0
+  /// What the learning rate is multiplied with.
+  public var learningRate = 1.0
+  /// The share of the adapter's rank components that train and are sent.
+  public var rank = 1.0
+  /// Of each value of the update.
+  public var uploadBits = 32
+
+  public init() {}
+
+  /// As the run's settings have it.
+  public static let own = EdgeWork()
+
+  /// The share of the adapter's bytes that is sent.
+  var uploadShare: Double { rank * Double(uploadBits) / 32 }
+}
+
+/// Among what a planner may choose a device's work: each list with more than one entry is a branch of a learned planner's action.
+public struct WorkChoices: Sendable, Codable, Equatable {
+  public var steps = [1.0]
+  public var learningRates = [1.0]
+  public var ranks = [1.0]
+  public var uploadBits = [32]
+
+  public init() {}
+
+  /// All that is worth choosing from.
+  public static var usual: WorkChoices {
+    var result = WorkChoices()
+    result.steps = [0.5, 1, 2]
+    result.learningRates = [0.5, 1, 2]
+    result.ranks = [0.5, 1]
+    result.uploadBits = [32, 8]
+    return result
+  }
+
+  func validate() throws {
+    for (name, values, range) in [
+      ("steps", steps, 0.01...100.0), ("learningRates", learningRates, 0.001...1000),
+      ("ranks", ranks, 0.001...1),
+    ] {
+      guard !values.isEmpty, values.count <= 64, values.allSatisfy(range.contains),
+        values.contains(1)
+      else {
+        throw PeatError.badData(
+          "work.\(name) is \(values); it must hold 1, the run's own, and numbers between \(range.lowerBound) and \(range.upperBound)."
+        )
+      }
+    }
+    guard uploadBits.contains(32), uploadBits.allSatisfy([32, 16, 8].contains) else {
+      throw PeatError.badData("work.uploadBits is \(uploadBits); it must hold 32, and may hold 16 and 8.")
+    }
+  }
+
+  /// A branch for each list to choose from.
+  var branches: [ActionBranch] {
+    [
+      ("steps", steps.count), ("learningRate", learningRates.count), ("rank", ranks.count),
+      ("uploadBits", uploadBits.count),
+    ].filter { $0.1 > 1 }.map { ActionBranch($0.0, choices: $0.1) }
+  }
+
+  /// The work behind the choices of these branches.
+  func work(_ choices: UnsafePointer<Int32>) -> EdgeWork {
+    var work = EdgeWork()
+    var next = 0
+    func choose<Value>(_ list: [Value], _ value: inout Value) {
+      guard list.count > 1 else { return }
+      value = list[min(max(Int(choices[next]), 0), list.count - 1)]
+      next += 1
+    }
+    choose(steps, &work.steps)
+    choose(learningRates, &work.learningRate)
+    choose(ranks, &work.rank)
+    choose(uploadBits, &work.uploadBits)
+    return work
+  }
+
+  /// Writes the choices that leave the run's own settings.
+  func writeOwn(_ choices: UnsafeMutablePointer<Int32>) {
+    var next = 0
+    func write<Value: Equatable>(_ list: [Value], _ own: Value) {
+      guard list.count > 1 else { return }
+      choices[next] = Int32(list.firstIndex(of: own) ?? 0)
+      next += 1
+    }
+    write(steps, 1)
+    write(learningRates, 1)
+    write(ranks, 1)
+    write(uploadBits, 32)
+  }
+}
+
+/// What a device's work does to the progress of a round: our own model, fitted by `calibrate`.
+///
+///     factor = steps^α · c^β · rank^ρ · (1 − ε if 8 bits)
+///
+/// c: what the learning rate is multiplied with; steps and rank as shares of the run's own.
+public struct WorkEffects: Sendable, Codable, Equatable {
+  /// α.
+  public var steps = 0.5
+  /// ρ.
+  public var rank = 0.15
+  /// β.
+  public var learningRate = 0.5
+  /// ε.
+  public var rounding = 0.0
+
+  public init() {}
+
+  func validate() throws {
+    for (name, value, range) in [
+      ("steps", steps, -2...2.0), ("learningRate", learningRate, -2...2), ("rank", rank, -2...2),
+      ("rounding", rounding, 0...1),
+    ] where !range.contains(value) {
+      throw PeatError.badData(
+        "learning.work.\(name) is \(value); it must be between \(range.lowerBound) and \(range.upperBound)."
+      )
+    }
+  }
+
+  func factor(_ work: EdgeWork) -> Double {
+    if work == .own { return 1 }
+    let powers =
+      steps * naturalLogarithm(work.steps) + learningRate * naturalLogarithm(work.learningRate)
+      + rank * naturalLogarithm(work.rank)
+    return exponential(powers) * (work.uploadBits == 8 ? 1 - rounding : 1)
+  }
+}
+
+/// A run's own settings of a device's work, which a planner's choices are multiples of.
+public struct WorkSettings: Sendable, Equatable {
+  public var localSteps: Int
+  /// The adapter's rank; `nil` where its method has none.
+  public var rank: Int?
+
+  public init(localSteps: Int, rank: Int?) {
+    self.localSteps = localSteps
+    self.rank = rank
+  }
+}
+
+extension RoundPlan.Assignment {
+  /// Says what differs from the run's own settings.
+  mutating func take(_ work: EdgeWork, _ settings: WorkSettings) {
+    if work.steps != 1 {
+      localSteps = max(1, Int((work.steps * Double(settings.localSteps)).rounded()))
+    }
+    if work.learningRate != 1 { learningRateScale = work.learningRate }
+    if work.rank != 1, let rank = settings.rank {
+      trainedRank = max(1, Int((work.rank * Double(rank)).rounded(.up)))
+    }
+    if work.uploadBits != 32 { uploadBits = work.uploadBits }
+  }
+}
