@@ -24,6 +24,25 @@ final class NetworkTraining {
     tape = Tape(pool: BufferPool(), weightGradients: gradient.pointer)
   }
 
+  /// What is needed, beside the environment and chance, to go on to the same bits.
+  var state: (values: Tensor, first: Tensor, second: Tensor, steps: Int) {
+    (
+      trainable.values.copied(), optimizer.firstMoment.copied(),
+      optimizer.secondMoment.copied(), optimizer.steps
+    )
+  }
+
+  /// - Throws: `badData` where the state is of another network.
+  func resume(values: Tensor, first: Tensor, second: Tensor, steps: Int) throws {
+    for tensor in [values, first, second] where tensor.count != trainable.count {
+      throw PeatError.badData(
+        "The saved training holds \(tensor.count) values, the network has \(trainable.count).")
+    }
+    trainable.values.pointer.update(from: values.pointer, count: trainable.count)
+    optimizer = AdamW(
+      resuming: optimizer.settings, steps: steps, firstMoment: first, secondMoment: second)
+  }
+
   func zeroGradient() { gradient.pointer.update(repeating: 0, count: gradient.count) }
 
   func update(rate: Float) {

@@ -76,7 +76,7 @@ public struct PPOSettings: Sendable, Codable, Equatable {
 public final class PPO {
   public let settings: PPOSettings
   public let network: any ActorCritic
-  private let environment: any ControlEnvironment
+  private var environment: any ControlEnvironment
   private let training: NetworkTraining
   private var random: SeededRandom
   private let distributions: BranchDistributions
@@ -121,6 +121,27 @@ public final class PPO {
     distributions = BranchDistributions(environment.shape.branches, gated: settings.isGated)
     rollout = Rollout(environment.shape, processes: environment.count, rounds: settings.rounds)
     episodeReturns = Array(repeating: 0, count: environment.count)
+  }
+
+  /// Goes on in a fresh environment of the same shape and as many processes, with chance of its own.
+  func restart(in environment: any ControlEnvironment, seed: UInt64) {
+    precondition(
+      environment.shape == self.environment.shape && environment.count == self.environment.count,
+      "PPO: restarted in another environment")
+    self.environment = environment
+    random = SeededRandom(seed: seed, "actions")
+    episodeReturns = Array(repeating: 0, count: environment.count)
+  }
+
+  /// What a checkpoint holds of the network and its optimizer.
+  var state: (values: Tensor, first: Tensor, second: Tensor, steps: Int) { training.state }
+
+  /// Goes on where a checkpoint was made.
+  func resume(
+    iteration: Int, values: Tensor, first: Tensor, second: Tensor, steps: Int
+  ) throws {
+    try training.resume(values: values, first: first, second: second, steps: steps)
+    self.iteration = iteration
   }
 
   /// Freezes the network again; afterwards it can be saved or used.

@@ -10,7 +10,8 @@ struct TrainController: AsyncParsableCommand {
       Example: fedpeat train-controller --environment pedestrian --out controller.safetensors
 
       SABPPO: proximal policy optimization with a branch per decision. With --cloning the network first learns to \
-      decide as an exact search does. Beside the controller stand its learning curve as .csv and .svg. \
+      decide as an exact search does. Beside the controller stand its learning curve as .csv and .svg. While it lasts, \
+      a file .training keeps what --resume goes on from. \
       A return is an episode's sum of rewards, minus what its rounds cost: doing nothing returns -50, higher is better.
       """)
 
@@ -76,6 +77,9 @@ struct TrainController: AsyncParsableCommand {
   @Flag(help: "Keep the learning rate as it is.")
   var constantRate = false
 
+  @Flag(help: "Go on where an interrupted training of the same settings stopped.")
+  var resume = false
+
   @OptionGroup var common: CommonOptions
 
   struct Report: Encodable {
@@ -124,7 +128,8 @@ struct TrainController: AsyncParsableCommand {
     try configuration.validate()
     try ControllerFile.checkOutput(URL(path: out))
     let (report, returns) = try world.open(
-      Training(configuration: configuration, environment: environment, out: out))
+      Training(
+        configuration: configuration, environment: environment, out: out, resumes: resume))
     try common.report(
       report,
       text: Format.table([
@@ -144,6 +149,7 @@ private struct Training: WorldVisitor {
   let configuration: ControllerTrainingConfiguration
   let environment: String
   let out: String
+  let resumes: Bool
 
   func visit<Environment: ControlEnvironment>(
     make: @escaping (Int, UInt64) throws -> Environment,
@@ -152,14 +158,26 @@ private struct Training: WorldVisitor {
     let training = try ControllerTraining(
       configuration, expert: try planner("lookahead", configuration.seed), make)
     var speed = Speed()
+    let target = URL(path: out)
+    let saved = ControllerCheckpoint.url(of: target)
+    if resumes {
+      let checkpoint = try ControllerCheckpoint(contentsOf: saved)
+      try training.resume(checkpoint)
+      Terminal.note("going on      after \(Format.count(checkpoint.steps)) rounds")
+      speed = Speed(from: checkpoint.steps)
+    }
     try training.run(
-      shouldStop: { Interruption.isRequested }, onEvent: { speed.tell($0) })
+      shouldStop: { Interruption.isRequested }, onCheckpoint: { try $0.write(to: saved) },
+      onEvent: { speed.tell($0) })
     if Interruption.isRequested {
+      let isSaved = FileManager.default.fileExists(atPath: saved.path)
       throw PeatError(
         .interrupted,
-        "Interrupted after \(speed.steps) rounds. Nothing is written; '\(out)' is as it was.")
+        "Interrupted after \(speed.steps) rounds; '\(out)' is as it was. "
+          + (isSaved
+            ? "The same command with --resume goes on from '\(saved.lastPathComponent)'."
+            : "It was too early to have saved anything."))
     }
-    let target = URL(path: out)
     try ControllerFile(
       training.network,
       facts: .init(
@@ -174,6 +192,7 @@ private struct Training: WorldVisitor {
     let base = target.deletingPathExtension()
     try AtomicOutput.write(Data(curve.csv.utf8), to: base.appendingPathExtension("csv"))
     try AtomicOutput.write(Data(curve.svg.utf8), to: base.appendingPathExtension("svg"))
+    try? FileManager.default.removeItem(at: saved)
     let returns = NetworkPolicy<Environment>(training.network).play(try make(256, 123))
     return (
       TrainController.Report(
@@ -188,13 +207,21 @@ private struct Training: WorldVisitor {
 
 /// How fast learning goes; says so as it goes.
 private struct Speed {
-  private(set) var steps = 0
+  private(set) var steps: Int
+  private let first: Int
   private(set) var seconds = 0.0
   private var processorSeconds = 0.0
   private var last = (time: ContinuousClock.now, processor: ProcessMeasurement.processorSeconds)
 
-  var perSecond: Double { seconds > 0 ? Double(steps) / seconds : 0 }
-  var perProcessorSecond: Double { processorSeconds > 0 ? Double(steps) / processorSeconds : 0 }
+  /// - Parameter steps: rounds that were learned from before.
+  init(from steps: Int = 0) {
+    self.steps = steps
+    first = steps
+  }
+
+  private var own: Double { Double(steps - first) }
+  var perSecond: Double { seconds > 0 ? own / seconds : 0 }
+  var perProcessorSecond: Double { processorSeconds > 0 ? own / processorSeconds : 0 }
 
   mutating func tell<Environment>(_ event: ControllerTraining<Environment>.Event) {
     let now = (time: ContinuousClock.now, processor: ProcessMeasurement.processorSeconds)
@@ -208,7 +235,8 @@ private struct Speed {
       steps = report.steps
       seconds += (now.time - last.time) / .seconds(1)
       processorSeconds += now.processor - last.processor
-      let left = Double(count - report.iteration) * seconds / Double(report.iteration)
+      let perIteration = Double(report.steps) / Double(report.iteration)
+      let left = Double(count - report.iteration) * perIteration / max(perSecond, 1e-9)
       let (rate, steps) = (perSecond, steps)
       Terminal.status(
         "learning: \(Format.count(steps)) rounds  return \(shown(report.meanReturn))  "

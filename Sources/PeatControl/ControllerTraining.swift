@@ -1,4 +1,3 @@
-import PeatControl
 import PeatNN
 import PeatTensor
 
@@ -50,6 +49,7 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
   public let configuration: ControllerTrainingConfiguration
   public let network: any ActorCritic
   public private(set) var curve: [PPO.Report] = []
+  private var resumed: ControllerCheckpoint?
   private let makeEnvironment: (_ processes: Int, _ seed: UInt64) throws -> Environment
   private let expert: (any ControlPolicy<Environment>)?
 
@@ -70,11 +70,31 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
       for: try makeEnvironment(1, 0).shape, seed: configuration.seed)
   }
 
+  /// Goes on where a checkpoint was made, to the same bits as without a break.
+  ///
+  /// - Throws: `usage` where it is of another training.
+  public func resume(_ checkpoint: ControllerCheckpoint) throws {
+    guard checkpoint.facts.configuration == configuration else {
+      throw PeatError.usage(
+        "The saved training has other settings than these. Give the same, or begin anew without --resume."
+      )
+    }
+    resumed = checkpoint
+    curve = checkpoint.facts.curve
+  }
+
+  /// How many iterations lie between checkpoints. Each begins in fresh environments, so that what has to be kept is small.
+  private static var segment: Int { 100 }
+
   /// Trains to the end, or until somebody wants it to stop; the network is then what it was after the last iteration.
+  ///
+  /// - Parameter onCheckpoint: called now and then while PPO learns.
   public func run(
-    shouldStop: () -> Bool = { false }, onEvent: (Event) -> Void = { _ in }
+    shouldStop: () -> Bool = { false },
+    onCheckpoint: (ControllerCheckpoint) throws -> Void = { _ in },
+    onEvent: (Event) -> Void = { _ in }
   ) throws {
-    if let settings = configuration.cloning, let expert {
+    if resumed == nil, let settings = configuration.cloning, let expert {
       let cloning = try BehaviourCloning(
         try makeEnvironment(configuration.processes, configuration.seed &+ 1), expert: expert,
         network: network, settings: settings, seed: configuration.seed)
@@ -89,7 +109,13 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
       try makeEnvironment(configuration.processes, configuration.seed), network: network,
       settings: configuration.ppo, iterations: iterations, seed: configuration.seed)
     defer { ppo.finish() }
+    if let resumed { try resumed.restore(ppo) }
     while ppo.iteration < iterations, !shouldStop() {
+      if ppo.iteration % Self.segment == 0, ppo.iteration > 0 {
+        let seed = configuration.seed &+ UInt64(ppo.iteration) &* 0x9E37_79B9
+        ppo.restart(in: try makeEnvironment(configuration.processes, seed), seed: seed)
+        try onCheckpoint(ControllerCheckpoint(ppo, configuration, curve: curve))
+      }
       curve.append(try ppo.advance())
       onEvent(.learned(curve[curve.count - 1], of: iterations))
     }

@@ -1,0 +1,76 @@
+import Foundation
+import PeatNN
+import PeatTensor
+
+/// A controller's training as it was between two iterations, in one safetensors file.
+public struct ControllerCheckpoint: Sendable {
+  struct Facts: Sendable, Codable {
+    var formatVersion = 1
+    var configuration: ControllerTrainingConfiguration
+    var iteration: Int
+    var optimizerSteps: Int
+    var curve: [PPO.Report]
+  }
+
+  let facts: Facts
+  private let tensors: NamedTensors
+
+  /// Rounds that were learned from.
+  public var steps: Int { facts.curve.last?.steps ?? 0 }
+
+  init(_ ppo: PPO, _ configuration: ControllerTrainingConfiguration, curve: [PPO.Report]) {
+    let state = ppo.state
+    tensors = ["values": state.values, "first_moment": state.first, "second_moment": state.second]
+    facts = Facts(
+      configuration: configuration, iteration: ppo.iteration, optimizerSteps: state.steps,
+      curve: curve)
+  }
+
+  func restore(_ ppo: PPO) throws {
+    guard let values = tensors["values"], let first = tensors["first_moment"],
+      let second = tensors["second_moment"]
+    else { throw PeatError.badData("The saved training lacks a tensor.") }
+    try ppo.resume(
+      iteration: facts.iteration, values: values, first: first, second: second,
+      steps: facts.optimizerSteps)
+  }
+
+  private static let key = "fedpeat.controller-training"
+
+  /// Where the training of a controller is kept while it lasts.
+  public static func url(of controller: URL) -> URL {
+    controller.deletingPathExtension().appendingPathExtension("training")
+  }
+
+  /// Writes the file, whole or not at all.
+  public func write(to url: URL) throws {
+    let text = String(decoding: try JSONEncoder().encode(facts), as: UTF8.self)
+    try SafeTensors.write(tensors, to: url, metadata: [Self.key: text])
+  }
+
+  /// - Throws: `inputOutput` where the file can't be read; `badData` where it is no training's.
+  public init(contentsOf url: URL) throws {
+    let file = try SafeTensorsFile(contentsOf: url)
+    guard let text = file.metadata[Self.key] else {
+      throw PeatError.badData("'\(url.path)' holds no controller's training.")
+    }
+    do { facts = try JSONDecoder().decode(Facts.self, from: Data(text.utf8)) } catch {
+      throw PeatError.badData(
+        "The saved training '\(url.path)' can't be understood (\(describe(error))).", cause: error)
+    }
+    guard facts.formatVersion == 1, facts.iteration >= 0, facts.optimizerSteps >= 0 else {
+      throw PeatError.badData(
+        "The saved training '\(url.path)' is of format \(facts.formatVersion), this program reads 1; or its counts make no sense."
+      )
+    }
+    var tensors: NamedTensors = [:]
+    for name in ["values", "first_moment", "second_moment"] {
+      let tensor = try file.tensor(named: name)
+      guard tensor.isFinite else {
+        throw PeatError.badData("The saved training '\(url.path)' holds NaN or infinity in '\(name)'.")
+      }
+      tensors[name] = tensor.copied()
+    }
+    self.tensors = tensors
+  }
+}
