@@ -18,6 +18,7 @@ public struct Calibration: Sendable {
     configuration.planner = EveryonePlanner.name
     configuration.edge = nil
     configuration.out = nil
+    configuration.targetPerplexity = nil
     configuration.fullFineTuning = false
     configuration.evaluateEvery = 1
     configuration.minimumClients = data.groups.count
@@ -71,9 +72,17 @@ public struct Calibration: Sendable {
 
   /// The plug-in loss before the first round and after each of a short real run on one level, in nats per token.
   ///
-  /// - Parameter work: what differs from the run's own settings.
-  public func losses(_ level: Int, work: EdgeWork = .own) async throws -> [Double] {
+  /// - Parameters:
+  ///   - work: what differs from the run's own settings.
+  ///   - share: of the clients, that are drawn for a round.
+  public func losses(
+    _ level: Int, work: EdgeWork = .own, share: Double = 1
+  ) async throws -> [Double] {
     var configuration = configuration
+    if share < 1 {
+      configuration.planner = RandomPlanner.name
+      configuration.share = share
+    }
     configuration.emulators = [recipes[level]]
     configuration.localSteps = max(
       1, Int((work.steps * Double(configuration.localSteps)).rounded()))

@@ -79,7 +79,8 @@ public struct RunResult: Sendable {
           client: $0.key.name, bytesDown: $0.value.bytesDown, bytesUp: $0.value.bytesUp,
           peakMemoryBytes: peaks[$0.key], exposure: report.exposures[$0.key] ?? 0)
       },
-      roundRecords: report.rounds, seconds: report.seconds, simulatedSeconds: simulation?.seconds, simulation: simulation,
+      roundRecords: report.rounds, seconds: report.seconds, simulatedSeconds: simulation?.seconds,
+      simulation: simulation,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
       adapterParameters: adapter.parameterCount)
   }

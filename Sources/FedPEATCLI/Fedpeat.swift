@@ -16,7 +16,8 @@ struct Fedpeat: AsyncParsableCommand {
     subcommands: [
       Demo.self, Inspect.self, Evaluate.self, Generate.self, Compress.self, Tune.self,
       PlugInCommand.self, Aggregate.self, Serve.self, Join.self, Simulate.self, Pretrain.self,
-      Calibrate.self, Estimate.self, TrainController.self, EvaluateController.self, Bench.self, Doctor.self,
+      Calibrate.self, Estimate.self, TrainController.self, EvaluateController.self, Bench.self,
+      Doctor.self,
     ])
 
   static let version = "0.1.0"

@@ -44,7 +44,8 @@ public final class DeviceTrainer: LocalTrainer {
   ///   - onStep: called after each local step.
   public init(
     documents: [Document], threads: Int = 1, memory: DeviceMemory = DeviceMemory(),
-    gate: WorkGate? = nil, computeShare: Double = 1, onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
+    gate: WorkGate? = nil, computeShare: Double = 1,
+    onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
   ) {
     self.documents = documents
     self.threads = threads

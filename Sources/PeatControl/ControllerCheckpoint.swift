@@ -67,7 +67,8 @@ public struct ControllerCheckpoint: Sendable {
     for name in ["values", "first_moment", "second_moment"] {
       let tensor = try file.tensor(named: name)
       guard tensor.isFinite else {
-        throw PeatError.badData("The saved training '\(url.path)' holds NaN or infinity in '\(name)'.")
+        throw PeatError.badData(
+          "The saved training '\(url.path)' holds NaN or infinity in '\(name)'.")
       }
       tensors[name] = tensor.copied()
     }

@@ -15,11 +15,16 @@ public struct LearningFit: Sendable {
     public var losses: [Double]
     /// What the devices' work was.
     public var work: EdgeWork
+    /// Of all data, that took part.
+    public var share: Double
 
-    public init(fidelity: Double, losses: [Double], work: EdgeWork = .own) {
+    public init(
+      fidelity: Double, losses: [Double], work: EdgeWork = .own, share: Double = 1
+    ) {
       self.fidelity = fidelity
       self.losses = losses
       self.work = work
+      self.share = share
     }
   }
 
@@ -27,59 +32,55 @@ public struct LearningFit: Sendable {
   /// Root of the mean square of measured minus modelled loss, in nats.
   public let error: Double
 
-  /// Least squares over η, the final loss, the floor and the slowing, by a grid that is refined around its best point.
+  /// Least squares over η, the final loss, the floor and the slowing, by a search downhill from several places.
   ///
   /// - Throws: `badData` where no loss falls, so that there is nothing to fit.
   public init(_ curves: [Curve]) throws {
     let all = curves.flatMap(\.losses)
     guard let lowest = all.min(), let start = curves.first?.losses.first,
-      all.allSatisfy(\.isFinite), lowest > 0, lowest < start, curves.contains(where: { $0.losses.count >= 3 })
+      all.allSatisfy(\.isFinite), lowest > 0, lowest < start,
+      curves.contains(where: { $0.losses.count >= 3 })
     else {
       throw PeatError.badData(
         "The losses that were measured (\(all.map { ($0 * 1000).rounded() / 1000 })) do not fall, so no learning model can be fitted. Use more rounds or local steps, or a lower learning rate."
       )
     }
-    var best = (model: LearningModel(), error: Double.infinity)
     // η; how far the final loss lies below the lowest measured; the floor; the slowing.
-    let first = [
-      0.01...0.99, 0...0.98 * lowest, 0...2 * (start - lowest), 0...6,
-    ]
-    var box = first
-    for _ in 0..<12 {
-      var place = box.map(\.lowerBound)
-      for corner in 0..<Self.points * Self.points * Self.points * Self.points {
-        var rest = corner
-        let values = box.map { range in
-          let step = rest % Self.points
-          rest /= Self.points
-          return range.lowerBound + (range.upperBound - range.lowerBound) * Double(step)
-            / Double(Self.points - 1)
-        }
-        var model = LearningModel()
-        model.rate = values[0]
-        model.finalLoss = lowest - 0.001 - values[1]
-        model.floor = values[2]
-        model.slowing = values[3]
-        model.ageing = 0
-        model.startGap = start - model.finalLoss
-        let error = Self.error(model, curves)
-        if error < best.error {
-          best = (model, error)
-          place = values
-        }
+    let box = [0.01...0.99, 0...0.98 * lowest, 0...2 * (start - lowest), 0...6]
+    func candidate(_ values: [Double]) -> LearningModel {
+      let inside = zip(values, box).map { min(max($0, $1.lowerBound), $1.upperBound) }
+      var model = LearningModel()
+      model.rate = inside[0]
+      model.finalLoss = lowest - 0.001 - inside[1]
+      model.floor = inside[2]
+      model.slowing = inside[3]
+      model.ageing = 0
+      model.startGap = start - model.finalLoss
+      return model
+    }
+    // From some places of a coarse grid downhill.
+    var starts: [(values: [Double], error: Double)] = []
+    for corner in 0..<5 * 5 * 5 * 5 {
+      var rest = corner
+      let values = box.map { range in
+        let step = Double(rest % 5)
+        rest /= 5
+        return range.lowerBound + (range.upperBound - range.lowerBound) * step / 4
       }
-      // A smaller box around the best point, within the first one.
-      for axis in box.indices {
-        let reach = 0.3 * (box[axis].upperBound - box[axis].lowerBound)
-        box[axis] = (place[axis] - reach...place[axis] + reach).clamped(to: first[axis])
-      }
+      starts.append((values, Self.error(candidate(values), curves)))
+    }
+    starts.sort { $0.error < $1.error }
+    var best = (model: candidate(starts[0].values), error: starts[0].error)
+    for start in starts.prefix(6) {
+      let sizes = box.map { 0.1 * ($0.upperBound - $0.lowerBound) }
+      let found = candidate(
+        downhill(from: start.values, sizes: sizes) { Self.error(candidate($0), curves) })
+      let error = Self.error(found, curves)
+      if error < best.error { best = (found, error) }
     }
     model = best.model
     error = best.error.squareRoot()
   }
-
-  /// Of the grid, along each axis.
-  private static let points = 9
 
   /// The value of one more constant with which a model comes nearest to how much measured curves differ from another.
   ///
@@ -115,11 +116,54 @@ public struct LearningFit: Sendable {
   private static func residuals(_ model: LearningModel, _ curve: Curve) -> [Double] {
     var gap = model.startGap
     return curve.losses.dropFirst().map { loss in
-      gap *=
-        1
-        - model.progress(
-          share: 1, fidelity: curve.fidelity, age: 0, gap: gap, work: curve.work)
+      let sum = model.progress(
+        share: curve.share, fidelity: curve.fidelity, age: 0, gap: gap, work: curve.work)
+      gap *= 1 - model.progress(together: sum, share: curve.share)
       return model.finalLoss + gap - loss
     }
   }
+}
+
+/// Where a function of several numbers is small, near a start.
+///
+/// Source: Nelder and Mead 1965, <https://doi.org/10.1093/comjnl/7.4.308>.
+private func downhill(
+  from start: [Double], sizes: [Double], _ function: ([Double]) -> Double
+) -> [Double] {
+  var corners = [(start, function(start))]
+  for axis in start.indices {
+    var corner = start
+    corner[axis] += sizes[axis]
+    corners.append((corner, function(corner)))
+  }
+  let count = start.count
+  for _ in 0..<2000 {
+    corners.sort { $0.1 < $1.1 }
+    if corners[count].1 - corners[0].1 <= 1e-14 { break }
+    let center = start.indices.map { axis in
+      corners.prefix(count).reduce(0) { $0 + $1.0[axis] } / Double(count)
+    }
+    func along(_ factor: Double) -> ([Double], Double) {
+      let place = zip(center, corners[count].0).map { $0 + factor * ($0 - $1) }
+      return (place, function(place))
+    }
+    let reflected = along(1)
+    if reflected.1 < corners[0].1 {
+      let expanded = along(2)
+      corners[count] = expanded.1 < reflected.1 ? expanded : reflected
+    } else if reflected.1 < corners[count - 1].1 {
+      corners[count] = reflected
+    } else {
+      let contracted = reflected.1 < corners[count].1 ? along(0.5) : along(-0.5)
+      if contracted.1 < min(reflected.1, corners[count].1) {
+        corners[count] = contracted
+      } else {
+        for index in 1...count {
+          let place = zip(corners[0].0, corners[index].0).map { ($0 + $1) / 2 }
+          corners[index] = (place, function(place))
+        }
+      }
+    }
+  }
+  return corners.min { $0.1 < $1.1 }?.0 ?? start
 }

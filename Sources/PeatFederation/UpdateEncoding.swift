@@ -16,7 +16,9 @@ public struct UpdateEncoding: Sendable, Equatable {
 
   /// - Throws: `badData` where the numbers can't be.
   public init(rank: Int?, bits: Int?) throws {
-    if let rank, rank < 1 { throw PeatError.badData("trainedRank is \(rank); it must be at least 1.") }
+    if let rank, rank < 1 {
+      throw PeatError.badData("trainedRank is \(rank); it must be at least 1.")
+    }
     guard [nil, 32, 16, 8].contains(bits) else {
       throw PeatError.badData("uploadBits is \(bits ?? 0); it must be 32, 16 or 8.")
     }
@@ -60,7 +62,8 @@ public struct UpdateEncoding: Sendable, Equatable {
   /// - Parameters:
   ///   - base: the broadcast adapter, of the same names and shapes.
   ///   - seed: for rounding.
-  public func encode(_ tensors: NamedTensors, from base: NamedTensors, seed: UInt64) throws -> Data {
+  public func encode(_ tensors: NamedTensors, from base: NamedTensors, seed: UInt64) throws -> Data
+  {
     if isPlain { return SafeTensors.encode(tensors) }
     var random = SeededRandom(seed: seed, "rounding")
     var raw: [String: SafeTensors.Raw] = [:]

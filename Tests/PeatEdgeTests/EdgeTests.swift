@@ -77,7 +77,7 @@ import Testing
     #expect(try play(2) != first)
   }
 
-  @Test(arguments: EdgeEnvironment.plannerNames)
+  @Test(arguments: EdgePlanners.names)
   func `no planner gives a device more than it can hold or may see`(name: String) throws {
     var configuration = EdgeConfiguration.pedestrian.uncertain
     configuration.maxExposure = 0.5

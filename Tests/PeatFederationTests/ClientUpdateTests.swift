@@ -166,13 +166,13 @@ import Testing
       let file = folder.appendingPathComponent("x")
       let good = SafeTensors.encode(base)
       try good.write(to: file)
-      #expect(try policy.decode(file) == base)
+      #expect(try policy.decode(file, header) == base)
 
       var hugeHeader = good
       hugeHeader.replaceSubrange(0..<8, with: [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f])
       for bad in [Data(), good.dropLast(4), good + Data([0]), hugeHeader, Data("{}".utf8)] {
         try Data(bad).write(to: file)
-        let refusal = #expect(throws: UpdateRefusal.self) { try policy.decode(file) }
+        let refusal = #expect(throws: UpdateRefusal.self) { try policy.decode(file, header) }
         #expect(refusal?.code == .malformed)
         #expect(refusal?.message.contains(folder.path) == false)
       }

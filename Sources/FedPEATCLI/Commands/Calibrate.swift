@@ -4,7 +4,8 @@ import Foundation
 
 struct Calibrate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Measure what a run's emulators cost here and are worth, for planners and simulation.",
+    abstract:
+      "Measure what a run's emulators cost here and are worth, for planners and simulation.",
     discussion: """
       Example: fedpeat calibrate models/stories260K --data input.txt --emulator layer-drop=3 --emulator layer-drop=1 \
       --out edge.yaml
@@ -58,7 +59,8 @@ struct Calibrate: AsyncParsableCommand {
   )
   var work = false
 
-  @Option(help: "The scenario or edge file that the rest comes from: radio, movement, device classes.")
+  @Option(
+    help: "The scenario or edge file that the rest comes from: radio, movement, device classes.")
   var environment = "pedestrian"
 
   @Option(help: "The file to write.")
@@ -143,6 +145,19 @@ struct Calibrate: AsyncParsableCommand {
     try checkInterruption()
     let fit = try LearningFit(curves)
     var learning = fit.model
+    if run.clients > 1 {
+      let share = 0.5
+      Terminal.status("half of the clients: a federation of \(rounds) rounds …")
+      let half = LearningFit.Curve(
+        fidelity: curves[0].fidelity, losses: try await calibration.losses(0, share: share),
+        share: (share * Double(run.clients)).rounded(.up) / Double(run.clients))
+      learning.participation = LearningFit.constant(
+        0...1.5, learning, [half], baseline: curves[0]
+      ) { $0.participation = $1 }
+      Terminal.note(
+        "half of the clients: loss \(Format.number(half.losses.last ?? 0, digits: 3)) after \(rounds) rounds; constant \(Format.number(learning.participation, digits: 3))"
+      )
+    }
     if work { learning.work = try await measureWork(calibration, curves[0], learning) }
     let edge = try self.edge(base, levels, calibration, compute: compute, learning, run)
     try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
@@ -278,6 +293,11 @@ struct Calibrate: AsyncParsableCommand {
     edge.work = work ? .usual : WorkChoices()
     if run.method != "lora" { edge.work.ranks = [1] }
     edge.target = 0.2 * learning.startGap
+    if let perplexity = run.targetPerplexity {
+      // What the run is for.
+      edge.target = max(log(perplexity) - learning.finalLoss, 1e-3)
+      edge.objective.aim = .timeToTarget
+    }
     edge.server.compute = compute
     edge.server.work = levels.map(\.work).max() ?? 0
     let fastest = edge.classes.map(\.compute.high).max() ?? 1

@@ -47,7 +47,8 @@ struct Join: AsyncParsableCommand {
 
   @Option(
     help:
-      "The share of the time that tuning may work, above 0 to 1; it rests between steps. (default: 1)")
+      "The share of the time that tuning may work, above 0 to 1; it rests between steps. (default: 1)"
+  )
   var computeShare: Double?
 
   @OptionGroup var memory: MemoryOptions

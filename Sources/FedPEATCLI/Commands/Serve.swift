@@ -104,7 +104,8 @@ extension CommonOptions {
       text +=
         "\nsimulated: \(Format.number(simulation.seconds, digits: 1)) s, \(Format.number(simulation.joules, digits: 1)) J"
       if let error = simulation.predictionError {
-        text += "; the learning model foresaw the loss within \(Format.number(error, digits: 3)) nats"
+        text +=
+          "; the learning model foresaw the loss within \(Format.number(error, digits: 3)) nats"
       }
     }
     text +=

@@ -94,9 +94,9 @@ struct FleetEstimates: Sendable {
     }
   }
 
-  /// Whether a client's link and compute are known.
+  /// Whether a client's link and compute are known. How long an upload took is only reported with the next one.
   func knows(_ client: ClientID) -> Bool {
-    Quantity.allCases.allSatisfy { estimates[$0]?[client] != nil }
+    [Quantity.down, .compute].allSatisfy { estimates[$0]?[client] != nil }
   }
 
   /// What to believe of some clients in a round.

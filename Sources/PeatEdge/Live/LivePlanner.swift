@@ -75,6 +75,7 @@ public actor LivePlanner: RoundPlanner {
   /// Takes in what is new since the last plan.
   private func learn(from state: FederationState) {
     var progress = 0.0
+    var share = 0.0
     let shares = shares(of: state.clients)
     for (number, client) in state.clients.enumerated() {
       estimates.begin(client, round: state.round)
@@ -88,10 +89,13 @@ public actor LivePlanner: RoundPlanner {
       if held[client.client]?.level != level {
         held[client.client] = (level, fidelity, state.round - 1)
       }
+      share += shares[number]
       progress += settings.learning.progress(
         share: shares[number], fidelity: fidelity, age: 0, gap: gap, work: task.work)
     }
-    if state.attempt == 1 { gap *= 1 - min(progress, 1) }
+    if state.attempt == 1 {
+      gap *= 1 - settings.learning.progress(together: progress, share: share)
+    }
     if let perplexity = state.metrics["plugIn"], perplexity > 0, settings.learning.finalLoss > 0 {
       gap = max(naturalLogarithm(perplexity) - settings.learning.finalLoss, 1e-3)
     }

@@ -111,6 +111,7 @@ extension PlanningView {
         number, level: level, isSent: !isHeld, participants: Double(minimum))
       others.append((number, EdgeDecision(isSelected: true, level: isHeld ? nil : level), seconds))
     }
-    return Array(others.sorted { ($0.seconds, $0.number) < ($1.seconds, $1.number) }.prefix(missing))
+    return Array(
+      others.sorted { ($0.seconds, $0.number) < ($1.seconds, $1.number) }.prefix(missing))
   }
 }

@@ -164,6 +164,7 @@ public struct EdgeCell: Sendable {
     outcome.participants = parts.count
     let (down, up) = bands(parts)
     var progress = 0.0
+    var share = 0.0
     var memory = 0.0
     for (place, part) in parts.enumerated() {
       let device = devices[part.device]
@@ -186,6 +187,7 @@ public struct EdgeCell: Sendable {
         delivered.append(part.device)
         devices[part.device].spent.bytesUp += part.received
         devices[part.device].work = part.work
+        share += device.share
         progress += configuration.learning.progress(
           share: device.share, fidelity: fidelities[part.level], age: device.age, gap: gap,
           work: part.work)
@@ -200,6 +202,7 @@ public struct EdgeCell: Sendable {
       outcome.seconds = max(outcome.seconds, seconds)
     }
     outcome.delivered = delivered.count
+    progress = configuration.learning.progress(together: progress, share: share)
     let server = configuration.server
     if server.weight > 0 {
       // Its gradients are the full model's.
@@ -212,14 +215,34 @@ public struct EdgeCell: Sendable {
     gap *= 1 - min(progress, 1)
     let objective = configuration.objective
     outcome.cost =
-      objective.gap * gap / configuration.learning.startGap
-      + objective.time * outcome.seconds / objective.referenceTime
+      aimCost(outcome.seconds)
       + objective.memory * memory / Double(devices.count)
       + objective.energy * outcome.joules / objective.referenceEnergy
     move(outcome.seconds)
     round += 1
     time += outcome.seconds
     return outcome
+  }
+
+  /// What a round's duration and the gap that it left cost.
+  private func aimCost(_ seconds: Double) -> Double {
+    let objective = configuration.objective
+    let start = configuration.learning.startGap
+    switch objective.aim {
+    case .weighted:
+      return objective.gap * gap / start + objective.time * seconds / objective.referenceTime
+    case .timeToTarget:
+      let time = max(seconds / objective.referenceTime, 0.1)
+      let isLast = round + 1 >= configuration.rounds
+      let missed = isLast ? max(gap - configuration.target, 0) / start : 0
+      return time + Double(configuration.rounds) * missed
+    }
+  }
+
+  /// Whether an episode is over.
+  var isOver: Bool {
+    round >= configuration.rounds
+      || configuration.objective.aim == .timeToTarget && gap <= configuration.target
   }
 
   /// A device's part in a round.

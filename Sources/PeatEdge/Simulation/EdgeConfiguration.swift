@@ -28,7 +28,7 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
 
 /// How the loss falls, in nats over the loss that is never passed.
 ///
-///     gap ← gap · (1 − η · (gap / gap₀)^p · Σ_i w_i · q_i · e^(−μ·age_i) · max(0, 1 − c·(1 − q_i)/gap))
+///     gap ← gap · (1 − η · (gap / gap₀)^p · W^(π−1) · Σ_i w_i · q_i · e^(−μ·age_i) · max(0, 1 − c·(1 − q_i)/gap)),   W = Σ_i w_i
 ///
 /// w_i: a participant's share of all data; q_i: its emulator's fidelity; age_i: rounds since it was sent. The last factor is a
 /// floor: gradients that point a little wrong stall early. With p = 0 the gap falls by the same share in each round, with a higher p ever more
@@ -45,6 +45,9 @@ public struct LearningModel: Sendable, Codable, Equatable {
   public var floor = 0.0
   /// p.
   public var slowing = 0.0
+  /// π: how progress grows with the share of all data that takes part; 1: in proportion; 0: the mean of a few updates is worth as much as
+  /// that of all.
+  public var participation = 1.0
   /// What a device's work does to it.
   public var work = WorkEffects()
 
@@ -53,8 +56,10 @@ public struct LearningModel: Sendable, Codable, Equatable {
   func validate() throws {
     try work.validate()
     for (name, value, range) in [
-      ("startGap", startGap, 1e-6...100.0), ("finalLoss", finalLoss, 0...100), ("rate", rate, 0...1), ("ageing", ageing, 0...100),
+      ("startGap", startGap, 1e-6...100.0), ("finalLoss", finalLoss, 0...100),
+      ("rate", rate, 0...1), ("ageing", ageing, 0...100),
       ("floor", floor, 0...100), ("slowing", slowing, 0...10),
+      ("participation", participation, 0...2),
     ] where !range.contains(value) {
       throw PeatError.badData(
         "learning.\(name) is \(value); it must be between \(range.lowerBound) and \(range.upperBound)."
@@ -62,12 +67,23 @@ public struct LearningModel: Sendable, Codable, Equatable {
     }
   }
 
+  /// What all participants together take off the gap, as a share of it.
+  ///
+  /// - Parameters:
+  ///   - sum: of what each takes off.
+  ///   - share: of all data, that they have together.
+  package func progress(together sum: Double, share: Double) -> Double {
+    guard participation != 1, share > 0 else { return min(sum, 1) }
+    return min(sum * exponential((participation - 1) * naturalLogarithm(share)), 1)
+  }
+
   /// What one participant takes off the gap, as a share of it.
-  func progress(
+  package func progress(
     share: Double, fidelity: Double, age: Double, gap: Double, work: EdgeWork = .own
   ) -> Double {
     let stall = floor == 0 ? 1 : max(0, 1 - floor * (1 - fidelity) / max(gap, 1e-12))
-    let pace = slowing == 0 ? 1 : exponential(slowing * naturalLogarithm(max(gap, 1e-12) / startGap))
+    let pace =
+      slowing == 0 ? 1 : exponential(slowing * naturalLogarithm(max(gap, 1e-12) / startGap))
     return rate * pace * share * fidelity * exponential(-ageing * age) * stall
       * self.work.factor(work)
   }
@@ -76,7 +92,14 @@ public struct LearningModel: Sendable, Codable, Equatable {
 /// What a round costs: a weighted sum that planners keep small.
 ///
 ///     J = w_p · gap / gap₀ + w_T · T / T_ref + w_M · mean(M_i / M_free,i) + w_E · E / E_ref
+///
+/// With the aim `timeToTarget` a round costs its time instead of the first two, and the episode ends where the target is reached:
+///
+///     J = max(T, T_ref / 10) / T_ref + …       and, where the last round leaves it unreached, rounds · (gap − target) / gap₀ more
 public struct Objective: Sendable, Codable, Equatable {
+  public enum Aim: String, Sendable, Codable, CaseIterable { case weighted, timeToTarget }
+
+  public var aim = Aim.weighted
   public var gap = 1.0
   public var time = 0.08
   public var memory = 0.05

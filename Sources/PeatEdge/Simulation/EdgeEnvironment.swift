@@ -71,7 +71,7 @@ public final class EdgeEnvironment: ControlEnvironment {
       outcomes[index] = ControlOutcome(
         reward: Float(-outcome.cost),
         duration: Float(outcome.seconds / configuration.objective.referenceTime),
-        ending: cells[index].round >= configuration.rounds ? .isOver : .goesOn)
+        ending: cells[index].isOver ? .isOver : .goesOn)
     }
   }
 }

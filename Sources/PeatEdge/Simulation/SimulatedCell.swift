@@ -97,13 +97,17 @@ public actor SimulatedCell: RoundPlanner {
     _ outcome: EdgeOutcome, _ lost: Int, _ seconds: Double, _ joules: Double
   ) -> RoundPlan {
     var progress = 0.0
+    var share = 0.0
     for number in arrived {
       let device = cell.devices[number]
+      share += device.share
       progress += learning.progress(
         share: device.share, fidelity: cell.fidelities[device.held], age: device.age - 1,
         gap: predictedGap, work: device.work)
     }
-    if state.round > predictedRound { predictedGap *= 1 - min(progress, 1) }
+    if state.round > predictedRound {
+      predictedGap *= 1 - learning.progress(together: progress, share: share)
+    }
     predictedRound = state.round
     rounds.append(
       SimulatedRound(

@@ -55,7 +55,8 @@ public struct WorkChoices: Sendable, Codable, Equatable {
       }
     }
     guard uploadBits.contains(32), uploadBits.allSatisfy([32, 16, 8].contains) else {
-      throw PeatError.badData("work.uploadBits is \(uploadBits); it must hold 32, and may hold 16 and 8.")
+      throw PeatError.badData(
+        "work.uploadBits is \(uploadBits); it must hold 32, and may hold 16 and 8.")
     }
   }
 
@@ -126,7 +127,7 @@ public struct WorkEffects: Sendable, Codable, Equatable {
     }
   }
 
-  func factor(_ work: EdgeWork) -> Double {
+  package func factor(_ work: EdgeWork) -> Double {
     if work == .own { return 1 }
     let powers =
       steps * naturalLogarithm(work.steps) + learningRate * naturalLogarithm(work.learningRate)

@@ -279,7 +279,8 @@ public actor Coordinator {
     let stay = stays[client]
     let held = levels.indices.filter { stay?.holds.contains(levels[$0].digest) ?? false }
     return FederationState.ClientState(
-      client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes, rates: stay?.rates ?? DeviceRates(),
+      client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes,
+      rates: stay?.rates ?? DeviceRates(),
       telemetry: history.telemetry, exampleCount: history.exampleCount,
       allowedLevels: Set(levels.indices.filter { exposure.allows($0, for: client) }),
       exposure: exposure.exposure(of: client), delivered: history.delivered, failed: history.failed)

@@ -33,7 +33,7 @@ public struct CoordinatorConfiguration: Sendable {
   public init(
     run: RunID, seed: UInt64, rules: RoundRules, method: String = "lora", rank: Int? = nil,
     alpha: Double? = nil, settings: Data = Data("{}".utf8), updateSizeLimit: Int? = nil,
-    exposure: ExposureLedger? = nil,    clientLimit: Int = 10_000,
+    exposure: ExposureLedger? = nil, clientLimit: Int = 10_000,
     pollTimeout: Duration = .seconds(20), heartbeat: Duration = .seconds(10),
     grace: Duration = .seconds(5),
     farewell: Duration = .seconds(5)

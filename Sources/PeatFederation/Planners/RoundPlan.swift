@@ -127,7 +127,8 @@ extension FederationState.ClientState {
   /// A client of which nothing is known but the levels that it may be sent.
   public init(_ client: ClientID, allowedLevels: Set<Int>) {
     self.init(
-      client: client, holds: [], rates: DeviceRates(), allowedLevels: allowedLevels, exposure: 0, delivered: 0, failed: 0)
+      client: client, holds: [], rates: DeviceRates(), allowedLevels: allowedLevels, exposure: 0,
+      delivered: 0, failed: 0)
   }
 }
 

@@ -277,7 +277,9 @@ public struct RoundStateMachine: Sendable, Equatable {
   ) -> [RoundAction] {
     var record = training.record(round: round, attempt: attempt)
     record.metrics = metrics
-    guard round < rules.rounds, !rules.isReached(by: metrics) else { return [.record(record)] + finish(.completed) }
+    guard round < rules.rounds, !rules.isReached(by: metrics) else {
+      return [.record(record)] + finish(.completed)
+    }
     round += 1
     attempt = 1
     return [.record(record)] + gather()

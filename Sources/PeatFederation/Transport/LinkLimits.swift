@@ -10,7 +10,8 @@ public struct LinkLimits: Sendable, Equatable {
     for (name, value) in [("download", download), ("upload", upload)] {
       guard let value else { continue }
       guard value >= 1, value.isFinite else {
-        throw PeatError.usage("The \(name) rate is \(value); it must be at least 1 byte per second.")
+        throw PeatError.usage(
+          "The \(name) rate is \(value); it must be at least 1 byte per second.")
       }
     }
     self.download = download

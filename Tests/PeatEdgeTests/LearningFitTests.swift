@@ -1,0 +1,165 @@
+import PeatEdge
+import PeatFederation
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("Fitting the learning model") struct LearningFitTests {
+  /// What a model gives with all devices on an emulator of each fidelity.
+  private func curves(_ model: LearningModel, work: EdgeWork = .own) -> [LearningFit.Curve] {
+    [1, 0.8, 0.5].map { fidelity in
+      var losses = [model.finalLoss + model.startGap]
+      var gap = model.startGap
+      for _ in 0..<8 {
+        gap *= 1 - model.progress(share: 1, fidelity: fidelity, age: 0, gap: gap, work: work)
+        losses.append(model.finalLoss + gap)
+      }
+      return LearningFit.Curve(fidelity: fidelity, losses: losses, work: work)
+    }
+  }
+
+  @Test(arguments: [(0.3, 0.0, 0.0), (0.5, 1.0, 0.0), (0.6, 0.5, 0.2)])
+  func `a model is found again from its own losses`(
+    rate: Double, slowing: Double, floor: Double
+  ) throws {
+    var model = LearningModel()
+    (model.rate, model.slowing, model.floor) = (rate, slowing, floor)
+    (model.ageing, model.finalLoss, model.startGap) = (0, 3, 1.2)
+    let fit = try LearningFit(curves(model))
+    #expect(fit.error < 0.004, "\(fit.error)")
+    // What it is for: the losses of the rounds to come.
+    for (own, found) in zip(curves(model), curves(fit.model)) {
+      for (x, y) in zip(own.losses, found.losses) { #expect(abs(x - y) < 0.02) }
+    }
+  }
+
+  @Test func `what more steps do is found from how losses differ`() throws {
+    var model = LearningModel()
+    (model.finalLoss, model.startGap, model.ageing, model.work.steps) = (3, 1, 0, 0.4)
+    var work = EdgeWork()
+    work.steps = 2
+    let found = LearningFit.constant(
+      -2...2, model, [curves(model, work: work)[0]], baseline: curves(model)[0]
+    ) { $0.work.steps = $1 }
+    #expect(abs(found - 0.4) < 0.011)
+  }
+
+  @Test func `losses that do not fall can't be fitted`() {
+    expectError(.badData, "do not fall") {
+      _ = try LearningFit([.init(fidelity: 1, losses: [3, 3.1, 3.2])])
+    }
+    expectError(.badData, "do not fall") {
+      _ = try LearningFit([.init(fidelity: 1, losses: [3, .nan, 2])])
+    }
+  }
+}
+
+@Suite("A federation in a simulated cell") struct SimulatedCellTests {
+  private func cell(_ planner: String, _ change: (inout EdgeConfiguration) -> Void = { _ in })
+    throws
+    -> SimulatedCell
+  {
+    var edge = EdgeConfiguration.pedestrian
+    change(&edge)
+    return try SimulatedCell(
+      edge, planner: planner, clients: ["a": 0.5, "b": 0.3, "c": 0.2],
+      settings: WorkSettings(localSteps: 10, rank: 8), seed: 4)
+  }
+
+  private func state(_ round: Int) -> FederationState {
+    FederationState(
+      run: "r", round: round, attempt: 1, rounds: 10,
+      clients: ["a", "b", "c"].map { .init($0, allowedLevels: Set(0..<8)) },
+      levels: (0..<8).map { .init($0, bytes: 1000) })
+  }
+
+  @Test func `planning a round plays it: time passes and the same seed gives the same`()
+    async throws
+  {
+    let (first, second) = (try cell("lookahead"), try cell("lookahead"))
+    var before = 0.0
+    for round in 1...5 {
+      let plan = try await first.plan(state(round))
+      #expect(try await second.plan(state(round)) == plan)
+      #expect(!plan.participants.isEmpty)
+      let seconds = await first.seconds
+      #expect(seconds > before)
+      before = seconds
+    }
+    let rounds = await first.rounds
+    #expect(rounds.map(\.round) == [1, 2, 3, 4, 5])
+    #expect(zip(rounds, rounds.dropFirst()).allSatisfy { $0.predictedGap > $1.predictedGap })
+    #expect(await first.violations == 0)
+  }
+
+  @Test func `who fails in the cell takes no part`() async throws {
+    let cell = try cell("everyone") { edge in
+      for index in edge.classes.indices { edge.classes[index].dropout = 0.5 }
+    }
+    var failures = 0
+    for round in 1...10 {
+      let plan = try await cell.plan(state(round))
+      failures += plan.assignments.values.count { $0.reason == "failed in the simulated cell" }
+    }
+    #expect((5...25).contains(failures))
+  }
+
+  @Test func `a cell in which nobody can deliver ends with a reason`() async throws {
+    let cell = try cell("everyone") { $0.deadline = 0.01 }
+    let error = await #expect(throws: PeatError.self) { try await cell.plan(state(1)) }
+    #expect(error?.message.contains("1000 simulated rounds") == true)
+  }
+
+  @Test func `the server's part takes time and makes progress`() throws {
+    var edge = EdgeConfiguration.pedestrian
+    edge.server.weight = 0.25
+    (edge.server.compute, edge.server.work) = (1, 1e6)
+    expectError(.badData, "server") { _ = try EdgeEnvironment(edge, cells: 1, seed: 0) }
+    edge.server.compute = 1e12
+    edge.server.work = 5e14
+    let with = try EdgeEnvironment.play(edge, planner: "idle", episodes: 2, seed: 1)
+    #expect(with.summaries.allSatisfy { $0.seconds >= 500 * 50 })
+    #expect(with.summaries.allSatisfy { $0.gap < 0.1 })
+    edge.server.weight = 0
+    let without = try EdgeEnvironment.play(edge, planner: "idle", episodes: 2, seed: 1)
+    #expect(without.summaries.allSatisfy { $0.gap == 1 })
+  }
+
+  @Test func `an estimate adds up`() throws {
+    let environment = try EdgeEnvironment.play(
+      .pedestrian, planner: "heuristic", episodes: 16, seed: 0)
+    let estimate = EdgeEstimate(environment, deadline: 1e9)
+    #expect(estimate.meetsDeadline == 1)
+    #expect(estimate.violations == 0)
+    let down = estimate.classes.reduce(0) { $0 + $1.devices * $1.bytesDown }
+    #expect(abs(down - estimate.bytesDown.mean) < 1e-6 * down)
+    let joules = estimate.classes.reduce(0) { $0 + $1.devices * $1.joules }
+    #expect(abs(joules - estimate.joules.mean) < 1e-6 * joules)
+    #expect(estimate.classes.allSatisfy { $0.exposure <= $0.largestExposure })
+    #expect(EdgeEstimate(environment, deadline: 0.001).meetsDeadline == 0)
+  }
+
+  @Test func `work that is chosen takes its time, its bytes and its effect`() throws {
+    var edge = EdgeConfiguration.pedestrian
+    edge.learning.work.rounding = 0.1
+    var work = EdgeWork()
+    (work.steps, work.rank, work.uploadBits, work.learningRate) = (2, 0.5, 8, 2)
+    let factor = edge.learning.work.factor(work)
+    #expect(
+      abs(factor - (pow(2, 0.5) * pow(2, 0.5) * pow(0.5, 0.15) * 0.9)) < 1e-9)
+    var choices = WorkChoices()
+    choices.steps = [2]
+    edge.work = choices
+    expectError(.badData, "work.steps", "must hold 1") { try edge.validate() }
+    choices.steps = [1]
+    choices.uploadBits = [32, 4]
+    edge.work = choices
+    expectError(.badData, "work.uploadBits") { try edge.validate() }
+  }
+}
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif

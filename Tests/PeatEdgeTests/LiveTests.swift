@@ -1,0 +1,190 @@
+import Foundation
+import PeatControl
+import PeatEdge
+import PeatFederation
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("Planning a live federation") struct LiveTests {
+  private static func level(_ name: String, _ bytes: Double, _ fidelity: Double) -> EmulatorLevel {
+    EmulatorLevel(
+      name, bytes: bytes, work: bytes * 1000, memory: bytes * 10, fidelity: fidelity, blocks: [])
+  }
+
+  private static let levels = [level("large", 1e6, 1), level("small", 3e5, 0.7)]
+
+  private func planner(_ name: String, choices: WorkChoices = WorkChoices()) throws -> LivePlanner {
+    try LivePlanner(
+      name,
+      settings: LiveSettings(
+        levels: Self.levels, adapterBytes: 1e5, deadline: 600, choices: choices,
+        work: WorkSettings(localSteps: 10, rank: 8)), seed: 0)
+  }
+
+  /// Clients of these link rates in bytes per second.
+  private func state(
+    _ rates: [ClientID: Double?], round: Int = 1, minimumUpdates: Int = 1
+  ) -> FederationState {
+    FederationState(
+      run: "r", round: round, attempt: 1, rounds: 20,
+      clients: rates.keys.sorted().map { name in
+        var client = FederationState.ClientState(name, allowedLevels: [0, 1])
+        client.freeMemoryBytes = 1 << 30
+        if let rate = rates[name] ?? nil {
+          client.rates = DeviceRates(download: rate, upload: rate, compute: 1e10)
+        }
+        return client
+      },
+      levels: [.init(0, bytes: 1_000_000), .init(1, bytes: 300_000)],
+      minimumUpdates: minimumUpdates)
+  }
+
+  @Test func `who is much slower than the others stays out, with a reason and a regret`()
+    async throws
+  {
+    for name in ["heuristic", "lookahead"] {
+      let plan = try await planner(name).plan(state(["a": 1e6, "b": 1e6, "c": 8e5, "d": 2e3]))
+      #expect(plan.participants == ["a", "b", "c"], "\(name)")
+      #expect(plan.assignments["d"]?.reason?.contains("stays out") == true)
+      #expect(plan.assignments.values.allSatisfy { $0.regret != nil })
+      #expect(try #require(plan.regret) >= 0)
+    }
+    // The search regrets nothing against itself.
+    let plan = try await planner("lookahead").plan(state(["a": 1e6, "b": 1e6]))
+    #expect(plan.regret == 0)
+  }
+
+  @Test func `who is not known begins on the smallest emulator`() async throws {
+    let plan = try await planner("lookahead").plan(state(["a": nil, "b": 1e6]))
+    #expect(plan.assignments["a"]?.emulatorLevel == 1)
+    #expect(plan.assignments["a"]?.reason?.contains("nothing is known") == true)
+  }
+
+  @Test func `the smallest that would lock the best out is not where to begin`() async throws {
+    var state = state(["a": nil])
+    // After the small level, the large one would pass the limit.
+    state.exposure = try ExposureLedger(contents: [[0: 0.5, 1: 0.25], [2: 0.25]], limit: 0.8)
+    let plan = try await planner("lookahead").plan(state)
+    #expect(plan.assignments["a"]?.emulatorLevel == 0)
+  }
+
+  @Test func `a round gets the updates that it needs`() async throws {
+    let plan = try await planner("heuristic").plan(
+      state(["a": 1e6, "b": 1e6, "c": 1e3], minimumUpdates: 3))
+    #expect(plan.participants == ["a", "b", "c"])
+    #expect(plan.assignments["c"]?.reason?.contains("added") == true)
+  }
+
+  @Test func `memory and exposure are kept to`() async throws {
+    var state = state(["a": 1e6, "b": 1e6, "c": 1e6])
+    state.clients[0].freeMemoryBytes = 5_000_000
+    state.clients[1].freeMemoryBytes = 1_000_000
+    state.clients[2].allowedLevels = []
+    for name in LivePlanner.names {
+      let plan = try await planner(name).plan(state)
+      #expect(plan.assignments["a"].map { !$0.participates || $0.emulatorLevel == 1 } == true)
+      #expect(plan.assignments["b"]?.participates == false)
+      #expect(plan.assignments["b"]?.reason?.contains("memory") == true)
+      #expect(plan.assignments["c"]?.participates == false)
+      #expect(plan.assignments["c"]?.reason?.contains("maxExposure") == true)
+    }
+  }
+
+  @Test func `what clients report is believed within what is possible`() async throws {
+    let planner = try planner("lookahead")
+    var state = state(["a": .infinity, "b": -5, "c": .nan, "d": 1e300])
+    for number in state.clients.indices {
+      state.clients[number].rates = DeviceRates(
+        download: [.infinity, -5, .nan, 1e300][number], upload: 1, compute: 1e-300)
+    }
+    _ = try await planner.plan(state)
+    for round in 2..<6 {
+      state.round = round
+      for number in state.clients.indices {
+        state.clients[number].delivered = round - 1
+        state.clients[number].telemetry = Telemetry(
+          bytesDown: .max, bytesUp: .max, downloadSeconds: 1e-300, computeSeconds: 1e300,
+          uploadSeconds: 1e-300)
+        state.clients[number].exampleCount = .max
+      }
+      let plan = try await planner.plan(state)
+      #expect(plan.participants.count >= 1)
+      #expect(plan.regret.map(\.isFinite) ?? true)
+    }
+  }
+
+  @Test func `a level that lost its fidelity is left for a better one`() async throws {
+    let planner = try planner("heuristic")
+    var state = state(["a": nil, "b": nil])
+    #expect(try await planner.plan(state).assignments["a"]?.emulatorLevel == 1)
+    state.round = 2
+    for number in state.clients.indices {
+      state.clients[number].delivered = 1
+      state.clients[number].holds = [1]
+      state.clients[number].telemetry = Telemetry(
+        bytesDown: 100_000, bytesUp: 100_000, downloadSeconds: 0.1, computeSeconds: 0.1,
+        uploadSeconds: 0.1)
+    }
+    #expect(try await planner.plan(state).assignments["a"]?.emulatorLevel == 1)
+    await planner.update(fidelities: [1, 0.5])
+    state.round = 3
+    let plan = try await planner.plan(state)
+    #expect(
+      plan.participants.allSatisfy { plan.assignments[$0]?.emulatorLevel == 0 },
+      "\(plan.assignments)")
+    #expect(!plan.participants.isEmpty)
+  }
+
+  @Test func `a controller plans for any number of clients, and for no other levels`() async throws
+  {
+    try await inTemporaryFolderAsync { folder in
+      var edge = EdgeConfiguration.pedestrian
+      edge.levels = Array(edge.levels.prefix(2))
+      edge.work = .usual
+      let shape = try EdgeEnvironment(edge, cells: 1, seed: 0).shape
+      let network = try NetworkConfiguration(.shared, width: 8).make(for: shape, seed: 1)
+      let file = folder.appendingPathComponent("c.safetensors")
+      try ControllerFile(
+        network,
+        facts: .init(
+          network: NetworkConfiguration(.shared, width: 8), shape: shape, environment: "x", steps: 1
+        )
+      ).write(to: file)
+      let name = "learned:" + file.path
+      try LivePlanner.check(name)
+      let planner = try planner(name, choices: .usual)
+      for count in [1, 3, 40] {
+        let names = (0..<count).compactMap { try? ClientID("c\($0)") }
+        let plan = try await planner.plan(
+          state(Dictionary(uniqueKeysWithValues: names.map { ($0, 1e6) })))
+        #expect(plan.assignments.count == count)
+        for assignment in plan.assignments.values where assignment.participates {
+          #expect([nil, 5, 20].contains(assignment.localSteps))
+          #expect([nil, 0.5, 2].contains(assignment.learningRateScale))
+          #expect([nil, 4].contains(assignment.trainedRank))
+          #expect([nil, 8].contains(assignment.uploadBits))
+        }
+      }
+      // Trained to choose a device's work too, but here there is no choice.
+      expectError(.badData, "was trained for") { _ = try self.planner(name) }
+      try Data("x".utf8).write(to: file)
+      expectError(.badData) { try LivePlanner.check(name) }
+      expectError(.inputOutput, "gone") {
+        try LivePlanner.check("learned:" + folder.path + "/gone")
+      }
+      expectError(.usage, "Unknown planner 'lookahed'", "lookahead") {
+        try LivePlanner.check("lookahed")
+      }
+    }
+  }
+}
+
+/// `inTemporaryFolder` for work that waits.
+private func inTemporaryFolderAsync(_ body: (URL) async throws -> Void) async throws {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+    "live-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  try await body(folder)
+}

@@ -1,0 +1,62 @@
+import PeatFederation
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("The exposure ledger") struct ExposureLedgerTests {
+  /// Three blocks; levels of all, two and one of them.
+  private func ledger(_ limit: Double) throws -> ExposureLedger {
+    try ExposureLedger(
+      contents: [[0: 0.25, 1: 0.25, 2: 0.5], [0: 0.25, 2: 0.5], [1: 0.25]], limit: limit)
+  }
+
+  @Test func `levels add up by their blocks, not by their shares`() throws {
+    var ledger = try ledger(1)
+    #expect(ledger.exposure(of: "a") == 0)
+    ledger.note(1, for: "a")
+    #expect(ledger.exposure(of: "a") == 0.75)
+    #expect(ledger.exposure(of: "a", with: 0) == 1)
+    ledger.note(1, for: "a")
+    #expect(ledger.exposure(of: "a") == 0.75)
+    ledger.note(2, for: "a")
+    #expect(ledger.exposure(of: "a") == 1)
+    #expect(ledger.exposure(of: "b") == 0)
+  }
+
+  @Test func `a level that would pass the limit is not allowed, one that shows nothing new is`()
+    throws
+  {
+    var ledger = try ledger(0.8)
+    #expect((0..<3).map { ledger.allows($0, for: "a") } == [false, true, true])
+    ledger.note(1, for: "a")
+    #expect((0..<3).map { ledger.allows($0, for: "a") } == [false, true, false])
+    // It kept the whole middle from an earlier run: there is nothing left to hide from it.
+    ledger.note(0, for: "b")
+    #expect((0..<3).map { ledger.allows($0, for: "b") } == [true, true, true])
+  }
+
+  @Test func `a limit below every level is refused, and so is one that is none`() throws {
+    expectError(.usage, "maxExposure is 0.1", "gives away least", "0.25") { _ = try ledger(0.1) }
+    expectError(.usage, "between 0 and 1") { _ = try ledger(1.5) }
+    expectError(.usage, "between 0 and 1") { _ = try ledger(.nan) }
+  }
+
+  @Test func `planners keep to the allowed levels`() async throws {
+    var state = FederationState(
+      run: "r", round: 1, attempt: 1, rounds: 5,
+      clients: ["a", "b", "c"].map { .init($0, allowedLevels: [0, 1]) },
+      levels: [.init(0, bytes: 100), .init(1, bytes: 60)])
+    state.clients[1].allowedLevels = [1]
+    state.clients[2].allowedLevels = []
+    let plan = try await EveryonePlanner(levels: .fixed(0)).plan(state)
+    #expect(plan.assignments["a"]?.emulatorLevel == 0)
+    #expect(plan.assignments["b"]?.emulatorLevel == 1)
+    #expect(plan.assignments["b"]?.reason?.contains("maxExposure") == true)
+    #expect(plan.participants == ["a", "b"])
+    for seed in UInt64(0)..<20 {
+      let plan = try await RandomPlanner(share: 1, seed: seed).plan(state)
+      #expect(plan.assignments["b"]?.emulatorLevel == 1)
+      #expect(plan.assignments["c"]?.participates == false)
+    }
+  }
+}
