@@ -36,7 +36,9 @@ struct EvaluateController: AsyncParsableCommand {
     var planner: String
     var meanReturn: Double
     var standardError: Double
+    /// Rounds, and rounds times devices.
     var stepsPerSecond: Double
+    var deviceRoundsPerSecond: Double
     /// Of one federation, median.
     var secondsPerDecision: Double
     /// Of a simulated edge: means over episodes.
@@ -177,7 +179,9 @@ private struct Measurement: WorldVisitor {
     let edge = environment as? EdgeEnvironment
     return EvaluateController.Row(
       planner: name, meanReturn: returns.mean, standardError: returns.standardError,
-      stepsPerSecond: Double(steps) / seconds, secondsPerDecision: median(times),
+      stepsPerSecond: Double(steps) / seconds,
+      deviceRoundsPerSecond: Double(steps * environment.shape.devices) / seconds,
+      secondsPerDecision: median(times),
       edge: edge.flatMap { .init(Array($0.finished.prefix(episodes))) })
   }
 }

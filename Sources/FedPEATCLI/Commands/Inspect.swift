@@ -4,10 +4,10 @@ import Foundation
 
 struct Inspect: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Say what a checkpoint, emulator, adapter or update holds.",
+    abstract: "Say what a checkpoint, emulator, adapter, update or controller holds.",
     discussion: "Example: fedpeat inspect models/stories260K")
 
-  @Argument(help: "A folder: a model, an emulator, an adapter or an update.")
+  @Argument(help: "A folder: a model, an emulator, an adapter or an update; or a controller's file.")
   var path: String
 
   @OptionGroup var common: CommonOptions
@@ -42,11 +42,16 @@ struct Inspection: Encodable {
   var client: String?
   var round: Int?
   var exampleCount: Int?
+  var environment: String?
+  var devices: Int?
+  var levels: Int?
+  var choices: [String: Int]?
+  var steps: Int?
 
   private enum CodingKeys: String, CodingKey {
     case kind, architecture, parameters, blocks, hiddenSize, vocabularySize, contextLength, bytes
     case digest, storage, sourceDigest, keptBlocks, recipe, exposure, licence, method, rank, alpha
-    case tensors, client, round, exampleCount
+    case tensors, client, round, exampleCount, environment, devices, levels, choices, steps
   }
 
   init(_ folder: URL) throws {
@@ -58,8 +63,13 @@ struct Inspection: Encodable {
       throw PeatError.inputOutput("There is nothing at '\(folder.path)'.")
     }
     guard isFolder.boolValue else {
-      throw PeatError.inputOutput(
-        "'\(folder.path)' is a file; models, emulators, adapters and updates are folders.")
+      guard (try? SafeTensorsFile(contentsOf: folder)) != nil else {
+        throw PeatError.inputOutput(
+          "'\(folder.path)' is a file, and no controller; models, emulators, adapters and updates are folders."
+        )
+      }
+      try self.init(controller: folder)
+      return
     }
     guard FileManager.default.isReadableFile(atPath: folder.path) else {
       throw PeatError.inputOutput(
@@ -98,6 +108,27 @@ struct Inspection: Encodable {
     recipe = facts?.recipe.description
     exposure = facts?.exposure
     licence = facts?.licence
+  }
+
+  private init(controller file: URL) throws {
+    let controller = try ControllerFile(contentsOf: file)
+    let facts = controller.facts
+    kind = "controller"
+    architecture = facts.network.kind.rawValue
+    hiddenSize = facts.network.width
+    let values = Dictionary(
+      uniqueKeysWithValues: controller.network.parameters.map { ($0.name, $0.tensor) })
+    parameters = values.parameterCount
+    bytes = 4 * parameters
+    digest = values.digest
+    tensors = values.count
+    environment = facts.environment
+    devices = facts.network.kind == .flat ? facts.shape.devices : nil
+    let branches = facts.shape.branches.list
+    levels = branches.indices.contains(ActionBranches.Place.level)
+      ? branches[ActionBranches.Place.level].choices : nil
+    choices = Dictionary(branches.map { ($0.name, $0.choices) }, uniquingKeysWith: { $1 })
+    steps = facts.steps
   }
 
   private init(adapter folder: URL) throws {
@@ -156,6 +187,11 @@ struct Inspection: Encodable {
     try container.encodeIfPresent(client, forKey: .client)
     try container.encodeIfPresent(round, forKey: .round)
     try container.encodeIfPresent(exampleCount, forKey: .exampleCount)
+    try container.encodeIfPresent(environment, forKey: .environment)
+    try container.encodeIfPresent(devices, forKey: .devices)
+    try container.encodeIfPresent(levels, forKey: .levels)
+    try container.encodeIfPresent(choices, forKey: .choices)
+    try container.encodeIfPresent(steps, forKey: .steps)
   }
 
   var text: String {
@@ -184,6 +220,13 @@ struct Inspection: Encodable {
     add("client", client)
     add("round", round.map(String.init))
     add("examples", exampleCount.map(Format.count))
+    if kind == "controller" { add("devices", devices.map(String.init) ?? "any number") }
+    add("emulator levels", levels.map(String.init))
+    add(
+      "choices",
+      choices.map { $0.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ") })
+    add("trained in", environment)
+    add("rounds learned from", steps.map(Format.count))
     return Format.table(rows)
   }
 }

@@ -29,11 +29,11 @@ public actor SimulatedCell: RoundPlanner {
   /// The rounds so far.
   public private(set) var rounds: [SimulatedRound] = []
 
+  /// Devices that were told to train on more than they have memory for.
+  public private(set) var violations = 0
+
   /// Simulated seconds so far.
   public var seconds: Double { cell.time }
-  /// The largest share of the middle that a device has seen.
-  public var violations: Int { violationCount }
-  private var violationCount = 0
 
   /// - Parameters:
   ///   - configuration: its levels are the run's emulators; there will be as many devices as clients.
@@ -78,7 +78,7 @@ public actor SimulatedCell: RoundPlanner {
       let outcome = cell.advance(decisions)
       seconds += outcome.seconds
       joules += outcome.joules
-      violationCount += outcome.violations
+      violations += outcome.violations
       let arrived = cell.delivered.filter { present.contains(clients[$0]) }
       if arrived.count >= state.minimumUpdates {
         return finish(state, decisions, arrived, outcome, lost, seconds, joules)
