@@ -25,7 +25,8 @@ public struct CloningSettings: Sendable, Codable, Equatable {
     guard learningRate > 0, learningRate.isFinite, discount >= 0, discount <= 1, valueWeight >= 0
     else {
       throw PeatError.usage(
-        "Imitating: the learning rate must be above 0, the discount 0 to 1, the weight of values at least 0.")
+        "Imitating: the learning rate must be above 0, the discount 0 to 1, the weight of values at least 0."
+      )
     }
   }
 }

@@ -23,7 +23,8 @@ public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
     try ppo.validate()
     try cloning?.validate()
     guard (0...1_000_000_000).contains(steps) else {
-      throw PeatError.usage("The number of rounds to learn from is \(steps); it must be 0 to 1000000000.")
+      throw PeatError.usage(
+        "The number of rounds to learn from is \(steps); it must be 0 to 1000000000.")
     }
     guard (1...100_000).contains(processes) else {
       throw PeatError.usage("The number of processes is \(processes); it must be 1 to 100000.")

@@ -45,6 +45,21 @@ import Testing
     Case("plug-in MODEL ADAPTER --out x --merge", "parameters replacedTensors"),
     Case("aggregate ADAPTER ADAPTER --strategy fedavg --out x", "clients strategy"),
     Case("simulate RUN --out x", federationKeys + " simulatedSeconds"),
+    Case(
+      "simulate RUN --edge pedestrian --planner lookahead --out x",
+      federationKeys + " simulatedSeconds simulation"),
+    Case(
+      "simulate RUN --edge pedestrian --planner heuristic --learning-model",
+      "fiveNumbers rounds bytesUp bytesDown simulatedSeconds"),
+    Case("estimate RUN --edge dense --runs 2 --deadline 100", "planner isMeasured estimate"),
+    Case(
+      "calibrate RUN --rounds 3 --work --out x.yaml",
+      "levels adapterBytes compute learning fitError out"),
+    Case(
+      "train-controller --environment anchor --steps 400 --processes 4 --out x.safetensors",
+      "meanReturn standardError stepsPerSecond"),
+    Case(
+      "evaluate-controller heuristic --episodes 2", "meanReturn standardError stepsPerSecond"),
     Case("simulate RUN --seeds 2", "fiveNumbers rounds bytesUp bytesDown simulatedSeconds"),
     Case(
       "pretrain --text TEXT --out x --vocabulary 270 --blocks 2 --hidden-size 16 --heads 2 --context 16 --steps 3",

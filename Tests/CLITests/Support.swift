@@ -5,7 +5,8 @@ import Testing
 /// The verbs of DESIGN's table.
 let verbs = [
   "demo", "inspect", "evaluate", "generate", "compress", "tune", "plug-in", "aggregate", "serve",
-  "join", "simulate", "pretrain", "bench", "doctor",
+  "join", "simulate", "pretrain", "calibrate", "estimate", "train-controller",
+  "evaluate-controller", "bench", "doctor",
 ]
 
 /// The exit codes that there are.

@@ -240,13 +240,13 @@ import Testing
         _ = try PPO(environment, network: network, settings: settings, iterations: 1, seed: 1)
       }
     }
-    refuse("learningRate") { $0.learningRate = .nan }
+    refuse("learning rate") { $0.learningRate = .nan }
     refuse("rounds") { $0.rounds = 0 }
     refuse("minibatch") { $0.minibatch = -1 }
     refuse("discount") { $0.discount = 1.5 }
     refuse("clip") { $0.clip = 0 }
-    refuse("entropyWeight") { $0.entropyWeight = .nan }
-    refuse("timeConstant") { $0.timeConstant = -1 }
+    refuse("weight of the entropy") { $0.entropyWeight = .nan }
+    refuse("time constant") { $0.timeConstant = -1 }
     expectError(.usage, "width is 0") {
       _ = try NetworkConfiguration(.flat, width: 0).make(for: environment.shape, seed: 1)
     }

@@ -105,10 +105,11 @@ import Testing
         kind, in: folder, rules: RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(600)),
         heartbeat: .milliseconds(200), grace: .seconds(2))
       let running = Task { try await federation.coordinator.run() }
-      let frozen = try await federation.stranger("frozen")
-      let attendance = Task { try await frozen.connection.attend(frozen.caller) }
       let client = try federation.client("alive", ToyTrainer(target: 1))
       let working = Task { try await client.run() }
+      try await eventually("the other client is there") { await client.report.run != nil }
+      let frozen = try await federation.stranger("frozen")
+      let attendance = Task { try await frozen.connection.attend(frozen.caller) }
       // It is told to attend again, and does not.
       #expect(try await attendance.value == .again)
       let report = try await running.value

@@ -32,10 +32,13 @@ struct Calibrate: AsyncParsableCommand {
   @Option(help: "Emulator recipe; give it once per level; the run file's if not given.")
   var emulator: [String] = []
 
-  @Option(help: "Blocks at the bottom in which the adapter sits.")
+  @Option(
+    help:
+      "Blocks at the bottom in which the adapter sits. (default: \(RunConfiguration().bottom))")
   var bottom: Int?
 
-  @Option(help: "Blocks at the top in which the adapter sits.")
+  @Option(
+    help: "Blocks at the top in which the adapter sits. (default: \(RunConfiguration().top))")
   var top: Int?
 
   @Option(help: "Rounds of the short federation on each emulator.")

@@ -21,7 +21,7 @@ struct Estimate: AsyncParsableCommand {
   @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
   var clients: Int?
 
-  @Option(help: "Seconds that the whole run may take; no probability is given if not said.")
+  @Option(help: "Seconds that the whole run may take; no probability if not given.")
   var deadline: Double?
 
   @Option(help: "Simulated runs to estimate from.")

@@ -7,7 +7,8 @@ struct Inspect: AsyncParsableCommand {
     abstract: "Say what a checkpoint, emulator, adapter, update or controller holds.",
     discussion: "Example: fedpeat inspect models/stories260K")
 
-  @Argument(help: "A folder: a model, an emulator, an adapter or an update; or a controller's file.")
+  @Argument(
+    help: "A folder: a model, an emulator, an adapter or an update; or a controller's file.")
   var path: String
 
   @OptionGroup var common: CommonOptions
@@ -125,7 +126,8 @@ struct Inspection: Encodable {
     environment = facts.environment
     devices = facts.network.kind == .flat ? facts.shape.devices : nil
     let branches = facts.shape.branches.list
-    levels = branches.indices.contains(ActionBranches.Place.level)
+    levels =
+      branches.indices.contains(ActionBranches.Place.level)
       ? branches[ActionBranches.Place.level].choices : nil
     choices = Dictionary(branches.map { ($0.name, $0.choices) }, uniquingKeysWith: { $1 })
     steps = facts.steps
@@ -224,7 +226,9 @@ struct Inspection: Encodable {
     add("emulator levels", levels.map(String.init))
     add(
       "choices",
-      choices.map { $0.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ") })
+      choices.map {
+        $0.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+      })
     add("trained in", environment)
     add("rounds learned from", steps.map(Format.count))
     return Format.table(rows)

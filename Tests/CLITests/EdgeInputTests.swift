@@ -1,0 +1,105 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Wrong edges, controllers and planners end with their exit code and a message that helps.
+@Suite("Bad input: edges and controllers") struct EdgeInputTests {
+  private static let edges: [(String, [String])] = [
+    ("radio: {bandwidth: -1}", ["radio.bandwidth is -1"]),
+    ("radio: {radius: 0}", ["radio.radius is 0"]),
+    ("radio: {radios: 1}", ["unknown key 'radio.radios'", "radius"]),
+    ("devices: 0", ["devices is 0"]),
+    ("classes: []", ["classes is empty"]),
+    ("levels: []", ["0 levels"]),
+    (
+      "classes: [{name: tiny, share: 1, compute: {low: 1.0e9, high: 1.0e9}, memory: {low: 1.0e6, high: 1.0e6}}]",
+      ["No device can hold an emulator"]
+    ),
+    (
+      "classes: [{name: a, shares: 1, compute: {low: 1, high: 2}, memory: {low: 1, high: 2}}]",
+      ["unknown key 'classes[0].shares'", "share"]
+    ),
+    ("maxExposure: 0.01", ["gives away more than maxExposure"]),
+    ("objective: {aim: fastest}", ["objective"]),
+    ("work: {steps: [2]}", ["work.steps", "must hold 1"]),
+    ("work: {uploadBits: [32, 7]}", ["work.uploadBits"]),
+    ("mobility: {model: randomWaypoint, speed: 0}", ["random waypoints need a speed above 0"]),
+    ("learning: {rate: 2}", ["learning.rate is 2"]),
+    ("server: {weight: 1}", ["server"]),
+  ]
+
+  @Test func `edges that can't be`() async throws {
+    try await withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("edge.yaml")
+      for (text, words) in Self.edges {
+        try Data(text.utf8).write(to: file)
+        try await expect(
+          65, saying: words,
+          from: ["evaluate-controller", "heuristic", "--environment", "edge.yaml", "--quiet"],
+          in: folder)
+      }
+      try await expect(
+        64, saying: ["neither a file nor an environment"],
+        from: ["evaluate-controller", "heuristic", "--environment", "pedestrain"], in: folder)
+    }
+  }
+
+  @Test func `controllers that are none, or for something else`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("c.safetensors")
+      _ = try await FedpeatCommand.succeed(
+        [
+          "train-controller", "--environment", "anchor", "--steps", "200", "--processes", "2",
+          "--out", "c.safetensors", "--quiet",
+        ], in: folder)
+      let shown = try await FedpeatCommand.succeed(
+        ["inspect", "c.safetensors", "--json"], in: folder)
+      #expect(try shown.object()["kind"] as? String == "controller")
+      // Trained for six features; an edge has nine.
+      try await expect(
+        65, saying: ["was trained for"], from: ["evaluate-controller", "c.safetensors", "--quiet"],
+        in: folder)
+      let run = ["simulate", workshop.runFile, "--edge", "pedestrian", "--quiet", "--planner"]
+      try await expect(
+        65, saying: ["was trained for"], from: run + ["learned:c.safetensors"], in: folder)
+      try await expect(74, from: run + ["learned:gone.safetensors"], in: folder)
+      try await expect(
+        64, saying: ["Unknown planner", "lookahead"], from: run + ["lookahed"], in: folder)
+      let whole = try Data(contentsOf: file)
+      for bad in [Data(), whole.prefix(100), whole.dropLast(8), Data("x".utf8)] {
+        try bad.write(to: file)
+        try await expect(
+          65, from: ["evaluate-controller", "c.safetensors", "--environment", "anchor", "--quiet"],
+          in: folder)
+      }
+    }
+  }
+
+  @Test func `flags that can't be`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let join = ["join", "--coordinator", "127.0.0.1:1", "--data", workshop.text]
+      for share in ["0", "-1", "2", "nan"] {
+        try await expect(64, from: join + ["--compute-share", share], in: folder)
+      }
+      try await expect(64, from: join + ["--download-rate", "0"], in: folder)
+      try await expect(
+        64, saying: ["maxExposure"], from: ["simulate", workshop.runFile, "--max-exposure", "2"],
+        in: folder)
+      try await expect(
+        64, saying: ["gives away least"],
+        from: ["simulate", workshop.runFile, "--max-exposure", "0.01"], in: folder)
+      try await expect(
+        64, saying: ["needs a simulated edge"], from: ["estimate", workshop.runFile], in: folder)
+      try await expect(
+        74,
+        from: ["train-controller", "--steps", "400", "--resume", "--out", "none.safetensors"],
+        in: folder)
+      try Data("mine".utf8).write(to: folder.appendingPathComponent("edge.yaml"))
+      try await expect(
+        74, saying: ["no edge file"],
+        from: ["calibrate", workshop.runFile, "--out", "edge.yaml"], in: folder)
+    }
+  }
+}
