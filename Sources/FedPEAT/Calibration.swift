@@ -41,6 +41,10 @@ public struct Calibration: Sendable {
 
   public var recipes: [String] { emulators.map(\.recipe.description) }
   public var middleBlocks: Int { split.middle.count }
+  /// What the measurements are of.
+  public var facts: EdgeCalibration {
+    EmulatorCosts(configuration, owner, split).calibration(method: adapter.method)
+  }
   public var adapterBytes: Int { 4 * adapter.parameterCount }
 
   /// Tokens that a device trains on in a round.

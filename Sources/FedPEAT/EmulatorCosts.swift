@@ -59,8 +59,33 @@ struct EmulatorCosts {
     let computed = try zip(emulators, packageBytes).map {
       try level(of: $0, packageBytes: $1, method: method)
     }
-    guard let edge, edge.levels.map(\.name) == computed.map(\.name) else { return computed }
-    return edge.levels
+    guard let edge, edge.levels.map(\.name) == computed.map(\.name),
+      edge.calibration.model == owner.digest.hex, edge.calibration.roundTokens > 0
+    else { return computed }
+    let own = calibration(method: method)
+    return zip(edge.levels, computed).map { measured, computed in
+      var level = measured
+      // Time and energy are a token's, times tokens; memory is that of a step as large.
+      level.work *= own.roundTokens / edge.calibration.roundTokens
+      if own.stepTokens != edge.calibration.stepTokens || own.context != edge.calibration.context
+        || own.method != edge.calibration.method
+      {
+        level.memory = computed.memory
+      }
+      return level
+    }
+  }
+
+  /// What says for which run levels are measured.
+  func calibration(method: Adapter.Method) -> EdgeCalibration {
+    var result = EdgeCalibration()
+    result.model = owner.digest.hex
+    result.method = method.name
+    if case .lora(let lora) = method { result.method += " of rank \(lora.rank)" }
+    result.context = Double(configuration.context)
+    result.stepTokens = Double(configuration.batch * configuration.context)
+    result.roundTokens = result.stepTokens * Double(configuration.localSteps)
+    return result
   }
 }
 

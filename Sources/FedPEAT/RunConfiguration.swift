@@ -197,6 +197,8 @@ extension RunConfiguration {
       validationShare > 0 && validationShare < 1,
       "validationShare is \(validationShare); it must be between 0 and 1.")
     try check(
+      rounds <= 1_000_000, "rounds is \(rounds); it must be at most 1000000.")
+    try check(
       localSteps > 0 && localSteps <= 1_000_000_000,
       "localSteps is \(localSteps); it must be between 1 and a billion.")
     try check(

@@ -32,12 +32,14 @@ public struct RunForecast {
     let own = try costs.levels(
       of: emulators, packageBytes: emulators.map { Self.bytes(of: $0, owner.checkpoint) },
       method: method, in: edge)
-    isMeasured = own == edge.levels
+    isMeasured =
+      edge.calibration.model == owner.digest.hex && own.map(\.name) == edge.levels.map(\.name)
     edge.levels = own
     edge.adapterBytes = Double(4 * adapter.parameterCount)
     edge.middleBlocks = costs.middleBlocks
     edge.maxExposure = min(edge.maxExposure, configuration.maxExposure)
-    edge.rounds = configuration.rounds
+    // As the run itself is planned: what is learned is of use after it too.
+    edge.rounds = configuration.rounds + LivePlanner.roundsAfter
     edge.devices = configuration.clients
     edge.server.weight = configuration.participate ? configuration.serverWeight : 0
     try edge.validate()
@@ -57,7 +59,8 @@ public struct RunForecast {
     runs: Int, shouldStop: () -> Bool = { false }
   ) throws -> EdgeEnvironment {
     try EdgeEnvironment.play(
-      edge, planner: configuration.planner, episodes: runs, seed: configuration.seed,
+      edge, planner: configuration.planner, episodes: runs, rounds: configuration.rounds,
+      minimumUpdates: configuration.minimumUpdates, seed: configuration.seed,
       shouldStop: shouldStop)
   }
 }

@@ -83,6 +83,15 @@ public struct SimulationReport: Sendable, Codable, Equatable {
     /// Plug-in loss in nats per token, as the learning model expected it, and as it was measured; null where either is not known.
     public var predictedLoss: Double?
     public var measuredLoss: Double?
+
+    public func encode(to encoder: any Encoder) throws {
+      var table = encoder.container(keyedBy: CodingKeys.self)
+      try table.encode(cell, forKey: .cell)
+      try table.encode(predictedLoss, forKey: .predictedLoss)
+      try table.encode(measuredLoss, forKey: .measuredLoss)
+    }
+
+    private enum CodingKeys: String, CodingKey { case cell, predictedLoss, measuredLoss }
   }
 
   public var seconds: Double
@@ -92,6 +101,20 @@ public struct SimulationReport: Sendable, Codable, Equatable {
   public var rounds: [Round]
   /// Mean distance of the predicted and the measured losses, in nats; null where no round has both.
   public var predictionError: Double?
+
+  private enum CodingKeys: String, CodingKey {
+    case seconds, joules, violations, rounds, predictionError
+  }
+
+  /// Says every key, also those that are null.
+  public func encode(to encoder: any Encoder) throws {
+    var table = encoder.container(keyedBy: CodingKeys.self)
+    try table.encode(seconds, forKey: .seconds)
+    try table.encode(joules, forKey: .joules)
+    try table.encode(violations, forKey: .violations)
+    try table.encode(rounds, forKey: .rounds)
+    try table.encode(predictionError, forKey: .predictionError)
+  }
 
   init(
     seconds: Double, violations: Int, rounds: [SimulatedRound], measured: [RoundRecord],

@@ -7,6 +7,8 @@ public struct ControllerCheckpoint: Sendable {
   struct Facts: Sendable, Codable {
     var formatVersion = 1
     var configuration: ControllerTrainingConfiguration
+    /// Names the environment: a training goes on in no other.
+    var environment: String
     var iteration: Int
     var optimizerSteps: Int
     var curve: [PPO.Report]
@@ -18,11 +20,15 @@ public struct ControllerCheckpoint: Sendable {
   /// Rounds that were learned from.
   public var steps: Int { facts.curve.last?.steps ?? 0 }
 
-  init(_ ppo: PPO, _ configuration: ControllerTrainingConfiguration, curve: [PPO.Report]) {
+  init(
+    _ ppo: PPO, _ configuration: ControllerTrainingConfiguration, environment: String,
+    curve: [PPO.Report]
+  ) {
     let state = ppo.state
     tensors = ["values": state.values, "first_moment": state.first, "second_moment": state.second]
     facts = Facts(
-      configuration: configuration, iteration: ppo.iteration, optimizerSteps: state.steps,
+      configuration: configuration, environment: environment, iteration: ppo.iteration,
+      optimizerSteps: state.steps,
       curve: curve)
   }
 
@@ -58,9 +64,21 @@ public struct ControllerCheckpoint: Sendable {
       throw PeatError.badData(
         "The saved training '\(url.path)' can't be understood (\(describe(error))).", cause: error)
     }
-    guard facts.formatVersion == 1, facts.iteration >= 0, facts.optimizerSteps >= 0 else {
+    guard facts.formatVersion == 1 else {
       throw PeatError.badData(
-        "The saved training '\(url.path)' is of format \(facts.formatVersion), this program reads 1; or its counts make no sense."
+        "The saved training '\(url.path)' is of format \(facts.formatVersion); this program reads 1."
+      )
+    }
+    guard (try? facts.configuration.validate()) != nil,
+      (0...facts.configuration.iterations).contains(facts.iteration),
+      facts.curve.count == facts.iteration, (0...1_000_000_000_000).contains(facts.optimizerSteps),
+      facts.curve.enumerated().allSatisfy({ number, report in
+        report.iteration == number + 1
+          && (0...2_000_000_000_000).contains(report.steps)
+      })
+    else {
+      throw PeatError.badData(
+        "The saved training '\(url.path)' holds counts that contradict each other. It is damaged; begin anew without --resume."
       )
     }
     var tensors: NamedTensors = [:]

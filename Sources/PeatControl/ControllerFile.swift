@@ -63,6 +63,17 @@ public struct ControllerFile: Sendable {
       )
     }
     try facts.shape.validate(in: url.path)
+    // Before a network of that size is made: the file's facts may be anything.
+    let first = facts.network.kind == .flat ? "first.weight" : "encoder.weight"
+    let outputs =
+      facts.network.kind == .flat ? facts.shape.logits : facts.shape.branches.width
+    for (name, rows) in [(first, facts.network.width), ("policy.weight", outputs)] {
+      guard file.entries[name]?.shape.first == rows else {
+        throw PeatError.badData(
+          "The controller '\(url.path)': '\(name)' has shape \(file.entries[name]?.shape ?? []), its facts call for \(rows) rows. The file is damaged; train it again."
+        )
+      }
+    }
     let network: any ActorCritic
     do { network = try facts.network.make(for: facts.shape, seed: 0) } catch let error as PeatError
     {

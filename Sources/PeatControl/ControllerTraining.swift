@@ -51,21 +51,25 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
   public let network: any ActorCritic
   public private(set) var curve: [PPO.Report] = []
   private var resumed: ControllerCheckpoint?
+  /// Names the environment in checkpoints.
+  private let environment: String
   private let makeEnvironment: (_ processes: Int, _ seed: UInt64) throws -> Environment
   private let expert: (any ControlPolicy<Environment>)?
 
   /// - Parameters:
+  ///   - environment: names it, so that a checkpoint goes on in no other.
   ///   - expert: whom to learn from first.
   ///   - makeEnvironment: environments of any number of processes, by seed.
   /// - Throws: `usage` where a setting is out of range.
   public init(
-    _ configuration: ControllerTrainingConfiguration,
+    _ configuration: ControllerTrainingConfiguration, environment: String = "",
     expert: (any ControlPolicy<Environment>)? = nil,
     _ makeEnvironment: @escaping (_ processes: Int, _ seed: UInt64) throws -> Environment
   ) throws {
     try configuration.validate()
     self.configuration = configuration
     self.makeEnvironment = makeEnvironment
+    self.environment = environment
     self.expert = expert
     network = try configuration.network.make(
       for: try makeEnvironment(1, 0).shape, seed: configuration.seed)
@@ -75,6 +79,11 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
   ///
   /// - Throws: `usage` where it is of another training.
   public func resume(_ checkpoint: ControllerCheckpoint) throws {
+    guard checkpoint.facts.environment == environment else {
+      throw PeatError.usage(
+        "The saved training was made in another environment than this. Name the same, or begin anew without --resume."
+      )
+    }
     guard checkpoint.facts.configuration == configuration else {
       throw PeatError.usage(
         "The saved training has other settings than these. Give the same, or begin anew without --resume."
@@ -115,7 +124,8 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
       if ppo.iteration % Self.segment == 0, ppo.iteration > 0 {
         let seed = configuration.seed &+ UInt64(ppo.iteration) &* 0x9E37_79B9
         ppo.restart(in: try makeEnvironment(configuration.processes, seed), seed: seed)
-        try onCheckpoint(ControllerCheckpoint(ppo, configuration, curve: curve))
+        try onCheckpoint(
+          ControllerCheckpoint(ppo, configuration, environment: environment, curve: curve))
       }
       curve.append(try ppo.advance())
       onEvent(.learned(curve[curve.count - 1], of: iterations))

@@ -9,6 +9,8 @@ public struct ExposureLedger: Sendable, Equatable {
   /// The share that a client may have seen at most.
   public let limit: Double
   private var seen: [ClientID: Set<Int>] = [:]
+  /// The levels that each was sent.
+  private var sent: [ClientID: Set<Int>] = [:]
 
   /// - Throws: `usage` where the limit is outside of 0…1, or every level passes it.
   public init(contents: [[Int: Double]], limit: Double = 1) throws {
@@ -37,8 +39,14 @@ public struct ExposureLedger: Sendable, Equatable {
     limit = 1
   }
 
-  /// A level is sent, or was held already.
+  /// A level is sent.
   public mutating func note(_ level: Int, for client: ClientID) {
+    noteClaim(level, for: client)
+    sent[client, default: []].insert(level)
+  }
+
+  /// A client says that it has a level from before. It is counted, and allows nothing: it may not be true.
+  public mutating func noteClaim(_ level: Int, for client: ClientID) {
     seen[client, default: []].formUnion(contents[level].keys)
   }
 
@@ -52,9 +60,9 @@ public struct ExposureLedger: Sendable, Equatable {
     return blocks.sorted().reduce(0) { $0 + (shares[$1] ?? 0) }
   }
 
-  /// Whether a client may be sent a level: it stays within the limit, or learns nothing new.
+  /// Whether a client may be sent a level: it stays within the limit, or was sent it before.
   public func allows(_ level: Int, for client: ClientID) -> Bool {
-    limit >= 1 || seen[client]?.isSuperset(of: contents[level].keys) ?? contents[level].isEmpty
+    limit >= 1 || contents[level].isEmpty || sent[client]?.contains(level) == true
       || exposure(of: client, with: level) <= limit + Self.tolerance
   }
 }

@@ -6,7 +6,7 @@ import PeatTensor
 ///
 /// Without a rank and bits they are the adapter's values as float32. A low-rank pair's components are rows of A and columns of B (names in
 /// `.lora_A.weight` and `.lora_B.weight`, as PEFT has them); those that are not sent are as they were broadcast. Of 16 bits each a difference is a
-/// half; of 8 a whole number between −127 and 127 times a scale per row (`NAME.scale`), rounded up or down by chance so that the mean is
+/// half; of 8 a whole number between −127 and 127 times a scale per component (`NAME.scale`; of other tensors per row), rounded up or down by chance so that the mean is
 /// right (Alistarh et al. 2017, *QSGD*, <https://arxiv.org/abs/1610.02132>).
 public struct UpdateEncoding: Sendable, Equatable {
   /// Components that are sent; `nil`: all.
@@ -43,6 +43,18 @@ public struct UpdateEncoding: Sendable, Equatable {
     return (rows, columns)
   }
 
+  /// How many scales a tensor has, and which one a value's is: a low-rank pair's by component.
+  private static func scales(_ name: String, _ part: (rows: Int, columns: Int)) -> Int {
+    name.hasSuffix(".lora_B.weight") ? part.columns : part.rows
+  }
+
+  private static func scale(
+    of place: Int, _ name: String, _ part: (rows: Int, columns: Int)
+  ) -> Int {
+    let columns = max(part.columns, 1)
+    return name.hasSuffix(".lora_B.weight") ? place % columns : place / columns
+  }
+
   /// Puts back what does not train: the components beyond the rank are then as in `base`.
   package func restore(_ tensor: Tensor, named name: String, from base: Tensor) {
     let part = part(of: name, tensor.shape)
@@ -68,8 +80,10 @@ public struct UpdateEncoding: Sendable, Equatable {
     var random = SeededRandom(seed: seed, "rounding")
     var raw: [String: SafeTensors.Raw] = [:]
     for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
-      guard let old = base[name], old.shape == tensor.shape else {
-        throw PeatError.badData("The tuned adapter's '\(name)' does not fit the one that was sent.")
+      guard let old = base[name], old.shape == tensor.shape, tensor.isFinite else {
+        throw PeatError.badData(
+          "The tuned adapter's '\(name)' does not fit the one that was sent, or holds a value that is no finite number."
+        )
       }
       let part = part(of: name, tensor.shape)
       let columns = tensor.shape.dropFirst().reduce(1, *)
@@ -89,22 +103,21 @@ public struct UpdateEncoding: Sendable, Equatable {
         let halves = values.map(\.float16Bits.littleEndian)
         raw[name] = .init("F16", shape, halves.withUnsafeBytes { Data($0) })
       default:
-        var scales: [Float] = []
-        var whole: [Int8] = []
-        for row in 0..<part.rows {
-          let own = values[row * part.columns..<(row + 1) * part.columns]
-          let scale = own.reduce(0) { max($0, abs($1)) } / 127
-          scales.append(scale)
-          for value in own {
-            let exact = scale > 0 ? value / scale : 0
-            let below = exact.rounded(.down)
-            let up: Float = Float(random.uniform()) < exact - below ? 1 : 0
-            whole.append(Int8(max(-127, min(127, below + up))))
-          }
+        var scales = Array(repeating: Float(0), count: Self.scales(name, part))
+        for place in values.indices {
+          let scale = Self.scale(of: place, name, part)
+          scales[scale] = max(scales[scale], abs(values[place]) / 127)
+        }
+        let whole = values.indices.map { place in
+          let scale = scales[Self.scale(of: place, name, part)]
+          let exact = scale > 0 ? values[place] / scale : 0
+          let below = exact.rounded(.down)
+          let up: Float = Float(random.uniform()) < exact - below ? 1 : 0
+          return Int8(max(-127, min(127, below + up)))
         }
         raw[name] = .init("I8", shape, whole.withUnsafeBytes { Data($0) })
         raw[name + Self.scaleSuffix] = .init(
-          "F32", [part.rows], scales.withUnsafeBytes { Data($0) })
+          "F32", [scales.count], scales.withUnsafeBytes { Data($0) })
       }
     }
     return SafeTensors.encode(raw)
@@ -156,13 +169,14 @@ public struct UpdateEncoding: Sendable, Equatable {
     }
     guard bits == 8 else { return try file.tensor(named: name).scalars }
     let scales = try file.tensor(named: name + Self.scaleSuffix)
-    guard scales.shape == [part.rows] else {
+    guard scales.shape == [Self.scales(name, part)] else {
       throw UpdateRefusal(
-        .wrongShape, "'\(name).scale' has shape \(scales.shape), expected [\(part.rows)].")
+        .wrongShape,
+        "'\(name).scale' has shape \(scales.shape), expected [\(Self.scales(name, part))].")
     }
     return file.withBytes(of: entry) { bytes in
       (0..<part.rows * part.columns).map {
-        Float(Int8(bitPattern: bytes[$0])) * scales.pointer[$0 / max(part.columns, 1)]
+        Float(Int8(bitPattern: bytes[$0])) * scales.pointer[Self.scale(of: $0, name, part)]
       }
     }
   }

@@ -25,7 +25,7 @@ import Testing
     ("work: {uploadBits: [32, 7]}", ["work.uploadBits"]),
     ("mobility: {model: randomWaypoint, speed: 0}", ["random waypoints need a speed above 0"]),
     ("learning: {rate: 2}", ["learning.rate is 2"]),
-    ("server: {weight: 1}", ["server"]),
+    ("server: {weight: 1}", ["server"]), ("target: 2", ["target is 2"]),
   ]
 
   @Test func `edges that can't be`() async throws {
@@ -96,6 +96,17 @@ import Testing
         74,
         from: ["train-controller", "--steps", "400", "--resume", "--out", "none.safetensors"],
         in: folder)
+      try await expect(
+        64, saying: ["c.safetensors"],
+        from: ["train-controller", "--steps", "200", "--out", "c.csv"],
+        in: folder)
+      try Data("mine".utf8).write(to: folder.appendingPathComponent("mine.csv"))
+      try await expect(
+        74, saying: ["mine.csv", "left as it is"],
+        from: ["train-controller", "--steps", "200", "--out", "mine.safetensors"], in: folder)
+      try await expect(
+        64, saying: ["rounds is 9223372036854775807"],
+        from: ["simulate", workshop.runFile, "--rounds", "9223372036854775807"], in: folder)
       try Data("mine".utf8).write(to: folder.appendingPathComponent("edge.yaml"))
       try await expect(
         74, saying: ["no edge file"],

@@ -114,6 +114,44 @@ import Testing
     }
   }
 
+  @Test func `who takes much longer than the heuristic's slowest is decided for by the heuristic`()
+    async throws
+  {
+    // The search would wait for b: it has nearly all of the data.
+    var state = state(["a": 1e6, "b": 3e4, "c": 1e6, "d": 1e6])
+    for number in state.clients.indices {
+      state.clients[number].exampleCount = number == 1 ? 1_000 : 100
+    }
+    let plan = try await planner("lookahead").plan(state)
+    let assignment = try #require(plan.assignments["b"])
+    #expect(assignment.reason?.hasPrefix("shield: ") == true, "\(assignment)")
+    #expect(!assignment.participates)
+  }
+
+  @Test func `one client's claim of much data does not push the others out`() async throws {
+    var state = state(["a": 1e6, "b": 1e6, "c": 1e6, "d": 1e6])
+    for number in state.clients.indices {
+      state.clients[number].exampleCount = number == 0 ? 1_000_000_000 : 100
+    }
+    let plan = try await planner("lookahead").plan(state)
+    #expect(plan.participants == ["a", "b", "c", "d"])
+  }
+
+  @Test func `what a client no longer holds is sent again`() async throws {
+    let planner = try planner("lookahead")
+    var state = state(["a": 1e6])
+    _ = try await planner.plan(state)
+    state.round = 2
+    state.clients[0].delivered = 1
+    state.clients[0].telemetry = Telemetry(
+      bytesDown: 1_000_000, bytesUp: 100_000, downloadSeconds: 1, computeSeconds: 0.1)
+    state.clients[0].holds = [0]
+    #expect(try await planner.plan(state).assignments["a"]?.reason?.contains("holds") == true)
+    state.round = 3
+    state.clients[0].holds = []
+    #expect(try await planner.plan(state).assignments["a"]?.reason?.contains("is sent") == true)
+  }
+
   @Test func `a level that lost its fidelity is left for a better one`() async throws {
     let planner = try planner("heuristic")
     var state = state(["a": nil, "b": nil])

@@ -7,8 +7,8 @@ struct Calibrate: AsyncParsableCommand {
     abstract:
       "Measure what a run's emulators cost here and are worth, for planners and simulation.",
     discussion: """
-      Example: fedpeat calibrate models/stories260K --data input.txt --emulator layer-drop=3 --emulator layer-drop=1 \
-      --out edge.yaml
+      Example: fedpeat calibrate models/stories260K --data input.txt --clients-by speaker --emulator layer-drop=3 \
+      --emulator layer-drop=1 --out edge.yaml
 
       Each emulator is tuned for a few steps in a process of its own (bytes, seconds, peak memory), and in a short federation \
       (how the loss falls). Its fidelity is the cosine of the adapter's gradients through it and through the full model. The file is an \
@@ -290,6 +290,7 @@ struct Calibrate: AsyncParsableCommand {
     var edge = base
     edge.devices = run.clients
     edge.levels = levels
+    edge.calibration = calibration.facts
     edge.middleBlocks = calibration.middleBlocks
     edge.adapterBytes = Double(calibration.adapterBytes)
     edge.learning = learning

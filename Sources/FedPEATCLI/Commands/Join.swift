@@ -47,7 +47,7 @@ struct Join: AsyncParsableCommand {
 
   @Option(
     help:
-      "The share of the time that tuning may work, above 0 to 1; it rests between steps. (default: 1)"
+      "The share of the time that tuning may work, from 0.001 to 1; it rests between steps. (default: 1)"
   )
   var computeShare: Double?
 
@@ -116,9 +116,9 @@ struct Join: AsyncParsableCommand {
     guard configuration.retries > 0 else {
       throw PeatError.usage("retries is \(configuration.retries); it must be at least 1.")
     }
-    guard configuration.computeShare > 0, configuration.computeShare <= 1 else {
+    guard (0.001...1).contains(configuration.computeShare) else {
       throw PeatError.usage(
-        "computeShare is \(configuration.computeShare); it must be above 0 and at most 1.")
+        "computeShare is \(configuration.computeShare); it must be between 0.001 and 1.")
     }
     if let threads = configuration.threads, !(1...1024).contains(threads) {
       throw PeatError.badData("threads is \(threads); it must be between 1 and 1024.")

@@ -96,6 +96,30 @@ struct TrainController: AsyncParsableCommand {
     var controller: String
   }
 
+  /// The files that are written beside the controller.
+  private static let companions = ["csv", "svg", "training"]
+
+  /// Throws before any work where something of somebody else's would be lost.
+  private func checkOutput() throws {
+    let target = URL(path: out)
+    guard !Self.companions.contains(target.pathExtension.lowercased()) else {
+      throw PeatError.usage(
+        "--out ends in .\(target.pathExtension), as a file does that is written beside the controller. Call it \(target.deletingPathExtension().lastPathComponent).safetensors."
+      )
+    }
+    try ControllerFile.checkOutput(target)
+    for name in Self.companions {
+      try AtomicOutput.checkFile(
+        target.deletingPathExtension().appendingPathExtension(name),
+        "controller's .\(name) file"
+      ) { url in
+        if name == "training" { return (try? ControllerCheckpoint(contentsOf: url)) != nil }
+        let begin = (try? String(contentsOf: url, encoding: .utf8))?.prefix(200) ?? ""
+        return name == "csv" ? begin.hasPrefix("iteration,") : begin.contains("<svg")
+      }
+    }
+  }
+
   private func trainingConfiguration() -> ControllerTrainingConfiguration {
     var configuration = ControllerTrainingConfiguration()
     configuration.network = NetworkConfiguration(network, width: width, exchanges: exchanges)
@@ -126,10 +150,11 @@ struct TrainController: AsyncParsableCommand {
     let world = try PlanningWorld(environment)
     let configuration = trainingConfiguration()
     try configuration.validate()
-    try ControllerFile.checkOutput(URL(path: out))
+    try checkOutput()
     let (report, returns) = try world.open(
       Training(
-        configuration: configuration, environment: environment, out: out, resumes: resume))
+        configuration: configuration, environment: environment,
+        fingerprint: try world.fingerprint, out: out, resumes: resume))
     try common.report(
       report,
       text: Format.table([
@@ -148,6 +173,7 @@ struct TrainController: AsyncParsableCommand {
 private struct Training: WorldVisitor {
   let configuration: ControllerTrainingConfiguration
   let environment: String
+  let fingerprint: String
   let out: String
   let resumes: Bool
 
@@ -156,10 +182,12 @@ private struct Training: WorldVisitor {
     planner: (String, UInt64) throws -> any ControlPolicy<Environment>
   ) throws -> (TrainController.Report, ReturnStatistics) {
     let training = try ControllerTraining(
-      configuration, expert: try planner("lookahead", configuration.seed), make)
+      configuration, environment: fingerprint, expert: try planner("lookahead", configuration.seed),
+      make)
     var speed = Speed()
     let target = URL(path: out)
     let saved = ControllerCheckpoint.url(of: target)
+    var isSaved = resumes
     if resumes {
       let checkpoint = try ControllerCheckpoint(contentsOf: saved)
       try training.resume(checkpoint)
@@ -167,10 +195,13 @@ private struct Training: WorldVisitor {
       speed = Speed(from: checkpoint.steps)
     }
     try training.run(
-      shouldStop: { Interruption.isRequested }, onCheckpoint: { try $0.write(to: saved) },
+      shouldStop: { Interruption.isRequested },
+      onCheckpoint: {
+        try $0.write(to: saved)
+        isSaved = true
+      },
       onEvent: { speed.tell($0) })
     if Interruption.isRequested {
-      let isSaved = FileManager.default.fileExists(atPath: saved.path)
       throw PeatError(
         .interrupted,
         "Interrupted after \(speed.steps) rounds; '\(out)' is as it was. "

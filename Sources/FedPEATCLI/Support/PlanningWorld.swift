@@ -18,6 +18,17 @@ enum PlanningWorld {
     }
   }
 
+  /// Names the environment with all that defines it.
+  var fingerprint: String {
+    get throws {
+      switch self {
+      case .anchor: "anchor"
+      case .edge(let configuration):
+        Digest(of: try ConfigurationReader.yaml(configuration)).hex
+      }
+    }
+  }
+
   var plannerNames: [String] {
     switch self {
     case .anchor: AnchorCell.policyNames

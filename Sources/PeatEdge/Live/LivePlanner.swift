@@ -101,11 +101,12 @@ public actor LivePlanner: RoundPlanner {
     }
   }
 
-  /// Shares of all examples; a client that never said is believed to have as many as the others.
+  /// Shares of all examples; a client that never said is believed to have as many as the median.
   private func shares(of clients: [FederationState.ClientState]) -> [Double] {
-    let known = clients.compactMap(\.exampleCount).map(Double.init)
-    let mean = known.isEmpty ? 1 : known.reduce(0, +) / Double(known.count)
-    let counts = clients.map { $0.exampleCount.map(Double.init) ?? mean }
+    let known = clients.compactMap(\.exampleCount).map(Double.init).sorted()
+    let median = known.isEmpty ? 1 : known[known.count / 2]
+    // Nobody's claim counts for more than ten times the median's.
+    let counts = clients.map { min($0.exampleCount.map(Double.init) ?? median, 10 * median) }
     let sum = counts.reduce(0, +)
     return counts.map { $0 / max(sum, 1) }
   }
@@ -118,7 +119,8 @@ public actor LivePlanner: RoundPlanner {
     let shares = shares(of: state.clients)
     let smallest = settings.levels.map(\.memory).min() ?? 0
     let clients = state.clients.enumerated().map { number, client in
-      let own = held[client.client]
+      // What it lost since, a restarted client for example, it does not hold.
+      let own = held[client.client].flatMap { client.holds.contains($0.level) ? $0 : nil }
       let fidelity = own.map { settings.levels[$0.level].fidelity } ?? 0
       return LiveView.Client(
         device: PlannedDevice(
@@ -159,7 +161,7 @@ public actor LivePlanner: RoundPlanner {
     let level = decision.level ?? view.device(number).held
     let seconds = view.believedSeconds(
       number, level: level, isSent: decision.level != nil,
-      participants: Double(view.deviceCount))
+      participants: Double(view.deviceCount), work: decision.work)
     let what =
       view.bytesToSend(level, to: number) > 0 && decision.level != nil ? "is sent" : "holds"
     return "\(name): \(what) level \(level), \(rounded(seconds)) s expected"
@@ -192,7 +194,7 @@ public actor LivePlanner: RoundPlanner {
       guard decision.isSelected, level >= 0 else { return 0 }
       return view.believedSeconds(
         number, level: level, isSent: decision.level != nil,
-        participants: Double(view.deviceCount))
+        participants: Double(view.deviceCount), work: decision.work)
     }
     let slowest = heuristic.enumerated().map { seconds($0, $1) }.max() ?? 0
     for number in decisions.indices where decisions[number].edge.isSelected {
@@ -234,28 +236,45 @@ public actor LivePlanner: RoundPlanner {
   private func record(
     _ decisions: [LiveDecision], _ view: LiveView, _ state: FederationState
   ) -> RoundPlan {
-    let pricing = RoundPricing(view, creditedRounds: EdgeSearch.lookAhead.rounds)
     let chosen = decisions.map(\.edge)
-    let best = EdgeSearch.lookAhead.decide(view)
-    let value = pricing.value(of: chosen)
-    func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
+    let (regret, regrets) = regrets(of: chosen, view)
     var plan = RoundPlan([:])
-    plan.regret = finite(value - pricing.value(of: best))
+    plan.regret = regret
     assigned = [:]
     for (number, client) in state.clients.enumerated() {
       let decision = chosen[number]
       let level = decision.level ?? view.device(number).held
-      var other = chosen
-      other[number] = best[number]
       var assignment = RoundPlan.Assignment(
         participates: decision.isSelected && level >= 0, emulatorLevel: max(level, 0))
-      assignment.take(decision.work, settings.work)
+      assignment.take(decision.work, settings.work, choices: settings.choices)
       assignment.reason = decisions[number].reason
-      assignment.regret = decision == best[number] ? 0 : finite(value - pricing.value(of: other))
+      assignment.regret = regrets[number]
       plan.assignments[client.client] = assignment
       if assignment.participates { assigned[client.client] = (level, decision.work) }
     }
     return plan
+  }
+
+  /// Above so many clients the search would hold a round up.
+  private static let mostForRegret = 250
+
+  /// What decisions cost against the search's, all together and one by one, in the objective of the search; `nil` where that is not known.
+  private func regrets(
+    of chosen: [EdgeDecision], _ view: LiveView
+  ) -> (all: Double?, each: [Double?]) {
+    let nothing = (all: Double?.none, each: chosen.map { _ in Double?.none })
+    guard chosen.count <= Self.mostForRegret else { return nothing }
+    let pricing = RoundPricing(view, creditedRounds: EdgeSearch.lookAhead.rounds)
+    let best = EdgeSearch.lookAhead.decide(view)
+    let value = pricing.value(of: chosen)
+    func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
+    let each = chosen.indices.map { number in
+      if chosen[number] == best[number] { return Double?.some(0) }
+      var other = chosen
+      other[number] = best[number]
+      return finite(value - pricing.value(of: other))
+    }
+    return (finite(value - pricing.value(of: best)), each)
   }
 
   private func rounded(_ seconds: Double) -> Double {

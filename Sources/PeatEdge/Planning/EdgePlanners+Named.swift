@@ -5,7 +5,8 @@ import PeatTensor
 public enum EdgePlanners {
   /// Those that need no training.
   public static let names = [
-    "idle", "random", "everyone", "download-once", "heuristic", "oort", "one-round", "lookahead",
+    "idle", "random", "everyone", "everyone-refreshing", "heuristic", "oort", "one-round",
+    "lookahead",
   ]
 
   /// The file behind `learned:`; `nil` where a name does not begin so.
@@ -29,8 +30,8 @@ public enum EdgePlanners {
     return switch name {
     case "idle": EdgeIdle()
     case "random": EdgeRandom(seed: seed)
-    case "everyone": EdgeEveryone(refreshing: true)
-    case "download-once": EdgeEveryone()
+    case "everyone": EdgeEveryone()
+    case "everyone-refreshing": EdgeEveryone(refreshing: true)
     case "heuristic": EdgeHeuristic()
     case "oort": EdgeOort()
     case "one-round": EdgeSearch(rounds: 1)

@@ -66,7 +66,7 @@ struct RoundPricing<View: PlanningView> {
   ///   - level: what it is sent; `nil`: nothing, it trains on what it holds.
   ///   - rates: in bit/s.
   func option(
-    _ number: Int, level sent: Int?, at rates: (down: Double, up: Double)
+    _ number: Int, level sent: Int?, work: EdgeWork = .own, at rates: (down: Double, up: Double)
   ) -> OneRoundSearch.Option {
     let impossible = OneRoundSearch.Option(delay: .infinity, cost: .infinity)
     let device = devices[number]
@@ -74,19 +74,20 @@ struct RoundPricing<View: PlanningView> {
     let bits = sent.map { self.bits[number][$0] } ?? (holdsUsable[number] ? 0 : nil)
     guard isAble[number], level >= 0, let bits else { return impossible }
     let seconds = view.believedSeconds(
-      device, bits: bits, level: level, down: rates.down, up: rates.up)
+      device, bits: bits, level: level, down: rates.down, up: rates.up, work: work)
     // What comes after the deadline is not waited for.
     guard seconds <= view.deadline else { return impossible }
     let cost = view.levels[level]
     let objective = view.objective
     let progress = view.learning.progress(
       share: device.share, fidelity: sent == nil ? device.heldFidelity : cost.fidelity,
-      age: sent == nil ? device.age : 0, gap: view.gap)
+      age: sent == nil ? device.age : 0, gap: view.gap, work: work)
     return .init(
       delay: seconds,
       cost: -idle * progress * (1 - device.dropout)
         + objective.memory * cost.memory / device.memory / Double(devices.count)
-        + objective.energy * device.energyPerOperation * cost.work / objective.referenceEnergy)
+        + objective.energy * device.energyPerOperation * cost.work * work.steps
+        / objective.referenceEnergy)
   }
 
   /// The objective of a joint decision; infinite where a part of it is impossible.
@@ -96,7 +97,8 @@ struct RoundPricing<View: PlanningView> {
     var longest = 0.0
     for (number, decision) in decisions.enumerated() where decision.isSelected {
       let option = option(
-        number, level: decision.level, at: view.believedRates(number, participants: participants))
+        number, level: decision.level, work: decision.work,
+        at: view.believedRates(number, participants: participants))
       value += option.cost
       longest = max(longest, option.delay)
     }

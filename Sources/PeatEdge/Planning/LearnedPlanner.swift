@@ -13,6 +13,9 @@ struct LearnedPlanner: EdgePlanner {
   ///   - devices: how many are to be planned for; `nil`: any number, which a flat network can't.
   /// - Throws: `inputOutput` or `badData` where the file is no controller, or is for something else.
   init(_ path: String, levels: Int?, work: WorkChoices, devices: Int?) throws {
+    guard !path.isEmpty else {
+      throw PeatError.usage("The planner 'learned:' needs a file: learned:controller.safetensors.")
+    }
     let file = try ControllerFile(contentsOf: URL(fileURLWithPath: path))
     let own = file.facts.shape
     guard file.facts.network.kind == .shared || devices != nil else {

@@ -71,27 +71,36 @@ extension PlanningView {
 
   /// Seconds of a device's round where so many share the band equally.
   func believedSeconds(
-    _ number: Int, level: Int, isSent: Bool, participants: Double
+    _ number: Int, level: Int, isSent: Bool, participants: Double, work: EdgeWork = .own
   ) -> Double {
     let (down, up) = believedRates(number, participants: participants)
     return believedSeconds(
       device(number), bits: isSent ? 8 * bytesToSend(level, to: number) : 0, level: level,
-      down: down, up: up)
+      down: down, up: up, work: work)
   }
 
   /// The same, at given rates.
   ///
   /// - Parameter bits: what is sent beside the adapter.
   func believedSeconds(
-    _ device: PlannedDevice, bits: Double, level: Int, down: Double, up: Double
+    _ device: PlannedDevice, bits: Double, level: Int, down: Double, up: Double,
+    work: EdgeWork = .own
   ) -> Double {
-    (8 * adapterBytes + bits) / down + levels[level].work / device.compute + 8 * adapterBytes / up
+    (8 * adapterBytes + bits) / down + work.steps * levels[level].work / device.compute
+      + 8 * work.uploadShare * adapterBytes / up
   }
 
   /// The most faithful level that a device may have.
   func bestLevel(_ number: Int) -> Int? {
     levels.indices.filter { allows($0, number) }.max {
       levels[$0].fidelity < levels[$1].fidelity
+    }
+  }
+
+  /// Adds those that are ready first, where too few take part for a round to count.
+  func complete(_ decisions: inout [EdgeDecision], upTo minimum: Int) {
+    for added in quickestOthers(decisions, upTo: minimum) {
+      decisions[added.number] = added.decision
     }
   }
 

@@ -215,7 +215,7 @@ public struct EdgeCell: Sendable {
     gap *= 1 - min(progress, 1)
     let objective = configuration.objective
     outcome.cost =
-      aimCost(outcome.seconds)
+      aimCost(outcome.seconds, delivered: outcome.delivered)
       + objective.memory * memory / Double(devices.count)
       + objective.energy * outcome.joules / objective.referenceEnergy
     move(outcome.seconds)
@@ -225,17 +225,19 @@ public struct EdgeCell: Sendable {
   }
 
   /// What a round's duration and the gap that it left cost.
-  private func aimCost(_ seconds: Double) -> Double {
+  private func aimCost(_ seconds: Double, delivered: Int) -> Double {
     let objective = configuration.objective
     let start = configuration.learning.startGap
     switch objective.aim {
     case .weighted:
       return objective.gap * gap / start + objective.time * seconds / objective.referenceTime
     case .timeToTarget:
-      let time = max(seconds / objective.referenceTime, 0.1)
-      let isLast = round + 1 >= configuration.rounds
-      let missed = isLast ? max(gap - configuration.target, 0) / start : 0
-      return time + Double(configuration.rounds) * missed
+      let time = seconds / objective.referenceTime
+      let isMissed = round + 1 >= configuration.rounds && gap > configuration.target
+      // Waiting for better times is no way to get there.
+      return (delivered > 0 ? time : max(time, 1))
+        + (isMissed
+          ? Double(configuration.rounds) * (1 + (gap - configuration.target) / start) : 0)
     }
   }
 

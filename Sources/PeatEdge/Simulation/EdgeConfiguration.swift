@@ -95,7 +95,8 @@ public struct LearningModel: Sendable, Codable, Equatable {
 ///
 /// With the aim `timeToTarget` a round costs its time instead of the first two, and the episode ends where the target is reached:
 ///
-///     J = max(T, T_ref / 10) / T_ref + …       and, where the last round leaves it unreached, rounds · (gap − target) / gap₀ more
+///     J = T / T_ref + …       at least 1 where nobody delivered; and, where the last round leaves the target unreached,
+///                             rounds · (1 + (gap − target) / gap₀) more
 public struct Objective: Sendable, Codable, Equatable {
   public enum Aim: String, Sendable, Codable, CaseIterable { case weighted, timeToTarget }
 
@@ -170,6 +171,19 @@ public struct EdgeServer: Sendable, Codable, Equatable {
   var seconds: Double { weight > 0 ? work / compute : 0 }
 }
 
+/// The run that an edge's levels were measured for.
+public struct EdgeCalibration: Sendable, Codable, Equatable {
+  /// Digest of the full model, and the tuning method with its rank.
+  public var model = ""
+  public var method = ""
+  /// Tokens of a device's round, of a step, and of a window.
+  public var roundTokens = 0.0
+  public var stepTokens = 0.0
+  public var context = 0.0
+
+  public init() {}
+}
+
 /// A federation at the mobile edge, to be simulated.
 public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var devices = 10
@@ -179,6 +193,8 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var mobility = MobilityConfiguration()
   public var classes: [DeviceClass]
   public var levels: [EmulatorLevel]
+  /// What the levels' costs were measured for; empty: for no run in particular.
+  public var calibration = EdgeCalibration()
   /// What else planners may decide.
   public var work = WorkChoices()
   /// The adapter, each way, in bytes.
@@ -224,6 +240,10 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
       (1...1e15).contains(adapterBytes), "adapterBytes is \(adapterBytes); it must be at least 1.")
     try check(
       (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be 0 to 1.")
+    try check(
+      target > 0 && target <= learning.startGap,
+      "target is \(target); it must be above 0 and at most learning.startGap, \(learning.startGap)."
+    )
     try check(
       (1...100_000).contains(middleBlocks),
       "middleBlocks is \(middleBlocks); it must be at least 1.")

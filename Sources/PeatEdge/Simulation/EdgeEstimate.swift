@@ -54,6 +54,28 @@ public struct EdgeEstimate: Sendable, Codable, Equatable {
   public var violations: Int
   public var classes: [DeviceClassEstimate]
 
+  private enum CodingKeys: String, CodingKey {
+    case runs, rounds, seconds, bytesDown, bytesUp, joules, gap, secondsToTarget, meetsDeadline
+    case reachesTargetByDeadline, violations, classes
+  }
+
+  /// Says every key, also those that are null.
+  public func encode(to encoder: any Encoder) throws {
+    var table = encoder.container(keyedBy: CodingKeys.self)
+    try table.encode(runs, forKey: .runs)
+    try table.encode(rounds, forKey: .rounds)
+    try table.encode(seconds, forKey: .seconds)
+    try table.encode(bytesDown, forKey: .bytesDown)
+    try table.encode(bytesUp, forKey: .bytesUp)
+    try table.encode(joules, forKey: .joules)
+    try table.encode(gap, forKey: .gap)
+    try table.encode(secondsToTarget, forKey: .secondsToTarget)
+    try table.encode(meetsDeadline, forKey: .meetsDeadline)
+    try table.encode(reachesTargetByDeadline, forKey: .reachesTargetByDeadline)
+    try table.encode(violations, forKey: .violations)
+    try table.encode(classes, forKey: .classes)
+  }
+
   /// - Parameters:
   ///   - environment: after it was played, an episode per cell.
   ///   - deadline: for the whole run, in seconds.
@@ -61,7 +83,7 @@ public struct EdgeEstimate: Sendable, Codable, Equatable {
     let summaries = environment.summaries
     let configuration = environment.configuration
     runs = summaries.count
-    rounds = configuration.rounds
+    rounds = summaries.map(\.rounds).max() ?? 0
     seconds = Range(summaries.map(\.seconds))
     bytesDown = Range(summaries.map(\.bytesDown))
     bytesUp = Range(summaries.map(\.bytesUp))

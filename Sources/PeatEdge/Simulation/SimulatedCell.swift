@@ -72,9 +72,8 @@ public actor SimulatedCell: RoundPlanner {
     var joules = 0.0
     while true {
       var decisions = planner.decide(cell)
-      for added in cell.quickestOthers(decisions, upTo: state.minimumUpdates) {
-        decisions[added.number] = added.decision
-      }
+      cell.complete(&decisions, upTo: state.minimumUpdates)
+      let gap = cell.gap
       let outcome = cell.advance(decisions)
       seconds += outcome.seconds
       joules += outcome.joules
@@ -83,6 +82,8 @@ public actor SimulatedCell: RoundPlanner {
       if arrived.count >= state.minimumUpdates {
         return finish(state, decisions, arrived, outcome, lost, seconds, joules)
       }
+      // Updates that never came did nothing.
+      cell.gap = gap
       lost += 1
       guard lost < 1000 else {
         throw PeatError.unavailable(
@@ -106,7 +107,14 @@ public actor SimulatedCell: RoundPlanner {
         gap: predictedGap, work: device.work)
     }
     if state.round > predictedRound {
-      predictedGap *= 1 - learning.progress(together: progress, share: share)
+      progress = learning.progress(together: progress, share: share)
+      let weight = cell.configuration.server.weight
+      if weight > 0 {
+        progress =
+          (1 - weight) * progress + weight
+          * learning.progress(share: 1, fidelity: 1, age: 0, gap: predictedGap)
+      }
+      predictedGap *= 1 - progress
     }
     predictedRound = state.round
     rounds.append(
@@ -119,7 +127,7 @@ public actor SimulatedCell: RoundPlanner {
       var assignment = RoundPlan.Assignment(
         participates: isThere, emulatorLevel: max(cell.devices[number].held, 0))
       if isThere {
-        assignment.take(decisions[number].work, settings)
+        assignment.take(decisions[number].work, settings, choices: cell.configuration.work)
       } else {
         assignment.reason =
           decisions[number].isSelected ? "failed in the simulated cell" : "not chosen"
@@ -133,19 +141,26 @@ public actor SimulatedCell: RoundPlanner {
 extension EdgeEnvironment {
   /// Plays a federation by the learning model alone: no model is tuned.
   ///
+  /// - Parameters:
+  ///   - rounds: how many are played; `nil`: a whole episode.
+  ///   - minimumUpdates: how many must take part in a round: those that are ready first are added.
   /// - Returns: each cell's episode.
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public static func play(
-    _ configuration: EdgeConfiguration, planner name: String, episodes: Int, seed: UInt64,
-    shouldStop: () -> Bool = { false }
+    _ configuration: EdgeConfiguration, planner name: String, episodes: Int, rounds: Int? = nil,
+    minimumUpdates: Int = 0, seed: UInt64, shouldStop: () -> Bool = { false }
   ) throws -> EdgeEnvironment {
     let environment = try EdgeEnvironment(configuration, cells: episodes, seed: seed)
     let planner = try EdgePlanners.make(
       name, levels: configuration.levels.count, work: configuration.work,
       devices: configuration.devices, seed: seed)
-    for _ in 0..<configuration.rounds where !shouldStop() {
-      for index in environment.cells.indices {
-        environment.advance(index, planner.decide(environment.cells[index]))
+    for _ in 0..<min(rounds ?? configuration.rounds, configuration.rounds) {
+      for index in environment.cells.indices where !shouldStop() {
+        let cell = environment.cells[index]
+        if cell.isOver { continue }
+        var decisions = planner.decide(cell)
+        cell.complete(&decisions, upTo: minimumUpdates)
+        environment.advance(index, decisions)
       }
     }
     return environment

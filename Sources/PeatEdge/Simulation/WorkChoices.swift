@@ -150,7 +150,7 @@ public struct WorkSettings: Sendable, Equatable {
 
 extension RoundPlan.Assignment {
   /// Says what differs from the run's own settings.
-  mutating func take(_ work: EdgeWork, _ settings: WorkSettings) {
+  mutating func take(_ work: EdgeWork, _ settings: WorkSettings, choices: WorkChoices) {
     if work.steps != 1 {
       localSteps = max(1, Int((work.steps * Double(settings.localSteps)).rounded()))
     }
@@ -158,6 +158,7 @@ extension RoundPlan.Assignment {
     if work.rank != 1, let rank = settings.rank {
       trainedRank = max(1, Int((work.rank * Double(rank)).rounded(.up)))
     }
-    if work.uploadBits != 32 { uploadBits = work.uploadBits }
+    // Also 32, where that was chosen.
+    if choices.uploadBits.count > 1 { uploadBits = work.uploadBits }
   }
 }

@@ -27,7 +27,7 @@ extension Coordinator: CoordinatorEndpoint {
     histories[client] = histories[client] ?? History()
     // What it kept of an earlier run it has seen too.
     for level in levels.indices where request.holds.contains(levels[level].digest) {
-      noteExposure(of: client, to: level)
+      noteClaim(of: client, to: level)
     }
     logger.info("'\(client)' \(returning ? "joined again" : "joined")")
     tell(.clientJoined(client))
@@ -139,7 +139,7 @@ extension Coordinator: CoordinatorEndpoint {
     _ request: DownloadRequest, chunkBytes: Int, to write: @Sendable (Data) async throws -> Void
   ) async throws {
     let caller = request.caller
-    try await checkKnown(caller)
+    try await checkMayFetch(request.digest, caller)
     let size = try await store.size(of: request.digest)
     guard (0...size).contains(request.offset) else {
       throw PeatError.badData(
@@ -153,6 +153,18 @@ extension Coordinator: CoordinatorEndpoint {
       try await write(piece)
       offset += piece.count
       await count(Traffic(bytesDown: piece.count), for: caller.client)
+    }
+  }
+
+  /// A client may fetch what its task names, and nothing else that lies in the store: other levels would show it more of the middle.
+  private func checkMayFetch(_ digest: Digest, _ caller: Caller) throws {
+    try checkKnown(caller)
+    guard let task = tasks[caller.client],
+      task.adapter.digest == digest || task.package.files.contains(where: { $0.digest == digest })
+    else {
+      throw PeatError.usage(
+        "'\(caller.client)' has no task that needs the blob \(digest.short): its part in the round is over, or was another."
+      )
     }
   }
 

@@ -303,6 +303,8 @@ public actor Coordinator {
     }
   }
 
+  func noteClaim(of client: ClientID, to level: Int) { exposure.noteClaim(level, for: client) }
+
   func noteExposure(of client: ClientID, to level: Int) { exposure.note(level, for: client) }
 
   private func begin(_ round: Int, _ attempt: Int, _ plan: RoundPlan) {

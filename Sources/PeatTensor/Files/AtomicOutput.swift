@@ -110,7 +110,7 @@ public enum AtomicOutput {
     }
     guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else { return }
     if isFolder.boolValue {
-      throw PeatError.inputOutput("'\(url.path)' is a folder; a \(what) is a file.")
+      throw PeatError.inputOutput("'\(url.path)' is a folder; a file is to be written there.")
     }
     guard isOurs(url) else {
       throw PeatError.inputOutput(
