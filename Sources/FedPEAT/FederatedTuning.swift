@@ -101,11 +101,15 @@ public struct FederatedTuning: Sendable {
         contents: emulators.map(costs.contents), limit: configuration.maxExposure),
       store, work.url)
 
-    // ---- Measure before: the full model and the emulator as they came
+    // ---- Measure before: the full model and the first emulator that clients may have, as they came
+    let allowed = emulators.filter {
+      costs.contents(of: $0).values.reduce(0, +) <= configuration.maxExposure + 1e-9
+    }
+    let shown = allowed[0]
     var numbers = FiveNumbers()
     try await owner.measure(.fullZeroShot, &numbers) { try $0.perplexity(nil) }
     try await owner.measure(.emulatorZeroShot, &numbers) {
-      try $0.perplexity(of: emulators[0].model)
+      try $0.perplexity(of: shown.model)
     }
 
     // ---- Rounds: plan, tune on the devices, aggregate
@@ -115,7 +119,7 @@ public struct FederatedTuning: Sendable {
     // ---- Plug in and measure
     let tuned = adapter
     try await owner.measure(.emulatorTuned, &numbers) {
-      try $0.perplexity(of: emulators[0].model, with: tuned)
+      try $0.perplexity(of: shown.model, with: tuned)
     }
     try await owner.measure(.plugIn, &numbers) { try $0.perplexity(tuned) }
 
@@ -123,7 +127,7 @@ public struct FederatedTuning: Sendable {
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
       simulation: await planning.simulation(of: report), fullModelBytes: owner.checkpoint.byteCount,
       exposure: Emulator.exposure(
-        ofBlocks: emulators.flatMap(\.keptBlocks), in: split, full: owner.model))
+        ofBlocks: allowed.flatMap(\.keptBlocks), in: split, full: owner.model))
     // What the federation gave is safe before anything else can go wrong.
     try writeResult(result, split)
 

@@ -115,9 +115,17 @@ public struct ControllerFile: Sendable {
     if facts.network.kind == .shared { own.devices = wanted.devices }
     guard own == wanted else {
       throw PeatError.badData(
-        "The controller '\(name)' was trained for \(facts.shape.devices) devices with \(facts.shape.deviceFeatures) features each and \(facts.shape.branches.width) choices; here there are \(wanted.devices), \(wanted.deviceFeatures) and \(wanted.branches.width)."
+        "The controller '\(name)' was trained for \(Self.described(facts.shape, facts.network.kind)); here there are \(Self.described(wanted, facts.network.kind)). Train one with --environment for this edge."
       )
     }
+  }
+
+  private static func described(
+    _ shape: ControlShape, _ kind: NetworkConfiguration.Kind
+  ) -> String {
+    let branches = shape.branches.list.map { "\($0.name) \($0.choices)" }.joined(separator: ", ")
+    return (kind == .flat ? "\(shape.devices) devices, " : "")
+      + "\(shape.deviceFeatures) features per device and the choices \(branches)"
   }
 
   private static let key = "fedpeat.controller"

@@ -94,7 +94,7 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
   }
 
   /// How many iterations lie between checkpoints. Each begins in fresh environments, so that what has to be kept is small.
-  private static var segment: Int { 100 }
+  private static var segment: Int { 20 }
 
   /// Trains to the end, or until somebody wants it to stop; the network is then what it was after the last iteration.
   ///

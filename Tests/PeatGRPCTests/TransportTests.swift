@@ -79,10 +79,19 @@ import Testing
   @Test(arguments: TransportKind.allCases)
   func `a download goes on where it stopped`(kind: TransportKind) async throws {
     try await withTemporaryFolder { folder in
-      let federation = try await Federation(kind, in: folder, rules: Self.rules)
+      let federation = try await Federation(kind, in: folder, rules: RoundRules(rounds: 1))
       let stranger = try await federation.stranger("x")
       let blob = try #require(await federation.coordinator.levels[0].files.last)
       struct Enough: Error {}
+      // Without a task there is nothing to fetch.
+      let early = await #expect(throws: PeatError.self) {
+        try await stranger.connection.download(
+          DownloadRequest(caller: stranger.caller, digest: blob.digest)
+        ) { _ in }
+      }
+      #expect(early?.message.contains("has no task") == true)
+      let running = Task { try await federation.coordinator.run() }
+      _ = try await stranger.task()
 
       let received = Log<Data>()
       await #expect(throws: (any Error).self) {
@@ -110,6 +119,8 @@ import Testing
           ) { _ in }
         }
       }
+      await federation.coordinator.cancel(reason: "enough")
+      _ = await running.result
       await stranger.connection.close()
       await federation.transport.cut()
     }

@@ -6,7 +6,7 @@ struct Estimate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "What a run would cost, before anything is spent.",
     discussion: """
-      Example: fedpeat estimate run.yaml --deadline 3600
+      Example: fedpeat estimate run.yaml --edge pedestrian --deadline 3600
 
       The run file names an edge: what emulators cost (calibrate measures it), what devices there are, and the cell they move in. \
       The run is played many times there by the learning model; nothing is tuned and nothing is sent. Where the edge's emulators \
@@ -78,10 +78,10 @@ struct Estimate: AsyncParsableCommand {
       rows.append(["to the target", range(reached, seconds)])
     }
     if let share = estimate.meetsDeadline {
-      rows.append(["over by the deadline", Format.percent(share)])
+      rows.append(["done by the deadline", Format.percent(share)])
     }
     if let share = estimate.reachesTargetByDeadline {
-      rows.append(["target by the deadline", Format.percent(share)])
+      rows.append(["at the target by the deadline", Format.percent(share)])
     }
     var table = [
       ["device", "of them", "down", "up", "at work", "J", "battery", "memory", "exposure"]

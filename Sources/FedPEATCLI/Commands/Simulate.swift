@@ -83,7 +83,13 @@ struct Simulate: AsyncParsableCommand {
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     try configuration.validate()
-    if learningModel { return try play(configuration) }
+    if learningModel {
+      guard configuration.out == nil else {
+        throw PeatError.usage(
+          "--learning-model tunes nothing, so there is nothing to write: leave out --out.")
+      }
+      return try play(configuration)
+    }
     try configuration.checkOutput()
     var results: [RunResult] = []
     for number in 0..<seeds {

@@ -189,6 +189,10 @@ private struct Training: WorldVisitor {
     let saved = ControllerCheckpoint.url(of: target)
     var isSaved = resumes
     if resumes {
+      guard FileManager.default.fileExists(atPath: saved.path) else {
+        throw PeatError.inputOutput(
+          "There is nothing to go on from: no '\(saved.path)'. Leave out --resume to begin.")
+      }
       let checkpoint = try ControllerCheckpoint(contentsOf: saved)
       try training.resume(checkpoint)
       Terminal.note("going on      after \(Format.count(checkpoint.steps)) rounds")

@@ -45,7 +45,8 @@ final class RunProgress: Sendable {
       state.withLock { if $0.firstRound == nil { $0.firstRound = .now } }
       let again = attempt > 1 ? " (attempt \(attempt))" : ""
       Terminal.status(
-        "round \(round) of \(rounds)\(again): \(plan.participants.count) clients are tuning …")
+        "round \(round) of \(rounds)\(again): \(plan.participants.count == 1 ? "a client is" : "\(plan.participants.count) clients are") tuning …"
+      )
     case .updateArrived(let client, let round, _):
       Terminal.status("round \(round): update from \(client)")
     case .updateRefused(let client, let round, let refusal):

@@ -48,7 +48,7 @@ struct FleetEstimates: Sendable {
 
   /// The weight of a new sample.
   private static let weight = 0.3
-  /// What is left of the difference to the median after each round without a report.
+  /// What is left of the difference to the median, in orders of magnitude, after each round without a report.
   private static let keeps = 0.95
 
   private var estimates: [Quantity: [ClientID: Estimate]] = [:]
@@ -107,7 +107,8 @@ struct FleetEstimates: Sendable {
     return clients.map { client in
       guard let estimate = known[client] else { return median }
       let old = Double(max(round - estimate.round - 1, 0))
-      return median + (estimate.value - median) * pow(Self.keeps, old)
+      // Of magnitudes: a slow link is not half as fast as a quick one after a few rounds.
+      return median * pow(estimate.value / median, pow(Self.keeps, old))
     }
   }
 }

@@ -73,8 +73,11 @@ public struct LearningModel: Sendable, Codable, Equatable {
   ///   - sum: of what each takes off.
   ///   - share: of all data, that they have together.
   package func progress(together sum: Double, share: Double) -> Double {
-    guard participation != 1, share > 0 else { return min(sum, 1) }
-    return min(sum * exponential((participation - 1) * naturalLogarithm(share)), 1)
+    let together =
+      participation == 1 || share <= 0
+      ? sum : sum * exponential((participation - 1) * naturalLogarithm(share))
+    // However much is done in it, a round leaves something.
+    return min(together, 0.95)
   }
 
   /// What one participant takes off the gap, as a share of it.
