@@ -71,6 +71,12 @@ struct TrainController: AsyncParsableCommand {
   @Option(help: "What the ratio of probabilities is taken of: joint, or perDevice.")
   var ratio = PPOSettings.Ratio.joint
 
+  @Option(
+    help:
+      "End an update's epochs early where the policy has moved by 1.5 times this, in nats; never if not given."
+  )
+  var targetDivergence: Float?
+
   @Flag(help: "Count choices that have no effect, as plain branching does.")
   var plain = false
 
@@ -134,6 +140,7 @@ struct TrainController: AsyncParsableCommand {
     configuration.ppo.timeConstant = timeConstant
     configuration.ppo.entropyWeight = entropy
     configuration.ppo.ratio = ratio
+    configuration.ppo.targetDivergence = targetDivergence
     configuration.ppo.isGated = !plain
     configuration.ppo.anneals = !constantRate
     configuration.cloning = nil
