@@ -30,7 +30,7 @@ public struct RunForecast {
       sourceDigest: owner.digest)
     let costs = EmulatorCosts(configuration, owner, split)
     let own = try costs.levels(
-      of: emulators, packageBytes: emulators.map { Self.bytes(of: $0, owner.checkpoint) },
+      of: emulators, packageBytes: emulators.map { Self.bytes(of: $0, owner) },
       method: method, in: edge)
     isMeasured =
       edge.calibration.model == owner.digest.hex && own.map(\.name) == edge.levels.map(\.name)
@@ -47,11 +47,10 @@ public struct RunForecast {
   }
 
   /// An emulator's files, in bytes: weights as they are stored in the source, and the files beside them.
-  private static func bytes(of emulator: Emulator, _ source: Checkpoint) -> Int {
+  private static func bytes(of emulator: Emulator, _ owner: ModelOwner) -> Int {
     let share =
-      Double(emulator.model.parameterCount)
-      / Double(max((try? source.model().parameterCount) ?? 1, 1))
-    return Int(share * Double(source.byteCount))
+      Double(emulator.model.parameterCount) / Double(max(owner.model.parameterCount, 1))
+    return Int(share * Double(owner.checkpoint.byteCount))
   }
 
   /// Plays so many runs.
