@@ -8,9 +8,7 @@ public struct Calibration: Sendable {
   private let configuration: RunConfiguration
   private let data: ClientData
   private let owner: ModelOwner
-  private let split: ModelSplit
-  private let emulators: [Emulator]
-  private let adapter: Adapter
+  private let material: RunMaterial
 
   /// - Parameter configuration: the run's; its rounds are those that are made with each emulator.
   public init(_ configuration: RunConfiguration, data: ClientData) throws {
@@ -27,34 +25,23 @@ public struct Calibration: Sendable {
     self.data = data
     owner = try ModelOwner(
       configuration, evaluation: data.evaluation, pooled: nil, onEvent: { _ in })
-    let owner = owner
-    let split = try ModelSplit(
-      bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
-    self.split = split
-    emulators = try configuration.emulators.map {
-      try EmulatorRecipe($0).makeEmulator(from: owner.model, split: split)
-    }
-    adapter = try Adapter(
-      new: configuration.adapterMethod(), for: owner.model, blocks: split.ends,
-      seed: configuration.seed, sourceDigest: owner.digest)
+    material = try RunMaterial(configuration, owner)
   }
 
-  public var recipes: [String] { emulators.map(\.recipe.description) }
-  public var middleBlocks: Int { split.middle.count }
+  public var recipes: [String] { material.emulators.map(\.recipe.description) }
+  public var middleBlocks: Int { material.split.middle.count }
   /// What the measurements are of.
   public var facts: EdgeCalibration {
-    EmulatorCosts(configuration, owner, split).calibration(method: adapter.method)
+    material.costs.calibration(method: material.adapter.method)
   }
-  public var adapterBytes: Int { 4 * adapter.parameterCount }
+  public var adapterBytes: Int { material.adapterBytes }
 
   /// Tokens that a device trains on in a round.
-  public var roundTokens: Int {
-    configuration.localSteps * configuration.batch * configuration.context
-  }
+  public var roundTokens: Int { configuration.roundTokens }
 
   /// Writes a level's emulator as devices get it.
   public func writeEmulator(_ level: Int, to folder: URL) throws {
-    let emulator = emulators[level]
+    let emulator = material.emulators[level]
     let facts = try emulator.facts(source: owner.checkpoint, full: owner.model, fidelity: nil)
     try emulator.write(to: folder, source: owner.checkpoint, facts: facts)
   }
@@ -64,14 +51,16 @@ public struct Calibration: Sendable {
     let bytes = try FileManager.default.contentsOfDirectory(
       at: folder, includingPropertiesForKeys: [.fileSizeKey]
     ).reduce(0) { try $0 + ($1.resourceValues(forKeys: [.fileSizeKey]).fileSize ?? 0) }
-    return try EmulatorCosts(configuration, owner, split).level(
-      of: emulators[level], packageBytes: bytes, method: adapter.method)
+    return try material.costs.level(
+      of: material.emulators[level], packageBytes: bytes, method: material.adapter.method)
   }
 
   /// The cosines of the adapter's gradients through each emulator and through the full model.
   public func fidelities() async throws -> [Double] {
-    let (emulators, adapter) = (emulators, adapter)
-    return try await owner.onThread { try $0.fidelities(of: emulators, with: adapter) }
+    let material = material
+    return try await owner.onThread {
+      try $0.fidelities(of: material.emulators, with: material.adapter)
+    }
   }
 
   /// The plug-in loss before the first round and after each of a short real run on one level, in nats per token.
@@ -88,10 +77,10 @@ public struct Calibration: Sendable {
       configuration.share = share
     }
     configuration.emulators = [recipes[level]]
-    configuration.localSteps = max(
-      1, Int((work.steps * Double(configuration.localSteps)).rounded()))
+    let own = WorkSettings(localSteps: configuration.localSteps, rank: configuration.rank)
+    configuration.localSteps = own.localSteps(of: work)
     configuration.learningRate *= Float(work.learningRate)
-    let rank = max(1, Int((work.rank * Double(configuration.rank)).rounded(.up)))
+    let rank = own.rank(of: work) ?? configuration.rank
     // As with part of a larger rank's components: the same scale.
     configuration.alpha *= Double(rank) / Double(configuration.rank)
     configuration.rank = rank
@@ -108,7 +97,7 @@ public struct Calibration: Sendable {
     return perplexities.map { log($0) }
   }
 
-  /// Where the run's texts are not too many: those of its first client, for measuring a step.
+  /// The beginning of the clients' texts, for measuring a step.
   public var sampleText: String {
     String(
       data.groups.flatMap(\.documents).map(\.text).joined(separator: "\n").prefix(200_000))

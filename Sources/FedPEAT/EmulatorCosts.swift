@@ -12,8 +12,6 @@ struct EmulatorCosts {
     self.split = split
   }
 
-  var middleBlocks: Int { split.middle.count }
-
   /// The blocks of the middle that an emulator holds as they are, from 0, and each one's share of the middle's weights.
   func contents(of emulator: Emulator) -> [Int: Double] {
     Dictionary(
@@ -35,13 +33,12 @@ struct EmulatorCosts {
     let ends = emulator.keptBlocks.indices.filter {
       !split.middle.contains(emulator.keptBlocks[$0])
     }
-    let tokens = configuration.localSteps * configuration.batch * configuration.context
     let demands = MemoryDemands(
       model: model, method: method, blocks: ends, batch: configuration.batch,
       context: configuration.context, threads: configuration.threads ?? 1)
     return EmulatorLevel(
       emulator.recipe.description, bytes: Double(packageBytes),
-      work: Double(tokens)
+      work: Double(configuration.roundTokens)
         * model.stepOperations(blocks: blocks, firstTrained: ends.min() ?? 0),
       memory: Double(
         demands.bytes(
@@ -83,8 +80,8 @@ struct EmulatorCosts {
     result.method = method.name
     if case .lora(let lora) = method { result.method += " of rank \(lora.rank)" }
     result.context = Double(configuration.context)
-    result.stepTokens = Double(configuration.batch * configuration.context)
-    result.roundTokens = result.stepTokens * Double(configuration.localSteps)
+    result.stepTokens = Double(configuration.stepTokens)
+    result.roundTokens = Double(configuration.roundTokens)
     return result
   }
 }
@@ -95,22 +92,22 @@ extension ModelOwner {
   ///
   /// To first order it is the share of a step's progress that is left where an emulator stands for the middle.
   func fidelities(of emulators: [Emulator], with adapter: Adapter) throws -> [Double] {
-    let copy = try model.selecting(blocks: Array(model.blocks.indices))
-    let full = try gradient(of: adapter, through: copy)
-    return try emulators.map { emulator in
-      let own = try gradient(
-        of: adapter,
-        through: emulator.model.selecting(blocks: Array(emulator.model.blocks.indices)))
-      return max(cosine(full, own), 0)
-    }
-  }
-
-  private func gradient(of adapter: Adapter, through model: TransformerModel) throws -> [Float] {
-    let injected = try adapter.inject(into: model)
-    defer { injected.remove() }
     let dataset = try TokenDataset.make(
       evaluation ?? [], tokenizer: tokenizer, layout: configuration.layout,
       context: configuration.context, addBegin: configuration.bos)
+    let full = try gradient(of: adapter, through: model, on: dataset)
+    return try emulators.map { emulator in
+      max(cosine(full, try gradient(of: adapter, through: emulator.model, on: dataset)), 0)
+    }
+  }
+
+  /// Through a copy that shares the model's weights: what else uses the model finds it without an adapter.
+  private func gradient(
+    of adapter: Adapter, through model: TransformerModel, on dataset: TokenDataset
+  ) throws -> [Float] {
+    let model = try model.selecting(blocks: Array(model.blocks.indices))
+    let injected = try adapter.inject(into: model)
+    defer { injected.remove() }
     var settings = configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
     settings.order = .sequential
     let trainer = try Trainer(

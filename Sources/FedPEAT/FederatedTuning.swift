@@ -61,12 +61,10 @@ public struct FederatedTuning: Sendable {
     let work = try WorkFolder(temporary: "coordinator")
     defer { work.remove() }
 
-    // ---- Split and compress: one emulator per level
-    let split = try ModelSplit(
-      bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
-    let emulators = try configuration.emulators.map {
-      try EmulatorRecipe($0).makeEmulator(from: owner.model, split: split)
-    }
+    // ---- Split and compress: one emulator per level; and the adapter that the first round begins with
+    let material = try RunMaterial(configuration, owner)
+    let (split, emulators) = (material.split, material.emulators)
+    var adapter = material.adapter
 
     // ---- Package: content-addressed files that devices fetch
     let store = try FolderBlobStore(work.url.appendingPathComponent("blobs"))
@@ -83,28 +81,17 @@ public struct FederatedTuning: Sendable {
           bytes: package.bytes, fullBytes: owner.checkpoint.byteCount, exposure: facts.exposure))
     }
 
-    // ---- The adapter that the first round begins with
-    let method = try configuration.adapterMethod()
-    var adapter = try Adapter(
-      new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
-      sourceDigest: owner.digest)
-
     // ---- Who plans the rounds: by rule, by what devices report, or in a simulated cell
-    let costs = EmulatorCosts(configuration, owner, split)
     let planning = try await RunPlanning(
-      configuration, costs: costs, emulators: emulators, packages: packages, adapter: adapter,
-      owner: owner, edge: edge, cell: cell)
+      configuration, material, packages: packages, owner: owner, edge: edge, cell: cell)
 
+    let exposure = try ExposureLedger(
+      contents: emulators.map(material.costs.contents), limit: configuration.maxExposure)
     let coordinator = try await makeCoordinator(
-      adapter, packages, planning,
-      exposure: ExposureLedger(
-        contents: emulators.map(costs.contents), limit: configuration.maxExposure),
-      store, work.url)
+      adapter, packages, planning, exposure: exposure, store, work.url)
 
     // ---- Measure before: the full model and the first emulator that clients may have, as they came
-    let allowed = emulators.filter {
-      costs.contents(of: $0).values.reduce(0, +) <= configuration.maxExposure + 1e-9
-    }
+    let allowed = emulators.indices.filter(exposure.allowsNewcomers).map { emulators[$0] }
     let shown = allowed[0]
     var numbers = FiveNumbers()
     try await owner.measure(.fullZeroShot, &numbers) { try $0.perplexity(nil) }
@@ -132,7 +119,8 @@ public struct FederatedTuning: Sendable {
     try writeResult(result, split)
 
     // ---- Compare with what could be had without an emulator
-    try await owner.compare(&result.fiveNumbers, method: method, ends: split.ends)
+    try await owner.compare(
+      &result.fiveNumbers, method: adapter.method, ends: split.ends)
     try writeResult(result, split)
     return result
   }

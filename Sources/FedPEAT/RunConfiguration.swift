@@ -273,6 +273,10 @@ extension RunConfiguration {
   /// After how many rounds plug-in is measured; 0: never.
   var evaluationInterval: Int { targetPerplexity != nil && evaluateEvery == 0 ? 1 : evaluateEvery }
 
+  /// Tokens that a client trains on in a step, and in a round.
+  var stepTokens: Int { batch * context }
+  var roundTokens: Int { localSteps * stepTokens }
+
   /// How one client tunes in one round.
   func localTuning(method: Adapter.Method) -> LocalTuning {
     LocalTuning(

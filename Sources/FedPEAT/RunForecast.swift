@@ -17,33 +17,18 @@ public struct RunForecast {
       )
     }
     self.configuration = configuration
-    var edge = try EdgeFile.read(word)
+    let edge = try EdgeFile.read(word)
     let owner = try ModelOwner(configuration, evaluation: nil, pooled: nil, onEvent: { _ in })
-    let split = try ModelSplit(
-      bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
-    let method = try configuration.adapterMethod()
-    let emulators = try configuration.emulators.map {
-      try EmulatorRecipe($0).makeEmulator(from: owner.model, split: split)
-    }
-    let adapter = try Adapter(
-      new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
-      sourceDigest: owner.digest)
-    let costs = EmulatorCosts(configuration, owner, split)
-    let own = try costs.levels(
-      of: emulators, packageBytes: emulators.map { Self.bytes(of: $0, owner) },
-      method: method, in: edge)
+    let material = try RunMaterial(configuration, owner)
+    let levels = try material.levels(
+      packageBytes: material.emulators.map { Self.bytes(of: $0, owner) }, in: edge)
     isMeasured =
-      edge.calibration.model == owner.digest.hex && own.map(\.name) == edge.levels.map(\.name)
-    edge.levels = own
-    edge.adapterBytes = Double(4 * adapter.parameterCount)
-    edge.middleBlocks = costs.middleBlocks
-    edge.maxExposure = min(edge.maxExposure, configuration.maxExposure)
-    // As the run itself is planned: what is learned is of use after it too.
-    edge.rounds = configuration.rounds + LivePlanner.roundsAfter
-    edge.devices = configuration.clients
-    edge.server.weight = configuration.participate ? configuration.serverWeight : 0
-    try edge.validate()
-    self.edge = edge
+      edge.calibration.model == owner.digest.hex
+      && levels.map(\.name) == edge.levels.map(\.name)
+    var own = edge.with(levels, of: material, configuration)
+    own.devices = configuration.clients
+    try own.validate()
+    self.edge = own
   }
 
   /// An emulator's files, in bytes: weights as they are stored in the source, and the files beside them.

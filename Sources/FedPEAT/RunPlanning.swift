@@ -14,28 +14,19 @@ struct RunPlanning: Sendable {
   ///   - edge: what emulators cost and are worth, and the cell.
   ///   - clients: those of a simulated cell with their shares of all data; `nil`: there is none.
   init(
-    _ configuration: RunConfiguration, costs: EmulatorCosts, emulators: [Emulator],
-    packages: [Package], adapter: Adapter, owner: ModelOwner, edge: EdgeConfiguration?,
-    cell clients: [ClientID: Double]?
+    _ configuration: RunConfiguration, _ material: RunMaterial, packages: [Package],
+    owner: ModelOwner, edge: EdgeConfiguration?, cell clients: [ClientID: Double]?
   ) async throws {
     self.owner = owner
-    self.emulators = emulators
+    emulators = material.emulators
     finalLoss = edge?.learning.finalLoss ?? 0
-    let levels = try costs.levels(
-      of: emulators, packageBytes: packages.map(\.bytes), method: adapter.method, in: edge)
-    let adapterBytes = Double(4 * adapter.parameterCount)
+    let levels = try material.levels(packageBytes: packages.map(\.bytes), in: edge)
     var work = WorkSettings(localSteps: configuration.localSteps, rank: nil)
-    if case .lora(let lora) = adapter.method { work.rank = lora.rank }
-    if let clients, var edge {
-      edge.levels = levels
-      edge.adapterBytes = adapterBytes
-      edge.middleBlocks = costs.middleBlocks
-      edge.maxExposure = min(edge.maxExposure, configuration.maxExposure)
-      // What is learned is of use after the run too.
-      edge.rounds = configuration.rounds + LivePlanner.roundsAfter
-      edge.server.weight = configuration.participate ? configuration.serverWeight : 0
+    if case .lora(let lora) = material.adapter.method { work.rank = lora.rank }
+    if let clients, let edge {
       let cell = try SimulatedCell(
-        edge, planner: configuration.planner, clients: clients, settings: work,
+        edge.with(levels, of: material, configuration), planner: configuration.planner,
+        clients: clients, settings: work,
         seed: configuration.seed)
       (self.cell, live, planner) = (cell, nil, cell)
       return
@@ -52,11 +43,11 @@ struct RunPlanning: Sendable {
       settings: LiveSettings(
         levels: levels, objective: edge?.objective ?? Objective(),
         isReferenceTimeMeasured: edge == nil, learning: edge?.learning ?? LearningModel(),
-        adapterBytes: adapterBytes, deadline: configuration.roundDeadline,
+        adapterBytes: Double(material.adapterBytes), deadline: configuration.roundDeadline,
         choices: edge?.work ?? WorkChoices(), work: work),
       seed: configuration.seed)
     (self.live, planner) = (live, live)
-    try await learn(from: adapter)
+    try await learn(from: material.adapter)
   }
 
   /// Measures what the emulators are worth with the adapter as it is now, where a planner wants to know.
@@ -125,7 +116,7 @@ public struct SimulationReport: Sendable, Codable, Equatable {
     joules = rounds.reduce(0) { $0 + $1.joules }
     let losses = Dictionary(
       measured.compactMap { record in
-        record.metrics["plugIn"].map { (record.round, logarithm($0)) }
+        record.metrics["plugIn"].map { (record.round, naturalLogarithm($0)) }
       }, uniquingKeysWith: { $1 })
     self.rounds = rounds.map {
       Round(
@@ -139,5 +130,3 @@ public struct SimulationReport: Sendable, Codable, Equatable {
       distances.isEmpty ? nil : distances.reduce(0, +) / Double(distances.count)
   }
 }
-
-private func logarithm(_ perplexity: Double) -> Double { log(perplexity) }

@@ -20,7 +20,7 @@ public struct ExposureLedger: Sendable, Equatable {
     self.contents = contents
     self.limit = limit
     let least = contents.map { $0.values.reduce(0, +) }.min() ?? 0
-    guard least <= limit + Self.tolerance else {
+    guard contents.isEmpty || contents.indices.contains(where: allowsNewcomers) else {
       throw PeatError.usage(
         "maxExposure is \(limit), but the level that gives away least gives away \(least) of the middle. Allow more, or add a smaller emulator."
       )
@@ -58,6 +58,11 @@ public struct ExposureLedger: Sendable, Equatable {
     for content in contents { shares.merge(content) { first, _ in first } }
     // In one order, so that the sum is always the same.
     return blocks.sorted().reduce(0) { $0 + (shares[$1] ?? 0) }
+  }
+
+  /// Whether a level may be sent to a client that has seen nothing.
+  public func allowsNewcomers(_ level: Int) -> Bool {
+    contents[level].values.reduce(0, +) <= limit + Self.tolerance
   }
 
   /// Whether a client may be sent a level: it stays within the limit, or was sent it before.

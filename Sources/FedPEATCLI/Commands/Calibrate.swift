@@ -299,7 +299,7 @@ struct Calibrate: AsyncParsableCommand {
     edge.target = 0.2 * learning.startGap
     if let perplexity = run.targetPerplexity {
       // What the run is for.
-      edge.target = max(log(perplexity) - learning.finalLoss, 1e-3)
+      edge.target = learning.gap(perplexity: perplexity) ?? edge.target
       edge.objective.aim = .timeToTarget
     }
     edge.server.compute = compute

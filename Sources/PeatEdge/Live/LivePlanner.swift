@@ -15,8 +15,8 @@ public actor LivePlanner: RoundPlanner {
   private var settings: LiveSettings
   private var estimates = FleetEstimates()
   private var gap: Double
-  /// What each client trained on last: the level, and its fidelity when it was sent.
-  private var held: [ClientID: (level: Int, fidelity: Double, round: Int)] = [:]
+  /// What each client trained on last: the level, and its fidelity when it had first trained on it.
+  private var held: [ClientID: (level: Int, fidelity: Double)] = [:]
   /// What the last plan told clients to do.
   private var assigned: [ClientID: (level: Int, work: EdgeWork)] = [:]
 
@@ -87,7 +87,7 @@ public actor LivePlanner: RoundPlanner {
       let level = task.level
       let fidelity = settings.levels[level].fidelity
       if held[client.client]?.level != level {
-        held[client.client] = (level, fidelity, state.round - 1)
+        held[client.client] = (level, fidelity)
       }
       share += shares[number]
       progress += settings.learning.progress(
@@ -96,9 +96,7 @@ public actor LivePlanner: RoundPlanner {
     if state.attempt == 1 {
       gap *= 1 - settings.learning.progress(together: progress, share: share)
     }
-    if let perplexity = state.metrics["plugIn"], perplexity > 0, settings.learning.finalLoss > 0 {
-      gap = max(naturalLogarithm(perplexity) - settings.learning.finalLoss, 1e-3)
-    }
+    if let measured = state.metrics["plugIn"].flatMap(settings.learning.gap) { gap = measured }
   }
 
   /// Shares of all examples; a client that never said is believed to have as many as the median.
@@ -159,9 +157,7 @@ public actor LivePlanner: RoundPlanner {
     }
     guard decision.isSelected else { return "\(name): stays out" }
     let level = decision.level ?? view.device(number).held
-    let seconds = view.believedSeconds(
-      number, level: level, isSent: decision.level != nil,
-      participants: Double(view.deviceCount), work: decision.work)
+    let seconds = view.believedSeconds(number, decision)
     let what =
       view.bytesToSend(level, to: number) > 0 && decision.level != nil ? "is sent" : "holds"
     return "\(name): \(what) level \(level), \(rounded(seconds)) s expected"
@@ -189,19 +185,12 @@ public actor LivePlanner: RoundPlanner {
   private func shield(
     _ decisions: inout [LiveDecision], with heuristic: [EdgeDecision], _ view: LiveView
   ) {
-    func seconds(_ number: Int, _ decision: EdgeDecision) -> Double {
-      let level = decision.level ?? view.device(number).held
-      guard decision.isSelected, level >= 0 else { return 0 }
-      return view.believedSeconds(
-        number, level: level, isSent: decision.level != nil,
-        participants: Double(view.deviceCount), work: decision.work)
-    }
-    let slowest = heuristic.enumerated().map { seconds($0, $1) }.max() ?? 0
+    let slowest = heuristic.enumerated().map { view.believedSeconds($0, $1) }.max() ?? 0
     for number in decisions.indices where decisions[number].edge.isSelected {
       let decision = decisions[number].edge
       guard decisions[number].isPlanners else { continue }
       let level = decision.level ?? view.device(number).held
-      let own = seconds(number, decision)
+      let own = view.believedSeconds(number, decision)
       let memory = view.levels[level].memory / view.device(number).memory
       let fault: String? =
         if slowest > 0, own > 3 * slowest {

@@ -79,7 +79,16 @@ extension PlanningView {
       down: down, up: up, work: work)
   }
 
-  /// The same, at given rates.
+  /// Seconds of what a device is told, where all share the band equally; 0 where it takes no part.
+  func believedSeconds(_ number: Int, _ decision: EdgeDecision) -> Double {
+    let level = decision.level ?? device(number).held
+    guard decision.isSelected, level >= 0 else { return 0 }
+    return believedSeconds(
+      number, level: level, isSent: decision.level != nil, participants: Double(deviceCount),
+      work: decision.work)
+  }
+
+  /// Seconds of a round on a level, at given rates.
   ///
   /// - Parameter bits: what is sent beside the adapter.
   func believedSeconds(

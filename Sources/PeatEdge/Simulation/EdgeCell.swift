@@ -202,15 +202,8 @@ public struct EdgeCell: Sendable {
       outcome.seconds = max(outcome.seconds, seconds)
     }
     outcome.delivered = delivered.count
-    progress = configuration.learning.progress(together: progress, share: share)
-    let server = configuration.server
-    if server.weight > 0 {
-      // Its gradients are the full model's.
-      progress =
-        (1 - server.weight) * progress + server.weight
-        * configuration.learning.progress(share: 1, fidelity: 1, age: 0, gap: gap)
-      outcome.seconds = max(outcome.seconds, server.seconds)
-    }
+    progress = configuration.progress(ofDevices: progress, share: share, gap: gap)
+    outcome.seconds = max(outcome.seconds, configuration.server.seconds)
     outcome.seconds = min(outcome.seconds, configuration.deadline) + configuration.aggregation
     gap *= 1 - min(progress, 1)
     let objective = configuration.objective

@@ -67,6 +67,12 @@ public struct LearningModel: Sendable, Codable, Equatable {
     }
   }
 
+  /// The gap that a measured perplexity leaves; `nil` where the final loss is not known.
+  public func gap(perplexity: Double) -> Double? {
+    guard perplexity > 0, finalLoss > 0 else { return nil }
+    return max(naturalLogarithm(perplexity) - finalLoss, 1e-3)
+  }
+
   /// What all participants together take off the gap, as a share of it.
   ///
   /// - Parameters:
@@ -274,5 +280,20 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
       levels.contains { Double(Set($0.blocks).count) / Double(middleBlocks) <= maxExposure },
       "Every level gives away more than maxExposure, \(maxExposure), of the middle. Allow more, or add a level that gives away less."
     )
+  }
+}
+
+extension EdgeConfiguration {
+  /// What a round takes off the gap, as a share of it: the devices' updates together, mixed with the server's own part.
+  ///
+  /// - Parameters:
+  ///   - sum: of what each device takes off.
+  ///   - share: of all data, that they have together.
+  func progress(ofDevices sum: Double, share: Double, gap: Double) -> Double {
+    let devices = learning.progress(together: sum, share: share)
+    guard server.weight > 0 else { return devices }
+    // Its gradients are the full model's.
+    return (1 - server.weight) * devices + server.weight
+      * learning.progress(share: 1, fidelity: 1, age: 0, gap: gap)
   }
 }

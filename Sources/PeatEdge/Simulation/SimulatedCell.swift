@@ -64,9 +64,7 @@ public actor SimulatedCell: RoundPlanner {
 
   public func plan(_ state: FederationState) async throws -> RoundPlan {
     let present = Set(state.clients.map(\.client))
-    if let perplexity = state.metrics["plugIn"], perplexity > 0, learning.finalLoss > 0 {
-      cell.gap = max(naturalLogarithm(perplexity) - learning.finalLoss, 1e-3)
-    }
+    if let measured = state.metrics["plugIn"].flatMap(learning.gap) { cell.gap = measured }
     var lost = 0
     var seconds = 0.0
     var joules = 0.0
@@ -107,14 +105,8 @@ public actor SimulatedCell: RoundPlanner {
         gap: predictedGap, work: device.work)
     }
     if state.round > predictedRound {
-      progress = learning.progress(together: progress, share: share)
-      let weight = cell.configuration.server.weight
-      if weight > 0 {
-        progress =
-          (1 - weight) * progress + weight
-          * learning.progress(share: 1, fidelity: 1, age: 0, gap: predictedGap)
-      }
-      predictedGap *= 1 - progress
+      predictedGap *=
+        1 - cell.configuration.progress(ofDevices: progress, share: share, gap: predictedGap)
     }
     predictedRound = state.round
     rounds.append(
@@ -135,34 +127,5 @@ public actor SimulatedCell: RoundPlanner {
       plan.assignments[client] = assignment
     }
     return plan
-  }
-}
-
-extension EdgeEnvironment {
-  /// Plays a federation by the learning model alone: no model is tuned.
-  ///
-  /// - Parameters:
-  ///   - rounds: how many are played; `nil`: a whole episode.
-  ///   - minimumUpdates: how many must take part in a round: those that are ready first are added.
-  /// - Returns: each cell's episode.
-  /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
-  public static func play(
-    _ configuration: EdgeConfiguration, planner name: String, episodes: Int, rounds: Int? = nil,
-    minimumUpdates: Int = 0, seed: UInt64, shouldStop: () -> Bool = { false }
-  ) throws -> EdgeEnvironment {
-    let environment = try EdgeEnvironment(configuration, cells: episodes, seed: seed)
-    let planner = try EdgePlanners.make(
-      name, levels: configuration.levels.count, work: configuration.work,
-      devices: configuration.devices, seed: seed)
-    for _ in 0..<min(rounds ?? configuration.rounds, configuration.rounds) {
-      for index in environment.cells.indices where !shouldStop() {
-        let cell = environment.cells[index]
-        if cell.isOver { continue }
-        var decisions = planner.decide(cell)
-        cell.complete(&decisions, upTo: minimumUpdates)
-        environment.advance(index, decisions)
-      }
-    }
-    return environment
   }
 }

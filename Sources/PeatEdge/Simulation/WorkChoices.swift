@@ -146,18 +146,23 @@ public struct WorkSettings: Sendable, Equatable {
     self.localSteps = localSteps
     self.rank = rank
   }
+
+  public func localSteps(of work: EdgeWork) -> Int {
+    max(1, Int((work.steps * Double(localSteps)).rounded()))
+  }
+
+  /// `nil` where the method has none.
+  public func rank(of work: EdgeWork) -> Int? {
+    rank.map { max(1, Int((work.rank * Double($0)).rounded(.up))) }
+  }
 }
 
 extension RoundPlan.Assignment {
   /// Says what differs from the run's own settings.
   mutating func take(_ work: EdgeWork, _ settings: WorkSettings, choices: WorkChoices) {
-    if work.steps != 1 {
-      localSteps = max(1, Int((work.steps * Double(settings.localSteps)).rounded()))
-    }
+    if work.steps != 1 { localSteps = settings.localSteps(of: work) }
     if work.learningRate != 1 { learningRateScale = work.learningRate }
-    if work.rank != 1, let rank = settings.rank {
-      trainedRank = max(1, Int((work.rank * Double(rank)).rounded(.up)))
-    }
+    if work.rank != 1 { trainedRank = settings.rank(of: work) }
     // Also 32, where that was chosen.
     if choices.uploadBits.count > 1 { uploadBits = work.uploadBits }
   }
