@@ -68,8 +68,9 @@ public struct Calibration: Sendable {
   /// - Parameters:
   ///   - work: what differs from the run's own settings.
   ///   - share: of the clients, that are drawn for a round.
+  ///   - team: the clients that there are, by number; `nil`: all.
   public func losses(
-    _ level: Int, work: EdgeWork = .own, share: Double = 1
+    _ level: Int, work: EdgeWork = .own, share: Double = 1, team: Range<Int>? = nil
   ) async throws -> [Double] {
     var configuration = configuration
     if share < 1 {
@@ -85,16 +86,27 @@ public struct Calibration: Sendable {
     configuration.alpha *= Double(rank) / Double(configuration.rank)
     configuration.rank = rank
     configuration.uploadBits = work.uploadBits
+    let groups = team.map { Array(data.groups[$0]) } ?? data.groups
+    configuration.clients = groups.count
+    configuration.minimumClients = groups.count
     let tuning = try FederatedTuning(
       configuration, evaluation: data.evaluation, logger: .silent)
     let result = try await tuning.run(
       FederatedTuning.inProcess(
-        data.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
+        groups, threads: configuration.threads ?? 1, seed: configuration.seed,
         logger: .silent))
     let perplexities =
       [result.fiveNumbers[.fullZeroShot]].compactMap { $0 }
       + result.report.rounds.compactMap { $0.metrics["plugIn"] }
     return perplexities.map { log($0) }
+  }
+
+  /// The share of all data that some clients have, by their texts' lengths.
+  public func share(of team: Range<Int>) -> Double {
+    let lengths = data.groups.map { group in
+      Double(group.documents.reduce(0) { $0 + $1.text.utf8.count })
+    }
+    return lengths[team].reduce(0, +) / max(lengths.reduce(0, +), 1)
   }
 
   /// The beginning of the clients' texts, for measuring a step.

@@ -43,7 +43,13 @@ extension EdgeConfiguration {
     edge.maxExposure = min(maxExposure, configuration.maxExposure)
     // What is learned is of use after the run too.
     edge.rounds = configuration.rounds + LivePlanner.roundsAfter
+    edge.target = edge.target(of: configuration)
     edge.server.weight = configuration.participate ? configuration.serverWeight : 0
     return edge
+  }
+
+  /// The gap at which a run has what it is for.
+  func target(of configuration: RunConfiguration) -> Double {
+    configuration.targetPerplexity.flatMap(learning.gap) ?? target
   }
 }

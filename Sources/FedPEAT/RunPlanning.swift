@@ -44,6 +44,7 @@ struct RunPlanning: Sendable {
         levels: levels, objective: edge?.objective ?? Objective(),
         isReferenceTimeMeasured: edge == nil, learning: edge?.learning ?? LearningModel(),
         adapterBytes: Double(material.adapterBytes), deadline: configuration.roundDeadline,
+        target: edge?.target(of: configuration) ?? 0,
         choices: edge?.work ?? WorkChoices(), work: work),
       seed: configuration.seed)
     (self.live, planner) = (live, live)

@@ -17,14 +17,18 @@ public struct LearningFit: Sendable {
     public var work: EdgeWork
     /// Of all data, that took part.
     public var share: Double
+    /// Whether it was always the same devices; else they were drawn for each round.
+    public var isSameTeam: Bool
 
     public init(
-      fidelity: Double, losses: [Double], work: EdgeWork = .own, share: Double = 1
+      fidelity: Double, losses: [Double], work: EdgeWork = .own, share: Double = 1,
+      isSameTeam: Bool = false
     ) {
       self.fidelity = fidelity
       self.losses = losses
       self.work = work
       self.share = share
+      self.isSameTeam = isSameTeam
     }
   }
 
@@ -115,10 +119,17 @@ public struct LearningFit: Sendable {
   /// Modelled minus measured losses after each round.
   private static func residuals(_ model: LearningModel, _ curve: Curve) -> [Double] {
     var gap = model.startGap
+    var recency = 0.0
     return curve.losses.dropFirst().map { loss in
+      // Of a device, in the mean over all.
+      recency = curve.share + (1 - curve.share) * LearningModel.retained * recency
       let sum = model.progress(
         share: curve.share, fidelity: curve.fidelity, age: 0, gap: gap, work: curve.work)
-      gap *= 1 - model.progress(together: sum, share: curve.share)
+      gap *=
+        1
+        - model.progress(
+          together: sum, share: curve.share, coverage: curve.isSameTeam ? curve.share : recency,
+          gap: gap)
       return model.finalLoss + gap - loss
     }
   }

@@ -44,6 +44,36 @@ import Testing
     #expect(abs(found - 0.4) < 0.011)
   }
 
+  @Test func `what is missing where always the same take part is found again`() throws {
+    var model = LearningModel()
+    (model.finalLoss, model.startGap, model.ageing, model.participation) = (3, 1, 0, 0.1)
+    model.coverage = 0.4
+    func curve(share: Double, isSameTeam: Bool) -> LearningFit.Curve {
+      var gap = 1.0
+      var losses = [4.0]
+      var recency = 0.0
+      for _ in 0..<12 {
+        recency = share + (1 - share) * 0.9 * recency
+        let covered = isSameTeam ? share : recency
+        // The formula of `LearningModel`, written out.
+        gap *= 1 - 0.25 * pow(share, 0.1 - 1) * share * max(0, 1 - 0.4 * (1 - covered) / gap)
+        losses.append(3 + gap)
+      }
+      return .init(fidelity: 1, losses: losses, share: share, isSameTeam: isSameTeam)
+    }
+    let all = curve(share: 1, isSameTeam: false)
+    let found = LearningFit.constant(
+      0...1, model, [curve(share: 0.25, isSameTeam: true)], baseline: all
+    ) { $0.coverage = $1 }
+    #expect(abs(found - 0.4) < 0.003)
+    let participation = LearningFit.constant(
+      0...1.5, model, [curve(share: 0.5, isSameTeam: false)], baseline: all
+    ) { $0.participation = $1 }
+    #expect(abs(participation - 0.1) < 0.005)
+    // Where the loss stays: at d · (1 − C).
+    #expect(abs((curve(share: 0.25, isSameTeam: true).losses.last ?? 0) - 3 - 0.3) < 0.15)
+  }
+
   @Test func `losses that do not fall can't be fitted`() {
     expectError(.badData, "do not fall") {
       _ = try LearningFit([.init(fidelity: 1, losses: [3, 3.1, 3.2])])
@@ -108,6 +138,29 @@ import Testing
     let cell = try cell("everyone") { $0.deadline = 0.01 }
     let error = await #expect(throws: PeatError.self) { try await cell.plan(state(1)) }
     #expect(error?.message.contains("1000 simulated rounds") == true)
+  }
+
+  @Test func `data that never takes part is missing, and a controller sees that`() throws {
+    var edge = EdgeConfiguration.pedestrian
+    (edge.learning.participation, edge.learning.coverage) = (0, 0.5)
+    edge.learning.rate = 0.9
+    edge.target = 0.01
+    edge.radio.sharing = .dedicated
+    let all = try EdgeEnvironment.play(edge, planner: "everyone", episodes: 4, seed: 1)
+    // Only the fastest: progress is as fast, but stays above d · (1 − their share).
+    edge.objective.time = 1e6
+    let few = try EdgeEnvironment.play(
+      edge, planner: "one-round", episodes: 4, minimumUpdates: 2, seed: 1)
+    #expect(all.summaries.allSatisfy { $0.gap < 0.05 })
+    #expect(few.summaries.allSatisfy { $0.gap > 0.2 }, "\(few.summaries.map(\.gap))")
+    var without = edge
+    without.learning.coverage = 0
+    let (seeing, blind) = (
+      try EdgeEnvironment(edge, cells: 1, seed: 0), try EdgeEnvironment(without, cells: 1, seed: 0)
+    )
+    #expect(seeing.shape.deviceFeatures == blind.shape.deviceFeatures + 1)
+    edge.learning.coverage = -1
+    expectError(.badData, "learning.coverage") { try edge.validate() }
   }
 
   @Test func `the server's part takes time and makes progress`() throws {

@@ -42,7 +42,7 @@ struct Calibrate: AsyncParsableCommand {
   var top: Int?
 
   @Option(help: "Rounds of the short federation on each emulator.")
-  var rounds = 6
+  var rounds = 12
 
   @Option(help: "Local optimizer steps per round. (default: \(RunConfiguration().localSteps))")
   var localSteps: Int?
@@ -149,17 +149,7 @@ struct Calibrate: AsyncParsableCommand {
     let fit = try LearningFit(curves)
     var learning = fit.model
     if run.clients > 1 {
-      let share = 0.5
-      Terminal.status("half of the clients: a federation of \(rounds) rounds …")
-      let half = LearningFit.Curve(
-        fidelity: curves[0].fidelity, losses: try await calibration.losses(0, share: share),
-        share: (share * Double(run.clients)).rounded(.up) / Double(run.clients))
-      learning.participation = LearningFit.constant(
-        0...1.5, learning, [half], baseline: curves[0]
-      ) { $0.participation = $1 }
-      Terminal.note(
-        "half of the clients: loss \(Format.number(half.losses.last ?? 0, digits: 3)) after \(rounds) rounds; constant \(Format.number(learning.participation, digits: 3))"
-      )
+      try await measureParticipation(calibration, curves[0], run.clients, &learning)
     }
     if work { learning.work = try await measureWork(calibration, curves[0], learning) }
     let edge = try self.edge(base, levels, calibration, compute: compute, learning, run)
@@ -232,6 +222,47 @@ struct Calibrate: AsyncParsableCommand {
         result.ending.code, "Measuring a step failed: 'fedpeat tune' \(result.ending).")
     }
     return try JSONDecoder().decode(Step.self, from: result.output)
+  }
+
+  /// What it does to the losses of short runs on the first level when not all take part: others in each round, or always the same.
+  private func measureParticipation(
+    _ calibration: Calibration, _ baseline: LearningFit.Curve, _ clients: Int,
+    _ learning: inout LearningModel
+  ) async throws {
+    let share = 0.5
+    Terminal.status("half of the clients, drawn for each round: a federation of \(rounds) rounds …")
+    let half = LearningFit.Curve(
+      fidelity: baseline.fidelity, losses: try await calibration.losses(0, share: share),
+      share: (share * Double(clients)).rounded(.up) / Double(clients))
+    // The first and the last quarter of them.
+    let size = max(clients / 4, 1)
+    var teams: [LearningFit.Curve] = []
+    for team in [0..<size, clients - size..<clients] {
+      try checkInterruption()
+      Terminal.status("the same \(size) of the clients: a federation of \(rounds) rounds …")
+      teams.append(
+        .init(
+          fidelity: baseline.fidelity, losses: try await calibration.losses(0, team: team),
+          share: calibration.share(of: team), isSameTeam: true))
+    }
+    // Each hardly depends on the other: twice is enough.
+    for _ in 0..<2 {
+      learning.participation = LearningFit.constant(
+        0...1.5, learning, [half], baseline: baseline
+      ) { $0.participation = $1 }
+      learning.coverage = LearningFit.constant(
+        0...learning.startGap, learning, teams, baseline: baseline
+      ) { $0.coverage = $1 }
+    }
+    func last(_ curve: LearningFit.Curve) -> String {
+      Format.number(curve.losses.last ?? 0, digits: 3)
+    }
+    Terminal.note(
+      "half of the clients: loss \(last(half)) after \(rounds) rounds; constant \(Format.number(learning.participation, digits: 3))"
+    )
+    Terminal.note(
+      "the same \(size) of the clients: loss \(teams.map(last).joined(separator: ", ")) after \(rounds) rounds; constant \(Format.number(learning.coverage, digits: 3)) nats"
+    )
   }
 
   /// What each choice of a device's work does to the losses of short runs on the first level.

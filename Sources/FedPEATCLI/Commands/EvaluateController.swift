@@ -135,7 +135,9 @@ struct EvaluateController: AsyncParsableCommand {
         })
   }
 
-  private func controller(_ name: String, in world: PlanningWorld) throws -> any ActorCritic {
+  private func controller(_ word: String, in world: PlanningWorld) throws -> any ActorCritic {
+    // As other verbs name it, too.
+    let name = word.hasPrefix("learned:") ? String(word.dropFirst("learned:".count)) : word
     guard FileManager.default.fileExists(atPath: URL(path: name).path) else {
       throw PeatError.usage(
         "'\(name)' is neither a file nor a planner. \(suggestion(for: name, among: world.plannerNames))"

@@ -17,6 +17,8 @@ public actor LivePlanner: RoundPlanner {
   private var gap: Double
   /// What each client trained on last: the level, and its fidelity when it had first trained on it.
   private var held: [ClientID: (level: Int, fidelity: Double)] = [:]
+  /// How lately each client's data was used.
+  private var recency: [ClientID: Double] = [:]
   /// What the last plan told clients to do.
   private var assigned: [ClientID: (level: Int, work: EdgeWork)] = [:]
 
@@ -36,7 +38,8 @@ public actor LivePlanner: RoundPlanner {
     gap = settings.learning.startGap
     // Clients come and go: any number of devices.
     planner = try EdgePlanners.make(
-      name, levels: settings.levels.count, work: settings.choices, devices: nil, seed: seed)
+      name, levels: settings.levels.count, work: settings.choices,
+      learning: settings.learning, devices: nil, seed: seed)
   }
 
   /// Whether this plans under a name.
@@ -46,7 +49,7 @@ public actor LivePlanner: RoundPlanner {
 
   /// Throws where a planner can't be had: before any work.
   public static func check(_ name: String) throws {
-    _ = try EdgePlanners.make(name, levels: nil, devices: nil, seed: 0)
+    _ = try EdgePlanners.make(name, levels: nil, learning: LearningModel(), devices: nil, seed: 0)
   }
 
   /// Fidelities were measured again, with the adapter as it is now.
@@ -77,6 +80,7 @@ public actor LivePlanner: RoundPlanner {
     var progress = 0.0
     var share = 0.0
     let shares = shares(of: state.clients)
+    if state.attempt == 1 { recency = recency.mapValues { $0 * LearningModel.retained } }
     for (number, client) in state.clients.enumerated() {
       estimates.begin(client, round: state.round)
       let task = assigned[client.client]
@@ -90,11 +94,18 @@ public actor LivePlanner: RoundPlanner {
         held[client.client] = (level, fidelity)
       }
       share += shares[number]
+      recency[client.client] = 1
       progress += settings.learning.progress(
         share: shares[number], fidelity: fidelity, age: 0, gap: gap, work: task.work)
     }
     if state.attempt == 1 {
-      gap *= 1 - settings.learning.progress(together: progress, share: share)
+      let coverage = zip(shares, state.clients).reduce(0) {
+        $0 + $1.0 * (recency[$1.1.client] ?? 0)
+      }
+      gap *=
+        1
+        - settings.learning.progress(
+          together: progress, share: share, coverage: coverage, gap: gap)
     }
     if let measured = state.metrics["plugIn"].flatMap(settings.learning.gap) { gap = measured }
   }
@@ -124,7 +135,7 @@ public actor LivePlanner: RoundPlanner {
         device: PlannedDevice(
           share: shares[number], held: own?.level ?? -1, heldFidelity: fidelity,
           // What it holds does not age: what that is worth is measured.
-          age: 0, compute: compute[number],
+          age: 0, recency: recency[client.client] ?? 0, compute: compute[number],
           // Who does not say what it has gets the smallest.
           memory: client.freeMemoryBytes.map(Double.init) ?? smallest,
           dropout: (Double(client.failed) + 0.1) / Double(client.delivered + client.failed + 2),
@@ -145,7 +156,7 @@ public actor LivePlanner: RoundPlanner {
       levels: settings.levels, objective: objective, learning: settings.learning,
       adapterBytes: settings.adapterBytes, deadline: settings.deadline, round: state.round - 1,
       // What is learned is of use after the run too.
-      rounds: state.rounds + Self.roundsAfter, gap: gap, clients: clients)
+      rounds: state.rounds + Self.roundsAfter, gap: gap, target: settings.target, clients: clients)
   }
 
   // MARK: What is made of the planner's decisions
@@ -253,17 +264,9 @@ public actor LivePlanner: RoundPlanner {
   ) -> (all: Double?, each: [Double?]) {
     let nothing = (all: Double?.none, each: chosen.map { _ in Double?.none })
     guard chosen.count <= Self.mostForRegret else { return nothing }
-    let pricing = RoundPricing(view, creditedRounds: EdgeSearch.lookAhead.rounds)
-    let best = EdgeSearch.lookAhead.decide(view)
-    let value = pricing.value(of: chosen)
+    let regret = EdgeSearch.lookAhead.regret(of: chosen, view)
     func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
-    let each = chosen.indices.map { number in
-      if chosen[number] == best[number] { return Double?.some(0) }
-      var other = chosen
-      other[number] = best[number]
-      return finite(value - pricing.value(of: other))
-    }
-    return (finite(value - pricing.value(of: best)), each)
+    return (finite(regret.all), regret.each.map(finite))
   }
 
   private func rounded(_ seconds: Double) -> Double {

@@ -13,6 +13,8 @@ public struct LiveSettings: Sendable {
   public var adapterBytes: Double
   /// Seconds that a round lasts at most.
   public var deadline: Double
+  /// The gap that is to be reached; only the aim `timeToTarget` asks for it.
+  public var target: Double
   /// What else a learned planner chooses from, and the run's own settings.
   public var choices: WorkChoices
   public var work: WorkSettings
@@ -20,7 +22,8 @@ public struct LiveSettings: Sendable {
   public init(
     levels: [EmulatorLevel], objective: Objective = Objective(),
     isReferenceTimeMeasured: Bool = true, learning: LearningModel = LearningModel(),
-    adapterBytes: Double, deadline: Double, choices: WorkChoices = WorkChoices(),
+    adapterBytes: Double, deadline: Double, target: Double = 0,
+    choices: WorkChoices = WorkChoices(),
     work: WorkSettings
   ) {
     self.levels = levels
@@ -29,6 +32,7 @@ public struct LiveSettings: Sendable {
     self.learning = learning
     self.adapterBytes = adapterBytes
     self.deadline = deadline
+    self.target = target
     self.choices = choices
     self.work = work
   }
@@ -55,7 +59,11 @@ struct LiveView: PlanningView {
   var round: Int
   var rounds: Int
   var gap: Double
+  var target: Double
   var clients: [Client]
+
+  /// Rounds follow each other at once.
+  var aggregation: Double { 0 }
 
   var deviceCount: Int { clients.count }
   func device(_ number: Int) -> PlannedDevice { clients[number].device }

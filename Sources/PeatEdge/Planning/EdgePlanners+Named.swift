@@ -18,14 +18,17 @@ public enum EdgePlanners {
   ///   - name: one of `names`, or `learned:FILE` with a file that `train-controller` wrote.
   ///   - levels: how many a controller must be made for; `nil`: for whatever it was made.
   ///   - work: what a controller must choose from.
+  ///   - learning: what of it a controller must see.
   ///   - devices: how many are to be planned for; `nil`: any number.
   ///   - seed: for planners that draw.
   /// - Throws: `usage` where there is no planner of this name; `inputOutput` or `badData` where the file is no such controller.
   static func make(
-    _ name: String, levels: Int?, work: WorkChoices = WorkChoices(), devices: Int?, seed: UInt64
+    _ name: String, levels: Int?, work: WorkChoices = WorkChoices(),
+    learning: LearningModel, devices: Int?, seed: UInt64
   ) throws -> any EdgePlanner {
     if let path = learnedFile(name) {
-      return try LearnedPlanner(path, levels: levels, work: work, devices: devices)
+      return try LearnedPlanner(
+        path, levels: levels, work: work, learning: learning, devices: devices)
     }
     return switch name {
     case "idle": EdgeIdle()
@@ -49,6 +52,7 @@ extension EdgeEnvironment {
     named name: String, seed: UInt64
   ) throws -> any ControlPolicy<EdgeEnvironment> {
     func opened(_ planner: some EdgePlanner) -> any ControlPolicy<EdgeEnvironment> { planner }
-    return opened(try EdgePlanners.make(name, levels: nil, devices: nil, seed: seed))
+    return opened(
+      try EdgePlanners.make(name, levels: nil, learning: LearningModel(), devices: nil, seed: seed))
   }
 }

@@ -1,6 +1,10 @@
 import PeatControl
 
-/// The exact optimum of a round as it is believed, bands shared equally, in which progress counts for `rounds` rounds.
+/// The best round as it is believed, bands shared equally.
+///
+/// With the aim `weighted` progress counts for `rounds` rounds (`CreditedPricing`); with `timeToTarget` the same devices go on until the
+/// target is reached (`TeamPricing`). The first is exact where progress adds up over devices (π = 1); else, what is
+/// found is bettered device by device for as long as that helps. A search chooses no further work.
 public struct EdgeSearch: EdgePlanner, Sendable {
   public let rounds: Double
 
@@ -9,99 +13,87 @@ public struct EdgeSearch: EdgePlanner, Sendable {
   /// As far as a planner that looks ahead counts progress.
   static let lookAhead = EdgeSearch(rounds: 20)
 
-  func decide(_ view: some PlanningView) -> [EdgeDecision] {
-    let pricing = RoundPricing(view, creditedRounds: rounds)
-    let levels = view.levels.count
-    var search = OneRoundSearch()
-    let solution = search.solve(
-      devices: view.deviceCount, idle: pricing.idle, price: pricing.price
-    ) { number, participants, list in
-      let rates = view.believedRates(number, participants: Double(participants))
-      for option in 0...levels {
-        list.append(
-          pricing.option(number, level: option < levels ? option : nil, at: rates))
+  func decide(_ view: some PlanningView) -> [EdgeDecision] { search(view).best }
+
+  /// What decisions cost against the best ones, in the objective of this search: all together, and each device's beside the others as they
+  /// are; not finite where a part of them is impossible.
+  func regret(
+    of decisions: [EdgeDecision], _ view: some PlanningView
+  ) -> (all: Double, each: [Double]) {
+    let (best, pricing) = search(view)
+    let value = pricing.value(of: decisions)
+    let each = decisions.indices.map { number in
+      guard decisions[number] != best[number] else { return 0.0 }
+      var other = decisions
+      other[number] = best[number]
+      return value - pricing.value(of: other)
+    }
+    return (value - pricing.value(of: best), each)
+  }
+
+  /// What joint decisions for a simulated cell cost in the objective of this search; infinite where a part of them is impossible.
+  package func value(of decisions: [EdgeDecision], _ cell: EdgeCell) -> Double {
+    pricing(cell).value(of: decisions)
+  }
+
+  /// Decides for a simulated cell.
+  package func decisions(for cell: EdgeCell) -> [EdgeDecision] { decide(cell) }
+
+  private func search(
+    _ view: some PlanningView
+  ) -> (best: [EdgeDecision], pricing: any DecisionPricing) {
+    let pricing = pricing(view)
+    let found = pricing.search()
+    return (pricing.isExact ? found : bettered(found, view, by: pricing), pricing)
+  }
+
+  private func pricing(_ view: some PlanningView) -> any DecisionPricing {
+    let parts = RoundParts(view)
+    return switch view.objective.aim {
+    case .weighted: CreditedPricing(parts, rounds: rounds)
+    case .timeToTarget: TeamPricing(parts, isRepeated: rounds > 1)
+    }
+  }
+
+  /// Changes what one device does for as long as that helps.
+  private func bettered(
+    _ decisions: [EdgeDecision], _ view: some PlanningView, by pricing: any DecisionPricing
+  ) -> [EdgeDecision] {
+    var decisions = decisions
+    var value = pricing.value(of: decisions)
+    let moves =
+      [EdgeDecision(isSelected: false), EdgeDecision(isSelected: true)]
+      + view.levels.indices.map { EdgeDecision(isSelected: true, level: $0) }
+    var unchanged = 0
+    var number = 0
+    while unchanged < decisions.count {
+      unchanged += 1
+      for move in moves where move != decisions[number] {
+        let old = decisions[number]
+        decisions[number] = move
+        let new = pricing.value(of: decisions)
+        // Less by rounding alone is no gain: this ends.
+        if new < value - 1e-9 * max(abs(value), 1) {
+          value = new
+          unchanged = 0
+        } else {
+          decisions[number] = old
+        }
       }
+      number = (number + 1) % decisions.count
     }
-    return solution.choices.map { choice in
-      EdgeDecision(isSelected: choice >= 0, level: choice >= 0 && choice < levels ? choice : nil)
-    }
+    return decisions
   }
 }
 
-/// What a round's decisions cost, as it is believed: less than nothing where progress is worth more than it takes.
-struct RoundPricing<View: PlanningView> {
-  private let view: View
-  private let devices: [PlannedDevice]
-  private let isAble: [Bool]
-  private let holdsUsable: [Bool]
-  /// Of each device and level, the bits to send; `nil` where it may not have the level.
-  private let bits: [[Double?]]
-  /// What the whole gap is worth: the objective where nobody takes part.
-  let idle: Double
+/// What joint decisions cost.
+protocol DecisionPricing {
+  /// Whether no decisions cost less than those that are found.
+  var isExact: Bool { get }
 
-  /// - Parameter creditedRounds: how many rounds progress counts for; no more can profit than there are.
-  init(_ view: View, creditedRounds: Double) {
-    self.view = view
-    let count = view.deviceCount
-    let credit = min(creditedRounds, Double(max(view.rounds - view.round, 1)))
-    idle = credit * view.objective.gap * view.gap / view.learning.startGap
-    devices = (0..<count).map(view.device)
-    isAble = (0..<count).map(view.canTakePart)
-    holdsUsable = (0..<count).map(view.holdsUsable)
-    bits = (0..<count).map { number in
-      view.levels.indices.map { level in
-        view.allows(level, number) ? 8 * view.bytesToSend(level, to: number) : nil
-      }
-    }
-  }
+  /// Decisions that cost little.
+  func search() -> [EdgeDecision]
 
-  /// Of a round's duration in seconds.
-  func price(_ seconds: Double) -> Double {
-    view.objective.time * min(seconds, view.deadline) / view.objective.referenceTime
-  }
-
-  /// Delay and cost of a device that takes part; infinite where it can't, or not in time.
-  ///
-  /// - Parameters:
-  ///   - level: what it is sent; `nil`: nothing, it trains on what it holds.
-  ///   - rates: in bit/s.
-  func option(
-    _ number: Int, level sent: Int?, work: EdgeWork = .own, at rates: (down: Double, up: Double)
-  ) -> OneRoundSearch.Option {
-    let impossible = OneRoundSearch.Option(delay: .infinity, cost: .infinity)
-    let device = devices[number]
-    let level = sent ?? device.held
-    let bits = sent.map { self.bits[number][$0] } ?? (holdsUsable[number] ? 0 : nil)
-    guard isAble[number], level >= 0, let bits else { return impossible }
-    let seconds = view.believedSeconds(
-      device, bits: bits, level: level, down: rates.down, up: rates.up, work: work)
-    // What comes after the deadline is not waited for.
-    guard seconds <= view.deadline else { return impossible }
-    let cost = view.levels[level]
-    let objective = view.objective
-    let progress = view.learning.progress(
-      share: device.share, fidelity: sent == nil ? device.heldFidelity : cost.fidelity,
-      age: sent == nil ? device.age : 0, gap: view.gap, work: work)
-    return .init(
-      delay: seconds,
-      cost: -idle * progress * (1 - device.dropout)
-        + objective.memory * cost.memory / device.memory / Double(devices.count)
-        + objective.energy * device.energyPerOperation * cost.work * work.steps
-        / objective.referenceEnergy)
-  }
-
-  /// The objective of a joint decision; infinite where a part of it is impossible.
-  func value(of decisions: [EdgeDecision]) -> Double {
-    let participants = Double(decisions.count { $0.isSelected })
-    var value = idle
-    var longest = 0.0
-    for (number, decision) in decisions.enumerated() where decision.isSelected {
-      let option = option(
-        number, level: decision.level, work: decision.work,
-        at: view.believedRates(number, participants: participants))
-      value += option.cost
-      longest = max(longest, option.delay)
-    }
-    return participants > 0 ? value + price(longest) : value
-  }
+  /// Infinite where a part of them is impossible.
+  func value(of decisions: [EdgeDecision]) -> Double
 }

@@ -10,9 +10,12 @@ struct LearnedPlanner: EdgePlanner {
   /// - Parameters:
   ///   - levels: how many it must be made for; `nil`: for whatever it was made.
   ///   - work: what it must choose from.
+  ///   - learning: what of it must be seen.
   ///   - devices: how many are to be planned for; `nil`: any number, which a flat network can't.
   /// - Throws: `inputOutput` or `badData` where the file is no controller, or is for something else.
-  init(_ path: String, levels: Int?, work: WorkChoices, devices: Int?) throws {
+  init(
+    _ path: String, levels: Int?, work: WorkChoices, learning: LearningModel, devices: Int?
+  ) throws {
     guard !path.isEmpty else {
       throw PeatError.usage("The planner 'learned:' needs a file: learned:controller.safetensors.")
     }
@@ -25,7 +28,8 @@ struct LearnedPlanner: EdgePlanner {
     }
     if let levels {
       try file.check(
-        for: PlanningFeatures.shape(devices: devices ?? own.devices, levels: levels, work: work),
+        for: PlanningFeatures.shape(
+          devices: devices ?? own.devices, levels: levels, work: work, learning: learning),
         name: path)
     }
     network = file.network

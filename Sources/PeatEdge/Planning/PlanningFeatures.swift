@@ -12,15 +12,16 @@ import PeatTensor
 /// A device is described by times in units of the reference time and by shares, not by hertz and bytes: a controller that was
 /// trained in one cell then reads another, and a live federation.
 enum PlanningFeatures {
-  static let perDevice = 9
+  private static let perDevice = 9
   static let global = 2
 
   /// What a controller of so many devices and levels sees and decides.
   static func shape(
-    devices: Int, levels: Int, work: WorkChoices = WorkChoices()
+    devices: Int, levels: Int, work: WorkChoices, learning: LearningModel
   ) throws -> ControlShape {
     ControlShape(
-      devices: devices, deviceFeatures: perDevice, globalFeatures: global,
+      devices: devices, deviceFeatures: perDevice + (learning.coverage > 0 ? 1 : 0),
+      globalFeatures: global,
       branches: try .round(levels: levels, further: work.branches))
   }
 
@@ -48,6 +49,10 @@ enum PlanningFeatures {
       place[7] = view.canTakePart(number) ? 1 : 0
       place[8] = Float(device.charge)
       place += perDevice
+      if view.learning.coverage > 0 {
+        place[0] = Float(device.recency)
+        place += 1
+      }
     }
     place[0] = Float(view.gap / view.learning.startGap)
     place[1] = Float(view.round) / Float(view.rounds)

@@ -8,6 +8,8 @@ struct PlannedDevice: Sendable {
   var held: Int
   var heldFidelity: Double
   var age: Double
+  /// How lately its data was used: 1 in the last round, 0 where never.
+  var recency: Double
   /// In FLOP/s.
   var compute: Double
   /// In bytes.
@@ -32,11 +34,14 @@ protocol PlanningView {
   var adapterBytes: Double { get }
   /// Seconds that a round lasts at most.
   var deadline: Double { get }
+  /// Seconds between rounds.
+  var aggregation: Double { get }
   /// Rounds made, and rounds that there are.
   var round: Int { get }
   var rounds: Int { get }
-  /// In nats over the loss that is never passed.
+  /// In nats over the loss that is never passed, and the one to be reached.
   var gap: Double { get }
+  var target: Double { get }
   var deviceCount: Int { get }
 
   func device(_ number: Int) -> PlannedDevice

@@ -129,6 +129,9 @@ public struct EdgeCell: Sendable {
     return Double(count) / Double(configuration.middleBlocks)
   }
 
+  /// The share of all data that was used lately.
+  var coverage: Double { devices.reduce(0) { $0 + $1.share * $1.recency } }
+
   // MARK: A round
 
   /// Carries decisions out; those that can't be are as if they had not been made, and too little memory is counted.
@@ -202,7 +205,10 @@ public struct EdgeCell: Sendable {
       outcome.seconds = max(outcome.seconds, seconds)
     }
     outcome.delivered = delivered.count
-    progress = configuration.progress(ofDevices: progress, share: share, gap: gap)
+    for index in devices.indices { devices[index].recency *= LearningModel.retained }
+    for index in delivered { devices[index].recency = 1 }
+    progress = configuration.progress(
+      ofDevices: progress, share: share, coverage: coverage, gap: gap)
     outcome.seconds = max(outcome.seconds, configuration.server.seconds)
     outcome.seconds = min(outcome.seconds, configuration.deadline) + configuration.aggregation
     gap *= 1 - min(progress, 1)
@@ -338,6 +344,8 @@ extension EdgeCell: PlanningView {
   var learning: LearningModel { configuration.learning }
   var adapterBytes: Double { configuration.adapterBytes }
   var deadline: Double { configuration.deadline }
+  var aggregation: Double { configuration.aggregation }
+  var target: Double { configuration.target }
   var rounds: Int { configuration.rounds }
   var deviceCount: Int { devices.count }
 
@@ -347,7 +355,8 @@ extension EdgeCell: PlanningView {
     return PlannedDevice(
       share: device.share, held: device.held,
       heldFidelity: device.held >= 0 ? configuration.levels[device.held].fidelity : 0,
-      age: device.age, compute: device.believedCompute, memory: device.memory,
+      age: device.age, recency: device.recency, compute: device.believedCompute,
+      memory: device.memory,
       dropout: own.dropout, energyPerOperation: own.energyPerOperation,
       charge: own.battery.map { max(device.battery / $0, 0) } ?? 1, isThere: device.isThere)
   }

@@ -28,10 +28,12 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
 
 /// How the loss falls, in nats over the loss that is never passed.
 ///
-///     gap ← gap · (1 − η · (gap / gap₀)^p · W^(π−1) · Σ_i w_i · q_i · e^(−μ·age_i) · max(0, 1 − c·(1 − q_i)/gap)),   W = Σ_i w_i
+///     gap ← gap · (1 − η · (gap / gap₀)^p · W^(π−1) · Σ_i w_i · q_i · e^(−μ·age_i) · max(0, 1 − c·(1 − q_i)/gap)
+///                      · max(0, 1 − d·(1 − C)/gap)),   W = Σ_i w_i
 ///
-/// w_i: a participant's share of all data; q_i: its emulator's fidelity; age_i: rounds since it was sent. The last factor is a
-/// floor: gradients that point a little wrong stall early. With p = 0 the gap falls by the same share in each round, with a higher p ever more
+/// w_i: a participant's share of all data; q_i: its emulator's fidelity; age_i: rounds since it was sent. The last factors are
+/// floors: gradients that point a little wrong stall early, and so do those of data that is not all data. C = Σ w_i · 0.9^k over all devices,
+/// k rounds after each took part last; one that never did counts for nothing. With p = 0 the gap falls by the same share in each round, with a higher p ever more
 /// slowly, as a power of the rounds. Our own model: simple, and fitted to short real runs.
 public struct LearningModel: Sendable, Codable, Equatable {
   public var startGap = 1.0
@@ -48,6 +50,8 @@ public struct LearningModel: Sendable, Codable, Equatable {
   /// π: how progress grows with the share of all data that takes part; 1: in proportion; 0: the mean of a few updates is worth as much as
   /// that of all.
   public var participation = 1.0
+  /// d in nats: where the loss stays that is tuned on next to none of the data.
+  public var coverage = 0.0
   /// What a device's work does to it.
   public var work = WorkEffects()
 
@@ -59,7 +63,7 @@ public struct LearningModel: Sendable, Codable, Equatable {
       ("startGap", startGap, 1e-6...100.0), ("finalLoss", finalLoss, 0...100),
       ("rate", rate, 0...1), ("ageing", ageing, 0...100),
       ("floor", floor, 0...100), ("slowing", slowing, 0...10),
-      ("participation", participation, 0...2),
+      ("participation", participation, 0...2), ("coverage", coverage, 0...100),
     ] where !range.contains(value) {
       throw PeatError.badData(
         "learning.\(name) is \(value); it must be between \(range.lowerBound) and \(range.upperBound)."
@@ -78,13 +82,29 @@ public struct LearningModel: Sendable, Codable, Equatable {
   /// - Parameters:
   ///   - sum: of what each takes off.
   ///   - share: of all data, that they have together.
-  package func progress(together sum: Double, share: Double) -> Double {
+  ///   - coverage: C, this round included.
+  package func progress(
+    together sum: Double, share: Double, coverage: Double, gap: Double
+  ) -> Double {
+    // However much is done in it, a round leaves something.
+    min(sum * togetherness(share: share, coverage: coverage, gap: gap), 0.95)
+  }
+
+  /// W^(π−1) and the last factor, by which the progress of participants counts together.
+  func togetherness(share: Double, coverage: Double, gap: Double) -> Double {
     let together =
       participation == 1 || share <= 0
-      ? sum : sum * exponential((participation - 1) * naturalLogarithm(share))
-    // However much is done in it, a round leaves something.
-    return min(together, 0.95)
+      ? 1 : exponential((participation - 1) * naturalLogarithm(share))
+    return self.coverage == 0 ? together : together * covered(coverage, gap: gap)
   }
+
+  /// What data that is not all data leaves of progress.
+  func covered(_ coverage: Double, gap: Double) -> Double {
+    max(0, 1 - self.coverage * (1 - min(coverage, 1)) / max(gap, 1e-12))
+  }
+
+  /// How much of a device's data still counts as covered, one round later.
+  static let retained = 0.9
 
   /// What one participant takes off the gap, as a share of it.
   package func progress(
@@ -289,8 +309,11 @@ extension EdgeConfiguration {
   /// - Parameters:
   ///   - sum: of what each device takes off.
   ///   - share: of all data, that they have together.
-  func progress(ofDevices sum: Double, share: Double, gap: Double) -> Double {
-    let devices = learning.progress(together: sum, share: share)
+  ///   - coverage: of all data, this round included.
+  func progress(
+    ofDevices sum: Double, share: Double, coverage: Double, gap: Double
+  ) -> Double {
+    let devices = learning.progress(together: sum, share: share, coverage: coverage, gap: gap)
     guard server.weight > 0 else { return devices }
     // Its gradients are the full model's.
     return (1 - server.weight) * devices + server.weight

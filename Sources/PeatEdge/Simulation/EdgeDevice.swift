@@ -25,6 +25,8 @@ public struct EdgeDevice: Sendable, Equatable {
   var channel: Channel
   var report: Channel
 
+  /// How lately its data was used: 1 in the last round, less and less after it, 0 where never.
+  var recency = 0.0
   /// What it was told of its work in the last round that it delivered in.
   var work = EdgeWork.own
   /// What it has spent since the beginning.

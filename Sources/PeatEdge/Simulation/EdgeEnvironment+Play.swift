@@ -13,7 +13,7 @@ extension EdgeEnvironment {
     let environment = try EdgeEnvironment(configuration, cells: episodes, seed: seed)
     let planner = try EdgePlanners.make(
       name, levels: configuration.levels.count, work: configuration.work,
-      devices: configuration.devices, seed: seed)
+      learning: configuration.learning, devices: configuration.devices, seed: seed)
     for _ in 0..<min(rounds ?? configuration.rounds, configuration.rounds) {
       for index in environment.cells.indices where !shouldStop() {
         let cell = environment.cells[index]

@@ -24,7 +24,7 @@ public final class EdgeEnvironment: ControlEnvironment {
     self.world = world
     shape = try PlanningFeatures.shape(
       devices: configuration.devices, levels: configuration.levels.count,
-      work: configuration.work)
+      work: configuration.work, learning: configuration.learning)
     cells = (0..<count).map { EdgeCell(world, seed: seed, number: $0) }
     summaries = cells.map { EdgeSummary($0) }
     episodes = count

@@ -51,8 +51,8 @@ public actor SimulatedCell: RoundPlanner {
     try configuration.validate()
     self.clients = clients.keys.sorted()
     planner = try EdgePlanners.make(
-      name, levels: configuration.levels.count, work: configuration.work, devices: clients.count,
-      seed: seed)
+      name, levels: configuration.levels.count, work: configuration.work,
+      learning: configuration.learning, devices: clients.count, seed: seed)
     learning = configuration.learning
     predictedGap = learning.startGap
     cell = EdgeCell(EdgeCell.World(configuration), seed: seed, number: 0)
@@ -106,7 +106,9 @@ public actor SimulatedCell: RoundPlanner {
     }
     if state.round > predictedRound {
       predictedGap *=
-        1 - cell.configuration.progress(ofDevices: progress, share: share, gap: predictedGap)
+        1
+        - cell.configuration.progress(
+          ofDevices: progress, share: share, coverage: cell.coverage, gap: predictedGap)
     }
     predictedRound = state.round
     rounds.append(
