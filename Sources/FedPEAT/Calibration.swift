@@ -101,6 +101,11 @@ public struct Calibration: Sendable {
     return perplexities.map { log($0) }
   }
 
+  /// The full model's perplexity before anything is tuned.
+  public func zeroShot() async throws -> Double {
+    try await owner.onThread { try $0.perplexity(nil) }
+  }
+
   /// The share of all data that some clients have, by their texts' lengths.
   public func share(of team: Range<Int>) -> Double {
     let lengths = data.groups.map { group in

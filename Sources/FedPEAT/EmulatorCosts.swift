@@ -29,7 +29,6 @@ struct EmulatorCosts {
     of emulator: Emulator, packageBytes: Int, method: Adapter.Method
   ) throws -> EmulatorLevel {
     let model = emulator.model.configuration
-    let blocks = emulator.keptBlocks.count
     let ends = emulator.keptBlocks.indices.filter {
       !split.middle.contains(emulator.keptBlocks[$0])
     }
@@ -39,7 +38,7 @@ struct EmulatorCosts {
     return EmulatorLevel(
       emulator.recipe.description, bytes: Double(packageBytes),
       work: Double(configuration.roundTokens)
-        * model.stepOperations(blocks: blocks, firstTrained: ends.min() ?? 0),
+        * model.stepOperations(firstTrained: model.order.firstIndex(where: ends.contains) ?? 0),
       memory: Double(
         demands.bytes(
           storage: .float32, checkpointing: false, accumulation: 1,

@@ -112,7 +112,8 @@ public struct FederatedTuning: Sendable {
 
     var result = RunResult(
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
-      simulation: await planning.simulation(of: report), fullModelBytes: owner.checkpoint.byteCount,
+      simulation: await planning.simulation(of: report, plugIn: numbers[.plugIn]),
+      fullModelBytes: owner.checkpoint.byteCount,
       exposure: Emulator.exposure(
         ofBlocks: allowed.flatMap(\.keptBlocks), in: split, full: owner.model))
     // What the federation gave is safe before anything else can go wrong.

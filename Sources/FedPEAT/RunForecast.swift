@@ -44,6 +44,7 @@ public struct RunForecast {
   ) throws -> EdgeEnvironment {
     try EdgeEnvironment.play(
       edge, planner: configuration.planner, episodes: runs, rounds: configuration.rounds,
+      endsAtTarget: configuration.targetPerplexity != nil,
       minimumUpdates: configuration.minimumUpdates, seed: configuration.seed,
       shouldStop: shouldStop)
   }

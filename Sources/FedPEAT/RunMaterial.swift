@@ -36,7 +36,7 @@ extension EdgeConfiguration {
   func with(
     _ levels: [EmulatorLevel], of material: RunMaterial, _ configuration: RunConfiguration
   ) -> EdgeConfiguration {
-    var edge = self
+    var edge = scaled(to: configuration)
     edge.levels = levels
     edge.adapterBytes = Double(material.adapterBytes)
     edge.middleBlocks = material.split.middle.count
@@ -44,12 +44,34 @@ extension EdgeConfiguration {
     // What is learned is of use after the run too.
     edge.rounds = configuration.rounds + LivePlanner.roundsAfter
     edge.target = edge.target(of: configuration)
-    edge.server.weight = configuration.participate ? configuration.serverWeight : 0
+    edge.server = configuration.server(in: self)
+    return edge
+  }
+
+  /// The edge for rounds of another length than those that it was measured with: time, and what a round does to the loss.
+  func scaled(to configuration: RunConfiguration) -> EdgeConfiguration {
+    guard calibration.roundTokens > 0 else { return self }
+    var edge = self
+    let factor = Double(configuration.roundTokens) / calibration.roundTokens
+    edge.objective.referenceTime *= factor
+    edge.deadline *= factor
+    edge.learning.rate = min(
+      learning.rate * exponential(learning.work.steps * naturalLogarithm(factor)), 0.99)
     return edge
   }
 
   /// The gap at which a run has what it is for.
   func target(of configuration: RunConfiguration) -> Double {
     configuration.targetPerplexity.flatMap(learning.gap) ?? target
+  }
+}
+
+extension RunConfiguration {
+  /// The coordinator's own part, as fast as an edge says.
+  func server(in edge: EdgeConfiguration?) -> EdgeServer {
+    var server = edge?.server ?? EdgeServer()
+    server.weight = participate ? serverWeight : 0
+    if edge == nil { server.work = 0 }
+    return server
   }
 }

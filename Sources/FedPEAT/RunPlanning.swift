@@ -21,6 +21,7 @@ struct RunPlanning: Sendable {
     emulators = material.emulators
     finalLoss = edge?.learning.finalLoss ?? 0
     let levels = try material.levels(packageBytes: packages.map(\.bytes), in: edge)
+    let own = edge?.scaled(to: configuration)
     var work = WorkSettings(localSteps: configuration.localSteps, rank: nil)
     if case .lora(let lora) = material.adapter.method { work.rank = lora.rank }
     if let clients, let edge {
@@ -41,8 +42,9 @@ struct RunPlanning: Sendable {
     let live = try LivePlanner(
       configuration.planner,
       settings: LiveSettings(
-        levels: levels, objective: edge?.objective ?? Objective(),
-        isReferenceTimeMeasured: edge == nil, learning: edge?.learning ?? LearningModel(),
+        levels: levels, objective: own?.objective ?? Objective(),
+        isReferenceTimeMeasured: own == nil, learning: own?.learning ?? LearningModel(),
+        server: configuration.server(in: edge),
         adapterBytes: Double(material.adapterBytes), deadline: configuration.roundDeadline,
         target: edge?.target(of: configuration) ?? 0,
         choices: edge?.work ?? WorkChoices(), work: work),
@@ -60,11 +62,15 @@ struct RunPlanning: Sendable {
   }
 
   /// What the run took in its simulated cell; `nil` where there is none.
-  func simulation(of report: RunReport) async -> SimulationReport? {
+  ///
+  /// - Parameter plugIn: perplexity at the end, where it was measured.
+  func simulation(of report: RunReport, plugIn: Double?) async -> SimulationReport? {
     guard let cell else { return nil }
+    var measured = report.rounds
+    if let plugIn, let last = measured.indices.last { measured[last].metrics["plugIn"] = plugIn }
     return await SimulationReport(
       seconds: cell.seconds, violations: cell.violations, rounds: cell.rounds,
-      measured: report.rounds, finalLoss: finalLoss)
+      measured: measured, finalLoss: finalLoss)
   }
 }
 

@@ -104,7 +104,7 @@ public final class StepBenchmark {
   ) -> Double {
     let first = setting.isFull ? 0 : setting.adapterBlocks?.min() ?? 0
     return model.stepOperations(
-      blocks: setting.layers, firstTrained: first, keepsPrefix: setting.prefixCacheBytes > 0,
+      firstTrained: first, keepsPrefix: setting.prefixCacheBytes > 0,
       trainsAll: setting.isFull)
   }
 

@@ -37,6 +37,20 @@ public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
       )
     }
   }
+
+  /// Throws `usage` where training in such an environment would take more memory than there is.
+  func check(_ shape: ControlShape) throws {
+    let rounds = Double(max(ppo.rounds, cloning?.rounds ?? 1) * processes)
+    // Observations, logits, masks and actions of what is played; a flat network's values, gradients and moments.
+    let played = rounds * Double(shape.observationSize + shape.logits + shape.choices)
+    let weights =
+      network.kind == .flat
+      ? Double(network.width) * Double(shape.observationSize + shape.logits) : 0
+    try MemoryDemand.check(
+      bytes: 4 * played + 20 * weights, for: "Training with \(processes) processes",
+      advice:
+        "Use fewer --processes or rounds, or fewer devices: a shared network runs on any number.")
+  }
 }
 
 /// Trains a controller in an environment: a warm start from an expert, and then PPO.
@@ -71,8 +85,9 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
     self.makeEnvironment = makeEnvironment
     self.environment = environment
     self.expert = expert
-    network = try configuration.network.make(
-      for: try makeEnvironment(1, 0).shape, seed: configuration.seed)
+    let shape = try makeEnvironment(1, 0).shape
+    try configuration.check(shape)
+    network = try configuration.network.make(for: shape, seed: configuration.seed)
   }
 
   /// Goes on where a checkpoint was made, to the same bits as without a break.

@@ -1,7 +1,7 @@
 import PeatModels
 import PeatTensor
 
-/// How the middle is compressed: words applied from left to right, `layer-drop=4`.
+/// How the middle is compressed: words applied from left to right, `layer-drop=4,low-rank=0.5,int8`.
 public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConvertible {
   /// One word with its value: {"name": "layer-drop", "value": "4"}.
   public struct Word: Sendable, Codable, Equatable {
@@ -18,7 +18,9 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
   private let steps: [any Compression]
 
   /// The compressions that a recipe may name. A new one is one file in Compression/ and one line here.
-  public static let known: [any Compression.Type] = [LayerDrop.self]
+  public static let known: [any Compression.Type] = [
+    LayerDrop.self, ChosenLayers.self, Sharing.self,
+  ]
 
   /// Reads `layer-drop=4`; throws `usage` with the nearest known word where one is not known.
   public init(_ text: String) throws {
@@ -43,6 +45,18 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
       }
       return try compression.init(value: word.value)
     }
+    for (before, after) in zip(steps, steps.dropFirst())
+    where type(of: after).stage < type(of: before).stage {
+      throw PeatError.usage(
+        "'\(type(of: after).name)' can't follow '\(type(of: before).name)' in an emulator recipe: first blocks are chosen, then shared, made narrower, cut in rank, and at last stored in fewer bits."
+      )
+    }
+    let storages = steps.filter { type(of: $0).stage == .storage }
+    if storages.count > 1 {
+      throw PeatError.usage(
+        "An emulator recipe names two storages, '\(storages.map { type(of: $0).name }.joined(separator: "' and '"))'; name one."
+      )
+    }
   }
 
   public init(from decoder: any Decoder) throws {
@@ -59,24 +73,23 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     words.map { word in word.name + (word.value.map { "=\($0)" } ?? "") }.joined(separator: ",")
   }
 
-  /// The middle's blocks that are left after all steps, in rising order.
-  func keptBlocks(of split: ModelSplit) throws -> [Int] {
-    var kept = Array(split.middle)
-    for step in steps { kept = try step.keptBlocks(from: kept) }
-    return kept
+  /// Throws `usage` where the recipe does not fit a model, such as more blocks to keep than there are: before any work.
+  public func check(_ model: TransformerConfiguration, _ split: ModelSplit) throws {
+    var outline = CompressionOutline(model: model, blocks: split.middle.count)
+    for step in steps { try step.check(&outline) }
   }
 
   /// Compresses the middle of a model.
   ///
-  /// - Throws: `usage` where the recipe does not fit the model, such as more blocks to keep than there are.
+  /// - Throws: `usage` where the recipe does not fit the model.
   public func makeEmulator(from model: TransformerModel, split: ModelSplit) throws -> Emulator {
     precondition(
       split.blockCount == model.blocks.count,
       "a split of \(split.blockCount) blocks for \(model.blocks.count)")
-    let kept = try keptBlocks(of: split)
-    let blocks = Array(0..<split.bottom) + kept + Array(split.middle.upperBound..<split.blockCount)
-    return Emulator(
-      model: try model.selecting(blocks: blocks), split: split, keptBlocks: blocks, recipe: self)
+    try check(model.configuration, split)
+    var draft = EmulatorDraft(model, split)
+    for step in steps { try step.apply(to: &draft) }
+    return try draft.emulator(self)
   }
 }
 
@@ -85,9 +98,29 @@ public protocol Compression: Sendable {
   /// The word in a recipe.
   static var name: String { get }
 
+  /// When in a recipe it may come.
+  static var stage: CompressionStage { get }
+
   /// Reads the text behind `=`; throws `usage` where it makes no sense.
   init(value: String?) throws
 
-  /// Which of the blocks stay.
-  func keptBlocks(from blocks: [Int]) throws -> [Int]
+  /// Throws `usage` where it does not fit what the words before it leave; else says what it leaves.
+  func check(_ outline: inout CompressionOutline) throws
+
+  func apply(to draft: inout EmulatorDraft) throws
+}
+
+/// The order in which a recipe's words make sense.
+public enum CompressionStage: Int, Sendable, Comparable {
+  case selection, sharing, width, rank, storage
+
+  public static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// What is known of an emulator before it is made.
+public struct CompressionOutline {
+  let model: TransformerConfiguration
+  /// Blocks of the middle that are stored, and that are run.
+  var blocks: Int
+  var isShared = false
 }

@@ -37,13 +37,24 @@ public struct Checkpoint: Sendable {
       )
     }
     configurationJSON = try JSONFile.read(JSONValue.self, from: configurationURL)
-    configuration = try Architectures.configuration(
+    var configuration = try Architectures.configuration(
       from: ConfigurationFile(name: configurationURL.path, json: configurationJSON))
     files = try Checkpoint.openFiles(in: folder)
     let emulatorURL = folder.appendingPathComponent("emulator.json")
-    emulatorJSON =
-      FileManager.default.fileExists(atPath: emulatorURL.path)
-      ? try JSONFile.read(JSONValue.self, from: emulatorURL) : nil
+    if FileManager.default.fileExists(atPath: emulatorURL.path) {
+      emulatorJSON = try JSONFile.read(JSONValue.self, from: emulatorURL)
+      let facts = try JSONFile.read(EmulatorVariation.self, from: emulatorURL)
+      configuration.variation = facts.variation ?? .none
+      try configuration.variation.validate(for: configuration, source: folder.path)
+    } else {
+      emulatorJSON = nil
+    }
+    self.configuration = configuration
+  }
+
+  /// What the model needs to know of emulator.json.
+  private struct EmulatorVariation: Decodable {
+    var variation: ModelVariation?
   }
 
   /// All weights by name, as float32; those stored so share the files' memory. Masks of other types are left out.

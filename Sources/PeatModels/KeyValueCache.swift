@@ -31,9 +31,11 @@ public final class KeyValueCache {
   ///   - capacity: longest sequence, in tokens.
   ///   - tape: whose memory is used; it outlives the cache.
   public init(_ configuration: TransformerConfiguration, capacity: Int, on tape: Tape) {
-    let width = configuration.keyValueHeads * configuration.headWidth
-    layers = (0..<configuration.blockCount).map { _ in
-      Layer(capacity: capacity, width: width, tape: tape)
+    layers = configuration.order.map { block in
+      Layer(
+        capacity: capacity,
+        width: configuration.sizes(ofBlock: block).keyValueHeads * configuration.headWidth,
+        tape: tape)
     }
   }
 

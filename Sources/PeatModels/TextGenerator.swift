@@ -53,7 +53,7 @@ public struct TextGenerator {
     room = max(min(capacity, context), prompt.count + 1)
     let sizes = model.configuration
     try MemoryDemand.check(
-      bytes: 8 * Double(room) * Double(sizes.blockCount * sizes.keyValueHeads * sizes.headWidth),
+      bytes: 8 * Double(room) * Double(sizes.depth * sizes.keyValueHeads * sizes.headWidth),
       for: "Remembering the keys and values of \(room) tokens",
       advice: "Ask for fewer tokens (--max-tokens).")
     self.model = model

@@ -22,26 +22,35 @@ public final class TransformerBlock: Sendable {
   let up: Linear
   let down: Linear
   private let configuration: TransformerConfiguration
+  /// How wide it is inside.
+  public let sizes: BlockSizes
 
   init(
-    configuration: TransformerConfiguration, number: Int, numberInFullModel: Int,
+    configuration: TransformerConfiguration, number: Int, numberInFullModel full: Int,
     parameter: (String, [Int], _ inputAxis: Int?) throws -> Parameter
   ) throws {
     self.configuration = configuration
-    self.numberInFullModel = numberInFullModel
+    numberInFullModel = full
+    let sizes = configuration.sizes(ofBlock: number)
+    self.sizes = sizes
     let keys = configuration.keys
     let prefix = keys.block(number)
     let hidden = configuration.hiddenSize
-    let queryWidth = configuration.heads * configuration.headWidth
-    let keyWidth = configuration.keyValueHeads * configuration.headWidth
+    let queryWidth = sizes.heads * configuration.headWidth
+    let keyWidth = sizes.keyValueHeads * configuration.headWidth
 
     func linear(_ path: String, _ inputs: Int, _ outputs: Int, bias: Bool) throws -> Linear {
       let name = "\(prefix).\(path)"
-      let shape = configuration.layout == .outputsByInputs ? [outputs, inputs] : [inputs, outputs]
+      func matrix(_ name: String, _ inputs: Int, _ outputs: Int) throws -> Parameter {
+        configuration.layout == .outputsByInputs
+          ? try parameter(name, [outputs, inputs], 1) : try parameter(name, [inputs, outputs], 0)
+      }
+      let rank = configuration.variation.ranks[name]
       return Linear(
         name,
-        weight: try parameter(
-          "\(name).weight", shape, configuration.layout == .outputsByInputs ? 1 : 0),
+        reduction: try rank.map { try matrix("\(name).low_rank_down", inputs, $0) },
+        weight: try rank.map { try matrix("\(name).low_rank_up", $0, outputs) }
+          ?? matrix("\(name).weight", inputs, outputs),
         bias: bias ? try parameter("\(name).bias", [outputs], nil) : nil,
         layout: configuration.layout)
     }
@@ -59,7 +68,7 @@ public final class TransformerBlock: Sendable {
       projections = .fused(try linear(path, hidden, queryWidth + 2 * keyWidth, bias: bias))
     }
     attentionOutput = try linear(keys.attentionOutput, queryWidth, hidden, bias: bias)
-    let inner = configuration.feedForwardSize
+    let inner = sizes.feedForwardSize
     let innerBias = configuration.feedForwardHasBias
     gate = try keys.gate.map { try linear($0, hidden, inner, bias: innerBias) }
     up = try linear(keys.up, hidden, inner, bias: innerBias)
@@ -102,8 +111,8 @@ public final class TransformerBlock: Sendable {
     }
     if let cache { (keys, values) = cache.append(keys: keys, values: values) }
     let attended = tape.causalAttention(
-      queries: queries, keys: keys, values: values, heads: configuration.heads,
-      keyValueHeads: configuration.keyValueHeads, layout: layout)
+      queries: queries, keys: keys, values: values, heads: sizes.heads,
+      keyValueHeads: sizes.keyValueHeads, layout: layout)
     let x = attentionOutput(attended, on: tape, residual: x)
     let inner = feedForwardNorm(x, on: tape)
     let raised = up(inner, on: tape)
@@ -126,8 +135,8 @@ public final class TransformerBlock: Sendable {
       return (query(x, on: tape), key(x, on: tape), value(x, on: tape))
     case .fused(let linear):
       let all = linear(x, on: tape)
-      let q = configuration.heads * configuration.headWidth
-      let k = configuration.keyValueHeads * configuration.headWidth
+      let q = sizes.heads * configuration.headWidth
+      let k = sizes.keyValueHeads * configuration.headWidth
       return (
         all.columns(0..<q), all.columns(q..<q + k), all.columns(q + k..<q + 2 * k)
       )

@@ -21,6 +21,29 @@ extension TransformerConfiguration {
     4 * hiddenSize + linearSizes.reduce(0) { $0 + $1.outputs }
   }
 
+  /// Weights of a stored block's matrices, as narrow as an emulator keeps it.
+  public func matrixWeights(ofBlock number: Int) -> Int {
+    var own = self
+    let sizes = sizes(ofBlock: number)
+    own.heads = sizes.heads
+    own.keyValueHeads = sizes.keyValueHeads
+    own.feedForwardSize = sizes.feedForwardSize
+    return zip(keys.linearPaths, own.linearSizes).reduce(0) { sum, layer in
+      let (path, size) = layer
+      guard let rank = variation.ranks["\(keys.block(number)).\(path)"] else {
+        return sum + size.inputs * size.outputs
+      }
+      return sum + rank * (size.inputs + size.outputs)
+    }
+  }
+
+  /// Weights of all stored blocks' matrices.
+  public var storedMatrixWeights: Int {
+    variation == .none
+      ? blockCount * blockMatrixWeights
+      : (0..<blockCount).reduce(0) { $0 + matrixWeights(ofBlock: $1) }
+  }
+
   /// Weights of the embedding and the head: matrices that may be packed.
   public var tableWeights: Int { vocabularySize * hiddenSize * (tiesEmbeddings ? 1 : 2) }
 
@@ -35,18 +58,19 @@ extension TransformerConfiguration {
   /// weight's own gradient, if it trains.
   ///
   /// - Parameters:
-  ///   - blocks: how many the model has.
-  ///   - firstTrained: the lowest block in which something trains.
+  ///   - firstTrained: the first block that is run in which something trains, by its place in the order.
   ///   - keepsPrefix: whether the states below it are kept from earlier.
   ///   - trainsAll: whether every weight trains, and no adapter.
   public func stepOperations(
-    blocks: Int, firstTrained: Int, keepsPrefix: Bool = false, trainsAll: Bool = false
+    firstTrained: Int, keepsPrefix: Bool = false, trainsAll: Bool = false
   ) -> Double {
-    let block = Double(blockMatrixWeights)
+    func weights(_ blocks: some Sequence<Int>) -> Double {
+      blocks.reduce(0) { $0 + Double(matrixWeights(ofBlock: $1)) }
+    }
     let head = Double(vocabularySize * hiddenSize)
-    let above = Double(blocks - firstTrained)
-    let forward = keepsPrefix ? above : Double(blocks)
-    let own = trainsAll ? Double(blocks) * block + head : 0
-    return 2 * (forward * block + head) + 2 * (above * block + head) + 2 * own
+    let above = weights(order.dropFirst(firstTrained))
+    let all = weights(order)
+    return 2 * ((keepsPrefix ? above : all) + head) + 2 * (above + head)
+      + (trainsAll ? 2 * (all + head) : 0)
   }
 }

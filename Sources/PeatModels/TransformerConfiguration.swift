@@ -47,6 +47,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
   public var feedForwardHasBias: Bool
   public var layout: WeightLayout
   public var keys: TransformerKeys
+  /// What an emulator changes of it.
+  public var variation = ModelVariation.none
 }
 
 /// The checkpoint's name of each tensor. Names of blocks stand behind `blocks` and the block's number.

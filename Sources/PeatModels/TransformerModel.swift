@@ -9,7 +9,9 @@ public final class TransformerModel: Sendable {
   public let configuration: TransformerConfiguration
   public let embedding: Parameter
   public let positions: Parameter?
+  /// As they are stored; `order` says how they are run.
   public let blocks: [TransformerBlock]
+  private let order: [Int]
   public let finalNorm: Normalization
   /// The output layer, `[V, d]`: the embedding itself where the two are tied.
   public let head: Parameter
@@ -30,7 +32,9 @@ public final class TransformerModel: Sendable {
       numbers.count == configuration.blockCount, "TransformerModel: block numbers \(numbers)")
     let reader = try TensorReader(
       weights: weights, keys: configuration.keys, storage: storage, source: source)
+    try configuration.variation.validate(for: configuration, source: source)
     self.configuration = configuration
+    order = configuration.order
     let keys = configuration.keys
     let tableShape = [configuration.vocabularySize, configuration.hiddenSize]
     embedding = try reader.parameter(keys.embedding, tableShape, inputAxis: 1)
@@ -97,12 +101,12 @@ public final class TransformerModel: Sendable {
     let embedded = tape.embedding(
       tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
     let x = through(
-      blocks.indices, embedded, layout: layout, on: tape, checkpointing: checkpointing,
+      order.indices, embedded, layout: layout, on: tape, checkpointing: checkpointing,
       cache: cache)
     return finalNorm(x, on: tape)
   }
 
-  /// What goes into block `count`, `[N, d]`: the part of the computation below it.
+  /// What goes into the block that is run after `count` others, `[N, d]`.
   package func hiddenStates(
     below count: Int, _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape
   ) -> Activation {
@@ -111,14 +115,21 @@ public final class TransformerModel: Sendable {
     return through(0..<count, embedded, layout: layout, on: tape)
   }
 
-  /// The rest of the computation, from what goes into block `first`.
+  /// Some blocks of those that are run, by their place in the order.
+  package func hiddenStates(
+    through places: Range<Int>, _ states: Activation, layout: SequenceLayout, on tape: Tape
+  ) -> Activation {
+    through(places, states, layout: layout, on: tape)
+  }
+
+  /// The rest of the computation, from what goes into the block that is run as number `first`.
   package func hiddenStates(
     from first: Int, _ states: Activation, layout: SequenceLayout, on tape: Tape,
     checkpointing: Bool = false
   ) -> Activation {
     finalNorm(
       through(
-        first..<blocks.count, states, layout: layout, on: tape, checkpointing: checkpointing),
+        first..<order.count, states, layout: layout, on: tape, checkpointing: checkpointing),
       on: tape)
   }
 
@@ -129,9 +140,9 @@ public final class TransformerModel: Sendable {
     var x = states
     let rotary = rotaryTable(positions: layout.positions)
     for index in range {
-      let block = blocks[index]
+      let block = blocks[order[index]]
       // The last block's backward pass comes at once: computing it again would save nothing.
-      if checkpointing, index < blocks.count - 1 {
+      if checkpointing, index < order.count - 1 {
         x = tape.checkpoint(x, trains: block.trains) { tape, x in
           block(x, layout: layout, rotary: rotary, on: tape)
         }
@@ -142,11 +153,11 @@ public final class TransformerModel: Sendable {
     return x
   }
 
-  /// How many blocks from the bottom have nothing that trains, neither in them nor in the embedding below: what goes into the
+  /// How many of the blocks that are run first have nothing that trains, neither in them nor in the embedding below: what goes into the
   /// next one depends on the tokens alone.
   package var frozenBlocks: Int {
     if embedding.trains || positions?.trains == true { return 0 }
-    return blocks.firstIndex { $0.trains } ?? blocks.count
+    return order.firstIndex { blocks[$0].trains } ?? order.count
   }
 
   /// Angles for at least so many positions; tables grow in powers of two, so that short texts need little.

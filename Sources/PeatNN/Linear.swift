@@ -7,19 +7,27 @@ public final class Linear: @unchecked Sendable {
   /// Its path in the checkpoint without ".weight": `model.layers.3.self_attn.q_proj`.
   public let name: String
   public let weight: Parameter
+  /// The first of two factors: then the layer is x · Rᵀ · Wᵀ + b, and R, `[r, inputs]`, is this.
+  public let reduction: Parameter?
   public let bias: Parameter?
   public let layout: WeightLayout
   /// LoRA's matrices, where the layer is tuned that way.
   public var lowRank: LowRankPair?
 
-  public init(_ name: String, weight: Parameter, bias: Parameter?, layout: WeightLayout) {
+  public init(
+    _ name: String, reduction: Parameter? = nil, weight: Parameter, bias: Parameter?,
+    layout: WeightLayout
+  ) {
     self.name = name
+    self.reduction = reduction
     self.weight = weight
     self.bias = bias
     self.layout = layout
   }
 
-  public var inputs: Int { weight.shape[layout == .outputsByInputs ? 1 : 0] }
+  public var inputs: Int {
+    (reduction ?? weight).shape[layout == .outputsByInputs ? 1 : 0]
+  }
   public var outputs: Int { weight.shape[layout == .outputsByInputs ? 0 : 1] }
 
   /// - Parameters:
@@ -29,13 +37,16 @@ public final class Linear: @unchecked Sendable {
   public func callAsFunction(
     _ x: Activation, on tape: Tape, residual: Activation? = nil
   ) -> Activation {
-    tape.linear(
-      x, weight: weight.weight, layout: layout, bias: bias?.weight, residual: residual,
+    let reduced = reduction.map { tape.linear(x, weight: $0.weight, layout: layout) } ?? x
+    return tape.linear(
+      reduced, weight: weight.weight, layout: layout, bias: bias?.weight, residual: residual,
       lowRank: lowRank?.weights)
   }
 
   /// Its own parameters, without those of a low-rank update.
-  public var parameters: [Parameter] { [weight] + (bias.map { [$0] } ?? []) }
+  public var parameters: [Parameter] {
+    (reduction.map { [$0] } ?? []) + [weight] + (bias.map { [$0] } ?? [])
+  }
 }
 
 /// LoRA's two matrices beside one linear layer: W + s · B · A.

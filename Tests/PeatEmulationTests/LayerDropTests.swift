@@ -47,7 +47,9 @@ import Testing
     #expect(LayerDrop.positions(keeping: 1, of: 1) == [0])
     // OPT-1.3B has 24 blocks; offsite-tuning's 2-8-2 keeps these of the middle.
     let middle = Array(try ModelSplit(bottom: 2, top: 2, of: 24).middle)
-    #expect(try LayerDrop(count: 8).keptBlocks(from: middle) == [2, 5, 7, 10, 13, 16, 18, 21])
+    #expect(
+      LayerDrop.positions(keeping: 8, of: middle.count).map { middle[$0] }
+        == [2, 5, 7, 10, 13, 16, 18, 21])
   }
 }
 
@@ -72,7 +74,7 @@ import Testing
   @Test(arguments: [
     ("", "Unknown word ''"), (",", "Unknown word ''"), ("layer-drop=1,", "Unknown word ''"),
     ("layer_drop=4", "Did you mean 'layer-drop'?"), ("laier-drop=4", "Did you mean 'layer-drop'?"),
-    ("quantum=4", "Known: layer-drop."), ("layer-drop", "layer-drop=4; found 'layer-drop'"),
+    ("quantum=4", "Known: layer-drop, layers, share"), ("layer-drop", "layer-drop=4; found 'layer-drop'"),
     ("layer-drop=", "found 'layer-drop='"), ("layer-drop=0", "at least 1"),
     ("layer-drop=-2", "at least 1"), ("layer-drop=2.5", "at least 1"),
     ("layer-drop=four", "at least 1"), ("layer-drop=1=2", "at least 1"),

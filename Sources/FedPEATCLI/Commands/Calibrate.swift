@@ -113,11 +113,11 @@ struct Calibrate: AsyncParsableCommand {
     let sample = scratch.url.appendingPathComponent("sample.txt")
     try AtomicOutput.write(Data(calibration.sampleText.utf8), to: sample)
 
+    try await check(calibration, base, run)
     Terminal.status("measuring fidelities …")
     let fidelities = try await calibration.fidelities()
     var levels: [EmulatorLevel] = []
     var report: [Report.Level] = []
-    var curves: [LearningFit.Curve] = []
     var compute = 0.0
     for (number, name) in calibration.recipes.enumerated() {
       try checkInterruption()
@@ -133,16 +133,26 @@ struct Calibrate: AsyncParsableCommand {
       level.work = seconds * compute
       level.memory = Double(step.peakMemoryBytes)
       level.fidelity = fidelities[number]
-      Terminal.status("\(name): a federation of \(rounds) rounds …")
-      let losses = try await calibration.losses(number)
-      curves.append(.init(fidelity: level.fidelity, losses: losses))
       levels.append(level)
       report.append(
         .init(
           name: name, bytes: Int(level.bytes), operations: operations, seconds: seconds,
-          peakMemoryBytes: step.peakMemoryBytes, fidelity: level.fidelity, losses: losses))
+          peakMemoryBytes: step.peakMemoryBytes, fidelity: level.fidelity, losses: []))
       Terminal.note(
-        "\(name): \(Format.bytes(Int(level.bytes))), \(Format.number(seconds)) s per round, \(Format.bytes(step.peakMemoryBytes)) of memory, fidelity \(Format.number(level.fidelity, digits: 3)), loss \(Format.number(losses.first ?? 0, digits: 3)) to \(Format.number(losses.last ?? 0, digits: 3))"
+        "\(name): \(Format.bytes(Int(level.bytes))), \(Format.number(seconds)) s per round, \(Format.bytes(step.peakMemoryBytes)) of memory, fidelity \(Format.number(level.fidelity, digits: 3))"
+      )
+    }
+    // Whether anybody could take part is known before the federations that take long.
+    _ = try edge(base, levels, calibration, compute: compute, LearningModel(), nil, run)
+    var curves: [LearningFit.Curve] = []
+    for (number, name) in calibration.recipes.enumerated() {
+      try checkInterruption()
+      Terminal.status("\(name): a federation of \(rounds) rounds …")
+      let losses = try await calibration.losses(number)
+      report[number].losses = losses
+      curves.append(.init(fidelity: levels[number].fidelity, losses: losses))
+      Terminal.note(
+        "\(name): loss \(Format.number(losses.first ?? 0, digits: 3)) to \(Format.number(losses.last ?? 0, digits: 3)) in \(rounds) rounds"
       )
     }
     try checkInterruption()
@@ -152,7 +162,8 @@ struct Calibrate: AsyncParsableCommand {
       try await measureParticipation(calibration, curves[0], run.clients, &learning)
     }
     if work { learning.work = try await measureWork(calibration, curves[0], learning) }
-    let edge = try self.edge(base, levels, calibration, compute: compute, learning, run)
+    let edge = try self.edge(
+      base, levels, calibration, compute: compute, learning, run.targetPerplexity, run)
     try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
     try common.report(
       Report(
@@ -314,9 +325,24 @@ struct Calibrate: AsyncParsableCommand {
     return effects
   }
 
+  /// What would be in vain, before anything is measured.
+  private func check(
+    _ calibration: Calibration, _ base: EdgeConfiguration, _ run: RunConfiguration
+  ) async throws {
+    guard let target = run.targetPerplexity else { return }
+    Terminal.status("measuring the model as it is …")
+    let now = try await calibration.zeroShot()
+    guard target < now else {
+      throw PeatError.badData(
+        "targetPerplexity is \(Format.number(target)), but the model as it is has \(Format.number(now)) on the evaluation text: there is nothing to reach. Lower it, or leave it out."
+      )
+    }
+  }
+
   private func edge(
     _ base: EdgeConfiguration, _ levels: [EmulatorLevel], _ calibration: Calibration,
-    compute: Double, _ learning: LearningModel, _ run: RunConfiguration
+    compute: Double, _ learning: LearningModel, _ targetPerplexity: Double?,
+    _ run: RunConfiguration
   ) throws -> EdgeConfiguration {
     var edge = base
     edge.devices = run.clients
@@ -328,7 +354,7 @@ struct Calibrate: AsyncParsableCommand {
     edge.work = work ? .usual : WorkChoices()
     if run.method != "lora" { edge.work.ranks = [1] }
     edge.target = 0.2 * learning.startGap
-    if let perplexity = run.targetPerplexity {
+    if let perplexity = targetPerplexity {
       // What the run is for.
       edge.target = learning.gap(perplexity: perplexity) ?? edge.target
       edge.objective.aim = .timeToTarget

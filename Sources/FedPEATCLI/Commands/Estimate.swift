@@ -94,9 +94,12 @@ struct Estimate: AsyncParsableCommand {
         "\(Format.percent(own.exposure)), at most \(Format.percent(own.largestExposure))",
       ])
     }
+    let nobody =
+      estimate.bytesUp.high > 0
+      ? "" : "\n\nNo update ever arrived: look at the edge's deadline, memory, dropout and battery."
     let note =
       forecast.isMeasured
       ? "" : "\n\nThe emulators' costs follow from their shapes; 'fedpeat calibrate' measures them."
-    return Format.table(rows) + "\n\n" + Format.table(table) + note
+    return Format.table(rows) + "\n\n" + Format.table(table) + nobody + note
   }
 }

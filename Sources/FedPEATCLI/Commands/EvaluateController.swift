@@ -172,12 +172,15 @@ private struct Measurement: WorldVisitor {
     var times: [Double] = []
     withUnsafeTemporaryAllocation(of: Int32.self, capacity: alone.shape.choices) { space in
       guard let actions = space.baseAddress else { return }
-      for _ in 0..<100 {
+      let first = ContinuousClock.now
+      for _ in 0..<100 where ContinuousClock.now - first < .seconds(2) {
+        if Interruption.isRequested { return }
         let start = ContinuousClock.now
         policy.decide(alone, into: actions)
         times.append((ContinuousClock.now - start) / .seconds(1))
       }
     }
+    try checkInterruption()
     let edge = environment as? EdgeEnvironment
     return EvaluateController.Row(
       planner: name, meanReturn: returns.mean, standardError: returns.standardError,

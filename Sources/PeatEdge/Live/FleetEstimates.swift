@@ -9,17 +9,22 @@ import PeatTensor
 
 /// What the devices of a live federation are believed to be able to, from what they report of their rounds.
 ///
-/// Exponentially weighted means. A device that was not heard of for long, or never, is believed to be as the fleet's median.
+/// Exponentially weighted means of the seconds that a bit and an operation take. A device that was not heard of for long, or never, is believed to be as the fleet's median.
 /// Reports come from machines that are not ours: they are kept within what is physically possible.
 struct FleetEstimates: Sendable {
   /// A quantity of one device.
   private struct Estimate: Sendable {
     var value: Double
     var round: Int
+    /// Whether it is what the client says of itself: what its rounds say takes its place.
+    var isClaim: Bool
 
+    /// Means are of seconds per bit and per operation: what counts is how long a round takes.
     mutating func add(_ sample: Double, round: Int) {
-      value += FleetEstimates.weight * (sample - value)
+      let old = isClaim ? sample : value
+      value = 1 / (1 / old + FleetEstimates.weight * (1 / sample - 1 / old))
       self.round = round
+      isClaim = false
     }
   }
 
@@ -62,7 +67,7 @@ struct FleetEstimates: Sendable {
       (Quantity.down, client.rates.download.map { 8 * $0 }),
       (.up, client.rates.upload.map { 8 * $0 }), (.compute, client.rates.compute),
     ] where estimates[quantity]?[client.client] == nil {
-      add(quantity, value ?? 0, 1, client.client, round)
+      add(quantity, value ?? 0, 1, client.client, round, isClaim: true)
     }
   }
 
@@ -85,12 +90,14 @@ struct FleetEstimates: Sendable {
   }
 
   private mutating func add(
-    _ quantity: Quantity, _ amount: Double, _ seconds: Double, _ client: ClientID, _ round: Int
+    _ quantity: Quantity, _ amount: Double, _ seconds: Double, _ client: ClientID, _ round: Int,
+    isClaim: Bool = false
   ) {
     guard amount > 0, seconds > 0 else { return }
     let sample = min(max(amount / seconds, quantity.range.lowerBound), quantity.range.upperBound)
     if estimates[quantity]?[client]?.add(sample, round: round) == nil {
-      estimates[quantity, default: [:]][client] = Estimate(value: sample, round: round)
+      estimates[quantity, default: [:]][client] = Estimate(
+        value: sample, round: round, isClaim: isClaim)
     }
   }
 

@@ -47,9 +47,9 @@ public actor LivePlanner: RoundPlanner {
     names.contains(name) || EdgePlanners.learnedFile(name) != nil
   }
 
-  /// Throws where a planner can't be had: before any work.
+  /// Throws where a planner can't be had: before any work. Whether it is for a run is seen when that is known.
   public static func check(_ name: String) throws {
-    _ = try EdgePlanners.make(name, levels: nil, learning: LearningModel(), devices: nil, seed: 0)
+    _ = try EdgePlanners.make(name, levels: nil, learning: LearningModel(), devices: 1, seed: 0)
   }
 
   /// Fidelities were measured again, with the adapter as it is now.
@@ -102,10 +102,10 @@ public actor LivePlanner: RoundPlanner {
       let coverage = zip(shares, state.clients).reduce(0) {
         $0 + $1.0 * (recency[$1.1.client] ?? 0)
       }
-      gap *=
-        1
-        - settings.learning.progress(
-          together: progress, share: share, coverage: coverage, gap: gap)
+      let devices = settings.learning.progress(
+        together: progress, share: share, coverage: coverage, gap: gap)
+      let server = settings.server
+      gap *= 1 - (1 - server.weight) * devices - server.progress(settings.learning, gap: gap)
     }
     if let measured = state.metrics["plugIn"].flatMap(settings.learning.gap) { gap = measured }
   }
@@ -113,7 +113,7 @@ public actor LivePlanner: RoundPlanner {
   /// Shares of all examples; a client that never said is believed to have as many as the median.
   private func shares(of clients: [FederationState.ClientState]) -> [Double] {
     let known = clients.compactMap(\.exampleCount).map(Double.init).sorted()
-    let median = known.isEmpty ? 1 : known[known.count / 2]
+    let median = known.isEmpty ? 1 : known[(known.count - 1) / 2]
     // Nobody's claim counts for more than ten times the median's.
     let counts = clients.map { min($0.exampleCount.map(Double.init) ?? median, 10 * median) }
     let sum = counts.reduce(0, +)
@@ -154,7 +154,8 @@ public actor LivePlanner: RoundPlanner {
     }
     return LiveView(
       levels: settings.levels, objective: objective, learning: settings.learning,
-      adapterBytes: settings.adapterBytes, deadline: settings.deadline, round: state.round - 1,
+      server: settings.server, adapterBytes: settings.adapterBytes, deadline: settings.deadline,
+      round: state.round - 1,
       // What is learned is of use after the run too.
       rounds: state.rounds + Self.roundsAfter, gap: gap, target: settings.target, clients: clients)
   }

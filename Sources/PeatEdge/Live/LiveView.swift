@@ -9,6 +9,8 @@ public struct LiveSettings: Sendable {
   /// Whether the objective's reference time is not known: then it is a round's of the median device.
   public var isReferenceTimeMeasured: Bool
   public var learning: LearningModel
+  /// The coordinator's own part.
+  public var server: EdgeServer
   /// The adapter, each way, in bytes.
   public var adapterBytes: Double
   /// Seconds that a round lasts at most.
@@ -22,7 +24,7 @@ public struct LiveSettings: Sendable {
   public init(
     levels: [EmulatorLevel], objective: Objective = Objective(),
     isReferenceTimeMeasured: Bool = true, learning: LearningModel = LearningModel(),
-    adapterBytes: Double, deadline: Double, target: Double = 0,
+    server: EdgeServer = EdgeServer(), adapterBytes: Double, deadline: Double, target: Double = 0,
     choices: WorkChoices = WorkChoices(),
     work: WorkSettings
   ) {
@@ -30,6 +32,7 @@ public struct LiveSettings: Sendable {
     self.objective = objective
     self.isReferenceTimeMeasured = isReferenceTimeMeasured
     self.learning = learning
+    self.server = server
     self.adapterBytes = adapterBytes
     self.deadline = deadline
     self.target = target
@@ -54,6 +57,7 @@ struct LiveView: PlanningView {
   var levels: [EmulatorLevel]
   var objective: Objective
   var learning: LearningModel
+  var server: EdgeServer
   var adapterBytes: Double
   var deadline: Double
   var round: Int
@@ -73,6 +77,8 @@ struct LiveView: PlanningView {
     clients[number].allowed.contains(level)
       && levels[level].memory <= clients[number].device.memory
   }
+
+  var sharesBand: Bool { false }
 
   /// Each has a link of its own.
   func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double) {

@@ -1,17 +1,21 @@
 /// What a round's decisions cost where progress counts for some rounds.
 ///
 ///     c · w_p · gap / gap₀ · (1 − progress) + w_T · T / T_ref + memory + energy       c: rounds
+///
+/// The server's own part counts in progress and in T, also where nobody else takes part.
 struct CreditedPricing<View: PlanningView>: DecisionPricing {
   private let parts: RoundParts<View>
-  /// What the whole gap is worth: the objective where nobody takes part.
-  private let idle: Double
+  /// What the whole gap is worth, and what the server leaves of it.
+  private let worth: Double
+  private let left: Double
 
   /// - Parameter rounds: how many progress counts for; no more can profit than there are.
   init(_ parts: RoundParts<View>, rounds: Double) {
     self.parts = parts
     let view = parts.view
     let credit = min(rounds, Double(max(view.rounds - view.round, 1)))
-    idle = credit * view.objective.gap * view.gap / view.learning.startGap
+    worth = credit * view.objective.gap * view.gap / view.learning.startGap
+    left = worth * (1 - view.server.progress(view.learning, gap: view.gap))
   }
 
   var isExact: Bool {
@@ -19,24 +23,25 @@ struct CreditedPricing<View: PlanningView>: DecisionPricing {
   }
 
   func search() -> [EdgeDecision] {
-    parts.search(
-      idle: idle, price: price, coverage: { parts.coverage + $0.coverage * $1 },
-      gap: parts.view.gap,
+    let devices = 1 - parts.view.server.weight
+    return parts.search(
+      idle: left + price(0), price: { price($0) - price(0) },
+      coverage: { parts.coverage + $0.coverage * $1 }, gap: parts.view.gap,
       option: { part, progress in
-        .init(delay: part.seconds, cost: part.cost - idle * progress)
+        .init(delay: part.seconds, cost: part.cost - worth * devices * progress)
       })
   }
 
-  func value(of decisions: [EdgeDecision]) -> Double {
-    guard let sum = parts.sum(of: decisions) else { return .infinity }
-    guard sum.participants > 0 else { return idle }
+  func value(of sum: RoundSum) -> Double {
+    let devices = 1 - parts.view.server.weight
     let factor = parts.view.learning.togetherness(
       share: sum.share, coverage: parts.coverage + sum.coverage, gap: parts.view.gap)
-    return idle * (1 - factor * sum.progress) + sum.cost + price(sum.seconds)
+    return left - worth * devices * factor * sum.progress + sum.cost + price(sum.seconds)
   }
 
   private func price(_ seconds: Double) -> Double {
-    let objective = parts.view.objective
-    return objective.time * min(seconds, parts.view.deadline) / objective.referenceTime
+    let view = parts.view
+    return view.objective.time * min(max(seconds, view.server.seconds), view.deadline)
+      / view.objective.referenceTime
   }
 }

@@ -30,6 +30,8 @@ protocol PlanningView {
   var levels: [EmulatorLevel] { get }
   var objective: Objective { get }
   var learning: LearningModel { get }
+  /// The coordinator's own part.
+  var server: EdgeServer { get }
   /// The adapter, each way, in bytes.
   var adapterBytes: Double { get }
   /// Seconds that a round lasts at most.
@@ -52,6 +54,9 @@ protocol PlanningView {
   /// Whether what a device holds should be replaced.
   func isStale(_ number: Int) -> Bool
 
+  /// Whether rates depend on how many take part.
+  var sharesBand: Bool { get }
+
   /// In bit/s, where so many share the band.
   func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double)
 
@@ -60,6 +65,21 @@ protocol PlanningView {
 }
 
 extension PlanningView {
+  /// What a round takes off the gap, as a share of it: the devices' updates together, mixed with the server's own part.
+  ///
+  /// - Parameters:
+  ///   - sum: of what each device takes off.
+  ///   - share: of all data, that they have together.
+  ///   - coverage: of all data, this round included.
+  ///   - gap: before it.
+  func progress(
+    ofDevices sum: Double, share: Double, coverage: Double, gap: Double
+  ) -> Double {
+    let devices = learning.progress(together: sum, share: share, coverage: coverage, gap: gap)
+    return server.weight > 0
+      ? (1 - server.weight) * devices + server.progress(learning, gap: gap) : devices
+  }
+
   func bytesToSend(_ level: Int, to number: Int) -> Double { levels[level].bytes }
 
   /// Whether it can train on what it holds.

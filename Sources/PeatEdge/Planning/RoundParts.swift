@@ -1,18 +1,42 @@
+/// A device's part in a round.
+struct RoundPart {
+  /// Of the round, and of a later one in which it is sent no emulator.
+  var seconds: Double
+  var secondsAgain: Double
+  /// What it takes off the gap, as a share of it, and its share of all data; both as likely as it delivers.
+  var progress: Double
+  var share: Double
+  /// What its part adds to the share of all data that was used lately; as likely.
+  var coverage: Double
+  /// Of its memory and energy, in the objective.
+  var cost: Double
+}
+
+/// All that take part in a round, together.
+struct RoundSum {
+  var participants = 0
+  var seconds = 0.0
+  var secondsAgain = 0.0
+  var progress = 0.0
+  var share = 0.0
+  var coverage = 0.0
+  var cost = 0.0
+
+  /// Counts a part's work; who takes part is counted elsewhere.
+  mutating func add(_ part: RoundPart, times sign: Double = 1) {
+    if sign > 0 {
+      seconds = max(seconds, part.seconds)
+      secondsAgain = max(secondsAgain, part.secondsAgain)
+    }
+    progress += sign * part.progress
+    share += sign * part.share
+    coverage += sign * part.coverage
+    cost += sign * part.cost
+  }
+}
+
 /// What each device would bring to a round, and what that takes, as it is believed.
 struct RoundParts<View: PlanningView> {
-  struct Part {
-    /// Of the round, and of a later one in which it is sent no emulator.
-    var seconds: Double
-    var secondsAgain: Double
-    /// What it takes off the gap, as a share of it, and its share of all data; both as likely as it delivers.
-    var progress: Double
-    var share: Double
-    /// What its part adds to the share of all data that was used lately; as likely.
-    var coverage: Double
-    /// Of its memory and energy, in the objective.
-    var cost: Double
-  }
-
   let view: View
   let devices: [PlannedDevice]
   private let isAble: [Bool]
@@ -39,7 +63,7 @@ struct RoundParts<View: PlanningView> {
   /// - Returns: `nil` where it can't take part so, or not in time.
   func part(
     _ number: Int, level sent: Int?, work: EdgeWork = .own, at rates: (down: Double, up: Double)
-  ) -> Part? {
+  ) -> RoundPart? {
     let device = devices[number]
     let level = sent ?? device.held
     let bits = sent.map { self.bits[number][$0] } ?? (holdsUsable[number] ? 0 : nil)
@@ -54,7 +78,7 @@ struct RoundParts<View: PlanningView> {
     let progress = view.learning.progress(
       share: device.share, fidelity: sent == nil ? device.heldFidelity : cost.fidelity,
       age: sent == nil ? device.age : 0, gap: view.gap, work: work)
-    return Part(
+    return RoundPart(
       seconds: seconds, secondsAgain: again, progress: progress * (1 - device.dropout),
       share: device.share * (1 - device.dropout),
       coverage: device.share * (1 - device.dropout)
@@ -64,32 +88,20 @@ struct RoundParts<View: PlanningView> {
         / objective.referenceEnergy)
   }
 
-  /// All that take part, together.
-  struct Sum {
-    var participants = 0
-    var seconds = 0.0
-    var secondsAgain = 0.0
-    var progress = 0.0
-    var share = 0.0
-    var coverage = 0.0
-    var cost = 0.0
+  /// What decisions say of a device, where so many take part; `nil` where that is impossible.
+  func part(_ number: Int, _ decision: EdgeDecision, participants: Int) -> RoundPart? {
+    part(
+      number, level: decision.level, work: decision.work,
+      at: view.believedRates(number, participants: Double(participants)))
   }
 
   /// - Returns: `nil` where a decision is impossible.
-  func sum(of decisions: [EdgeDecision]) -> Sum? {
-    var sum = Sum()
+  func sum(of decisions: [EdgeDecision]) -> RoundSum? {
+    var sum = RoundSum()
     sum.participants = decisions.count { $0.isSelected }
     for (number, decision) in decisions.enumerated() where decision.isSelected {
-      let rates = view.believedRates(number, participants: Double(sum.participants))
-      guard
-        let part = part(number, level: decision.level, work: decision.work, at: rates)
-      else { return nil }
-      sum.seconds = max(sum.seconds, part.seconds)
-      sum.secondsAgain = max(sum.secondsAgain, part.secondsAgain)
-      sum.progress += part.progress
-      sum.share += part.share
-      sum.coverage += part.coverage
-      sum.cost += part.cost
+      guard let part = part(number, decision, participants: sum.participants) else { return nil }
+      sum.add(part)
     }
     return sum
   }
@@ -103,8 +115,8 @@ struct RoundParts<View: PlanningView> {
   ///   - gap: at which it counts.
   ///   - option: what becomes of a part, with what it takes off the gap beside the others.
   func search(
-    idle: Double, price: (Double) -> Double, coverage: (Part, Double) -> Double, gap: Double,
-    option: (_ part: Part, _ progress: Double) -> OneRoundSearch.Option
+    idle: Double, price: (Double) -> Double, coverage: (RoundPart, Double) -> Double, gap: Double,
+    option: (_ part: RoundPart, _ progress: Double) -> OneRoundSearch.Option
   ) -> [EdgeDecision] {
     let levels = view.levels.count
     var search = OneRoundSearch()

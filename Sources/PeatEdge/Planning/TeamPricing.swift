@@ -2,9 +2,9 @@ import PeatTensor
 
 /// What a team costs that goes on until the target is reached, or the rounds end.
 ///
-///     (T₁ + (n − 1) · T₂) / T_ref + n · (memory + energy)
+///     (T₁ + (n − 1) · T₂ + n · pause) / T_ref + n · (memory + energy)
 ///
-/// T₁: the first round, in which emulators are sent; T₂: each later one. n: the rounds to the target, as `LearningModel` has them, the last in
+/// T₁: the first round, in which emulators are sent; T₂: each later one; neither shorter than the server's own part; pause: between rounds. n: the rounds to the target, as `LearningModel` has them, the last in
 /// part; where there are not so many, what is missed costs as in `Objective`. Only the team's data is covered; that emulators age is
 /// left out.
 struct TeamPricing<View: PlanningView>: DecisionPricing {
@@ -21,26 +21,28 @@ struct TeamPricing<View: PlanningView>: DecisionPricing {
 
   var isExact: Bool { false }
 
-  func value(of decisions: [EdgeDecision]) -> Double {
-    guard let sum = parts.sum(of: decisions) else { return .infinity }
-    guard sum.participants > 0 else { return left + missed(gap: parts.view.gap) }
+  func value(of sum: RoundSum) -> Double {
     let way = way(of: sum)
     let time = seconds(of: sum, rounds: way.rounds) * way.rounds
-    return time / parts.view.objective.referenceTime + way.rounds * sum.cost
+    // Waiting for better times is no way to get there.
+    let paid = sum.participants > 0 ? 0 : way.rounds
+    return max(time / parts.view.objective.referenceTime, paid) + way.rounds * sum.cost
       + (way.gap > parts.view.target ? missed(gap: way.gap) : 0)
   }
 
   /// Of a round, in the mean.
-  private func seconds(of sum: RoundParts<View>.Sum, rounds: Double) -> Double {
-    let again = isRepeated ? sum.secondsAgain : sum.seconds
-    return again + (sum.seconds - again) / rounds + parts.view.aggregation
+  private func seconds(of sum: RoundSum, rounds: Double) -> Double {
+    let server = parts.view.server.seconds
+    let first = max(sum.seconds, server)
+    let again = isRepeated ? max(sum.secondsAgain, server) : first
+    return again + (first - again) / rounds + parts.view.aggregation
   }
 
   /// The most rounds that are looked ahead.
   private static var most: Double { 1000 }
 
   /// Rounds to the target, at most those that there are, and the gap that they leave.
-  private func way(of sum: RoundParts<View>.Sum) -> (rounds: Double, gap: Double) {
+  private func way(of sum: RoundSum) -> (rounds: Double, gap: Double) {
     let learning = parts.view.learning
     let target = parts.view.target
     var gap = parts.view.gap
@@ -49,8 +51,8 @@ struct TeamPricing<View: PlanningView>: DecisionPricing {
       let pace =
         learning.slowing == 0
         ? 1 : exponential(learning.slowing * naturalLogarithm(gap / parts.view.gap))
-      let progress = learning.progress(
-        together: pace * sum.progress, share: sum.share, coverage: sum.share, gap: gap)
+      let progress = parts.view.progress(
+        ofDevices: pace * sum.progress, share: sum.share, coverage: sum.share, gap: gap)
       guard progress > 0 else { return (left, gap) }
       let next = gap * (1 - progress)
       if next <= target {
@@ -76,13 +78,14 @@ struct TeamPricing<View: PlanningView>: DecisionPricing {
     let view = parts.view
     let reference = view.objective.referenceTime
     var best = parts.devices.map { _ in EdgeDecision(isSelected: false) }
-    var value = self.value(of: best)
+    var value = self.value(of: RoundSum())
     // So dear that any team beats none; and a first round that is paid at once.
     var weight = 1e12
     var rounds = 1.0
     for _ in 0..<12 {
       let team = parts.search(
-        idle: 0, price: { ($0 + view.aggregation) / reference }, coverage: { $0.share * $1 },
+        idle: 0, price: { (max($0, view.server.seconds) + view.aggregation) / reference },
+        coverage: { $0.share * $1 },
         // Half of the way down.
         gap: (view.gap * max(view.target, 0)).squareRoot(),
         option: { part, progress in
@@ -91,7 +94,7 @@ struct TeamPricing<View: PlanningView>: DecisionPricing {
             delay: again + (part.seconds - again) / rounds, cost: part.cost - weight * progress)
         })
       guard let sum = parts.sum(of: team), sum.participants > 0 else { break }
-      let own = self.value(of: team)
+      let own = self.value(of: sum)
       if own < value { (best, value) = (team, own) }
       let progress = view.learning.progress(
         together: sum.progress, share: sum.share, coverage: sum.share, gap: view.gap)

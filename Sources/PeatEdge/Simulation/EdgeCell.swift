@@ -207,7 +207,7 @@ public struct EdgeCell: Sendable {
     outcome.delivered = delivered.count
     for index in devices.indices { devices[index].recency *= LearningModel.retained }
     for index in delivered { devices[index].recency = 1 }
-    progress = configuration.progress(
+    progress = self.progress(
       ofDevices: progress, share: share, coverage: coverage, gap: gap)
     outcome.seconds = max(outcome.seconds, configuration.server.seconds)
     outcome.seconds = min(outcome.seconds, configuration.deadline) + configuration.aggregation
@@ -221,6 +221,12 @@ public struct EdgeCell: Sendable {
     round += 1
     time += outcome.seconds
     return outcome
+  }
+
+  /// As if the updates since then had never come: time has passed, and what was sent is there.
+  mutating func takeBack(to before: EdgeCell) {
+    gap = before.gap
+    for index in devices.indices { devices[index].recency = before.devices[index].recency }
   }
 
   /// What a round's duration and the gap that it left cost.
@@ -342,6 +348,7 @@ extension EdgeCell: PlanningView {
   var levels: [EmulatorLevel] { configuration.levels }
   var objective: Objective { configuration.objective }
   var learning: LearningModel { configuration.learning }
+  var server: EdgeServer { configuration.server }
   var adapterBytes: Double { configuration.adapterBytes }
   var deadline: Double { configuration.deadline }
   var aggregation: Double { configuration.aggregation }
@@ -360,6 +367,8 @@ extension EdgeCell: PlanningView {
       dropout: own.dropout, energyPerOperation: own.energyPerOperation,
       charge: own.battery.map { max(device.battery / $0, 0) } ?? 1, isThere: device.isThere)
   }
+
+  var sharesBand: Bool { configuration.radio.sharing != .dedicated }
 
   func isStale(_ number: Int) -> Bool { devices[number].age >= 10 }
 

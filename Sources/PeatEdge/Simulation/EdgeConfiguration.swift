@@ -198,6 +198,11 @@ public struct EdgeServer: Sendable, Codable, Equatable {
 
   /// Seconds that its part of a round takes.
   var seconds: Double { weight > 0 ? work / compute : 0 }
+
+  /// What its part takes off the gap, as a share of it: its gradients are the full model's.
+  func progress(_ learning: LearningModel, gap: Double) -> Double {
+    weight * learning.progress(share: 1, fidelity: 1, age: 0, gap: gap)
+  }
 }
 
 /// The run that an edge's levels were measured for.
@@ -296,27 +301,19 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
       least <= most,
       "No device can hold an emulator: the smallest level takes \(Int(least)) bytes, the largest device has \(Int(most)). Add a smaller level."
     )
+    func shows(_ level: EmulatorLevel) -> Double {
+      Double(Set(level.blocks).count) / Double(middleBlocks)
+    }
     try check(
-      levels.contains { Double(Set($0.blocks).count) / Double(middleBlocks) <= maxExposure },
+      levels.contains { shows($0) <= maxExposure + 1e-9 },
       "Every level gives away more than maxExposure, \(maxExposure), of the middle. Allow more, or add a level that gives away less."
     )
-  }
-}
-
-extension EdgeConfiguration {
-  /// What a round takes off the gap, as a share of it: the devices' updates together, mixed with the server's own part.
-  ///
-  /// - Parameters:
-  ///   - sum: of what each device takes off.
-  ///   - share: of all data, that they have together.
-  ///   - coverage: of all data, this round included.
-  func progress(
-    ofDevices sum: Double, share: Double, coverage: Double, gap: Double
-  ) -> Double {
-    let devices = learning.progress(together: sum, share: share, coverage: coverage, gap: gap)
-    guard server.weight > 0 else { return devices }
-    // Its gradients are the full model's.
-    return (1 - server.weight) * devices + server.weight
-      * learning.progress(share: 1, fidelity: 1, age: 0, gap: gap)
+    try check(
+      levels.contains { shows($0) <= maxExposure + 1e-9 && $0.memory <= most },
+      "No device can hold an emulator that gives away no more than maxExposure, \(maxExposure): those levels take more than the largest device's \(Int(most)) bytes."
+    )
+    try check(
+      classes.contains { $0.dropout < 1 && ($0.stays > 0 || $0.returns > 0) },
+      "Every device fails in every round: lower dropout, or raise stays or returns, in a class.")
   }
 }

@@ -3,12 +3,14 @@ extension EdgeEnvironment {
   ///
   /// - Parameters:
   ///   - rounds: how many are played; `nil`: a whole episode.
+  ///   - endsAtTarget: whether an episode is over where the target is reached; `nil`: as the objective's aim says.
   ///   - minimumUpdates: how many must take part in a round: those that are ready first are added.
   /// - Returns: each cell's episode.
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public static func play(
     _ configuration: EdgeConfiguration, planner name: String, episodes: Int, rounds: Int? = nil,
-    minimumUpdates: Int = 0, seed: UInt64, shouldStop: () -> Bool = { false }
+    endsAtTarget: Bool? = nil, minimumUpdates: Int = 0, seed: UInt64,
+    shouldStop: () -> Bool = { false }
   ) throws -> EdgeEnvironment {
     let environment = try EdgeEnvironment(configuration, cells: episodes, seed: seed)
     let planner = try EdgePlanners.make(
@@ -17,7 +19,11 @@ extension EdgeEnvironment {
     for _ in 0..<min(rounds ?? configuration.rounds, configuration.rounds) {
       for index in environment.cells.indices where !shouldStop() {
         let cell = environment.cells[index]
-        if cell.isOver { continue }
+        if let endsAtTarget {
+          if endsAtTarget, cell.gap <= configuration.target { continue }
+        } else if cell.isOver {
+          continue
+        }
         var decisions = planner.decide(cell)
         cell.complete(&decisions, upTo: minimumUpdates)
         environment.advance(index, decisions)

@@ -71,7 +71,7 @@ public actor SimulatedCell: RoundPlanner {
     while true {
       var decisions = planner.decide(cell)
       cell.complete(&decisions, upTo: state.minimumUpdates)
-      let gap = cell.gap
+      let before = cell
       let outcome = cell.advance(decisions)
       seconds += outcome.seconds
       joules += outcome.joules
@@ -81,7 +81,7 @@ public actor SimulatedCell: RoundPlanner {
         return finish(state, decisions, arrived, outcome, lost, seconds, joules)
       }
       // Updates that never came did nothing.
-      cell.gap = gap
+      cell.takeBack(to: before)
       lost += 1
       guard lost < 1000 else {
         throw PeatError.unavailable(
@@ -107,7 +107,7 @@ public actor SimulatedCell: RoundPlanner {
     if state.round > predictedRound {
       predictedGap *=
         1
-        - cell.configuration.progress(
+        - cell.progress(
           ofDevices: progress, share: share, coverage: cell.coverage, gap: predictedGap)
     }
     predictedRound = state.round

@@ -8,6 +8,7 @@ import PeatTensor
 /// Source: uniform layer drop of Xiao, Lin and Han 2023, <https://arxiv.org/abs/2302.04870>.
 public struct LayerDrop: Compression {
   public static let name = "layer-drop"
+  public static let stage = CompressionStage.selection
 
   /// How many blocks stay.
   public let count: Int
@@ -23,12 +24,16 @@ public struct LayerDrop: Compression {
     self.count = count
   }
 
-  public func keptBlocks(from blocks: [Int]) throws -> [Int] {
-    guard count <= blocks.count else {
+  public func check(_ outline: inout CompressionOutline) throws {
+    guard count <= outline.blocks else {
       throw PeatError.usage(
-        "layer-drop=\(count) asks for more blocks than the middle has, \(blocks.count).")
+        "layer-drop=\(count) asks for more blocks than the middle has, \(outline.blocks).")
     }
-    return LayerDrop.positions(keeping: count, of: blocks.count).map { blocks[$0] }
+    outline.blocks = count
+  }
+
+  public func apply(to draft: inout EmulatorDraft) {
+    draft.keep(LayerDrop.positions(keeping: count, of: draft.blocks.count))
   }
 
   /// Positions 0..<M of the kept blocks.

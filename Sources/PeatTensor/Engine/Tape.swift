@@ -170,6 +170,7 @@ enum Record {
   case checkpoint(CheckpointRecord)
   case tanh(TanhRecord)
   case pooling(PoolingRecord)
+  case squaredError(SquaredErrorRecord)
 
   private var part: StepProfile.Part? {
     switch self {
@@ -177,7 +178,7 @@ enum Record {
     case .rmsNorm, .layerNorm: .norms
     case .linear: .products
     case .attention: .attention
-    case .crossEntropy: .loss
+    case .crossEntropy, .squaredError: .loss
     case .checkpoint: nil
     }
   }
@@ -204,6 +205,7 @@ enum Record {
     case .checkpoint(let record): record.backward(tape)
     case .tanh(let record): record.backward(tape)
     case .pooling(let record): record.backward(tape)
+    case .squaredError(let record): record.backward(tape)
     }
   }
 }

@@ -88,7 +88,9 @@ public struct MemoryDemands: Sendable {
       frozenPrefix = blocks.min() ?? 0
     case nil:
       rank = 0
-      trainable = model.blockCount * perBlock + model.tableWeights + model.otherWeights
+      trainable =
+        model.storedMatrixWeights + model.blockCount * model.blockVectorWeights
+        + model.tableWeights + model.otherWeights
       trainableWeights = trainable
       frozenPrefix = 0
     }
@@ -96,7 +98,7 @@ public struct MemoryDemands: Sendable {
 
   /// Whether no matrix is frozen.
   private var trainsEverything: Bool {
-    trainableWeights >= model.blockCount * model.blockMatrixWeights + model.tableWeights
+    trainableWeights >= model.storedMatrixWeights + model.tableWeights
   }
 
   /// Throws where frozen weights are to be packed and none is frozen.
@@ -110,7 +112,7 @@ public struct MemoryDemands: Sendable {
 
   /// Bytes of the weights in a storage.
   public func weightBytes(_ storage: WeightStorage) -> Double {
-    let matrices = model.blockCount * model.blockMatrixWeights + model.tableWeights
+    let matrices = model.storedMatrixWeights + model.tableWeights
     let vectors = model.blockCount * model.blockVectorWeights + model.otherWeights
     let dense = min(trainableWeights, matrices)
     return Double(matrices - dense) * storage.bytesPerWeight + 4 * Double(dense + vectors)
@@ -139,7 +141,7 @@ public struct MemoryDemands: Sendable {
     let copies = isDivided ? Double(threads - 1) * Double(context) * keyValues : 0
     // In flight beside it: values computed again, slopes, and gradients of the widest parts.
     let flight = 3 * inner * branches + 4 * hidden + queries + keyValues
-    let recorded = Double(model.blockCount - frozenPrefix)
+    let recorded = Double(model.depth - frozenPrefix)
     let kept = checkpointing ? recorded * hidden + block : recorded * block
     let workers = Double(threads)
     let chunk = min(Double(logitRows), rows / workers)

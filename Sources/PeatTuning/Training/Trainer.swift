@@ -15,6 +15,7 @@ public final class Trainer {
   private let workers: StepWorkers
   private var sampler: BatchSampler
   private let prefix: PrefixCache?
+  private let objective: (any TrainingObjective)?
   private var optimizer: AdamW
   /// Digest of the model that is tuned, where somebody says it: a saved state goes on with no other.
   public var modelDigest: Digest?
@@ -38,9 +39,11 @@ public final class Trainer {
   }
 
   /// Takes the parameters for training; `finish()` gives them back.
+  ///
+  /// - Parameter objective: what is made small; `nil`: the loss of predicting each next token.
   public init(
     _ model: TransformerModel, parameters: [Parameter], data: TokenDataset,
-    configuration: TrainingConfiguration
+    configuration: TrainingConfiguration, objective: (any TrainingObjective)? = nil
   ) throws {
     try configuration.validate(contextLength: model.configuration.contextLength)
     try data.check(vocabularySize: model.configuration.vocabularySize)
@@ -48,12 +51,13 @@ public final class Trainer {
       model.configuration, trainable: parameters.reduce(0) { $0 + $1.count })
     self.model = model
     self.configuration = configuration
+    self.objective = objective
     trainable = TrainableParameters(parameters)
     workers = StepWorkers(count: configuration.threads, parameterCount: trainable.count)
     // Of windows that start anywhere no two are the same.
     let isFixed = configuration.order != .uniformWindows || data.arrangement.isByDocument
     prefix =
-      configuration.prefixCacheBytes > 0 && isFixed && model.frozenBlocks > 0
+      objective == nil && configuration.prefixCacheBytes > 0 && isFixed && model.frozenBlocks > 0
       ? PrefixCache(blockCount: model.frozenBlocks, limit: configuration.prefixCacheBytes) : nil
     sampler = BatchSampler(
       data, configuration.order, rows: configuration.batch, seed: configuration.seed)
@@ -127,6 +131,7 @@ public final class Trainer {
   ) -> TokenLoss {
     let model = model
     let configuration = configuration
+    let objective = objective
     let states = prefix.map {
       (cache: $0.blockCount, tensors: $0.states(for: batch, windows: windows, model, workers))
     }
@@ -134,6 +139,11 @@ public final class Trainer {
       batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer { targets in
           let targets = UnsafeBufferPointer(rebasing: targets[layout.rows])
+          if let objective {
+            return objective.loss(
+              UnsafeBufferPointer(rebasing: tokens[layout.rows]), targets: targets, layout: layout,
+              scale: scale, on: tape)
+          }
           guard let states else {
             return model.loss(
               UnsafeBufferPointer(rebasing: tokens[layout.rows]), targets: targets, layout: layout,
@@ -181,6 +191,8 @@ extension Trainer {
       var modelDigest: Digest?
       /// How frozen matrices were kept: others give other numbers.
       var storage: WeightStorage?
+      /// What was made small; `nil`: the loss of predicting each next token.
+      var objective: String?
     }
 
     let facts: Facts
@@ -235,7 +247,7 @@ extension Trainer {
       facts: State.Facts(
         step: step, tokens: tokens, configuration: configuration, sampler: sampler.state,
         parameters: trainable.parameters.map(\.name), modelDigest: modelDigest,
-        storage: model.storage),
+        storage: model.storage, objective: objective?.name),
       tensors: [
         "values": trainable.values.copied(), "first_moment": optimizer.firstMoment.copied(),
         "second_moment": optimizer.secondMoment.copied(),
@@ -270,6 +282,9 @@ extension Trainer {
       throw refuse(
         "its frozen weights were kept as \(state.storage.rawValue), these are \(model.storage.rawValue)"
       )
+    }
+    guard state.facts.objective == objective?.name else {
+      throw refuse("it was for another objective")
     }
     guard let values = state.tensors["values"], let first = state.tensors["first_moment"],
       let second = state.tensors["second_moment"],

@@ -111,7 +111,7 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     // Values, two moments, and a gradient for each thread.
     let parameters = Double(trainable) * Double(3 + threads)
     try MemoryDemand.check(
-      bytes: 4 * (rows * Double(context) * Double(model.blockCount) * perBlock + parameters),
+      bytes: 4 * (rows * Double(context) * Double(model.depth) * perBlock + parameters),
       for: "A step of \(batch) windows of \(context) tokens",
       advice: "Make batch or context smaller, raise accumulation, or turn on checkpointing.")
   }

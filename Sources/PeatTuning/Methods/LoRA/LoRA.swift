@@ -92,6 +92,11 @@ public struct LoRA: TuningMethod {
             + "\(layer.inputs) to \(layer.outputs), so A is [r, \(layer.inputs)] and B [\(layer.outputs), r]. "
             + "Was it tuned for another model?")
       }
+      guard layer.reduction == nil else {
+        throw PeatError.badData(
+          "The layer '\(layer.name)' is kept as two factors; adapters sit in the bottom and top blocks, which are whole."
+        )
+      }
       guard layer.lowRank == nil else {
         throw PeatError.badData(
           "The layer '\(layer.name)' already carries an adapter; remove it first.")

@@ -1,0 +1,28 @@
+import PeatTensor
+
+/// Runs a kept block again in the place of each one that is missing, so that the middle is as deep as it was, at no cost in memory: the nearest kept
+/// block, of two the later.
+///
+/// Source: Zhang et al. 2023, *CRaSh: Clustering, Removing, and Sharing*, <https://arxiv.org/abs/2310.15477>.
+public struct Sharing: Compression {
+  public static let name = "share"
+  public static let stage = CompressionStage.sharing
+
+  public init(value: String?) throws {
+    if let value { throw PeatError.usage("share takes no value; found 'share=\(value)'.") }
+  }
+
+  public func check(_ outline: inout CompressionOutline) throws {
+    if outline.isShared { throw PeatError.usage("A recipe names share twice.") }
+    outline.isShared = true
+  }
+
+  public func apply(to draft: inout EmulatorDraft) {
+    let kept = draft.blocks.map(\.numberInFullModel)
+    draft.order = draft.split.middle.map { number in
+      kept.indices.min { left, right in
+        (abs(kept[left] - number), -left) < (abs(kept[right] - number), -right)
+      } ?? 0
+    }
+  }
+}

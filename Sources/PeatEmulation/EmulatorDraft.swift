@@ -1,0 +1,95 @@
+import PeatModels
+import PeatTensor
+
+/// An emulator on its way: the blocks that stand for the middle, and what became of their weights.
+public struct EmulatorDraft {
+  /// A stored block of the middle.
+  struct Block {
+    let numberInFullModel: Int
+    /// Weights by their path in the block: `mlp.up_proj.weight`.
+    var tensors: NamedTensors
+    var sizes: BlockSizes
+    /// Linear layers that are kept as two factors, by path, with the rank.
+    var ranks: [String: Int] = [:]
+  }
+
+  let full: TransformerModel
+  let split: ModelSplit
+  /// In rising order.
+  var blocks: [Block]
+  /// The middle as it is run: places in `blocks`, some of them more than once.
+  var order: [Int]
+  /// How the blocks' matrices are kept; `nil`: as the source keeps them.
+  var storage: WeightStorage?
+
+  /// The middle as it is.
+  init(_ full: TransformerModel, _ split: ModelSplit) {
+    self.full = full
+    self.split = split
+    let keys = full.configuration.keys
+    blocks = split.middle.map { number in
+      let prefix = keys.block(number) + "."
+      return Block(
+        numberInFullModel: number,
+        tensors: Dictionary(
+          uniqueKeysWithValues: full.blocks[number].parameters.map {
+            (String($0.name.dropFirst(prefix.count)), $0.tensor)
+          }),
+        sizes: full.blocks[number].sizes)
+    }
+    order = Array(blocks.indices)
+  }
+
+  /// Keeps some of the stored blocks, each run once.
+  mutating func keep(_ places: [Int]) {
+    blocks = places.map { blocks[$0] }
+    order = Array(blocks.indices)
+  }
+
+  /// The emulator that it has become.
+  func emulator(_ recipe: EmulatorRecipe) throws -> Emulator {
+    let keys = full.configuration.keys
+    var configuration = full.configuration
+    configuration.blockCount = split.bottom + blocks.count + split.top
+    var tensors: NamedTensors = [:]
+    let outside = keys.blocks + "."
+    for (name, tensor) in full.tensors where !name.hasPrefix(outside) { tensors[name] = tensor }
+    func copyEnd(_ number: Int, to local: Int) {
+      let (old, new) = (keys.block(number), keys.block(local))
+      for parameter in full.blocks[number].parameters {
+        tensors[new + parameter.name.dropFirst(old.count)] = parameter.tensor
+      }
+    }
+    for number in 0..<split.bottom { copyEnd(number, to: number) }
+    for number in 0..<split.top {
+      copyEnd(split.blockCount - split.top + number, to: split.bottom + blocks.count + number)
+    }
+    var variation = ModelVariation()
+    for (place, block) in blocks.enumerated() {
+      let local = split.bottom + place
+      for (path, tensor) in block.tensors { tensors["\(keys.block(local)).\(path)"] = tensor }
+      if block.sizes != full.blocks[block.numberInFullModel].sizes {
+        variation.sizes[String(local)] = block.sizes
+      }
+      for (path, rank) in block.ranks { variation.ranks["\(keys.block(local)).\(path)"] = rank }
+    }
+    if order != Array(blocks.indices) {
+      variation.order =
+        Array(0..<split.bottom) + order.map { split.bottom + $0 }
+        + (0..<split.top).map { split.bottom + blocks.count + $0 }
+    }
+    configuration.variation = variation
+    let kept =
+      Array(0..<split.bottom) + blocks.map(\.numberInFullModel)
+      + Array(split.middle.upperBound..<split.blockCount)
+    let middle = (0..<blocks.count).map { keys.block(split.bottom + $0) + "." }
+    let storage = storage
+    return Emulator(
+      model: try TransformerModel(
+        configuration: configuration, weights: tensors, blockNumbers: kept,
+        storage: StoragePlan { name in
+          guard let storage, middle.contains(where: name.hasPrefix) else { return .float32 }
+          return storage
+        }, source: "the emulator"), split: split, keptBlocks: kept, recipe: recipe)
+  }
+}
