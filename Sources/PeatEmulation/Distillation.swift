@@ -1,63 +1,135 @@
+import PeatData
 import PeatModels
+import PeatNN
 import PeatTensor
 import PeatTuning
 
 /// Makes an emulator's middle compute what the full model's does.
 ///
-///     lossWeight · (−ln p(next token)) + stateWeight · ‖t − s‖² / (d · σ²)
+///     lossWeight · (−ln p(next token)) + stateWeight · e(last) + blockWeight · Σ e(others),   e = ‖t − s‖² / (d · σ²)
 ///
-/// Each is a mean over tokens. t, s: what comes out of the full model's and of the emulator's middle where the same goes in; σ²: the mean square of t, measured
-/// once on the first windows; d: the hidden size.
+/// All are means over tokens. t, s: states in the full model's middle and in the emulator's, where the same goes in: `last`, what comes out of it; the
+/// others, what comes out of each of its blocks but the last, beside what goes into the block that follows it in the full model. σ²: the mean square of
+/// t, measured once on the first windows; d: the hidden size.
 ///
-/// Source: Xiao, Lin and Han 2023, *Offsite-Tuning*, <https://arxiv.org/abs/2302.04870>: weights 1 and 30.
-public struct DistillationObjective: TrainingObjective {
+/// Source: Xiao, Lin and Han 2023, *Offsite-Tuning*, <https://arxiv.org/abs/2302.04870>: weights 1, 30 and 0. Block by block as in Wu et al. 2024,
+/// *FedBiOT*, <https://arxiv.org/abs/2406.17706>.
+struct DistillationObjective: TrainingObjective {
   private let full: TransformerModel
   private let emulator: Emulator
   private let settings: DistillationSettings
-  /// σ².
-  private let meanSquare: Double
+  /// Where states are compared, by place in the emulator's middle: after so many blocks of the full model's middle.
+  private let depths: [Int]
+  /// σ² at each.
+  private let meanSquares: [Double]
 
-  /// - Parameter meanSquare: of what comes out of the full model's middle.
+  /// - Throws: `badData` where the full model computes no numbers.
   init(
-    _ emulator: Emulator, full: TransformerModel, settings: DistillationSettings,
-    meanSquare: Double
-  ) {
+    _ emulator: Emulator, full: TransformerModel, data: TokenDataset,
+    settings: DistillationSettings
+  ) throws {
     self.full = full
     self.emulator = emulator
     self.settings = settings
-    self.meanSquare = meanSquare
+    depths = emulator.middleDepths
+    var sampler = BatchSampler(data, .sequential, rows: settings.batch, seed: 0)
+    let batch = sampler.next()
+    let tape = Tape()
+    let split = emulator.split
+    let states = batch.tokens.withUnsafeBufferPointer { tokens in
+      var state = full.hiddenStates(below: split.bottom, tokens, layout: batch.layout, on: tape)
+      return split.middle.map { block in
+        state = full.hiddenStates(
+          through: block..<block + 1, state, layout: batch.layout, on: tape)
+        return state.tensor()
+      }
+    }
+    meanSquares = try depths.map { depth in
+      let mean = states[depth - 1].withUnsafeBufferPointer { values in
+        values.reduce(0.0) { $0 + Double($1) * Double($1) } / Double(max(values.count, 1))
+      }
+      guard mean.isFinite, mean > 0 else {
+        throw PeatError.badData(
+          "The full model's middle computes states whose mean square is \(mean): its weights are damaged."
+        )
+      }
+      return mean
+    }
   }
 
-  public var name: String {
-    "distillation \(settings.lossWeight) \(settings.stateWeight) \(meanSquare)"
+  var name: String {
+    "distillation \(settings.lossWeight) \(settings.stateWeight) \(settings.blockWeight) \(meanSquares)"
   }
 
-  public func loss(
+  func loss(
     _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>,
     layout: SequenceLayout, scale: Float, on tape: Tape
   ) -> TokenLoss {
     let split = emulator.split
     let student = emulator.model
-    let below = student.hiddenStates(below: split.bottom, tokens, layout: layout, on: tape)
-    let target = full.hiddenStates(
-      through: split.middle, below.detached, layout: layout, on: tape)
-    let top = student.configuration.depth - split.top
-    let states = student.hiddenStates(
-      through: split.bottom..<top, below, layout: layout, on: tape)
-    let width = Double(states.columns)
-    let weight = settings.stateWeight / (width * meanSquare)
+    var states = student.hiddenStates(below: split.bottom, tokens, layout: layout, on: tape)
+    if settings.noise > 0 { states = noisy(states, tokens, on: tape) }
+    var target = states.detached
+    var done = 0
     var loss = 0.0
+    for (place, depth) in depths.enumerated() {
+      target = full.hiddenStates(
+        through: split.bottom + done..<split.bottom + depth, target, layout: layout, on: tape)
+      done = depth
+      states = student.hiddenStates(
+        through: split.bottom + place..<split.bottom + place + 1, states, layout: layout, on: tape)
+      let isLast = place == depths.count - 1
+      let weight =
+        (isLast ? settings.stateWeight : settings.blockWeight)
+        / (Double(states.columns) * meanSquares[place])
+      if weight > 0 {
+        loss += weight * tape.squaredError(states, to: target, scale: scale * Float(weight))
+      }
+    }
     if settings.lossWeight > 0 {
-      let hidden = student.hiddenStates(from: top, states, layout: layout, on: tape)
-      loss =
+      let hidden = student.hiddenStates(
+        from: student.configuration.depth - split.top, states, layout: layout, on: tape)
+      loss +=
         settings.lossWeight
         * student.loss(
           of: hidden, targets: targets, scale: scale * Float(settings.lossWeight), on: tape,
           logitRows: 256
         ).sum
     }
-    loss += weight * tape.squaredError(states, to: target, scale: scale * Float(weight))
     return TokenLoss(sum: loss, count: targets.count { $0 >= 0 })
+  }
+}
+
+extension DistillationObjective {
+  /// States to which noise was added, of as much as the settings say of each row's root mean square: the same for the same tokens.
+  private func noisy(
+    _ states: Activation, _ tokens: UnsafeBufferPointer<Int32>, on tape: Tape
+  ) -> Activation {
+    var hash = settings.seed
+    for token in tokens { hash = (hash ^ UInt64(bitPattern: Int64(token))) &* 0x100_0000_01b3 }
+    var random = SeededRandom(seed: hash, "noise")
+    let tensor = states.tensor()
+    let width = states.columns
+    for row in 0..<states.rows {
+      let place = tensor.pointer + row * width
+      var square: Float = 0
+      for column in 0..<width { square += place[column] * place[column] }
+      let scale =
+        Float(settings.noise * Double(random.uniform())) * (square / Float(width)).squareRoot()
+      for column in 0..<width { place[column] += scale * Float(random.normal()) }
+    }
+    return tape.input(tensor)
+  }
+}
+
+extension Emulator {
+  /// For each block that is run in the middle: after how many blocks of the full model's middle its states should be the same. The one before the
+  /// next that is kept; where blocks are shared, as many as there are.
+  var middleDepths: [Int] {
+    let order = model.configuration.order.dropFirst(split.bottom).dropLast(split.top)
+    if order.count == split.middle.count { return Array(1...order.count) }
+    let numbers = order.map { keptBlocks[$0] - split.bottom }
+    return numbers.indices.map { $0 + 1 < numbers.count ? numbers[$0 + 1] : split.middle.count }
   }
 }
 
@@ -70,13 +142,18 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
   /// Of the loss of predicting each next token, and of how far what comes out of the middle is off.
   public var lossWeight = 1.0
   public var stateWeight = 30.0
+  /// Of how far what comes out of each block but the last is off.
+  public var blockWeight = 0.0
+  public var noise = 0.0
   public var seed: UInt64 = 0
   public var threads = 1
 
   public init() {}
 
   public func validate() throws {
-    for (name, value) in [("lossWeight", lossWeight), ("stateWeight", stateWeight)]
+    for (name, value) in [
+      ("lossWeight", lossWeight), ("stateWeight", stateWeight), ("blockWeight", blockWeight),
+    ]
     where !(0...1e6).contains(value) {
       throw PeatError.usage("distillation: \(name) is \(value); it must be between 0 and 1e6.")
     }
@@ -85,7 +162,29 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
   var training: TrainingConfiguration {
     TrainingConfiguration(
       steps: steps, batch: batch, context: context, learningRate: learningRate,
-      schedule: .init(.cosine), optimizer: .init(weightDecay: 0), clipNorm: 1, seed: seed,
+      schedule: .init(.cosine), optimizer: .init(weightDecay: 0), seed: seed,
       threads: threads)
+  }
+}
+
+/// A distillation under way: steps of a `Trainer` on the middle's weights.
+public final class Distillation {
+  public let trainer: Trainer
+  private let emulator: Emulator
+
+  /// - Parameters:
+  ///   - emulator: whose middle's weights are changed; it must not be packed.
+  ///   - data: the owner's public text.
+  /// - Throws: `usage` or `badData` where settings or data make no sense.
+  public init(
+    _ emulator: Emulator, full: TransformerModel, data: TokenDataset,
+    settings: DistillationSettings
+  ) throws {
+    try settings.validate()
+    self.emulator = emulator
+    let objective = try DistillationObjective(emulator, full: full, data: data, settings: settings)
+    trainer = try Trainer(
+      emulator.model, parameters: emulator.middleParameters, data: data,
+      configuration: settings.training, objective: objective)
   }
 }

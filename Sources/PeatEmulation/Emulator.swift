@@ -1,5 +1,6 @@
 import Foundation
 import PeatModels
+import PeatNN
 import PeatTensor
 import PeatTuning
 
@@ -14,6 +15,11 @@ public struct Emulator: Sendable {
 
   /// How many blocks stand for the middle.
   public var middleCount: Int { keptBlocks.count - split.bottom - split.top }
+
+  /// The weights of the blocks that stand for the middle.
+  public var middleParameters: [Parameter] {
+    model.blocks.filter { split.middle.contains($0.numberInFullModel) }.flatMap(\.parameters)
+  }
 
   /// bottom, emulator, top.
   public var splitNumbers: AdapterFolder.SplitNumbers {
@@ -45,14 +51,31 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
 
   /// How one tensor is stored.
   public struct Storage: Sendable, Codable, Equatable {
-    public var type: StorageType
+    /// F32, F16, BF16, int8 or int4.
+    public var type: String
     public var groupSize: Int?
     public var axis: Int?
-    public var scaleType: StorageType?
+    public var scaleType: String?
     public var symmetric: Bool?
     public var packing: String?
 
-    public init(type: StorageType) { self.type = type }
+    public init(type: StorageType) { self.type = type.rawValue }
+
+    /// How a packed matrix lies in the file.
+    init(_ matrix: PackedMatrix) {
+      type = matrix.storage.rawValue
+      switch matrix.storage {
+      case .float32: break
+      case .bfloat16: type = StorageType.bfloat16.rawValue
+      case .float16: type = StorageType.float16.rawValue
+      case .int8, .int4:
+        groupSize = PackedMatrix.groupSize
+        axis = matrix.axis
+        scaleType = StorageType.float16.rawValue
+        symmetric = true
+        if matrix.storage == .int4 { packing = PackedMatrix.packing }
+      }
+    }
   }
 
   public var formatVersion: Int
@@ -64,6 +87,8 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
   /// Numbers in the full model.
   public var keptBlocks: [Int]
   public var recipe: EmulatorRecipe
+  /// How the model differs from what config.json says; `nil`: not at all.
+  public var variation: ModelVariation?
   /// Per tensor of this folder.
   public var storage: [String: Storage]
   /// The share of the middle's weights that a holder of this emulator has.
@@ -117,12 +142,17 @@ extension Emulator {
     source: Checkpoint, full: TransformerModel, fidelity: FidelityReport?
   ) throws -> EmulatorFacts {
     let types = source.storageTypes
-    let names = zip(model.parameters, sourceNames()).map { ($0.name, $1) }
     return EmulatorFacts(
       formatVersion: EmulatorFacts.currentVersion, sourceDigest: source.digest(),
       sourceBlocks: split.blockCount, split: splitNumbers, keptBlocks: keptBlocks, recipe: recipe,
+      variation: model.configuration.variation == .none ? nil : model.configuration.variation,
       storage: Dictionary(
-        uniqueKeysWithValues: names.map { ($0, .init(type: types[$1] ?? .float32)) }),
+        uniqueKeysWithValues: zip(model.parameters, sourceNames()).map { parameter, name in
+          (
+            parameter.name,
+            parameter.packed.map { .init($0) } ?? .init(type: types[name] ?? .float32)
+          )
+        }),
       exposure: exposure(of: full), fidelity: fidelity,
       licence: try Licence.stated(in: source.folder)
     )
@@ -148,10 +178,20 @@ extension Emulator {
   public func write(to folder: URL, source: Checkpoint, facts: EmulatorFacts) throws {
     var files = try source.tokenizerFiles()
     files["emulator.json"] = try JSONFile.encode(facts)
+    var floats: NamedTensors = [:]
+    var raw: [String: SafeTensors.Raw] = [:]
+    for parameter in model.parameters {
+      guard let packed = parameter.packed else {
+        floats[parameter.name] = parameter.tensor
+        continue
+      }
+      for (suffix, tensor) in packed.stored { raw[parameter.name + suffix] = tensor }
+    }
     try CheckpointWriter.write(
-      to: folder, tensors: model.tensors,
+      to: folder, tensors: floats, raw: raw,
       configuration: Architectures.configuration(
         source.configurationJSON, withBlocks: keptBlocks),
-      type: { facts.storage[$0]?.type ?? .float32 }, otherFiles: files)
+      type: { facts.storage[$0].flatMap { StorageType(rawValue: $0.type) } ?? .float32 },
+      otherFiles: files)
   }
 }

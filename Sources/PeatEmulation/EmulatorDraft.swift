@@ -87,7 +87,7 @@ public struct EmulatorDraft {
     return Emulator(
       model: try TransformerModel(
         configuration: configuration, weights: tensors, blockNumbers: kept,
-        storage: StoragePlan { name in
+        storage: StoragePlan(halfScales: true) { name in
           guard let storage, middle.contains(where: name.hasPrefix) else { return .float32 }
           return storage
         }, source: "the emulator"), split: split, keptBlocks: kept, recipe: recipe)

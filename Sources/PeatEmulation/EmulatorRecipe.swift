@@ -19,7 +19,8 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
 
   /// The compressions that a recipe may name. A new one is one file in Compression/ and one line here.
   public static let known: [any Compression.Type] = [
-    LayerDrop.self, ChosenLayers.self, Sharing.self,
+    LayerDrop.self, ChosenLayers.self, Sharing.self, Int8Storage.self, Int4Storage.self,
+    BFloat16Storage.self, Float16Storage.self,
   ]
 
   /// Reads `layer-drop=4`; throws `usage` with the nearest known word where one is not known.

@@ -45,9 +45,11 @@ public struct Checkpoint: Sendable {
       emulatorJSON = try JSONFile.read(JSONValue.self, from: emulatorURL)
       let facts = try JSONFile.read(EmulatorVariation.self, from: emulatorURL)
       configuration.variation = facts.variation ?? .none
+      packed = (facts.storage ?? [:]).filter { $0.value.type == "int8" || $0.value.type == "int4" }
       try configuration.variation.validate(for: configuration, source: folder.path)
     } else {
       emulatorJSON = nil
+      packed = [:]
     }
     self.configuration = configuration
   }
@@ -55,7 +57,21 @@ public struct Checkpoint: Sendable {
   /// What the model needs to know of emulator.json.
   private struct EmulatorVariation: Decodable {
     var variation: ModelVariation?
+    var storage: [String: PackedStorage]?
   }
+
+  /// How emulator.json says that a matrix is stored.
+  private struct PackedStorage: Decodable {
+    var type: String
+    var groupSize: Int?
+    var axis: Int?
+    var scaleType: String?
+    var symmetric: Bool?
+    var packing: String?
+  }
+
+  /// The matrices that are stored as integers.
+  private let packed: [String: PackedStorage]
 
   /// All weights by name, as float32; those stored so share the files' memory. Masks of other types are left out.
   public func tensors() throws -> NamedTensors {
@@ -71,12 +87,31 @@ public struct Checkpoint: Sendable {
   /// - Parameter storage: how matrices are kept; float32 weights that lie so in the files share their memory.
   public func model(storage: StoragePlan = .all(.float32)) throws -> TransformerModel {
     try TransformerModel(
-      configuration: configuration, weights: StoredWeights(files: files),
+      configuration: configuration,
+      weights: StoredWeights(files: files, packed: packed, folder: folder.path),
       blockNumbers: try keptBlocks(), storage: storage, source: folder.path)
   }
 
   private struct StoredWeights: WeightSource {
     let files: [String: SafeTensorsFile]
+    let packed: [String: PackedStorage]
+    let folder: String
+
+    func packed(named name: String, shape: [Int], inputAxis: Int) throws -> PackedMatrix? {
+      guard let file = files[name], let stored = packed[name],
+        let storage = WeightStorage(rawValue: stored.type)
+      else { return nil }
+      guard stored.axis == inputAxis, stored.groupSize == PackedMatrix.groupSize,
+        stored.scaleType == "F16", stored.symmetric == true,
+        storage == .int8 || stored.packing == PackedMatrix.packing
+      else {
+        throw PeatError.badData(
+          "'\(folder)/emulator.json' stores '\(name)' in a way that this program does not read: axis \(stored.axis ?? -1), groupSize \(stored.groupSize ?? 0), scaleType \(stored.scaleType ?? "none"), packing \(stored.packing ?? "none"). It reads axis \(inputAxis), groupSize \(PackedMatrix.groupSize), scaleType F16, symmetric, packing \(PackedMatrix.packing)."
+        )
+      }
+      return try PackedMatrix(storage, shape: shape, axis: inputAxis, in: file, name: name)
+    }
+
     var names: Set<String> { Set(files.keys) }
     func tensor(named name: String) throws -> Tensor? { try files[name]?.tensor(named: name) }
     func release(_ name: String) { files[name]?.releasePages(of: name) }
@@ -269,12 +304,13 @@ public enum CheckpointWriter {
   ///   - type: how each tensor is stored.
   ///   - otherFiles: the tokenizer's files, emulator.json, … by name.
   public static func fill(
-    _ folder: URL, tensors: NamedTensors, configuration: JSONValue,
+    _ folder: URL, tensors: NamedTensors, raw: [String: SafeTensors.Raw] = [:],
+    configuration: JSONValue,
     type: (String) -> StorageType, otherFiles: [String: Data]
   ) throws {
     try JSONFile.write(configuration, to: folder.appendingPathComponent("config.json"))
     try SafeTensors.write(
-      tensors, to: folder.appendingPathComponent("model.safetensors"), as: type,
+      tensors, raw: raw, to: folder.appendingPathComponent("model.safetensors"), as: type,
       metadata: ["format": "pt"])
     for (name, data) in otherFiles {
       try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
@@ -282,13 +318,17 @@ public enum CheckpointWriter {
   }
 
   /// Writes a checkpoint folder, whole or not at all.
+  ///
+  /// - Parameter raw: further tensors, as they are stored.
   public static func write(
-    to folder: URL, tensors: NamedTensors, configuration: JSONValue,
+    to folder: URL, tensors: NamedTensors, raw: [String: SafeTensors.Raw] = [:],
+    configuration: JSONValue,
     type: (String) -> StorageType = { _ in .float32 }, otherFiles: [String: Data] = [:]
   ) throws {
     try AtomicOutput.folder(at: folder, replacing: isOurs) {
       try fill(
-        $0, tensors: tensors, configuration: configuration, type: type, otherFiles: otherFiles)
+        $0, tensors: tensors, raw: raw, configuration: configuration, type: type,
+        otherFiles: otherFiles)
     }
   }
 }

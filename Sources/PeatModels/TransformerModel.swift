@@ -241,6 +241,13 @@ private final class TensorReader {
     let stored =
       missingPrefix.isEmpty || !name.hasPrefix(missingPrefix)
       ? name : String(name.dropFirst(missingPrefix.count))
+    if let inputAxis,
+      let matrix = try weights.packed(named: stored, shape: shape, inputAxis: inputAxis)
+    {
+      unused.remove(stored)
+      unused.remove(stored + PackedMatrix.scalesSuffix)
+      return Parameter(name, matrix)
+    }
     guard let tensor = try weights.tensor(named: stored) else {
       throw PeatError.badData(
         "'\(source)' has no tensor '\(stored)', which config.json asks for. Check that config.json and the "
@@ -254,7 +261,8 @@ private final class TensorReader {
     unused.remove(stored)
     let parameter = Parameter(name, tensor)
     if let inputAxis, storage(name) != .float32 {
-      parameter.pack(as: storage(name), axis: inputAxis)
+      parameter.pack(
+        as: storage(name), axis: inputAxis, halfScales: storage.hasHalfScales)
       weights.release(stored)
     }
     return parameter

@@ -26,6 +26,18 @@ public final class Parameter: @unchecked Sendable {
     values = .dense(tensor)
   }
 
+  /// A frozen matrix that is packed already.
+  public init(_ name: String, _ matrix: PackedMatrix) {
+    self.name = name
+    shape = [matrix.rows, matrix.columns]
+    values = .packed(matrix)
+  }
+
+  /// The matrix as it is kept, where it is packed.
+  public var packed: PackedMatrix? {
+    if case .packed(let matrix) = values { matrix } else { nil }
+  }
+
   /// The values. While the parameter trains they change with every step; copy what you keep. Of a packed parameter it
   /// is what computations see, in memory of its own.
   public package(set) var tensor: Tensor {
@@ -56,11 +68,15 @@ public final class Parameter: @unchecked Sendable {
 
   /// Keeps a frozen matrix in fewer bytes from now on.
   ///
-  /// - Parameter axis: the input dimension of the layer.
-  public func pack(as storage: WeightStorage, axis: Int) {
+  /// - Parameters:
+  ///   - axis: the input dimension of the layer.
+  ///   - halfScales: whether scales are numbers that float16 has, as files keep them.
+  public func pack(as storage: WeightStorage, axis: Int, halfScales: Bool = false) {
     precondition(!trains && !isReplaced, "'\(name)' is in use")
     values =
-      storage == .float32 ? .dense(tensor) : .packed(PackedMatrix(tensor, as: storage, axis: axis))
+      storage == .float32
+      ? .dense(tensor)
+      : .packed(PackedMatrix(tensor, as: storage, axis: axis, halfScales: halfScales))
   }
 
   public var count: Int { shape.reduce(1, *) }

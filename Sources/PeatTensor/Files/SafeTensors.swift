@@ -216,29 +216,40 @@ public enum SafeTensors {
   }
 
   /// Writes the tensors to a file, each in a type of its own.
+  ///
+  /// - Parameter raw: others, as they are stored.
   public static func write(
-    _ tensors: NamedTensors, to url: URL, as type: (String) -> StorageType,
-    metadata: [String: String] = [:]
+    _ tensors: NamedTensors, raw: [String: Raw] = [:], to url: URL,
+    as type: (String) -> StorageType, metadata: [String: String] = [:]
   ) throws {
     try AtomicOutput.write(to: url) { handle in
       func append(_ bytes: UnsafeRawBufferPointer) throws {
         try handle.write(contentsOf: Data(bytes))
       }
-      try emit(tensors, as: type, metadata: metadata, to: append)
+      try emit(tensors, raw: raw, as: type, metadata: metadata, to: append)
     }
   }
 
   private static func emit(
-    _ tensors: NamedTensors, as type: (String) -> StorageType, metadata: [String: String],
-    to write: (UnsafeRawBufferPointer) throws -> Void
+    _ tensors: NamedTensors, raw: [String: Raw] = [:], as type: (String) -> StorageType,
+    metadata: [String: String], to write: (UnsafeRawBufferPointer) throws -> Void
   ) rethrows {
-    let sorted = tensors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+    let names = (Array(tensors.keys) + raw.keys).sorted {
+      $0.utf8.lexicographicallyPrecedes($1.utf8)
+    }
     let header = header(
-      sorted.map { name, tensor in
-        (name, type(name).rawValue, tensor.shape, tensor.count * type(name).width)
+      names.map { name in
+        if let own = raw[name] { return (name, own.dtype, own.shape, own.bytes.count) }
+        let shape = tensors[name]?.shape ?? []
+        return (name, type(name).rawValue, shape, shape.reduce(type(name).width, *))
       }, metadata: metadata)
     try header.withUnsafeBytes { try write($0) }
-    for (name, tensor) in sorted {
+    for name in names {
+      if let own = raw[name] {
+        try own.bytes.withUnsafeBytes { try write($0) }
+        continue
+      }
+      guard let tensor = tensors[name] else { continue }
       switch type(name) {
       case .float32: try tensor.withUnsafeBufferPointer { try write(UnsafeRawBufferPointer($0)) }
       case .float16:

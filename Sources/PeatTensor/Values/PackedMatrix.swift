@@ -55,13 +55,33 @@ public final class PackedMatrix: @unchecked Sendable {
 
   /// Packs a matrix.
   ///
-  /// - Parameter axis: the input dimension of the layer.
-  public init(_ matrix: Tensor, as storage: WeightStorage, axis: Int) {
-    precondition(matrix.shape.count == 2 && (0...1).contains(axis), "PackedMatrix: \(matrix.shape)")
+  /// - Parameters:
+  ///   - axis: the input dimension of the layer.
+  ///   - halfScales: whether scales are numbers that float16 has, as files keep them.
+  public convenience init(
+    _ matrix: Tensor, as storage: WeightStorage, axis: Int, halfScales: Bool = false
+  ) {
+    precondition(matrix.shape.count == 2, "PackedMatrix: \(matrix.shape)")
+    self.init(storage, rows: matrix.shape[0], columns: matrix.shape[1], axis: axis)
+    matrix.withUnsafeBufferPointer { values in
+      guard let source = values.baseAddress else { return }
+      switch storage {
+      case .float32: break
+      case .bfloat16: packShort(source) { $0.bfloat16Bits }
+      case .float16:
+        // The largest number there is, where the value is larger: infinity would spoil every product.
+        packShort(source) { ($0.magnitude > 65504 ? ($0 < 0 ? -65504 : 65504) : $0).float16Bits }
+      case .int8, .int4: packGroups(source, halfScales: halfScales)
+      }
+    }
+  }
+
+  /// A matrix of zeros.
+  init(_ storage: WeightStorage, rows: Int, columns: Int, axis: Int) {
+    precondition((0...1).contains(axis), "PackedMatrix: axis \(axis)")
     precondition(storage != .float32, "PackedMatrix: float32 is no packed storage")
     self.storage = storage
     self.axis = axis
-    let (rows, columns) = (matrix.shape[0], matrix.shape[1])
     self.rows = rows
     self.columns = columns
     let group = Self.groupSize
@@ -79,17 +99,6 @@ public final class PackedMatrix: @unchecked Sendable {
     scaleCount = isGrouped ? storedRows * scaleStride : 0
     scales = .allocate(capacity: max(scaleCount, 1))
     scales.initialize(repeating: 0, count: max(scaleCount, 1))
-    matrix.withUnsafeBufferPointer { values in
-      guard let source = values.baseAddress else { return }
-      switch storage {
-      case .float32: break
-      case .bfloat16: packShort(source) { $0.bfloat16Bits }
-      case .float16:
-        // The largest number there is, where the value is larger: infinity would spoil every product.
-        packShort(source) { ($0.magnitude > 65504 ? ($0 < 0 ? -65504 : 65504) : $0).float16Bits }
-      case .int8, .int4: packGroups(source)
-      }
-    }
   }
 
   deinit {
@@ -107,7 +116,7 @@ public final class PackedMatrix: @unchecked Sendable {
     }
   }
 
-  private func packGroups(_ source: UnsafePointer<Float>) {
+  private func packGroups(_ source: UnsafePointer<Float>, halfScales: Bool) {
     let group = Self.groupSize
     let limit: Float = storage == .int8 ? 127 : 7
     let (rowStride, columnStride) = isTransposed ? (1, columns) : (columns, 1)
@@ -122,6 +131,11 @@ public final class PackedMatrix: @unchecked Sendable {
           scales[index] = .nan
         }
       }
+      if halfScales {
+        for index in row * scaleStride..<(row + 1) * scaleStride {
+          scales[index] = Float(float16: scales[index].float16Bits)
+        }
+      }
       for column in 0..<storedColumns {
         let scale = scales[row * scaleStride + column / group]
         let value = source[row * rowStride + column * columnStride]
@@ -133,7 +147,7 @@ public final class PackedMatrix: @unchecked Sendable {
 
   /// A 4-bit value q is kept as q + 8. Of 32 neighbours the first 16 are the low halves of 16 bytes, the others the
   /// high halves, so that eight neighbours are eight halves of the same kind.
-  private func put(_ value: Int8, _ row: Int, _ column: Int) {
+  func put(_ value: Int8, _ row: Int, _ column: Int) {
     let line = bytes + row * rowBytes
     if storage == .int8 {
       line.storeBytes(of: value, toByteOffset: column, as: Int8.self)
@@ -145,6 +159,14 @@ public final class PackedMatrix: @unchecked Sendable {
     let isLow = column % 32 < 16
     line.storeBytes(
       of: isLow ? byte & 0xf0 | half : byte & 0x0f | half << 4, toByteOffset: place, as: UInt8.self)
+  }
+
+  /// q of a value, by its place as it is stored.
+  func value(_ row: Int, _ column: Int) -> Int8 {
+    let line = bytes + row * rowBytes
+    if storage == .int8 { return line.load(fromByteOffset: column, as: Int8.self) }
+    let byte = line.load(fromByteOffset: column / 32 * 16 + column % 16, as: UInt8.self)
+    return Int8(bitPattern: column % 32 < 16 ? byte & 0x0f : byte >> 4) &- 8
   }
 
   /// The values as float32, which is what computations see.
