@@ -42,7 +42,7 @@ public struct Calibration: Sendable {
   /// Writes a level's emulator as devices get it.
   public func writeEmulator(_ level: Int, to folder: URL) throws {
     let emulator = material.emulators[level]
-    let facts = try emulator.facts(source: owner.checkpoint, full: owner.model, fidelity: nil)
+    let facts = try emulator.facts(source: owner.checkpoint, full: owner.model)
     try emulator.write(to: folder, source: owner.checkpoint, facts: facts)
   }
 

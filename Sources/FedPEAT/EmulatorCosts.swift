@@ -12,16 +12,8 @@ struct EmulatorCosts {
     self.split = split
   }
 
-  /// The blocks of the middle that an emulator holds as they are, from 0, and each one's share of the middle's weights.
-  func contents(of emulator: Emulator) -> [Int: Double] {
-    Dictionary(
-      uniqueKeysWithValues: emulator.keptBlocks.filter(split.middle.contains).map { block in
-        (
-          block - split.bottom,
-          Emulator.exposure(ofBlocks: [block], in: split, full: owner.model)
-        )
-      })
-  }
+  /// The blocks of the middle that an emulator shows, from 0, each with the share of the middle's weights that it shows of it.
+  func contents(of emulator: Emulator) -> [Int: Double] { emulator.shownBlocks(of: owner.model) }
 
   /// A level as it follows from the emulator's shape: bytes as they are sent, operations of a round's training, memory by the plan that
   /// tuning makes, and the share of the middle that is kept for a fidelity.

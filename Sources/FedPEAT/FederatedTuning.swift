@@ -71,7 +71,7 @@ public struct FederatedTuning: Sendable {
     var packages: [Package] = []
     for (level, emulator) in emulators.enumerated() {
       let folder = work.url.appendingPathComponent("level-\(level)")
-      let facts = try emulator.facts(source: owner.checkpoint, full: owner.model, fidelity: nil)
+      let facts = try emulator.facts(source: owner.checkpoint, full: owner.model)
       try emulator.write(to: folder, source: owner.checkpoint, facts: facts)
       let package = try await Package(folder: folder, store: store)
       packages.append(package)
@@ -114,8 +114,8 @@ public struct FederatedTuning: Sendable {
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
       simulation: await planning.simulation(of: report, plugIn: numbers[.plugIn]),
       fullModelBytes: owner.checkpoint.byteCount,
-      exposure: Emulator.exposure(
-        ofBlocks: allowed.flatMap(\.keptBlocks), in: split, full: owner.model))
+      exposure: exposure.exposure(
+        ofLevels: Set(emulators.indices.filter(exposure.allowsNewcomers))))
     // What the federation gave is safe before anything else can go wrong.
     try writeResult(result, split)
 

@@ -188,7 +188,7 @@ extension RunConfiguration {
       !model.isEmpty, "The run needs a model: 'model: FOLDER' in the run file, or --model FOLDER.")
     try check(
       !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
-    for recipe in emulators { _ = try EmulatorRecipe(recipe) }
+    for word in emulators where !Self.isFolder(word) { _ = try EmulatorRecipe(word) }
     _ = try adapterMethod()
     try check(
       clients > 0 && clients <= 100_000,
@@ -236,6 +236,12 @@ extension RunConfiguration {
 
   /// Planners that can be named, for help texts.
   public static let plannerNames = Planners.names + LivePlanner.names + ["learned:FILE"]
+
+  /// Whether a word names a folder with an emulator, and is no recipe.
+  static func isFolder(_ word: String) -> Bool {
+    FileManager.default.fileExists(
+      atPath: URL(fileURLWithPath: word).appendingPathComponent("emulator.json").path)
+  }
 
   private func checkPlanner() throws {
     if LivePlanner.knows(planner) { return try LivePlanner.check(planner) }

@@ -12,13 +12,35 @@ struct RunMaterial: Sendable {
     let split = try ModelSplit(
       bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
     self.split = split
-    emulators = try configuration.emulators.map {
-      try EmulatorRecipe($0).makeEmulator(from: owner.model, split: split)
+    emulators = try configuration.emulators.map { word in
+      guard RunConfiguration.isFolder(word) else {
+        return try EmulatorRecipe(word).makeEmulator(from: owner.model, split: split)
+      }
+      return try Self.emulator(in: URL(fileURLWithPath: word), split, owner)
     }
     adapter = try Adapter(
       new: configuration.adapterMethod(), for: owner.model, blocks: split.ends,
       seed: configuration.seed, sourceDigest: owner.digest)
     costs = EmulatorCosts(configuration, owner, split)
+  }
+
+  /// An emulator that `compress` wrote, if it is one of this model and this split.
+  private static func emulator(
+    in folder: URL, _ split: ModelSplit, _ owner: ModelOwner
+  ) throws -> Emulator {
+    let emulator = try Emulator(folder: folder)
+    let source = try EmulatorFacts.read(in: folder)?.sourceDigest
+    guard source == owner.digest else {
+      throw PeatError.badData(
+        "The emulator '\(folder.path)' was made from the model \(source?.short ?? "?")…; '\(owner.checkpoint.folder.path)' is \(owner.digest.short)…. Make it again from this model."
+      )
+    }
+    guard emulator.split == split else {
+      throw PeatError.badData(
+        "The emulator '\(folder.path)' has \(emulator.split.bottom) bottom and \(emulator.split.top) top blocks; the run has \(split.bottom) and \(split.top). Set bottom and top as they are there."
+      )
+    }
+    return emulator
   }
 
   /// Bytes of the adapter each way.

@@ -167,6 +167,21 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
   }
 }
 
+/// What `emulator.json` says of a distillation.
+public struct DistillationFacts: Sendable, Codable, Equatable {
+  public var settings: DistillationSettings
+  /// Mean objective of the last steps.
+  public var finalLoss: Double
+  /// Digest of the text's bytes.
+  public var text: Digest
+
+  public init(settings: DistillationSettings, finalLoss: Double, text: Digest) {
+    self.settings = settings
+    self.finalLoss = finalLoss
+    self.text = text
+  }
+}
+
 /// A distillation under way: steps of a `Trainer` on the middle's weights.
 public final class Distillation {
   public let trainer: Trainer

@@ -12,6 +12,49 @@ public struct Emulator: Sendable {
   /// Numbers in the full model of all its blocks.
   public let keptBlocks: [Int]
   public let recipe: EmulatorRecipe
+  /// How its middle was distilled; `nil`: it was not.
+  public var distillation: DistillationFacts?
+  /// How well it stands for the full model, where that was measured when it was made.
+  public var fidelity: FidelityReport?
+
+  init(
+    model: TransformerModel, split: ModelSplit, keptBlocks: [Int], recipe: EmulatorRecipe
+  ) {
+    self.model = model
+    self.split = split
+    self.keptBlocks = keptBlocks
+    self.recipe = recipe
+  }
+
+  /// An emulator that was written before.
+  ///
+  /// - Throws: `inputOutput` or `badData` where the folder is none, or damaged.
+  public init(folder: URL) throws {
+    guard let facts = try EmulatorFacts.read(in: folder) else {
+      throw PeatError.badData(
+        "'\(folder.path)' is no emulator: it has no emulator.json. 'fedpeat compress' makes one.")
+    }
+    self.init(
+      model: try Checkpoint(folder: folder).model(),
+      split: try ModelSplit(
+        bottom: facts.split.bottom, top: facts.split.top, of: facts.sourceBlocks),
+      keptBlocks: facts.keptBlocks, recipe: facts.recipe)
+    distillation = facts.distillation
+    fidelity = facts.fidelity
+  }
+
+  /// Keeps the middle's matrices as the recipe says. Nothing of it can be trained any more.
+  public func pack() {
+    guard let storage = recipe.storage else { return }
+    for block in model.blocks where split.middle.contains(block.numberInFullModel) {
+      for linear in block.linears {
+        let axis = linear.layout == .outputsByInputs ? 1 : 0
+        for matrix in [linear.weight, linear.reduction].compactMap({ $0 }) {
+          matrix.pack(as: storage, axis: axis, halfScales: true)
+        }
+      }
+    }
+  }
 
   /// How many blocks stand for the middle.
   public var middleCount: Int { keptBlocks.count - split.bottom - split.top }
@@ -24,24 +67,6 @@ public struct Emulator: Sendable {
   /// bottom, emulator, top.
   public var splitNumbers: AdapterFolder.SplitNumbers {
     .init(bottom: split.bottom, emulator: middleCount, top: split.top)
-  }
-
-  /// The share of the middle's weights that a device which holds this emulator has, verbatim.
-  ///
-  /// Layer drop ships original blocks: all weights of the kept blocks, over those of all blocks of the middle.
-  public func exposure(of full: TransformerModel) -> Double {
-    Emulator.exposure(ofBlocks: keptBlocks, in: split, full: full)
-  }
-
-  /// The share of the middle's weights in a set of blocks, such as the union of several emulators.
-  public static func exposure(
-    ofBlocks blocks: some Sequence<Int>, in split: ModelSplit, full: TransformerModel
-  ) -> Double {
-    func weights(_ numbers: some Sequence<Int>) -> Int {
-      numbers.reduce(0) { $0 + full.blocks[$1].parameters.reduce(0) { $0 + $1.count } }
-    }
-    let shown = weights(Set(blocks).filter { split.middle.contains($0) })
-    return Double(shown) / Double(weights(split.middle))
   }
 }
 
@@ -64,13 +89,14 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
     /// How a packed matrix lies in the file.
     init(_ matrix: PackedMatrix) {
       type = matrix.storage.rawValue
+      // What has an axis stays packed in memory, too.
+      axis = matrix.axis
       switch matrix.storage {
       case .float32: break
       case .bfloat16: type = StorageType.bfloat16.rawValue
       case .float16: type = StorageType.float16.rawValue
       case .int8, .int4:
         groupSize = PackedMatrix.groupSize
-        axis = matrix.axis
         scaleType = StorageType.float16.rawValue
         symmetric = true
         if matrix.storage == .int4 { packing = PackedMatrix.packing }
@@ -91,10 +117,12 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
   public var variation: ModelVariation?
   /// Per tensor of this folder.
   public var storage: [String: Storage]
-  /// The share of the middle's weights that a holder of this emulator has.
+  /// The share of the middle's weights that a holder of this emulator has: see `Emulator.exposure(of:)`.
   public var exposure: Double
   /// How well it stands for the full model, where that was measured.
   public var fidelity: FidelityReport?
+  /// How its middle was distilled; `nil`: it was not.
+  public var distillation: DistillationFacts?
   /// The licence of the source, where it is stated.
   public var licence: String?
 
@@ -138,9 +166,7 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
 
 extension Emulator {
   /// What `emulator.json` says of this emulator.
-  public func facts(
-    source: Checkpoint, full: TransformerModel, fidelity: FidelityReport?
-  ) throws -> EmulatorFacts {
+  public func facts(source: Checkpoint, full: TransformerModel) throws -> EmulatorFacts {
     let types = source.storageTypes
     return EmulatorFacts(
       formatVersion: EmulatorFacts.currentVersion, sourceDigest: source.digest(),
@@ -154,7 +180,7 @@ extension Emulator {
           )
         }),
       exposure: exposure(of: full), fidelity: fidelity,
-      licence: try Licence.stated(in: source.folder)
+      distillation: distillation, licence: try Licence.stated(in: source.folder)
     )
   }
 

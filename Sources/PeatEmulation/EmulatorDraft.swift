@@ -19,8 +19,6 @@ public struct EmulatorDraft {
   var blocks: [Block]
   /// The middle as it is run: places in `blocks`, some of them more than once.
   var order: [Int]
-  /// How the blocks' matrices are kept; `nil`: as the source keeps them.
-  var storage: WeightStorage?
 
   /// The middle as it is.
   init(_ full: TransformerModel, _ split: ModelSplit) {
@@ -82,14 +80,9 @@ public struct EmulatorDraft {
     let kept =
       Array(0..<split.bottom) + blocks.map(\.numberInFullModel)
       + Array(split.middle.upperBound..<split.blockCount)
-    let middle = (0..<blocks.count).map { keys.block(split.bottom + $0) + "." }
-    let storage = storage
     return Emulator(
       model: try TransformerModel(
-        configuration: configuration, weights: tensors, blockNumbers: kept,
-        storage: StoragePlan(halfScales: true) { name in
-          guard let storage, middle.contains(where: name.hasPrefix) else { return .float32 }
-          return storage
-        }, source: "the emulator"), split: split, keptBlocks: kept, recipe: recipe)
+        configuration: configuration, tensors: tensors, blockNumbers: kept,
+        source: "the emulator"), split: split, keptBlocks: kept, recipe: recipe)
   }
 }

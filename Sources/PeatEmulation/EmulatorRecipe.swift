@@ -19,7 +19,8 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
 
   /// The compressions that a recipe may name. A new one is one file in Compression/ and one line here.
   public static let known: [any Compression.Type] = [
-    LayerDrop.self, ChosenLayers.self, Sharing.self, Int8Storage.self, Int4Storage.self,
+    LayerDrop.self, ChosenLayers.self, Sharing.self, LowRank.self, Int8Storage.self,
+    Int4Storage.self,
     BFloat16Storage.self, Float16Storage.self,
   ]
 
@@ -84,6 +85,13 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
   ///
   /// - Throws: `usage` where the recipe does not fit the model.
   public func makeEmulator(from model: TransformerModel, split: ModelSplit) throws -> Emulator {
+    let emulator = try makeUnpacked(from: model, split: split)
+    emulator.pack()
+    return emulator
+  }
+
+  /// The emulator before its matrices are stored in fewer bits, so that they can still be trained; `Emulator.pack()` is the last step.
+  public func makeUnpacked(from model: TransformerModel, split: ModelSplit) throws -> Emulator {
     precondition(
       split.blockCount == model.blocks.count,
       "a split of \(split.blockCount) blocks for \(model.blocks.count)")
@@ -91,6 +99,11 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     var draft = EmulatorDraft(model, split)
     for step in steps { try step.apply(to: &draft) }
     return try draft.emulator(self)
+  }
+
+  /// How matrices are kept at last; `nil`: as in the source.
+  var storage: WeightStorage? {
+    steps.lazy.compactMap { ($0 as? any StorageWord).map { type(of: $0).storage } }.first
   }
 }
 
@@ -124,4 +137,5 @@ public struct CompressionOutline {
   /// Blocks of the middle that are stored, and that are run.
   var blocks: Int
   var isShared = false
+  var isFactored = false
 }

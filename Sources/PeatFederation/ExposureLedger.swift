@@ -2,14 +2,14 @@ import PeatTensor
 
 /// Which blocks of the middle each client was sent, and what share of the middle's weights it could put together from them.
 ///
-/// Emulators of layer drop are original blocks: who was sent two levels has the blocks of both.
+/// Who was sent two levels has the blocks of both, and of a block that is in both what the one that shows more of it shows.
 public struct ExposureLedger: Sendable, Equatable {
-  /// For each level the blocks of the middle that it holds as they are, each with its share of the middle's weights.
+  /// For each level the blocks of the middle that it shows, each with the share of the middle's weights that it shows of it.
   public let contents: [[Int: Double]]
   /// The share that a client may have seen at most.
   public let limit: Double
+  /// The levels whose blocks each has seen, and those that it was sent.
   private var seen: [ClientID: Set<Int>] = [:]
-  /// The levels that each was sent.
   private var sent: [ClientID: Set<Int>] = [:]
 
   /// - Throws: `usage` where the limit is outside of 0…1, or every level passes it.
@@ -47,17 +47,22 @@ public struct ExposureLedger: Sendable, Equatable {
 
   /// A client says that it has a level from before. It is counted, and allows nothing: it may not be true.
   public mutating func noteClaim(_ level: Int, for client: ClientID) {
-    seen[client, default: []].formUnion(contents[level].keys)
+    seen[client, default: []].insert(level)
   }
 
   /// The share of the middle that a client has seen, or would have with one more level.
   public func exposure(of client: ClientID, with level: Int? = nil) -> Double {
-    var blocks = seen[client] ?? []
-    if let level { blocks.formUnion(contents[level].keys) }
-    var shares: [Int: Double] = [:]
-    for content in contents { shares.merge(content) { first, _ in first } }
+    var levels = seen[client] ?? []
+    if let level { levels.insert(level) }
+    return exposure(ofLevels: levels)
+  }
+
+  /// The share of the middle that some levels show together.
+  public func exposure(ofLevels levels: Set<Int>) -> Double {
+    var shown: [Int: Double] = [:]
+    for level in levels { shown.merge(contents[level], uniquingKeysWith: max) }
     // In one order, so that the sum is always the same.
-    return blocks.sorted().reduce(0) { $0 + (shares[$1] ?? 0) }
+    return shown.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value }
   }
 
   /// Whether a level may be sent to a client that has seen nothing.

@@ -45,7 +45,7 @@ public struct Checkpoint: Sendable {
       emulatorJSON = try JSONFile.read(JSONValue.self, from: emulatorURL)
       let facts = try JSONFile.read(EmulatorVariation.self, from: emulatorURL)
       configuration.variation = facts.variation ?? .none
-      packed = (facts.storage ?? [:]).filter { $0.value.type == "int8" || $0.value.type == "int4" }
+      packed = (facts.storage ?? [:]).filter { $0.value.axis != nil }
       try configuration.variation.validate(for: configuration, source: folder.path)
     } else {
       emulatorJSON = nil
@@ -70,7 +70,7 @@ public struct Checkpoint: Sendable {
     var packing: String?
   }
 
-  /// The matrices that are stored as integers.
+  /// The matrices that stay packed in memory.
   private let packed: [String: PackedStorage]
 
   /// All weights by name, as float32; those stored so share the files' memory. Masks of other types are left out.
@@ -98,9 +98,14 @@ public struct Checkpoint: Sendable {
     let folder: String
 
     func packed(named name: String, shape: [Int], inputAxis: Int) throws -> PackedMatrix? {
-      guard let file = files[name], let stored = packed[name],
-        let storage = WeightStorage(rawValue: stored.type)
-      else { return nil }
+      guard let file = files[name], let stored = packed[name] else { return nil }
+      if let type = StorageType(rawValue: stored.type), let storage = type.packed,
+        stored.axis == inputAxis, file.entries[name]?.type == type,
+        file.entries[name]?.shape == shape
+      {
+        return PackedMatrix(try file.tensor(named: name), as: storage, axis: inputAxis)
+      }
+      guard let storage = WeightStorage(rawValue: stored.type) else { return nil }
       guard stored.axis == inputAxis, stored.groupSize == PackedMatrix.groupSize,
         stored.scaleType == "F16", stored.symmetric == true,
         storage == .int8 || stored.packing == PackedMatrix.packing
@@ -329,6 +334,17 @@ public enum CheckpointWriter {
       try fill(
         $0, tensors: tensors, raw: raw, configuration: configuration, type: type,
         otherFiles: otherFiles)
+    }
+  }
+}
+
+extension StorageType {
+  /// How a matrix that is stored so is kept in memory in as few bytes.
+  fileprivate var packed: WeightStorage? {
+    switch self {
+    case .float32: nil
+    case .float16: .float16
+    case .bfloat16: .bfloat16
     }
   }
 }

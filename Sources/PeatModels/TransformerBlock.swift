@@ -87,10 +87,11 @@ public final class TransformerBlock: Sendable {
     return result + [up, down]
   }
 
+  /// The weights of its norms.
+  public var norms: [Parameter] { attentionNorm.parameters + feedForwardNorm.parameters }
+
   /// The block's own weights, without those of low-rank updates.
-  public var parameters: [Parameter] {
-    attentionNorm.parameters + feedForwardNorm.parameters + linears.flatMap(\.parameters)
-  }
+  public var parameters: [Parameter] { norms + linears.flatMap(\.parameters) }
 
   /// Whether anything in the block trains.
   var trains: Bool {

@@ -150,7 +150,7 @@ import Testing
       let base = scratch.appendingPathComponent("emulator")
       try emulator.write(
         to: base, source: checkpoint,
-        facts: try emulator.facts(source: checkpoint, full: full, fidelity: nil))
+        facts: try emulator.facts(source: checkpoint, full: full))
       let folder = scratch.appendingPathComponent("adapter")
       var facts = facts(for: emulator.model)
       facts.sourceDigest = adapter.sourceDigest
@@ -173,7 +173,7 @@ import Testing
       let base = scratch.appendingPathComponent("emulator")
       try emulator.write(
         to: base, source: checkpoint,
-        facts: try emulator.facts(source: checkpoint, full: full, fidelity: nil))
+        facts: try emulator.facts(source: checkpoint, full: full))
       expectClose(
         emulator.model.logits(rows),
         try Peers.logits("check_checkpoint.py", [base], ids: rows, in: scratch), within: 1e-4,

@@ -29,7 +29,7 @@ import Testing
     }
 
     func write(to folder: URL) throws -> EmulatorFacts {
-      let facts = try emulator.facts(source: checkpoint, full: full, fidelity: nil)
+      let facts = try emulator.facts(source: checkpoint, full: full)
       try emulator.write(to: folder, source: checkpoint, facts: facts)
       return facts
     }
@@ -97,11 +97,14 @@ import Testing
     let sample = try Sample("llama-tiny")
     // Five equal blocks, three of them in the middle, two kept.
     #expect(sample.emulator.exposure(of: sample.full) == 2.0 / 3)
-    for (blocks, expected) in [
-      ([Int](), 0.0), ([0, 4], 0), ([2], 1.0 / 3), ([1, 2, 2, 1, 0], 2.0 / 3), ([1, 2, 3], 1),
+    for (recipe, low, high) in [
+      ("layers=1", 1.0 / 3, 1.0 / 3), ("layers=0:1:2", 1, 1),
+      ("layers=0:2,share", 2.0 / 3, 2.0 / 3),
+      ("int8", 0.9999, 0.999_999), ("int4", 0.97, 0.999), ("low-rank=0.5", 0.3, 0.99),
+      ("low-rank=1", 0.999_999, 1),
     ] {
-      let exposure = Emulator.exposure(ofBlocks: blocks, in: sample.split, full: sample.full)
-      #expect(abs(exposure - expected) < 1e-12, "\(blocks)")
+      let exposure = try Sample("llama-tiny", recipe: recipe).emulator.exposure(of: sample.full)
+      #expect((low - 1e-9...high + 1e-9).contains(exposure), "\(recipe): \(exposure)")
     }
   }
 
@@ -126,7 +129,7 @@ import Testing
       ] as [(String, String?)] {
         try Data(card.utf8).write(to: source.appendingPathComponent("README.md"))
         let facts = try sample.emulator.facts(
-          source: Checkpoint(folder: source), full: sample.full, fidelity: nil)
+          source: Checkpoint(folder: source), full: sample.full)
         #expect(facts.licence == expected)
       }
     }

@@ -31,26 +31,7 @@ struct Compress: AsyncParsableCommand {
     help: "A text on which emulator and full model are compared; fidelity is null if not given.")
   var calibration: String?
 
-  @Option(help: "A text on which the middle is distilled; it is not if not given.")
-  var distill: String?
-
-  @Option(help: "Steps of distillation.")
-  var distillSteps = 600
-
-  @Option(help: "Learning rate of distillation.")
-  var distillRate: Float = 1e-3
-
-  @Option(help: "state weight")
-  var distillState = 30.0
-
-  @Option(help: "block weight")
-  var distillBlock = 0.0
-
-  @Option(help: "noise")
-  var distillNoise = 0.0
-
-  @Option(help: "loss weight")
-  var distillLoss = 1.0
+  @OptionGroup var distillation: DistillationOptions
 
   @OptionGroup var common: CommonOptions
 
@@ -92,34 +73,12 @@ struct Compress: AsyncParsableCommand {
     }
     let full = try source.model()
     let split = try ModelSplit(bottom: bottom, top: top, of: full.blocks.count)
-    let emulator = try recipe.makeEmulator(from: full, split: split)
-    if let distill {
-      let tokenizer = try Tokenizer(folder: source.folder)
-      var settings = DistillationSettings()
-      settings.steps = distillSteps
-      settings.learningRate = distillRate
-      settings.stateWeight = distillState
-      settings.lossWeight = distillLoss
-      settings.noise = distillNoise
-      settings.blockWeight = distillBlock
-      settings.threads = common.threadCount
-      settings.seed = common.seedValue
-      let data = try TokenDataset.make(
-        try DocumentReader.read(URL(path: distill)), tokenizer: tokenizer, layout: .stream,
-        context: settings.context, addBegin: nil)
-      let distillation = try Distillation(emulator, full: full, data: data, settings: settings)
-      let outcome = try distillation.trainer.run(
-        shouldStop: { Interruption.isRequested },
-        onStep: {
-          if $0.report.step % 100 == 0 {
-            Terminal.status("distilling \($0.report.step) \($0.report.loss) \($0.timeLeft)")
-          }
-        })
-      distillation.trainer.finish()
-      Terminal.note("\(outcome.finalLoss) \(outcome.seconds)")
-    }
-    let fidelity = try calibration.map { try measure(full, emulator, source, URL(path: $0)) }
-    let facts = try emulator.facts(source: source, full: full, fidelity: fidelity)
+    var emulator = try recipe.makeUnpacked(from: full, split: split)
+    try distillation.run(&emulator, full: full, source: source, target: target, common)
+    emulator.pack()
+    emulator.fidelity = try calibration.map { try measure(full, emulator, source, URL(path: $0)) }
+    let fidelity = emulator.fidelity
+    let facts = try emulator.facts(source: source, full: full)
     try checkInterruption()
     try emulator.write(to: target, source: source, facts: facts)
     let written = try Checkpoint(folder: target)

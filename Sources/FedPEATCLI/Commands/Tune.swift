@@ -146,15 +146,7 @@ struct Tune: AsyncParsableCommand {
     try CheckpointWriter.checkOutput(
       target, inputs: [URL(path: model), URL(path: data)] + (from.map { [URL(path: $0)] } ?? []))
     try checkWords()
-    if !resume, Trainer.State.exists(in: target) {
-      throw PeatError.usage(
-        "'\(out)' holds the state of an interrupted run. Go on from it with --resume, or delete "
-          + "\(Trainer.State.names.joined(separator: " and ")) there.")
-    }
-    if resume, !Trainer.State.exists(in: target) {
-      throw PeatError.inputOutput("'\(out)' holds no saved state to resume from.")
-    }
-    let saved = resume ? try Trainer.State(readFrom: target) : nil
+    let saved = try Trainer.State.read(in: target, resume: resume)
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
     var parts: (training: TokenDataset, validation: TokenDataset?)?
     try memory.memoryLimit?.checkReading(URL(path: data))
@@ -198,12 +190,12 @@ struct Tune: AsyncParsableCommand {
           + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
       )
       if let saveEvery, saveEvery > 0, progress.report.step % saveEvery == 0 {
-        try save(trainer.state, in: target)
+        try trainer.state.save(in: target)
       }
     }
     let outcome = try trainer.run(shouldStop: { Interruption.isRequested }, onStep: tell)
     guard outcome.isComplete else {
-      try save(trainer.state, in: target)
+      try trainer.state.save(in: target)
       throw PeatError(
         .interrupted,
         "Interrupted at step \(trainer.step) of \(steps). The state is saved; go on with the same command and --resume."
@@ -490,23 +482,5 @@ struct Tune: AsyncParsableCommand {
         uniqueKeysWithValues: loaded.model.blocks.enumerated().map {
           (String($0), $1.numberInFullModel)
         }))
-  }
-
-  /// Saves a state beside what an earlier run wrote into the folder, which stays until this one is finished.
-  private func save(_ state: Trainer.State, in target: URL) throws {
-    let files = FileManager.default
-    let names =
-      files.fileExists(atPath: target.path)
-      ? try files.contentsOfDirectory(atPath: target.path) : []
-    try AtomicOutput.folder(at: target, replacing: CheckpointWriter.isOurs) { folder in
-      for name in names where !Trainer.State.names.contains(name) {
-        let (old, new) = (
-          target.appendingPathComponent(name), folder.appendingPathComponent(name)
-        )
-        // A second name for the same file, or a copy where the disk has no such thing.
-        do { try files.linkItem(at: old, to: new) } catch { try files.copyItem(at: old, to: new) }
-      }
-      try state.write(to: folder)
-    }
   }
 }

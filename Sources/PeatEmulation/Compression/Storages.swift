@@ -19,7 +19,8 @@ extension StorageWord {
 
   public func check(_ outline: inout CompressionOutline) {}
 
-  public func apply(to draft: inout EmulatorDraft) { draft.storage = Self.storage }
+  /// `Emulator.pack()` does it, at the very end.
+  public func apply(to draft: inout EmulatorDraft) {}
 }
 
 /// 8-bit integers, each 32 along the input dimension with a scale of 16 bits: 8.5 bits per weight.

@@ -1,0 +1,271 @@
+import Foundation
+import PeatData
+import PeatEmulation
+import PeatModels
+import PeatTensor
+import PeatTuning
+import TestSupport
+import Testing
+
+@Suite("Compressing the middle") struct CompressionTests {
+  private struct Sample {
+    let checkpoint: Checkpoint
+    let full: TransformerModel
+    let split: ModelSplit
+    let tokens: [Int32] = [1, 5, 90, 33, 0, 96, 7, 7, 12]
+
+    init(_ name: String = "llama-tiny") throws {
+      checkpoint = try Checkpoint(
+        folder: ProjectFolders.golden.appendingPathComponent("checkpoints/\(name)"))
+      full = try checkpoint.model()
+      split = try ModelSplit(bottom: 1, top: full.blocks.count > 3 ? 1 : 0, of: full.blocks.count)
+    }
+
+    func emulator(_ recipe: String) throws -> Emulator {
+      try EmulatorRecipe(recipe).makeEmulator(from: full, split: split)
+    }
+
+    func logits(_ model: TransformerModel) -> Tensor {
+      model.logits(tokens, length: tokens.count)
+    }
+  }
+
+  private func difference(_ left: Tensor, _ right: Tensor) -> Float {
+    left.withUnsafeBufferPointer { left in
+      right.withUnsafeBufferPointer { right in
+        zip(left, right).map { abs($0 - $1) }.max() ?? 0
+      }
+    }
+  }
+
+  static let models = ["llama-tiny", "llama-tiny-bf16", "gpt2-tiny", "gpt2-tiny-f16"]
+
+  @Test(
+    arguments: models,
+    [
+      "int8", "int4", "bf16", "f16", "low-rank=0.4", "low-rank=0.3,int8", "layers=1,share,int4",
+      "layers=0",
+    ])
+  func `what is written is what was made`(name: String, recipe: String) throws {
+    let sample = try Sample(name)
+    let emulator = try sample.emulator(recipe)
+    try withTemporaryFolder { folder in
+      let place = folder.appendingPathComponent("emulator")
+      let facts = try emulator.facts(source: sample.checkpoint, full: sample.full)
+      try emulator.write(to: place, source: sample.checkpoint, facts: facts)
+      let read = try Emulator(folder: place)
+      let (made, again) = (sample.logits(emulator.model), sample.logits(read.model))
+      // Factors are stored as their source is, which rounds them.
+      let isRounded = recipe.hasPrefix("low-rank") && (name.hasSuffix("16"))
+      #expect(difference(made, again) <= (isRounded ? 0.05 : 0), "\(difference(made, again))")
+      #expect(read.recipe == emulator.recipe)
+      #expect(read.model.byteCount == emulator.model.byteCount)
+      #expect(
+        read.model.blocks.flatMap(\.linears).map(\.weight.storage)
+          == emulator.model.blocks.flatMap(\.linears).map(\.weight.storage))
+      // Ends are as they were.
+      for number in sample.split.ends {
+        let own = read.model.blocks.first { $0.numberInFullModel == number }
+        #expect(
+          own?.parameters.map(\.tensor) == sample.full.blocks[number].parameters.map(\.tensor))
+      }
+    }
+  }
+
+  @Test func `integers come near, and the fewer bits the smaller`() throws {
+    let sample = try Sample()
+    let exact = sample.logits(sample.full)
+    let (eight, four) = (try sample.emulator("int8"), try sample.emulator("int4"))
+    let most = difference(exact, Tensor(zeros: exact.shape))
+    // Half a percent from each of 21 matrices in a row.
+    #expect(difference(sample.logits(eight.model), exact) < 0.05 * most)
+    #expect(difference(sample.logits(four.model), exact) < 0.25 * most)
+    #expect(four.model.byteCount < eight.model.byteCount)
+    #expect(eight.model.byteCount < sample.full.byteCount)
+  }
+
+  @Test func `shared blocks are run in the place of missing ones`() throws {
+    let sample = try Sample()
+    let shared = try sample.emulator("layers=0:2,share")
+    // Of two kept neighbours the later stands for the one between them.
+    let expected = try sample.full.selecting(blocks: [0, 1, 3, 3, 4].sorted())
+    #expect(shared.model.configuration.order == [0, 1, 2, 2, 3])
+    #expect(sample.logits(shared.model) == sample.logits(expected))
+    #expect(shared.model.parameterCount < expected.parameterCount)
+    #expect(shared.keptBlocks == [0, 1, 3, 4])
+    #expect(try sample.emulator("share").model.configuration.variation == .none)
+  }
+
+  @Test func `a low rank keeps so many singular values, and all of them keep everything`() throws {
+    for name in ["llama-tiny", "gpt2-tiny"] {
+      let sample = try Sample(name)
+      let exact = sample.logits(sample.full)
+      #expect(difference(sample.logits(try sample.emulator("low-rank=1").model), exact) < 1e-4)
+      let half = try sample.emulator("low-rank=0.4")
+      let path = try #require(half.model.configuration.variation.ranks.keys.min())
+      let linear = try #require(half.model.blocks.flatMap(\.linears).first { $0.name == path })
+      let smaller = min(linear.inputs, linear.outputs)
+      #expect(
+        half.model.configuration.variation.ranks[path]
+          == Int((0.4 * Double(smaller)).rounded(.up)))
+      #expect(half.model.byteCount < sample.full.byteCount)
+    }
+  }
+
+  @Test(arguments: [
+    ("layers=3", "the middle has 3 blocks"), ("layers=1:0", "rising order"), ("layers", "rising"),
+    ("share=2", "takes no value"), ("share,share", "twice"), ("share,layer-drop=2", "can't follow"),
+    ("int8,layer-drop=2", "can't follow"), ("int8,int4", "two storages"), ("int8=3", "no value"),
+    ("low-rank=0", "above 0"), ("low-rank=1.5", "at most 1"), ("low-rank=nan", "above 0"),
+    ("low-rank=0.5,low-rank=0.5", "twice"), ("layer-drop=2,layers=2", "has 2 blocks"),
+  ])
+  func `recipes that make no sense say so`(recipe: String, says: String) throws {
+    let sample = try Sample()
+    expectError(.usage, says) {
+      try EmulatorRecipe(recipe).check(sample.full.configuration, sample.split)
+    }
+  }
+
+  @Test(arguments: ["order", "sizes", "ranks"])
+  func `an emulator json that contradicts its tensors is refused`(key: String) throws {
+    let sample = try Sample()
+    try withTemporaryFolder { folder in
+      let place = folder.appendingPathComponent("emulator")
+      let emulator = try sample.emulator("layers=0:2,share,int8")
+      try emulator.write(
+        to: place, source: sample.checkpoint,
+        facts: try emulator.facts(source: sample.checkpoint, full: sample.full))
+      let file = place.appendingPathComponent("emulator.json")
+      var json = try #require(
+        JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+      let wrong: [String: Any] = [
+        "order": ["order": [0, 1, 9]],
+        "sizes": ["sizes": ["7": ["heads": 1, "keyValueHeads": 1, "feedForwardSize": 3]]],
+        "ranks": ["ranks": ["model.layers.1.mlp.side": 4]],
+      ]
+      json["variation"] = wrong[key]
+      try JSONSerialization.data(withJSONObject: json).write(to: file)
+      expectError(.badData, "emulator.json") { _ = try Checkpoint(folder: place) }
+      // A scale that is no number, a value of another type.
+      json["variation"] = nil
+      var storage = try #require(json["storage"] as? [String: [String: Any]])
+      storage["model.layers.1.mlp.up_proj.weight"]?["groupSize"] = 64
+      json["storage"] = storage
+      try JSONSerialization.data(withJSONObject: json).write(to: file)
+      expectError(.badData, "groupSize 64") { _ = try Checkpoint(folder: place).model() }
+    }
+  }
+}
+
+@Suite("Distillation") struct DistillationTests {
+  private func emulator(_ recipe: String) throws -> (TransformerModel, Emulator) {
+    let full = try Checkpoint(
+      folder: ProjectFolders.golden.appendingPathComponent("checkpoints/llama-tiny")
+    ).model()
+    let split = try ModelSplit(bottom: 1, top: 1, of: 5)
+    return (full, try EmulatorRecipe(recipe).makeUnpacked(from: full, split: split))
+  }
+
+  private func data() throws -> TokenDataset {
+    var random = SeededRandom(seed: 3)
+    let tokens = (0..<400).map { _ in Int32(random.integer(below: 97)) }
+    return try TokenDataset(
+      [TokenSequence(tokens: tokens, isTarget: tokens.map { _ in true })], .stream(context: 16))
+  }
+
+  private func settings(_ change: (inout DistillationSettings) -> Void = { _ in })
+    -> DistillationSettings
+  {
+    var settings = DistillationSettings()
+    (settings.steps, settings.batch, settings.context) = (30, 4, 16)
+    settings.learningRate = 3e-3
+    change(&settings)
+    return settings
+  }
+
+  @Test(arguments: [(0.0, 30.0, 0.0), (1, 30, 0), (0, 10, 10), (1, 0, 0)])
+  func `gradients are those of the objective`(
+    lossWeight: Double, stateWeight: Double, blockWeight: Double
+  ) throws {
+    let (full, emulator) = try self.emulator("layers=0:2,share")
+    let own = settings {
+      ($0.lossWeight, $0.stateWeight, $0.blockWeight, $0.noise) =
+        (lossWeight, stateWeight, blockWeight, 0.2)
+      $0.learningRate = 1e-12
+    }
+    let trainer = try Distillation(emulator, full: full, data: try data(), settings: own).trainer
+    let gradient = trainer.gradient()
+    trainer.finish()
+    // Along the gradient the objective of the same batch rises as its norm says.
+    func objective(_ step: Float) throws -> Double {
+      var offset = 0
+      let before = emulator.middleParameters.map { $0.tensor.copied() }
+      for parameter in emulator.middleParameters {
+        let changed = parameter.tensor.copied()
+        for index in 0..<changed.count { changed.pointer[index] += step * gradient[offset + index] }
+        offset += changed.count
+        parameter.assign(changed)
+      }
+      let trainer = try Distillation(emulator, full: full, data: try data(), settings: own).trainer
+      let loss = try trainer.advance().loss
+      trainer.finish()
+      for (parameter, old) in zip(emulator.middleParameters, before) { parameter.assign(old) }
+      return loss
+    }
+    let square = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }
+    #expect(square > 0)
+    let step = Float(1e-3 / square.squareRoot())
+    let slope = try (objective(step) - objective(-step)) / (2 * Double(step))
+    #expect(abs(slope / square - 1) < 0.01, "\(slope), expected \(square)")
+  }
+
+  @Test func `the middle comes nearer to the full model's`() throws {
+    let (full, emulator) = try self.emulator("layer-drop=1,share")
+    let untouched = full.blocks[2].parameters.map { $0.tensor.copied() }
+    let distillation = try Distillation(
+      emulator, full: full, data: try data(),
+      settings: settings { ($0.lossWeight, $0.steps) = (0, 80) })
+    var losses: [Double] = []
+    while !distillation.trainer.isFinished {
+      losses.append(try distillation.trainer.advance().loss)
+    }
+    distillation.trainer.finish()
+    let (first, last) = (losses.prefix(5).reduce(0, +), losses.suffix(5).reduce(0, +))
+    #expect(last < 0.7 * first, "\(losses)")
+    #expect(full.blocks[2].parameters.map(\.tensor) == untouched)
+    // What was tuned shows less of the original.
+    #expect(emulator.exposure(of: full) < 1.0 / 3)
+  }
+
+  @Test func `a distillation that was interrupted resumes to the same bits`() throws {
+    func end(after: Int?) throws -> [Tensor] {
+      let (full, emulator) = try self.emulator("layers=0:2,share")
+      let own = settings { $0.noise = 0.3 }
+      let first = try Distillation(emulator, full: full, data: try data(), settings: own).trainer
+      for _ in 0..<(after ?? own.steps) { _ = try first.advance() }
+      guard after != nil else {
+        first.finish()
+        return emulator.middleParameters.map(\.tensor)
+      }
+      let state = first.state
+      let (full2, emulator2) = try self.emulator("layers=0:2,share")
+      let second = try Distillation(emulator2, full: full2, data: try data(), settings: own).trainer
+      try second.resume(state)
+      while !second.isFinished { _ = try second.advance() }
+      second.finish()
+      return emulator2.middleParameters.map(\.tensor)
+    }
+    #expect(try end(after: 11) == end(after: nil))
+    let (full, emulator) = try self.emulator("layers=0:2,share")
+    let first = try Distillation(emulator, full: full, data: try data(), settings: settings())
+      .trainer
+    _ = try first.advance()
+    let state = first.state
+    first.finish()
+    let other = try Distillation(
+      emulator, full: full, data: try data(), settings: settings { $0.stateWeight = 10 }
+    ).trainer
+    expectError(.badData, "another objective") { try other.resume(state) }
+    other.finish()
+  }
+}
