@@ -28,6 +28,8 @@ public struct FederatedTuning: Sendable {
     case measured(FiveNumberName, Double)
     case coordinator(CoordinatorProgress)
     case roundMeasured(round: Int, plugIn: Double)
+    /// A level was distilled again; fidelities before and after.
+    case realigned(level: Int, before: Double, after: Double)
     case comparing(
       FiveNumberName, step: Int, steps: Int, tokensPerSecond: Double, timeLeft: Duration)
   }
@@ -87,16 +89,21 @@ public struct FederatedTuning: Sendable {
 
     let exposure = try ExposureLedger(
       contents: emulators.map(material.costs.contents), limit: configuration.maxExposure)
+    let realigner = Realigner(configuration, material, owner: owner, folder: work.url) {
+      [onEvent] in
+      onEvent(.realigned(level: $0.level, before: $0.before, after: $0.after))
+    }
+    try await realigner.prepare(adapter)
     let coordinator = try await makeCoordinator(
-      adapter, packages, planning, exposure: exposure, store, work.url)
+      adapter, packages, planning, realigner, exposure: exposure, store, work.url)
 
     // ---- Measure before: the full model and the first emulator that clients may have, as they came
-    let allowed = emulators.indices.filter(exposure.allowsNewcomers).map { emulators[$0] }
-    let shown = allowed[0]
+    let shownLevel = emulators.indices.first(where: exposure.allowsNewcomers) ?? 0
+    let first = emulators[shownLevel]
     var numbers = FiveNumbers()
     try await owner.measure(.fullZeroShot, &numbers) { try $0.perplexity(nil) }
     try await owner.measure(.emulatorZeroShot, &numbers) {
-      try $0.perplexity(of: shown.model)
+      try $0.perplexity(of: first.model)
     }
 
     // ---- Rounds: plan, tune on the devices, aggregate
@@ -105,6 +112,7 @@ public struct FederatedTuning: Sendable {
 
     // ---- Plug in and measure
     let tuned = adapter
+    let shown = await realigner.emulators[shownLevel]
     try await owner.measure(.emulatorTuned, &numbers) {
       try $0.perplexity(of: shown.model, with: tuned)
     }
@@ -137,7 +145,7 @@ public struct FederatedTuning: Sendable {
   }
 
   private func makeCoordinator(
-    _ adapter: Adapter, _ packages: [Package], _ planning: RunPlanning,
+    _ adapter: Adapter, _ packages: [Package], _ planning: RunPlanning, _ realigner: Realigner,
     exposure: ExposureLedger, _ store: FolderBlobStore, _ folder: URL
   ) async throws -> Coordinator {
     var settings = CoordinatorConfiguration(
@@ -171,8 +179,14 @@ public struct FederatedTuning: Sendable {
         let evaluated = plugged
         let perplexity = try await owner.onThread { try $0.perplexity(evaluated) }
         onEvent(.roundMeasured(round: round, plugIn: perplexity))
-        try await planning.learn(from: evaluated)
+        try await planning.learn(from: evaluated, through: await realigner.emulators)
         return ["plugIn": perplexity]
+      },
+      onRenewal: { round, state in
+        guard every > 0, round % every == 0 else { return [:] }
+        var plugged = adapter
+        plugged.state = state
+        return try await realigner.renew(plugged, into: store)
       },
       onProgress: { [onEvent] in onEvent(.coordinator($0)) })
   }

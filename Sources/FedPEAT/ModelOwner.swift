@@ -40,6 +40,7 @@ final class ModelOwner: Sendable {
   }
 
   var hasEvaluation: Bool { evaluation != nil }
+  var isToStop: Bool { shouldStop.load(ordering: .relaxed) }
 
   /// Runs work that uses the full model, apart from the pool that serves connections.
   func onThread<Result: Sendable>(

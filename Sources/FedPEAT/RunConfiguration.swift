@@ -76,6 +76,16 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// `evaluateEvery` says nothing.
   public var targetPerplexity: Double?
 
+  // MARK: Emulators that follow the adapter
+
+  /// A public text of the owner's on which an emulator is distilled again, with the adapter in place, when it has lost fidelity; null: never.
+  public var realignData: String?
+  /// When that has fallen below this share of what it was at first (the cosine of the adapter's gradients; measured with
+  /// `evaluateEvery`).
+  public var realignBelow = 0.9
+  public var realignSteps = 50
+  public var realignRate: Float = 1e-3
+
   // MARK: The server's own part
 
   /// Whether the coordinator tunes too, through the full middle, on `serverData`.
@@ -117,6 +127,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
     case evaluateEvery
     case targetPerplexity
+    case realignData, realignBelow, realignSteps, realignRate
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
     case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure, out, seed
     case threads
@@ -162,6 +173,10 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(uploadBits, forKey: .uploadBits)
     try container.encode(evaluateEvery, forKey: .evaluateEvery)
     try container.encode(targetPerplexity, forKey: .targetPerplexity)
+    try container.encode(realignData, forKey: .realignData)
+    try container.encode(realignBelow, forKey: .realignBelow)
+    try container.encode(realignSteps, forKey: .realignSteps)
+    try container.encode(realignRate, forKey: .realignRate)
     try container.encode(participate, forKey: .participate)
     try container.encode(serverData, forKey: .serverData)
     try container.encode(serverWeight, forKey: .serverWeight)
@@ -221,6 +236,17 @@ extension RunConfiguration {
     )
     try check(
       threads.map { $0 > 0 } ?? true, "threads must be at least 1; leave it out to use all cores.")
+    try check(
+      realignData == nil || evaluationInterval > 0,
+      "Emulators are realigned (realignData) when their fidelity has dropped, which is measured with evaluateEvery: set it to 1 or more."
+    )
+    try check(
+      realignBelow > 0 && realignBelow <= 1,
+      "realignBelow is \(realignBelow); it must be above 0 and at most 1.")
+    try check(
+      realignSteps > 0 && realignSteps <= 1_000_000 && realignRate > 0 && realignRate <= 1000,
+      "realignSteps must be 1 to 1000000 and realignRate above 0; found \(realignSteps) and \(realignRate)."
+    )
     try check(
       !participate || serverData != nil,
       "The server takes part (participate), so it needs data of its own: --server-data FILE.")

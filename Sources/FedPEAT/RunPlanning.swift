@@ -8,7 +8,6 @@ struct RunPlanning: Sendable {
   private let cell: SimulatedCell?
   private let finalLoss: Double
   private let owner: ModelOwner
-  private let emulators: [Emulator]
 
   /// - Parameters:
   ///   - edge: what emulators cost and are worth, and the cell.
@@ -18,7 +17,6 @@ struct RunPlanning: Sendable {
     owner: ModelOwner, edge: EdgeConfiguration?, cell clients: [ClientID: Double]?
   ) async throws {
     self.owner = owner
-    emulators = material.emulators
     finalLoss = edge?.learning.finalLoss ?? 0
     let levels = try material.levels(packageBytes: packages.map(\.bytes), in: edge)
     let own = edge?.scaled(to: configuration)
@@ -50,13 +48,12 @@ struct RunPlanning: Sendable {
         choices: edge?.work ?? WorkChoices(), work: work),
       seed: configuration.seed)
     (self.live, planner) = (live, live)
-    try await learn(from: material.adapter)
+    try await learn(from: material.adapter, through: material.emulators)
   }
 
   /// Measures what the emulators are worth with the adapter as it is now, where a planner wants to know.
-  func learn(from adapter: Adapter) async throws {
+  func learn(from adapter: Adapter, through emulators: [Emulator]) async throws {
     guard let live, owner.hasEvaluation else { return }
-    let emulators = emulators
     await live.update(
       fidelities: try await owner.onThread { try $0.fidelities(of: emulators, with: adapter) })
   }

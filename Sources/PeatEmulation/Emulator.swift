@@ -43,6 +43,14 @@ public struct Emulator: Sendable {
     fidelity = facts.fidelity
   }
 
+  /// The same with weights of its own that can be trained; `pack()` keeps them as the recipe says again.
+  public func unpacked() throws -> Emulator {
+    Emulator(
+      model: try TransformerModel(
+        configuration: model.configuration, tensors: model.tensors, blockNumbers: keptBlocks,
+        source: "the emulator"), split: split, keptBlocks: keptBlocks, recipe: recipe)
+  }
+
   /// Keeps the middle's matrices as the recipe says. Nothing of it can be trained any more.
   public func pack() {
     guard let storage = recipe.storage else { return }

@@ -5,7 +5,7 @@ import PeatTensor
 /// Who was sent two levels has the blocks of both, and of a block that is in both what the one that shows more of it shows.
 public struct ExposureLedger: Sendable, Equatable {
   /// For each level the blocks of the middle that it shows, each with the share of the middle's weights that it shows of it.
-  public let contents: [[Int: Double]]
+  public private(set) var contents: [[Int: Double]]
   /// The share that a client may have seen at most.
   public let limit: Double
   /// The levels whose blocks each has seen, and those that it was sent.
@@ -37,6 +37,12 @@ public struct ExposureLedger: Sendable, Equatable {
   private init(unlimited contents: [[Int: Double]]) {
     self.contents = contents
     limit = 1
+  }
+
+  /// A level is made anew: who saw the old one may have what either shows, and being sent the new one is not yet allowed to anybody.
+  public mutating func renew(_ level: Int, contents new: [Int: Double]) {
+    contents[level].merge(new, uniquingKeysWith: max)
+    for client in sent.keys { sent[client]?.remove(level) }
   }
 
   /// A level is sent.

@@ -33,6 +33,10 @@ final class RunProgress: Sendable {
         "\(name.term): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"
       )
     case .roundMeasured(let round, let value): state.withLock { $0.plugIn[round] = value }
+    case .realigned(let level, let before, let after):
+      Terminal.note(
+        "realigned    emulator \(level): fidelity \(Format.number(before, digits: 3)) to \(Format.number(after, digits: 3))"
+      )
     case .coordinator(let progress): report(progress)
     }
   }
@@ -57,6 +61,9 @@ final class RunProgress: Sendable {
       Terminal.note("no part      of the coordinator's own in round \(round): \(reason)")
     case .aggregating(let round, let clients):
       Terminal.status("round \(round): aggregating \(clients.count) updates")
+    case .levelRenewed(let level, _, let bytes):
+      Terminal.note(
+        "new          emulator \(level), \(Format.bytes(bytes)), from the next round on")
     case .roundEnded(let record): Terminal.note(line(record))
     case .roundRepeated(let record, let reason):
       Terminal.note("repeating    round \(record.round): \(reason)")

@@ -15,6 +15,10 @@ public actor Coordinator {
     @Sendable (_ round: Int, _ adapter: NamedTensors) async throws ->
     [String: Double]
 
+  /// Which levels are to be given anew, after a round's number and the adapter that it gave.
+  public typealias Renewal =
+    @Sendable (_ round: Int, _ adapter: NamedTensors) async throws -> [Int: RenewedLevel]
+
   /// A client's stay, from joining to leaving.
   struct Stay {
     var session: String
@@ -64,7 +68,7 @@ public actor Coordinator {
   }
 
   let configuration: CoordinatorConfiguration
-  package let levels: [Package]
+  package private(set) var levels: [Package]
   nonisolated let store: any BlobStore
   let planner: any RoundPlanner
   let strategy: any AggregationStrategy
@@ -77,6 +81,7 @@ public actor Coordinator {
   private static let headerRoom = 64 * 1024
   private let makeSession: @Sendable () -> String
   private let onRound: Evaluation
+  private let onRenewal: Renewal
   private let onProgress: @Sendable (CoordinatorProgress) -> Void
 
   private(set) var machine: RoundStateMachine
@@ -107,6 +112,8 @@ public actor Coordinator {
   private var rounds: [RoundRecord] = []
   private var exposure: ExposureLedger
   private var failedAttempts: [RoundRecord] = []
+  /// Given anew after the round that is not yet closed.
+  private var renewedLevels: [Int] = []
 
   /// - Parameters:
   ///   - adapter: what the first round begins with.
@@ -116,6 +123,8 @@ public actor Coordinator {
   ///   - server: the coordinator's own part in the training.
   ///   - makeSession: makes the names of sessions; they must not repeat or be guessed.
   ///   - onRound: evaluates the adapter after each round.
+  ///   - onRenewal: asked after that which levels are to be given anew from the next round on: a client that holds an old one fetches
+  ///     the new one when it next trains on that level.
   public init(
     _ configuration: CoordinatorConfiguration, adapter: NamedTensors, levels: [Package],
     store: any BlobStore, workFolder: URL, planner: any RoundPlanner = EveryonePlanner(),
@@ -124,6 +133,7 @@ public actor Coordinator {
     logger: Logger = Logger(label: "fedpeat.coordinator"),
     makeSession: @escaping @Sendable () -> String = { UUID().uuidString },
     onRound: @escaping Evaluation = { _, _ in [:] },
+    onRenewal: @escaping Renewal = { _, _ in [:] },
     onProgress: @escaping @Sendable (CoordinatorProgress) -> Void = { _ in }
   ) async throws {
     try configuration.rules.validate()
@@ -148,6 +158,7 @@ public actor Coordinator {
     self.logger = logger
     self.makeSession = makeSession
     self.onRound = onRound
+    self.onRenewal = onRenewal
     self.onProgress = onProgress
     spool = try UpdateSpool(workFolder)
     machine = RoundStateMachine(rules: configuration.rules)
@@ -438,13 +449,30 @@ public actor Coordinator {
     work { [adapter] coordinator in
       do {
         let metrics = try await coordinator.onRound(round, adapter)
+        for (level, renewed) in try await coordinator.onRenewal(round, adapter) {
+          try await coordinator.renew(level, renewed, after: round)
+        }
         await coordinator.process(.evaluated(round: round, metrics: metrics))
       } catch { await coordinator.fail(error) { .evaluationFailed(reason: $0) } }
     }
   }
 
+  private func renew(_ level: Int, _ renewed: RenewedLevel, after round: Int) throws {
+    guard levels.indices.contains(level) else {
+      throw PeatError(.internalError, "There is no level \(level) to give anew.")
+    }
+    try renewed.package.validate(sizeLimit: .max)
+    guard renewed.package.digest != levels[level].digest else { return }
+    levels[level] = renewed.package
+    exposure.renew(level, contents: renewed.contents)
+    renewedLevels.append(level)
+    onProgress(.levelRenewed(level, round: round, bytes: renewed.package.bytes))
+  }
+
   private func close(_ record: RoundRecord) {
-    let record = completed(record)
+    var record = completed(record)
+    record.renewedLevels = renewedLevels.sorted()
+    renewedLevels = []
     rounds.append(record)
     discardUpdates()
     onProgress(.roundEnded(record))

@@ -48,7 +48,21 @@ public enum CoordinatorProgress: Sendable {
   /// The coordinator's own part in a round came to nothing; the round goes on without it.
   case serverFailed(round: Int, reason: String)
   case aggregating(round: Int, clients: [ClientID])
+  /// An emulator was made anew.
+  case levelRenewed(Int, round: Int, bytes: Int)
   case roundEnded(RoundRecord)
   case roundRepeated(RoundRecord, reason: String)
   case runEnded(RunEnding)
+}
+
+/// An emulator that takes another's place in a run.
+public struct RenewedLevel: Sendable {
+  public var package: Package
+  /// The blocks of the middle that it shows, from 0, each with the share of the middle's weights that it shows of it.
+  public var contents: [Int: Double]
+
+  public init(package: Package, contents: [Int: Double]) {
+    self.package = package
+    self.contents = contents
+  }
 }

@@ -91,6 +91,8 @@ public struct RoundRecord: Sendable, Codable, Equatable {
   public var outcomes: [ClientOutcome]
   /// What the evaluation after the round gave.
   public var metrics: [String: Double]
+  /// Emulator levels that were made anew after the round, from the next one on.
+  public var renewedLevels: [Int] = []
   /// The share of the server's own update in the new adapter; 0 where it took no part or failed.
   public var serverWeight: Double
   /// Why the server's own part came to nothing; `nil` where it did not.
