@@ -117,12 +117,20 @@ import Testing
         "emulators": "[layer-drop=2, layer-drop=1]", "planner": "random", "share": "0.6",
         "rounds": "4",
       ],
+      // Any loss of fidelity has the emulator made anew.
+      [
+        "emulators": "[\"layer-drop=1,int8\"]", "evaluateEvery": "1", "realignBelow": "1",
+        "realignSteps": "20", "realignRate": "3e-3", "learningRate": "1e-2",
+      ],
     ] as [[String: String]])
   func `over gRPC and in one process the adapter is the same, bit for bit`(
     changes: [String: String]
   ) async throws {
     try await withTemporaryFolder { folder in
-      let setting = try await Setting(folder, changing: changes)
+      var setting = try await Setting(folder, changing: changes)
+      if changes["realignSteps"] != nil {
+        try setting.change(["realignData": try await TinyWorkshop.shared().documents])
+      }
       let (coordinator, address) = try await setting.serve()
       let joined = try setting.clients.map { try setting.join($0, address) }
       let served = try await coordinator.finish()
@@ -152,6 +160,9 @@ import Testing
       #expect(mine.map { $0.map(\.client) } == theirs.map { $0.map(\.client) })
       #expect(mine.map { $0.map(\.level) } == theirs.map { $0.map(\.level) })
       #expect(mine.joined().allSatisfy { $0.result == "delivered" })
+      let renewed = try records(result).map { $0["renewedLevels"] as? [Int] ?? [] }
+      #expect(try records(other).map { $0["renewedLevels"] as? [Int] ?? [] } == renewed)
+      #expect(renewed.joined().contains(0) == (changes["realignSteps"] != nil), "\(renewed)")
       if changes["planner"] == "random" {
         // ⌈0.6 · 3⌉ of three take part in a round, and both levels are in the run.
         #expect(mine.map(\.count) == [2, 2, 2, 2])

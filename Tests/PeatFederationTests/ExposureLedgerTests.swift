@@ -36,6 +36,22 @@ import Testing
     #expect((0..<3).map { ledger.allows($0, for: "b") } == [false, false, false])
   }
 
+  @Test func `who saw an old copy may have what either shows, and a new one must be allowed again`()
+    throws
+  {
+    var ledger = try ledger(0.8)
+    ledger.note(1, for: "a")
+    #expect(ledger.allows(1, for: "a"))
+    // The new copy shows a block more, and of one less.
+    ledger.renew(1, contents: [0: 0.2, 1: 0.25, 2: 0.5])
+    #expect(ledger.exposure(of: "a") == 1)
+    #expect(!ledger.allows(1, for: "a"))
+    #expect(!ledger.allows(1, for: "b"))
+    ledger.renew(2, contents: [1: 0.1])
+    #expect(ledger.exposure(of: "c", with: 2) == 0.25)
+    #expect(ledger.allows(2, for: "c"))
+  }
+
   @Test func `a limit below every level is refused, and so is one that is none`() throws {
     expectError(.usage, "maxExposure is 0.1", "gives away least", "0.25") { _ = try ledger(0.1) }
     expectError(.usage, "between 0 and 1") { _ = try ledger(1.5) }

@@ -44,7 +44,11 @@ final class Federation: Sendable {
     pollTimeout: Duration = .seconds(5), heartbeat: Duration = .seconds(600),
     grace: Duration = .milliseconds(50),
     clientLimit: Int = 100,
-    onRound: @escaping Coordinator.Evaluation = { _, _ in [:] }
+    onRound: @escaping Coordinator.Evaluation = { _, _ in [:] },
+    renewal:
+      @escaping @Sendable (_ round: Int, MemoryBlobStore) async throws -> [Int: RenewedLevel] = {
+        _, _ in [:]
+      }
   ) async throws {
     self.folder = folder
     let store = MemoryBlobStore()
@@ -66,6 +70,7 @@ final class Federation: Sendable {
       adapter: ToyTrainer.adapter, levels: levels, store: store,
       workFolder: folder.appendingPathComponent("coordinator"), planner: planner, server: server,
       clock: clock, logger: .quiet, onRound: onRound,
+      onRenewal: { round, _ in try await renewal(round, store) },
       onProgress: { event in Task { await progress.add(event) } })
     transport = try await TestTransport(kind, coordinator)
   }
