@@ -8,8 +8,14 @@ struct Compress: AsyncParsableCommand {
     discussion: """
       Example: fedpeat compress models/stories260K --bottom 1 --top 1 --recipe layer-drop=2 --out emulator
 
-      A recipe's words are applied from left to right: \(EmulatorRecipe.known.map { $0.name }.joined(separator: ", ")). \
-      layer-drop=N keeps N blocks of the middle. The emulator is a checkpoint folder that transformers loads too.
+      A recipe's words are applied from left to right, in this order:
+      layer-drop=N keeps N blocks of the middle, evenly; layers=0:2 those, counted in the middle from 0.
+      share runs the nearest kept block in the place of each that is missing.
+      low-rank=F keeps a share F of each matrix's singular values.
+      int8, int4, bf16, f16 keep the middle's matrices in fewer bits, on disk, on the wire and in memory.
+
+      An emulator of chosen blocks alone is a checkpoint folder that transformers loads too. --distill tunes the middle on \
+      a text of the owner's, before it is stored in fewer bits, so that it computes what the full model's does.
       """)
 
   @Argument(help: "The full model's folder.")
