@@ -19,7 +19,8 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
 
   /// The compressions that a recipe may name. A new one is one file in Compression/ and one line here.
   public static let known: [any Compression.Type] = [
-    LayerDrop.self, ChosenLayers.self, Sharing.self, LowRank.self, Int8Storage.self,
+    LayerDrop.self, ChosenLayers.self, Sharing.self, ChannelPruning.self, HeadPruning.self,
+    LowRank.self, Int8Storage.self,
     Int4Storage.self,
     BFloat16Storage.self, Float16Storage.self,
   ]
@@ -138,4 +139,6 @@ public struct CompressionOutline {
   var blocks: Int
   var isShared = false
   var isFactored = false
+  var hasFewerChannels = false
+  var hasFewerHeads = false
 }

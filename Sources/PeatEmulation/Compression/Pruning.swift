@@ -1,0 +1,187 @@
+import PeatModels
+import PeatTensor
+
+/// Keeps a share of each feed-forward layer's channels, those whose weights are the largest: `prune-channels=0.5` keeps ⌈half⌉.
+///
+/// A channel's score is the product of the norms of all that leads into it and out of it: how large its part in the layer's output can
+/// be. After the magnitude criterion for whole neurons of Li et al. 2017, <https://arxiv.org/abs/1608.08710>.
+public struct ChannelPruning: Compression {
+  public static let name = "prune-channels"
+  public static let stage = CompressionStage.width
+
+  /// Of the channels, that stays.
+  public let share: Double
+
+  public init(value: String?) throws { share = try keptShare(value, Self.name, of: "channels") }
+
+  public func check(_ outline: inout CompressionOutline) throws {
+    if outline.hasFewerChannels { throw PeatError.usage("A recipe names \(Self.name) twice.") }
+    outline.hasFewerChannels = true
+  }
+
+  public func apply(to draft: inout EmulatorDraft) {
+    let keys = draft.full.configuration.keys
+    let layout = draft.full.configuration.layout
+    for index in draft.blocks.indices {
+      var block = draft.blocks[index]
+      let count = block.sizes.feedForwardSize
+      let into = [keys.up] + (keys.gate.map { [$0] } ?? [])
+      var scores = Array(repeating: 1.0, count: count)
+      for path in into + [keys.down] {
+        guard let matrix = block.tensors["\(path).weight"] else { continue }
+        let isOutput = path != keys.down
+        let norms = matrix.norms(axis: isOutput == (layout == .outputsByInputs) ? 0 : 1)
+        for channel in 0..<count { scores[channel] *= norms[channel] }
+      }
+      let kept = largest(scores, share: share)
+      for path in into { block.select(outputs: kept, of: path, layout: layout) }
+      block.select(inputs: kept, of: keys.down, layout: layout)
+      block.sizes.feedForwardSize = kept.count
+      draft.blocks[index] = block
+    }
+  }
+}
+
+/// Keeps a share of each attention layer's heads, those whose values weigh the most: `prune-heads=0.5` keeps ⌈half⌉. Where several query heads share
+/// keys and values they stay or go together.
+///
+/// A head's score is the norm of its value weights times that of its part in the output. After Michel et al. 2019, *Are sixteen heads really
+/// better than one?*, <https://arxiv.org/abs/1905.10650>, whose scores are gradients.
+public struct HeadPruning: Compression {
+  public static let name = "prune-heads"
+  public static let stage = CompressionStage.width
+
+  /// Of the heads, that stays.
+  public let share: Double
+
+  public init(value: String?) throws { share = try keptShare(value, Self.name, of: "heads") }
+
+  public func check(_ outline: inout CompressionOutline) throws {
+    if outline.hasFewerHeads { throw PeatError.usage("A recipe names \(Self.name) twice.") }
+    outline.hasFewerHeads = true
+  }
+
+  public func apply(to draft: inout EmulatorDraft) {
+    let model = draft.full.configuration
+    let keys = model.keys
+    for index in draft.blocks.indices {
+      var block = draft.blocks[index]
+      let groups = block.sizes.keyValueHeads
+      let queries = block.sizes.heads / groups
+      /// Rows of a group among the outputs of a layer with so many heads per group, from a first one on.
+      func places(_ group: Int, heads: Int, from first: Int = 0) -> Range<Int> {
+        let width = heads * model.headWidth
+        return first + group * width..<first + (group + 1) * width
+      }
+      let valuePath: String
+      var firstValue = 0
+      switch keys.projections {
+      case .separate(_, _, let value): valuePath = value
+      case .fused(let path):
+        valuePath = path
+        firstValue = (block.sizes.heads + groups) * model.headWidth
+      }
+      let values = block.tensors["\(valuePath).weight"]?.norms(
+        axis: model.layout == .outputsByInputs ? 0 : 1)
+      let outputs = block.tensors["\(keys.attentionOutput).weight"]?.norms(
+        axis: model.layout == .outputsByInputs ? 1 : 0)
+      guard let values, let outputs else { continue }
+      func norm(_ values: ArraySlice<Double>) -> Double {
+        values.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      }
+      let scores = (0..<groups).map { group in
+        norm(values[places(group, heads: 1, from: firstValue)])
+          * norm(outputs[places(group, heads: queries)])
+      }
+      let kept = largest(scores, share: share)
+      let keptQueries = kept.flatMap { places($0, heads: queries) }
+      let keptValues = kept.flatMap { places($0, heads: 1) }
+      switch keys.projections {
+      case .separate(let query, let key, let value):
+        block.select(outputs: keptQueries, of: query, layout: model.layout)
+        block.select(outputs: keptValues, of: key, layout: model.layout)
+        block.select(outputs: keptValues, of: value, layout: model.layout)
+      case .fused(let path):
+        let firstKey = block.sizes.heads * model.headWidth
+        block.select(
+          outputs: keptQueries + keptValues.map { $0 + firstKey }
+            + keptValues.map { $0 + firstValue }, of: path, layout: model.layout)
+      }
+      block.select(inputs: keptQueries, of: keys.attentionOutput, layout: model.layout)
+      block.sizes.heads = kept.count * queries
+      block.sizes.keyValueHeads = kept.count
+      draft.blocks[index] = block
+    }
+  }
+}
+
+/// The share behind a pruning word; throws `usage` where it is none.
+private func keptShare(_ value: String?, _ name: String, of what: String) throws -> Double {
+  guard let value, let share = Double(value), share > 0, share <= 1 else {
+    throw PeatError.usage(
+      "\(name) needs the share of \(what) to keep, above 0 and at most 1: \(name)=0.5; found '\(name)\(value.map { "=\($0)" } ?? "")'."
+    )
+  }
+  return share
+}
+
+/// The places of the largest scores, rising; of equal ones the first.
+private func largest(_ scores: [Double], share: Double) -> [Int] {
+  let count = Int((share * Double(scores.count)).rounded(.up))
+  return scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }.prefix(count).sorted()
+}
+
+extension Tensor {
+  /// The norm of each row (axis 0) or column (axis 1).
+  fileprivate func norms(axis: Int) -> [Double] {
+    let (rows, columns) = (shape[0], shape[1])
+    var squares = Array(repeating: 0.0, count: axis == 0 ? rows : columns)
+    withUnsafeBufferPointer { values in
+      for row in 0..<rows {
+        for column in 0..<columns {
+          let value = Double(values[row * columns + column])
+          squares[axis == 0 ? row : column] += value * value
+        }
+      }
+    }
+    return squares.map { $0.squareRoot() }
+  }
+
+  /// Some rows (axis 0) or columns (axis 1).
+  fileprivate func selecting(_ places: [Int], axis: Int) -> Tensor {
+    let (rows, columns) = (shape[0], shape[1])
+    if axis == 0 {
+      let result = Tensor(uninitialized: [places.count, columns])
+      for (new, old) in places.enumerated() {
+        (result.pointer + new * columns).update(from: pointer + old * columns, count: columns)
+      }
+      return result
+    }
+    let result = Tensor(uninitialized: [rows, places.count])
+    for row in 0..<rows {
+      for (new, old) in places.enumerated() {
+        result.pointer[row * places.count + new] = pointer[row * columns + old]
+      }
+    }
+    return result
+  }
+}
+
+extension EmulatorDraft.Block {
+  /// Keeps some outputs of a linear layer, with their biases.
+  fileprivate mutating func select(outputs: [Int], of path: String, layout: WeightLayout) {
+    tensors["\(path).weight"] = tensors["\(path).weight"]?.selecting(
+      outputs, axis: layout == .outputsByInputs ? 0 : 1)
+    if let bias = tensors["\(path).bias"] {
+      let kept = Tensor(uninitialized: [outputs.count])
+      for (new, old) in outputs.enumerated() { kept.pointer[new] = bias.pointer[old] }
+      tensors["\(path).bias"] = kept
+    }
+  }
+
+  /// Keeps some inputs of a linear layer.
+  fileprivate mutating func select(inputs: [Int], of path: String, layout: WeightLayout) {
+    tensors["\(path).weight"] = tensors["\(path).weight"]?.selecting(
+      inputs, axis: layout == .outputsByInputs ? 1 : 0)
+  }
+}
