@@ -203,7 +203,12 @@ extension RunConfiguration {
       !model.isEmpty, "The run needs a model: 'model: FOLDER' in the run file, or --model FOLDER.")
     try check(
       !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
-    for word in emulators where !Self.isFolder(word) { _ = try EmulatorRecipe(word) }
+    for word in emulators where !Self.isFolder(word) {
+      try check(
+        !(try EmulatorRecipe(word).needsCalibration),
+        "The recipe '\(word)' looks at what the middle computes and needs a text: make the emulator with 'fedpeat compress --calibration TEXT', and name its folder instead."
+      )
+    }
     _ = try adapterMethod()
     try check(
       clients > 0 && clients <= 100_000,

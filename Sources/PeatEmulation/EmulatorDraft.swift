@@ -15,15 +15,19 @@ public struct EmulatorDraft {
 
   let full: TransformerModel
   let split: ModelSplit
+  private let calibration: CompressionCalibration?
   /// In rising order.
   var blocks: [Block]
   /// The middle as it is run: places in `blocks`, some of them more than once.
   var order: [Int]
 
   /// The middle as it is.
-  init(_ full: TransformerModel, _ split: ModelSplit) {
+  init(
+    _ full: TransformerModel, _ split: ModelSplit, _ calibration: CompressionCalibration? = nil
+  ) {
     self.full = full
     self.split = split
+    self.calibration = calibration
     let keys = full.configuration.keys
     blocks = split.middle.map { number in
       let prefix = keys.block(number) + "."
@@ -36,6 +40,21 @@ public struct EmulatorDraft {
         sizes: full.blocks[number].sizes)
     }
     order = Array(blocks.indices)
+  }
+
+  /// The text that a word needs; throws `usage` where there is none.
+  func calibrated(for word: String) throws -> CompressionCalibration {
+    guard let calibration else {
+      throw PeatError.usage(
+        "'\(word)' looks at what the middle computes and needs a text: make the emulator with 'fedpeat compress --calibration TEXT', and name its folder where a recipe could stand."
+      )
+    }
+    return calibration
+  }
+
+  /// What goes into each block of the full model's middle, and what comes out of the last.
+  func middleStates(for word: String) throws -> [Tensor] {
+    try calibrated(for: word).middleStates(full, split)
   }
 
   /// Keeps some of the stored blocks, each run once.

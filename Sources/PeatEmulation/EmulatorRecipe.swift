@@ -19,7 +19,8 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
 
   /// The compressions that a recipe may name. A new one is one file in Compression/ and one line here.
   public static let known: [any Compression.Type] = [
-    LayerDrop.self, ChosenLayers.self, Sharing.self, ChannelPruning.self, HeadPruning.self,
+    LayerDrop.self, ChosenLayers.self, ImportantLayers.self, LossImportantLayers.self,
+    ClusteredLayers.self, Sharing.self, ChannelPruning.self, HeadPruning.self,
     LowRank.self, Int8Storage.self,
     Int4Storage.self,
     BFloat16Storage.self, Float16Storage.self,
@@ -76,6 +77,9 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     words.map { word in word.name + (word.value.map { "=\($0)" } ?? "") }.joined(separator: ",")
   }
 
+  /// Whether a word needs a text to see what the middle computes.
+  public var needsCalibration: Bool { steps.contains { type(of: $0).needsCalibration } }
+
   /// Throws `usage` where the recipe does not fit a model, such as more blocks to keep than there are: before any work.
   public func check(_ model: TransformerConfiguration, _ split: ModelSplit) throws {
     var outline = CompressionOutline(model: model, blocks: split.middle.count)
@@ -84,20 +88,25 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
 
   /// Compresses the middle of a model.
   ///
-  /// - Throws: `usage` where the recipe does not fit the model.
-  public func makeEmulator(from model: TransformerModel, split: ModelSplit) throws -> Emulator {
-    let emulator = try makeUnpacked(from: model, split: split)
+  /// - Parameter calibration: a text, for words that need one.
+  /// - Throws: `usage` where the recipe does not fit the model, or needs a text.
+  public func makeEmulator(
+    from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil
+  ) throws -> Emulator {
+    let emulator = try makeUnpacked(from: model, split: split, calibration: calibration)
     emulator.pack()
     return emulator
   }
 
   /// The emulator before its matrices are stored in fewer bits, so that they can still be trained; `Emulator.pack()` is the last step.
-  public func makeUnpacked(from model: TransformerModel, split: ModelSplit) throws -> Emulator {
+  public func makeUnpacked(
+    from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil
+  ) throws -> Emulator {
     precondition(
       split.blockCount == model.blocks.count,
       "a split of \(split.blockCount) blocks for \(model.blocks.count)")
     try check(model.configuration, split)
-    var draft = EmulatorDraft(model, split)
+    var draft = EmulatorDraft(model, split, calibration)
     for step in steps { try step.apply(to: &draft) }
     return try draft.emulator(self)
   }
@@ -116,6 +125,9 @@ public protocol Compression: Sendable {
   /// When in a recipe it may come.
   static var stage: CompressionStage { get }
 
+  /// Whether it needs a text to see what the middle computes.
+  static var needsCalibration: Bool { get }
+
   /// Reads the text behind `=`; throws `usage` where it makes no sense.
   init(value: String?) throws
 
@@ -123,6 +135,10 @@ public protocol Compression: Sendable {
   func check(_ outline: inout CompressionOutline) throws
 
   func apply(to draft: inout EmulatorDraft) throws
+}
+
+extension Compression {
+  public static var needsCalibration: Bool { false }
 }
 
 /// The order in which a recipe's words make sense.

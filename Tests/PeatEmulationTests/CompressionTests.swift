@@ -171,8 +171,63 @@ import Testing
     return result
   }
 
+  private var randomTokens: [Int32] {
+    var random = SeededRandom(seed: 8)
+    return (0..<600).map { _ in Int32(random.integer(below: 97)) }
+  }
+
+  /// A text of random tokens, whose states each word ranks in its own way.
+  private func calibration() throws -> CompressionCalibration {
+    let tokens = randomTokens
+    let data = try TokenDataset(
+      [TokenSequence(tokens: tokens, isTarget: tokens.map { _ in true })], .stream(context: 20))
+    return CompressionCalibration(data, windows: 24, threads: 2)
+  }
+
+  @Test func `blocks that do nothing are the first to go`() throws {
+    let sample = try Sample()
+    // The second of the middle's blocks adds nothing to the residual stream.
+    var tensors = sample.full.tensors.copied()
+    for path in ["self_attn.o_proj", "mlp.down_proj"] {
+      let name = "model.layers.2.\(path).weight"
+      tensors[name] = Tensor(zeros: try #require(tensors[name]).shape)
+    }
+    let model = try TransformerModel(
+      configuration: sample.full.configuration, tensors: tensors, source: "with an idle block")
+    let emulator = try EmulatorRecipe("importance=2").makeEmulator(
+      from: model, split: sample.split, calibration: try calibration())
+    #expect(emulator.keptBlocks == [0, 1, 3, 4])
+    #expect(sample.logits(emulator.model) == sample.logits(model))
+    // The two without which the loss is highest, computed by hand.
+    let tokens = randomTokens
+    let losses = try sample.split.middle.map { number in
+      let without = try model.selecting(blocks: (0..<5).filter { $0 != number })
+      return tokens.dropLast(120 - 1).withUnsafeBufferPointer { all in
+        without.loss(
+          UnsafeBufferPointer(rebasing: all[..<480]),
+          targets: UnsafeBufferPointer(rebasing: all[1...480]),
+          layout: SequenceLayout(rows: 480, length: 20), on: Tape()
+        ).mean
+      }
+    }
+    let lossKept = try EmulatorRecipe("loss-importance=2").makeEmulator(
+      from: model, split: sample.split, calibration: try calibration()
+    ).keptBlocks
+    let least = try #require(losses.indices.min { losses[$0] < losses[$1] })
+    #expect(lossKept == (0..<5).filter { $0 != least + 1 }, "\(losses)")
+    // Its states are those of the block before it: both are one group, of which the later member is kept.
+    let clustered = try EmulatorRecipe("cluster=2").makeEmulator(
+      from: model, split: sample.split, calibration: try calibration())
+    #expect(clustered.keptBlocks == [0, 2, 3, 4])
+    expectError(.usage, "needs a text", "--calibration") {
+      _ = try sample.emulator("importance=2")
+    }
+  }
+
   @Test(arguments: [
-    ("prune-heads=0", "above 0"), ("prune-channels=2", "at most 1"),
+    ("importance=4", "more blocks than the middle has, 3"), ("cluster=0", "at least 1"),
+    ("loss-importance", "at least 1"), ("prune-heads=0", "above 0"),
+    ("prune-channels=2", "at most 1"),
     ("prune-heads", "needs the share"),
     ("prune-heads=0.5,prune-heads=0.5", "twice"), ("low-rank=0.5,prune-heads=0.5", "can't follow"),
     ("layers=3", "the middle has 3 blocks"), ("layers=1:0", "rising order"), ("layers", "rising"),

@@ -10,7 +10,9 @@ struct Compress: AsyncParsableCommand {
 
       A recipe's words are applied from left to right, in this order:
       layer-drop=N keeps N blocks of the middle, evenly; layers=0:2 those, counted in the middle from 0.
+      importance=N, loss-importance=N and cluster=N keep N that matter, on the text of --calibration.
       share runs the nearest kept block in the place of each that is missing.
+      prune-heads=F and prune-channels=F keep a share F of heads and feed-forward channels.
       low-rank=F keeps a share F of each matrix's singular values.
       int8, int4, bf16, f16 keep the middle's matrices in fewer bits, on disk, on the wire and in memory.
 
@@ -34,7 +36,9 @@ struct Compress: AsyncParsableCommand {
   var out: String
 
   @Option(
-    help: "A text on which emulator and full model are compared; fidelity is null if not given.")
+    help:
+      "A text on which emulator and full model are compared, and that importance and cluster look at; fidelity is null if not given."
+  )
   var calibration: String?
 
   @OptionGroup var distillation: DistillationOptions
@@ -79,7 +83,16 @@ struct Compress: AsyncParsableCommand {
     }
     let full = try source.model()
     let split = try ModelSplit(bottom: bottom, top: top, of: full.blocks.count)
-    var emulator = try recipe.makeUnpacked(from: full, split: split)
+    try recipe.check(full.configuration, split)
+    let sample = try calibration.map { text in
+      CompressionCalibration(
+        try TokenDataset.make(
+          try DocumentReader.read(URL(path: text)),
+          tokenizer: try Tokenizer(folder: source.folder), layout: .stream,
+          context: min(256, full.configuration.contextLength), addBegin: nil),
+        threads: common.threadCount)
+    }
+    var emulator = try recipe.makeUnpacked(from: full, split: split, calibration: sample)
     try distillation.run(&emulator, full: full, source: source, target: target, common)
     emulator.pack()
     emulator.fidelity = try calibration.map { try measure(full, emulator, source, URL(path: $0)) }

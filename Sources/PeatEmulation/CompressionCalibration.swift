@@ -1,0 +1,69 @@
+import PeatData
+import PeatModels
+import PeatNN
+import PeatTensor
+
+/// A public text of the owner's, on which compressions see what the middle computes.
+public struct CompressionCalibration: Sendable {
+  let batch: TokenBatch
+  let threads: Int
+
+  /// - Parameters:
+  ///   - windows: how many of the text's windows are looked at, the first ones.
+  ///   - threads: that compute.
+  public init(_ data: TokenDataset, windows: Int = 32, threads: Int) {
+    var sampler = BatchSampler(data, .sequential, rows: min(windows, data.windowCount), seed: 0)
+    batch = sampler.next()
+    self.threads = threads
+  }
+
+  /// What goes into each block of the middle, and what comes out of the last: `[tokens, d]` each.
+  func middleStates(_ full: TransformerModel, _ split: ModelSplit) -> [Tensor] {
+    let rows = batch.tokens.count
+    let width = full.configuration.hiddenSize
+    let states = (0...split.middle.count).map { _ in Tensor(uninitialized: [rows, width]) }
+    let batch = batch
+    StepWorkers(count: threads, parameterCount: 0).compute(batch.windowCount) { tape, window in
+      let places = batch.places(ofWindows: window..<window + 1)
+      let layout = batch.layout.part(places)
+      batch.tokens.withUnsafeBufferPointer { tokens in
+        var state = full.hiddenStates(
+          below: split.bottom, UnsafeBufferPointer(rebasing: tokens[places]), layout: layout,
+          on: tape)
+        state.copyRows(to: states[0], at: places.lowerBound)
+        for (place, block) in split.middle.enumerated() {
+          state = full.hiddenStates(
+            through: block..<block + 1, state, layout: layout, on: tape)
+          state.copyRows(to: states[place + 1], at: places.lowerBound)
+        }
+      }
+    }
+    return states
+  }
+
+  /// Nats per predicted token of a model.
+  func loss(of model: TransformerModel) -> Double {
+    let batch = batch
+    let workers = StepWorkers(count: threads, parameterCount: 0)
+    let total = workers.run(batch.layout) { tape, layout in
+      batch.tokens.withUnsafeBufferPointer { tokens in
+        batch.targets.withUnsafeBufferPointer { targets in
+          model.loss(
+            UnsafeBufferPointer(rebasing: tokens[layout.rows]),
+            targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout, on: tape)
+        }
+      }
+    }
+    return total.mean
+  }
+}
+
+extension Activation {
+  /// Writes the rows into a matrix, from a row on.
+  fileprivate func copyRows(to matrix: Tensor, at row: Int) {
+    for index in 0..<rows {
+      (matrix.pointer + (row + index) * columns).update(
+        from: pointer + index * stride, count: columns)
+    }
+  }
+}
