@@ -58,7 +58,7 @@ struct DistillationObjective: TrainingObjective {
   }
 
   var name: String {
-    "distillation \(settings.lossWeight) \(settings.stateWeight) \(settings.blockWeight) \(meanSquares)"
+    "distillation of \(emulator.recipe) \(emulator.keptBlocks): \(settings.lossWeight) \(settings.stateWeight) \(settings.blockWeight) \(settings.noise) \(meanSquares)"
   }
 
   func loss(

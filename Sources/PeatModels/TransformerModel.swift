@@ -79,10 +79,8 @@ public final class TransformerModel: Sendable {
 
   public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
 
-  /// How frozen matrices are kept: the storage of those that are packed, float32 where none is.
-  public var storage: WeightStorage {
-    parameters.first { $0.storage != .float32 }?.storage ?? .float32
-  }
+  /// How frozen matrices are kept, beside those that an emulator keeps packed anyway.
+  public var storage: WeightStorage { embedding.storage }
 
   /// Bytes that the weights take in memory.
   public var byteCount: Int { parameters.reduce(0) { $0 + $1.byteCount } }

@@ -29,8 +29,17 @@ struct Compress: AsyncParsableCommand {
   @Option(help: "Blocks at the top that stay as they are, where an adapter sits.")
   var top = 1
 
-  @Option(help: "How the middle is compressed.")
-  var recipe: String
+  @Option(
+    help:
+      "How the middle is compressed; with --ladder what is done beside; needed without it (not given)."
+  )
+  var recipe: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Make several levels, level-0, level-1, … in the output folder, that keep so many blocks of the middle each: 8,4,2. Each keeps some of those that the one before keeps, so that two together show no more than the larger; one is made if not given.",
+      valueName: "counts"))
+  var ladder: String?
 
   @Option(help: "The folder to write.")
   var out: String
@@ -46,6 +55,7 @@ struct Compress: AsyncParsableCommand {
   @OptionGroup var common: CommonOptions
 
   struct Report: Encodable {
+    var recipe: String
     var bytes: Int
     var fullBytes: Int
     var blocks: Int
@@ -53,13 +63,15 @@ struct Compress: AsyncParsableCommand {
     var parameters: Int
     var exposure: Double
     var fidelity: FidelityReport?
+    var folder: String
 
     private enum CodingKeys: String, CodingKey {
-      case bytes, fullBytes, blocks, keptBlocks, parameters, exposure, fidelity
+      case recipe, bytes, fullBytes, blocks, keptBlocks, parameters, exposure, fidelity, folder
     }
 
     func encode(to encoder: any Encoder) throws {
       var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(recipe, forKey: .recipe)
       try container.encode(bytes, forKey: .bytes)
       try container.encode(fullBytes, forKey: .fullBytes)
       try container.encode(blocks, forKey: .blocks)
@@ -67,23 +79,41 @@ struct Compress: AsyncParsableCommand {
       try container.encode(parameters, forKey: .parameters)
       try container.encode(exposure, forKey: .exposure)
       try container.encode(fidelity, forKey: .fidelity)
+      try container.encode(folder, forKey: .folder)
     }
   }
 
+  struct LadderReport: Encodable {
+    var levels: [Report]
+    var fullBytes: Int
+    /// Of all levels together.
+    var exposure: Double
+  }
+
   func run() async throws {
-    let recipe = try EmulatorRecipe(recipe)
+    let levels = try recipes()
     let target = URL(path: out)
-    try CheckpointWriter.checkOutput(target, inputs: [URL(path: model)])
+    let targets =
+      ladder == nil ? [target] : levels.indices.map { target.appendingPathComponent("level-\($0)") }
+    for target in targets {
+      try CheckpointWriter.checkOutput(target, inputs: [URL(path: model)])
+    }
     let source = try Checkpoint(folder: URL(path: model))
     guard try EmulatorFacts.read(in: source.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator already; compress the full model.")
     }
-    guard target.standardizedFileURL != source.folder.standardizedFileURL else {
-      throw PeatError.usage("--out is the model's own folder; name another.")
+    guard !targets.contains(where: { $0.standardizedFileURL == source.folder.standardizedFileURL })
+    else { throw PeatError.usage("--out is the model's own folder; name another.") }
+    let split = try ModelSplit(bottom: bottom, top: top, of: source.configuration.blockCount)
+    for recipe in levels {
+      try recipe.check(source.configuration, split)
+      if recipe.needsCalibration, calibration == nil {
+        throw PeatError.usage(
+          "The recipe '\(recipe)' looks at what the middle computes: give it a text with --calibration."
+        )
+      }
     }
     let full = try source.model()
-    let split = try ModelSplit(bottom: bottom, top: top, of: full.blocks.count)
-    try recipe.check(full.configuration, split)
     let sample = try calibration.map { text in
       CompressionCalibration(
         try TokenDataset.make(
@@ -92,35 +122,112 @@ struct Compress: AsyncParsableCommand {
           context: min(256, full.configuration.contextLength), addBegin: nil),
         threads: common.threadCount)
     }
+    var reports: [Report] = []
+    var shown: [Int: Double] = [:]
+    for (recipe, target) in zip(levels, targets) {
+      if ladder != nil { Terminal.note("level        \(recipe)") }
+      let emulator =
+        try finished(recipe, split, source, in: target)
+        ?? make(recipe, from: full, source, split, sample, to: target)
+      shown.merge(emulator.shownBlocks(of: full), uniquingKeysWith: max)
+      reports.append(
+        Report(
+          recipe: recipe.description, bytes: try Checkpoint(folder: target).byteCount,
+          fullBytes: source.byteCount, blocks: emulator.model.blocks.count,
+          keptBlocks: emulator.keptBlocks, parameters: emulator.model.parameterCount,
+          exposure: emulator.exposure(of: full), fidelity: emulator.fidelity,
+          folder: target.relativePath))
+    }
+    if ladder == nil {
+      try common.report(reports[0], text: Self.text(reports[0]))
+    } else {
+      let exposure = shown.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value }
+      try common.report(
+        LadderReport(levels: reports, fullBytes: source.byteCount, exposure: exposure),
+        text: Self.text(reports, exposure))
+    }
+  }
+
+  /// The recipe of each level.
+  private func recipes() throws -> [EmulatorRecipe] {
+    guard let ladder else {
+      guard let recipe else {
+        throw PeatError.usage(
+          "compress needs a recipe, such as --recipe layer-drop=2, or --ladder 3,2,1.")
+      }
+      return [try EmulatorRecipe(recipe)]
+    }
+    let parts = ladder.split(separator: ",", omittingEmptySubsequences: false)
+    let counts = parts.compactMap { Int($0.filter { $0 != " " }) }
+    guard counts.count == parts.count, counts.allSatisfy({ $0 > 0 }),
+      zip(counts, counts.dropFirst()).allSatisfy({ $0 > $1 }), counts.count <= 64
+    else {
+      throw PeatError.usage(
+        "--ladder needs falling numbers of blocks, at least 1 each: 8,4,2; found '\(ladder)'.")
+    }
+    return try counts.indices.map { level in
+      let drops = counts[...level].map { "layer-drop=\($0)" }
+      return try EmulatorRecipe((drops + (recipe.map { [$0] } ?? [])).joined(separator: ","))
+    }
+  }
+
+  /// A level that an interrupted command had finished, where this one goes on.
+  private func finished(
+    _ recipe: EmulatorRecipe, _ split: ModelSplit, _ source: Checkpoint, in target: URL
+  ) throws -> Emulator? {
+    guard ladder != nil, distillation.resume, !Trainer.State.exists(in: target),
+      let facts = try EmulatorFacts.read(in: target), facts.recipe == recipe,
+      facts.sourceDigest == source.digest()
+    else { return nil }
+    let emulator = try Emulator(folder: target)
+    return emulator.split == split ? emulator : nil
+  }
+
+  private func make(
+    _ recipe: EmulatorRecipe, from full: TransformerModel, _ source: Checkpoint,
+    _ split: ModelSplit, _ sample: CompressionCalibration?, to target: URL
+  ) throws -> Emulator {
     var emulator = try recipe.makeUnpacked(from: full, split: split, calibration: sample)
-    try distillation.run(&emulator, full: full, source: source, target: target, common)
+    try distillation.run(
+      &emulator, full: full, source: source, target: target, common, isOneOfSeveral: ladder != nil)
     emulator.pack()
     emulator.fidelity = try calibration.map { try measure(full, emulator, source, URL(path: $0)) }
-    let fidelity = emulator.fidelity
     let facts = try emulator.facts(source: source, full: full)
     try checkInterruption()
+    try FileManager.default.createDirectory(
+      at: target.deletingLastPathComponent(), withIntermediateDirectories: true)
     try emulator.write(to: target, source: source, facts: facts)
-    let written = try Checkpoint(folder: target)
-    let report = Report(
-      bytes: written.byteCount, fullBytes: source.byteCount, blocks: emulator.model.blocks.count,
-      keptBlocks: emulator.keptBlocks, parameters: emulator.model.parameterCount,
-      exposure: facts.exposure, fidelity: fidelity)
+    return emulator
+  }
+
+  private static func share(_ report: Report) -> String {
+    "\(Format.count(report.bytes)) of \(Format.count(report.fullBytes)) (\(Format.percent(Double(report.bytes) / Double(report.fullBytes))))"
+  }
+
+  private static func text(_ report: Report) -> String {
     var rows = [
-      ["emulator", out],
+      ["emulator", report.folder],
       ["blocks of the full model kept", report.keptBlocks.map(String.init).joined(separator: " ")],
-      ["parameters", Format.count(report.parameters)],
-      [
-        "bytes",
-        "\(Format.count(report.bytes)) of \(Format.count(report.fullBytes)) "
-          + "(\(Format.percent(Double(report.bytes) / Double(report.fullBytes))))",
-      ],
+      ["parameters", Format.count(report.parameters)], ["bytes", share(report)],
       ["exposure of the middle", Format.percent(report.exposure)],
     ]
-    if let fidelity {
+    if let fidelity = report.fidelity {
       rows.append(["loss of the full model", Format.number(fidelity.fullLoss, digits: 4)])
       rows.append(["loss of the emulator", Format.number(fidelity.emulatorLoss, digits: 4)])
     }
-    try common.report(report, text: Format.table(rows))
+    return Format.table(rows)
+  }
+
+  private static func text(_ reports: [Report], _ exposure: Double) -> String {
+    let table = Format.table(
+      [["level", "recipe", "bytes", "exposure", "loss"]]
+        + reports.map {
+          [
+            $0.folder, $0.recipe, share($0), Format.percent($0.exposure),
+            $0.fidelity.map { Format.number($0.emulatorLoss, digits: 4) } ?? "-",
+          ]
+        })
+    return table + "\n\nAll levels together show \(Format.percent(exposure)) of the middle."
   }
 
   private func measure(

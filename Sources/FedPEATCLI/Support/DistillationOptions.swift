@@ -69,10 +69,12 @@ struct DistillationOptions: ParsableArguments {
   /// Distils where it was asked for; saves the state where it is interrupted.
   func run(
     _ emulator: inout Emulator, full: TransformerModel, source: Checkpoint, target: URL,
-    _ common: CommonOptions
+    _ common: CommonOptions, isOneOfSeveral: Bool = false
   ) throws {
     guard let distill else { return }
-    let saved = try Trainer.State.read(in: target, resume: resume)
+    // Of several levels only the one that was under way has a state.
+    let goesOn = resume && (!isOneOfSeveral || Trainer.State.exists(in: target))
+    let saved = try Trainer.State.read(in: target, resume: goesOn)
     let settings = try settings(common, longest: source.configuration.contextLength)
     let url = URL(path: distill)
     let data = try TokenDataset.make(
