@@ -86,35 +86,11 @@ extension ModelOwner {
     let dataset = try TokenDataset.make(
       evaluation ?? [], tokenizer: tokenizer, layout: configuration.layout,
       context: configuration.context, addBegin: configuration.bos)
-    let full = try gradient(of: adapter, through: model, on: dataset)
-    return try emulators.map { emulator in
-      max(cosine(full, try gradient(of: adapter, through: emulator.model, on: dataset)), 0)
+    let settings = configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
+    func gradient(_ model: TransformerModel) throws -> AdapterGradient {
+      try AdapterGradient(of: adapter, through: model, on: dataset, settings: settings)
     }
-  }
-
-  /// Through a copy that shares the model's weights: what else uses the model finds it without an adapter.
-  private func gradient(
-    of adapter: Adapter, through model: TransformerModel, on dataset: TokenDataset
-  ) throws -> [Float] {
-    let model = try model.selecting(blocks: Array(model.blocks.indices))
-    let injected = try adapter.inject(into: model)
-    defer { injected.remove() }
-    var settings = configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
-    settings.order = .sequential
-    let trainer = try Trainer(
-      model, parameters: injected.parameters.map(\.parameter), data: dataset,
-      configuration: settings)
-    defer { trainer.finish() }
-    return trainer.gradient()
-  }
-
-  private func cosine(_ a: [Float], _ b: [Float]) -> Double {
-    var (ab, aa, bb) = (0.0, 0.0, 0.0)
-    for (x, y) in zip(a, b) {
-      ab += Double(x) * Double(y)
-      aa += Double(x) * Double(x)
-      bb += Double(y) * Double(y)
-    }
-    return aa > 0 && bb > 0 ? ab / (aa * bb).squareRoot() : 0
+    let full = try gradient(model)
+    return try emulators.map { max(try gradient($0.model).compared(with: full).cosine, 0) }
   }
 }

@@ -5,6 +5,7 @@ import PeatTensor
 
 /// A public text of the owner's, on which compressions see what the middle computes.
 public struct CompressionCalibration: Sendable {
+  public let data: TokenDataset
   let batch: TokenBatch
   let threads: Int
 
@@ -12,6 +13,7 @@ public struct CompressionCalibration: Sendable {
   ///   - windows: how many of the text's windows are looked at, the first ones.
   ///   - threads: that compute.
   public init(_ data: TokenDataset, windows: Int = 32, threads: Int) {
+    self.data = data
     var sampler = BatchSampler(data, .sequential, rows: min(windows, data.windowCount), seed: 0)
     batch = sampler.next()
     self.threads = threads
@@ -39,6 +41,23 @@ public struct CompressionCalibration: Sendable {
       }
     }
     return states
+  }
+
+  /// What goes into the block of a model that is run after `count` others: `[tokens, d]`.
+  func states(of model: TransformerModel, behind count: Int) -> Tensor {
+    let result = Tensor(
+      uninitialized: [batch.tokens.count, model.configuration.hiddenSize])
+    let batch = batch
+    StepWorkers(count: threads, parameterCount: 0).compute(batch.windowCount) { tape, window in
+      let places = batch.places(ofWindows: window..<window + 1)
+      batch.tokens.withUnsafeBufferPointer { tokens in
+        model.hiddenStates(
+          below: count, UnsafeBufferPointer(rebasing: tokens[places]),
+          layout: batch.layout.part(places), on: tape
+        ).copyRows(to: result, at: places.lowerBound)
+      }
+    }
+    return result
   }
 
   /// Nats per predicted token of a model.

@@ -1,4 +1,7 @@
+import PeatData
+import PeatModels
 import PeatTensor
+import PeatTuning
 
 /// How well an emulator stands for the full model on a text.
 public struct FidelityReport: Sendable, Codable, Equatable {
@@ -9,11 +12,74 @@ public struct FidelityReport: Sendable, Codable, Equatable {
   public var emulatorLoss: Double
   /// `emulatorLoss − fullLoss`.
   public var crossEntropyGap: Double
+  /// Of a new adapter's gradients through the emulator and through the full model: the cosine, and the norm of the first over that of the second. To first
+  /// order the cosine is the share of a step's progress that is left; absent where it was not measured.
+  public var gradientCosine: Double?
+  public var gradientNormRatio: Double?
+  /// ‖t − s‖² / ‖t‖² of the states behind the middle, full model's t and emulator's s.
+  public var stateError: Double?
 
   public init(full: TokenLoss, emulator: TokenLoss) {
     tokens = full.count
     fullLoss = full.mean
     emulatorLoss = emulator.mean
     crossEntropyGap = emulator.mean - full.mean
+  }
+}
+
+/// An adapter's gradient on a batch through a model.
+public struct AdapterGradient: Sendable {
+  private let values: [Float]
+
+  /// - Parameters:
+  ///   - model: it is not changed; a copy that shares its weights takes the adapter.
+  ///   - data: of which the first windows are used.
+  ///   - settings: batch, context and threads.
+  public init(
+    of adapter: Adapter, through model: TransformerModel, on data: TokenDataset,
+    settings: TrainingConfiguration
+  ) throws {
+    let model = try model.sharingWeights()
+    let injected = try adapter.inject(into: model)
+    defer { injected.remove() }
+    var settings = settings
+    settings.order = .sequential
+    let trainer = try Trainer(
+      model, parameters: injected.parameters.map(\.parameter), data: data, configuration: settings)
+    defer { trainer.finish() }
+    values = trainer.gradient()
+  }
+
+  /// The cosine with another, and this one's norm over the other's; 0 where one of them is 0.
+  public func compared(with other: AdapterGradient) -> (cosine: Double, normRatio: Double) {
+    var (ab, aa, bb) = (0.0, 0.0, 0.0)
+    for (x, y) in zip(values, other.values) {
+      ab += Double(x) * Double(y)
+      aa += Double(x) * Double(x)
+      bb += Double(y) * Double(y)
+    }
+    guard aa > 0, bb > 0 else { return (0, 0) }
+    return (ab / (aa * bb).squareRoot(), (aa / bb).squareRoot())
+  }
+}
+
+extension Emulator {
+  /// ‖t − s‖² / ‖t‖² of the states behind the middle on a text's first windows, full model's t and emulator's s.
+  public func stateError(beside full: TransformerModel, on calibration: CompressionCalibration)
+    -> Double
+  {
+    let target = calibration.middleStates(full, split).last
+    let own = calibration.states(of: model, behind: model.configuration.depth - split.top)
+    guard let target else { return 0 }
+    var (distance, square) = (0.0, 0.0)
+    target.withUnsafeBufferPointer { target in
+      own.withUnsafeBufferPointer { own in
+        for (t, s) in zip(target, own) {
+          distance += (Double(t) - Double(s)) * (Double(t) - Double(s))
+          square += Double(t) * Double(t)
+        }
+      }
+    }
+    return square > 0 ? distance / square : 0
   }
 }

@@ -1,3 +1,4 @@
+import PeatNN
 import PeatTensor
 
 /// How a model's blocks are cut: bottom and top stay, the middle is what an emulator stands for.
@@ -53,5 +54,27 @@ extension TransformerModel {
     return try TransformerModel(
       configuration: smaller, tensors: tensors,
       blockNumbers: numbers.map { blocks[$0].numberInFullModel }, source: "selected blocks")
+  }
+
+  /// A model of the same blocks that shares this model's weights, packed or not, but not its low-rank updates.
+  public func sharingWeights() throws -> TransformerModel {
+    try TransformerModel(
+      configuration: configuration, weights: SharedWeights(parameters),
+      blockNumbers: blocks.map(\.numberInFullModel), source: "the same weights")
+  }
+}
+
+/// A model's weights as they are kept.
+private struct SharedWeights: WeightSource {
+  private let parameters: [String: Parameter]
+
+  init(_ parameters: [Parameter]) {
+    self.parameters = Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0) })
+  }
+
+  var names: Set<String> { Set(parameters.keys) }
+  func tensor(named name: String) -> Tensor? { parameters[name]?.tensor }
+  func packed(named name: String, shape: [Int], inputAxis: Int) -> PackedMatrix? {
+    parameters[name]?.packed
   }
 }

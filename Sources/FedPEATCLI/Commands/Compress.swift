@@ -191,7 +191,9 @@ struct Compress: AsyncParsableCommand {
     try distillation.run(
       &emulator, full: full, source: source, target: target, common, isOneOfSeveral: ladder != nil)
     emulator.pack()
-    emulator.fidelity = try calibration.map { try measure(full, emulator, source, URL(path: $0)) }
+    if let calibration, let sample {
+      emulator.fidelity = try measure(full, emulator, source, URL(path: calibration), sample)
+    }
     let facts = try emulator.facts(source: source, full: full)
     try checkInterruption()
     try FileManager.default.createDirectory(
@@ -214,24 +216,35 @@ struct Compress: AsyncParsableCommand {
     if let fidelity = report.fidelity {
       rows.append(["loss of the full model", Format.number(fidelity.fullLoss, digits: 4)])
       rows.append(["loss of the emulator", Format.number(fidelity.emulatorLoss, digits: 4)])
+      if let cosine = fidelity.gradientCosine, let ratio = fidelity.gradientNormRatio {
+        rows.append([
+          "an adapter's gradients",
+          "cosine \(Format.number(cosine, digits: 3)), norm \(Format.number(ratio, digits: 2)) times the full model's",
+        ])
+      }
+      if let error = fidelity.stateError {
+        rows.append(["states behind the middle off by", Format.percent(error.squareRoot())])
+      }
     }
     return Format.table(rows)
   }
 
   private static func text(_ reports: [Report], _ exposure: Double) -> String {
     let table = Format.table(
-      [["level", "recipe", "bytes", "exposure", "loss"]]
+      [["level", "recipe", "bytes", "exposure", "loss", "gradient cosine"]]
         + reports.map {
           [
             $0.folder, $0.recipe, share($0), Format.percent($0.exposure),
             $0.fidelity.map { Format.number($0.emulatorLoss, digits: 4) } ?? "-",
+            $0.fidelity?.gradientCosine.map { Format.number($0, digits: 3) } ?? "-",
           ]
         })
     return table + "\n\nAll levels together show \(Format.percent(exposure)) of the middle."
   }
 
   private func measure(
-    _ full: TransformerModel, _ emulator: Emulator, _ source: Checkpoint, _ file: URL
+    _ full: TransformerModel, _ emulator: Emulator, _ source: Checkpoint, _ file: URL,
+    _ sample: CompressionCalibration
   ) throws -> FidelityReport {
     let tokenizer = try Tokenizer(folder: source.folder)
     let tokens = try DocumentReader.read(file).map {
@@ -239,10 +252,25 @@ struct Compress: AsyncParsableCommand {
     }
     let measure = try PerplexityMeasure(
       context: min(full.configuration.contextLength, 512), threads: common.threadCount, model: full)
-    return FidelityReport(
+    var report = FidelityReport(
       full: try measure.loss(
         full, rows: tokens, shouldStop: { Interruption.isRequested }),
       emulator: try measure.loss(
         emulator.model, rows: tokens, shouldStop: { Interruption.isRequested }))
+    // A new LoRA adapter of rank 8 in all linear layers of both ends.
+    let adapter = try Adapter(
+      new: .lora(try LoRAConfiguration(rank: 8, alpha: 16)), for: full,
+      blocks: emulator.split.ends, seed: common.seedValue, sourceDigest: source.digest())
+    let settings = TrainingConfiguration(
+      steps: 1, batch: min(16, sample.data.windowCount), context: sample.data.arrangement.context,
+      learningRate: 1e-3, threads: common.threadCount)
+    func gradient(_ model: TransformerModel) throws -> AdapterGradient {
+      try AdapterGradient(of: adapter, through: model, on: sample.data, settings: settings)
+    }
+    let compared = try gradient(emulator.model).compared(with: gradient(full))
+    report.gradientCosine = compared.cosine
+    report.gradientNormRatio = compared.normRatio
+    report.stateError = emulator.stateError(beside: full, on: sample)
+    return report
   }
 }
