@@ -47,6 +47,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var learningRate: Float = 3e-3
   public var weightDecay: Float = 0
   public var clipNorm: Float?
+  /// Noise on the states behind the emulator's middle while devices tune, as a share of their root mean square: it keeps adapters from
+  /// fitting what only the emulator does.
+  public var stateNoise = 0.0
   /// `fedavg`.
   public var strategy = FedAvg.name
   /// `everyone`, `random`, `heuristic`, `oort`, `one-round`, `lookahead`, or `learned:FILE`.
@@ -127,6 +130,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
     case evaluateEvery
     case targetPerplexity
+    case stateNoise
     case realignData, realignBelow, realignSteps, realignRate
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
     case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure, out, seed
@@ -159,6 +163,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(learningRate, forKey: .learningRate)
     try container.encode(weightDecay, forKey: .weightDecay)
     try container.encode(clipNorm, forKey: .clipNorm)
+    try container.encode(stateNoise, forKey: .stateNoise)
     try container.encode(strategy, forKey: .strategy)
     try container.encode(planner, forKey: .planner)
     try container.encode(share, forKey: .share)
@@ -216,6 +221,8 @@ extension RunConfiguration {
     try check(
       validationShare > 0 && validationShare < 1,
       "validationShare is \(validationShare); it must be between 0 and 1.")
+    try check(
+      (0...10).contains(stateNoise), "stateNoise is \(stateNoise); it must be between 0 and 10.")
     try check(
       rounds <= 1_000_000, "rounds is \(rounds); it must be at most 1000000.")
     try check(
@@ -316,9 +323,9 @@ extension RunConfiguration {
 
   /// How one client tunes in one round.
   func localTuning(method: Adapter.Method) -> LocalTuning {
-    LocalTuning(
-      training: training(steps: localSteps, rate: learningRate, seed: seed), layout: layout,
-      addBegin: bos, method: method)
+    var settings = training(steps: localSteps, rate: learningRate, seed: seed)
+    settings.stateNoise = stateNoise
+    return LocalTuning(training: settings, layout: layout, addBegin: bos, method: method)
   }
 
   func training(steps: Int, rate: Float, seed: UInt64) -> TrainingConfiguration {

@@ -92,14 +92,25 @@ public final class TransformerModel: Sendable {
   ///   - layout: how they divide into sequences, none longer than the context length.
   ///   - checkpointing: keep only each block's input and compute the block again in the backward pass.
   ///   - cache: the tokens before these, which are then one sequence; `layout` counts from there.
+  ///   - noise: on the states on their way, for training.
   public func hiddenStates(
     _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape,
-    checkpointing: Bool = false, cache: KeyValueCache? = nil
+    checkpointing: Bool = false, cache: KeyValueCache? = nil, noise: StateNoise? = nil
   ) -> Activation {
     let embedded = tape.embedding(
       tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
+    guard let noise, order.indices.contains(noise.place) else {
+      return finalNorm(
+        through(
+          order.indices, embedded, layout: layout, on: tape, checkpointing: checkpointing,
+          cache: cache), on: tape)
+    }
+    let states = through(
+      0..<noise.place, embedded, layout: layout, on: tape, checkpointing: checkpointing,
+      cache: cache)
+    noise.add(to: states, tokens: tokens)
     let x = through(
-      order.indices, embedded, layout: layout, on: tape, checkpointing: checkpointing,
+      noise.place..<order.count, states, layout: layout, on: tape, checkpointing: checkpointing,
       cache: cache)
     return finalNorm(x, on: tape)
   }
@@ -158,6 +169,11 @@ public final class TransformerModel: Sendable {
     return order.firstIndex { blocks[$0].trains } ?? order.count
   }
 
+  /// After how many of the blocks that are run the last one comes in which nothing trains; `nil` where there is none.
+  package var placeBehindFrozen: Int? {
+    order.lastIndex { !blocks[$0].trains }.map { $0 + 1 }
+  }
+
   /// Angles for at least so many positions; tables grow in powers of two, so that short texts need little.
   private func rotaryTable(positions: Int) -> RotaryTable? {
     precondition(
@@ -180,10 +196,11 @@ public final class TransformerModel: Sendable {
   public func loss(
     _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>,
     layout: SequenceLayout, scale: Float = 1, on tape: Tape, checkpointing: Bool = false,
-    logitRows: Int = 256
+    logitRows: Int = 256, noise: StateNoise? = nil
   ) -> TokenLoss {
     loss(
-      of: hiddenStates(tokens, layout: layout, on: tape, checkpointing: checkpointing),
+      of: hiddenStates(
+        tokens, layout: layout, on: tape, checkpointing: checkpointing, noise: noise),
       targets: targets, scale: scale, on: tape, logitRows: logitRows)
   }
 

@@ -122,6 +122,12 @@ struct Tune: AsyncParsableCommand {
       valueName: "size"))
   var prefixCache: ByteCount?
 
+  @Option(
+    help:
+      "Noise on the states behind an emulator's middle, as a share of their root mean square: it keeps the adapter from fitting what only the emulator does."
+  )
+  var stateNoise = 0.0
+
   @OptionGroup var memory: MemoryOptions
 
   @OptionGroup var common: CommonOptions
@@ -359,7 +365,8 @@ struct Tune: AsyncParsableCommand {
       learningRate: learningRate,
       schedule: .init(course, warmUpSteps: warmUp), optimizer: .init(weightDecay: weightDecay),
       clipNorm: clip, accumulation: accumulation, checkpointing: checkpointing,
-      prefixCacheBytes: prefixCache?.bytes ?? 0, seed: common.seedValue, threads: common.threadCount
+      prefixCacheBytes: prefixCache?.bytes ?? 0, stateNoise: stateNoise, seed: common.seedValue,
+      threads: common.threadCount
     )
   }
 

@@ -57,7 +57,8 @@ public final class Trainer {
     // Of windows that start anywhere no two are the same.
     let isFixed = configuration.order != .uniformWindows || data.arrangement.isByDocument
     prefix =
-      objective == nil && configuration.prefixCacheBytes > 0 && isFixed && model.frozenBlocks > 0
+      objective == nil && configuration.stateNoise == 0 && configuration.prefixCacheBytes > 0
+        && isFixed && model.frozenBlocks > 0
       ? PrefixCache(blockCount: model.frozenBlocks, limit: configuration.prefixCacheBytes) : nil
     sampler = BatchSampler(
       data, configuration.order, rows: configuration.batch, seed: configuration.seed)
@@ -126,12 +127,21 @@ public final class Trainer {
     return Array(UnsafeBufferPointer(start: workers.gradient, count: trainable.count))
   }
 
+  /// On the states behind the last block in which nothing trains, other noise in each step.
+  private var noise: StateNoise? {
+    guard configuration.stateNoise > 0, let place = model.placeBehindFrozen else { return nil }
+    return StateNoise(
+      place: place, share: configuration.stateNoise,
+      seed: configuration.seed &+ UInt64(step) &* 0x9E37_79B9_7F4A_7C15)
+  }
+
   private func gradients(
     of batch: TokenBatch, windows: Range<Int>, scale: Float
   ) -> TokenLoss {
     let model = model
     let configuration = configuration
     let objective = objective
+    let noise = noise
     let states = prefix.map {
       (cache: $0.blockCount, tensors: $0.states(for: batch, windows: windows, model, workers))
     }
@@ -148,7 +158,7 @@ public final class Trainer {
             return model.loss(
               UnsafeBufferPointer(rebasing: tokens[layout.rows]), targets: targets, layout: layout,
               scale: scale, on: tape, checkpointing: configuration.checkpointing,
-              logitRows: configuration.logitRows)
+              logitRows: configuration.logitRows, noise: noise)
           }
           let hidden = model.hiddenStates(
             from: states.cache,

@@ -24,6 +24,8 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
   public var logitRows: Int
   /// Bytes in which states of the frozen blocks at the bottom are kept between epochs; 0: none.
   public var prefixCacheBytes: Int
+  /// Noise on the states behind the last block in which nothing trains, as a share of their root mean square; 0: none. See `StateNoise`.
+  public var stateNoise: Double
   public var order: BatchSampler.Order
   public var seed: UInt64
   public var threads: Int
@@ -33,7 +35,7 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     schedule: LearningRateSchedule = LearningRateSchedule(),
     optimizer: AdamW.Settings = AdamW.Settings(), clipNorm: Float? = nil, accumulation: Int = 1,
     checkpointing: Bool = false, logitRows: Int? = nil,
-    prefixCacheBytes: Int = 0,
+    prefixCacheBytes: Int = 0, stateNoise: Double = 0,
     order: BatchSampler.Order = .shuffledEpochs, seed: UInt64 = 0, threads: Int = 1
   ) {
     self.steps = steps
@@ -47,6 +49,7 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     self.checkpointing = checkpointing
     self.logitRows = logitRows ?? MemoryDemands.usualLogitRows(checkpointing: checkpointing)
     self.prefixCacheBytes = prefixCacheBytes
+    self.stateNoise = stateNoise
     self.order = order
     self.seed = seed
     self.threads = threads
@@ -80,6 +83,8 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
       "logitRows is \(logitRows); it must be between 1 and 65536.")
     try check(
       prefixCacheBytes >= 0, "prefixCacheBytes is \(prefixCacheBytes); it can't be negative.")
+    try check(
+      (0...10).contains(stateNoise), "stateNoise is \(stateNoise); it must be between 0 and 10.")
     try check(clipNorm.map { $0 > 0 } ?? true, "clipNorm must be above 0; leave it out for none.")
     try check(
       optimizer.weightDecay >= 0 && learningRate * optimizer.weightDecay <= 1,
