@@ -62,8 +62,8 @@ actor Realigner {
         try $0.realigned(old, with: adapter, data: data, settings: settings)
       }
       let value = try await owner.onThread { try $0.fidelities(of: [fresh], with: adapter)[0] }
-      // One that is no better is not worth sending.
-      guard value > now[level] else { continue }
+      // One that hardly makes good what was lost is not worth sending.
+      guard value - now[level] > 0.25 * (worth[level] - now[level]) else { continue }
       count += 1
       let place = folder.appendingPathComponent("level-\(level)-\(count)")
       try fresh.write(

@@ -8,6 +8,7 @@ public final class TrainableParameters: @unchecked Sendable {
   /// All values, one parameter after the other.
   package let values: Tensor
   public var count: Int { values.count }
+  private var isReleased = false
 
   /// Moves the parameters' values into one vector; from now on they train. Call `release()` to freeze them again.
   public init(_ parameters: [Parameter]) {
@@ -24,8 +25,11 @@ public final class TrainableParameters: @unchecked Sendable {
     }
   }
 
-  /// Ends training: each parameter keeps its values, in memory of its own, and is frozen.
+  /// Ends training: each parameter keeps its values, in memory of its own, and is frozen. What became of it since is left alone when this is
+  /// called again.
   public func release() {
+    guard !isReleased else { return }
+    isReleased = true
     for parameter in parameters {
       parameter.tensor = parameter.tensor.copied()
       parameter.gradientOffset = nil

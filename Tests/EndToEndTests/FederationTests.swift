@@ -163,6 +163,15 @@ import Testing
       let renewed = try records(result).map { $0["renewedLevels"] as? [Int] ?? [] }
       #expect(try records(other).map { $0["renewedLevels"] as? [Int] ?? [] } == renewed)
       #expect(renewed.joined().contains(0) == (changes["realignSteps"] != nil), "\(renewed)")
+      #expect(renewed.last == [])
+      if changes["realignSteps"] != nil {
+        // As many bits as before: each client fetched no more again than it had at first.
+        let down = try records(result).map { record in
+          (record["outcomes"] as? [[String: Any]])?.first?["bytesDown"] as? Int ?? 0
+        }
+        #expect(down.dropFirst().allSatisfy { $0 <= down[0] + 200 }, "\(down)")
+        #expect(down.dropFirst().contains { $0 > down[0] / 2 }, "\(down)")
+      }
       if changes["planner"] == "random" {
         // ⌈0.6 · 3⌉ of three take part in a round, and both levels are in the run.
         #expect(mine.map(\.count) == [2, 2, 2, 2])

@@ -119,4 +119,13 @@ import Testing
       }
     }
   }
+
+  @Test func `a table of efficiencies ends at both ends`() {
+    let table = CapacityTable { $0 < 1 ? $0 : 1 + $0 / 1e9 }
+    #expect(table.efficiency(snr: .infinity) == table.efficiency(snr: 1e8))
+    #expect(table.efficiency(snr: 1e300) == table.efficiency(snr: .infinity))
+    #expect(table.efficiency(snr: .nan) == 0)
+    #expect(table.efficiency(snr: 0) == 0)
+    #expect(abs(table.efficiency(snr: 1e-9) - 1e-9) < 1e-15)
+  }
 }

@@ -449,8 +449,13 @@ public actor Coordinator {
     work { [adapter] coordinator in
       do {
         let metrics = try await coordinator.onRound(round, adapter)
-        for (level, renewed) in try await coordinator.onRenewal(round, adapter) {
-          try await coordinator.renew(level, renewed, after: round)
+        // After the last round nobody would train on it.
+        if round < coordinator.configuration.rules.rounds,
+          !coordinator.configuration.rules.isReached(by: metrics)
+        {
+          for (level, renewed) in try await coordinator.onRenewal(round, adapter) {
+            try await coordinator.renew(level, renewed, after: round)
+          }
         }
         await coordinator.process(.evaluated(round: round, metrics: metrics))
       } catch { await coordinator.fail(error) { .evaluationFailed(reason: $0) } }
