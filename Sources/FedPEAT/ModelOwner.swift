@@ -106,7 +106,7 @@ final class ModelOwner: Sendable {
   func serverTrainer(_ settings: LocalTuning) throws -> DeviceTrainer {
     let documents = try DocumentReader.read(URL(fileURLWithPath: configuration.serverData ?? ""))
     // A model of its own, sharing the weights: evaluation plugs adapters into the other one.
-    let own = try model.selecting(blocks: Array(model.blocks.indices))
+    let own = try model.sharingWeights()
     // One at a time: a part that came too late may still be ending when the next begins.
     let trainer = DeviceTrainer(
       documents: documents, model: own, tokenizer: tokenizer, threads: configuration.threadCount,
@@ -162,7 +162,7 @@ final class ModelOwner: Sendable {
 
   /// Perplexity after all of the model was tuned on the documents. The model itself is not changed.
   private func fineTuned(on documents: [Document]) throws -> Double {
-    let copy = try model.selecting(blocks: Array(model.blocks.indices))
+    let copy = try model.sharingWeights()
     return try tune(
       copy, copy.parameters, documents, rate: configuration.fullFineTuningRate, .fullFineTuning)
   }
@@ -171,7 +171,7 @@ final class ModelOwner: Sendable {
   private func tuned(
     _ method: Adapter.Method, blocks: [Int], on documents: [Document], _ name: FiveNumberName
   ) throws -> Double {
-    let copy = try model.selecting(blocks: Array(model.blocks.indices))
+    let copy = try model.sharingWeights()
     let adapter = try Adapter(
       new: method, for: copy, blocks: blocks, seed: configuration.seed, sourceDigest: digest)
     let injected = try adapter.inject(into: copy)

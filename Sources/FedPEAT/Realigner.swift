@@ -105,7 +105,7 @@ extension ModelOwner {
     settings: DistillationSettings
   ) throws -> Emulator {
     var fresh = try emulator.unpacked()
-    let full = try model.selecting(blocks: Array(model.blocks.indices))
+    let full = try model.sharingWeights()
     let (inFull, inFresh) = (
       try adapter.inject(into: full), try adapter.inject(into: fresh.model)
     )

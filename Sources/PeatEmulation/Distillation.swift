@@ -185,7 +185,6 @@ public struct DistillationFacts: Sendable, Codable, Equatable {
 /// A distillation under way: steps of a `Trainer` on the middle's weights.
 public final class Distillation {
   public let trainer: Trainer
-  private let emulator: Emulator
 
   /// - Parameters:
   ///   - emulator: whose middle's weights are changed; it must not be packed.
@@ -196,7 +195,6 @@ public final class Distillation {
     settings: DistillationSettings
   ) throws {
     try settings.validate()
-    self.emulator = emulator
     let objective = try DistillationObjective(emulator, full: full, data: data, settings: settings)
     trainer = try Trainer(
       emulator.model, parameters: emulator.middleParameters, data: data,

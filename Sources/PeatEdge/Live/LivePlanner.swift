@@ -104,8 +104,7 @@ public actor LivePlanner: RoundPlanner {
       }
       let devices = settings.learning.progress(
         together: progress, share: share, coverage: coverage, gap: gap)
-      let server = settings.server
-      gap *= 1 - (1 - server.weight) * devices - server.progress(settings.learning, gap: gap)
+      gap *= 1 - settings.server.progress(beside: devices, settings.learning, gap: gap)
     }
     if let measured = state.metrics["plugIn"].flatMap(settings.learning.gap) { gap = measured }
   }

@@ -76,8 +76,7 @@ extension PlanningView {
     ofDevices sum: Double, share: Double, coverage: Double, gap: Double
   ) -> Double {
     let devices = learning.progress(together: sum, share: share, coverage: coverage, gap: gap)
-    return server.weight > 0
-      ? (1 - server.weight) * devices + server.progress(learning, gap: gap) : devices
+    return server.progress(beside: devices, learning, gap: gap)
   }
 
   func bytesToSend(_ level: Int, to number: Int) -> Double { levels[level].bytes }

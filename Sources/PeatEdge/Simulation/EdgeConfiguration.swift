@@ -203,6 +203,11 @@ public struct EdgeServer: Sendable, Codable, Equatable {
   func progress(_ learning: LearningModel, gap: Double) -> Double {
     weight * learning.progress(share: 1, fidelity: 1, age: 0, gap: gap)
   }
+
+  /// What a round takes off the gap, as a share of it, with what the devices take off together.
+  func progress(beside devices: Double, _ learning: LearningModel, gap: Double) -> Double {
+    weight > 0 ? (1 - weight) * devices + progress(learning, gap: gap) : devices
+  }
 }
 
 /// The run that an edge's levels were measured for.

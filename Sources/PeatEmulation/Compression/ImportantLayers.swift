@@ -11,19 +11,14 @@ import PeatTensor
 ///
 /// A block's importance is the mean over tokens of arccos(cos(x, x′)) / π, x and x′ the state before and after it. After Gromov et al. 2024, *The
 /// unreasonable ineffectiveness of the deeper layers*, <https://arxiv.org/abs/2403.17887>, who take runs of neighbours.
-public struct ImportantLayers: Compression {
+public struct ImportantLayers: CountedSelection {
   public static let name = "importance"
-  public static let stage = CompressionStage.selection
   public static let needsCalibration = true
 
   /// How many blocks stay.
   public let count: Int
 
-  public init(value: String?) throws { count = try keptCount(value, Self.name) }
-
-  public func check(_ outline: inout CompressionOutline) throws {
-    try outline.keep(count, Self.name)
-  }
+  public init(count: Int) { self.count = count }
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let states = try draft.middleStates(for: Self.name)
@@ -54,19 +49,14 @@ public struct ImportantLayers: Compression {
 }
 
 /// Keeps the N blocks without which the loss rises the most: `loss-importance=4`. Each is left out by itself.
-public struct LossImportantLayers: Compression {
+public struct LossImportantLayers: CountedSelection {
   public static let name = "loss-importance"
-  public static let stage = CompressionStage.selection
   public static let needsCalibration = true
 
   /// How many blocks stay.
   public let count: Int
 
-  public init(value: String?) throws { count = try keptCount(value, Self.name) }
-
-  public func check(_ outline: inout CompressionOutline) throws {
-    try outline.keep(count, Self.name)
-  }
+  public init(count: Int) { self.count = count }
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
@@ -85,19 +75,14 @@ public struct LossImportantLayers: Compression {
 /// <https://arxiv.org/abs/1905.00414>), until N are left; the middle member of each is kept. States are means over the tokens of a window.
 ///
 /// Source: Zhang et al. 2023, *CRaSh: Clustering, Removing, and Sharing*, <https://arxiv.org/abs/2310.15477>.
-public struct ClusteredLayers: Compression {
+public struct ClusteredLayers: CountedSelection {
   public static let name = "cluster"
-  public static let stage = CompressionStage.selection
   public static let needsCalibration = true
 
   /// How many blocks stay.
   public let count: Int
 
-  public init(value: String?) throws { count = try keptCount(value, Self.name) }
-
-  public func check(_ outline: inout CompressionOutline) throws {
-    try outline.keep(count, Self.name)
-  }
+  public init(count: Int) { self.count = count }
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
@@ -154,28 +139,7 @@ public struct ClusteredLayers: Compression {
   }
 }
 
-/// The number behind a word that keeps blocks; throws `usage` where it is none.
-private func keptCount(_ value: String?, _ name: String) throws -> Int {
-  guard let value, let count = Int(value), count > 0 else {
-    throw PeatError.usage(
-      "\(name) needs the number of middle blocks to keep, at least 1: \(name)=4; found '\(name)\(value.map { "=\($0)" } ?? "")'."
-    )
-  }
-  return count
-}
-
 /// The places of the highest scores, rising; of equal ones the first.
 private func mostImportant(_ count: Int, _ scores: [Double]) -> [Int] {
   scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }.prefix(count).sorted()
-}
-
-extension CompressionOutline {
-  /// Keeps so many blocks; throws `usage` where there are not so many.
-  mutating func keep(_ count: Int, _ name: String) throws {
-    guard count <= blocks else {
-      throw PeatError.usage(
-        "\(name)=\(count) asks for more blocks than the middle has, \(blocks).")
-    }
-    blocks = count
-  }
 }

@@ -6,31 +6,13 @@ import PeatTensor
 /// neighbour, in exact integer arithmetic; a single one is the middle one, `⌊(M − 1) / 2⌋`.
 ///
 /// Source: uniform layer drop of Xiao, Lin and Han 2023, <https://arxiv.org/abs/2302.04870>.
-public struct LayerDrop: Compression {
+public struct LayerDrop: CountedSelection {
   public static let name = "layer-drop"
-  public static let stage = CompressionStage.selection
 
   /// How many blocks stay.
   public let count: Int
 
   public init(count: Int) { self.count = count }
-
-  public init(value: String?) throws {
-    guard let value, let count = Int(value), count > 0 else {
-      throw PeatError.usage(
-        "layer-drop needs the number of middle blocks to keep, at least 1: layer-drop=4; found "
-          + "'layer-drop\(value.map { "=\($0)" } ?? "")'.")
-    }
-    self.count = count
-  }
-
-  public func check(_ outline: inout CompressionOutline) throws {
-    guard count <= outline.blocks else {
-      throw PeatError.usage(
-        "layer-drop=\(count) asks for more blocks than the middle has, \(outline.blocks).")
-    }
-    outline.blocks = count
-  }
 
   public func apply(to draft: inout EmulatorDraft) {
     draft.keep(LayerDrop.positions(keeping: count, of: draft.blocks.count))
