@@ -1,0 +1,114 @@
+import Foundation
+import PeatEmulation
+import PeatModels
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("Exporting an emulator") struct ExportTests {
+  static let recipes = [
+    "layers=0", "share", "int8", "int4", "bf16", "f16", "low-rank=0.4", "prune-heads=0.5",
+    "prune-channels=0.4", "layers=0,share,int8",
+    "prune-heads=0.5,prune-channels=0.4,low-rank=0.6,int4",
+  ]
+  private let tokens: [Int32] = [1, 5, 90, 33, 0, 96, 7, 7, 12]
+
+  private func expectSame(
+    _ left: TransformerModel, _ right: TransformerModel,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    let (left, right) = (
+      left.logits(tokens, length: tokens.count), right.logits(tokens, length: tokens.count)
+    )
+    expectClose(left, right, within: 1e-4, "logits", sourceLocation: sourceLocation)
+  }
+
+  @Test(
+    arguments: [
+      "llama-tiny", "llama-tiny-untied", "llama-tiny-bf16", "gpt2-tiny", "gpt2-tiny-f16",
+    ],
+    recipes)
+  func `the plain checkpoint computes what the emulator does`(name: String, recipe: String) throws {
+    let source = try Checkpoint(
+      folder: ProjectFolders.golden.appendingPathComponent("checkpoints/\(name)"))
+    let full = try source.model()
+    let split = try ModelSplit(
+      bottom: 1, top: full.blocks.count > 3 ? 1 : 0, of: full.blocks.count)
+    let emulator = try EmulatorRecipe(recipe).makeEmulator(from: full, split: split)
+    try withTemporaryFolder { folder in
+      let place = folder.appendingPathComponent("emulator")
+      try emulator.write(
+        to: place, source: source, facts: try emulator.facts(source: source, full: full))
+      let read = try Emulator(folder: place)
+      let target = folder.appendingPathComponent("plain")
+      let exported = try read.export(to: target, source: Checkpoint(folder: place))
+      let plain = try Checkpoint(folder: target)
+      #expect(plain.emulatorJSON == nil)
+      #expect(plain.configuration.variation == .none)
+      #expect(plain.configuration.blockCount == read.model.configuration.depth)
+      #expect(Set(plain.storageTypes.values) == [.float32])
+      // transformers rounds weights to the type that config.json states.
+      for key in ["dtype", "torch_dtype"] {
+        #expect([nil, .string("float32")].contains(plain.configurationJSON[key]))
+      }
+      let again = try plain.model()
+      #expect(again.tensors == exported.tensors)
+      expectSame(again, read.model)
+    }
+  }
+
+  /// A Llama of one block with 6 heads on 3 for keys and values, biases everywhere, and random weights.
+  private func randomModel(_ sizes: BlockSizes) throws -> TransformerModel {
+    var configuration = try Architectures.configuration(
+      from: ConfigurationFile(
+        name: "config.json",
+        json: .object([
+          "model_type": .string("llama"), "vocab_size": .integer(97), "hidden_size": .integer(24),
+          "num_attention_heads": .integer(6), "num_key_value_heads": .integer(3),
+          "intermediate_size": .integer(20), "num_hidden_layers": .integer(1),
+          "attention_bias": .bool(true), "mlp_bias": .bool(true),
+          "tie_word_embeddings": .bool(true),
+        ])))
+    configuration.variation.sizes["0"] = sizes
+    var random = SeededRandom(seed: 11)
+    var tensors: NamedTensors = [:]
+    func add(_ name: String, _ shape: Int...) {
+      tensors[name] = .uniform(shape, bound: 0.5, using: &random)
+    }
+    let (queries, keyValues, inner) = (
+      sizes.heads * 4, sizes.keyValueHeads * 4, sizes.feedForwardSize
+    )
+    add("model.embed_tokens.weight", 97, 24)
+    add("model.norm.weight", 24)
+    for norm in ["input_layernorm", "post_attention_layernorm"] {
+      add("model.layers.0.\(norm).weight", 24)
+    }
+    for (path, inputs, outputs) in [
+      ("self_attn.q_proj", 24, queries), ("self_attn.k_proj", 24, keyValues),
+      ("self_attn.v_proj", 24, keyValues), ("self_attn.o_proj", queries, 24),
+      ("mlp.gate_proj", 24, inner), ("mlp.up_proj", 24, inner), ("mlp.down_proj", inner, 24),
+    ] {
+      add("model.layers.0.\(path).weight", outputs, inputs)
+      add("model.layers.0.\(path).bias", outputs)
+    }
+    return try TransformerModel(
+      configuration: configuration, tensors: tensors, source: "a random model")
+  }
+
+  @Test(arguments: [(6, 3, 20), (4, 2, 20), (2, 2, 7), (1, 1, 1), (3, 3, 20)])
+  func `heads keep their keys and values, also where a group has fewer heads`(
+    heads: Int, keyValueHeads: Int, channels: Int
+  ) throws {
+    let model = try randomModel(
+      BlockSizes(heads: heads, keyValueHeads: keyValueHeads, feedForwardSize: channels))
+    let plain = try model.plain()
+    #expect(plain.configuration.variation == .none)
+    #expect(plain.blocks[0].sizes == BlockSizes(heads: 6, keyValueHeads: 3, feedForwardSize: 20))
+    expectSame(plain, model)
+  }
+
+  @Test func `more heads for each key than the whole model has are refused`() throws {
+    let model = try randomModel(BlockSizes(heads: 3, keyValueHeads: 1, feedForwardSize: 20))
+    expectError(.badData, "'model.layers.0' has 3 heads", "at most 2") { _ = try model.plain() }
+  }
+}
