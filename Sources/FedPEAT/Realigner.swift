@@ -119,7 +119,7 @@ extension ModelOwner {
     guard outcome.isComplete else { throw CancellationError() }
     trainer.finish()
     fresh.distillation = emulator.distillation
-    fresh.pack()
+    try fresh.pack(CompressionCalibration(data, threads: settings.threads))
     return fresh
   }
 }

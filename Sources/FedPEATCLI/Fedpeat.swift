@@ -14,17 +14,20 @@ struct Fedpeat: AsyncParsableCommand {
       """,
     version: Fedpeat.version,
     subcommands: [
-      Demo.self, Inspect.self, Evaluate.self, Generate.self, Compress.self, Tune.self,
-      PlugInCommand.self, Aggregate.self, Serve.self, Join.self, Simulate.self, Pretrain.self,
+      Demo.self, Inspect.self, Evaluate.self, Generate.self, Compress.self, Attack.self, Export.self, Tune.self,
+      PlugInCommand.self, Aggregate.self, Serve.self, Join.self, Simulate.self, Reports.self,
+      Pretrain.self,
       Calibrate.self, Estimate.self, TrainController.self, EvaluateController.self, Bench.self,
       Doctor.self,
     ])
 
   static let version = "0.1.0"
 
-  /// Throws where the first word is no verb, and names the nearest that is.
-  static func checkVerb(_ word: String?) throws {
-    guard let word, !word.hasPrefix("-"), word != "help" else { return }
+  /// Throws where the first word is no verb, or `help` is asked for one that is none, and names the nearest that is.
+  static func checkVerb(_ words: [String]) throws {
+    guard let word = words.first == "help" ? words.dropFirst().first : words.first,
+      !word.hasPrefix("-"), word != "help"
+    else { return }
     let verbs = configuration.subcommands.map { $0._commandName }
     guard !verbs.contains(word) else { return }
     throw PeatError.usage("Unknown verb '\(word)'. " + suggestion(for: word, among: verbs))

@@ -72,4 +72,21 @@ extension TokenDataset {
         """, cause: error)
     }
   }
+
+  /// The first documents, and of the last as much, that hold so many tokens together.
+  ///
+  /// - Throws: `badData` where nothing is left to learn.
+  public func prefix(tokens count: Int) throws -> TokenDataset {
+    var left = count
+    var parts: [TokenSequence] = []
+    for number in 0..<documentCount where left > 0 {
+      let whole = sequence(number)
+      let kept = min(left, whole.tokens.count)
+      left -= kept
+      parts.append(
+        TokenSequence(
+          tokens: Array(whole.tokens[..<kept]), isTarget: Array(whole.isTarget[..<kept])))
+    }
+    return try TokenDataset(parts, arrangement)
+  }
 }

@@ -22,6 +22,8 @@ struct DistillationObjective: TrainingObjective {
   private let depths: [Int]
   /// σ² at each.
   private let meanSquares: [Double]
+  /// Matrices whose zeros stay zero, with the places.
+  private let zeros: [(matrix: Parameter, places: [Int])]
 
   /// - Throws: `badData` where the full model computes no numbers.
   init(
@@ -32,6 +34,7 @@ struct DistillationObjective: TrainingObjective {
     self.emulator = emulator
     self.settings = settings
     depths = emulator.middleDepths
+    zeros = emulator.zeros
     var sampler = BatchSampler(data, .sequential, rows: settings.batch, seed: 0)
     let batch = sampler.next()
     let tape = Tape()
@@ -54,6 +57,13 @@ struct DistillationObjective: TrainingObjective {
         )
       }
       return mean
+    }
+  }
+
+  func restrain() {
+    for (matrix, places) in zeros {
+      let values = matrix.tensor.pointer
+      for place in places { values[place] = 0 }
     }
   }
 
@@ -123,6 +133,15 @@ extension DistillationObjective {
 }
 
 extension Emulator {
+  /// Where the matrices of a thinned out middle have zeros.
+  fileprivate var zeros: [(matrix: Parameter, places: [Int])] {
+    guard recipe.isSparse else { return [] }
+    return middleBlocks.flatMap(\.linears).flatMap(\.matrices).map { matrix in
+      let tensor = matrix.tensor
+      return (matrix, (0..<tensor.count).filter { tensor.pointer[$0] == 0 })
+    }
+  }
+
   /// For each block that is run in the middle: after how many blocks of the full model's middle its states should be the same. The one before the
   /// next that is kept; where blocks are shared, as many as there are.
   var middleDepths: [Int] {

@@ -43,7 +43,7 @@ public struct Emulator: Sendable {
     fidelity = facts.fidelity
   }
 
-  /// The same with weights of its own that can be trained; `pack()` keeps them as the recipe says again.
+  /// The same with weights of its own that can be trained; `pack(_:)` keeps them as the recipe says again.
   public func unpacked() throws -> Emulator {
     Emulator(
       model: try TransformerModel(
@@ -51,26 +51,11 @@ public struct Emulator: Sendable {
         source: "the emulator"), split: split, keptBlocks: keptBlocks, recipe: recipe)
   }
 
-  /// Keeps the middle's matrices as the recipe says. Nothing of it can be trained any more.
-  public func pack() {
-    guard let storage = recipe.storage else { return }
-    for block in model.blocks where split.middle.contains(block.numberInFullModel) {
-      for linear in block.linears {
-        let axis = linear.layout == .outputsByInputs ? 1 : 0
-        for matrix in [linear.weight, linear.reduction].compactMap({ $0 }) {
-          matrix.pack(as: storage, axis: axis, halfScales: true)
-        }
-      }
-    }
-  }
-
   /// How many blocks stand for the middle.
   public var middleCount: Int { keptBlocks.count - split.bottom - split.top }
 
   /// The weights of the blocks that stand for the middle.
-  public var middleParameters: [Parameter] {
-    model.blocks.filter { split.middle.contains($0.numberInFullModel) }.flatMap(\.parameters)
-  }
+  public var middleParameters: [Parameter] { middleBlocks.flatMap(\.parameters) }
 
   /// bottom, emulator, top.
   public var splitNumbers: AdapterFolder.SplitNumbers {
@@ -90,9 +75,16 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
     public var axis: Int?
     public var scaleType: String?
     public var symmetric: Bool?
+    /// The matrix's, where only what is not zero is stored.
+    public var shape: [Int]?
     public var packing: String?
 
-    public init(type: StorageType) { self.type = type.rawValue }
+    /// - Parameter sparseShape: the matrix's, where only what is not zero is stored.
+    public init(type: StorageType, sparseShape: [Int]? = nil) {
+      self.type = type.rawValue
+      shape = sparseShape
+      packing = sparseShape == nil ? nil : SparseTensor.packing
+    }
 
     /// How a packed matrix lies in the file.
     init(_ matrix: PackedMatrix) {
@@ -131,6 +123,8 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
   public var fidelity: FidelityReport?
   /// How its middle was distilled; `nil`: it was not.
   public var distillation: DistillationFacts?
+  /// How much better the owner's tuned model is than what a device can make of this emulator, where that was measured.
+  public var margin: MarginFacts?
   /// The licence of the source, where it is stated.
   public var licence: String?
 
@@ -184,7 +178,11 @@ extension Emulator {
         uniqueKeysWithValues: zip(model.parameters, sourceNames()).map { parameter, name in
           (
             parameter.name,
-            parameter.packed.map { .init($0) } ?? .init(type: types[name] ?? .float32)
+            parameter.packed.map { .init($0) }
+              ?? .init(
+                type: types[name] ?? .float32,
+                sparseShape: sparseParts(of: parameter, types[name] ?? .float32) == nil
+                  ? nil : parameter.shape)
           )
         }),
       exposure: exposure(of: full), fidelity: fidelity,
@@ -206,6 +204,17 @@ extension Emulator {
     }
   }
 
+  /// What is stored of a matrix of a thinned out middle; `nil` where all of it is.
+  private func sparseParts(
+    of parameter: Parameter, _ type: StorageType
+  ) -> (values: Tensor, mask: SafeTensors.Raw)? {
+    guard recipe.isSparse, parameter.shape.count == 2, parameter.packed == nil,
+      middleBlocks.contains(where: { block in block.parameters.contains { $0 === parameter } })
+    else { return nil }
+    return SparseTensor.stored(
+      parameter.tensor, bytesPerValue: type == .float32 ? 4 : 2)
+  }
+
   /// Writes the emulator as a checkpoint folder that transformers loads too, with `emulator.json`.
   ///
   /// Tensors keep the storage they have in the source; the tokenizer's files go with it.
@@ -216,7 +225,13 @@ extension Emulator {
     var raw: [String: SafeTensors.Raw] = [:]
     for parameter in model.parameters {
       guard let packed = parameter.packed else {
-        floats[parameter.name] = parameter.tensor
+        let type = facts.storage[parameter.name].flatMap { StorageType(rawValue: $0.type) }
+        if let parts = sparseParts(of: parameter, type ?? .float32) {
+          floats[parameter.name] = parts.values
+          raw[parameter.name + SparseTensor.maskSuffix] = parts.mask
+        } else {
+          floats[parameter.name] = parameter.tensor
+        }
         continue
       }
       for (suffix, tensor) in packed.stored { raw[parameter.name + suffix] = tensor }

@@ -63,8 +63,8 @@ public struct EmulatorDraft {
     order = Array(blocks.indices)
   }
 
-  /// The emulator that it has become.
-  func emulator(_ recipe: EmulatorRecipe) throws -> Emulator {
+  /// The model that it has become.
+  func model() throws -> TransformerModel {
     let keys = full.configuration.keys
     var configuration = full.configuration
     configuration.blockCount = split.bottom + blocks.count + split.top
@@ -96,12 +96,19 @@ public struct EmulatorDraft {
         + (0..<split.top).map { split.bottom + blocks.count + $0 }
     }
     configuration.variation = variation
-    let kept =
-      Array(0..<split.bottom) + blocks.map(\.numberInFullModel)
+    return try TransformerModel(
+      configuration: configuration, tensors: tensors, blockNumbers: keptBlocks,
+      source: "the emulator")
+  }
+
+  /// Numbers in the full model of all its blocks.
+  private var keptBlocks: [Int] {
+    Array(0..<split.bottom) + blocks.map(\.numberInFullModel)
       + Array(split.middle.upperBound..<split.blockCount)
-    return Emulator(
-      model: try TransformerModel(
-        configuration: configuration, tensors: tensors, blockNumbers: kept,
-        source: "the emulator"), split: split, keptBlocks: kept, recipe: recipe)
+  }
+
+  /// The emulator that it has become.
+  func emulator(_ recipe: EmulatorRecipe) throws -> Emulator {
+    Emulator(model: try model(), split: split, keptBlocks: keptBlocks, recipe: recipe)
   }
 }

@@ -20,10 +20,10 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
   /// The compressions that a recipe may name. A new one is one file in Compression/ and one line here.
   public static let known: [any Compression.Type] = [
     LayerDrop.self, ChosenLayers.self, ImportantLayers.self, LossImportantLayers.self,
-    ClusteredLayers.self, Sharing.self, ChannelPruning.self, HeadPruning.self,
-    LowRank.self, Int8Storage.self,
-    Int4Storage.self,
-    BFloat16Storage.self, Float16Storage.self,
+    ClusteredLayers.self, Sharing.self, ChannelPruning.self, GradientChannels.self,
+    HeadPruning.self, LowRank.self, WeightedLowRank.self,
+    GradientRanks.self, Magnitude.self, Int8Storage.self, Int4Storage.self, BFloat16Storage.self,
+    Float16Storage.self,
   ]
 
   /// Reads `layer-drop=4`; throws `usage` with the nearest known word where one is not known.
@@ -52,7 +52,7 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     for (before, after) in zip(steps, steps.dropFirst())
     where type(of: after).stage < type(of: before).stage {
       throw PeatError.usage(
-        "'\(type(of: after).name)' can't follow '\(type(of: before).name)' in an emulator recipe: first blocks are chosen, then shared, made narrower, cut in rank, and at last stored in fewer bits."
+        "'\(type(of: after).name)' can't follow '\(type(of: before).name)' in an emulator recipe: first blocks are chosen, then shared, made narrower, cut in rank, thinned out, and at last stored in fewer bits."
       )
     }
     let storages = steps.filter { type(of: $0).stage == .storage }
@@ -78,7 +78,7 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
   }
 
   /// Whether a word needs a text to see what the middle computes.
-  public var needsCalibration: Bool { steps.contains { type(of: $0).needsCalibration } }
+  public var needsCalibration: Bool { steps.contains(where: \.needsCalibration) }
 
   /// Throws `usage` where the recipe does not fit a model, such as more blocks to keep than there are: before any work.
   public func check(_ model: TransformerConfiguration, _ split: ModelSplit) throws {
@@ -94,11 +94,11 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil
   ) throws -> Emulator {
     let emulator = try makeUnpacked(from: model, split: split, calibration: calibration)
-    emulator.pack()
+    try emulator.pack(calibration)
     return emulator
   }
 
-  /// The emulator before its matrices are stored in fewer bits, so that they can still be trained; `Emulator.pack()` is the last step.
+  /// The emulator before its matrices are stored in fewer bits, so that they can still be trained; `Emulator.pack(_:)` is the last step.
   public func makeUnpacked(
     from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil
   ) throws -> Emulator {
@@ -112,9 +112,10 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
   }
 
   /// How matrices are kept at last; `nil`: as in the source.
-  var storage: WeightStorage? {
-    steps.lazy.compactMap { ($0 as? any StorageWord).map { type(of: $0).storage } }.first
-  }
+  var storage: (any StorageWord)? { steps.lazy.compactMap { $0 as? any StorageWord }.first }
+
+  /// Whether matrices are mostly zeros.
+  var isSparse: Bool { steps.contains { $0 is Magnitude } }
 }
 
 /// One way to compress the middle.
@@ -126,7 +127,7 @@ public protocol Compression: Sendable {
   static var stage: CompressionStage { get }
 
   /// Whether it needs a text to see what the middle computes.
-  static var needsCalibration: Bool { get }
+  var needsCalibration: Bool { get }
 
   /// Reads the text behind `=`; throws `usage` where it makes no sense.
   init(value: String?) throws
@@ -138,12 +139,12 @@ public protocol Compression: Sendable {
 }
 
 extension Compression {
-  public static var needsCalibration: Bool { false }
+  public var needsCalibration: Bool { false }
 }
 
 /// The order in which a recipe's words make sense.
 public enum CompressionStage: Int, Sendable, Comparable {
-  case selection, sharing, width, rank, storage
+  case selection, sharing, width, rank, sparsity, storage
 
   public static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
 }
@@ -155,6 +156,7 @@ public struct CompressionOutline {
   var blocks: Int
   var isShared = false
   var isFactored = false
+  var isSparse = false
   var hasFewerChannels = false
   var hasFewerHeads = false
 }

@@ -18,6 +18,12 @@ public struct FidelityReport: Sendable, Codable, Equatable {
   public var gradientNormRatio: Double?
   /// ‖t − s‖² / ‖t‖² of the states behind the middle, full model's t and emulator's s.
   public var stateError: Double?
+  /// The same behind each block that is run in the middle, beside the states that the next one of those kept gets in the full model.
+  public var blockErrors: [Double]?
+  /// Σ p ln(p / q) per predicted token, in nats: p what the full model says comes next, q what the emulator says.
+  public var divergence: Double?
+  /// What a short tuning through the emulator is worth in the full model.
+  public var probe: PlugInProbe.Result?
 
   public init(full: TokenLoss, emulator: TokenLoss) {
     tokens = full.count
@@ -65,21 +71,36 @@ public struct AdapterGradient: Sendable {
 
 extension Emulator {
   /// ‖t − s‖² / ‖t‖² of the states behind the middle on a text's first windows, full model's t and emulator's s.
-  public func stateError(beside full: TransformerModel, on calibration: CompressionCalibration)
-    -> Double
-  {
-    let target = calibration.middleStates(full, split).last
-    let own = calibration.states(of: model, behind: model.configuration.depth - split.top)
-    guard let target else { return 0 }
-    var (distance, square) = (0.0, 0.0)
-    target.withUnsafeBufferPointer { target in
-      own.withUnsafeBufferPointer { own in
-        for (t, s) in zip(target, own) {
-          distance += (Double(t) - Double(s)) * (Double(t) - Double(s))
-          square += Double(t) * Double(t)
-        }
-      }
+  public func stateError(
+    beside full: TransformerModel, on calibration: CompressionCalibration
+  ) -> Double { blockErrors(beside: full, on: calibration).last ?? 0 }
+
+  /// Adds what is measured on a text's first windows.
+  ///
+  /// - Parameter seed: of the new adapter whose gradients are compared, and that is tuned for a probe: LoRA of rank 8 in all linear layers of both ends.
+  public func measure(
+    _ report: inout FidelityReport, beside full: TransformerModel,
+    on calibration: CompressionCalibration, seed: UInt64, sourceDigest: Digest
+  ) throws {
+    let adapter = try Adapter(
+      new: .lora(try LoRAConfiguration(rank: 8, alpha: 16)), for: full, blocks: split.ends,
+      seed: seed, sourceDigest: sourceDigest)
+    let data = calibration.data
+    let settings = TrainingConfiguration(
+      steps: 1, batch: min(16, data.windowCount), context: data.arrangement.context,
+      learningRate: 1e-3, threads: calibration.threads)
+    let compared = try AdapterGradient(of: adapter, through: model, on: data, settings: settings)
+      .compared(with: AdapterGradient(of: adapter, through: full, on: data, settings: settings))
+    report.gradientCosine = compared.cosine
+    report.gradientNormRatio = compared.normRatio
+    let errors = blockErrors(beside: full, on: calibration)
+    report.blockErrors = errors
+    report.stateError = errors.last
+    report.divergence = calibration.divergence(of: full, from: model)
+    // Of a text of a few windows nothing can be held back.
+    if data.windowCount >= 4 {
+      report.probe = try PlugInProbe(data, seed: seed, threads: calibration.threads).run(
+        self, full: full, sourceDigest: sourceDigest)
     }
-    return square > 0 ? distance / square : 0
   }
 }

@@ -46,10 +46,14 @@ public struct Checkpoint: Sendable {
       let facts = try JSONFile.read(EmulatorVariation.self, from: emulatorURL)
       configuration.variation = facts.variation ?? .none
       packed = (facts.storage ?? [:]).filter { $0.value.axis != nil }
+      sparse = (facts.storage ?? [:]).filter {
+        $0.value.axis == nil && $0.value.packing == SparseTensor.packing
+      }.mapValues { $0.shape ?? [] }
       try configuration.variation.validate(for: configuration, source: folder.path)
     } else {
       emulatorJSON = nil
       packed = [:]
+      sparse = [:]
     }
     self.configuration = configuration
   }
@@ -68,16 +72,22 @@ public struct Checkpoint: Sendable {
     var scaleType: String?
     var symmetric: Bool?
     var packing: String?
+    var shape: [Int]?
   }
 
   /// The matrices that stay packed in memory.
   private let packed: [String: PackedStorage]
+  /// The shapes of those of which only what is not zero is stored.
+  private let sparse: [String: [Int]]
 
   /// All weights by name, as float32; those stored so share the files' memory. Masks of other types are left out.
   public func tensors() throws -> NamedTensors {
     var result: NamedTensors = [:]
     for (name, file) in files where file.entries[name]?.type != nil {
-      result[name] = try file.tensor(named: name)
+      result[name] =
+        try sparse[name].map {
+          try SparseTensor.read(name, shape: $0, from: file)
+        } ?? file.tensor(named: name)
     }
     return result
   }
@@ -88,13 +98,15 @@ public struct Checkpoint: Sendable {
   public func model(storage: StoragePlan = .all(.float32)) throws -> TransformerModel {
     try TransformerModel(
       configuration: configuration,
-      weights: StoredWeights(files: files, packed: packed, folder: folder.path),
+      weights: StoredWeights(
+        files: files, packed: packed, sparse: sparse, folder: folder.path),
       blockNumbers: try keptBlocks(), storage: storage, source: folder.path)
   }
 
   private struct StoredWeights: WeightSource {
     let files: [String: SafeTensorsFile]
     let packed: [String: PackedStorage]
+    let sparse: [String: [Int]]
     let folder: String
 
     func packed(named name: String, shape: [Int], inputAxis: Int) throws -> PackedMatrix? {
@@ -117,8 +129,14 @@ public struct Checkpoint: Sendable {
       return try PackedMatrix(storage, shape: shape, axis: inputAxis, in: file, name: name)
     }
 
-    var names: Set<String> { Set(files.keys) }
-    func tensor(named name: String) throws -> Tensor? { try files[name]?.tensor(named: name) }
+    var names: Set<String> {
+      Set(files.keys).subtracting(sparse.keys.map { $0 + SparseTensor.maskSuffix })
+    }
+    func tensor(named name: String) throws -> Tensor? {
+      guard let file = files[name] else { return nil }
+      guard let shape = sparse[name] else { return try file.tensor(named: name) }
+      return try SparseTensor.read(name, shape: shape, from: file)
+    }
     func release(_ name: String) { files[name]?.releasePages(of: name) }
   }
 

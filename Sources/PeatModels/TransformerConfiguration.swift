@@ -83,12 +83,15 @@ public struct TransformerKeys: Sendable, Equatable {
 
   /// Where a block's linear layers lie in it, in the order of the computation: `self_attn.q_proj`, `attn.c_attn`.
   public var linearPaths: [String] {
-    var paths: [String]
+    attentionPaths + (gate.map { [$0] } ?? []) + [up, down]
+  }
+
+  /// Those of attention.
+  public var attentionPaths: [String] {
     switch projections {
-    case .separate(let query, let key, let value): paths = [query, key, value]
-    case .fused(let path): paths = [path]
+    case .separate(let query, let key, let value): [query, key, value, attentionOutput]
+    case .fused(let path): [path, attentionOutput]
     }
-    return paths + [attentionOutput] + (gate.map { [$0] } ?? []) + [up, down]
   }
 
   /// The short names of a block's linear layers, as LoRA targets are named: `q_proj`, `c_attn`.

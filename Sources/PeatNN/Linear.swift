@@ -37,10 +37,17 @@ public final class Linear: @unchecked Sendable {
   public func callAsFunction(
     _ x: Activation, on tape: Tape, residual: Activation? = nil
   ) -> Activation {
-    let reduced = reduction.map { tape.linear(x, weight: $0.weight, layout: layout) } ?? x
-    return tape.linear(
+    let reduced =
+      reduction.map { reduction in
+        let output = tape.linear(x, weight: reduction.weight, layout: layout)
+        tape.observe(reduction.name, input: x, output: output)
+        return output
+      } ?? x
+    let output = tape.linear(
       reduced, weight: weight.weight, layout: layout, bias: bias?.weight, residual: residual,
       lowRank: lowRank?.weights)
+    tape.observe(weight.name, input: reduced, output: output)
+    return output
   }
 
   /// Its own parameters, without those of a low-rank update.

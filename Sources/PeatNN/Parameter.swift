@@ -79,6 +79,13 @@ public final class Parameter: @unchecked Sendable {
       : .packed(PackedMatrix(tensor, as: storage, axis: axis, halfScales: halfScales))
   }
 
+  /// Keeps a frozen matrix as somebody packed it.
+  public func pack(_ matrix: PackedMatrix) {
+    precondition(
+      !trains && !isReplaced && shape == [matrix.rows, matrix.columns], "'\(name)' is in use")
+    values = .packed(matrix)
+  }
+
   public var count: Int { shape.reduce(1, *) }
   /// Whether a trainer updates it.
   public var trains: Bool { gradientOffset != nil }

@@ -78,12 +78,21 @@ public final class StepWorkers {
       count: workers.prefix(parts.count).reduce(0) { $0 + $1.loss.count })
   }
 
-  /// Does work that records nothing for each number below `count`, on all workers.
-  package func compute(_ count: Int, _ body: @escaping @Sendable (Tape, Int) -> Void) {
+  /// Does work that adds to no gradient for each number below `count`, on all workers.
+  ///
+  /// - Parameters:
+  ///   - observers: one for each worker, or none.
+  ///   - isRecording: whether tapes record, for gradients with respect to their inputs.
+  package func compute(
+    _ count: Int, observers: [any LinearObserver] = [], isRecording: Bool = false,
+    _ body: @escaping @Sendable (Tape, Int) -> Void
+  ) {
     let workers = workers
     let shares = min(workers.count, count)
+    precondition(observers.isEmpty || observers.count >= shares, "an observer for each worker")
     threads.run(shares) { index in
-      let tape = Tape(pool: workers[index].pool)
+      let tape = Tape(pool: workers[index].pool, isRecording: isRecording)
+      if !observers.isEmpty { tape.observer = observers[index] }
       for number in stride(from: index, to: count, by: shares) { body(tape, number) }
     }
   }

@@ -97,6 +97,7 @@ struct Compress: AsyncParsableCommand {
       ladder == nil ? [target] : levels.indices.map { target.appendingPathComponent("level-\($0)") }
     for target in targets {
       try CheckpointWriter.checkOutput(target, inputs: [URL(path: model)])
+      if distillation.distill == nil { _ = try Trainer.State.read(in: target, resume: false) }
     }
     let source = try Checkpoint(folder: URL(path: model))
     guard try EmulatorFacts.read(in: source.folder) == nil else {
@@ -190,7 +191,7 @@ struct Compress: AsyncParsableCommand {
     var emulator = try recipe.makeUnpacked(from: full, split: split, calibration: sample)
     try distillation.run(
       &emulator, full: full, source: source, target: target, common, isOneOfSeveral: ladder != nil)
-    emulator.pack()
+    try emulator.pack(sample)
     if let calibration, let sample {
       emulator.fidelity = try measure(full, emulator, source, URL(path: calibration), sample)
     }
@@ -225,6 +226,15 @@ struct Compress: AsyncParsableCommand {
       if let error = fidelity.stateError {
         rows.append(["states behind the middle off by", Format.percent(error.squareRoot())])
       }
+      if let divergence = fidelity.divergence {
+        rows.append(["divergence", "\(Format.number(divergence, digits: 3)) nats per token"])
+      }
+      if let probe = fidelity.probe {
+        rows.append([
+          "probe: \(probe.steps) steps of tuning",
+          "loss of the full model \(Format.number(probe.fullLoss, digits: 4)), then \(Format.number(probe.plugInLoss, digits: 4)); of the emulator then \(Format.number(probe.emulatorLoss, digits: 4))",
+        ])
+      }
     }
     return Format.table(rows)
   }
@@ -257,20 +267,8 @@ struct Compress: AsyncParsableCommand {
         full, rows: tokens, shouldStop: { Interruption.isRequested }),
       emulator: try measure.loss(
         emulator.model, rows: tokens, shouldStop: { Interruption.isRequested }))
-    // A new LoRA adapter of rank 8 in all linear layers of both ends.
-    let adapter = try Adapter(
-      new: .lora(try LoRAConfiguration(rank: 8, alpha: 16)), for: full,
-      blocks: emulator.split.ends, seed: common.seedValue, sourceDigest: source.digest())
-    let settings = TrainingConfiguration(
-      steps: 1, batch: min(16, sample.data.windowCount), context: sample.data.arrangement.context,
-      learningRate: 1e-3, threads: common.threadCount)
-    func gradient(_ model: TransformerModel) throws -> AdapterGradient {
-      try AdapterGradient(of: adapter, through: model, on: sample.data, settings: settings)
-    }
-    let compared = try gradient(emulator.model).compared(with: gradient(full))
-    report.gradientCosine = compared.cosine
-    report.gradientNormRatio = compared.normRatio
-    report.stateError = emulator.stateError(beside: full, on: sample)
+    try emulator.measure(
+      &report, beside: full, on: sample, seed: common.seedValue, sourceDigest: source.digest())
     return report
   }
 }

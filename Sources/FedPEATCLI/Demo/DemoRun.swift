@@ -136,20 +136,3 @@ private actor Children {
     }
   }
 }
-
-extension [Document] {
-  /// One JSON object per line: text, or prompt and completion.
-  func writeJSONLines(to url: URL) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    var data = Data()
-    for document in self {
-      var line = ["text": document.text]
-      if let prompt = document.prompt, let completion = document.completion {
-        line = ["prompt": prompt, "completion": completion]
-      }
-      data += try encoder.encode(line) + Data("\n".utf8)
-    }
-    try AtomicOutput.write(data, to: url)
-  }
-}

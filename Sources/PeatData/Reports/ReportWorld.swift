@@ -67,6 +67,16 @@ public struct ReportWorld: Sendable {
     return Author(name: name, habits: habits, topics: topics)
   }
 
+  /// One who writes as the owner's authors do, but is none of them; there are as many as numbers.
+  public func newcomer(_ index: Int) -> Author {
+    precondition(index >= 0, "ReportWorld: newcomer \(index)")
+    var random = SeededRandom(seed: seed, "newcomer \(index)")
+    let names = ReportVocabulary.people.map(\.name)
+    return Author(
+      name: names[index % names.count] + (index < names.count ? "" : " \(index / names.count + 1)"),
+      habits: WriterHabits.owner(index: index, &random), topics: [])
+  }
+
   /// Reports of the owner's authors, each with the fields `author` and `topic`.
   public func ownerReports(count: Int) -> [Document] {
     reports("owner", by: ownerAuthors, count: count, heldOut: false)
@@ -79,12 +89,17 @@ public struct ReportWorld: Sendable {
 
   /// A person's reports.
   public func reports(by author: Author, count: Int) -> [Document] {
-    reports("reports of \(author.name)", by: [author], count: count, heldOut: false)
+    reports(stream(of: author), by: [author], count: count, heldOut: false)
   }
 
   /// A person's reports whose facts are in none of anybody's `reports(by:count:)`.
   public func heldOutReports(by author: Author, count: Int) -> [Document] {
-    reports("reports of \(author.name)", by: [author], count: count, heldOut: true)
+    reports(stream(of: author), by: [author], count: count, heldOut: true)
+  }
+
+  /// Newcomers have names of the valley, but no favourite places.
+  private func stream(of author: Author) -> String {
+    author.topics.isEmpty ? "reports of the newcomer \(author.name)" : "reports of \(author.name)"
   }
 
   /// The first `count` reports of a stream. A longer list begins with the shorter one.

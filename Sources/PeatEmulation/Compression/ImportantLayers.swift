@@ -13,12 +13,13 @@ import PeatTensor
 /// unreasonable ineffectiveness of the deeper layers*, <https://arxiv.org/abs/2403.17887>, who take runs of neighbours.
 public struct ImportantLayers: CountedSelection {
   public static let name = "importance"
-  public static let needsCalibration = true
 
   /// How many blocks stay.
   public let count: Int
 
   public init(count: Int) { self.count = count }
+
+  public var needsCalibration: Bool { true }
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let states = try draft.middleStates(for: Self.name)
@@ -51,12 +52,13 @@ public struct ImportantLayers: CountedSelection {
 /// Keeps the N blocks without which the loss rises the most: `loss-importance=4`. Each is left out by itself.
 public struct LossImportantLayers: CountedSelection {
   public static let name = "loss-importance"
-  public static let needsCalibration = true
 
   /// How many blocks stay.
   public let count: Int
 
   public init(count: Int) { self.count = count }
+
+  public var needsCalibration: Bool { true }
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
@@ -77,12 +79,13 @@ public struct LossImportantLayers: CountedSelection {
 /// Source: Zhang et al. 2023, *CRaSh: Clustering, Removing, and Sharing*, <https://arxiv.org/abs/2310.15477>.
 public struct ClusteredLayers: CountedSelection {
   public static let name = "cluster"
-  public static let needsCalibration = true
 
   /// How many blocks stay.
   public let count: Int
 
   public init(count: Int) { self.count = count }
+
+  public var needsCalibration: Bool { true }
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)

@@ -5,25 +5,22 @@ import PeatTensor
 ///
 /// A channel's score is the product of the norms of all that leads into it and out of it: how large its part in the layer's output can
 /// be. After the magnitude criterion for whole neurons of Li et al. 2017, <https://arxiv.org/abs/1608.08710>.
-public struct ChannelPruning: Compression {
+public struct ChannelPruning: ShareWord {
   public static let name = "prune-channels"
   public static let stage = CompressionStage.width
 
-  /// Of the channels, that stays.
+  static let kept = "channels"
+  static var mark: WritableKeyPath<CompressionOutline, Bool> { \.hasFewerChannels }
+
   public let share: Double
 
-  public init(value: String?) throws { share = try keptShare(value, Self.name, of: "channels") }
-
-  public func check(_ outline: inout CompressionOutline) throws {
-    if outline.hasFewerChannels { throw PeatError.usage("A recipe names \(Self.name) twice.") }
-    outline.hasFewerChannels = true
-  }
+  init(share: Double) { self.share = share }
 
   public func apply(to draft: inout EmulatorDraft) {
     let keys = draft.full.configuration.keys
     let layout = draft.full.configuration.layout
     for index in draft.blocks.indices {
-      var block = draft.blocks[index]
+      let block = draft.blocks[index]
       let count = block.sizes.feedForwardSize
       let into = [keys.up] + (keys.gate.map { [$0] } ?? [])
       var scores = Array(repeating: 1.0, count: count)
@@ -33,11 +30,7 @@ public struct ChannelPruning: Compression {
         let norms = matrix.norms(axis: isOutput == (layout == .outputsByInputs) ? 0 : 1)
         for channel in 0..<count { scores[channel] *= norms[channel] }
       }
-      let kept = largest(scores, share: share)
-      for path in into { block.select(outputs: kept, of: path, layout: layout) }
-      block.select(inputs: kept, of: keys.down, layout: layout)
-      block.sizes.feedForwardSize = kept.count
-      draft.blocks[index] = block
+      draft.keepChannels(largest(scores), ofBlock: index)
     }
   }
 }
@@ -47,19 +40,16 @@ public struct ChannelPruning: Compression {
 ///
 /// A head's score is the norm of its value weights times that of its part in the output. After Michel et al. 2019, *Are sixteen heads really
 /// better than one?*, <https://arxiv.org/abs/1905.10650>, whose scores are gradients.
-public struct HeadPruning: Compression {
+public struct HeadPruning: ShareWord {
   public static let name = "prune-heads"
   public static let stage = CompressionStage.width
 
-  /// Of the heads, that stays.
+  static let kept = "heads"
+  static var mark: WritableKeyPath<CompressionOutline, Bool> { \.hasFewerHeads }
+
   public let share: Double
 
-  public init(value: String?) throws { share = try keptShare(value, Self.name, of: "heads") }
-
-  public func check(_ outline: inout CompressionOutline) throws {
-    if outline.hasFewerHeads { throw PeatError.usage("A recipe names \(Self.name) twice.") }
-    outline.hasFewerHeads = true
-  }
+  init(share: Double) { self.share = share }
 
   public func apply(to draft: inout EmulatorDraft) {
     let model = draft.full.configuration
@@ -93,7 +83,7 @@ public struct HeadPruning: Compression {
         norm(values[places(group, heads: 1, from: firstValue)])
           * norm(outputs[places(group, heads: queries)])
       }
-      let kept = largest(scores, share: share)
+      let kept = largest(scores)
       let keptQueries = kept.flatMap { places($0, heads: queries) }
       let keptValues = kept.flatMap { places($0, heads: 1) }
       switch keys.projections {
@@ -113,22 +103,6 @@ public struct HeadPruning: Compression {
       draft.blocks[index] = block
     }
   }
-}
-
-/// The share behind a pruning word; throws `usage` where it is none.
-private func keptShare(_ value: String?, _ name: String, of what: String) throws -> Double {
-  guard let value, let share = Double(value), share > 0, share <= 1 else {
-    throw PeatError.usage(
-      "\(name) needs the share of \(what) to keep, above 0 and at most 1: \(name)=0.5; found '\(name)\(value.map { "=\($0)" } ?? "")'."
-    )
-  }
-  return share
-}
-
-/// The places of the largest scores, rising; of equal ones the first.
-private func largest(_ scores: [Double], share: Double) -> [Int] {
-  let count = Int((share * Double(scores.count)).rounded(.up))
-  return scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }.prefix(count).sorted()
 }
 
 extension Tensor {
@@ -183,5 +157,18 @@ extension EmulatorDraft.Block {
   fileprivate mutating func select(inputs: [Int], of path: String, layout: WeightLayout) {
     tensors["\(path).weight"] = tensors["\(path).weight"]?.selecting(
       inputs, axis: layout == .outputsByInputs ? 1 : 0)
+  }
+}
+
+extension EmulatorDraft {
+  /// Keeps some channels of a block's feed-forward layer.
+  mutating func keepChannels(_ kept: [Int], ofBlock index: Int) {
+    let keys = full.configuration.keys
+    let layout = full.configuration.layout
+    for path in [keys.up] + (keys.gate.map { [$0] } ?? []) {
+      blocks[index].select(outputs: kept, of: path, layout: layout)
+    }
+    blocks[index].select(inputs: kept, of: keys.down, layout: layout)
+    blocks[index].sizes.feedForwardSize = kept.count
   }
 }

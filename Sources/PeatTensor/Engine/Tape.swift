@@ -19,16 +19,22 @@ public final class Tape {
   /// Where time goes, while somebody measures.
   package var profile: StepProfile?
 
+  /// Who looks at what goes through linear layers, while somebody does.
+  package var observer: (any LinearObserver)?
+
   private var records: [Record] = []
   private var gradients: [Buffer?] = []
 
   /// - Parameters:
   ///   - pool: memory for activations; belongs to the same worker.
   ///   - weightGradients: where gradients of weights are added; `nil` for a tape that only computes.
-  package init(pool: BufferPool, weightGradients: UnsafeMutablePointer<Float>? = nil) {
+  ///   - isRecording: whether records are kept; where there are gradients to add to if not given.
+  package init(
+    pool: BufferPool, weightGradients: UnsafeMutablePointer<Float>? = nil, isRecording: Bool? = nil
+  ) {
     self.pool = pool
     self.weightGradients = weightGradients
-    isRecording = weightGradients != nil
+    self.isRecording = isRecording ?? (weightGradients != nil)
   }
 
   /// A tape that computes and records nothing.
@@ -171,6 +177,7 @@ enum Record {
   case tanh(TanhRecord)
   case pooling(PoolingRecord)
   case squaredError(SquaredErrorRecord)
+  case observation(ObservationRecord)
 
   private var part: StepProfile.Part? {
     switch self {
@@ -179,7 +186,7 @@ enum Record {
     case .linear: .products
     case .attention: .attention
     case .crossEntropy, .squaredError: .loss
-    case .checkpoint: nil
+    case .checkpoint, .observation: nil
     }
   }
 
@@ -206,6 +213,7 @@ enum Record {
     case .tanh(let record): record.backward(tape)
     case .pooling(let record): record.backward(tape)
     case .squaredError(let record): record.backward(tape)
+    case .observation(let record): record.backward(tape)
     }
   }
 }

@@ -51,18 +51,20 @@ package struct SingularValues {
     left = vt
   }
 
-  /// The matrix's best approximation of a rank as two factors, each with the square roots of the singular values: `[rows, r]` and `[r, columns]`.
-  package func factors(rank: Int) -> (left: Tensor, right: Tensor) {
+  /// Some of the components σ_k · u_k · v_kᵀ, summed, as two factors, each with the square roots of the singular values: `[rows, r]` and
+  /// `[r, columns]`. The first r are the matrix's best approximation of that rank.
+  package func factors(of places: [Int]) -> (left: Tensor, right: Tensor) {
     let (rows, columns, all) = (left.shape[0], right.shape[1], values.count)
+    let rank = places.count
     let first = Tensor(uninitialized: [rows, rank])
     let second = Tensor(uninitialized: [rank, columns])
-    for k in 0..<rank {
+    for (new, k) in places.enumerated() {
       let root = values[k].squareRoot()
       for row in 0..<rows {
-        first.pointer[row * rank + k] = left.pointer[row * all + k] * root
+        first.pointer[row * rank + new] = left.pointer[row * all + k] * root
       }
       for column in 0..<columns {
-        second.pointer[k * columns + column] = right.pointer[k * columns + column] * root
+        second.pointer[new * columns + column] = right.pointer[k * columns + column] * root
       }
     }
     return (first, second)

@@ -138,6 +138,21 @@ public struct Tensor: Sendable {
   }
 }
 
+extension Tensor {
+  /// A matrix with rows and columns exchanged, in memory of its own.
+  package func transposed() -> Tensor {
+    precondition(shape.count == 2, "transposed: \(shape)")
+    let (rows, columns) = (shape[0], shape[1])
+    let result = Tensor(uninitialized: [columns, rows])
+    for row in 0..<rows {
+      for column in 0..<columns {
+        result.pointer[column * rows + row] = pointer[row * columns + column]
+      }
+    }
+    return result
+  }
+}
+
 extension Tensor: Equatable {
   /// Same shape and, element by element, the same float (so NaN differs from itself).
   public static func == (left: Tensor, right: Tensor) -> Bool {

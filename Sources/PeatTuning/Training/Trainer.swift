@@ -98,6 +98,7 @@ public final class Trainer {
       * configuration.schedule.factor(at: step, of: configuration.steps)
     workers.measured(.optimizer) {
       optimizer.update(trainable, gradient: gradient, learningRate: rate)
+      objective?.restrain()
     }
     step += 1
     tokens += loss.count

@@ -15,6 +15,13 @@ public protocol TrainingObjective: Sendable {
     layout: SequenceLayout, scale: Float, on tape: Tape
   ) -> TokenLoss
 
+  /// Called after each update, when the parameters may be given back what they must keep.
+  func restrain()
+
   /// Says with all its constants what it is: a saved training goes on with no other.
   var name: String { get }
+}
+
+extension TrainingObjective {
+  public func restrain() {}
 }

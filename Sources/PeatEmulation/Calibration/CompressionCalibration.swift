@@ -79,7 +79,7 @@ public struct CompressionCalibration: Sendable {
 
 extension Activation {
   /// Writes the rows into a matrix, from a row on.
-  fileprivate func copyRows(to matrix: Tensor, at row: Int) {
+  func copyRows(to matrix: Tensor, at row: Int) {
     for index in 0..<rows {
       (matrix.pointer + (row + index) * columns).update(
         from: pointer + index * stride, count: columns)

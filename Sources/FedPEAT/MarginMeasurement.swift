@@ -1,0 +1,98 @@
+import Foundation
+
+/// How much better the owner's tuned model is than the best that a device can make of its emulator.
+///
+///     margin = ln(perplexity of the emulator, tuned) − ln(perplexity of the full model, adapter plugged in)
+///
+/// 0 or below: whoever holds the emulator needs the owner's model no more. A device need not leave the emulator as it is, so three attacks are tried: it
+/// tunes the emulator's middle together with the adapter on its own task; it tunes the middle on public text first and then an adapter; or both, one
+/// after the other. `marginAfterAttack` is beside the best of them.
+///
+/// The margin is that of Xiao, Lin and Han 2023, <https://arxiv.org/abs/2302.04870>, who ask that the plug-in be better than the tuned emulator; the attacks are ours.
+public struct MarginReport: Sendable, Codable, Equatable {
+  /// Perplexities on the task's held out texts.
+  public var fullZeroShot: Double
+  public var emulatorZeroShot: Double
+  public var emulatorTuned: Double
+  public var plugIn: Double
+  /// By attack: `middleOnTask`, `middleOnPublic`, `middleOnPublicThenTask`.
+  public var attacked: [String: Double]
+  public var margin: Double
+  public var marginAfterAttack: Double
+  /// Tokens of public text that the attacks used.
+  public var publicTokens: Int
+  public var settings: TuningTrial.Settings
+  public var attack: Attack
+
+  /// How the middle is tuned on public text.
+  public struct Attack: Sendable, Codable, Equatable {
+    /// Tokens of public text at most.
+    public var tokens = 100_000
+    public var epochs = 4
+    public var learningRate: Float = 1e-3
+
+    public init() {}
+
+    public func validate() throws {
+      guard (0...100_000_000).contains(tokens), (1...1000).contains(epochs), learningRate > 0,
+        learningRate <= 1
+      else {
+        throw PeatError.usage(
+          "An attack needs up to 100,000,000 public tokens, 1 to 1000 epochs and a learning rate above 0, at most 1; found \(tokens), \(epochs) and \(learningRate)."
+        )
+      }
+    }
+  }
+
+}
+
+extension TuningTrial {
+  /// Measures an emulator's margin.
+  ///
+  /// - Parameter publicTexts: that an attacker may have.
+  public func margin(
+    of emulator: Emulator, publicTexts: [Document], attack: MarginReport.Attack
+  ) throws -> MarginReport {
+    try attack.validate()
+    let ends = emulator.split.ends
+    let adapter = try adapter(
+      through: emulator.model, ends: ends, stateNoise: settings.stateNoise, "tuning the adapter")
+    let tuned = try perplexity(emulator.model, with: adapter)
+    let plugIn = try perplexity(full, with: adapter)
+    var attacked: [String: Double] = [:]
+    let onTask = try emulator.unpacked()
+    attacked["middleOnTask"] = try perplexity(
+      tuning: onTask.model, onTask.middleParameters, ends: ends, "attack: the middle on the task")
+    var publicTokens = 0
+    if attack.tokens > 0, !publicTexts.isEmpty {
+      let thief = try emulator.unpacked()
+      publicTokens = try tune(
+        thief.model, thief.middleParameters, onPublic: publicTexts, tokens: attack.tokens,
+        epochs: attack.epochs, learningRate: attack.learningRate,
+        "attack: the middle on public text")
+      let own = try self.adapter(
+        through: thief.model, ends: ends, "attack: an adapter through that")
+      attacked["middleOnPublic"] = try perplexity(thief.model, with: own)
+      attacked["middleOnPublicThenTask"] = try perplexity(
+        tuning: thief.model, thief.middleParameters, ends: ends, "attack: both on the task")
+    }
+    let best = attacked.values.reduce(tuned, min)
+    return MarginReport(
+      fullZeroShot: try perplexity(full), emulatorZeroShot: try perplexity(emulator.model),
+      emulatorTuned: tuned, plugIn: plugIn, attacked: attacked,
+      margin: log(tuned) - log(plugIn), marginAfterAttack: log(best) - log(plugIn),
+      publicTokens: publicTokens, settings: settings, attack: attack)
+  }
+}
+
+extension MarginFacts {
+  /// Of several runs; of none it is 0.
+  public init(_ reports: [MarginReport]) {
+    let count = Double(max(reports.count, 1))
+    self.init(
+      margin: reports.reduce(0) { $0 + $1.margin } / count,
+      afterAttack: reports.reduce(0) { $0 + $1.marginAfterAttack } / count,
+      leastAfterAttack: reports.map(\.marginAfterAttack).min() ?? 0,
+      publicTokens: reports.map(\.publicTokens).max() ?? 0, runs: reports.count)
+  }
+}

@@ -1,0 +1,156 @@
+import Foundation
+
+/// A task to try emulators on: texts to tune an adapter on, texts to measure it on, and how it is tuned.
+public struct TuningTrial: Sendable {
+  public struct Settings: Sendable, Codable, Equatable {
+    public var steps = 100
+    public var batch = 8
+    public var context = 256
+    public var learningRate: Float = 1e-3
+    /// LoRA's rank and α, in all linear layers of both ends.
+    public var rank = 8
+    public var alpha = 16.0
+    /// On the states behind an emulator's middle while an adapter is tuned through it.
+    public var stateNoise = 0.3
+    /// How documents are laid into windows, and whether they begin with the begin token; measured on their own where they do not follow each other as a stream.
+    public var layout = LocalTuning.Layout.stream
+    public var bos: Bool?
+    public var seed: UInt64 = 0
+    public var threads = 1
+
+    public init() {}
+
+    public func validate(contextLength: Int) throws {
+      try training.validate(contextLength: contextLength)
+      _ = try LoRAConfiguration(rank: rank, alpha: alpha)
+    }
+
+    var training: TrainingConfiguration {
+      var training = TrainingConfiguration(
+        steps: steps, batch: batch, context: context, learningRate: learningRate, seed: seed,
+        threads: threads)
+      if layout == .stream { training.order = .uniformWindows }
+      return training
+    }
+  }
+
+  public let settings: Settings
+  let full: TransformerModel
+  let sourceDigest: Digest
+  private let tokenizer: Tokenizer
+  private let training: TokenDataset
+  private let heldOut: [Document]
+  private let measure: PerplexityMeasure
+  private let shouldStop: @Sendable () -> Bool
+  private let onStep: @Sendable (String, Trainer.Progress) -> Void
+
+  /// - Parameters:
+  ///   - task: texts to tune on, such as those of devices.
+  ///   - heldOut: of the same kind, to measure on.
+  ///   - onStep: where the work stands, with the name of its part.
+  public init(
+    _ source: Checkpoint, full: TransformerModel, task: [Document], heldOut: [Document],
+    settings: Settings, shouldStop: @escaping @Sendable () -> Bool = { false },
+    onStep: @escaping @Sendable (String, Trainer.Progress) -> Void = { _, _ in }
+  ) throws {
+    try settings.validate(contextLength: source.configuration.contextLength)
+    self.settings = settings
+    self.full = full
+    sourceDigest = source.digest()
+    tokenizer = try Tokenizer(folder: source.folder)
+    training = try TokenDataset.make(
+      task, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
+      addBegin: settings.bos)
+    self.heldOut = heldOut
+    measure = try PerplexityMeasure(
+      context: settings.context, threads: settings.threads, model: full)
+    self.shouldStop = shouldStop
+    self.onStep = onStep
+  }
+
+  /// Perplexity on the held out texts, with an adapter where one is given.
+  public func perplexity(_ model: TransformerModel, with adapter: Adapter? = nil) throws -> Double {
+    let model = try adapter == nil ? model : model.sharingWeights()
+    let injected = try adapter?.inject(into: model)
+    defer { injected?.remove() }
+    return try measure.report(
+      model, tokenizer: tokenizer, documents: heldOut.map(\.text),
+      asDocuments: settings.layout != .stream, addBegin: settings.bos ?? tokenizer.addsBeginToken,
+      shouldStop: shouldStop
+    ).perplexity
+  }
+
+  /// An adapter in both ends of a model, tuned on the task.
+  ///
+  /// - Parameters:
+  ///   - model: the full one or an emulator's; it is not changed.
+  ///   - name: of this part of the work.
+  public func adapter(
+    through model: TransformerModel, ends: [Int], stateNoise: Double = 0, _ name: String
+  ) throws -> Adapter {
+    var adapter = try newAdapter(ends)
+    let model = try model.sharingWeights()
+    let injected = try adapter.inject(into: model)
+    defer { injected.remove() }
+    var configuration = settings.training
+    configuration.stateNoise = stateNoise
+    try tune(
+      model, injected.parameters.map(\.parameter), on: training, configuration, name)
+    adapter.state = injected.state
+    return adapter
+  }
+
+  /// Perplexity of a model after some of its own weights were tuned on the task, together with a new adapter where there are ends for one. The model is changed.
+  func perplexity(
+    tuning model: TransformerModel, _ parameters: [Parameter], ends: [Int]?, _ name: String
+  ) throws -> Double {
+    let injected = try ends.map { try newAdapter($0).inject(into: model) }
+    defer { injected?.remove() }
+    try tune(
+      model, parameters + (injected?.parameters.map(\.parameter) ?? []), on: training,
+      settings.training, name)
+    return try perplexity(model)
+  }
+
+  /// Perplexity of the full model with all its weights tuned on the task.
+  public func fullFineTuning() throws -> Double {
+    let copy = try TransformerModel(
+      configuration: full.configuration, tensors: full.tensors.copied(), source: "the full model")
+    return try perplexity(tuning: copy, copy.parameters, ends: nil, "full fine-tuning")
+  }
+
+  /// Some of a model's weights, tuned on public texts. The model is changed.
+  func tune(
+    _ model: TransformerModel, _ parameters: [Parameter], onPublic documents: [Document],
+    tokens: Int, epochs: Int, learningRate: Float, _ name: String
+  ) throws -> Int {
+    let data = try TokenDataset.make(
+      documents, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
+      addBegin: settings.bos
+    ).prefix(tokens: tokens)
+    var configuration = settings.training
+    configuration.learningRate = learningRate
+    configuration.schedule = .init(.cosine)
+    configuration.steps = max(
+      1, epochs * ((data.windowCount + settings.batch - 1) / settings.batch))
+    try tune(model, parameters, on: data, configuration, name)
+    return data.tokens.count
+  }
+
+  private func newAdapter(_ ends: [Int]) throws -> Adapter {
+    try Adapter(
+      new: .lora(try LoRAConfiguration(rank: settings.rank, alpha: settings.alpha)), for: full,
+      blocks: ends, seed: settings.seed, sourceDigest: sourceDigest)
+  }
+
+  private func tune(
+    _ model: TransformerModel, _ parameters: [Parameter], on data: TokenDataset,
+    _ configuration: TrainingConfiguration, _ name: String
+  ) throws {
+    let trainer = try Trainer(
+      model, parameters: parameters, data: data, configuration: configuration)
+    defer { trainer.finish() }
+    let outcome = try trainer.run(shouldStop: shouldStop, onStep: { onStep(name, $0) })
+    guard outcome.isComplete else { throw PeatError(.interrupted, "Interrupted.") }
+  }
+}

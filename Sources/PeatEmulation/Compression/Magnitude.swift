@@ -1,0 +1,52 @@
+import PeatModels
+import PeatTensor
+
+/// Keeps the ⌈F · weights⌉ of each matrix of the middle that are the largest in magnitude, the others become zero: `magnitude=0.5`. On disk and on the wire
+/// only what is kept is stored, where that is smaller; in memory and in time nothing is saved. Distillation leaves zeros zero.
+///
+/// As in Han et al. 2015, *Learning both weights and connections*, <https://arxiv.org/abs/1506.02626>, matrix by matrix.
+public struct Magnitude: ShareWord {
+  public static let name = "magnitude"
+  public static let stage = CompressionStage.sparsity
+  static let kept = "weights"
+  static var mark: WritableKeyPath<CompressionOutline, Bool> { \.isSparse }
+
+  public let share: Double
+
+  init(share: Double) { self.share = share }
+
+  public func check(_ outline: inout CompressionOutline) throws {
+    guard !outline.isFactored else {
+      throw PeatError.usage(
+        "\(Self.name) drops single weights of the model's matrices; it can't follow a word that cuts ranks, which leaves factors."
+      )
+    }
+    guard !outline.isSparse else { throw PeatError.usage("A recipe names \(Self.name) twice.") }
+    outline.isSparse = true
+  }
+
+  public func apply(to draft: inout EmulatorDraft) {
+    for index in draft.blocks.indices {
+      for path in draft.full.configuration.keys.linearPaths {
+        let name = "\(path).weight"
+        guard let matrix = draft.blocks[index].tensors[name] else { continue }
+        let size = matrix.count
+        let magnitudes = matrix.withUnsafeBufferPointer { $0.map(\.magnitude) }
+        let kept = count(of: size)
+        guard kept < size else { continue }
+        let threshold = magnitudes.sorted(by: >)[kept - 1]
+        // Of those as large as the last that stays, the first ones.
+        var equal = kept - magnitudes.count { $0 > threshold }
+        let result = Tensor(zeros: matrix.shape)
+        for place in 0..<size where magnitudes[place] >= threshold {
+          if magnitudes[place] == threshold {
+            guard equal > 0 else { continue }
+            equal -= 1
+          }
+          result.pointer[place] = matrix.pointer[place]
+        }
+        draft.blocks[index].tensors[name] = result
+      }
+    }
+  }
+}

@@ -1,0 +1,40 @@
+import PeatTensor
+
+/// A word that keeps a share of what a matrix or layer has: `low-rank=0.5`. Of n it keeps ⌈share · n⌉.
+protocol ShareWord: Compression {
+  /// What it keeps a share of, for errors: "singular values".
+  static var kept: String { get }
+  /// What a recipe does once at most.
+  static var mark: WritableKeyPath<CompressionOutline, Bool> { get }
+
+  /// Above 0, at most 1.
+  var share: Double { get }
+
+  init(share: Double)
+}
+
+extension ShareWord {
+  public init(value: String?) throws {
+    guard let value, let share = Double(value), share > 0, share <= 1 else {
+      throw PeatError.usage(
+        "\(Self.name) needs the share of \(Self.kept) to keep, above 0 and at most 1, as there are no more: \(Self.name)=0.5; found '\(Self.name)\(value.map { "=\($0)" } ?? "")'."
+      )
+    }
+    self.init(share: share)
+  }
+
+  public func check(_ outline: inout CompressionOutline) throws {
+    if outline[keyPath: Self.mark] {
+      throw PeatError.usage("A recipe chooses \(Self.kept) twice; name one of the words.")
+    }
+    outline[keyPath: Self.mark] = true
+  }
+
+  func count(of all: Int) -> Int { Int((share * Double(all)).rounded(.up)) }
+
+  /// The places of the largest scores, rising; of equal ones the first.
+  func largest(_ scores: [Double]) -> [Int] {
+    scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }.prefix(count(of: scores.count))
+      .sorted()
+  }
+}

@@ -1,0 +1,71 @@
+import PeatData
+import PeatModels
+import PeatNN
+import PeatTensor
+import PeatTuning
+
+/// Tunes a new adapter for a few steps through an emulator and plugs it into the full model: what an emulator is there for, in small.
+///
+/// The adapter is LoRA of rank 8 on all linear layers of both ends. A quarter of the text is held back and measured on.
+public struct PlugInProbe: Sendable {
+  public static let steps = 20
+  static let learningRate: Float = 1e-3
+
+  private let training: TokenDataset
+  private let heldBack: TokenDataset
+  private let seed: UInt64
+  private let threads: Int
+
+  /// What a probe found: mean nats per held back token.
+  public struct Result: Sendable, Codable, Equatable {
+    /// Steps of tuning.
+    public var steps: Int
+    /// Of the full model before any tuning.
+    public var fullLoss: Double
+    /// Of the emulator with the adapter.
+    public var emulatorLoss: Double
+    /// Of the full model with the adapter.
+    public var plugInLoss: Double
+  }
+
+  /// - Parameter data: a text of the owner's, of four windows at least.
+  /// - Throws: `badData` where it is too short to hold a quarter back.
+  public init(_ data: TokenDataset, seed: UInt64, threads: Int) throws {
+    (training, heldBack) = try data.split(validationShare: 0.25, seed: seed)
+    self.seed = seed
+    self.threads = threads
+  }
+
+  /// - Parameters:
+  ///   - emulator: it is not changed; it may be under training.
+  ///   - sourceDigest: of the full model.
+  public func run(
+    _ emulator: Emulator, full: TransformerModel, sourceDigest: Digest
+  ) throws -> Result {
+    var adapter = try Adapter(
+      new: .lora(try LoRAConfiguration(rank: 8, alpha: 16)), for: full,
+      blocks: emulator.split.ends, seed: seed, sourceDigest: sourceDigest)
+    let own = try emulator.model.sharingWeights()
+    let injected = try adapter.inject(into: own)
+    let configuration = TrainingConfiguration(
+      steps: Self.steps, batch: min(8, training.windowCount),
+      context: training.arrangement.context, learningRate: Self.learningRate, seed: seed,
+      threads: threads)
+    let trainer = try Trainer(
+      own, parameters: injected.parameters.map(\.parameter), data: training,
+      configuration: configuration)
+    while !trainer.isFinished { _ = try trainer.advance() }
+    trainer.finish()
+    let measure = CompressionCalibration(heldBack, threads: threads)
+    adapter.state = injected.state
+    let emulatorLoss = measure.loss(of: own)
+    injected.remove()
+    let whole = try full.sharingWeights()
+    let fullLoss = measure.loss(of: whole)
+    let plugged = try adapter.inject(into: whole)
+    defer { plugged.remove() }
+    return Result(
+      steps: Self.steps, fullLoss: fullLoss, emulatorLoss: emulatorLoss,
+      plugInLoss: measure.loss(of: whole))
+  }
+}

@@ -1,0 +1,121 @@
+import Foundation
+import PeatData
+import PeatEmulation
+import PeatModels
+import PeatTensor
+import PeatTuning
+import TestSupport
+import Testing
+
+@Suite("Distillation") struct DistillationTests {
+  private func emulator(_ recipe: String) throws -> (TransformerModel, Emulator) {
+    let full = try Checkpoint(
+      folder: ProjectFolders.golden.appendingPathComponent("checkpoints/llama-tiny")
+    ).model()
+    let split = try ModelSplit(bottom: 1, top: 1, of: 5)
+    return (full, try EmulatorRecipe(recipe).makeUnpacked(from: full, split: split))
+  }
+
+  private func data() throws -> TokenDataset {
+    var random = SeededRandom(seed: 3)
+    let tokens = (0..<400).map { _ in Int32(random.integer(below: 97)) }
+    return try TokenDataset(
+      [TokenSequence(tokens: tokens, isTarget: tokens.map { _ in true })], .stream(context: 16))
+  }
+
+  private func settings(_ change: (inout DistillationSettings) -> Void = { _ in })
+    -> DistillationSettings
+  {
+    var settings = DistillationSettings()
+    (settings.steps, settings.batch, settings.context) = (30, 4, 16)
+    settings.learningRate = 3e-3
+    change(&settings)
+    return settings
+  }
+
+  @Test(arguments: [(0.0, 30.0, 0.0), (1, 30, 0), (0, 10, 10), (1, 0, 0)])
+  func `gradients are those of the objective`(
+    lossWeight: Double, stateWeight: Double, blockWeight: Double
+  ) throws {
+    let (full, emulator) = try self.emulator("layers=0:2,share")
+    let own = settings {
+      ($0.lossWeight, $0.stateWeight, $0.blockWeight, $0.noise) =
+        (lossWeight, stateWeight, blockWeight, 0.2)
+      $0.learningRate = 1e-12
+    }
+    let trainer = try Distillation(emulator, full: full, data: try data(), settings: own).trainer
+    let gradient = trainer.gradient()
+    trainer.finish()
+    // Along the gradient the objective of the same batch rises as its norm says.
+    func objective(_ step: Float) throws -> Double {
+      var offset = 0
+      let before = emulator.middleParameters.map { $0.tensor.copied() }
+      for parameter in emulator.middleParameters {
+        let changed = parameter.tensor.copied()
+        for index in 0..<changed.count { changed.pointer[index] += step * gradient[offset + index] }
+        offset += changed.count
+        parameter.assign(changed)
+      }
+      let trainer = try Distillation(emulator, full: full, data: try data(), settings: own).trainer
+      let loss = try trainer.advance().loss
+      trainer.finish()
+      for (parameter, old) in zip(emulator.middleParameters, before) { parameter.assign(old) }
+      return loss
+    }
+    let square = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }
+    #expect(square > 0)
+    let step = Float(1e-3 / square.squareRoot())
+    let slope = try (objective(step) - objective(-step)) / (2 * Double(step))
+    #expect(abs(slope / square - 1) < 0.01, "\(slope), expected \(square)")
+  }
+
+  @Test func `the middle comes nearer to the full model's`() throws {
+    let (full, emulator) = try self.emulator("layer-drop=1,share")
+    let untouched = full.blocks[2].parameters.map { $0.tensor.copied() }
+    let distillation = try Distillation(
+      emulator, full: full, data: try data(),
+      settings: settings { ($0.lossWeight, $0.steps) = (0, 80) })
+    var losses: [Double] = []
+    while !distillation.trainer.isFinished {
+      losses.append(try distillation.trainer.advance().loss)
+    }
+    distillation.trainer.finish()
+    let (first, last) = (losses.prefix(5).reduce(0, +), losses.suffix(5).reduce(0, +))
+    #expect(last < 0.7 * first, "\(losses)")
+    #expect(full.blocks[2].parameters.map(\.tensor) == untouched)
+    // What was tuned shows less of the original.
+    #expect(emulator.exposure(of: full) < 1.0 / 3)
+  }
+
+  @Test func `a distillation that was interrupted resumes to the same bits`() throws {
+    func end(after: Int?) throws -> [Tensor] {
+      let (full, emulator) = try self.emulator("layers=0:2,share")
+      let own = settings { $0.noise = 0.3 }
+      let first = try Distillation(emulator, full: full, data: try data(), settings: own).trainer
+      for _ in 0..<(after ?? own.steps) { _ = try first.advance() }
+      guard after != nil else {
+        first.finish()
+        return emulator.middleParameters.map(\.tensor)
+      }
+      let state = first.state
+      let (full2, emulator2) = try self.emulator("layers=0:2,share")
+      let second = try Distillation(emulator2, full: full2, data: try data(), settings: own).trainer
+      try second.resume(state)
+      while !second.isFinished { _ = try second.advance() }
+      second.finish()
+      return emulator2.middleParameters.map(\.tensor)
+    }
+    #expect(try end(after: 11) == end(after: nil))
+    let (full, emulator) = try self.emulator("layers=0:2,share")
+    let first = try Distillation(emulator, full: full, data: try data(), settings: settings())
+      .trainer
+    _ = try first.advance()
+    let state = first.state
+    first.finish()
+    let other = try Distillation(
+      emulator, full: full, data: try data(), settings: settings { $0.stateWeight = 10 }
+    ).trainer
+    expectError(.badData, "another objective") { try other.resume(state) }
+    other.finish()
+  }
+}
