@@ -4,9 +4,9 @@ import Foundation
 ///
 ///     margin = ln(perplexity of the emulator, tuned) − ln(perplexity of the full model, adapter plugged in)
 ///
-/// 0 or below: whoever holds the emulator needs the owner's model no more. A device need not leave the emulator as it is, so three attacks are tried: it
-/// tunes the emulator's middle together with the adapter on its own task; it tunes the middle on public text first and then an adapter; or both, one
-/// after the other. `marginAfterAttack` is beside the best of them.
+/// 0 or below: whoever holds the emulator needs the owner's model no more. A device need not leave the emulator as it is: it has that, the tuned adapter, texts of
+/// its own and public ones, and tunes the emulator's middle, too. Three attacks are tried, each from the tuned adapter on: the middle and the adapter on
+/// its own texts; the middle on public text; and the one after the other. `marginAfterAttack` is beside the best of them, or the emulator as it is.
 ///
 /// The margin is that of Xiao, Lin and Han 2023, <https://arxiv.org/abs/2302.04870>, who ask that the plug-in be better than the tuned emulator; the attacks are ours.
 public struct MarginReport: Sendable, Codable, Equatable {
@@ -15,7 +15,7 @@ public struct MarginReport: Sendable, Codable, Equatable {
   public var emulatorZeroShot: Double
   public var emulatorTuned: Double
   public var plugIn: Double
-  /// By attack: `middleOnTask`, `middleOnPublic`, `middleOnPublicThenTask`.
+  /// By attack: `middleOnOwn`, `middleOnPublic`, `middleOnBoth`.
   public var attacked: [String: Double]
   public var margin: Double
   public var marginAfterAttack: Double
@@ -49,32 +49,41 @@ public struct MarginReport: Sendable, Codable, Equatable {
 extension TuningTrial {
   /// Measures an emulator's margin.
   ///
-  /// - Parameter publicTexts: that an attacker may have.
+  /// - Parameters:
+  ///   - own: texts of the attacker's own, such as those of one device.
+  ///   - publicTexts: that everybody may have.
   public func margin(
-    of emulator: Emulator, publicTexts: [Document], attack: MarginReport.Attack
+    of emulator: Emulator, own: [Document], publicTexts: [Document], attack: MarginReport.Attack
   ) throws -> MarginReport {
     try attack.validate()
-    let ends = emulator.split.ends
     let adapter = try adapter(
-      through: emulator.model, ends: ends, stateNoise: settings.stateNoise, "tuning the adapter")
+      through: emulator.model, ends: emulator.split.ends, stateNoise: settings.stateNoise,
+      "tuning the adapter")
     let tuned = try perplexity(emulator.model, with: adapter)
     let plugIn = try perplexity(full, with: adapter)
     var attacked: [String: Double] = [:]
-    let onTask = try emulator.unpacked()
-    attacked["middleOnTask"] = try perplexity(
-      tuning: onTask.model, onTask.middleParameters, ends: ends, "attack: the middle on the task")
+    func tuneOnOwn(_ thief: Emulator, _ name: String) throws -> Double {
+      let injected = try adapter.inject(into: thief.model)
+      defer { injected.remove() }
+      _ = try tune(
+        thief.model, thief.middleParameters + injected.parameters.map(\.parameter), on: own, name)
+      return try perplexity(thief.model)
+    }
+    if !own.isEmpty {
+      attacked["middleOnOwn"] = try tuneOnOwn(
+        emulator.unpacked(), "attack: the middle on own texts")
+    }
     var publicTokens = 0
     if attack.tokens > 0, !publicTexts.isEmpty {
       let thief = try emulator.unpacked()
       publicTokens = try tune(
-        thief.model, thief.middleParameters, onPublic: publicTexts, tokens: attack.tokens,
+        thief.model, thief.middleParameters, on: publicTexts, limit: attack.tokens,
         epochs: attack.epochs, learningRate: attack.learningRate,
         "attack: the middle on public text")
-      let own = try self.adapter(
-        through: thief.model, ends: ends, "attack: an adapter through that")
-      attacked["middleOnPublic"] = try perplexity(thief.model, with: own)
-      attacked["middleOnPublicThenTask"] = try perplexity(
-        tuning: thief.model, thief.middleParameters, ends: ends, "attack: both on the task")
+      attacked["middleOnPublic"] = try perplexity(thief.model, with: adapter)
+      if !own.isEmpty {
+        attacked["middleOnBoth"] = try tuneOnOwn(thief, "attack: then on own texts")
+      }
     }
     let best = attacked.values.reduce(tuned, min)
     return MarginReport(

@@ -92,6 +92,7 @@ actor Realigner {
     settings.context = configuration.context
     settings.learningRate = configuration.realignRate
     settings.lossWeight = 0
+    settings.checks = 0
     settings.seed = configuration.seed &+ UInt64(number)
     settings.threads = configuration.threadCount
     return settings
@@ -113,11 +114,10 @@ extension ModelOwner {
       inFull.remove()
       inFresh.remove()
     }
-    let trainer = try Distillation(fresh, full: full, data: data, settings: settings).trainer
-    defer { trainer.finish() }
-    let outcome = try trainer.run(shouldStop: { isToStop })
+    let distillation = try Distillation(fresh, full: full, data: data, settings: settings)
+    defer { distillation.trainer.finish() }
+    let outcome = try distillation.run(shouldStop: { isToStop })
     guard outcome.isComplete else { throw CancellationError() }
-    trainer.finish()
     fresh.distillation = emulator.distillation
     try fresh.pack(CompressionCalibration(data, threads: settings.threads))
     return fresh

@@ -100,39 +100,35 @@ public struct TuningTrial: Sendable {
     return adapter
   }
 
-  /// Perplexity of a model after some of its own weights were tuned on the task, together with a new adapter where there are ends for one. The model is changed.
-  func perplexity(
-    tuning model: TransformerModel, _ parameters: [Parameter], ends: [Int]?, _ name: String
-  ) throws -> Double {
-    let injected = try ends.map { try newAdapter($0).inject(into: model) }
-    defer { injected?.remove() }
-    try tune(
-      model, parameters + (injected?.parameters.map(\.parameter) ?? []), on: training,
-      settings.training, name)
-    return try perplexity(model)
-  }
-
   /// Perplexity of the full model with all its weights tuned on the task.
   public func fullFineTuning() throws -> Double {
     let copy = try TransformerModel(
       configuration: full.configuration, tensors: full.tensors.copied(), source: "the full model")
-    return try perplexity(tuning: copy, copy.parameters, ends: nil, "full fine-tuning")
+    try tune(copy, copy.parameters, on: training, settings.training, "full fine-tuning")
+    return try perplexity(copy)
   }
 
-  /// Some of a model's weights, tuned on public texts. The model is changed.
+  /// Tunes weights of a model on texts, as the task is tuned on, or where `epochs` is given so often over all of them, with a rate that falls along a cosine.
+  ///
+  /// - Parameters:
+  ///   - limit: only the first so many tokens.
+  ///   - name: of this part of the work.
+  /// - Returns: tokens of the texts.
   func tune(
-    _ model: TransformerModel, _ parameters: [Parameter], onPublic documents: [Document],
-    tokens: Int, epochs: Int, learningRate: Float, _ name: String
+    _ model: TransformerModel, _ parameters: [Parameter], on documents: [Document],
+    limit: Int? = nil, epochs: Int? = nil, learningRate: Float? = nil, _ name: String
   ) throws -> Int {
-    let data = try TokenDataset.make(
+    var data = try TokenDataset.make(
       documents, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
-      addBegin: settings.bos
-    ).prefix(tokens: tokens)
+      addBegin: settings.bos)
+    if let limit { data = try data.prefix(tokens: limit) }
     var configuration = settings.training
-    configuration.learningRate = learningRate
-    configuration.schedule = .init(.cosine)
-    configuration.steps = max(
-      1, epochs * ((data.windowCount + settings.batch - 1) / settings.batch))
+    if let epochs {
+      configuration.schedule = .init(.cosine)
+      configuration.steps = max(
+        1, epochs * ((data.windowCount + settings.batch - 1) / settings.batch))
+    }
+    if let learningRate { configuration.learningRate = learningRate }
     try tune(model, parameters, on: data, configuration, name)
     return data.tokens.count
   }

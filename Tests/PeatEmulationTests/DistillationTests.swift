@@ -118,4 +118,74 @@ import Testing
     expectError(.badData, "another objective") { try other.resume(state) }
     other.finish()
   }
+
+  @Test func `the best moment is kept, and an interrupted run finds the same one`() throws {
+    let digest = Digest(of: Data("model".utf8))
+    // A rate with which the middle is spoiled more and more: the best moment is not the last.
+    let own = settings { ($0.steps, $0.checks, $0.learningRate) = (12, 4, 0.3) }
+    func distillation(_ emulator: Emulator, _ full: TransformerModel) throws -> Distillation {
+      let data = try data()
+      return try Distillation(
+        emulator, full: full, data: data, settings: own,
+        probe: try PlugInProbe(data, seed: 1, threads: 1), sourceDigest: digest)
+    }
+    var checks: [DistillationCheck] = []
+    let (full, emulator) = try self.emulator("layer-drop=2")
+    let whole = try distillation(emulator, full)
+    _ = try whole.run(onCheck: { checks.append($0) })
+    #expect(checks.map(\.step) == [3, 6, 9, 12])
+    let best = try #require(
+      checks.last { check in
+        checks.allSatisfy { $0.plugInLoss >= check.plugInLoss }
+      })
+    #expect(whole.chosen == best)
+    // What is kept is what the probe saw.
+    let again = try PlugInProbe(try data(), seed: 1, threads: 1).run(
+      emulator, full: full, sourceDigest: digest)
+    #expect(again.plugInLoss == best.plugInLoss)
+    try withTemporaryFolder { folder in
+      let (full2, emulator2) = try self.emulator("layer-drop=2")
+      let first = try distillation(emulator2, full2)
+      var steps = 0
+      _ = try first.run(
+        shouldStop: { steps == 8 }, onStep: { steps = $0.report.step })
+      let place = folder.appendingPathComponent("out")
+      try first.save(in: place)
+      first.trainer.finish()
+      let (full3, emulator3) = try self.emulator("layer-drop=2")
+      let second = try distillation(emulator3, full3)
+      try second.resume(try Trainer.State(readFrom: place), from: place)
+      #expect(second.chosen?.step ?? 99 <= 6)
+      _ = try second.run()
+      #expect(second.chosen == whole.chosen)
+      #expect(
+        emulator3.middleParameters.map(\.tensor) == emulator.middleParameters.map(\.tensor))
+      // A moment of other weights.
+      try SafeTensors.write(
+        ["w": Tensor(zeros: [3])], to: place.appendingPathComponent(Distillation.bestName))
+      let (full4, emulator4) = try self.emulator("layer-drop=2")
+      let third = try distillation(emulator4, full4)
+      expectError(.badData, "no moment of this distillation") {
+        try third.resume(try Trainer.State(readFrom: place), from: place)
+      }
+      third.trainer.finish()
+    }
+  }
+
+  @Test func `settings that make no sense are refused`() throws {
+    for (change, says): ((inout DistillationSettings) -> Void, String) in [
+      ({ $0.lossWeight = -1 }, "lossWeight is -1"), ({ $0.stateWeight = .nan }, "stateWeight"),
+      ({ ($0.lossWeight, $0.stateWeight) = (0, 0) }, "nothing to make small"),
+      ({ $0.noise = 11 }, "noise is 11"), ({ $0.checks = -1 }, "checks is -1"),
+    ] {
+      expectError(.usage, says) { try settings(change).validate() }
+    }
+    // What was written before there were checks.
+    var json = try #require(
+      JSONSerialization.jsonObject(with: JSONEncoder().encode(settings())) as? [String: Any])
+    json["checks"] = nil
+    let old = try JSONDecoder().decode(
+      DistillationSettings.self, from: JSONSerialization.data(withJSONObject: json))
+    #expect(old.checks == 0 && old.steps == 30)
+  }
 }

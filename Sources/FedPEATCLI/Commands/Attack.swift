@@ -7,10 +7,10 @@ struct Attack: AsyncParsableCommand {
     abstract:
       "Measure what an emulator gives away: the owner's margin, before and after attacks on it.",
     discussion: """
-      Example: fedpeat attack model emulator --task devices.jsonl --held-out held-out.jsonl --public public.txt
+      Example: fedpeat attack model emulator --task devices.jsonl --held-out held-out.jsonl --own one.jsonl --public public.txt
 
       Tunes an adapter through the emulator on --task and plugs it into the model; then does what a device could do to have a \
-      good model of its own: tune the emulator's middle, too, on the task, on public text, or on both. The margin is \
+      good model of its own: tune the emulator's middle, too, on its own texts, on public text, or on both. The margin is \
       ln(perplexity of the best emulator) − ln(perplexity of the plug-in), on --held-out. It is written into emulator.json: \
       inspect shows it, and serve refuses an emulator whose margin is gone.
       """)
@@ -28,8 +28,12 @@ struct Attack: AsyncParsableCommand {
   var heldOut: String
 
   @Option(
+    help: "The attacker's own texts, such as those of one device; those of --task if not given.")
+  var own: String?
+
+  @Option(
     name: .customLong("public"),
-    help: "Public text that an attacker has; the attacks use the task alone if not given.")
+    help: "Public text that an attacker has; the attacks use their own texts alone if not given.")
   var publicText: String?
 
   @Option(help: "Tokens of public text that an attacker uses, at most.")
@@ -84,6 +88,7 @@ struct Attack: AsyncParsableCommand {
     }
     let task = try DocumentReader.read(URL(path: task))
     let heldOut = try DocumentReader.read(URL(path: heldOut))
+    let ownTexts = try own.map { try DocumentReader.read(URL(path: $0)) } ?? task
     let publicTexts = try publicText.map { try DocumentReader.read(URL(path: $0)) } ?? []
     let full = try source.model()
     let compressed = try Emulator(folder: folder)
@@ -98,7 +103,8 @@ struct Attack: AsyncParsableCommand {
         shouldStop: { Interruption.isRequested },
         onStep: { TrialOptions.tell(place + $0, $1) })
       reports.append(
-        try trial.margin(of: compressed, publicTexts: publicTexts, attack: attack))
+        try trial.margin(
+          of: compressed, own: ownTexts, publicTexts: publicTexts, attack: attack))
     }
     let result = MarginFacts(reports)
     if !dryRun {
@@ -145,8 +151,8 @@ struct Attack: AsyncParsableCommand {
 extension MarginReport {
   /// The attacks, with what they do.
   static let attackTitles = [
-    ("middleOnTask", "the middle tuned on the task"),
+    ("middleOnOwn", "the middle tuned on its own texts"),
     ("middleOnPublic", "the middle tuned on public text"),
-    ("middleOnPublicThenTask", "the middle tuned on both"),
+    ("middleOnBoth", "the middle tuned on both"),
   ]
 }

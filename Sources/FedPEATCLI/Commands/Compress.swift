@@ -190,7 +190,8 @@ struct Compress: AsyncParsableCommand {
   ) throws -> Emulator {
     var emulator = try recipe.makeUnpacked(from: full, split: split, calibration: sample)
     try distillation.run(
-      &emulator, full: full, source: source, target: target, common, isOneOfSeveral: ladder != nil)
+      &emulator, full: full, source: source, target: target, common, probeText: sample?.data,
+      isOneOfSeveral: ladder != nil)
     try emulator.pack(sample)
     if let calibration, let sample {
       emulator.fidelity = try measure(full, emulator, source, URL(path: calibration), sample)

@@ -10,30 +10,41 @@ struct DistillationOptions: ParsableArguments {
       valueName: "text"))
   var distill: String?
 
-  @Option(help: "Steps of distillation.")
-  var distillSteps = DistillationSettings().steps
+  @Option(help: "Steps of distillation; 600 if not given.")
+  var distillSteps: Int?
 
-  @Option(help: "Learning rate of distillation; it falls along a cosine.")
-  var distillRate = DistillationSettings().learningRate
+  @Option(help: "Learning rate of distillation; it falls along a cosine; 0.001 if not given.")
+  var distillRate: Float?
 
-  @Option(help: "Windows per step of distillation.")
-  var distillBatch = DistillationSettings().batch
+  @Option(help: "Windows per step of distillation; 8 if not given.")
+  var distillBatch: Int?
 
-  @Option(help: "Tokens per window of distillation.")
-  var distillContext = DistillationSettings().context
+  @Option(help: "Tokens per window of distillation; 256, or the model's longest, if not given.")
+  var distillContext: Int?
 
-  @Option(help: "Weight of the loss of predicting each next token.")
-  var lossWeight = DistillationSettings().lossWeight
+  @Option(help: "Weight of the loss of predicting each next token; 1 if not given.")
+  var lossWeight: Double?
 
-  @Option(help: "Weight of how far the states behind the middle are off.")
-  var stateWeight = DistillationSettings().stateWeight
-
-  @Option(help: "Weight of how far the states behind each of its blocks but the last are off.")
-  var blockWeight = DistillationSettings().blockWeight
+  @Option(help: "Weight of how far the states behind the middle are off; 30 if not given.")
+  var stateWeight: Double?
 
   @Option(
-    help: "Noise on the states before the middle, as a share of their root mean square, at most.")
-  var stateNoise = DistillationSettings().noise
+    help:
+      "Weight of how far the states behind each of its blocks but the last are off; 0 if not given."
+  )
+  var blockWeight: Double?
+
+  @Option(
+    help:
+      "Noise on the states before the middle, as a share of their root mean square, at most; 0 if not given."
+  )
+  var stateNoise: Double?
+
+  @Option(
+    help:
+      "How often on the way an adapter is tuned for a few steps and plugged in; the emulator is kept as it was when that was worth the most. 0 keeps the last; 6 if not given."
+  )
+  var distillChecks: Int?
 
   @Flag(help: "Go on from the state that an interrupted distillation left in the output folder.")
   var resume = false
@@ -45,21 +56,34 @@ struct DistillationOptions: ParsableArguments {
     if let saveEvery, saveEvery < 1 {
       throw ValidationError("--save-every is \(saveEvery); it must be at least 1.")
     }
-    if resume, distill == nil {
-      throw ValidationError("--resume goes on with a distillation; name its text with --distill.")
+    let given: [(String, Bool)] = [
+      ("--distill-steps", distillSteps != nil), ("--distill-rate", distillRate != nil),
+      ("--distill-batch", distillBatch != nil), ("--distill-context", distillContext != nil),
+      ("--loss-weight", lossWeight != nil), ("--state-weight", stateWeight != nil),
+      ("--block-weight", blockWeight != nil), ("--state-noise", stateNoise != nil),
+      ("--distill-checks", distillChecks != nil), ("--save-every", saveEvery != nil),
+      ("--resume", resume),
+    ]
+    if distill == nil, let option = given.first(where: \.1) {
+      throw ValidationError("\(option.0) is about distillation; name its text with --distill.")
     }
   }
 
   func settings(_ common: CommonOptions, longest: Int) throws -> DistillationSettings {
     var settings = DistillationSettings()
-    settings.steps = distillSteps
-    settings.learningRate = distillRate
-    settings.batch = distillBatch
-    settings.context = min(distillContext, longest)
-    settings.lossWeight = lossWeight
-    settings.stateWeight = stateWeight
-    settings.blockWeight = blockWeight
-    settings.noise = stateNoise
+    if let distillContext, distillContext > longest {
+      throw PeatError.usage(
+        "--distill-context is \(distillContext); the model reads \(longest) tokens at most.")
+    }
+    settings.context = distillContext ?? min(settings.context, longest)
+    settings.steps = distillSteps ?? settings.steps
+    settings.batch = distillBatch ?? settings.batch
+    settings.learningRate = distillRate ?? settings.learningRate
+    settings.lossWeight = lossWeight ?? settings.lossWeight
+    settings.stateWeight = stateWeight ?? settings.stateWeight
+    settings.blockWeight = blockWeight ?? settings.blockWeight
+    settings.noise = stateNoise ?? settings.noise
+    settings.checks = distillChecks ?? settings.checks
     settings.seed = common.seedValue
     settings.threads = common.threadCount
     try settings.validate()
@@ -69,7 +93,7 @@ struct DistillationOptions: ParsableArguments {
   /// Distils where it was asked for; saves the state where it is interrupted.
   func run(
     _ emulator: inout Emulator, full: TransformerModel, source: Checkpoint, target: URL,
-    _ common: CommonOptions, isOneOfSeveral: Bool = false
+    _ common: CommonOptions, probeText: TokenDataset? = nil, isOneOfSeveral: Bool = false
   ) throws {
     guard let distill else { return }
     // Of several levels only the one that was under way has a state.
@@ -80,14 +104,18 @@ struct DistillationOptions: ParsableArguments {
     let data = try TokenDataset.make(
       try DocumentReader.read(url), tokenizer: try Tokenizer(folder: source.folder),
       layout: .stream, context: settings.context, addBegin: nil)
-    let distillation = try Distillation(emulator, full: full, data: data, settings: settings)
+    let probed = probeText ?? data
+    let distillation = try Distillation(
+      emulator, full: full, data: data, settings: settings,
+      probe: probed.windowCount < 4
+        ? nil : try PlugInProbe(probed, seed: settings.seed, threads: settings.threads),
+      sourceDigest: source.digest())
     defer { distillation.trainer.finish() }
-    distillation.trainer.modelDigest = source.digest()
     if let saved {
-      try distillation.trainer.resume(saved)
+      try distillation.resume(saved, from: target)
       Terminal.note("resumed at step \(saved.step) of \(settings.steps)")
     }
-    let outcome = try distillation.trainer.run(
+    let outcome = try distillation.run(
       shouldStop: { Interruption.isRequested },
       onStep: { progress in
         Terminal.status(
@@ -95,11 +123,16 @@ struct DistillationOptions: ParsableArguments {
             + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
         )
         if let saveEvery, progress.report.step % saveEvery == 0 {
-          try distillation.trainer.state.save(in: target)
+          try distillation.save(in: target)
         }
+      },
+      onCheck: { check in
+        Terminal.note(
+          "distilling   step \(check.step): a probe's adapter is worth \(Format.number(check.plugInLoss, digits: 4)) nats per token in the full model"
+        )
       })
     guard outcome.isComplete else {
-      try distillation.trainer.state.save(in: target)
+      try distillation.save(in: target)
       throw PeatError(
         .interrupted,
         "Interrupted at step \(distillation.trainer.step) of \(settings.steps). The state is saved; go on with the same command and --resume."
@@ -107,6 +140,6 @@ struct DistillationOptions: ParsableArguments {
     }
     emulator.distillation = DistillationFacts(
       settings: settings, finalLoss: outcome.finalLoss,
-      text: Digest(of: try Data(contentsOf: url)))
+      text: Digest(of: try Data(contentsOf: url)), chosen: distillation.chosen)
   }
 }

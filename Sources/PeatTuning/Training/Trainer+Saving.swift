@@ -4,19 +4,24 @@ import PeatTensor
 
 extension Trainer.State {
   /// Saves it beside what an earlier run wrote into the folder, which stays until this one is finished.
-  public func save(in target: URL) throws {
+  ///
+  /// - Parameter others: further files that belong to the state, by name, each with what writes it; `nil`: there is none any more. All are replaced at once.
+  public func save(
+    in target: URL, others: [String: ((URL) throws -> Void)?] = [:]
+  ) throws {
     let files = FileManager.default
     let names =
       files.fileExists(atPath: target.path)
       ? try files.contentsOfDirectory(atPath: target.path) : []
     try AtomicOutput.folder(at: target, replacing: CheckpointWriter.isOurs) { folder in
-      for name in names where !Self.names.contains(name) {
+      for name in names where !Self.names.contains(name) && others[name] == nil {
         let (old, new) = (
           target.appendingPathComponent(name), folder.appendingPathComponent(name)
         )
         // A second name for the same file, or a copy where the disk has no such thing.
         do { try files.linkItem(at: old, to: new) } catch { try files.copyItem(at: old, to: new) }
       }
+      for (name, write) in others { try write?(folder.appendingPathComponent(name)) }
       try write(to: folder)
     }
   }

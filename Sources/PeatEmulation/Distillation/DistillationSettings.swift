@@ -1,0 +1,103 @@
+import PeatTensor
+import PeatTuning
+
+/// How an emulator is distilled.
+public struct DistillationSettings: Sendable, Codable, Equatable {
+  public var steps = 600
+  public var batch = 8
+  public var context = 256
+  public var learningRate: Float = 1e-3
+  /// Of the loss of predicting each next token, and of how far what comes out of the middle is off.
+  public var lossWeight = 1.0
+  public var stateWeight = 30.0
+  /// Of how far what comes out of each block but the last is off.
+  public var blockWeight = 0.0
+  public var noise = 0.0
+  /// How often on the way a probe says how good the emulator is; the best of these moments is kept. 0: the last one is.
+  public var checks = 6
+  public var seed: UInt64 = 0
+  public var threads = 1
+
+  public init() {}
+
+  private enum CodingKeys: String, CodingKey {
+    case steps, batch, context, learningRate, lossWeight, stateWeight, blockWeight, noise, checks
+    case seed, threads
+  }
+
+  /// Files that were written before there were checks have none.
+  public init(from decoder: any Decoder) throws {
+    let table = try decoder.container(keyedBy: CodingKeys.self)
+    steps = try table.decode(Int.self, forKey: .steps)
+    batch = try table.decode(Int.self, forKey: .batch)
+    context = try table.decode(Int.self, forKey: .context)
+    learningRate = try table.decode(Float.self, forKey: .learningRate)
+    lossWeight = try table.decode(Double.self, forKey: .lossWeight)
+    stateWeight = try table.decode(Double.self, forKey: .stateWeight)
+    blockWeight = try table.decode(Double.self, forKey: .blockWeight)
+    noise = try table.decode(Double.self, forKey: .noise)
+    checks = try table.decodeIfPresent(Int.self, forKey: .checks) ?? 0
+    seed = try table.decode(UInt64.self, forKey: .seed)
+    threads = try table.decode(Int.self, forKey: .threads)
+  }
+
+  public func validate() throws {
+    for (name, value) in [
+      ("lossWeight", lossWeight), ("stateWeight", stateWeight), ("blockWeight", blockWeight),
+    ]
+    where !(0...1e6).contains(value) {
+      throw PeatError.usage("distillation: \(name) is \(value); it must be between 0 and 1e6.")
+    }
+    guard lossWeight + stateWeight + blockWeight > 0 else {
+      throw PeatError.usage(
+        "distillation: lossWeight, stateWeight and blockWeight are all 0: there is nothing to make small."
+      )
+    }
+    guard (0...10).contains(noise) else {
+      throw PeatError.usage("distillation: noise is \(noise); it must be between 0 and 10.")
+    }
+    guard (0...1000).contains(checks) else {
+      throw PeatError.usage("distillation: checks is \(checks); it must be between 0 and 1000.")
+    }
+  }
+
+  var training: TrainingConfiguration {
+    TrainingConfiguration(
+      steps: steps, batch: batch, context: context, learningRate: learningRate,
+      schedule: .init(.cosine), optimizer: .init(weightDecay: 0), seed: seed,
+      threads: threads)
+  }
+
+  /// After so many steps a probe is made; the last ones are among them.
+  func isCheck(_ step: Int) -> Bool {
+    checks > 0 && (1...checks).contains { steps * $0 / checks == step }
+  }
+}
+
+/// What `emulator.json` says of a distillation.
+public struct DistillationFacts: Sendable, Codable, Equatable {
+  public var settings: DistillationSettings
+  /// Mean objective of the last steps.
+  public var finalLoss: Double
+  /// Digest of the text's bytes.
+  public var text: Digest
+  /// The step whose weights were kept, and what the probe found there; `nil`: those of the last, without a probe.
+  public var chosen: DistillationCheck?
+
+  public init(
+    settings: DistillationSettings, finalLoss: Double, text: Digest,
+    chosen: DistillationCheck? = nil
+  ) {
+    self.settings = settings
+    self.finalLoss = finalLoss
+    self.text = text
+    self.chosen = chosen
+  }
+}
+
+/// A moment of a distillation, and what a probe found there.
+public struct DistillationCheck: Sendable, Codable, Equatable {
+  public var step: Int
+  /// Of the full model with an adapter that was tuned through the emulator as it was: nats per token.
+  public var plugInLoss: Double
+}
