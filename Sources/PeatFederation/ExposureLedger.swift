@@ -63,6 +63,11 @@ public struct ExposureLedger: Sendable, Equatable {
     return exposure(ofLevels: levels)
   }
 
+  /// The share of the middle that all clients could put together from all that they were sent, or said that they had from before.
+  public var exposureTogether: Double {
+    exposure(ofLevels: seen.values.reduce(into: []) { $0.formUnion($1) })
+  }
+
   /// The share of the middle that some levels show together.
   public func exposure(ofLevels levels: Set<Int>) -> Double {
     var shown: [Int: Double] = [:]

@@ -161,6 +161,9 @@ extension Fedpeat_V1_TaskReply {
     switch reply {
     case .train(let task): train = .init(task)
     case .wait: wait = .init()
+    case .leftOut(let notice):
+      wait.round = UInt32(clamping: notice.round)
+      if let reason = notice.reason { wait.reason = reason }
     case .rejoin: rejoin = .init()
     case .superseded: superseded = .init()
     case .finished(let ending): finished = .init(ending)
@@ -170,7 +173,10 @@ extension Fedpeat_V1_TaskReply {
     get throws {
       switch reply {
       case .train(let task): .train(try task.value)
-      case .wait: .wait
+      case .wait(let wait):
+        wait.hasRound
+          ? .leftOut(
+            LeftOut(round: Int(wait.round), reason: wait.hasReason ? wait.reason : nil)) : .wait
       case .rejoin: .rejoin
       case .superseded: .superseded
       case .finished(let ending): .finished(try ending.value)

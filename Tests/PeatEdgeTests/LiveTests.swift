@@ -114,6 +114,34 @@ import Testing
     }
   }
 
+  @Test func `who says that it is quick is believed only until a round shows that it is not`()
+    async throws
+  {
+    let planner = try planner("heuristic")
+    var state = state(["a": 1e6, "b": 1e6, "c": 1e6, "d": 1e9])
+    state.clients[3].rates.compute = 1e15
+    #expect(try await planner.plan(state).participants.contains("d"))
+    // Each reports a quick round; of the last one the coordinator saw five minutes.
+    for round in 2...3 {
+      state.round = round
+      for number in state.clients.indices {
+        let seconds = number == 3 ? 300.0 : 1
+        let seen = ObservedTrip(
+          seconds: seconds, downloadSeconds: 0.1 * seconds, uploadSeconds: 0.2 * seconds,
+          bytesDown: 100_000, bytesUp: 100_000)
+        let claim = Telemetry(
+          bytesDown: .max, bytesUp: .max, downloadSeconds: 1e-9, computeSeconds: 1e-9,
+          uploadSeconds: 1e-9)
+        state.clients[number].delivered = round - 1
+        state.clients[number].holds = [1]
+        state.clients[number].observed = seen
+        state.clients[number].telemetry = claim.bounded(by: seen)
+      }
+      let plan = try await planner.plan(state)
+      #expect(plan.participants == ["a", "b", "c"], "\(plan.assignments)")
+    }
+  }
+
   @Test func `who takes much longer than the heuristic's slowest is decided for by the heuristic`()
     async throws
   {

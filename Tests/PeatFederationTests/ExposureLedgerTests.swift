@@ -23,6 +23,17 @@ import Testing
     #expect(ledger.exposure(of: "b") == 0)
   }
 
+  @Test func `what clients have together is counted by blocks too`() throws {
+    var ledger = try ledger(1)
+    #expect(ledger.exposureTogether == 0)
+    ledger.note(1, for: "a")
+    ledger.note(1, for: "b")
+    #expect(ledger.exposureTogether == 0.75)
+    ledger.noteClaim(2, for: "b")
+    #expect(ledger.exposureTogether == 1)
+    #expect(ledger.exposure(of: "a") == 0.75)
+  }
+
   @Test func `a level that would pass the limit is not allowed, one that was sent before is`()
     throws
   {

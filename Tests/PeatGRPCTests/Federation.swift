@@ -126,7 +126,7 @@ struct Stranger: Sendable {
     while true {
       switch try await connection.nextTask(caller) {
       case .train(let task): return task
-      case .wait: continue
+      case .wait, .leftOut: continue
       case let other: throw PeatError.badData("expected a task, found \(other)")
       }
     }

@@ -97,6 +97,8 @@ struct Join: AsyncParsableCommand {
     var run: String?
     var client: String
     var updates: Int
+    /// Times that a round went on without it.
+    var leftOut: Int
     var refusals: Int
     var failures: Int
     var bytesUp: Int
@@ -203,14 +205,16 @@ struct Join: AsyncParsableCommand {
       )
     }
     let result = Report(
-      run: report.run?.name, client: id.name, updates: report.updates, refusals: report.refusals,
+      run: report.run?.name, client: id.name, updates: report.updates, leftOut: report.leftOut,
+      refusals: report.refusals,
       failures: report.failures, bytesUp: report.bytesUp, bytesDown: report.bytesDown,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes)
     try common.report(
       result,
       text: Format.table([
         ["run", result.run ?? "–"], ["updates taken", "\(result.updates)"],
-        ["refused", "\(result.refusals)"], ["failed", "\(result.failures)"],
+        ["rounds without it", "\(result.leftOut)"], ["refused", "\(result.refusals)"],
+        ["failed", "\(result.failures)"],
         ["down", Format.bytes(result.bytesDown)], ["up", Format.bytes(result.bytesUp)],
         ["peak memory", Format.bytes(result.peakMemoryBytes)],
       ]))
@@ -225,6 +229,11 @@ struct Join: AsyncParsableCommand {
         "The coordinator can't be reached: \(reason) Trying again in \(Format.number(wait.seconds, digits: 1)) s "
           + "(\(attempt) of \(attempts))")
     case .waiting: Terminal.status("waiting for work …")
+    case .leftOut(let notice, let isLast):
+      let reason = notice.reason.map { ": \($0)" } ?? ""
+      Terminal.note(
+        "round \(notice.round) goes on without this device\(reason) ("
+          + (isLast ? "it is the last" : "it is asked again for round \(notice.round + 1)") + ")")
     case .downloading(let file, let received, let total):
       Terminal.status("downloading \(file): \(Format.bytes(received)) of \(Format.bytes(total))")
     case .preparing(let level): Terminal.status("opening emulator \(level) …")

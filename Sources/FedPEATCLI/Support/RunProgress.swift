@@ -79,9 +79,11 @@ final class RunProgress: Sendable {
     let perRound = (ContinuousClock.now - start).seconds / Double(record.round)
     let left = Duration.seconds(perRound * Double(rounds - record.round))
     let down = record.outcomes.reduce(0) { $0 + $1.bytesDown }
+    let absent = record.plan.assignments.count - record.plan.participants.count
     let up = record.outcomes.reduce(0) { $0 + $1.bytesUp }
     return
-      "round \(record.round) of \(rounds)  \(record.delivered.count) of \(record.outcomes.count) delivered  loss \(loss)"
+      "round \(record.round) of \(rounds)  \(record.delivered.count) of \(record.outcomes.count) delivered"
+      + (absent > 0 ? ", \(absent) left out" : "") + "  loss \(loss)"
       + (plugIn.map { "  plug-in perplexity \(Format.number($0))" } ?? "")
       + "  \(Format.bytes(down)) down, \(Format.bytes(up)) up  \(Format.time(left)) left"
   }

@@ -10,7 +10,8 @@ import PeatTensor
 /// What the devices of a live federation are believed to be able to, from what they report of their rounds.
 ///
 /// Exponentially weighted means of the seconds that a bit and an operation take. A device that was not heard of for long, or never, is believed to be as the fleet's median.
-/// Reports come from machines that are not ours: they are kept within what is physically possible.
+/// Reports come from machines that are not ours: they are kept within what is physically possible, and within what the coordinator saw itself
+/// (`Telemetry.bounded(by:)`). How fast an upload is, it sees best: bytes arrived.
 struct FleetEstimates: Sendable {
   /// A quantity of one device.
   private struct Estimate: Sendable {
@@ -80,8 +81,10 @@ struct FleetEstimates: Sendable {
     }
     delivered[client.client] = client.delivered
     add(.down, 8 * Double(telemetry.bytesDown), telemetry.downloadSeconds, client.client, round)
-    // The duration of the upload before this one.
-    if let sent = lastUpload[client.client] {
+    if let seen = client.observed {
+      add(.up, 8 * Double(seen.bytesUp), seen.uploadSeconds, client.client, round)
+    } else if let sent = lastUpload[client.client] {
+      // The duration of the upload before this one.
       add(.up, 8 * Double(sent), telemetry.uploadSeconds, client.client, round)
     }
     lastUpload[client.client] = telemetry.bytesUp
@@ -101,7 +104,7 @@ struct FleetEstimates: Sendable {
     }
   }
 
-  /// Whether a client's link and compute are known. How long an upload took is only reported with the next one.
+  /// Whether a client's link and compute are known.
   func knows(_ client: ClientID) -> Bool {
     [Quantity.down, .compute].allSatisfy { estimates[$0]?[client] != nil }
   }

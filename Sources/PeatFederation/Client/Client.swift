@@ -49,6 +49,8 @@ public actor Client {
   /// The packages that were fetched or checked by this process.
   private var checked: Set<Digest> = []
   private var lastUploadSeconds = 0.0
+  /// How many rounds the run has.
+  private var roundCount = 0
   /// What was measured before the first joining.
   private var rates: DeviceRates?
   /// What the client did so far.
@@ -126,6 +128,7 @@ public actor Client {
     let reply = try await retrying { try await $0.join(request) }
     caller = Caller(client: configuration.client, session: reply.session)
     report.run = reply.run
+    roundCount = reply.rounds
     onProgress(.joined(reply))
   }
 
@@ -209,6 +212,10 @@ public actor Client {
       case .wait:
         if !isWaiting { onProgress(.waiting) }
         isWaiting = true
+      case .leftOut(let notice):
+        isWaiting = false
+        report.leftOut += 1
+        onProgress(.leftOut(notice, isLast: notice.round >= roundCount))
       case .rejoin: try await join()
       case .superseded: throw superseded
       case .finished(let ending): return ending

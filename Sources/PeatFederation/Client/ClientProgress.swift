@@ -7,6 +7,8 @@ public enum ClientProgress: Sendable, Equatable {
   /// The coordinator can't be reached: the next try comes after the wait, as number `attempt` of `attempts`.
   case unreachable(reason: String, retryIn: Duration, attempt: Int, attempts: Int)
   case waiting
+  /// A round goes on without this client; it is asked again for the next one, unless it was the last.
+  case leftOut(LeftOut, isLast: Bool)
   case downloading(file: String, received: Int, of: Int)
   case preparing(level: Int)
   case training(TrainingTask)
@@ -22,6 +24,8 @@ public struct ClientReport: Sendable, Codable, Equatable {
   public var run: RunID?
   /// Tasks worked on, updates that were taken, refused, and tasks that could not be done.
   public var rounds = 0
+  /// Times that a round went on without it while it was there.
+  public var leftOut = 0
   public var updates = 0
   public var refusals = 0
   public var failures = 0

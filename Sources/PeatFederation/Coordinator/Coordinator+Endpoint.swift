@@ -51,12 +51,23 @@ extension Coordinator: CoordinatorEndpoint {
         wakeAll()
         return .finished(ending)
       }
-      if let task = tasks[caller.client] { return .train(task) }
+      if let task = tasks[caller.client] {
+        beginTrip(task, caller)
+        return .train(task)
+      }
       let left = configuration.pollTimeout - watch.elapsed
       // One that was lost while this call waited has to ask again to count as present.
       if left <= .zero || !machine.present.contains(caller.client) { return .wait }
+      if let notice = noticeToTell(caller.client) { return .leftOut(notice) }
       await waitForNews(timeout: left)
     }
+  }
+
+  private func beginTrip(_ task: TrainingTask, _ caller: Caller) {
+    let client = caller.client
+    guard trips[client]?.isOf(task, session: caller.session) != true else { return }
+    trips[client] = Trip(
+      task, session: caller.session, traffic: histories[client]?.traffic ?? Traffic(), clock: clock)
   }
 
   public func attend(_ caller: Caller) async throws -> AttendReply {
@@ -150,9 +161,11 @@ extension Coordinator: CoordinatorEndpoint {
       try Task.checkCancellation()
       let piece = try await store.read(request.digest, at: offset, count: chunkBytes)
       if piece.isEmpty { break }
+      let watch = Stopwatch(clock)
       try await write(piece)
       offset += piece.count
       await count(Traffic(bytesDown: piece.count), for: caller.client)
+      await countDownload(seconds: watch.seconds, for: caller.client)
     }
   }
 
@@ -172,6 +185,10 @@ extension Coordinator: CoordinatorEndpoint {
     guard stays[caller.client]?.session == caller.session else {
       throw PeatError.usage("'\(caller.client)' has no session here. Join first.")
     }
+  }
+
+  private func countDownload(seconds: Double, for client: ClientID) {
+    trips[client]?.countDownload(seconds: seconds)
   }
 
   private func count(_ traffic: Traffic, for client: ClientID) {
@@ -233,7 +250,8 @@ extension Coordinator: CoordinatorEndpoint {
     if let old = uploads[client] { spool.drop(old.ticket) }
     let ticket = newSession()
     uploads[client] = Upload(
-      ticket: ticket, header: header, headerDigest: headerDigest, payload: offer.payload)
+      ticket: ticket, header: header, headerDigest: headerDigest, payload: offer.payload,
+      watch: Stopwatch(clock))
     return ticket
   }
 
@@ -285,6 +303,9 @@ extension Coordinator: CoordinatorEndpoint {
     }
     uploads[client] = nil
     defer { spool.drop(ticket) }
+    let trip = trips[client].flatMap { $0.round == upload.header.round ? $0 : nil }
+    let observed = trip?.observed(
+      uploadSeconds: upload.watch.seconds, traffic: histories[client]?.traffic ?? Traffic())
     do {
       guard upload.received == upload.payload.bytes else {
         throw UpdateRefusal(
@@ -310,7 +331,9 @@ extension Coordinator: CoordinatorEndpoint {
     }
     accepted[client] = upload.header
     histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
-    histories[client]?.telemetry = upload.header.telemetry
+    let telemetry = upload.header.telemetry
+    histories[client]?.telemetry = observed.map(telemetry.bounded) ?? telemetry
+    histories[client]?.observed = observed
     if upload.header.telemetry.freeMemoryBytes > 0 {
       stays[client]?.freeMemoryBytes = upload.header.telemetry.freeMemoryBytes
     }

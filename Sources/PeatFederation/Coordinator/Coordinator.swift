@@ -30,11 +30,15 @@ public actor Coordinator {
     var freeMemoryBytes: Int?
     var holds: Set<Digest>
     var rates = DeviceRates()
+    /// The round, and the attempt at it, that it was last told goes on without it.
+    var toldOf: (round: Int, attempt: Int)?
   }
 
   /// What is remembered of a client over its stays.
   struct History {
+    /// Of its last update, as far as it is believed, and what was seen of it here.
     var telemetry: Telemetry?
+    var observed: ObservedTrip?
     var exampleCount: Int?
     var delivered = 0
     var failed = 0
@@ -50,6 +54,8 @@ public actor Coordinator {
     var header: UpdateHeader
     var headerDigest: Digest
     var payload: BlobReference
+    /// Since it was offered.
+    var watch: Stopwatch
     var received = 0
     var digest = IncrementalDigest()
   }
@@ -92,10 +98,14 @@ public actor Coordinator {
   var stays: [ClientID: Stay] = [:]
   var histories: [ClientID: History] = [:]
   var uploads: [ClientID: Upload] = [:]
+  /// The parts in a round that are under way.
+  var trips: [ClientID: Trip] = [:]
   /// Headers of the updates taken in this round.
   var accepted: [ClientID: UpdateHeader] = [:]
   /// The tasks that clients are to do or are doing.
   private(set) var tasks: [ClientID: TrainingTask] = [:]
+  /// The round that is under way.
+  private var current: (round: Int, attempt: Int, plan: RoundPlan)?
 
   private var timers: [RoundTimer: Task<Void, Never>] = [:]
   private var jobs: [Task<Void, Never>] = []
@@ -214,6 +224,7 @@ public actor Coordinator {
       traffic: histories.mapValues(\.traffic),
       exposures: Dictionary(
         uniqueKeysWithValues: histories.keys.map { ($0, exposure.exposure(of: $0)) }),
+      exposureTogether: exposure.exposureTogether,
       adapter: adapter, seconds: seconds ?? watch.seconds,
       ending: machine.ending)
   }
@@ -254,6 +265,7 @@ public actor Coordinator {
     case .record(let record): close(record)
     case .recordFailedAttempt(let record, let reason):
       let record = completed(record)
+      current = nil
       failedAttempts.append(record)
       onProgress(.roundRepeated(record, reason: reason))
       logger.warning("round \(record.round) does not count: \(reason)")
@@ -292,7 +304,7 @@ public actor Coordinator {
     return FederationState.ClientState(
       client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes,
       rates: stay?.rates ?? DeviceRates(),
-      telemetry: history.telemetry, exampleCount: history.exampleCount,
+      telemetry: history.telemetry, observed: history.observed, exampleCount: history.exampleCount,
       allowedLevels: Set(levels.indices.filter { exposure.allows($0, for: client) }),
       exposure: exposure.exposure(of: client), delivered: history.delivered, failed: history.failed)
   }
@@ -321,9 +333,12 @@ public actor Coordinator {
   private func begin(_ round: Int, _ attempt: Int, _ plan: RoundPlan) {
     logger.info("round \(round), attempt \(attempt)", metadata: ["clients": "\(plan.participants)"])
     roundWatch = Stopwatch(clock)
+    current = (round, attempt, plan)
     accepted = [:]
     for (client, history) in histories { histories[client]?.trafficBeforeRound = history.traffic }
     onProgress(.roundBegan(round: round, attempt: attempt, plan: plan))
+    // Those who are left out hear of it.
+    wakeAll()
     guard let server, server.weight > 0, serverPart?.round != round else { return }
     let task = task(for: .server, round, attempt, .init(), package: Package(files: []))
     serverPart = ServerPart(
@@ -334,6 +349,19 @@ public actor Coordinator {
           endServerPart(round, .success(trained.tensors))
         } catch { endServerPart(round, .failure(error)) }
       })
+  }
+
+  /// What a client that waits is to be told of the round that goes on without it: once for each attempt at it.
+  func noticeToTell(_ client: ClientID) -> LeftOut? {
+    guard let current, let stay = stays[client],
+      stay.toldOf.map({ $0 != (current.round, current.attempt) }) ?? true
+    else { return nil }
+    let assignment = current.plan.assignments[client]
+    guard assignment?.participates != true else { return nil }
+    stays[client]?.toldOf = (current.round, current.attempt)
+    return LeftOut(
+      round: current.round,
+      reason: assignment == nil ? "it came after the round was planned" : assignment?.reason)
   }
 
   private func endServerPart(_ round: Int, _ result: Result<NamedTensors, any Error>) {
@@ -478,6 +506,7 @@ public actor Coordinator {
     var record = completed(record)
     record.renewedLevels = renewedLevels.sorted()
     renewedLevels = []
+    current = nil
     rounds.append(record)
     discardUpdates()
     onProgress(.roundEnded(record))
@@ -501,6 +530,7 @@ public actor Coordinator {
         record.outcomes[i].exampleCount = header.exampleCount
         record.outcomes[i].metrics = header.metrics
         record.outcomes[i].telemetry = header.telemetry
+        record.outcomes[i].observed = history.observed
         histories[client, default: History()].delivered += 1
       } else {
         histories[client, default: History()].failed += 1
@@ -516,6 +546,7 @@ public actor Coordinator {
     for timer in timers.values { timer.cancel() }
     timers = [:]
     tasks = [:]
+    current = nil
     serverPart?.work.cancel()
     for job in jobs { job.cancel() }
     wakeAll()

@@ -27,6 +27,8 @@ public struct RunReport: Sendable {
   public var traffic: [ClientID: Traffic]
   /// Per client, the share of the middle's weights that it could put together from all it was sent.
   public var exposures: [ClientID: Double]
+  /// The share that all clients could put together.
+  public var exposureTogether: Double
   /// The adapter after the last round that counted.
   public var adapter: NamedTensors
   public var seconds: Double

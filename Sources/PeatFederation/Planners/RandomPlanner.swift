@@ -35,7 +35,10 @@ public struct RandomPlanner: RoundPlanner {
     let ranked = draws.sorted { ($0.1, $0.0.client) < ($1.1, $1.0.client) }
     for (place, draw) in ranked.enumerated() {
       var assignment = state.assignment(of: draw.0, wanting: draw.2)
-      if place >= chosen { assignment.participates = false }
+      if place >= chosen {
+        assignment.participates = false
+        assignment.reason = "random: not drawn"
+      }
       plan.assignments[draw.0.client] = assignment
     }
     return plan

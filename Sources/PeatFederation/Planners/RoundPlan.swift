@@ -74,8 +74,10 @@ public struct FederationState: Sendable, Equatable {
     public var freeMemoryBytes: Int?
     /// What it measured of itself before it joined.
     public var rates: DeviceRates
-    /// What it measured in the last round whose update arrived.
+    /// What it measured in the last round whose update arrived, as far as the coordinator's own clock and count of bytes allow.
     public var telemetry: Telemetry?
+    /// What the coordinator itself saw of it then.
+    public var observed: ObservedTrip?
     public var exampleCount: Int?
     /// The levels that it may be sent: others would show it more of the middle than is allowed.
     public var allowedLevels: Set<Int>

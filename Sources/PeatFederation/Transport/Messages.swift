@@ -173,11 +173,29 @@ public struct TrainingTask: Sendable, Codable, Equatable {
   }
 }
 
+/// A round goes on without a client that is there.
+public struct LeftOut: Sendable, Codable, Equatable {
+  public static let reasonLimit = 300
+  public var round: Int
+  /// In the planner's words; `nil` where it gave none.
+  public var reason: String?
+
+  public init(round: Int, reason: String? = nil) {
+    self.round = round
+    // One line: it is shown.
+    self.reason = reason.map {
+      $0.prefix(Self.reasonLimit).split(whereSeparator: \.isNewline).joined(separator: " ")
+    }
+  }
+}
+
 /// The answer to a client that asks for work.
 public enum TaskReply: Sendable, Codable, Equatable {
   case train(TrainingTask)
   /// Nothing to do yet; ask again.
   case wait
+  /// A round goes on without it; ask again for the next one.
+  case leftOut(LeftOut)
   /// The session is not known here (any more): join again.
   case rejoin
   /// Another process joined under the same name; this one is no longer listened to.

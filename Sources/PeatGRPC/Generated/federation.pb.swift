@@ -380,6 +380,38 @@ nonisolated struct Fedpeat_V1_RunEnding: Sendable {
   init() {}
 }
 
+/// Nothing to do yet. Where a round goes on without the client, which round, and why.
+nonisolated struct Fedpeat_V1_Wait: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  var round: UInt32 {
+    get {_round ?? 0}
+    set {_round = newValue}
+  }
+  /// Returns true if `round` has been explicitly set.
+  var hasRound: Bool {self._round != nil}
+  /// Clears the value of `round`. Subsequent reads from it will return its default value.
+  mutating func clearRound() {self._round = nil}
+
+  var reason: String {
+    get {_reason ?? String()}
+    set {_reason = newValue}
+  }
+  /// Returns true if `reason` has been explicitly set.
+  var hasReason: Bool {self._reason != nil}
+  /// Clears the value of `reason`. Subsequent reads from it will return its default value.
+  mutating func clearReason() {self._reason = nil}
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+
+  fileprivate var _round: UInt32? = nil
+  fileprivate var _reason: String? = nil
+}
+
 nonisolated struct Fedpeat_V1_TaskReply: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -395,10 +427,10 @@ nonisolated struct Fedpeat_V1_TaskReply: Sendable {
     set {reply = .train(newValue)}
   }
 
-  var wait: Fedpeat_V1_Empty {
+  var wait: Fedpeat_V1_Wait {
     get {
       if case .wait(let v)? = reply {return v}
-      return Fedpeat_V1_Empty()
+      return Fedpeat_V1_Wait()
     }
     set {reply = .wait(newValue)}
   }
@@ -431,7 +463,7 @@ nonisolated struct Fedpeat_V1_TaskReply: Sendable {
 
   nonisolated enum OneOf_Reply: Equatable, Sendable {
     case train(Fedpeat_V1_TrainingTask)
-    case wait(Fedpeat_V1_Empty)
+    case wait(Fedpeat_V1_Wait)
     case rejoin(Fedpeat_V1_Empty)
     case superseded(Fedpeat_V1_Empty)
     case finished(Fedpeat_V1_RunEnding)
@@ -1224,6 +1256,45 @@ nonisolated extension Fedpeat_V1_RunEnding.Kind: SwiftProtobuf._ProtoNameProvidi
   static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSPECIFIED\0\u{1}KIND_COMPLETED\0\u{1}KIND_FAILED\0\u{1}KIND_CANCELLED\0")
 }
 
+nonisolated extension Fedpeat_V1_Wait: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".Wait"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}round\0\u{1}reason\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self._round) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self._reason) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._round {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._reason {
+      try visitor.visitSingularStringField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Fedpeat_V1_Wait, rhs: Fedpeat_V1_Wait) -> Bool {
+    if lhs._round != rhs._round {return false}
+    if lhs._reason != rhs._reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Fedpeat_V1_TaskReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".TaskReply"
   static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}train\0\u{1}wait\0\u{1}rejoin\0\u{1}superseded\0\u{1}finished\0")
@@ -1248,7 +1319,7 @@ nonisolated extension Fedpeat_V1_TaskReply: SwiftProtobuf.Message, SwiftProtobuf
         }
       }()
       case 2: try {
-        var v: Fedpeat_V1_Empty?
+        var v: Fedpeat_V1_Wait?
         var hadOneofValue = false
         if let current = self.reply {
           hadOneofValue = true
