@@ -186,7 +186,9 @@ public struct FederatedTuning: Sendable {
         guard every > 0, round % every == 0 else { return [:] }
         var plugged = adapter
         plugged.state = state
-        return try await realigner.renew(plugged, into: store)
+        let renewed = try await realigner.renew(plugged, into: store)
+        await planning.renewed(renewed.keys)
+        return renewed
       },
       onProgress: { [onEvent] in onEvent(.coordinator($0)) })
   }

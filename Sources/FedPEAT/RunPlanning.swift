@@ -58,6 +58,12 @@ struct RunPlanning: Sendable {
       fidelities: try await owner.onThread { try $0.fidelities(of: emulators, with: adapter) })
   }
 
+  /// Levels were made anew: in a simulated cell they are sent again.
+  func renewed(_ levels: some Sequence<Int>) async {
+    guard let cell else { return }
+    await cell.renew(levels: Array(levels))
+  }
+
   /// What the run took in its simulated cell; `nil` where there is none.
   ///
   /// - Parameter plugIn: perplexity at the end, where it was measured.
@@ -66,7 +72,8 @@ struct RunPlanning: Sendable {
     var measured = report.rounds
     if let plugIn, let last = measured.indices.last { measured[last].metrics["plugIn"] = plugIn }
     return await SimulationReport(
-      seconds: cell.seconds, violations: cell.violations, rounds: cell.rounds,
+      seconds: cell.seconds, violations: cell.violations, exposure: cell.exposure,
+      rounds: cell.rounds,
       measured: measured, finalLoss: finalLoss)
   }
 }
@@ -93,12 +100,14 @@ public struct SimulationReport: Sendable, Codable, Equatable {
   public var joules: Double
   /// Devices that were told to train on more than they have memory for.
   public var violations: Int
+  /// The largest share of the middle's blocks that a device was sent, also one that then failed.
+  public var exposure: Double
   public var rounds: [Round]
   /// Mean distance of the predicted and the measured losses, in nats; null where no round has both.
   public var predictionError: Double?
 
   private enum CodingKeys: String, CodingKey {
-    case seconds, joules, violations, rounds, predictionError
+    case seconds, joules, violations, exposure, rounds, predictionError
   }
 
   /// Says every key, also those that are null.
@@ -107,16 +116,19 @@ public struct SimulationReport: Sendable, Codable, Equatable {
     try table.encode(seconds, forKey: .seconds)
     try table.encode(joules, forKey: .joules)
     try table.encode(violations, forKey: .violations)
+    try table.encode(exposure, forKey: .exposure)
     try table.encode(rounds, forKey: .rounds)
     try table.encode(predictionError, forKey: .predictionError)
   }
 
   init(
-    seconds: Double, violations: Int, rounds: [SimulatedRound], measured: [RoundRecord],
+    seconds: Double, violations: Int, exposure: Double, rounds: [SimulatedRound],
+    measured: [RoundRecord],
     finalLoss: Double
   ) {
     self.seconds = seconds
     self.violations = violations
+    self.exposure = exposure
     joules = rounds.reduce(0) { $0 + $1.joules }
     let losses = Dictionary(
       measured.compactMap { record in

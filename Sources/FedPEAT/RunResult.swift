@@ -10,8 +10,8 @@ public struct RunResult: Sendable {
   public var simulation: SimulationReport?
   /// Bytes of the full model's weights: what sending it would have cost each client.
   public var fullModelBytes: Int
-  /// The share of the middle's weights in all levels together: what a client that got every level, or clients that put
-  /// theirs together, would have.
+  /// The share of the middle's weights in all levels that clients may be sent, together: what one that got every level, or clients that put
+  /// theirs together, could have at most. What they were sent is in the report.
   public var exposure: Double
 
   /// What `--json` prints and `results.json` holds.
@@ -26,6 +26,14 @@ public struct RunResult: Sendable {
       public var exposure: Double
     }
 
+    /// Shares of the middle's weights in what clients were sent.
+    public struct ExposureSent: Sendable, Codable, Equatable {
+      /// The most that one client could put together.
+      public var largest: Double
+      /// What all clients could put together.
+      public var together: Double
+    }
+
     public var run: String
     public var rounds: Int
     public var fiveNumbers: FiveNumbers
@@ -34,7 +42,9 @@ public struct RunResult: Sendable {
     public var bytesDown: Int
     public var bytesUp: Int
     public var fullModelBytes: Int
+    /// The share of the middle's weights in all levels that clients may be sent, together.
     public var exposure: Double
+    public var exposureSent: ExposureSent
     public var clients: [ClientTraffic]
     public var roundRecords: [RoundRecord]
     public var seconds: Double
@@ -54,6 +64,7 @@ public struct RunResult: Sendable {
       try container.encode(bytesUp, forKey: .bytesUp)
       try container.encode(fullModelBytes, forKey: .fullModelBytes)
       try container.encode(exposure, forKey: .exposure)
+      try container.encode(exposureSent, forKey: .exposureSent)
       try container.encode(clients, forKey: .clients)
       try container.encode(roundRecords, forKey: .roundRecords)
       try container.encode(seconds, forKey: .seconds)
@@ -74,6 +85,8 @@ public struct RunResult: Sendable {
       run: report.run.name, rounds: report.rounds.count, fiveNumbers: fiveNumbers,
       recoveredShare: fiveNumbers.recoveredShare, bytesDown: report.bytesDown,
       bytesUp: report.bytesUp, fullModelBytes: fullModelBytes, exposure: exposure,
+      exposureSent: .init(
+        largest: report.exposures.values.max() ?? 0, together: report.exposureTogether),
       clients: report.traffic.sorted { $0.key < $1.key }.map {
         .init(
           client: $0.key.name, bytesDown: $0.value.bytesDown, bytesUp: $0.value.bytesUp,

@@ -35,6 +35,8 @@ public struct LearningFit: Sendable {
   public let model: LearningModel
   /// Root of the mean square of measured minus modelled loss, in nats.
   public let error: Double
+  /// Why the fit should not be trusted far, with what to do, in words; empty where nothing speaks against it.
+  public let cautions: [String]
 
   /// Least squares over η, the final loss, the floor and the slowing, by a search downhill from several places.
   ///
@@ -50,7 +52,8 @@ public struct LearningFit: Sendable {
       )
     }
     // η; how far the final loss lies below the lowest measured; the floor; the slowing.
-    let box = [0.01...0.99, 0...0.98 * lowest, 0...2 * (start - lowest), 0...6]
+    let ranges = FitRanges(lowest: lowest, start: start)
+    let box = [ranges.rate, ranges.depth, ranges.floor, ranges.slowing]
     func candidate(_ values: [Double]) -> LearningModel {
       let inside = zip(values, box).map { min(max($0, $1.lowerBound), $1.upperBound) }
       var model = LearningModel()
@@ -84,6 +87,8 @@ public struct LearningFit: Sendable {
     }
     model = best.model
     error = best.error.squareRoot()
+    cautions = ranges.cautions(
+      of: best.model, error: error, rounds: (curves.map(\.losses.count).max() ?? 1) - 1)
   }
 
   /// The value of one more constant with which a model comes nearest to how much measured curves differ from another.

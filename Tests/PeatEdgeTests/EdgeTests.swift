@@ -94,6 +94,32 @@ import Testing
     }
   }
 
+  @Test func `a battery ends at empty, and with it the device's part`() throws {
+    var configuration = EdgeConfiguration.pedestrian
+    configuration.classes = [configuration.classes[0]]
+    configuration.classes[0].battery = 300
+    let environment = try EdgeEnvironment(configuration, cells: 4, seed: 3)
+    _ = try EdgeEnvironment.planner(named: "everyone-refreshing", seed: 1).play(environment)
+    for summary in environment.finished {
+      // Nobody spends what it does not have; in the end all are empty.
+      #expect(abs(summary.joules - 300 * 10) < 1e-6, "\(summary.joules)")
+      // Each was sent something in its last round, and sent nothing itself.
+      let adapter = configuration.adapterBytes
+      let rounds = summary.bytesUp / adapter
+      #expect(rounds == rounds.rounded())
+      #expect(summary.bytesDown > rounds * adapter)
+    }
+    // A battery that lasts changes nothing.
+    func play(_ battery: Double?) throws -> [EdgeSummary] {
+      configuration.classes[0].battery = battery
+      let environment = try EdgeEnvironment(configuration, cells: 2, seed: 3)
+      _ = EdgeHeuristic().play(environment)
+      return environment.finished
+    }
+    let (battery, mains) = (try play(1e9), try play(nil))
+    #expect(zip(battery, mains).allSatisfy { $0.joules == $1.joules && $0.gap == $1.gap })
+  }
+
   @Test func `a mask allows what a round carries out`() throws {
     var configuration = EdgeConfiguration.dense.uncertain
     configuration.maxExposure = 0.6

@@ -33,6 +33,39 @@ import Testing
     }
   }
 
+  @Test func `a fit says where it is not to be trusted`() throws {
+    func cautions(_ curves: [LearningFit.Curve]) throws -> String {
+      try LearningFit(curves).cautions.joined(separator: "\n")
+    }
+    // Eight rounds on three emulators, nearly to the end, are clear.
+    var model = LearningModel()
+    (model.rate, model.floor, model.ageing, model.finalLoss) = (0.5, 0.2, 0, 3)
+    let clear = curves(model)
+    let calm = try cautions(clear)
+    #expect(calm.isEmpty, "\(calm)")
+    let short = clear.map {
+      LearningFit.Curve(fidelity: $0.fidelity, losses: Array($0.losses.prefix(4)))
+    }
+    #expect(try cautions(short).contains("Only 3 rounds were measured"))
+    // Nearly a straight line: where it ends is anybody's guess.
+    let line = [1, 0.5].map { fidelity in
+      LearningFit.Curve(fidelity: fidelity, losses: (0...12).map { 5 - 0.01 * Double($0) })
+    }
+    let found = try cautions(line)
+    #expect(found.contains("was not measured") || found.contains("end of its range"), "\(found)")
+    // Half as much with half the fidelity, and all of it in the first round.
+    let steep = [1, 0.5].map { fidelity in
+      LearningFit.Curve(
+        fidelity: fidelity, losses: [5] + Array(repeating: 5 - 2 * fidelity, count: 12))
+    }
+    let extreme = try cautions(steep)
+    #expect(extreme.contains("end of its range"), "\(extreme)")
+    #expect(LearningFit.caution("x", 1.5, in: 0...1.5)?.contains("'x' lies at the end") == true)
+    // At 0 it has no effect, which is an answer.
+    #expect(LearningFit.caution("x", 0, in: 0...1.5) == nil)
+    #expect(LearningFit.caution("x", -2, in: -2...2) != nil)
+  }
+
   @Test func `what more steps do is found from how losses differ`() throws {
     var model = LearningModel()
     (model.finalLoss, model.startGap, model.ageing, model.work.steps) = (3, 1, 0, 0.4)
@@ -129,9 +162,45 @@ import Testing
     var failures = 0
     for round in 1...10 {
       let plan = try await cell.plan(state(round))
-      failures += plan.assignments.values.count { $0.reason == "failed in the simulated cell" }
+      failures += plan.assignments.values.count {
+        $0.reason?.contains("did not deliver in the simulated cell") == true
+      }
     }
     #expect((5...25).contains(failures))
+  }
+
+  @Test func `every decision has its reason, and a regret`() async throws {
+    let cell = try cell("lookahead") { edge in
+      edge.classes[0].stays = 0.5
+      edge.classes[0].returns = 0.5
+    }
+    var reasons: [String] = []
+    for round in 1...8 {
+      let plan = try await cell.plan(state(round))
+      #expect(plan.assignments.values.allSatisfy { $0.regret != nil })
+      #expect(try #require(plan.regret) >= 0)
+      reasons += plan.assignments.values.compactMap(\.reason)
+    }
+    #expect(reasons.count == 24)
+    for word in ["lookahead: is sent level", "lookahead: holds level", "can't be reached"] {
+      #expect(reasons.contains { $0.hasPrefix(word) }, "\(word): \(reasons)")
+    }
+  }
+
+  @Test func `a level that was made anew is sent again`() async throws {
+    // Everyone holds one level from the first round on.
+    let (first, second) = (try cell("everyone"), try cell("everyone"))
+    for round in 1...2 {
+      for cell in [first, second] { _ = try await cell.plan(state(round)) }
+    }
+    await second.renew(levels: 0..<8)
+    for cell in [first, second] { _ = try await cell.plan(state(3)) }
+    let (old, renewed) = (await first.rounds, await second.rounds)
+    #expect(old[1].bytesDown == renewed[1].bytesDown)
+    #expect(old[2].bytesDown == old[1].bytesDown)
+    #expect(renewed[2].bytesDown == renewed[0].bytesDown)
+    #expect(renewed[2].bytesDown > old[2].bytesDown)
+    #expect(await second.exposure == first.exposure)
   }
 
   @Test func `a cell in which nobody can deliver ends with a reason`() async throws {

@@ -2,7 +2,8 @@ import PeatControl
 import PeatFederation
 import PeatTensor
 
-/// Plans the rounds of a live federation with the planners of the simulated edge, from what its clients report.
+/// Plans the rounds of a live federation with the planners of the simulated edge, from what its clients report, as far as the coordinator's
+/// own clock bears that out.
 ///
 /// A client of which nothing is known yet begins on the smallest emulator that it may have and that leaves the best one open to it:
 /// its first round says how fast it is.
@@ -67,7 +68,8 @@ public actor LivePlanner: RoundPlanner {
     let heuristic = EdgeHeuristic().decide(view)
     var decisions = planner.decide(view).map { LiveDecision($0) }
     for number in decisions.indices {
-      decisions[number].reason = reason(decisions[number].edge, number, view)
+      decisions[number].reason = view.reason(
+        for: decisions[number].edge, of: number, by: name)
     }
     begin(&decisions, view, state)
     shield(&decisions, with: heuristic, view)
@@ -161,19 +163,6 @@ public actor LivePlanner: RoundPlanner {
 
   // MARK: What is made of the planner's decisions
 
-  private func reason(_ decision: EdgeDecision, _ number: Int, _ view: LiveView) -> String {
-    if !view.canTakePart(number) {
-      return view.clients[number].allowed.isEmpty
-        ? "every level would pass maxExposure" : "no level fits its memory"
-    }
-    guard decision.isSelected else { return "\(name): stays out" }
-    let level = decision.level ?? view.device(number).held
-    let seconds = view.believedSeconds(number, decision)
-    let what =
-      view.bytesToSend(level, to: number) > 0 && decision.level != nil ? "is sent" : "holds"
-    return "\(name): \(what) level \(level), \(rounded(seconds)) s expected"
-  }
-
   /// Who never reported begins on the smallest level that it may have.
   private func begin(
     _ decisions: inout [LiveDecision], _ view: LiveView, _ state: FederationState
@@ -237,7 +226,7 @@ public actor LivePlanner: RoundPlanner {
     _ decisions: [LiveDecision], _ view: LiveView, _ state: FederationState
   ) -> RoundPlan {
     let chosen = decisions.map(\.edge)
-    let (regret, regrets) = regrets(of: chosen, view)
+    let (regret, regrets) = view.regrets(of: chosen)
     var plan = RoundPlan([:])
     plan.regret = regret
     assigned = [:]
@@ -253,25 +242,6 @@ public actor LivePlanner: RoundPlanner {
       if assignment.participates { assigned[client.client] = (level, decision.work) }
     }
     return plan
-  }
-
-  /// Above so many clients the search would hold a round up.
-  private static let mostForRegret = 250
-
-  /// What decisions cost against the search's, all together and one by one, in the objective of the search; `nil` where that is not known.
-  private func regrets(
-    of chosen: [EdgeDecision], _ view: LiveView
-  ) -> (all: Double?, each: [Double?]) {
-    let nothing = (all: Double?.none, each: chosen.map { _ in Double?.none })
-    guard chosen.count <= Self.mostForRegret else { return nothing }
-    let regret = EdgeSearch.lookAhead.regret(of: chosen, view)
-    func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
-    return (finite(regret.all), regret.each.map(finite))
-  }
-
-  private func rounded(_ seconds: Double) -> Double {
-    let unit: Double = seconds < 10 ? 100 : 10
-    return (min(seconds, 1e9) * unit).rounded() / unit
   }
 }
 

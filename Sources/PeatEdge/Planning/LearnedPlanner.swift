@@ -7,6 +7,10 @@ struct LearnedPlanner: EdgePlanner {
   private let network: any ActorCritic
   private let work: WorkChoices
 
+  /// What to do where a controller does not fit a run.
+  private static let advice =
+    "Give the run the emulators and the edge file (--edge, or 'edge' in the run file) that it was trained for; or train one for this run: 'fedpeat calibrate RUN --out edge.yaml', and 'fedpeat train-controller --environment edge.yaml --out controller.safetensors'."
+
   /// - Parameters:
   ///   - levels: how many it must be made for; `nil`: for whatever it was made.
   ///   - work: what it must choose from.
@@ -30,7 +34,7 @@ struct LearnedPlanner: EdgePlanner {
       try file.check(
         for: PlanningFeatures.shape(
           devices: devices ?? own.devices, levels: levels, work: work, learning: learning),
-        name: path)
+        name: path, advice: Self.advice)
     }
     network = file.network
     self.work = work

@@ -151,7 +151,7 @@ public struct EdgeCell: Sendable {
       if let sent = decision.level, !allows(sent, number) { continue }
       parts.append(
         Part(
-          device: number, level: level, work: decision.work,
+          device: number, level: level, isSent: decision.level != nil, work: decision.work,
           sent: configuration.adapterBytes
             + (decision.level == nil ? 0 : configuration.levels[level].bytes),
           received: configuration.adapterBytes * decision.work.uploadShare,
@@ -175,13 +175,25 @@ public struct EdgeCell: Sendable {
       let downSeconds = 8 * part.sent / rate(device, down[place], isUp: false)
       let upSeconds = 8 * part.received / rate(device, up[place], isUp: true)
       var seconds = downSeconds + part.seconds + upSeconds
-      outcome.bytesDown += part.sent
       memory += configuration.levels[part.level].memory / device.memory
-      var joules =
-        own.receivePower * downSeconds + own.energyPerOperation
-        * world.costs[part.level].work * part.work.steps
-      let fails = own.dropout > 0 && random.fraction() < own.dropout
-      if fails {
+      let receiving = own.receivePower * downSeconds
+      let training = own.energyPerOperation * world.costs[part.level].work * part.work.steps
+      var joules = receiving + training
+      var sent = part.sent
+      let drops = own.dropout > 0 && random.fraction() < own.dropout
+      let sends = !drops && seconds <= configuration.deadline
+      // One whose battery does not last stops where that is empty.
+      let runsOut = joules + (sends ? own.sendPower * upSeconds : 0) > device.battery
+      if runsOut {
+        if receiving > device.battery {
+          // What it has of the level is of no use; what it saw of it counts as seen.
+          sent *= device.battery / receiving
+          if part.isSent { devices[part.device].held = -1 }
+        }
+        joules = device.battery
+      }
+      outcome.bytesDown += sent
+      if drops || runsOut {
         // It is waited for half as long again as it would have taken.
         seconds *= 1.5
       } else if seconds <= configuration.deadline {
@@ -196,7 +208,7 @@ public struct EdgeCell: Sendable {
           work: part.work)
       }
       devices[part.device].battery -= joules
-      devices[part.device].spent.bytesDown += part.sent
+      devices[part.device].spent.bytesDown += sent
       devices[part.device].spent.joules += joules
       devices[part.device].spent.memory = max(
         devices[part.device].spent.memory, configuration.levels[part.level].memory)
@@ -221,6 +233,14 @@ public struct EdgeCell: Sendable {
     round += 1
     time += outcome.seconds
     return outcome
+  }
+
+  /// A level was made anew: copies of the old one are of no use.
+  mutating func renew(_ level: Int) {
+    for index in devices.indices where devices[index].held == level {
+      devices[index].held = -1
+      devices[index].age = 0
+    }
   }
 
   /// As if the updates since then had never come: time has passed, and what was sent is there.
@@ -256,6 +276,8 @@ public struct EdgeCell: Sendable {
   private struct Part {
     var device: Int
     var level: Int
+    /// Whether it is sent the level.
+    var isSent: Bool
     var work: EdgeWork
     /// Bytes that it is sent, and that it sends.
     var sent: Double

@@ -219,6 +219,8 @@ public struct EdgeCalibration: Sendable, Codable, Equatable {
   public var roundTokens = 0.0
   public var stepTokens = 0.0
   public var context = 0.0
+  /// Why what was fitted should not be trusted far, in words; empty where nothing speaks against it.
+  public var cautions: [String] = []
 
   public init() {}
 }

@@ -6,6 +6,9 @@ public struct SimulatedRound: Sendable, Codable, Equatable {
   public var round: Int
   public var seconds: Double
   public var joules: Double
+  /// Payload to and from all devices, in bytes, also of those that then failed.
+  public var bytesDown: Double
+  public var bytesUp: Double
   public var participants: Int
   public var delivered: Int
   /// Rounds of the cell in which nobody delivered, before this one.
@@ -20,6 +23,7 @@ public struct SimulatedRound: Sendable, Codable, Equatable {
 /// Planning a round plays it: who delivers in the cell trains in the federation.
 public actor SimulatedCell: RoundPlanner {
   private let clients: [ClientID]
+  private let name: String
   private let planner: any EdgePlanner
   private let learning: LearningModel
   private let settings: WorkSettings
@@ -46,6 +50,7 @@ public actor SimulatedCell: RoundPlanner {
     settings: WorkSettings, seed: UInt64
   ) throws {
     var configuration = configuration
+    self.name = String(name.prefix { $0 != ":" })
     self.settings = settings
     configuration.devices = clients.count
     try configuration.validate()
@@ -62,23 +67,32 @@ public actor SimulatedCell: RoundPlanner {
     }
   }
 
+  /// Levels were made anew: who held one of them holds it no more, and is sent the new one before it trains on that level.
+  public func renew(levels: some Sequence<Int>) {
+    for level in levels { cell.renew(level) }
+  }
+
+  /// The largest share of the middle's blocks that a device was sent, also one that then failed.
+  public var exposure: Double { cell.devices.indices.map { cell.exposure(of: $0) }.max() ?? 0 }
+
   public func plan(_ state: FederationState) async throws -> RoundPlan {
     let present = Set(state.clients.map(\.client))
     if let measured = state.metrics["plugIn"].flatMap(learning.gap) { cell.gap = measured }
     var lost = 0
-    var seconds = 0.0
-    var joules = 0.0
+    var spent = EdgeOutcome()
     while true {
-      var decisions = planner.decide(cell)
-      cell.complete(&decisions, upTo: state.minimumUpdates)
+      let (decisions, reasons) = decide(state)
       let before = cell
       let outcome = cell.advance(decisions)
-      seconds += outcome.seconds
-      joules += outcome.joules
+      spent.seconds += outcome.seconds
+      spent.joules += outcome.joules
+      spent.bytesDown += outcome.bytesDown
+      spent.bytesUp += outcome.bytesUp
+      spent.participants = outcome.participants
       violations += outcome.violations
       let arrived = cell.delivered.filter { present.contains(clients[$0]) }
       if arrived.count >= state.minimumUpdates {
-        return finish(state, decisions, arrived, outcome, lost, seconds, joules)
+        return finish(state, before, decisions, reasons, arrived, spent, lost)
       }
       // Updates that never came did nothing.
       cell.takeBack(to: before)
@@ -91,9 +105,24 @@ public actor SimulatedCell: RoundPlanner {
     }
   }
 
+  /// The planner's decisions and, where those are too few for a round to count, the quickest others; each with its reason.
+  private func decide(_ state: FederationState) -> ([EdgeDecision], [String]) {
+    var decisions = planner.decide(cell)
+    var reasons = decisions.enumerated().map { cell.reason(for: $1, of: $0, by: name) }
+    for added in cell.quickestOthers(decisions, upTo: state.minimumUpdates) {
+      decisions[added.number] = added.decision
+      reasons[added.number] =
+        "added: a round needs \(state.minimumUpdates) updates; \(rounded(added.seconds)) s expected"
+    }
+    return (decisions, reasons)
+  }
+
+  /// - Parameters:
+  ///   - before: the cell as the planner saw it.
+  ///   - spent: also in rounds in which nobody delivered.
   private func finish(
-    _ state: FederationState, _ decisions: [EdgeDecision], _ arrived: [Int],
-    _ outcome: EdgeOutcome, _ lost: Int, _ seconds: Double, _ joules: Double
+    _ state: FederationState, _ before: EdgeCell, _ decisions: [EdgeDecision],
+    _ reasons: [String], _ arrived: [Int], _ spent: EdgeOutcome, _ lost: Int
   ) -> RoundPlan {
     var progress = 0.0
     var share = 0.0
@@ -113,18 +142,22 @@ public actor SimulatedCell: RoundPlanner {
     predictedRound = state.round
     rounds.append(
       SimulatedRound(
-        round: state.round, seconds: seconds, joules: joules, participants: outcome.participants,
+        round: state.round, seconds: spent.seconds, joules: spent.joules,
+        bytesDown: spent.bytesDown, bytesUp: spent.bytesUp, participants: spent.participants,
         delivered: arrived.count, lostRounds: lost, predictedGap: predictedGap))
+    let (regret, regrets) = before.regrets(of: decisions)
     var plan = RoundPlan([:])
+    plan.regret = regret
     for (number, client) in clients.enumerated() {
       let isThere = arrived.contains(number)
       var assignment = RoundPlan.Assignment(
         participates: isThere, emulatorLevel: max(cell.devices[number].held, 0))
+      assignment.reason = reasons[number]
+      assignment.regret = regrets[number]
       if isThere {
         assignment.take(decisions[number].work, settings, choices: cell.configuration.work)
-      } else {
-        assignment.reason =
-          decisions[number].isSelected ? "failed in the simulated cell" : "not chosen"
+      } else if decisions[number].isSelected {
+        assignment.reason = reasons[number] + "; did not deliver in the simulated cell"
       }
       plan.assignments[client] = assignment
     }

@@ -1,0 +1,84 @@
+/// Where the constants of a learning model are searched for, and what it says of a fit that they were found there.
+struct FitRanges: Sendable {
+  /// η.
+  let rate = 0.01...0.99
+  /// How far the final loss lies below the lowest measured, in nats.
+  let depth: ClosedRange<Double>
+  /// c, in nats.
+  let floor: ClosedRange<Double>
+  /// p.
+  let slowing = 0.0...6.0
+  private let lowest: Double
+  private let start: Double
+
+  /// Fewer rounds than this say little of four constants.
+  private static let fewRounds = 8
+
+  /// - Parameters:
+  ///   - lowest: the lowest loss that was measured.
+  ///   - start: the loss before the first round.
+  init(lowest: Double, start: Double) {
+    self.lowest = lowest
+    self.start = start
+    depth = 0...0.98 * lowest
+    floor = 0...2 * (start - lowest)
+  }
+
+  /// Why a fit should not be trusted far: few points, a loss foreseen far below all that was measured, a constant at the end of its range.
+  ///
+  /// - Parameters:
+  ///   - error: root of the mean square of measured minus modelled loss, in nats.
+  ///   - rounds: that were measured on each emulator.
+  func cautions(of model: LearningModel, error: Double, rounds: Int) -> [String] {
+    var result: [String] = []
+    if rounds < Self.fewRounds {
+      result.append(
+        "Only \(rounds) rounds were measured on each emulator, for four constants: measure at least \(Self.fewRounds), better 12 (--rounds 12)."
+      )
+    }
+    let drop = start - lowest
+    if error > 0.15 * drop {
+      result.append(
+        "The fitted model misses the measured losses by \(shown(error)) nats where they fell by \(shown(drop)): it foresees no better than that."
+      )
+    }
+    let below = lowest - model.finalLoss
+    if below > drop {
+      result.append(
+        "The final loss, \(shown(model.finalLoss)) nats, was not measured: it lies \(shown(below)) below the lowest that was, and the loss fell by only \(shown(drop)). What is foreseen beyond the measured rounds may be far off: measure more rounds or local steps."
+      )
+    }
+    for (name, value, range) in [
+      ("rate", model.rate, rate), ("slowing", model.slowing, slowing),
+      ("floor", model.floor, floor),
+    ] {
+      if let caution = Self.caution(name, value, range) { result.append(caution) }
+    }
+    return result
+  }
+
+  /// That a constant lies at the end of where it was searched for, so that its true value may lie beyond; `nil` where it does not, or lies at
+  /// 0, where its effect is not there.
+  static func caution(
+    _ name: String, _ value: Double, _ range: ClosedRange<Double>
+  ) -> String? {
+    let margin = 0.01 * (range.upperBound - range.lowerBound)
+    let isAtTop = value > range.upperBound - margin
+    let isAtBottom = value < range.lowerBound + margin && range.lowerBound != 0
+    guard margin > 0, isAtTop || isAtBottom else { return nil }
+    let end = isAtTop ? range.upperBound : range.lowerBound
+    return
+      "The constant '\(name)' lies at the end of its range, \(rounded(end)): the measured losses do not tell what it is. Measure more rounds, or emulators that differ more."
+  }
+
+  private func shown(_ nats: Double) -> Double { (nats * 1000).rounded() / 1000 }
+}
+
+extension LearningFit {
+  /// That a constant which `constant(…)` found lies at the end of its range; `nil` where it does not.
+  public static func caution(
+    _ name: String, _ value: Double, in range: ClosedRange<Double>
+  ) -> String? {
+    FitRanges.caution(name, value, range)
+  }
+}
