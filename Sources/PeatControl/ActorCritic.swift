@@ -35,16 +35,21 @@ public struct NetworkConfiguration: Sendable, Codable, Equatable {
     self.exchanges = exchanges
   }
 
-  /// A network with fresh weights.
-  ///
-  /// - Throws: `usage` where the width is not between 1 and 4096.
-  public func make(for shape: ControlShape, seed: UInt64) throws -> any ActorCritic {
+  /// Throws `usage` where the width is not between 1 and 4096, or there are not 1 to 16 exchanges.
+  public func validate() throws {
     guard (1...4096).contains(width) else {
       throw PeatError.usage("A network's width is \(width); it must be between 1 and 4096.")
     }
     guard (1...16).contains(exchanges) else {
       throw PeatError.usage("A network has \(exchanges) exchanges; it must be between 1 and 16.")
     }
+  }
+
+  /// A network with fresh weights.
+  ///
+  /// - Throws: `usage` as `validate` does.
+  public func make(for shape: ControlShape, seed: UInt64) throws -> any ActorCritic {
+    try validate()
     var random = SeededRandom(seed: seed, "network")
     return switch kind {
     case .flat: FlatActorCritic(shape, width: width, &random)

@@ -20,12 +20,13 @@ public struct CloningSettings: Sendable, Codable, Equatable {
     for (name, value) in [
       ("rounds", rounds), ("iterations", iterations), ("epochs", epochs), ("minibatch", minibatch),
     ] where !(1...10_000_000).contains(value) {
-      throw PeatError.usage("Imitating: the number of \(name) is \(value); it must be at least 1.")
+      throw PeatError.usage(
+        "Imitating: the number of \(name) is \(value); it must be 1 to 10000000.")
     }
-    guard learningRate > 0, learningRate.isFinite, discount >= 0, discount <= 1, valueWeight >= 0
+    guard learningRate > 0, learningRate <= 1, discount >= 0, discount <= 1, valueWeight >= 0
     else {
       throw PeatError.usage(
-        "Imitating: the learning rate must be above 0, the discount 0 to 1, the weight of values at least 0."
+        "Imitating: the learning rate must be above 0 and at most 1, the discount 0 to 1, the weight of values at least 0."
       )
     }
   }

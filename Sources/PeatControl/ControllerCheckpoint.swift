@@ -41,11 +41,29 @@ public struct ControllerCheckpoint: Sendable {
       steps: facts.optimizerSteps)
   }
 
-  private static let key = "fedpeat.controller-training"
+  static let key = "fedpeat.controller-training"
 
   /// Where the training of a controller is kept while it lasts.
   public static func url(of controller: URL) -> URL {
     controller.deletingPathExtension().appendingPathExtension("training")
+  }
+
+  /// The training that a command goes on from; `nil` where it begins anew.
+  ///
+  /// - Throws: where one is there and the command does not say that it goes on, or the other way round.
+  public static func read(of controller: URL, resume: Bool) throws -> ControllerCheckpoint? {
+    let saved = url(of: controller)
+    let exists = FileManager.default.fileExists(atPath: saved.path)
+    if !resume, exists {
+      throw PeatError.usage(
+        "'\(saved.relativePath)' holds an interrupted training of this controller. Go on from it with --resume, or delete that file to begin anew."
+      )
+    }
+    if resume, !exists {
+      throw PeatError.inputOutput(
+        "There is nothing to go on from: no '\(saved.relativePath)'. Leave out --resume to begin.")
+    }
+    return resume ? try ControllerCheckpoint(contentsOf: saved) : nil
   }
 
   /// Writes the file, whole or not at all.

@@ -45,12 +45,7 @@ public struct ControllerFile: Sendable {
   /// - Throws: `inputOutput` where the file can't be read; `badData` where it is no controller, or weights are missing,
   ///   have another shape or are no numbers.
   public init(contentsOf url: URL) throws {
-    let file = try SafeTensorsFile(contentsOf: url)
-    guard let text = file.metadata[Self.key] else {
-      throw PeatError.badData(
-        "'\(url.path)' is no controller: its metadata has no '\(Self.key)'. Make one with 'fedpeat train-controller'."
-      )
-    }
+    let (file, text) = try Self.open(url)
     let facts: Facts
     do { facts = try JSONDecoder().decode(Facts.self, from: Data(text.utf8)) } catch {
       throw PeatError.badData(
@@ -109,26 +104,7 @@ public struct ControllerFile: Sendable {
     }
   }
 
-  /// Throws `badData` where it was trained for something else than it is to plan. A shared network minds no number of devices.
-  public func check(for wanted: ControlShape, name: String) throws {
-    var own = facts.shape
-    if facts.network.kind == .shared { own.devices = wanted.devices }
-    guard own == wanted else {
-      throw PeatError.badData(
-        "The controller '\(name)' was trained for \(Self.described(facts.shape, facts.network.kind)); here there are \(Self.described(wanted, facts.network.kind)). Train one with --environment for this edge."
-      )
-    }
-  }
-
-  private static func described(
-    _ shape: ControlShape, _ kind: NetworkConfiguration.Kind
-  ) -> String {
-    let branches = shape.branches.list.map { "\($0.name) \($0.choices)" }.joined(separator: ", ")
-    return (kind == .flat ? "\(shape.devices) devices, " : "")
-      + "\(shape.deviceFeatures) features per device and the choices \(branches)"
-  }
-
-  private static let key = "fedpeat.controller"
+  static let key = "fedpeat.controller"
 
   private static func encode(_ facts: Facts) throws -> String {
     let encoder = JSONEncoder()

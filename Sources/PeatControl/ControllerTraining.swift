@@ -20,11 +20,17 @@ public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
 
   /// Throws `usage` where a setting is out of its range.
   public func validate() throws {
+    try network.validate()
     try ppo.validate()
     try cloning?.validate()
     guard (0...1_000_000_000).contains(steps) else {
       throw PeatError.usage(
         "The number of rounds to learn from is \(steps); it must be 0 to 1000000000.")
+    }
+    guard steps > 0 || cloning != nil else {
+      throw PeatError.usage(
+        "There is nothing to learn: the number of rounds to learn from is 0, and no search is imitated. Raise --steps, or imitate a search with --cloning."
+      )
     }
     guard (1...100_000).contains(processes) else {
       throw PeatError.usage("The number of processes is \(processes); it must be 1 to 100000.")

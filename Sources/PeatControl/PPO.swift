@@ -43,18 +43,21 @@ public struct PPOSettings: Sendable, Codable, Equatable {
       if !holds { throw PeatError.usage(what) }
     }
     try check(
-      learningRate > 0 && learningRate.isFinite,
-      "The learning rate is \(learningRate); it must be above 0.")
+      learningRate > 0 && learningRate <= 1,
+      "The learning rate is \(learningRate); it must be above 0 and at most 1.")
     try check(
       (1...100_000).contains(rounds),
       "The number of rounds between updates is \(rounds); it must be 1 to 100000.")
     try check(
-      (1...10_000_000).contains(minibatch), "The minibatch is \(minibatch); it must be at least 1.")
+      (1...10_000_000).contains(minibatch),
+      "The minibatch is \(minibatch); it must be 1 to 10000000.")
     try check(
       (1...1000).contains(epochs), "The number of epochs is \(epochs); it must be 1 to 1000.")
     try check(discount >= 0 && discount <= 1, "The discount is \(discount); it must be 0 to 1.")
     try check(
-      timeConstant.map { $0 > 0 } ?? true, "The time constant of the discount must be above 0.")
+      timeConstant.map { $0 > 0 && $0.isFinite } ?? true,
+      "The time constant of the discount is \(timeConstant ?? 0); it must be a finite number above 0."
+    )
     try check(
       gaeLambda >= 0 && gaeLambda <= 1,
       "Lambda of the advantages is \(gaeLambda); it must be 0 to 1.")
@@ -67,7 +70,8 @@ public struct PPOSettings: Sendable, Codable, Equatable {
     try check(
       gradientNorm > 0, "The largest norm of a gradient is \(gradientNorm); it must be above 0.")
     try check(
-      targetDivergence.map { $0 > 0 } ?? true, "The divergence at which epochs end must be above 0."
+      targetDivergence.map { $0 > 0 && $0.isFinite } ?? true,
+      "The divergence at which epochs end is \(targetDivergence ?? 0); it must be a finite number above 0."
     )
   }
 }

@@ -58,11 +58,27 @@ import Testing
       #expect(try shown.object()["kind"] as? String == "controller")
       // Trained for six features; an edge has nine.
       try await expect(
-        65, saying: ["was trained for"], from: ["evaluate-controller", "c.safetensors", "--quiet"],
+        65,
+        saying: [
+          "was trained for", "('anchor')",
+          "6 numbers of each device, here there are 9", "--environment anchor",
+        ], from: ["evaluate-controller", "c.safetensors", "--quiet"],
         in: folder)
       let run = ["simulate", workshop.runFile, "--edge", "pedestrian", "--quiet", "--planner"]
       try await expect(
-        65, saying: ["was trained for"], from: run + ["learned:c.safetensors"], in: folder)
+        65, saying: ["was trained for", "fedpeat calibrate", "--edge"],
+        from: run + ["learned:c.safetensors"], in: folder)
+      try Data("radio: {radius: 300}\nlevels: []\n".utf8)
+        .write(to: folder.appendingPathComponent("edge.yaml"))
+      try await expect(
+        65, saying: ["'edge.yaml' is no controller", "an edge file", "--edge", "train-controller"],
+        from: run + ["learned:edge.yaml"], in: folder)
+      try Data("To be, or not to be".utf8).write(to: folder.appendingPathComponent("text"))
+      try await expect(
+        65, saying: ["'text' is no controller", "a text"], from: run + ["learned:text"], in: folder)
+      try await expect(
+        65, saying: ["is no controller", "other tensors"],
+        from: run + ["learned:\(workshop.model)/model.safetensors"], in: folder)
       try await expect(74, from: run + ["learned:gone.safetensors"], in: folder)
       try await expect(
         64, saying: ["Unknown planner", "lookahead"], from: run + ["lookahed"], in: folder)
@@ -100,6 +116,20 @@ import Testing
         64, saying: ["c.safetensors"],
         from: ["train-controller", "--steps", "200", "--out", "c.csv"],
         in: folder)
+      for (option, value, word) in [
+        ("--learning-rate", "50", "learning rate is 50.0"), ("--learning-rate", "0", "above 0"),
+        ("--steps", "0", "nothing to learn"), ("--steps", "-1", "rounds to learn from is -1"),
+        ("--width", "0", "width is 0"), ("--width", "5000", "width is 5000"),
+        ("--exchanges", "17", "17 exchanges"), ("--processes", "0", "processes is 0"),
+        ("--rounds", "0", "rounds between updates is 0"), ("--minibatch", "0", "minibatch is 0"),
+        ("--epochs", "0", "epochs is 0"), ("--discount", "1.5", "discount is 1.5"),
+        ("--time-constant", "inf", "time constant"), ("--entropy", "-1", "entropy is -1"),
+        ("--target-divergence", "nan", "divergence"), ("--cloning", "-1", "--cloning is -1"),
+      ] {
+        try await expect(
+          64, saying: [word], from: ["train-controller", "--out", "x.safetensors", option, value],
+          in: folder)
+      }
       try Data("mine".utf8).write(to: folder.appendingPathComponent("mine.csv"))
       try await expect(
         74, saying: ["mine.csv", "left as it is"],

@@ -119,6 +119,30 @@ import Testing
     }
   }
 
+  @Test func `a controller's training is not replaced by another`() async throws {
+    try await withTemporaryFolder { folder in
+      func train(_ more: String...) -> [String] {
+        [
+          "train-controller", "--environment", "anchor", "--processes", "2", "--rounds", "10",
+          "--steps", "1000000", "--out", "c.safetensors",
+        ] + more
+      }
+      let saved = folder.appendingPathComponent("c.training")
+      let command = try RunningCommand(train(), in: folder)
+      try await command.waits(for: "a saved training") {
+        FileManager.default.fileExists(atPath: saved.path)
+      }
+      command.send(SIGINT)
+      let result = try await command.finish()
+      #expect(result.status == 130, "\(result)")
+      let bytes = try Data(contentsOf: saved)
+      try await expect(
+        64, saying: ["'c.training'", "--resume", "delete"], from: train("--seed", "2"), in: folder)
+      #expect(try Data(contentsOf: saved) == bytes)
+      try await expectInterrupted(train("--resume"), after: "going on", in: folder)
+    }
+  }
+
   @Test func `a state is refused for other settings`() async throws {
     let workshop = try await TinyWorkshop.shared()
     try await withTemporaryFolder { folder in
@@ -203,6 +227,38 @@ import Testing
           "demo", "--model", workshop.model, "--data", workshop.documents, "--clients-by", "user",
           "--rounds", "100000", "--keep", "kept",
         ], after: "round 2 of", signal: signal, in: folder)
+    }
+  }
+
+  @Test func `calibrate's process ends at once when it is killed`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let command = try RunningCommand(
+        [
+          "calibrate", workshop.runFile, "--batch", "4096", "--context", "32", "--threads", "1",
+          "--out", "edge.yaml",
+        ], in: folder)
+      func children() -> [String] {
+        let all = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return all.filter { number in
+          let stat = try? String(contentsOfFile: "/proc/\(number)/stat", encoding: .utf8)
+          let fields = stat?.split(separator: ")").last?.split(separator: " ") ?? []
+          return fields.count > 1 && fields[1] == "\(command.identifier)"
+        }
+      }
+      try await command.waits(for: "its process") { !children().isEmpty }
+      let child = try #require(children().first)
+      command.send(SIGKILL)
+      #expect(try await command.finish().status == 137)
+      // Gone, or dead and not yet collected by whoever has it now.
+      func isAlive() -> Bool {
+        let stat = try? String(contentsOfFile: "/proc/\(child)/stat", encoding: .utf8)
+        let state = stat?.split(separator: ")").last?.split(separator: " ").first
+        return state.map { $0 != "Z" && $0 != "X" } ?? false
+      }
+      let end = ContinuousClock.now + .seconds(4)
+      while isAlive(), ContinuousClock.now < end { try await Task.sleep(for: .milliseconds(20)) }
+      #expect(!isAlive())
     }
   }
 

@@ -9,7 +9,10 @@ struct EvaluateController: AsyncParsableCommand {
     discussion: """
       Example: fedpeat evaluate-controller controller.safetensors heuristic lookahead
 
-      Every planner begins the same episodes. The mean return is over episodes, higher is better; the rest is per episode.
+      Every planner begins the same episodes. The mean return is minus what rounds cost, over episodes, ± its standard error; higher is \
+      better. The rest are means per episode: the share of episodes that reach the target gap, and the rounds and simulated seconds until \
+      then; megabytes to and from all devices; kilojoules of all devices; the largest share of the middle that a device has seen; and \
+      the milliseconds that one decision takes here.
       """)
 
   @Argument(
@@ -34,9 +37,10 @@ struct EvaluateController: AsyncParsableCommand {
 
   fileprivate struct Row: Encodable {
     var planner: String
+    /// Minus what an episode's rounds cost, in the environment's objective.
     var meanReturn: Double
     var standardError: Double
-    /// Rounds, and rounds times devices.
+    /// Rounds, and rounds times devices, per second of this machine.
     var stepsPerSecond: Double
     var deviceRoundsPerSecond: Double
     /// Of one federation, median.
@@ -46,16 +50,22 @@ struct EvaluateController: AsyncParsableCommand {
   }
 
   fileprivate struct EdgeMeans: Encodable {
-    /// The share of episodes that reached the target, and how long those took.
+    /// The share of episodes that reached the target, and how long those took, in rounds and simulated seconds.
     var reachedTarget: Double
     var roundsToTarget: Double?
     var secondsToTarget: Double?
+    /// Simulated seconds of all rounds.
     var seconds: Double
+    /// To and from all devices.
     var bytesDown: Double
     var bytesUp: Double
+    /// Of all devices.
     var joules: Double
+    /// Devices that were told to train on more than they have memory for.
     var violations: Double
+    /// The largest share of the middle's blocks that a device has seen.
     var exposure: Double
+    /// At the end, in nats over the loss that is never passed.
     var gap: Double
 
     init?(_ summaries: [EdgeSummary]) {
@@ -111,9 +121,12 @@ struct EvaluateController: AsyncParsableCommand {
 
   private static func table(_ rows: [Row]) -> String {
     let isEdge = rows.contains { $0.edge != nil }
-    var header = ["", "mean return", "±"]
+    var header = ["planner", "mean return", "± error"]
     if isEdge {
-      header += ["reached", "rounds to", "seconds to", "MB down", "MB up", "kJ", "exposure"]
+      header += [
+        "reach target", "rounds to it", "seconds to it", "MB down", "MB up", "kJ",
+        "largest exposure",
+      ]
     }
     return Format.table(
       [header + ["ms per decision"]]
@@ -144,7 +157,11 @@ struct EvaluateController: AsyncParsableCommand {
       )
     }
     let file = try ControllerFile(contentsOf: URL(path: name))
-    try file.check(for: try world.shape(), name: name)
+    try file.check(
+      for: try world.shape(), name: name,
+      advice:
+        "Measure it where it belongs (--environment \(file.facts.environment)), or train one for this: 'fedpeat train-controller --environment \(environment) --out FILE'."
+    )
     return file.network
   }
 }

@@ -11,7 +11,7 @@ struct TrainController: AsyncParsableCommand {
 
       SABPPO: proximal policy optimization with a branch per decision. With --cloning the network first learns to \
       decide as an exact search does. Beside the controller stand its learning curve as .csv and .svg. While it lasts, \
-      a file .training keeps what --resume goes on from. \
+      a file .training keeps what --resume goes on from; no other training replaces it. \
       A return is an episode's sum of rewards, minus what its rounds cost: doing nothing returns -50, higher is better.
       """)
 
@@ -88,6 +88,12 @@ struct TrainController: AsyncParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
+  func validate() throws {
+    guard (0...10_000).contains(cloning) else {
+      throw ValidationError("--cloning is \(cloning); it must be between 0 and 10000.")
+    }
+  }
+
   struct Report: Encodable {
     var environment: String
     /// Of 256 episodes with the likeliest actions.
@@ -155,13 +161,15 @@ struct TrainController: AsyncParsableCommand {
 
   func run() async throws {
     let world = try PlanningWorld(environment)
+    if case .edge(let edge) = world { edge.tellCautions() }
     let configuration = trainingConfiguration()
     try configuration.validate()
     try checkOutput()
+    let checkpoint = try ControllerCheckpoint.read(of: URL(path: out), resume: resume)
     let (report, returns) = try world.open(
       Training(
         configuration: configuration, environment: environment,
-        fingerprint: try world.fingerprint, out: out, resumes: resume))
+        fingerprint: try world.fingerprint, out: out, checkpoint: checkpoint))
     try common.report(
       report,
       text: Format.table([
@@ -182,7 +190,8 @@ private struct Training: WorldVisitor {
   let environment: String
   let fingerprint: String
   let out: String
-  let resumes: Bool
+  /// What it goes on from.
+  let checkpoint: ControllerCheckpoint?
 
   func visit<Environment: ControlEnvironment>(
     make: @escaping (Int, UInt64) throws -> Environment,
@@ -194,13 +203,8 @@ private struct Training: WorldVisitor {
     var speed = Speed()
     let target = URL(path: out)
     let saved = ControllerCheckpoint.url(of: target)
-    var isSaved = resumes
-    if resumes {
-      guard FileManager.default.fileExists(atPath: saved.path) else {
-        throw PeatError.inputOutput(
-          "There is nothing to go on from: no '\(saved.path)'. Leave out --resume to begin.")
-      }
-      let checkpoint = try ControllerCheckpoint(contentsOf: saved)
+    var isSaved = checkpoint != nil
+    if let checkpoint {
       try training.resume(checkpoint)
       Terminal.note("going on      after \(Format.count(checkpoint.steps)) rounds")
       speed = Speed(from: checkpoint.steps)

@@ -116,14 +116,15 @@ final class ChildProcess: Sendable {
 enum ParentWatch {
   static let variable = "FEDPEAT_PARENT"
 
-  /// Begins to watch, if a parent asked for it.
-  static func begin(_ onGone: @escaping @Sendable () -> Void) {
+  /// Begins to watch, if a parent asked for it: its end is a request to stop, as a signal is.
+  static func begin() {
     guard let text = ProcessInfo.processInfo.environment[variable], let parent = Int32(text) else {
       return
     }
     Thread.detachNewThread {
-      while getppid() == parent { Thread.sleep(forTimeInterval: 0.5) }
-      onGone()
+      while getppid() == parent { Thread.sleep(forTimeInterval: 0.2) }
+      Interruption.request()
+      // Whatever does not listen ends now.
       Thread.sleep(forTimeInterval: 5)
       _exit(PeatError.Code.interrupted.rawValue)
     }

@@ -31,6 +31,11 @@ enum Interruption {
     for number in [SIGINT, SIGTERM] { signal(number) { _ in Interruption.heard() } }
   }
 
+  /// Asks the work to stop, as a first signal does.
+  static func request() {
+    if !isRequested { heard() }
+  }
+
   /// Called by the signal handler: does only what is allowed there.
   private static func heard() {
     var time = timespec()

@@ -15,7 +15,7 @@ enum Main {
     signal(SIGPIPE, SIG_IGN)
     let task = Task { try await run() }
     Interruption.install { task.cancel() }
-    ParentWatch.begin { task.cancel() }
+    ParentWatch.begin()
     switch await task.result {
     case .success: exit(0)
     case .failure(let error): fail(error)
@@ -24,7 +24,7 @@ enum Main {
 
   private static func run() async throws {
     let arguments = try Arguments.prepared(Array(CommandLine.arguments.dropFirst()))
-    try Fedpeat.checkVerb(arguments.first)
+    try Fedpeat.checkVerb(arguments)
     var command: any ParsableCommand
     do { command = try Fedpeat.parseAsRoot(arguments) } catch { endParsing(error) }
     if var asynchronous = command as? any AsyncParsableCommand {

@@ -7,7 +7,7 @@ enum PlanningWorld {
   case edge(EdgeConfiguration)
 
   static let help: String =
-    "Where to plan: pedestrian, vehicular, dense (simulated cells), a YAML file of such a cell, or anchor, the ten-device environment that other learners were measured in."
+    "Where to plan: pedestrian, vehicular or dense (simulated cells), the same with -uncertain at the end (what is believed of them is not quite so: pedestrian-uncertain), an edge file such as calibrate writes, or anchor, the ten-device environment that other learners were measured in."
 
   /// - Throws: `usage` where the word is neither a world nor a file; `badData` where the file makes no sense.
   init(_ word: String) throws {
@@ -71,4 +71,11 @@ protocol WorldVisitor<Result> {
     make: @escaping (Int, UInt64) throws -> Environment,
     planner: (String, UInt64) throws -> any ControlPolicy<Environment>
   ) throws -> Result
+}
+
+extension EdgeConfiguration {
+  /// Says why what it was fitted to should not be trusted far, where there is such a reason.
+  func tellCautions() {
+    for caution in calibration.cautions { Terminal.note("caution      \(caution)") }
+  }
 }
