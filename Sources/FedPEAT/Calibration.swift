@@ -69,8 +69,10 @@ public struct Calibration: Sendable {
   ///   - work: what differs from the run's own settings.
   ///   - share: of the clients, that are drawn for a round.
   ///   - team: the clients that there are, by number; `nil`: all.
+  ///   - onRound: called with the number of each round that was measured.
   public func losses(
-    _ level: Int, work: EdgeWork = .own, share: Double = 1, team: Range<Int>? = nil
+    _ level: Int, work: EdgeWork = .own, share: Double = 1, team: Range<Int>? = nil,
+    onRound: @escaping @Sendable (Int) -> Void = { _ in }
   ) async throws -> [Double] {
     var configuration = configuration
     if share < 1 {
@@ -90,7 +92,8 @@ public struct Calibration: Sendable {
     configuration.clients = groups.count
     configuration.minimumClients = groups.count
     let tuning = try FederatedTuning(
-      configuration, evaluation: data.evaluation, logger: .silent)
+      configuration, evaluation: data.evaluation, logger: .silent,
+      onEvent: { if case .roundMeasured(let round, _) = $0 { onRound(round) } })
     let result = try await tuning.run(
       FederatedTuning.inProcess(
         groups, threads: configuration.threads ?? 1, seed: configuration.seed,

@@ -11,7 +11,11 @@ struct Calibrate: AsyncParsableCommand {
       --emulator layer-drop=1 --out edge.yaml
 
       Each emulator is tuned for a few steps in a process of its own (bytes, seconds, peak memory), and in a short federation \
-      (how the loss falls). Its fidelity is the cosine of the adapter's gradients through it and through the full model. The file is an \
+      (how the loss falls). With several clients three more federations say what it does when not all take part, with --work six more \
+      what a device's work does. All of them run here, one after the other: \
+      together they take about --rounds times the number of clients times the seconds of a client's round, for each federation; how long \
+      that is is said once a step was measured. \
+      An emulator's fidelity is the cosine of the adapter's gradients through it and through the full model. The file is an \
       edge for train-controller --environment, simulate, estimate and serve --edge: the scenario's, with these \
       emulators, and device classes as fast against each other as in the scenario, the fastest as fast as this machine.
       """)
@@ -19,42 +23,12 @@ struct Calibrate: AsyncParsableCommand {
   @Argument(help: "The full model's folder, or a run file.")
   var model: String
 
-  @Option(help: "The clients' texts; the run file's if not given.")
-  var data: String?
+  @OptionGroup var clientData: ClientDataOptions
 
-  @Option(
-    help: "The field that says whose a document is; they are dealt out at random if not given.")
-  var clientsBy: String?
-
-  @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
-  var clients: Int?
-
-  @Option(help: "Emulator recipe; give it once per level; the run file's if not given.")
-  var emulator: [String] = []
-
-  @Option(
-    help:
-      "Blocks at the bottom in which the adapter sits. (default: \(RunConfiguration().bottom))")
-  var bottom: Int?
-
-  @Option(
-    help: "Blocks at the top in which the adapter sits. (default: \(RunConfiguration().top))")
-  var top: Int?
+  @OptionGroup var tuning: TuningOptions
 
   @Option(help: "Rounds of the short federation on each emulator.")
   var rounds = 12
-
-  @Option(help: "Local optimizer steps per round. (default: \(RunConfiguration().localSteps))")
-  var localSteps: Int?
-
-  @Option(help: "Windows per local step. (default: \(RunConfiguration().batch))")
-  var batch: Int?
-
-  @Option(help: "Input tokens per window. (default: \(RunConfiguration().context))")
-  var context: Int?
-
-  @Option(help: "Learning rate of the adapter. (default: \(RunConfiguration().learningRate))")
-  var learningRate: Float?
 
   @Flag(
     help:
@@ -92,6 +66,8 @@ struct Calibrate: AsyncParsableCommand {
     var learning: LearningModel
     /// Of the fit, in nats.
     var fitError: Double
+    /// Why what was fitted should not be trusted far, in words.
+    var cautions: [String]
     var out: String
   }
 
@@ -113,7 +89,10 @@ struct Calibrate: AsyncParsableCommand {
     let sample = scratch.url.appendingPathComponent("sample.txt")
     try AtomicOutput.write(Data(calibration.sampleText.utf8), to: sample)
 
-    try await check(calibration, base, run)
+    Terminal.note(
+      "calibrating  \(calibration.recipes.count == 1 ? "an emulator" : "\(calibration.recipes.count) emulators"): a few steps of each, then short federations"
+    )
+    let evaluationSeconds = try await check(calibration, run)
     Terminal.status("measuring fidelities …")
     let fidelities = try await calibration.fidelities()
     var levels: [EmulatorLevel] = []
@@ -144,11 +123,12 @@ struct Calibrate: AsyncParsableCommand {
     }
     // Whether anybody could take part is known before the federations that take long.
     _ = try edge(base, levels, calibration, compute: compute, LearningModel(), nil, run)
+    let federations = CalibrationFederations(
+      calibration, rounds: rounds, clients: run.clients, roundSeconds: report.map(\.seconds),
+      evaluationSeconds: evaluationSeconds, measuresWork: work)
     var curves: [LearningFit.Curve] = []
     for (number, name) in calibration.recipes.enumerated() {
-      try checkInterruption()
-      Terminal.status("\(name): a federation of \(rounds) rounds …")
-      let losses = try await calibration.losses(number)
+      let losses = try await federations.losses(number, name)
       report[number].losses = losses
       curves.append(.init(fidelity: levels[number].fidelity, losses: losses))
       Terminal.note(
@@ -158,17 +138,20 @@ struct Calibrate: AsyncParsableCommand {
     try checkInterruption()
     let fit = try LearningFit(curves)
     var learning = fit.model
+    var cautions = fit.cautions
     if run.clients > 1 {
-      try await measureParticipation(calibration, curves[0], run.clients, &learning)
+      cautions += try await federations.measureParticipation(curves[0], &learning)
     }
-    if work { learning.work = try await measureWork(calibration, curves[0], learning) }
-    let edge = try self.edge(
+    if work { cautions += try await federations.measureWork(curves[0], &learning) }
+    var edge = try self.edge(
       base, levels, calibration, compute: compute, learning, run.targetPerplexity, run)
+    edge.calibration.cautions = cautions
+    for caution in cautions { Terminal.note("caution      \(caution)") }
     try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
     try common.report(
       Report(
         levels: report, adapterBytes: calibration.adapterBytes, compute: compute,
-        learning: learning, fitError: fit.error, out: out),
+        learning: learning, fitError: fit.error, cautions: cautions, out: out),
       text: Format.table([
         ["written to", out],
         ["this machine", "\(Format.number(compute / 1e9)) GFLOP/s on the first emulator"],
@@ -178,27 +161,21 @@ struct Calibrate: AsyncParsableCommand {
           "falls from \(Format.number(fit.model.finalLoss + fit.model.startGap, digits: 3)) towards \(Format.number(fit.model.finalLoss, digits: 3)), by \(Format.percent(fit.model.rate)) of the gap per round at fidelity 1",
         ],
         ["fitted within", "\(Format.number(fit.error, digits: 4)) nats"],
+        [
+          "cautions",
+          cautions.isEmpty ? "none" : "\(cautions.count), under calibration.cautions in the file",
+        ],
       ]))
   }
 
   private func readConfiguration() throws -> RunConfiguration {
-    var overrides: [String: JSONValue] = [:]
+    var overrides = tuning.overrides.merging(clientData.overrides) { $1 }
     var isFolder: ObjCBool = false
     let url = URL(path: model)
     guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
       throw PeatError.inputOutput("There is no '\(model)': name a model's folder or a run file.")
     }
     if isFolder.boolValue { overrides["model"] = .string(url.path) }
-    if let data { overrides["data"] = .string(URL(path: data).path) }
-    if let clientsBy { overrides["clientsBy"] = .string(clientsBy) }
-    if let clients { overrides["clients"] = .integer(clients) }
-    if !emulator.isEmpty { overrides["emulators"] = .array(emulator.map { .string($0) }) }
-    if let bottom { overrides["bottom"] = .integer(bottom) }
-    if let top { overrides["top"] = .integer(top) }
-    if let localSteps { overrides["localSteps"] = .integer(localSteps) }
-    if let batch { overrides["batch"] = .integer(batch) }
-    if let context { overrides["context"] = .integer(context) }
-    if let learningRate { overrides["learningRate"] = .number(Double(learningRate)) }
     if let seed = common.seed { overrides["seed"] = .integer(Int(clamping: seed)) }
     if let threads = common.threads { overrides["threads"] = .integer(threads) }
     overrides["rounds"] = .integer(rounds)
@@ -235,108 +212,21 @@ struct Calibrate: AsyncParsableCommand {
     return try JSONDecoder().decode(Step.self, from: result.output)
   }
 
-  /// What it does to the losses of short runs on the first level when not all take part: others in each round, or always the same.
-  private func measureParticipation(
-    _ calibration: Calibration, _ baseline: LearningFit.Curve, _ clients: Int,
-    _ learning: inout LearningModel
-  ) async throws {
-    let share = 0.5
-    Terminal.status("half of the clients, drawn for each round: a federation of \(rounds) rounds …")
-    let half = LearningFit.Curve(
-      fidelity: baseline.fidelity, losses: try await calibration.losses(0, share: share),
-      share: (share * Double(clients)).rounded(.up) / Double(clients))
-    // The first and the last quarter of them.
-    let size = max(clients / 4, 1)
-    var teams: [LearningFit.Curve] = []
-    for team in [0..<size, clients - size..<clients] {
-      try checkInterruption()
-      Terminal.status("the same \(size) of the clients: a federation of \(rounds) rounds …")
-      teams.append(
-        .init(
-          fidelity: baseline.fidelity, losses: try await calibration.losses(0, team: team),
-          share: calibration.share(of: team), isSameTeam: true))
-    }
-    // Each hardly depends on the other: twice is enough.
-    for _ in 0..<2 {
-      learning.participation = LearningFit.constant(
-        0...1.5, learning, [half], baseline: baseline
-      ) { $0.participation = $1 }
-      learning.coverage = LearningFit.constant(
-        0...learning.startGap, learning, teams, baseline: baseline
-      ) { $0.coverage = $1 }
-    }
-    func last(_ curve: LearningFit.Curve) -> String {
-      Format.number(curve.losses.last ?? 0, digits: 3)
-    }
-    Terminal.note(
-      "half of the clients: loss \(last(half)) after \(rounds) rounds; constant \(Format.number(learning.participation, digits: 3))"
-    )
-    Terminal.note(
-      "the same \(size) of the clients: loss \(teams.map(last).joined(separator: ", ")) after \(rounds) rounds; constant \(Format.number(learning.coverage, digits: 3)) nats"
-    )
-  }
-
-  /// What each choice of a device's work does to the losses of short runs on the first level.
-  private func measureWork(
-    _ calibration: Calibration, _ baseline: LearningFit.Curve, _ learning: LearningModel
-  ) async throws -> WorkEffects {
-    func curves(_ what: String, _ variants: [EdgeWork]) async throws -> [LearningFit.Curve] {
-      var result: [LearningFit.Curve] = []
-      for variant in variants {
-        try checkInterruption()
-        Terminal.status("\(what): a federation of \(rounds) rounds …")
-        result.append(
-          .init(
-            fidelity: baseline.fidelity, losses: try await calibration.losses(0, work: variant),
-            work: variant))
-      }
-      return result
-    }
-    func variant<Value>(_ path: WritableKeyPath<EdgeWork, Value>, _ value: Value) -> EdgeWork {
-      var work = EdgeWork()
-      work[keyPath: path] = value
-      return work
-    }
-    var effects = WorkEffects()
-    func fit(
-      _ path: WritableKeyPath<WorkEffects, Double>, _ range: ClosedRange<Double>,
-      _ what: String, _ variants: [EdgeWork]
-    ) async throws {
-      let measured = try await curves(what, variants)
-      effects[keyPath: path] = LearningFit.constant(
-        range, learning, measured, baseline: baseline
-      ) { model, value in
-        model.work[keyPath: path] = value
-      }
-      Terminal.note(
-        "\(what): "
-          + measured.map { "loss \(Format.number($0.losses.last ?? 0, digits: 3))" }
-          .joined(separator: ", ")
-          + " after \(rounds) rounds; constant \(Format.number(effects[keyPath: path], digits: 3))")
-    }
-    try await fit(
-      \.steps, -2...2, "half and twice the local steps",
-      [variant(\.steps, 0.5), variant(\.steps, 2)])
-    try await fit(
-      \.learningRate, -2...2, "half and twice the learning rate",
-      [variant(\.learningRate, 0.5), variant(\.learningRate, 2)])
-    try await fit(\.rank, -2...2, "half the rank", [variant(\.rank, 0.5)])
-    try await fit(\.rounding, 0...1, "8 bits", [variant(\.uploadBits, 8)])
-    return effects
-  }
-
-  /// What would be in vain, before anything is measured.
+  /// What would be in vain, before anything else is measured; how many seconds it takes to measure perplexity.
   private func check(
-    _ calibration: Calibration, _ base: EdgeConfiguration, _ run: RunConfiguration
-  ) async throws {
-    guard let target = run.targetPerplexity else { return }
+    _ calibration: Calibration, _ run: RunConfiguration
+  ) async throws -> Double {
     Terminal.status("measuring the model as it is …")
+    let start = ContinuousClock.now
     let now = try await calibration.zeroShot()
+    let seconds = (ContinuousClock.now - start) / .seconds(1)
+    guard let target = run.targetPerplexity else { return seconds }
     guard target < now else {
       throw PeatError.badData(
         "targetPerplexity is \(Format.number(target)), but the model as it is has \(Format.number(now)) on the evaluation text: there is nothing to reach. Lower it, or leave it out."
       )
     }
+    return seconds
   }
 
   private func edge(

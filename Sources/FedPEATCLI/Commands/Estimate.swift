@@ -51,6 +51,7 @@ struct Estimate: AsyncParsableCommand {
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     let forecast = try RunForecast(configuration)
+    forecast.edge.tellCautions()
     Terminal.status("playing \(runs) runs …")
     let environment = try forecast.play(runs: runs) { Interruption.isRequested }
     try checkInterruption()

@@ -24,15 +24,7 @@ struct Simulate: AsyncParsableCommand {
 
   @OptionGroup var options: RunOptions
 
-  @Option(help: "The clients' texts; the run file's if not given.")
-  var data: String?
-
-  @Option(
-    help: "The field that says whose a document is; they are dealt out at random if not given.")
-  var clientsBy: String?
-
-  @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
-  var clients: Int?
+  @OptionGroup var clientData: ClientDataOptions
 
   @Option(
     help:
@@ -76,10 +68,7 @@ struct Simulate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    var overrides = options.overrides(common)
-    if let data { overrides["data"] = .string(URL(path: data).path) }
-    if let clientsBy { overrides["clientsBy"] = .string(clientsBy) }
-    if let clients { overrides["clients"] = .integer(clients) }
+    let overrides = options.overrides(common).merging(clientData.overrides) { $1 }
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     try configuration.validate()

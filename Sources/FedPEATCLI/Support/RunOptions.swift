@@ -10,41 +10,10 @@ struct RunOptions: ParsableArguments {
   @Option(help: "The full model's folder; the run file's if not given.")
   var model: String?
 
-  @Option(
-    help:
-      "Emulator recipe; give it once per level. (default: \(standard.emulators.joined(separator: " ")))"
-  )
-  var emulator: [String] = []
-
-  @Option(help: "Blocks at the bottom in which the adapter sits. (default: \(standard.bottom))")
-  var bottom: Int?
-
-  @Option(help: "Blocks at the top in which the adapter sits. (default: \(standard.top))")
-  var top: Int?
-
-  @Option(help: "lora or end-blocks. (default: \(standard.method))")
-  var method: String?
-
-  @Option(help: "LoRA: rank. (default: \(standard.rank))")
-  var rank: Int?
-
-  @Option(help: "LoRA: the update is scaled with alpha / rank. (default: \(standard.alpha))")
-  var alpha: Double?
+  @OptionGroup var tuning: TuningOptions
 
   @Option(help: "Rounds. (default: \(standard.rounds))")
   var rounds: Int?
-
-  @Option(help: "Local optimizer steps per round. (default: \(standard.localSteps))")
-  var localSteps: Int?
-
-  @Option(help: "Windows per local step. (default: \(standard.batch))")
-  var batch: Int?
-
-  @Option(help: "Input tokens per window. (default: \(standard.context))")
-  var context: Int?
-
-  @Option(help: "Learning rate of the adapter. (default: \(standard.learningRate))")
-  var learningRate: Float?
 
   @Option(
     help:
@@ -104,22 +73,12 @@ struct RunOptions: ParsableArguments {
 
   /// The keys that were given.
   func overrides(_ common: CommonOptions) -> [String: JSONValue] {
-    var table: [String: JSONValue] = [:]
+    var table = tuning.overrides
     func set(_ key: RunConfiguration.CodingKeys, _ value: JSONValue?) {
       if let value { table[key.rawValue] = value }
     }
     set(.model, model.map { .string(URL(path: $0).path) })
-    if !emulator.isEmpty { set(.emulators, .array(emulator.map { .string($0) })) }
-    set(.bottom, bottom.map { .integer($0) })
-    set(.top, top.map { .integer($0) })
-    set(.method, method.map { .string($0) })
-    set(.rank, rank.map { .integer($0) })
-    set(.alpha, alpha.map { .number($0) })
     set(.rounds, rounds.map { .integer($0) })
-    set(.localSteps, localSteps.map { .integer($0) })
-    set(.batch, batch.map { .integer($0) })
-    set(.context, context.map { .integer($0) })
-    set(.learningRate, learningRate.map { .number(Double($0)) })
     set(.planner, planner.map { .string($0) })
     set(.edge, edge.map { .string(EdgeFile.isScenario($0) ? $0 : URL(path: $0).path) })
     set(.maxExposure, maxExposure.map { .number($0) })

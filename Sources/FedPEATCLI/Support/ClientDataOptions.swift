@@ -1,0 +1,25 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+/// Where clients' texts come from, for verbs that have them all here.
+struct ClientDataOptions: ParsableArguments {
+  @Option(help: "The clients' texts; the run file's if not given.")
+  var data: String?
+
+  @Option(
+    help: "The field that says whose a document is; they are dealt out at random if not given.")
+  var clientsBy: String?
+
+  @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
+  var clients: Int?
+
+  /// The keys that were given.
+  var overrides: [String: JSONValue] {
+    var table: [String: JSONValue] = [:]
+    if let data { table["data"] = .string(URL(path: data).path) }
+    if let clientsBy { table["clientsBy"] = .string(clientsBy) }
+    if let clients { table["clients"] = .integer(clients) }
+    return table
+  }
+}
