@@ -149,7 +149,7 @@ final class ModelOwner: Sendable {
   ) async throws {
     guard let pooled else {
       numbers.notMeasured[name.rawValue] =
-        "the clients' texts are not here; `serve --reference-data` names them, where somebody has them"
+        "what the clients tune on is not known here; `serve --reference-data FILE` names all their texts, where somebody has them"
       return
     }
     do { try await measure(name, &numbers) { try work($0, pooled) } } catch let error

@@ -10,7 +10,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// Blocks at the bottom and at the top in which the adapter sits.
   public var bottom = 1
   public var top = 1
-  /// One recipe per emulator level, such as `layer-drop=2`; at least one.
+  /// One per emulator level, at least one: a recipe such as `layer-drop=2`, or a folder that `compress` wrote.
   public var emulators: [String] = ["layer-drop=2"]
   /// `lora` or `end-blocks`.
   public var method = LoRA.name
@@ -21,7 +21,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   // MARK: On what
 
-  /// The clients' texts. `serve` needs none; `simulate` divides it among the clients.
+  /// The clients' texts. `simulate` divides them among the clients; `serve` does not read them, as clients bring their own.
   public var data: String?
   /// The field that says whose a document is; null: dealt out at random.
   public var clientsBy: String?
@@ -99,7 +99,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   // MARK: What it is compared with
 
-  /// Tunes the full model on all clients' texts: the fifth number. Needs the texts, so only where `data` is here.
+  /// Tunes the full model on all clients' texts: the fifth number. Only where they are here: `simulate` has them, `serve` is given them.
   public var fullFineTuning = true
   public var fullFineTuningRate: Float = 1e-3
   /// The same method on the whole uncompressed model, and the same adapter through the uncompressed middle.
@@ -114,6 +114,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var listen = "127.0.0.1:0"
   /// Whether to listen without protection where other machines can reach it.
   public var insecure = false
+  /// Whether emulators may be sent whose margin was measured to be gone.
+  public var withoutModelPrivacy = false
   /// Where results are written; null: nowhere.
   public var out: String?
   public var seed: UInt64 = 0
@@ -133,7 +135,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case stateNoise
     case realignData, realignBelow, realignSteps, realignRate
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
-    case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure, out, seed
+    case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure
+    case withoutModelPrivacy, out, seed
     case threads
   }
 
@@ -192,6 +195,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(comparisonSteps, forKey: .comparisonSteps)
     try container.encode(listen, forKey: .listen)
     try container.encode(insecure, forKey: .insecure)
+    try container.encode(withoutModelPrivacy, forKey: .withoutModelPrivacy)
     try container.encode(out, forKey: .out)
     try container.encode(seed, forKey: .seed)
     try container.encode(threads, forKey: .threads)
@@ -208,12 +212,7 @@ extension RunConfiguration {
       !model.isEmpty, "The run needs a model: 'model: FOLDER' in the run file, or --model FOLDER.")
     try check(
       !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
-    for word in emulators where !Self.isFolder(word) {
-      try check(
-        !(try EmulatorRecipe(word).needsCalibration),
-        "The recipe '\(word)' looks at what the middle computes and needs a text: make the emulator with 'fedpeat compress --calibration TEXT', and name its folder instead."
-      )
-    }
+    for word in emulators { _ = try EmulatorSource(word) }
     _ = try adapterMethod()
     try check(
       clients > 0 && clients <= 100_000,
@@ -274,12 +273,6 @@ extension RunConfiguration {
 
   /// Planners that can be named, for help texts.
   public static let plannerNames = Planners.names + LivePlanner.names + ["learned:FILE"]
-
-  /// Whether a word names a folder with an emulator, and is no recipe.
-  static func isFolder(_ word: String) -> Bool {
-    FileManager.default.fileExists(
-      atPath: URL(fileURLWithPath: word).appendingPathComponent("emulator.json").path)
-  }
 
   private func checkPlanner() throws {
     if LivePlanner.knows(planner) { return try LivePlanner.check(planner) }

@@ -13,10 +13,10 @@ struct RunMaterial: Sendable {
       bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
     self.split = split
     emulators = try configuration.emulators.map { word in
-      guard RunConfiguration.isFolder(word) else {
-        return try EmulatorRecipe(word).makeEmulator(from: owner.model, split: split)
+      switch try EmulatorSource(word) {
+      case .recipe(let recipe): try recipe.makeEmulator(from: owner.model, split: split)
+      case .folder(let folder): try Self.emulator(in: folder, split, owner)
       }
-      return try Self.emulator(in: URL(fileURLWithPath: word), split, owner)
     }
     adapter = try Adapter(
       new: configuration.adapterMethod(), for: owner.model, blocks: split.ends,

@@ -18,6 +18,8 @@ import Testing
   static let mistakes = [
     Mistake("simulte", "Unknown verb 'simulte'", "Did you mean 'simulate'?"),
     Mistake("frobnicate model", "Unknown verb", "Known: aggregate"),
+    Mistake("help simulte", "Unknown verb 'simulte'", "Did you mean 'simulate'?"),
+    Mistake("help nonsense", "Unknown verb 'nonsense'", "Known: aggregate"),
     Mistake("inspect", "path"),
     Mistake("inspect MODEL --jsn", "'--jsn'", "--json"),
     Mistake("inspect MODEL --threads 0", "--threads is 0"),
@@ -68,6 +70,8 @@ import Testing
     Mistake("simulate RUN --planner randm", "Did you mean 'random'?"),
     Mistake("simulate RUN --strategy fedavgg", "Did you mean 'fedavg'?"),
     Mistake("simulate RUN --emulator layerdrop=1", "Did you mean 'layer-drop'?"),
+    Mistake("simulate RUN --emulator emulatr", "no such folder", "no recipe", "Known: bf16"),
+    Mistake("simulate RUN --emulator layer-drop", "layer-drop=4"),
     Mistake("simulate RUN --rounds 0", "rounds is 0"),
     Mistake("simulate RUN --participate", "--server-data"),
     Mistake("simulate RUN --seeds 0", "--seeds is 0"),

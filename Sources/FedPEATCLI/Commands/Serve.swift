@@ -27,9 +27,12 @@ struct Serve: AsyncParsableCommand {
   @Flag(help: "Listen without protection where other machines can reach it.")
   var insecure = false
 
+  @Flag(help: "Send emulators, too, of which a device can make a model as good as the owner's.")
+  var withoutModelPrivacy = false
+
   @Option(
     help:
-      "All clients' texts, for the fifth number, full fine-tuning; it is not measured if not given."
+      "All clients' texts, for the fifth number, full fine-tuning; it is not measured if not given. The run file's data is not taken for them: clients bring their own."
   )
   var referenceData: String?
 
@@ -42,19 +45,20 @@ struct Serve: AsyncParsableCommand {
     var overrides = options.overrides(common)
     if let listen { overrides["listen"] = .string(listen) }
     if insecure { overrides["insecure"] = .bool(true) }
+    if withoutModelPrivacy { overrides["withoutModelPrivacy"] = .bool(true) }
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     try configuration.validate()
     try configuration.checkOutput()
+    try configuration.checkModelPrivacy()
     try CoordinatorServer.check(
       NetworkAddress(configuration.listen), allowsPlaintextNetwork: configuration.insecure)
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration,
       evaluation: try configuration.evaluationData.map { try DocumentReader.read(URL(path: $0)) },
-      pooled: try (referenceData ?? configuration.data).map {
-        try DocumentReader.read(URL(path: $0))
-      },
+      // Not the run file's 'data': clients may have texts of their own.
+      pooled: try referenceData.map { try DocumentReader.read(URL(path: $0)) },
       logger: .silent, onEvent: progress.report)
     let addressFile = addressFile
     let result = try await tuning.run(
