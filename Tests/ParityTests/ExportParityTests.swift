@@ -1,0 +1,59 @@
+import Foundation
+import PeatEmulation
+import PeatModels
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("Emulators in transformers", .needsPeers) struct ExportParityTests {
+  /// Makes an emulator of a checkpoint, one block at each end, or one at the bottom of a model of three, writes it, and compares what
+  /// transformers computes from a folder with what the emulator does.
+  private func check(
+    _ source: Checkpoint, _ recipe: String, rows: [[Int32]], exports: Bool = true
+  ) throws {
+    let full = try source.model()
+    let split = try ModelSplit(
+      bottom: 1, top: full.blocks.count > 3 ? 1 : 0, of: full.blocks.count)
+    let emulator = try EmulatorRecipe(recipe).makeEmulator(from: full, split: split)
+    try withTemporaryFolder { scratch in
+      let folder = scratch.appendingPathComponent("emulator")
+      try emulator.write(
+        to: folder, source: source, facts: try emulator.facts(source: source, full: full))
+      let own = try Emulator(folder: folder)
+      var shown = folder
+      if exports {
+        shown = scratch.appendingPathComponent("plain")
+        _ = try own.export(to: shown, source: Checkpoint(folder: folder))
+      }
+      let theirs = try Peers.logits("check_checkpoint.py", [shown], ids: rows, in: scratch)
+      expectClose(own.model.logits(rows), theirs, within: 1e-4, recipe)
+    }
+  }
+
+  @Test(
+    .needsAssets("models/stories260K"),
+    arguments: [
+      "layer-drop=2", "layer-drop=2,prune-heads=0.5", "layer-drop=2,prune-channels=0.5",
+      "layer-drop=2,low-rank=0.5", "layer-drop=2,int8", "layer-drop=2,int4", "layer-drop=2,share",
+    ])
+  func `transformers computes what an emulator of stories260K does`(recipe: String) throws {
+    let source = try Checkpoint(folder: try #require(ProjectFolders.asset("models/stories260K")))
+    var random = SeededRandom(seed: 4)
+    let rows = (0..<2).map { _ in
+      [1] + (0..<63).map { _ in Int32(3 + random.integer(below: 509)) }
+    }
+    // Whole blocks need no export.
+    try check(source, recipe, rows: rows, exports: recipe != "layer-drop=2")
+  }
+
+  @Test(
+    arguments: ["gpt2-tiny", "llama-tiny-bf16"],
+    ["layers=0,share,int8", "prune-heads=0.5,prune-channels=0.4,low-rank=0.6,int4"])
+  func `transformers computes what an emulator of a tiny model does`(name: String, recipe: String)
+    throws
+  {
+    try check(
+      GoldenModels.checkpoint(name), recipe,
+      rows: GoldenCase("expected", in: "checkpoints/\(name)").rows())
+  }
+}
