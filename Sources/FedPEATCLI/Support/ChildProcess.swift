@@ -124,8 +124,8 @@ enum ParentWatch {
     Thread.detachNewThread {
       while getppid() == parent { Thread.sleep(forTimeInterval: 0.2) }
       Interruption.request()
-      // Whatever does not listen ends now.
-      Thread.sleep(forTimeInterval: 5)
+      // A step that takes longer is not waited for: nobody is there who wants its result.
+      Thread.sleep(forTimeInterval: 1)
       _exit(PeatError.Code.interrupted.rawValue)
     }
   }
