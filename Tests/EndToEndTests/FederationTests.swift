@@ -316,6 +316,41 @@ import Testing
     }
   }
 
+  @Test func `who is left out hears of it, and the run file's data is not taken for the clients'`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let workshop = try await TinyWorkshop.shared()
+      let setting = try await Setting(
+        folder, clients: 2,
+        changing: [
+          "data": workshop.documents, "fullFineTuning": "true", "planner": "random",
+          "share": "0.5", "minimumClients": "2", "localSteps": "40",
+        ])
+      let (coordinator, address) = try await setting.serve()
+      let joined = try setting.clients.map { try setting.join($0, address) }
+      let result = try await coordinator.finish().object()
+      let numbers = try #require(result["fiveNumbers"] as? [String: Any])
+      #expect(numbers["fullFineTuning"] is NSNull)
+      let reasons = try #require(numbers["notMeasured"] as? [String: String])
+      #expect(reasons["fullFineTuning"]?.contains("--reference-data") == true)
+      // One of the two in each round; a round may be over before the other asks again.
+      var leftOut = 0
+      for client in joined {
+        let ended = try await client.finish()
+        let times = try #require(try ended.object()["leftOut"] as? Int)
+        leftOut += times
+        #expect(
+          ended.errors.contains("goes on without this device: random: not drawn") == (times > 0))
+      }
+      #expect((1...3).contains(leftOut))
+      // Both were sent the one emulator there is, which shows half of the middle.
+      let sent = try #require(result["exposureSent"] as? [String: Double])
+      #expect(sent["largest"] == sent["together"])
+      #expect(sent["largest"] == result["exposure"] as? Double)
+    }
+  }
+
   // MARK: The server's own part
 
   @Test func `with weight 0 the server's part changes nothing, with 0,25 it does`() async throws {
