@@ -35,6 +35,9 @@ struct Inspection: Encodable {
   var keptBlocks: [Int]?
   var recipe: String?
   var exposure: Double?
+  var margin: MarginFacts?
+  /// Whether the margin was measured and is there after attacks; null: it was not measured.
+  var modelPrivacy: Bool?
   var licence: String?
   var method: String?
   var rank: Int?
@@ -51,8 +54,9 @@ struct Inspection: Encodable {
 
   private enum CodingKeys: String, CodingKey {
     case kind, architecture, parameters, blocks, hiddenSize, vocabularySize, contextLength, bytes
-    case digest, storage, sourceDigest, keptBlocks, recipe, exposure, licence, method, rank, alpha
-    case tensors, client, round, exampleCount, environment, devices, levels, choices, steps
+    case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy, licence
+    case method, rank, alpha, tensors, client, round, exampleCount, environment, devices, levels,
+      choices, steps
   }
 
   init(_ folder: URL) throws {
@@ -108,7 +112,23 @@ struct Inspection: Encodable {
     keptBlocks = facts?.keptBlocks
     recipe = facts?.recipe.description
     exposure = facts?.exposure
+    margin = facts?.margin
+    modelPrivacy = margin?.hasModelPrivacy
+    if let facts { storage = Inspection.storage(of: facts) }
     licence = facts?.licence
+  }
+
+  /// How an emulator's middle is stored: the types of its matrices, the most frequent first.
+  private static func storage(of facts: EmulatorFacts) -> String {
+    let middle = Set(facts.keptBlocks.indices).subtracting(facts.localEndBlocks)
+    var counts: [String: Int] = [:]
+    for (name, stored) in facts.storage
+    where middle.contains(where: { name.contains(".\($0).") }) {
+      counts[
+        stored.packing == SparseTensor.packing ? "\(stored.type), sparse" : stored.type, default: 0] +=
+        1
+    }
+    return counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map(\.key).first ?? "F32"
   }
 
   private init(controller file: URL) throws {
@@ -181,6 +201,10 @@ struct Inspection: Encodable {
     try container.encodeIfPresent(keptBlocks, forKey: .keptBlocks)
     try container.encodeIfPresent(recipe, forKey: .recipe)
     try container.encodeIfPresent(exposure, forKey: .exposure)
+    if kind == "emulator" {
+      try container.encode(margin, forKey: .margin)
+      try container.encode(modelPrivacy, forKey: .modelPrivacy)
+    }
     try container.encodeIfPresent(licence, forKey: .licence)
     try container.encodeIfPresent(method, forKey: .method)
     try container.encodeIfPresent(rank, forKey: .rank)
@@ -214,6 +238,20 @@ struct Inspection: Encodable {
     add("blocks in the full model", keptBlocks.map { $0.map(String.init).joined(separator: " ") })
     add("recipe", recipe)
     add("exposure of the middle", exposure.map(Format.percent))
+    if kind == "emulator" {
+      add(
+        "owner's margin",
+        margin.map {
+          "\(Format.number($0.margin, digits: 3)), after attacks \(Format.number($0.afterAttack, digits: 3))"
+            + ($0.runs > 1
+              ? " (least of \($0.runs) runs \(Format.number($0.leastAfterAttack, digits: 3)))" : "")
+        } ?? "not measured; 'fedpeat attack' does it")
+      if modelPrivacy == false {
+        add(
+          "no model privacy",
+          "a device can make a model of this emulator that is as good as the owner's")
+      }
+    }
     add("licence of the source", licence)
     add("method", method)
     add("rank", rank.map(String.init))

@@ -27,8 +27,8 @@ public struct TuningTrial: Sendable {
 
     var training: TrainingConfiguration {
       var training = TrainingConfiguration(
-        steps: steps, batch: batch, context: context, learningRate: learningRate, seed: seed,
-        threads: threads)
+        steps: steps, batch: batch, context: context, learningRate: learningRate,
+        optimizer: .init(weightDecay: 0), seed: seed, threads: threads)
       if layout == .stream { training.order = .uniformWindows }
       return training
     }
@@ -131,6 +131,35 @@ public struct TuningTrial: Sendable {
     if let learningRate { configuration.learningRate = learningRate }
     try tune(model, parameters, on: data, configuration, name)
     return data.tokens.count
+  }
+
+  /// Tunes weights of a model on some texts as somebody does who has no others: a fifth is held back, and the weights are kept as they were when it was predicted
+  /// best, which may be before the first step.
+  func tuneCarefully(
+    _ model: TransformerModel, _ parameters: [Parameter], on documents: [Document], _ name: String
+  ) throws {
+    let data = try TokenDataset.make(
+      documents, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
+      addBegin: settings.bos)
+    let (training, validation) = try data.split(validationShare: 0.2, seed: settings.seed)
+    func loss() throws -> Double {
+      try validation.meanLoss(model, rows: settings.batch, threads: settings.threads)
+    }
+    var best = (loss: try loss(), values: parameters.map { $0.tensor.copied() })
+    let trainer = try Trainer(
+      model, parameters: parameters, data: training, configuration: settings.training)
+    defer { trainer.finish() }
+    let interval = max(1, settings.steps / 20)
+    let outcome = try trainer.run(shouldStop: shouldStop) { progress in
+      if progress.report.step % interval == 0 {
+        let loss = try loss()
+        if loss < best.loss { best = (loss, parameters.map { $0.tensor.copied() }) }
+      }
+      onStep(name, progress)
+    }
+    guard outcome.isComplete else { throw PeatError(.interrupted, "Interrupted.") }
+    trainer.finish()
+    for (parameter, value) in zip(parameters, best.values) { parameter.assign(value) }
   }
 
   private func newAdapter(_ ends: [Int]) throws -> Adapter {

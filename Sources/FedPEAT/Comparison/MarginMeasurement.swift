@@ -6,7 +6,7 @@ import Foundation
 ///
 /// 0 or below: whoever holds the emulator needs the owner's model no more. A device need not leave the emulator as it is: it has that, the tuned adapter, texts of
 /// its own and public ones, and tunes the emulator's middle, too. Three attacks are tried, each from the tuned adapter on: the middle and the adapter on
-/// its own texts; the middle on public text; and the one after the other. `marginAfterAttack` is beside the best of them, or the emulator as it is.
+/// its own texts, until those held back are predicted worse; the middle on public text; and the one after the other. `marginAfterAttack` is beside the best of them, or the emulator as it is.
 ///
 /// The margin is that of Xiao, Lin and Han 2023, <https://arxiv.org/abs/2302.04870>, who ask that the plug-in be better than the tuned emulator; the attacks are ours.
 public struct MarginReport: Sendable, Codable, Equatable {
@@ -65,7 +65,7 @@ extension TuningTrial {
     func tuneOnOwn(_ thief: Emulator, _ name: String) throws -> Double {
       let injected = try adapter.inject(into: thief.model)
       defer { injected.remove() }
-      _ = try tune(
+      try tuneCarefully(
         thief.model, thief.middleParameters + injected.parameters.map(\.parameter), on: own, name)
       return try perplexity(thief.model)
     }
