@@ -61,12 +61,13 @@ struct CalibrationFederations {
       share: (Self.share * Double(clients)).rounded(.up) / Double(clients))
     // The first and the last quarter of them.
     let size = max(clients / 4, 1)
+    let same = size == 1 ? "always the same client" : "always the same \(size) clients"
     var teams: [LearningFit.Curve] = []
     for team in [0..<size, clients - size..<clients] {
       teams.append(
         .init(
           fidelity: baseline.fidelity,
-          losses: try await losses(0, "the same \(size) of the clients", team: team),
+          losses: try await losses(0, same, team: team),
           share: calibration.share(of: team), isSameTeam: true))
     }
     let ranges = (participation: 0...1.5, coverage: 0...learning.startGap)
@@ -86,7 +87,7 @@ struct CalibrationFederations {
       "half of the clients: loss \(last(half)) after \(rounds) rounds; constant \(Format.number(learning.participation, digits: 3))"
     )
     Terminal.note(
-      "the same \(size) of the clients: loss \(teams.map(last).joined(separator: ", ")) after \(rounds) rounds; constant \(Format.number(learning.coverage, digits: 3)) nats"
+      "\(same): loss \(teams.map(last).joined(separator: ", ")) after \(rounds) rounds; constant \(Format.number(learning.coverage, digits: 3)) nats"
     )
     return [
       LearningFit.caution("participation", learning.participation, in: ranges.participation),
