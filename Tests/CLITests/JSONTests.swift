@@ -33,6 +33,19 @@ import Testing
       "compress MODEL --recipe layer-drop=2 --calibration TEXT --out x",
       "bytes fullBytes blocks keptBlocks parameters exposure fidelity"),
     Case(
+      "compress MODEL --recipe gradient-channels=0.5,int4=gptq --calibration TEXT --html p.html --out x",
+      "bytes fullBytes blocks keptBlocks parameters exposure fidelity cost"),
+    Case(
+      "attack MODEL EMULATOR --task TEXT --held-out TEXT --public TEXT --steps 2 --public-epochs 1 --dry-run",
+      "margin marginAfterAttack leastMarginAfterAttack hasModelPrivacy runs"),
+    Case(
+      "compare-emulators MODEL --task TEXT --held-out TEXT --recipe layer-drop=1 --recipe int8 --steps 2 --out x",
+      "fullZeroShot ceiling fullFineTuning lines fullBytes"),
+    Case(
+      "reports --out x --reports 20 --people 2 --reports-per-person 3 --held-out 2", "files folder"),
+    Case(
+      "export EMULATOR --out x", "recipe bytes emulatorBytes blocks storedBlocks parameters folder"),
+    Case(
       "tune EMULATOR --data TEXT --steps 2 --validation-share 0.2 --out x",
       "steps finalLoss tokensPerSecond peakMemoryBytes trainableParameters validationLoss"),
     Case(

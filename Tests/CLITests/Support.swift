@@ -4,9 +4,10 @@ import Testing
 
 /// The verbs of DESIGN's table.
 let verbs = [
-  "demo", "inspect", "evaluate", "generate", "compress", "tune", "plug-in", "aggregate", "serve",
-  "join", "simulate", "pretrain", "calibrate", "estimate", "train-controller",
-  "evaluate-controller", "bench", "doctor",
+  "demo", "inspect", "evaluate", "generate", "compress", "export", "tune", "plug-in",
+  "aggregate", "serve", "join", "simulate", "attack", "compare-emulators", "reports", "pretrain",
+  "calibrate", "estimate",
+  "train-controller", "evaluate-controller", "bench", "doctor",
 ]
 
 /// The exit codes that there are.

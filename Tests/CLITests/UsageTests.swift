@@ -43,6 +43,30 @@ import Testing
     Mistake(
       "compress MODEL --bottom 9223372036854775807 --top 9223372036854775807 --recipe layer-drop=1 --out x",
       "does not fit a model of 4 blocks"),
+    Mistake("compress MODEL --recipe int4=best --out x", "int4=gptq"),
+    Mistake("compress MODEL --recipe int4=gptq --out x", "looks at what the middle computes"),
+    Mistake(
+      "compress MODEL --recipe layer-drop=1 --out x --distill-steps 5",
+      "--distill-steps is about distillation", "--distill"),
+    Mistake(
+      "compress MODEL --recipe layer-drop=1 --out x --distill TEXT --distill-context 33",
+      "--distill-context is 33", "32 tokens at most"),
+    Mistake(
+      "compress MODEL --recipe layer-drop=1 --out x --distill TEXT --loss-weight 0 --state-weight 0",
+      "nothing to make small"),
+    Mistake("compress MODEL --recipe layer-drop=1 --out x --resume", "--resume is about"),
+    Mistake("attack MODEL EMULATOR --task TEXT --held-out TEXT --runs 0", "--runs is 0"),
+    Mistake("attack MODEL EMULATOR --task TEXT --held-out TEXT --steps 0", "steps is 0"),
+    Mistake("attack MODEL EMULATOR --task TEXT --held-out TEXT --layout pack", "packed"),
+    Mistake(
+      "attack MODEL EMULATOR --task TEXT --held-out TEXT --public-rate -1", "learning rate above 0"),
+    Mistake(
+      "compare-emulators MODEL --task TEXT --held-out TEXT --out x --recipe layer-drp=1",
+      "Did you mean 'layer-drop'?"),
+    Mistake(
+      "compare-emulators MODEL --task TEXT --held-out TEXT --out x --recipe layer-drop=1+distilled",
+      "give a text with --distill"),
+    Mistake("reports --out x --people 0", "--people is 0"),
     Mistake("compress MODEL --recipe layer-drop=1 --out MODEL", "name another"),
     Mistake("compress MODEL --recipe layer-drop=1 --out .", "this command runs in"),
     Mistake("tune EMULATOR --data TEXT --out x --method lorra", "Did you mean 'lora'?"),

@@ -12,9 +12,13 @@ struct Compress: AsyncParsableCommand {
       layer-drop=N keeps N blocks of the middle, evenly; layers=0:2 those, counted in the middle from 0.
       importance=N, loss-importance=N and cluster=N keep N that matter, on the text of --calibration.
       share runs the nearest kept block in the place of each that is missing.
-      prune-heads=F and prune-channels=F keep a share F of heads and feed-forward channels.
-      low-rank=F keeps a share F of each matrix's singular values.
-      int8, int4, bf16, f16 keep the middle's matrices in fewer bits, on disk, on the wire and in memory.
+      prune-heads=F and prune-channels=F keep a share F of heads and feed-forward channels, gradient-channels=F those that \
+      adapters' gradients hang on.
+      low-rank=F keeps a share F of each matrix's singular values, weighted-low-rank=F of what comes out of it on the text, \
+      gradient-ranks=F, in attention, those that adapters' gradients hang on.
+      magnitude=F keeps a share F of each matrix's weights, the largest; the others become zero.
+      int8, int4, bf16, f16 keep the middle's matrices in fewer bits, on disk, on the wire and in memory; int8=gptq and int4=gptq \
+      make good on the text what rounding changes.
 
       An emulator of chosen blocks alone is a checkpoint folder that transformers loads too. --distill tunes the middle on \
       a text of the owner's, before it is stored in fewer bits, so that it computes what the full model's does.
@@ -46,49 +50,19 @@ struct Compress: AsyncParsableCommand {
 
   @Option(
     help:
-      "A text on which emulator and full model are compared, and that importance and cluster look at; fidelity is null if not given."
+      "A text on which emulator and full model are compared, and that importance, cluster, weighted and gradient words and gptq look at; fidelity is null if not given."
   )
   var calibration: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Write a page with all that is reported to this file; to none if not given.",
+      valueName: "file"))
+  var html: String?
 
   @OptionGroup var distillation: DistillationOptions
 
   @OptionGroup var common: CommonOptions
-
-  struct Report: Encodable {
-    var recipe: String
-    var bytes: Int
-    var fullBytes: Int
-    var blocks: Int
-    var keptBlocks: [Int]
-    var parameters: Int
-    var exposure: Double
-    var fidelity: FidelityReport?
-    var folder: String
-
-    private enum CodingKeys: String, CodingKey {
-      case recipe, bytes, fullBytes, blocks, keptBlocks, parameters, exposure, fidelity, folder
-    }
-
-    func encode(to encoder: any Encoder) throws {
-      var container = encoder.container(keyedBy: CodingKeys.self)
-      try container.encode(recipe, forKey: .recipe)
-      try container.encode(bytes, forKey: .bytes)
-      try container.encode(fullBytes, forKey: .fullBytes)
-      try container.encode(blocks, forKey: .blocks)
-      try container.encode(keptBlocks, forKey: .keptBlocks)
-      try container.encode(parameters, forKey: .parameters)
-      try container.encode(exposure, forKey: .exposure)
-      try container.encode(fidelity, forKey: .fidelity)
-      try container.encode(folder, forKey: .folder)
-    }
-  }
-
-  struct LadderReport: Encodable {
-    var levels: [Report]
-    var fullBytes: Int
-    /// Of all levels together.
-    var exposure: Double
-  }
 
   func run() async throws {
     let levels = try recipes()
@@ -137,12 +111,15 @@ struct Compress: AsyncParsableCommand {
           fullBytes: source.byteCount, blocks: emulator.model.blocks.count,
           keptBlocks: emulator.keptBlocks, parameters: emulator.model.parameterCount,
           exposure: emulator.exposure(of: full), fidelity: emulator.fidelity,
+          cost: try EmulatorCost(
+            emulator, in: target, full: full, data: sample?.data, threads: common.threadCount),
           folder: target.relativePath))
     }
+    let exposure = shown.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value }
+    if let html { try Self.page(reports, exposure: exposure).write(to: URL(path: html)) }
     if ladder == nil {
       try common.report(reports[0], text: Self.text(reports[0]))
     } else {
-      let exposure = shown.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value }
       try common.report(
         LadderReport(levels: reports, fullBytes: source.byteCount, exposure: exposure),
         text: Self.text(reports, exposure))
@@ -202,55 +179,6 @@ struct Compress: AsyncParsableCommand {
       at: target.deletingLastPathComponent(), withIntermediateDirectories: true)
     try emulator.write(to: target, source: source, facts: facts)
     return emulator
-  }
-
-  private static func share(_ report: Report) -> String {
-    "\(Format.count(report.bytes)) of \(Format.count(report.fullBytes)) (\(Format.percent(Double(report.bytes) / Double(report.fullBytes))))"
-  }
-
-  private static func text(_ report: Report) -> String {
-    var rows = [
-      ["emulator", report.folder],
-      ["blocks of the full model kept", report.keptBlocks.map(String.init).joined(separator: " ")],
-      ["parameters", Format.count(report.parameters)], ["bytes", share(report)],
-      ["exposure of the middle", Format.percent(report.exposure)],
-    ]
-    if let fidelity = report.fidelity {
-      rows.append(["loss of the full model", Format.number(fidelity.fullLoss, digits: 4)])
-      rows.append(["loss of the emulator", Format.number(fidelity.emulatorLoss, digits: 4)])
-      if let cosine = fidelity.gradientCosine, let ratio = fidelity.gradientNormRatio {
-        rows.append([
-          "an adapter's gradients",
-          "cosine \(Format.number(cosine, digits: 3)), norm \(Format.number(ratio, digits: 2)) times the full model's",
-        ])
-      }
-      if let error = fidelity.stateError {
-        rows.append(["states behind the middle off by", Format.percent(error.squareRoot())])
-      }
-      if let divergence = fidelity.divergence {
-        rows.append(["divergence", "\(Format.number(divergence, digits: 3)) nats per token"])
-      }
-      if let probe = fidelity.probe {
-        rows.append([
-          "probe: \(probe.steps) steps of tuning",
-          "loss of the full model \(Format.number(probe.fullLoss, digits: 4)), then \(Format.number(probe.plugInLoss, digits: 4)); of the emulator then \(Format.number(probe.emulatorLoss, digits: 4))",
-        ])
-      }
-    }
-    return Format.table(rows)
-  }
-
-  private static func text(_ reports: [Report], _ exposure: Double) -> String {
-    let table = Format.table(
-      [["level", "recipe", "bytes", "exposure", "loss", "gradient cosine"]]
-        + reports.map {
-          [
-            $0.folder, $0.recipe, share($0), Format.percent($0.exposure),
-            $0.fidelity.map { Format.number($0.emulatorLoss, digits: 4) } ?? "-",
-            $0.fidelity?.gradientCosine.map { Format.number($0, digits: 3) } ?? "-",
-          ]
-        })
-    return table + "\n\nAll levels together show \(Format.percent(exposure)) of the middle."
   }
 
   private func measure(

@@ -1,0 +1,95 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// An emulator's margin is measured, shown, and minded.
+@Suite("Model privacy") struct ModelPrivacyTests {
+  private func withWorkshop(_ body: (TinyWorkshop, URL) async throws -> Void) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { try await body(workshop, $0) }
+  }
+
+  @Test func `attack writes the margin, inspect shows it, serve minds it`() async throws {
+    try await withWorkshop { workshop, folder in
+      let emulator = try workshop.copy("emulator", to: folder)
+      try Data(
+        """
+        model: \(workshop.model)
+        emulators: [emulator]
+        rounds: 1
+        context: 16
+        gatheringDeadline: 0.2
+        """.utf8
+      ).write(to: folder.appendingPathComponent("served.yaml"))
+      let before = try await FedpeatCommand.run(["inspect", "emulator", "--json"], in: folder)
+      let unmeasured = try #require(
+        try JSONSerialization.jsonObject(with: Data(before.output.utf8)) as? [String: Any])
+      #expect(unmeasured["margin"] is NSNull && unmeasured["modelPrivacy"] is NSNull)
+      // The middle block of this emulator of a tiny random model is soon as good as the model's.
+      let attacked = try await FedpeatCommand.run(
+        [
+          "attack", workshop.model, "emulator", "--task", workshop.text, "--held-out",
+          workshop.text, "--steps", "3", "--json",
+        ], in: folder)
+      #expect(attacked.status == 0, "\(attacked)")
+      let report = try #require(
+        try JSONSerialization.jsonObject(with: Data(attacked.output.utf8)) as? [String: Any])
+      let file = emulator.appendingPathComponent("emulator.json")
+      func facts() throws -> [String: Any] {
+        try #require(
+          try JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+      }
+      let measured = try #require(try facts()["margin"] as? [String: Any])
+      let (margin, after) = (measured["margin"] as? Double, measured["afterAttack"] as? Double)
+      #expect(report["margin"] as? Double == margin && measured["runs"] as? Int == 1)
+      #expect(try #require(after) <= #require(margin))
+      // The same with a margin that is there, and with one that is gone.
+      for (least, isServed) in [(0.1, true), (-0.1, false)] {
+        var changed = try facts()
+        changed["margin"] =
+          [
+            "margin": 0.2, "afterAttack": least, "leastAfterAttack": least, "publicTokens": 100,
+            "runs": 2,
+          ] as [String: Any]
+        try JSONSerialization.data(withJSONObject: changed).write(to: file)
+        let shown = try await FedpeatCommand.run(["inspect", "emulator"], in: folder)
+        #expect(shown.output.contains("0.200, after attacks \(least)00"))
+        #expect(shown.output.contains("no model privacy") == !isServed)
+        let command = ["serve", "served.yaml"]
+        let refused = try await FedpeatCommand.run(command, in: folder)
+        #expect(refused.errors.contains("gives no model privacy") == !isServed, "\(refused)")
+        #expect(refused.status == (isServed ? 69 : 64), "\(refused)")
+        let told = try await FedpeatCommand.run(command + ["--without-model-privacy"], in: folder)
+        #expect(!told.errors.contains("gives no model privacy"))
+      }
+    }
+  }
+
+  @Test func `a comparison goes on where it was, and minds its settings`() async throws {
+    try await withWorkshop { workshop, folder in
+      let command = [
+        "compare-emulators", workshop.model, "--task", workshop.text, "--held-out", workshop.text,
+        "--steps", "2", "--out", "compared", "--json",
+      ]
+      let first = try await FedpeatCommand.run(command + ["--recipe", "int8"], in: folder)
+      #expect(first.status == 0, "\(first)")
+      let records = folder.appendingPathComponent("compared/records.jsonl")
+      let lines = try String(contentsOf: records, encoding: .utf8).split(separator: "\n")
+      #expect(lines.count == 2)
+      let more = try await FedpeatCommand.run(
+        command + ["--recipe", "int8", "--recipe", "layer-drop=1"], in: folder)
+      #expect(more.status == 0, "\(more)")
+      let all = try String(contentsOf: records, encoding: .utf8).split(separator: "\n")
+      #expect(all.count == 3 && Array(all.prefix(2)) == lines)
+      let page = try String(
+        contentsOf: folder.appendingPathComponent("compared/report.html"), encoding: .utf8)
+      #expect(page.contains("layer-drop=1") && page.hasPrefix("<!DOCTYPE html>"))
+      try await expect(
+        64, saying: ["other settings"], from: command + ["--recipe", "int8", "--rank", "2"],
+        in: folder)
+      try Data("{}\n".utf8).write(to: records)
+      try await expect(
+        65, saying: ["line 1", "no record"], from: command + ["--recipe", "int8"], in: folder)
+    }
+  }
+}
