@@ -25,8 +25,9 @@ struct EmulatorCosts {
       !split.middle.contains(emulator.keptBlocks[$0])
     }
     let demands = MemoryDemands(
-      model: model, method: method, blocks: ends, batch: configuration.batch,
-      context: configuration.context, threads: configuration.threads ?? 1)
+      model: model, packed: emulator.model.packedStorages, method: method, blocks: ends,
+      batch: configuration.batch, context: configuration.context,
+      threads: configuration.threads ?? 1)
     return EmulatorLevel(
       emulator.recipe.description, bytes: Double(packageBytes),
       work: Double(configuration.roundTokens)
@@ -34,7 +35,8 @@ struct EmulatorCosts {
       memory: Double(
         demands.bytes(
           storage: .float32, checkpointing: false, accumulation: 1,
-          logitRows: MemoryDemands.usualLogitRows(checkpointing: false), base: 0)),
+          logitRows: MemoryDemands.usualLogitRows(checkpointing: false),
+          base: MemoryDemands.bareProcess)),
       fidelity: Double(emulator.middleCount) / Double(split.middle.count),
       blocks: contents(of: emulator).keys.sorted())
   }

@@ -22,8 +22,9 @@ public struct DeviceMemory: Sendable {
   func check(_ checkpoint: Checkpoint, threads: Int) throws {
     guard let limit else { return }
     _ = try MemoryDemands(
-      model: checkpoint.configuration, method: .lora(try LoRAConfiguration(rank: 1, alpha: 1)),
-      blocks: [], batch: 1, context: 1, threads: threads
+      model: checkpoint.configuration, packed: checkpoint.packedStorages,
+      method: .lora(try LoRAConfiguration(rank: 1, alpha: 1)), blocks: [], batch: 1, context: 1,
+      threads: threads
     ).plan(
       below: limit, storage: storage,
       base: ProcessMeasurement.memoryBytes)
@@ -43,8 +44,9 @@ public struct DeviceMemory: Sendable {
     try settings.training.validate(contextLength: configuration.contextLength)
     let plan = try limit.map { limit in
       var demands = MemoryDemands(
-        model: configuration, method: settings.method, blocks: ends,
-        batch: settings.training.batch, context: settings.training.context, threads: threads)
+        model: configuration, packed: checkpoint.packedStorages, method: settings.method,
+        blocks: ends, batch: settings.training.batch, context: settings.training.context,
+        threads: threads)
       demands.isRagged = settings.layout != .stream
       demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight
       return try demands.plan(

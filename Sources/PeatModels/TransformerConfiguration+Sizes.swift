@@ -14,27 +14,12 @@ extension TransformerConfiguration {
     return result + [(hiddenSize, feedForwardSize), (feedForwardSize, hiddenSize)]
   }
 
-  /// Weights of a block's matrices, and of the vectors beside them.
+  /// Weights of a whole block's matrices.
   public var blockMatrixWeights: Int { linearSizes.reduce(0) { $0 + $1.inputs * $1.outputs } }
-  public var blockVectorWeights: Int {
-    // Two norms of at most a weight and a bias, and a bias for each linear layer.
-    4 * hiddenSize + linearSizes.reduce(0) { $0 + $1.outputs }
-  }
 
   /// Weights of a stored block's matrices, as narrow as an emulator keeps it.
   public func matrixWeights(ofBlock number: Int) -> Int {
-    var own = self
-    let sizes = sizes(ofBlock: number)
-    own.heads = sizes.heads
-    own.keyValueHeads = sizes.keyValueHeads
-    own.feedForwardSize = sizes.feedForwardSize
-    return zip(keys.linearPaths, own.linearSizes).reduce(0) { sum, layer in
-      let (path, size) = layer
-      guard let rank = variation.ranks["\(keys.block(number)).\(path)"] else {
-        return sum + size.inputs * size.outputs
-      }
-      return sum + rank * (size.inputs + size.outputs)
-    }
+    matrices(ofBlock: number).reduce(0) { $0 + $1.count }
   }
 
   /// Weights of all stored blocks' matrices.
@@ -49,7 +34,7 @@ extension TransformerConfiguration {
 
   /// Weights of learned positions and the final norm.
   public var otherWeights: Int {
-    (positions == .learned ? contextLength * hiddenSize : 0) + 2 * hiddenSize
+    (positions == .learned ? contextLength * hiddenSize : 0) + normWeights
   }
 
   /// Operations of a training step per token, in products with the weights of the blocks' linear layers and of the head.

@@ -259,8 +259,9 @@ private final class TensorReader {
     if let inputAxis,
       let matrix = try weights.packed(named: stored, shape: shape, inputAxis: inputAxis)
     {
-      unused.remove(stored)
-      unused.remove(stored + PackedMatrix.scalesSuffix)
+      for part in [stored, stored + PackedMatrix.scalesSuffix] where unused.remove(part) != nil {
+        weights.release(part)
+      }
       return Parameter(name, matrix)
     }
     guard let tensor = try weights.tensor(named: stored) else {

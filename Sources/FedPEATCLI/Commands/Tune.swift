@@ -256,8 +256,8 @@ struct Tune: AsyncParsableCommand {
       ? nil : try from.map { try AdapterFolder.readFiles(URL(path: $0)).method } ?? newMethod()
     let ends = try localBlocks(checkpoint, emulator)
     var demands = MemoryDemands(
-      model: model, method: adapterMethod, blocks: ends, batch: batch,
-      context: configuration.context, threads: configuration.threads)
+      model: model, packed: checkpoint.packedStorages, method: adapterMethod, blocks: ends,
+      batch: batch, context: configuration.context, threads: configuration.threads)
     demands.isRagged = arrangement != .stream
     demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight
     // Another storage would give other numbers than the run that was interrupted.

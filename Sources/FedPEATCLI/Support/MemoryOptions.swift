@@ -23,10 +23,12 @@ struct MemoryOptions: ParsableArguments {
     _ demands: MemoryDemands, checkpointing: Bool = false, accumulation: Int = 1, besides: Int = 0
   ) throws -> MemoryPlan? {
     guard let memoryLimit else { return nil }
-    let plan = try demands.plan(
+    var plan = try demands.plan(
       below: memoryLimit.bytes, storage: storage,
       checkpointing: checkpointing, accumulation: accumulation,
       base: ProcessMeasurement.memoryBytes + besides)
+    // Reading the texts may have taken more than the step will.
+    plan.bytes = max(plan.bytes, ProcessMeasurement.peakMemoryBytes)
     Terminal.note(
       "memory       \(plan.summary): about \(Format.bytes(plan.bytes)) of \(Format.bytes(memoryLimit.bytes))"
     )

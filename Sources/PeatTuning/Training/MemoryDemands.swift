@@ -1,0 +1,204 @@
+import PeatModels
+import PeatTensor
+
+/// What a tuning run asks of memory, before anything of it is there.
+public struct MemoryDemands: Sendable {
+  /// Rows of logits that a thread holds at a time where nothing is said. More of them bring the head's weights into panels
+  /// less often; who computes blocks twice to save memory does not want them.
+  public static func usualLogitRows(checkpointing: Bool) -> Int { checkpointing ? 256 : 512 }
+
+  public var model: TransformerConfiguration
+  /// How an emulator's file keeps matrices, by name; in memory they stay so, whatever is asked for.
+  public var packed: [String: WeightStorage]
+  /// Stored blocks in which something trains.
+  private var trained: Set<Int>
+  /// Blocks that are run first and in which nothing trains: they keep nothing.
+  public var frozenPrefix: Int
+  /// Values that train.
+  public var trainable: Int
+  /// How many of them are weights of the model itself, which stay float32 and are held twice.
+  public var trainableWeights: Int
+  /// Low-rank updates in a block that trains.
+  public var rank: Int
+  public var batch: Int
+  public var context: Int
+  public var threads: Int
+  /// Whether batches differ in shape, so that threads divide sequences.
+  public var isRagged = false
+  /// Copies of what trains, beside the values, moments and gradients of a step: an adapter as it was and as it is written, and a state
+  /// that is saved.
+  public var adapterCopies = 5
+  /// Bytes of a value as it lies in the model's files, where that is not what computations see: 0, or 2 for halves.
+  public var fileBytesPerWeight = 0
+
+  /// - Parameters:
+  ///   - packed: the matrices that an emulator keeps packed, by name.
+  ///   - method: what is tuned; `nil`: every weight.
+  ///   - blocks: the stored blocks it sits in, numbered in this model.
+  public init(
+    model: TransformerConfiguration, packed: [String: WeightStorage] = [:],
+    method: Adapter.Method?, blocks: [Int], batch: Int, context: Int, threads: Int
+  ) {
+    self.model = model
+    self.packed = packed
+    self.batch = batch
+    self.context = context
+    self.threads = max(threads, 1)
+    trained = Set(blocks)
+    frozenPrefix = model.order.firstIndex(where: trained.contains) ?? 0
+    rank = 0
+    switch method {
+    case .lora(let configuration):
+      rank = configuration.rank
+      trainable = blocks.reduce(0) { sum, block in
+        sum + configuration.rank
+          * model.linearSizes(ofBlock: block).reduce(0) { $0 + $1.inputs + $1.outputs }
+      }
+      trainableWeights = 0
+    case .endBlocks:
+      trainable = blocks.reduce(0) {
+        $0 + model.matrixWeights(ofBlock: $1) + model.vectorWeights(ofBlock: $1)
+      }
+      trainableWeights = trainable
+    case nil:
+      trained = Set(0..<model.blockCount)
+      frozenPrefix = 0
+      trainable =
+        model.storedMatrixWeights + model.tableWeights + model.otherWeights
+        + (0..<model.blockCount).reduce(0) { $0 + model.vectorWeights(ofBlock: $1) }
+      trainableWeights = trainable
+    }
+  }
+
+  /// Whether no matrix is frozen.
+  private var trainsEverything: Bool {
+    trainableWeights >= model.storedMatrixWeights + model.tableWeights
+  }
+
+  /// Throws where frozen weights are to be packed and none is frozen.
+  public func check(_ storage: WeightStorage) throws {
+    if storage != .float32, trainsEverything {
+      throw PeatError.usage(
+        "Weights kept as \(storage.rawValue) are frozen, but all of this model's train. Leave the storage out, or tune an adapter."
+      )
+    }
+  }
+
+  /// Bytes of the weights, frozen ones that no file keeps packed in a storage.
+  public func weightBytes(_ storage: WeightStorage) -> Double {
+    var bytes = 4 * model.otherWeights
+    for block in 0..<model.blockCount {
+      let trains = trainableWeights > 0 && trained.contains(block)
+      for matrix in model.matrices(ofBlock: block) {
+        let own = packed[matrix.name] ?? (trains ? .float32 : storage)
+        bytes += own.bytes(inputs: matrix.inputs, outputs: matrix.outputs)
+      }
+      bytes += 4 * model.vectorWeights(ofBlock: block)
+    }
+    let table = trainsEverything ? .float32 : storage
+    return Double(
+      bytes + tableCount * table.bytes(inputs: model.hiddenSize, outputs: model.vocabularySize))
+  }
+
+  private var tableCount: Int { model.tiesEmbeddings ? 1 : 2 }
+
+  /// Bytes of a process that is about to read a model, on Linux (measured): for who plans for another one.
+  public static let bareProcess = 37_000_000
+
+  /// Bytes that a process takes at most beside what is counted: code that is read as it is needed, stacks, what the allocator keeps
+  /// (measured: up to 1 MB; what is planned allows for more).
+  private static let reserve = 3_000_000
+
+  /// Bytes that a step's activations take at the fullest moment, all threads together.
+  package func activationBytes(
+    checkpointing: Bool, accumulation: Int, logitRows: Int
+  ) -> Double {
+    let windows = (Double(batch) / Double(accumulation)).rounded(.up)
+    return 4
+      * StepMemory(model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix).floats(
+        rows: windows * Double(context), context: Double(context), threads: threads,
+        logitRows: logitRows, checkpointing: checkpointing,
+        isDivided: windows.truncatingRemainder(dividingBy: Double(threads)) != 0 || isRagged)
+  }
+
+  /// Bytes of a process that tunes so.
+  ///
+  /// - Parameter base: what the process takes before the model is there.
+  public func bytes(
+    storage: WeightStorage, checkpointing: Bool, accumulation: Int, logitRows: Int, base: Int
+  ) -> Int {
+    let activations = activationBytes(
+      checkpointing: checkpointing, accumulation: accumulation, logitRows: logitRows)
+    // Tokens and targets of the whole batch, and of the one before.
+    let tokens = 4 * 6 * Double(batch) * Double(context)
+    // Values, moments and gradients.
+    let optimizer = 4 * Double(trainable) * (3 + Double(threads) + Double(adapterCopies))
+    // Between buffers of activations there are gaps.
+    let step = weightBytes(storage) + 1.04 * activations + tokens + optimizer
+    // More than any machine has is enough to know.
+    return base + Int(min(max(step, loadingBytes(storage) + optimizer), 1e17)) + Self.reserve
+  }
+
+  /// While weights are packed, and while the files' digest is computed, a matrix stands beside them as it lies in its file.
+  private func loadingBytes(_ storage: WeightStorage) -> Double {
+    let table = Double(model.vocabularySize * model.hiddenSize)
+    let largest = max(
+      table, Double(model.linearSizes.reduce(0) { max($0, $1.inputs * $1.outputs) }))
+    // Halves lie there as they are stored, and as floats.
+    let beside = Double(fileBytesPerWeight) + (storage == .float32 ? 0 : 4)
+    return weightBytes(storage) + beside * largest
+  }
+
+  /// The plan that costs the least time below a limit, and first the least precision: storages are tried in their order.
+  ///
+  /// - Parameters:
+  ///   - limit: in bytes, for the whole process.
+  ///   - storage: the one that was asked for; `nil`: any.
+  ///   - checkpointing: whether it was asked for anyway.
+  ///   - accumulation: in how many parts at least.
+  ///   - base: what the process takes already.
+  /// - Throws: `usage` where nothing fits, with what would be needed.
+  public func plan(
+    below limit: Int, storage asked: WeightStorage? = nil,
+    checkpointing: Bool = false, accumulation: Int = 1, base: Int
+  ) throws -> MemoryPlan {
+    var smallest: MemoryPlan?
+    for storage in asked.map({ [$0] }) ?? WeightStorage.allCases
+    where storage == .float32 || !trainsEverything {
+      var best: (plan: MemoryPlan, cost: Double)?
+      for checkpoint in checkpointing ? [true] : [false, true] {
+        // Equal parts: one that is smaller than the others saves nothing.
+        for parts in accumulation...max(accumulation, min(batch, 4096))
+        where parts == accumulation || batch % parts == 0 {
+          for rows in [512, 256, 128, 64] {
+            let bytes = bytes(
+              storage: storage, checkpointing: checkpoint, accumulation: parts, logitRows: rows,
+              base: base)
+            let plan = MemoryPlan(
+              storage: storage, checkpointing: checkpoint, accumulation: parts, logitRows: rows,
+              bytes: bytes)
+            if smallest.map({ bytes < $0.bytes }) ?? true { smallest = plan }
+            let cost = relativeTime(plan)
+            if bytes <= limit, best.map({ cost < $0.cost }) ?? true { best = (plan, cost) }
+          }
+        }
+      }
+      if let best { return best.plan }
+    }
+    let least = Double(smallest?.bytes ?? 0) / 1e6
+    let stated = limit < 1_000_000 ? "\(limit) bytes" : "\(limit / 1_000_000) MB"
+    throw PeatError.usage(
+      "A limit of \(stated) is too little for this: \(smallest?.summary ?? "") would take about "
+        + "\(least.rounded(.up).formatted(.number.grouping(.never))) MB. Allow more, make the batch or the context smaller, or tune a smaller emulator."
+    )
+  }
+
+  /// Time of a step, against one that has all the memory it wants: panels of weights are filled for each group of rows,
+  /// and checkpointing computes blocks twice.
+  private func relativeTime(_ plan: MemoryPlan) -> Double {
+    let parts = (Double(batch) / Double(plan.accumulation)).rounded(.up) * Double(context)
+    let rows = max(1, parts / Double(threads))
+    let fill = 1 + 20 / rows + 5 / min(rows, Double(plan.logitRows))
+    return fill * (plan.checkpointing ? 1.3 : 1)
+  }
+}

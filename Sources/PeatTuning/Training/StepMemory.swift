@@ -1,0 +1,127 @@
+import PeatModels
+
+/// What the activations of a training step take at the fullest moment, in floats.
+///
+/// Follows what the operations keep: a block's two residual streams, queries, keys, values, what attention gives, and what goes into
+/// the activation function; norms and activation functions are computed again. In its backward pass come gradients and values
+/// that were computed again; by then the logits are gone, so the larger of both moments counts.
+struct StepMemory {
+  let model: TransformerConfiguration
+  /// Low-rank updates in the blocks that train.
+  let rank: Int
+  /// Stored blocks in which something trains.
+  let trained: Set<Int>
+  /// How many of the blocks that are run first keep nothing.
+  let frozenPrefix: Int
+  /// The place where an activation function's result was, for each row: by the time of the backward pass something small lies in
+  /// it, such as the gradient of the residual stream, so that it fits nothing of its size any more.
+  private var gap = 0.0
+
+  init(model: TransformerConfiguration, rank: Int, trained: Set<Int>, frozenPrefix: Int) {
+    self.model = model
+    self.rank = rank
+    self.trained = trained
+    self.frozenPrefix = frozenPrefix
+    for block in Set(model.order) {
+      gap = max(gap, Double(model.sizes(ofBlock: block).feedForwardSize) + factor(block))
+    }
+  }
+
+  private var hidden: Double { Double(model.hiddenSize) }
+  private var branches: Double { model.keys.gate == nil ? 1 : 2 }
+
+  /// Kept of a block for its backward pass, for each row.
+  private func kept(_ block: Int) -> Double {
+    let (sizes, linears) = (model.sizes(ofBlock: block), model.keys.linearPaths.count)
+    let queries = Double(sizes.heads * model.headWidth)
+    let lowRank = trained.contains(block) ? Double(rank * linears) : 0
+    let statistics = 2 * Double(sizes.heads) + (model.keys.gate == nil ? 4 : 2)
+    return 2 * hidden + 2 * queries + keyValues(block)
+      + branches * Double(sizes.feedForwardSize) + lowRank + statistics
+  }
+
+  /// Keys and values of a row.
+  private func keyValues(_ block: Int) -> Double {
+    Double(2 * model.sizes(ofBlock: block).keyValueHeads * model.headWidth)
+  }
+
+  /// The inner widths of a layer's factors, the largest.
+  private func factor(_ block: Int) -> Double {
+    if model.variation.ranks.isEmpty { return 0 }
+    let name = model.keys.block(block)
+    return model.keys.linearPaths.reduce(0) {
+      max($0, Double(model.variation.ranks["\(name).\($1)"] ?? 0))
+    }
+  }
+
+  /// In flight in a block's backward pass, for each row, beside what it keeps.
+  private func flight(_ block: Int) -> Double {
+    let sizes = model.sizes(ofBlock: block)
+    let inner = Double(sizes.feedForwardSize)
+    let queries = Double(sizes.heads * model.headWidth)
+    // The activation function's gradient, and those of what goes into it or its slopes; and attention's, when those are gone.
+    let attention = queries + keyValues(block) + max(queries, 2 * hidden) - branches * inner
+    let lowRank = trained.contains(block) ? Double(2 * rank) : 0
+    let own = max(3 * inner, branches * inner + 2 * hidden, attention) + factor(block) + lowRank
+    return hidden + gap + own
+  }
+
+  /// In flight in a block's forward pass, for each row, where nothing is kept.
+  private func passing(_ block: Int) -> Double {
+    let sizes = model.sizes(ofBlock: block)
+    let queries = Double(sizes.heads * model.headWidth)
+    return 3 * hidden + factor(block)
+      + max((branches + 1) * Double(sizes.feedForwardSize), 2 * queries + keyValues(block))
+  }
+
+  /// - Parameters:
+  ///   - rows: tokens of a part of a step.
+  ///   - context: of the longest sequence.
+  ///   - logitRows: rows of logits that a thread holds at a time.
+  ///   - isDivided: whether threads divide sequences; each then has a copy of the keys and values before its own.
+  func floats(
+    rows: Double, context: Double, threads: Int, logitRows: Int, checkpointing: Bool,
+    isDivided: Bool
+  ) -> Double {
+    let places = Array(model.order.dropFirst(frozenPrefix))
+    let copies = isDivided ? Double(threads - 1) * context : 0
+    func held(_ block: Int) -> Double { rows * kept(block) + copies * keyValues(block) }
+    /// Of backward passes, the one that takes the most.
+    var backward = 0.0
+    /// What is kept when the last block is done.
+    var all = 0.0
+    for (index, block) in places.enumerated() {
+      let inFlight = rows * flight(block) + 2 * copies * keyValues(block)
+      if checkpointing, index < places.count - 1 {
+        // Inputs of blocks, and this one again with its output.
+        backward = max(backward, all + held(block) + rows * hidden + inFlight)
+        all += rows * hidden
+      } else {
+        all += held(block)
+        backward = max(backward, all + inFlight)
+      }
+    }
+    let frozen = model.order.prefix(frozenPrefix).reduce(0) { max($0, rows * passing($1)) }
+    // The last block's output, the final norm's, and its gradient, of which one fits in the gap.
+    let head =
+      all + rows * (hidden + max(2 * hidden, hidden + gap))
+      + logits(rows: rows, threads: threads, logitRows: logitRows)
+    return max(backward, frozen, head) + workspace(context: context, threads: threads)
+  }
+
+  /// Equal chunks of whole tiles' rows, blocks of at most 768 columns; and rows that are gathered for them where not every row has a
+  /// target.
+  private func logits(rows: Double, threads: Int, logitRows: Int) -> Double {
+    let own = (rows / Double(threads)).rounded(.up)
+    let chunks = (own / Double(logitRows)).rounded(.up)
+    let chunk = (own / max(chunks, 1)).rounded(.up) + 8
+    let columns = model.vocabularySize + min(768, 48 + model.vocabularySize / 16)
+    return Double(threads) * chunk * (Double(columns) + 2 * hidden)
+  }
+
+  /// Panels of products, blocks of attention.
+  private func workspace(context: Double, threads: Int) -> Double {
+    let width = Double(model.headWidth) + 48
+    return Double(threads) * (64 * 840 + context * (2 * 96 + 4 * width))
+  }
+}
