@@ -121,6 +121,18 @@ import Testing
     }
   }
 
+  @Test func `a plain checkpoint in an emulator's place`() async throws {
+    try await withWorkshop { workshop, folder in
+      try await expect(
+        65, saying: ["is a plain checkpoint already", "compress"],
+        from: ["export", workshop.model, "--out", "x"], in: folder)
+      try await expect(
+        74, saying: ["There is no model folder"], from: ["export", "nowhere", "--out", "x"],
+        in: folder)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [])
+    }
+  }
+
   // MARK: Adapters
 
   @Test func `an adapter for another model`() async throws {
@@ -320,7 +332,7 @@ import Testing
       for command in [
         ["compress", workshop.model, "--recipe", "layer-drop=1"],
         ["tune", workshop.emulator, "--data", text, "--steps", "1"],
-        ["plug-in", workshop.model, workshop.adapter],
+        ["plug-in", workshop.model, workshop.adapter], ["export", workshop.emulator],
         ["aggregate", workshop.adapter], ["pretrain", "--text", text],
         ["simulate", workshop.runFile], ["serve", workshop.runFile],
       ] {
