@@ -32,6 +32,8 @@ public struct RunResult: Sendable {
       public var largest: Double
       /// What all clients could put together.
       public var together: Double
+      /// What the worst client could, the two worst, … until one more adds nothing.
+      public var colluding: [Double]
     }
 
     public var run: String
@@ -39,6 +41,8 @@ public struct RunResult: Sendable {
     public var fiveNumbers: FiveNumbers
     /// The share of full fine-tuning's gain in log-perplexity that plug-in reached.
     public var recoveredShare: Double?
+    /// The owner's margin: ln(emulator tuned) − ln(plug-in).
+    public var margin: Double?
     public var bytesDown: Int
     public var bytesUp: Int
     public var fullModelBytes: Int
@@ -60,6 +64,7 @@ public struct RunResult: Sendable {
       try container.encode(rounds, forKey: .rounds)
       try container.encode(fiveNumbers, forKey: .fiveNumbers)
       try container.encode(recoveredShare, forKey: .recoveredShare)
+      try container.encode(margin, forKey: .margin)
       try container.encode(bytesDown, forKey: .bytesDown)
       try container.encode(bytesUp, forKey: .bytesUp)
       try container.encode(fullModelBytes, forKey: .fullModelBytes)
@@ -83,10 +88,11 @@ public struct RunResult: Sendable {
     }
     return Summary(
       run: report.run.name, rounds: report.rounds.count, fiveNumbers: fiveNumbers,
-      recoveredShare: fiveNumbers.recoveredShare, bytesDown: report.bytesDown,
+      recoveredShare: fiveNumbers.recoveredShare, margin: fiveNumbers.margin, bytesDown: report.bytesDown,
       bytesUp: report.bytesUp, fullModelBytes: fullModelBytes, exposure: exposure,
       exposureSent: .init(
-        largest: report.exposures.values.max() ?? 0, together: report.exposureTogether),
+        largest: report.exposures.values.max() ?? 0, together: report.exposureTogether,
+        colluding: report.exposureOfColluders),
       clients: report.traffic.sorted { $0.key < $1.key }.map {
         .init(
           client: $0.key.name, bytesDown: $0.value.bytesDown, bytesUp: $0.value.bytesUp,

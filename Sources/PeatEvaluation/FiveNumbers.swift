@@ -121,6 +121,14 @@ extension FiveNumbers {
     let gain = scale(fullZeroShot) - scale(fullFineTuning)
     return gain == 0 ? nil : (scale(fullZeroShot) - scale(plugIn)) / gain
   }
+
+  /// The owner's margin, ln(emulator tuned) − ln(plug-in): how much better the owner's model is than the device's own copy, in nats (or plug-in less emulator
+  /// tuned where higher is better). `nil` where a number is missing.
+  public var margin: Double? {
+    guard let emulatorTuned, let plugIn else { return nil }
+    return higherIsBetter
+      ? plugIn - emulatorTuned : naturalLogarithm(emulatorTuned) - naturalLogarithm(plugIn)
+  }
 }
 
 extension FiveNumbersOverSeeds {

@@ -68,6 +68,23 @@ public struct ExposureLedger: Sendable, Equatable {
     exposure(ofLevels: seen.values.reduce(into: []) { $0.formUnion($1) })
   }
 
+  /// The share that the clients who could put together the most could, if they gave each other what they have: of one, of two, … until one more adds nothing.
+  ///
+  /// Who joins next is who adds most, which is at least 1 − 1/e of the most that so many could (Nemhauser et al. 1978, <https://doi.org/10.1007/BF01588971>).
+  public var exposureOfColluders: [Double] {
+    var levels: Set<Int> = []
+    var left = Set(seen.values)
+    var result: [Double] = []
+    while let (own, next) = left.map({ ($0, exposure(ofLevels: levels.union($0))) })
+      .max(by: { $0.1 < $1.1 }), next > (result.last ?? 0) + Self.tolerance
+    {
+      levels.formUnion(own)
+      left.remove(own)
+      result.append(next)
+    }
+    return result
+  }
+
   /// The share of the middle that some levels show together.
   public func exposure(ofLevels levels: Set<Int>) -> Double {
     var shown: [Int: Double] = [:]

@@ -345,9 +345,10 @@ import Testing
       }
       #expect((1...3).contains(leftOut))
       // Both were sent the one emulator there is, which shows half of the middle.
-      let sent = try #require(result["exposureSent"] as? [String: Double])
-      #expect(sent["largest"] == sent["together"])
-      #expect(sent["largest"] == result["exposure"] as? Double)
+      let sent = try #require(result["exposureSent"] as? [String: Any])
+      let exposure = try #require(result["exposure"] as? Double)
+      #expect(sent["largest"] as? Double == exposure && sent["together"] as? Double == exposure)
+      #expect(sent["colluding"] as? [Double] == [exposure])
     }
   }
 

@@ -63,6 +63,18 @@ import Testing
     #expect(abs((accuracy.recoveredShare ?? 0) - 0.5) < 1e-12)
   }
 
+  @Test func `the margin is of the plug-in over the tuned emulator`() {
+    var numbers = sample
+    numbers.emulatorTuned = 50
+    numbers.plugIn = 25
+    #expect(abs((numbers.margin ?? 0) - 0.693147) < 1e-6)
+    numbers.plugIn = nil
+    #expect(numbers.margin == nil)
+    var accuracy = FiveNumbers(metric: "accuracy", higherIsBetter: true)
+    (accuracy.emulatorTuned, accuracy.plugIn) = (0.5, 0.75)
+    #expect(accuracy.margin == 0.25)
+  }
+
   @Test func `over seeds each is mean, deviation and runs`() throws {
     var other = sample
     other.fullZeroShot = 104

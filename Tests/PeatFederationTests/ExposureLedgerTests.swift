@@ -34,6 +34,18 @@ import Testing
     #expect(ledger.exposure(of: "a") == 0.75)
   }
 
+  @Test func `colluders are counted worst first, until one more adds nothing`() throws {
+    // Levels that share no block.
+    var ledger = try ExposureLedger(contents: [[0: 0.25], [1: 0.5], [0: 0.125, 2: 0.125]])
+    #expect(ledger.exposureOfColluders == [])
+    ledger.note(0, for: "a")
+    ledger.note(1, for: "b")
+    ledger.note(1, for: "c")
+    ledger.note(2, for: "d")
+    #expect(ledger.exposureOfColluders == [0.5, 0.75, 0.875])
+    #expect(ledger.exposureOfColluders.last == ledger.exposureTogether)
+  }
+
   @Test func `a level that would pass the limit is not allowed, one that was sent before is`()
     throws
   {

@@ -11,16 +11,16 @@ extension Bench {
     var prefixCacheBytes: Int?
   }
 
-  private var shared: [String] {
+  var shared: [String] {
     ["--threads", "\(common.threadCount)", "--seed", "\(common.seedValue)", "--json", "--quiet"]
   }
 
-  private func child(_ arguments: [String]) throws -> ChildProcess {
+  func child(_ arguments: [String]) throws -> ChildProcess {
     try ChildProcess(
       "bench", ["bench"] + arguments, folder: URL(path: "."), showsProgress: false, log: nil)
   }
 
-  private func output(_ child: ChildProcess) async throws -> Data {
+  func output(_ child: ChildProcess) async throws -> Data {
     do {
       let (ending, output) = try await child.finish()
       guard ending.isSuccess else {

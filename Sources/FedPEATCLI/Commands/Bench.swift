@@ -14,12 +14,14 @@ struct Bench: AsyncParsableCommand {
       emulator   LoRA in the end blocks of an emulator 2-4-2 beside tuning all of 12 blocks
       prefix     an adapter in the top two blocks, with and without keeping what the blocks below compute
       processes  two processes of one thread beside one of two
+      compress   each way to compress a model, with a text of 8 × --batch windows: time and memory
       controller training of the planner, rounds per second of one core; with --peer FOLDER beside PyTorch
       peak       the most arithmetic the cores do together, in GFLOP/s
       peers      step and generate in several shapes, each beside its peer
       """)
 
-  @Argument(help: "step, generate, emulator, prefix, processes, controller, peak or peers.")
+  @Argument(
+    help: "step, generate, emulator, prefix, processes, compress, controller, peak or peers.")
   var what: String
 
   @Option(help: "The model's shape: gpt2 or llama.")
@@ -66,6 +68,10 @@ struct Bench: AsyncParsableCommand {
       "step: keep what the blocks below the adapter compute, in so much memory; none if not given."
   )
   var prefixCache: ByteCount?
+
+  @Option(
+    help: "compress: a recipe, +distilled behind it to distil; all that there are if not given.")
+  var recipe: String?
 
   @OptionGroup var memory: MemoryOptions
 
@@ -147,7 +153,8 @@ struct Bench: AsyncParsableCommand {
   }
 
   private static let all = [
-    "step", "generate", "emulator", "prefix", "processes", "controller", "peak", "peers",
+    "step", "generate", "emulator", "prefix", "processes", "compress", "controller", "peak",
+    "peers",
   ]
 
   func validate() throws {
@@ -181,6 +188,7 @@ struct Bench: AsyncParsableCommand {
     case "emulator": try await emulator()
     case "prefix": try await prefix()
     case "processes": try await processes()
+    case "compress": try await compress()
     case "controller": try controller()
     case "peers": try await peers()
     case "peak": try peak()

@@ -89,6 +89,10 @@ extension CommonOptions {
       text +=
         "\nplug-in reaches \(Format.percent(share)) of what full fine-tuning gains in log-perplexity"
     }
+    if let margin = summary.margin {
+      text +=
+        "\nthe owner's margin is \(Format.number(margin, digits: 3)): \(margin > 0 ? "the plug-in is better than a device's own tuned emulator" : "a device's own tuned emulator is as good as the plug-in")"
+    }
     for (name, reason) in summary.fiveNumbers.notMeasured.sorted(by: { $0.key < $1.key }) {
       text += "\nnot measured: \(FiveNumberName(rawValue: name)?.term ?? name): \(reason)"
     }

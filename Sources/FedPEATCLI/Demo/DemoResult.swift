@@ -14,6 +14,7 @@ struct DemoResult: Encodable {
   var model: String
   var fiveNumbers: FiveNumbers
   var recoveredShare: Double?
+  var margin: Double?
   var rounds: Int
   var clients: [Client]
   var bytesUp: Int
@@ -33,6 +34,7 @@ struct DemoResult: Encodable {
     model = stage.modelStory
     fiveNumbers = numbers
     recoveredShare = numbers.recoveredShare
+    margin = numbers.margin
     rounds = summary.rounds
     self.clients = clients
     bytesUp = summary.bytesUp

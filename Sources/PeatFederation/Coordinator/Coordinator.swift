@@ -225,6 +225,7 @@ public actor Coordinator {
       exposures: Dictionary(
         uniqueKeysWithValues: histories.keys.map { ($0, exposure.exposure(of: $0)) }),
       exposureTogether: exposure.exposureTogether,
+      exposureOfColluders: exposure.exposureOfColluders,
       adapter: adapter, seconds: seconds ?? watch.seconds,
       ending: machine.ending)
   }

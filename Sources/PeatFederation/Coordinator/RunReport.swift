@@ -29,6 +29,8 @@ public struct RunReport: Sendable {
   public var exposures: [ClientID: Double]
   /// The share that all clients could put together.
   public var exposureTogether: Double
+  /// The share that the worst client could put together, the two worst, … until one more adds nothing.
+  public var exposureOfColluders: [Double]
   /// The adapter after the last round that counted.
   public var adapter: NamedTensors
   public var seconds: Double

@@ -1,0 +1,61 @@
+import FedPEAT
+import Foundation
+
+/// The time and memory of each compression, each in a process of its own.
+extension Bench {
+  struct CompressionReport: Encodable {
+    var what = "compress"
+    /// The median of all compressions.
+    var seconds: Double
+    var peakMemoryBytes: Int
+    /// The most memory over the model's, of all.
+    var peakOverModel: Double
+    var cases: [CompressionBenchmark.Report]
+  }
+
+  func compress() async throws {
+    if let recipe {
+      let report = try CompressionBenchmark.run(
+        recipe, shape: shape, layers: layers, windows: 8 * batch, seed: common.seedValue,
+        threads: common.threadCount)
+      try common.report(
+        CompressionReport(
+          seconds: report.seconds, peakMemoryBytes: report.peakMemoryBytes,
+          peakOverModel: report.peakOverModel, cases: [report]),
+        text: Self.table([report]))
+      return
+    }
+    guard layers > 2 else {
+      throw PeatError.usage("--layers is \(layers); a middle needs at least 3.")
+    }
+    struct Child: Decodable { var cases: [CompressionBenchmark.Report] }
+    var reports: [CompressionBenchmark.Report] = []
+    for recipe in CompressionBenchmark.recipes(middle: layers - 2) {
+      try checkInterruption()
+      Terminal.status("\(recipe) …")
+      let child = try child(
+        [
+          "compress", "--recipe", recipe, "--shape", shape.rawValue, "--layers", "\(layers)",
+          "--batch", "\(batch)",
+        ] + shared)
+      reports += try JSONDecoder().decode(Child.self, from: await output(child)).cases
+    }
+    try common.report(
+      CompressionReport(
+        seconds: median(reports.map(\.seconds)),
+        peakMemoryBytes: reports.map(\.peakMemoryBytes).max() ?? 0,
+        peakOverModel: reports.map(\.peakOverModel).max() ?? 0, cases: reports),
+      text: Self.table(reports))
+  }
+
+  private static func table(_ reports: [CompressionBenchmark.Report]) -> String {
+    Format.table(
+      [["recipe", "seconds", "peak memory", "of the model's"]]
+        + reports.map {
+          [
+            $0.recipe, Format.number($0.seconds, digits: 2), Format.bytes($0.peakMemoryBytes),
+            Format.number($0.peakOverModel, digits: 2),
+          ]
+        })
+  }
+}
