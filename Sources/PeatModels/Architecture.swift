@@ -165,7 +165,7 @@ extension TransformerConfiguration {
     try check(blockCount < 1 << 16, "\(blockCount) blocks are too many")
     // So that whoever counts weights, bytes or an adapter's values can do so in Int.
     let perBlock = linearSizes.reduce(0.0) { $0 + Double($1.inputs) * Double($1.outputs) }
-    let tables = 2 * Double(vocabularySize) + Double(contextLength)
+    let tables = 2 * Double(vocabularySize) + (positions == .learned ? Double(contextLength) : 0)
     try check(
       Double(blockCount) * perBlock + tables * Double(hiddenSize) < 0x1p44,
       "its sizes make a model of more than 17 trillion weights, which is too many")

@@ -52,6 +52,18 @@ import Testing
     expectBadData(try TinyModel.error("gpt2-tiny", configuration: ["n_inner": nil]), "[32, 128]")
   }
 
+  @Test func `sizes whose products no Int could hold`() throws {
+    let large: JSONValue = 2_147_483_647
+    expectBadData(
+      try TinyModel.error(configuration: ["intermediate_size": large, "hidden_size": large]),
+      "17 trillion weights")
+    expectBadData(
+      try TinyModel.error("gpt2-tiny", configuration: ["vocab_size": large, "n_embd": 131_072]),
+      "17 trillion weights")
+    // Rotary positions are no weights.
+    #expect(try TinyModel.error(configuration: ["max_position_embeddings": large]) == nil)
+  }
+
   @Test func `tensors that are missing, extra or of another shape`() throws {
     expectBadData(
       try TinyModel.error { $0["model.layers.2.mlp.up_proj.weight"] = nil },
