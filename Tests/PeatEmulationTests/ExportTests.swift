@@ -8,6 +8,7 @@ import Testing
 @Suite("Exporting an emulator") struct ExportTests {
   static let recipes = [
     "layers=0", "share", "int8", "int4", "bf16", "f16", "low-rank=0.4", "prune-heads=0.5",
+    "magnitude=0.3",
     "prune-channels=0.4", "layers=0,share,int8",
     "prune-heads=0.5,prune-channels=0.4,low-rank=0.6,int4",
   ]
