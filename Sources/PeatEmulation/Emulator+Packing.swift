@@ -7,7 +7,10 @@ extension Emulator {
   ///
   /// - Parameter calibration: the text on which rounding is compensated, where the recipe asks for that.
   /// - Throws: `usage` where there is none, `badData` where the text shows nothing.
-  public func pack(_ calibration: CompressionCalibration? = nil) throws {
+  public func pack(
+    _ calibration: CompressionCalibration? = nil,
+    onProgress: CompressionProgress.Listener = { _ in }
+  ) throws {
     guard let word = recipe.storage else { return }
     let storage = type(of: word).storage
     guard word.isCompensated else {
@@ -30,6 +33,9 @@ extension Emulator {
     var reached = split.bottom
     // Each with what goes into it behind those that are packed already.
     for local in split.bottom..<split.bottom + middleCount {
+      try onProgress(
+        CompressionProgress(
+          word: type(of: word).name, done: local - split.bottom, total: middleCount))
       guard let first = order.firstIndex(of: local), let last = order.lastIndex(of: local) else {
         continue
       }

@@ -16,6 +16,7 @@ public struct EmulatorDraft {
   let full: TransformerModel
   let split: ModelSplit
   private let calibration: CompressionCalibration?
+  private let onProgress: CompressionProgress.Listener
   /// In rising order.
   var blocks: [Block]
   /// The middle as it is run: places in `blocks`, some of them more than once.
@@ -23,11 +24,13 @@ public struct EmulatorDraft {
 
   /// The middle as it is.
   init(
-    _ full: TransformerModel, _ split: ModelSplit, _ calibration: CompressionCalibration? = nil
+    _ full: TransformerModel, _ split: ModelSplit, _ calibration: CompressionCalibration? = nil,
+    onProgress: @escaping CompressionProgress.Listener = { _ in }
   ) {
     self.full = full
     self.split = split
     self.calibration = calibration
+    self.onProgress = onProgress
     let keys = full.configuration.keys
     blocks = split.middle.map { number in
       let prefix = keys.block(number) + "."
@@ -40,6 +43,11 @@ public struct EmulatorDraft {
         sizes: full.blocks[number].sizes)
     }
     order = Array(blocks.indices)
+  }
+
+  /// Says where a word stands; throws where the work is to end.
+  func tell(_ word: String, _ done: Int, of total: Int) throws {
+    try onProgress(CompressionProgress(word: word, done: done, total: total))
   }
 
   /// The text that a word needs; throws `usage` where there is none.

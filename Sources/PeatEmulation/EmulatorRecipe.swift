@@ -91,22 +91,25 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
   /// - Parameter calibration: a text, for words that need one.
   /// - Throws: `usage` where the recipe does not fit the model, or needs a text.
   public func makeEmulator(
-    from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil
+    from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil,
+    onProgress: @escaping CompressionProgress.Listener = { _ in }
   ) throws -> Emulator {
-    let emulator = try makeUnpacked(from: model, split: split, calibration: calibration)
-    try emulator.pack(calibration)
+    let emulator = try makeUnpacked(
+      from: model, split: split, calibration: calibration, onProgress: onProgress)
+    try emulator.pack(calibration, onProgress: onProgress)
     return emulator
   }
 
   /// The emulator before its matrices are stored in fewer bits, so that they can still be trained; `Emulator.pack(_:)` is the last step.
   public func makeUnpacked(
-    from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil
+    from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil,
+    onProgress: @escaping CompressionProgress.Listener = { _ in }
   ) throws -> Emulator {
     precondition(
       split.blockCount == model.blocks.count,
       "a split of \(split.blockCount) blocks for \(model.blocks.count)")
     try check(model.configuration, split)
-    var draft = EmulatorDraft(model, split, calibration)
+    var draft = EmulatorDraft(model, split, calibration, onProgress: onProgress)
     for step in steps { try step.apply(to: &draft) }
     return try draft.emulator(self)
   }

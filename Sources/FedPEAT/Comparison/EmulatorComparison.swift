@@ -184,8 +184,12 @@ public struct EmulatorComparison: Sendable {
           documents, tokenizer: tokenizer, layout: .stream, context: settings.trial.context,
           addBegin: nil), threads: settings.trial.threads)
     }
+    let shouldStop = shouldStop
+    let onProgress: CompressionProgress.Listener = { _ in
+      if shouldStop() { throw PeatError(.interrupted, "Interrupted.") }
+    }
     let emulator = try candidate.recipe.makeUnpacked(
-      from: full, split: split, calibration: sample)
+      from: full, split: split, calibration: sample, onProgress: onProgress)
     if candidate.isDistilled, let documents = texts.distillation, var how = settings.distillation {
       how.seed = seed
       let data = try TokenDataset.make(
@@ -199,7 +203,7 @@ public struct EmulatorComparison: Sendable {
         shouldStop: shouldStop, onStep: { onStep("\(name): distilling", $0) })
       guard outcome.isComplete else { throw PeatError(.interrupted, "Interrupted.") }
     }
-    try emulator.pack(sample)
+    try emulator.pack(sample, onProgress: onProgress)
     let seconds = (clock.now - start).seconds
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
       "fedpeat-compare-\(UUID().uuidString)")

@@ -165,11 +165,19 @@ struct Compress: AsyncParsableCommand {
     _ recipe: EmulatorRecipe, from full: TransformerModel, _ source: Checkpoint,
     _ split: ModelSplit, _ sample: CompressionCalibration?, to target: URL
   ) throws -> Emulator {
-    var emulator = try recipe.makeUnpacked(from: full, split: split, calibration: sample)
+    let start = ContinuousClock.now
+    let onProgress: CompressionProgress.Listener = { progress in
+      try checkInterruption()
+      Terminal.status(
+        "\(progress.word): block \(progress.done + 1) of \(progress.total)  \(Format.time(ContinuousClock.now - start)) so far"
+      )
+    }
+    var emulator = try recipe.makeUnpacked(
+      from: full, split: split, calibration: sample, onProgress: onProgress)
     try distillation.run(
       &emulator, full: full, source: source, target: target, common, probeText: sample?.data,
       isOneOfSeveral: ladder != nil)
-    try emulator.pack(sample)
+    try emulator.pack(sample, onProgress: onProgress)
     if let calibration, let sample {
       emulator.fidelity = try measure(full, emulator, source, URL(path: calibration), sample)
     }

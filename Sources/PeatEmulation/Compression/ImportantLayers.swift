@@ -63,8 +63,9 @@ public struct LossImportantLayers: CountedSelection {
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
     let all = Array(0..<draft.split.blockCount)
-    let losses = try draft.blocks.map { block in
-      calibration.loss(
+    let losses = try draft.blocks.enumerated().map { index, block in
+      try draft.tell(Self.name, index, of: draft.blocks.count)
+      return calibration.loss(
         of: try draft.full.selecting(blocks: all.filter { $0 != block.numberInFullModel }))
     }
     draft.keep(mostImportant(count, losses))

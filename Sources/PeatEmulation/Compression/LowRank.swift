@@ -17,6 +17,7 @@ public struct LowRank: ShareWord {
 
   public func apply(to draft: inout EmulatorDraft) throws {
     for index in draft.blocks.indices {
+      try draft.tell(Self.name, index, of: draft.blocks.count)
       for path in draft.full.configuration.keys.linearPaths {
         guard let matrix = draft.outputsByInputs(path, ofBlock: index) else { continue }
         let values = try SingularValues(of: matrix, named: "\(path).weight")
@@ -50,6 +51,7 @@ public struct WeightedLowRank: ShareWord {
     let states = calibration.middleStates(draft.full, draft.split)
     let model = try draft.model()
     for index in draft.blocks.indices {
+      try draft.tell(Self.name, index, of: draft.blocks.count)
       let local = draft.split.bottom + index
       let linears = model.blocks[local].linears
       guard let place = model.configuration.order.firstIndex(of: local) else { continue }

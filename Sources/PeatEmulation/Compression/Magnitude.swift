@@ -25,8 +25,9 @@ public struct Magnitude: ShareWord {
     outline.isSparse = true
   }
 
-  public func apply(to draft: inout EmulatorDraft) {
+  public func apply(to draft: inout EmulatorDraft) throws {
     for index in draft.blocks.indices {
+      try draft.tell(Self.name, index, of: draft.blocks.count)
       for path in draft.full.configuration.keys.linearPaths {
         let name = "\(path).weight"
         guard let matrix = draft.blocks[index].tensors[name] else { continue }
