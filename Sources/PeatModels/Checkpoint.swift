@@ -86,7 +86,7 @@ public struct Checkpoint: Sendable {
     for (name, file) in files where file.entries[name]?.type != nil {
       result[name] =
         try sparse[name].map {
-          try SparseTensor.read(name, shape: $0, from: file)
+          try SparseTensor.read(name, shape: $0, longest: configuration.longestSide, from: file)
         } ?? file.tensor(named: name)
     }
     return result
@@ -99,7 +99,8 @@ public struct Checkpoint: Sendable {
     try TransformerModel(
       configuration: configuration,
       weights: StoredWeights(
-        files: files, packed: packed, sparse: sparse, folder: folder.path),
+        files: files, packed: packed, sparse: sparse,
+        longest: configuration.longestSide, folder: folder.path),
       blockNumbers: try keptBlocks(), storage: storage, source: folder.path)
   }
 
@@ -107,6 +108,7 @@ public struct Checkpoint: Sendable {
     let files: [String: SafeTensorsFile]
     let packed: [String: PackedStorage]
     let sparse: [String: [Int]]
+    let longest: Int
     let folder: String
 
     func packed(named name: String, shape: [Int], inputAxis: Int) throws -> PackedMatrix? {
@@ -135,7 +137,7 @@ public struct Checkpoint: Sendable {
     func tensor(named name: String) throws -> Tensor? {
       guard let file = files[name] else { return nil }
       guard let shape = sparse[name] else { return try file.tensor(named: name) }
-      return try SparseTensor.read(name, shape: shape, from: file)
+      return try SparseTensor.read(name, shape: shape, longest: longest, from: file)
     }
     func release(_ name: String) { files[name]?.releasePages(of: name) }
   }

@@ -14,6 +14,9 @@ extension TransformerConfiguration {
     return result + [(hiddenSize, feedForwardSize), (feedForwardSize, hiddenSize)]
   }
 
+  /// The longest side of a block's matrices.
+  var longestSide: Int { linearSizes.reduce(0) { max($0, $1.inputs, $1.outputs) } }
+
   /// Weights of a whole block's matrices.
   public var blockMatrixWeights: Int { linearSizes.reduce(0) { $0 + $1.inputs * $1.outputs } }
 

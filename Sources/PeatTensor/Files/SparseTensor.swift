@@ -34,16 +34,22 @@ public enum SparseTensor {
   /// - Parameters:
   ///   - shape: of the matrix.
   ///   - name: the matrix's, `file` its file.
+  ///   - longest: what a side of the shape may be at most, so that a small file takes no large memory.
   /// - Throws: `badData` where values and mask do not fit each other or the shape.
-  public static func read(_ name: String, shape: [Int], from file: SafeTensorsFile) throws -> Tensor
-  {
+  public static func read(
+    _ name: String, shape: [Int], longest: Int, from file: SafeTensorsFile
+  ) throws -> Tensor {
     func refuse(_ what: String) -> PeatError {
       .badData(
         "'\(file.url.path)': '\(name)' \(what). The file is damaged; fetch or make it again.")
     }
-    guard shape.count == 2, shape.allSatisfy({ (1...1 << 24).contains($0) }),
-      shape[0] * shape[1] <= 1 << 31
-    else { throw refuse("is stored sparsely with the shape \(shape), which is no matrix") }
+    guard shape.count == 2, shape.allSatisfy({ (1...max(longest, 1)).contains($0) }),
+      shape[0].multipliedReportingOverflow(by: shape[1]).overflow == false
+    else {
+      throw refuse(
+        "is stored sparsely with the shape \(shape), which is no matrix of the model: its sides are \(longest) at most"
+      )
+    }
     let count = shape[0] * shape[1]
     guard let entry = file.entries[name + maskSuffix], entry.dtype == "U8",
       entry.shape == [(count + 7) / 8]
