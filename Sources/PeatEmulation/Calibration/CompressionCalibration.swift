@@ -20,12 +20,17 @@ public struct CompressionCalibration: Sendable {
   }
 
   /// What goes into each block of the middle, and what comes out of the last: `[tokens, d]` each.
-  func middleStates(_ full: TransformerModel, _ split: ModelSplit) -> [Tensor] {
-    let rows = batch.tokens.count
+  ///
+  /// - Parameter windows: how many, the first ones; all if not given.
+  func middleStates(
+    _ full: TransformerModel, _ split: ModelSplit, windows: Int? = nil
+  ) -> [Tensor] {
+    let windows = min(windows ?? batch.windowCount, batch.windowCount)
+    let rows = batch.places(ofWindows: 0..<windows).count
     let width = full.configuration.hiddenSize
     let states = (0...split.middle.count).map { _ in Tensor(uninitialized: [rows, width]) }
     let batch = batch
-    StepWorkers(count: threads, parameterCount: 0).compute(batch.windowCount) { tape, window in
+    StepWorkers(count: threads, parameterCount: 0).compute(windows) { tape, window in
       let places = batch.places(ofWindows: window..<window + 1)
       let layout = batch.layout.part(places)
       batch.tokens.withUnsafeBufferPointer { tokens in
@@ -63,17 +68,21 @@ public struct CompressionCalibration: Sendable {
   /// Nats per predicted token of a model.
   func loss(of model: TransformerModel) -> Double {
     let batch = batch
-    let workers = StepWorkers(count: threads, parameterCount: 0)
-    let total = workers.run(batch.layout) { tape, layout in
+    let sums = WindowSums(batch.windowCount)
+    StepWorkers(count: threads, parameterCount: 0).compute(batch.windowCount) { tape, window in
+      let places = batch.places(ofWindows: window..<window + 1)
       batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer { targets in
-          model.loss(
-            UnsafeBufferPointer(rebasing: tokens[layout.rows]),
-            targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout, on: tape)
+          sums.set(
+            model.loss(
+              UnsafeBufferPointer(rebasing: tokens[places]),
+              targets: UnsafeBufferPointer(rebasing: targets[places]),
+              layout: batch.layout.part(places), on: tape
+            ).sum, at: window)
         }
       }
     }
-    return total.mean
+    return sums.total / Double(max(batch.targetCount, 1))
   }
 }
 

@@ -65,7 +65,7 @@ extension CompressionCalibration {
 }
 
 /// A number per window, each written by one thread.
-private final class WindowSums: @unchecked Sendable {
+final class WindowSums: @unchecked Sendable {
   private let values: UnsafeMutableBufferPointer<Double>
 
   init(_ count: Int) {

@@ -33,7 +33,7 @@ final class StatisticsObserver: LinearObserver, @unchecked Sendable {
   func matrix(_ name: String, took input: Activation) {
     guard names.contains(name) else { return }
     let sum = seen[name]?.inputs ?? Tensor(zeros: [input.columns, input.columns])
-    addProduct(input, input, to: sum)
+    addSquare(input, to: sum)
     if seen[name] == nil { seen[name] = MatrixStatistics(inputs: sum) }
   }
 
@@ -44,7 +44,7 @@ final class StatisticsObserver: LinearObserver, @unchecked Sendable {
       ?? .init(
         outputs: Tensor(zeros: [gradient.columns, gradient.columns]),
         weight: Tensor(zeros: [gradient.columns, input.columns]))
-    addProduct(gradient, gradient, to: sums.outputs)
+    addSquare(gradient, to: sums.outputs)
     addProduct(gradient, input, to: sums.weight)
     seen[name]?.gradients = sums
   }
@@ -63,6 +63,10 @@ extension [StatisticsObserver] {
         }
         return sum
       }
+    }
+    for sums in result.values {
+      mirror(sums.inputs)
+      if let gradients = sums.gradients { mirror(gradients.outputs) }
     }
     return result
   }
@@ -99,17 +103,20 @@ extension CompressionCalibration {
 
   /// Goes from the text's loss down through the full model's middle, and hands over what each block's matrices were seen with, the last block first.
   ///
-  /// Block by block, from the states that were kept: only one block's sums are in memory at a time.
+  /// Block by block, from the states that were kept: only one block's sums are in memory at a time. The first half of the text's windows is enough here.
+  ///
+  /// - Parameter paths: of the linear layers that are looked at.
   package func descend(
-    _ full: TransformerModel, _ split: ModelSplit,
+    _ full: TransformerModel, _ split: ModelSplit, paths: [String],
     _ body: (_ block: Int, [String: MatrixStatistics]) throws -> Void
   ) rethrows {
-    let states = middleStates(full, split)
+    let windows = max(1, batch.windowCount / 2)
+    let states = middleStates(full, split, windows: windows)
     let gradient = Tensor(uninitialized: states[0].shape)
     let batch = batch
     let workers = StepWorkers(count: threads, parameterCount: 0)
     let last = states[split.middle.count]
-    workers.compute(batch.windowCount, isRecording: true) { tape, window in
+    workers.compute(windows, isRecording: true) { tape, window in
       let rows = batch.places(ofWindows: window..<window + 1)
       let input = tape.input(last.rows(rows), needsGradient: true)
       let hidden = full.hiddenStates(
@@ -122,10 +129,10 @@ extension CompressionCalibration {
       gradient.setRows(rows, to: tape.backward(gradientsOf: [input])[0])
     }
     for block in split.middle.reversed() {
-      let names = Set(full.blocks[block].linears.map(\.weight.name))
+      let names = Set(paths.map { "\(full.configuration.keys.block(block)).\($0).weight" })
       let observers = (0..<threads).map { _ in StatisticsObserver(names) }
       let before = states[block - split.bottom]
-      workers.compute(batch.windowCount, observers: observers, isRecording: true) { tape, window in
+      workers.compute(windows, observers: observers, isRecording: true) { tape, window in
         let rows = batch.places(ofWindows: window..<window + 1)
         let input = tape.input(before.rows(rows), needsGradient: true)
         let output = full.hiddenStates(

@@ -103,7 +103,7 @@ public struct GradientRanks: ShareWord {
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
     let keys = draft.full.configuration.keys
-    try calibration.descend(draft.full, draft.split) { number, seen in
+    try calibration.descend(draft.full, draft.split, paths: keys.attentionPaths) { number, seen in
       try draft.tell(
         Self.name, draft.split.middle.upperBound - 1 - number, of: draft.split.middle.count)
       guard let index = draft.blocks.firstIndex(where: { $0.numberInFullModel == number }) else {
@@ -142,7 +142,10 @@ public struct GradientChannels: ShareWord {
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
     let keys = draft.full.configuration.keys
-    try calibration.descend(draft.full, draft.split) { number, seen in
+    try calibration.descend(
+      draft.full, draft.split,
+      paths: [keys.up, keys.down] + (keys.gate.map { [$0] } ?? [])
+    ) { number, seen in
       try draft.tell(
         Self.name, draft.split.middle.upperBound - 1 - number, of: draft.split.middle.count)
       guard let index = draft.blocks.firstIndex(where: { $0.numberInFullModel == number }) else {

@@ -48,16 +48,22 @@ public struct WeightedLowRank: ShareWord {
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
-    let states = calibration.middleStates(draft.full, draft.split)
+    let split = draft.split
+    var states = calibration.states(of: draft.full, behind: split.bottom)
+    var reached = split.bottom
     let model = try draft.model()
     for index in draft.blocks.indices {
       try draft.tell(Self.name, index, of: draft.blocks.count)
-      let local = draft.split.bottom + index
+      let local = split.bottom + index
+      let number = draft.blocks[index].numberInFullModel
+      if number > reached {
+        states = calibration.run(draft.full, through: reached..<number, from: states).states
+        reached = number
+      }
       let linears = model.blocks[local].linears
       guard let place = model.configuration.order.firstIndex(of: local) else { continue }
       let seen = calibration.run(
-        model, through: place..<place + 1,
-        from: states[draft.blocks[index].numberInFullModel - draft.split.bottom],
+        model, through: place..<place + 1, from: states,
         watching: Set(linears.map(\.weight.name))
       ).seen
       for linear in linears {

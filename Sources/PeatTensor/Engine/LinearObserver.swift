@@ -45,6 +45,23 @@ struct ObservationRecord {
   }
 }
 
+/// The lower triangle of S += Xᵀ · X, `[columns, columns]`; what is above the diagonal is left as it is until `mirror`.
+package func addSquare(_ x: Activation, to sum: Tensor) {
+  precondition(sum.shape == [x.columns, x.columns], "addSquare: \(sum.shape)")
+  MatrixProduct.addSquare(
+    n: x.columns, k: x.rows, x: x.pointer, ldx: x.stride, c: sum.pointer)
+}
+
+/// Copies what is below a square matrix's diagonal above it.
+package func mirror(_ matrix: Tensor) {
+  let count = matrix.shape[0]
+  for row in 0..<count {
+    for column in 0..<row {
+      matrix.pointer[column * count + row] = matrix.pointer[row * count + column]
+    }
+  }
+}
+
 /// C += Xᵀ · Y of two matrices with as many rows; C is `[columns of X, columns of Y]`.
 package func addProduct(_ x: Activation, _ y: Activation, to sum: Tensor) {
   precondition(

@@ -37,4 +37,12 @@ enum MatrixProduct {
       numericCast(m), numericCast(n), numericCast(k), alpha, a, numericCast(lda), b,
       numericCast(ldb), beta, c, numericCast(ldc))
   }
+
+  /// The lower triangle of C += Xᵀ · X; X is `[k, n]` with row stride `ldx`, C `[n, n]`.
+  static func addSquare(n: Int, k: Int, x: FloatPointer, ldx: Int, c: FloatPointer) {
+    if n == 0 || k == 0 { return }
+    _ = singleThreaded
+    cblas_ssyrk(
+      CblasRowMajor, CblasLower, CblasTrans, Int32(n), Int32(k), 1, x, Int32(ldx), 1, c, Int32(n))
+  }
 }
