@@ -88,7 +88,8 @@ public struct FederatedTuning: Sendable {
       configuration, material, packages: packages, owner: owner, edge: edge, cell: cell)
 
     let exposure = try ExposureLedger(
-      contents: emulators.map(material.costs.contents), limit: configuration.maxExposure)
+      contents: emulators.map(material.costs.contents), limit: configuration.maxExposure,
+      wholeBlock: 1 / Double(material.split.middle.count))
     let realigner = Realigner(configuration, material, owner: owner, folder: work.url) {
       [onEvent] in
       onEvent(.realigned(level: $0.level, before: $0.before, after: $0.after))

@@ -2,22 +2,31 @@ import PeatTensor
 
 /// Which blocks of the middle each client was sent, and what share of the middle's weights it could put together from them.
 ///
-/// Who was sent two levels has the blocks of both, and of a block that is in both what the one that shows more of it shows.
+/// Who was sent two levels has the blocks of both. Of a block of which both show the same share, it is the same copy, and counts once; where they show different shares, such
+/// as one that was thinned out and one that was made narrower, one may show what the other does not: both count, up to the whole block. So a share is
+/// what could be put together at most.
 public struct ExposureLedger: Sendable, Equatable {
   /// For each level the blocks of the middle that it shows, each with the share of the middle's weights that it shows of it.
   public private(set) var contents: [[Int: Double]]
+  /// What levels were before they were made anew.
+  private var formerContents: [[[Int: Double]]]
+  /// The share of the middle's weights in one of its blocks.
+  private let wholeBlock: Double
   /// The share that a client may have seen at most.
   public let limit: Double
   /// The levels whose blocks each has seen, and those that it was sent.
   private var seen: [ClientID: Set<Int>] = [:]
   private var sent: [ClientID: Set<Int>] = [:]
 
+  /// - Parameter wholeBlock: the share of the middle's weights in one of its blocks, which are all alike.
   /// - Throws: `usage` where the limit is outside of 0…1, or every level passes it.
-  public init(contents: [[Int: Double]], limit: Double = 1) throws {
+  public init(contents: [[Int: Double]], limit: Double = 1, wholeBlock: Double = 1) throws {
     guard (0...1).contains(limit) else {
       throw PeatError.usage("maxExposure is \(limit); it must be between 0 and 1.")
     }
     self.contents = contents
+    formerContents = contents.map { _ in [] }
+    self.wholeBlock = wholeBlock
     self.limit = limit
     let least = contents.map { $0.values.reduce(0, +) }.min() ?? 0
     guard contents.isEmpty || contents.indices.contains(where: allowsNewcomers) else {
@@ -36,12 +45,15 @@ public struct ExposureLedger: Sendable, Equatable {
 
   private init(unlimited contents: [[Int: Double]]) {
     self.contents = contents
+    formerContents = contents.map { _ in [] }
+    wholeBlock = 1
     limit = 1
   }
 
   /// A level is made anew: who saw the old one may have what either shows, and being sent the new one is not yet allowed to anybody.
   public mutating func renew(_ level: Int, contents new: [Int: Double]) {
-    contents[level].merge(new, uniquingKeysWith: max)
+    formerContents[level].append(contents[level])
+    contents[level] = new
     for client in sent.keys { sent[client]?.remove(level) }
   }
 
@@ -87,15 +99,24 @@ public struct ExposureLedger: Sendable, Equatable {
 
   /// The share of the middle that some levels show together.
   public func exposure(ofLevels levels: Set<Int>) -> Double {
-    var shown: [Int: Double] = [:]
-    for level in levels { shown.merge(contents[level], uniquingKeysWith: max) }
+    var shown: [Int: [Double]] = [:]
     // In one order, so that the sum is always the same.
-    return shown.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value }
+    for level in levels.sorted() {
+      for copy in formerContents[level] + [contents[level]] {
+        for (block, share) in copy
+        where !(shown[block] ?? []).contains(where: { abs($0 - share) <= Self.tolerance }) {
+          shown[block, default: []].append(share)
+        }
+      }
+    }
+    return shown.sorted { $0.key < $1.key }.reduce(0) { sum, block in
+      sum + max(block.value.max() ?? 0, min(wholeBlock, block.value.reduce(0, +)))
+    }
   }
 
   /// Whether a level may be sent to a client that has seen nothing.
   public func allowsNewcomers(_ level: Int) -> Bool {
-    contents[level].values.reduce(0, +) <= limit + Self.tolerance
+    exposure(ofLevels: [level]) <= limit + Self.tolerance
   }
 
   /// Whether a client may be sent a level: it stays within the limit, or was sent it before.

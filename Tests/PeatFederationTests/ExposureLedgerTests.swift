@@ -7,7 +7,8 @@ import Testing
   /// Three blocks; levels of all, two and one of them.
   private func ledger(_ limit: Double) throws -> ExposureLedger {
     try ExposureLedger(
-      contents: [[0: 0.25, 1: 0.25, 2: 0.5], [0: 0.25, 2: 0.5], [1: 0.25]], limit: limit)
+      contents: [[0: 0.25, 1: 0.25, 2: 0.5], [0: 0.25, 2: 0.5], [1: 0.25]], limit: limit,
+      wholeBlock: 0.25)
   }
 
   @Test func `levels add up by their blocks, not by their shares`() throws {
@@ -34,9 +35,26 @@ import Testing
     #expect(ledger.exposure(of: "a") == 0.75)
   }
 
+  @Test func `of a block that two levels show in different ways both count, up to the whole block`()
+    throws
+  {
+    // Two blocks; level 1 shows the same copy of block 0 as level 0, levels 2 and 3 other ones.
+    var ledger = try ExposureLedger(
+      contents: [[0: 0.3, 1: 0.3], [0: 0.3], [0: 0.1], [0: 0.45]], limit: 0.65, wholeBlock: 0.5)
+    #expect(ledger.exposure(ofLevels: [0, 1]) == 0.6)
+    #expect(ledger.exposure(ofLevels: [0, 2]) == 0.7)
+    #expect(ledger.exposure(ofLevels: [0, 3]) == 0.8)
+    ledger.note(0, for: "a")
+    #expect(ledger.allows(1, for: "a") && !ledger.allows(2, for: "a"))
+    // Made anew: who had the old one may have both.
+    ledger.renew(0, contents: [0: 0.15, 1: 0.15])
+    #expect(abs(ledger.exposure(of: "a") - 0.9) < 1e-12)
+  }
+
   @Test func `colluders are counted worst first, until one more adds nothing`() throws {
     // Levels that share no block.
-    var ledger = try ExposureLedger(contents: [[0: 0.25], [1: 0.5], [0: 0.125, 2: 0.125]])
+    var ledger = try ExposureLedger(
+      contents: [[0: 0.25], [1: 0.5], [0: 0.125, 2: 0.125]], wholeBlock: 0.25)
     #expect(ledger.exposureOfColluders == [])
     ledger.note(0, for: "a")
     ledger.note(1, for: "b")

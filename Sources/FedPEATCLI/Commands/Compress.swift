@@ -98,13 +98,13 @@ struct Compress: AsyncParsableCommand {
         threads: common.threadCount)
     }
     var reports: [Report] = []
-    var shown: [Int: Double] = [:]
+    var contents: [[Int: Double]] = []
     for (recipe, target) in zip(levels, targets) {
       if ladder != nil { Terminal.note("level        \(recipe)") }
       let emulator =
         try finished(recipe, split, source, in: target)
         ?? make(recipe, from: full, source, split, sample, to: target)
-      shown.merge(emulator.shownBlocks(of: full), uniquingKeysWith: max)
+      contents.append(emulator.shownBlocks(of: full))
       reports.append(
         Report(
           recipe: recipe.description, bytes: try Checkpoint(folder: target).byteCount,
@@ -115,7 +115,9 @@ struct Compress: AsyncParsableCommand {
             emulator, in: target, full: full, data: sample?.data, threads: common.threadCount),
           folder: target.relativePath))
     }
-    let exposure = shown.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value }
+    let exposure = try ExposureLedger(
+      contents: contents, wholeBlock: 1 / Double(split.middle.count)
+    ).exposure(ofLevels: Set(contents.indices))
     if let html { try Self.page(reports, exposure: exposure).write(to: URL(path: html)) }
     if ladder == nil {
       try common.report(reports[0], text: Self.text(reports[0]))
