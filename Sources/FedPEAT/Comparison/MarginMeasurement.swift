@@ -62,27 +62,32 @@ extension TuningTrial {
     let tuned = try perplexity(emulator.model, with: adapter)
     let plugIn = try perplexity(full, with: adapter)
     var attacked: [String: Double] = [:]
-    func tuneOnOwn(_ thief: Emulator, _ name: String) throws -> Double {
-      let injected = try adapter.inject(into: thief.model)
-      defer { injected.remove() }
+    // The adapter is in its place throughout: what the middle learns fits it.
+    func tuneOnOwn(
+      _ thief: Emulator, _ injected: InjectedAdapter, _ name: String
+    ) throws -> Double {
       try tuneCarefully(
         thief.model, thief.middleParameters + injected.parameters.map(\.parameter), on: own, name)
       return try perplexity(thief.model)
     }
     if !own.isEmpty {
-      attacked["middleOnOwn"] = try tuneOnOwn(
-        emulator.unpacked(), "attack: the middle on own texts")
+      let thief = try emulator.unpacked()
+      let injected = try adapter.inject(into: thief.model)
+      defer { injected.remove() }
+      attacked["middleOnOwn"] = try tuneOnOwn(thief, injected, "attack: the middle on own texts")
     }
     var publicTokens = 0
     if attack.tokens > 0, !publicTexts.isEmpty {
       let thief = try emulator.unpacked()
+      let injected = try adapter.inject(into: thief.model)
+      defer { injected.remove() }
       publicTokens = try tune(
         thief.model, thief.middleParameters, on: publicTexts, limit: attack.tokens,
         epochs: attack.epochs, learningRate: attack.learningRate,
         "attack: the middle on public text")
-      attacked["middleOnPublic"] = try perplexity(thief.model, with: adapter)
+      attacked["middleOnPublic"] = try perplexity(thief.model)
       if !own.isEmpty {
-        attacked["middleOnBoth"] = try tuneOnOwn(thief, "attack: then on own texts")
+        attacked["middleOnBoth"] = try tuneOnOwn(thief, injected, "attack: then on own texts")
       }
     }
     let best = attacked.values.reduce(tuned, min)
