@@ -1,6 +1,6 @@
 /// A client's part in a round as the coordinator saw it: by its own clock and its own count of bytes.
 public struct ObservedTrip: Sendable, Codable, Equatable {
-  /// From handing the task out to the last byte of the update.
+  /// From the task being there for it to the last byte of the update, or to the end of its part.
   public var seconds: Double
   /// Of them: while downloads waited for the client to take what it asked for.
   public var downloadSeconds: Double
@@ -27,20 +27,22 @@ extension Telemetry {
   ///
   /// With the trip T, of which downloads were served for at least t↓ and the upload took t↑:
   ///
-  ///     download ≥ t↓        download + compute ≤ T − t↑        download + compute ≥ ½ T − t↑
+  ///     download ≥ t↓        download + compute ≤ T − t↑        download + compute ≥ ½ T − t↑        compute ≥ (T − t↑ − t↓) / 10
   ///
   /// So nobody is slower than its whole trip was, and who reports that it is quicker is believed only as far as half of the trip may be
-  /// overhead: the rest counts as computing. Bytes are the coordinator's own count.
+  /// overhead: the rest counts as computing. Nor was all of it a download that was served in less: somebody computed. Bytes are the
+  /// coordinator's own count.
   package func bounded(by trip: ObservedTrip) -> Telemetry {
     var result = self
     result.bytesDown = trip.bytesDown
     result.bytesUp = trip.bytesUp
     let most = max(trip.seconds - trip.uploadSeconds, 0)
     let served = min(trip.downloadSeconds, most)
+    let least = (most - served) / 10
     var download = min(max(downloadSeconds, served), most)
-    var compute = min(computeSeconds, most)
+    var compute = min(max(computeSeconds, least), most)
     if download + compute > most {
-      download = max(download * most / (download + compute), served)
+      download = min(max(download * most / (download + compute), served), most - least)
       compute = most - download
     }
     result.downloadSeconds = download
