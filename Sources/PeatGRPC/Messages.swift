@@ -30,8 +30,15 @@ extension Fedpeat_V1_Caller {
     self.init()
     client = caller.client.name
     session = caller.session
+    if let free = caller.freeMemoryBytes { freeMemoryBytes = UInt64(clamping: free) }
   }
-  var value: Caller { get throws { Caller(client: try ClientID(client), session: session) } }
+  var value: Caller {
+    get throws {
+      Caller(
+        client: try ClientID(client), session: session,
+        freeMemoryBytes: hasFreeMemoryBytes ? try size(freeMemoryBytes) : nil)
+    }
+  }
 }
 
 extension Fedpeat_V1_JoinRequest {

@@ -238,19 +238,6 @@ import Testing
     #expect(reason.contains("only 0 were there"))
   }
 
-  @Test func `a plan with too few participants ends the run with the reason`() {
-    var machine = RoundStateMachine(rules: Self.rules(clients: 2, updates: 2))
-    _ = machine.handle(.started)
-    _ = machine.handle(.clientJoined("a", restarted: true))
-    _ = machine.handle(.clientJoined("b", restarted: true))
-    let actions = machine.handle(.planMade(Self.plan(["a", "stranger"]), round: 1, attempt: 1))
-    guard case .finish(.failed(let reason)) = actions.last else {
-      Issue.record("\(actions)")
-      return
-    }
-    #expect(reason.contains("minimumUpdates"))
-  }
-
   @Test func `a client that left while the plan was made is lost, not waited for`() {
     var machine = RoundStateMachine(rules: Self.rules())
     _ = machine.handle(.started)

@@ -83,6 +83,8 @@ private struct Walk {
       #expect(record.outcomes.map(\.client) == record.outcomes.map(\.client).sorted())
       #expect(Set(record.outcomes.map(\.client)).count == record.outcomes.count)
       records.append(record)
+    case .waitForParticipants(let record, _):
+      #expect(record.plan.participants.count < machine.rules.minimumUpdates + 1)
     case .recordFailedAttempt(let record, _):
       #expect(record.delivered.count < machine.rules.minimumUpdates)
       #expect(Set(record.outcomes.map(\.client)).isSubset(of: participants))
@@ -109,7 +111,8 @@ private struct Walk {
     case 7: take(.updateRefused(client, round: round, UpdateRefusal(.metrics, "no")))
     case 8:
       let timer = RoundTimer(
-        pick([.gathering, .training]), round: round, attempt: 1 + random.integer(below: 3))
+        pick([.gathering, .training, .replanning]), round: round,
+        attempt: 1 + random.integer(below: 3))
       if !timers.contains(timer) { take(.timerFired(timer)) }
     case 9: take(.aggregated(round: round + 1))
     case 10: take(.evaluated(round: round + 1, metrics: [:]))
@@ -128,8 +131,10 @@ private struct Walk {
     if !plans.isEmpty {
       let (round, attempt, clients) = plans.removeFirst()
       var plan = RoundPlan([:])
+      let isShort = random.integer(below: 6) == 0
       for (place, client) in clients.enumerated() {
-        let joins = place < machine.rules.minimumUpdates || random.integer(below: 3) > 0
+        let joins =
+          !isShort && (place < machine.rules.minimumUpdates || random.integer(below: 3) > 0)
         plan.assignments[client] = .init(participates: joins)
       }
       plan.assignments["stranger"] = .init()

@@ -204,7 +204,9 @@ public actor Client {
   private func work() async throws -> RunEnding {
     var isWaiting = false
     while true {
-      let caller = try currentCaller()
+      var asking = try currentCaller()
+      asking.freeMemoryBytes = freeMemory()
+      let caller = asking
       switch try await retrying({ try await $0.nextTask(caller) }) {
       case .train(let task):
         isWaiting = false

@@ -41,6 +41,7 @@ extension Coordinator: CoordinatorEndpoint {
 
   public func nextTask(_ caller: Caller) async throws -> TaskReply {
     let watch = Stopwatch(clock)
+    noteFreeMemory(of: caller)
     noteCall(of: caller)
     while true {
       try Task.checkCancellation()
@@ -51,23 +52,13 @@ extension Coordinator: CoordinatorEndpoint {
         wakeAll()
         return .finished(ending)
       }
-      if let task = tasks[caller.client] {
-        beginTrip(task, caller)
-        return .train(task)
-      }
+      if let task = tasks[caller.client] { return .train(task) }
       let left = configuration.pollTimeout - watch.elapsed
       // One that was lost while this call waited has to ask again to count as present.
       if left <= .zero || !machine.present.contains(caller.client) { return .wait }
       if let notice = noticeToTell(caller.client) { return .leftOut(notice) }
       await waitForNews(timeout: left)
     }
-  }
-
-  private func beginTrip(_ task: TrainingTask, _ caller: Caller) {
-    let client = caller.client
-    guard trips[client]?.isOf(task, session: caller.session) != true else { return }
-    trips[client] = Trip(
-      task, session: caller.session, traffic: histories[client]?.traffic ?? Traffic(), clock: clock)
   }
 
   public func attend(_ caller: Caller) async throws -> AttendReply {
@@ -104,6 +95,14 @@ extension Coordinator: CoordinatorEndpoint {
     stays[caller.client]?.attendances -= 1
     guard stay.attendances == 1 else { return }
     beginGrace(of: caller)
+  }
+
+  /// A client says with each request for work what memory it has: a plan that waits for memory hears of it.
+  private func noteFreeMemory(of caller: Caller) {
+    guard let free = caller.freeMemoryBytes, free > 0,
+      stays[caller.client]?.session == caller.session
+    else { return }
+    stays[caller.client]?.freeMemoryBytes = free
   }
 
   /// Takes the beginning of a call as a sign of life: the client is present, and has to attend from now on.

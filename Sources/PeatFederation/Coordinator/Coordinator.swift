@@ -42,6 +42,9 @@ public actor Coordinator {
     var exampleCount: Int?
     var delivered = 0
     var failed = 0
+    var late = Lateness()
+    /// What was seen of its last part, where that came to nothing.
+    var missed: ObservedTrip?
     var traffic = Traffic()
     var trafficBeforeRound = Traffic()
     /// The last update that was taken: its header's digest and its tensors.
@@ -106,6 +109,8 @@ public actor Coordinator {
   private(set) var tasks: [ClientID: TrainingTask] = [:]
   /// The round that is under way.
   private var current: (round: Int, attempt: Int, plan: RoundPlan)?
+  /// What was planned last.
+  private var planned: (round: Int, attempt: Int)?
 
   private var timers: [RoundTimer: Task<Void, Never>] = [:]
   private var jobs: [Task<Void, Never>] = []
@@ -259,7 +264,9 @@ public actor Coordinator {
     case .beginRound(let round, let attempt, let plan): begin(round, attempt, plan)
     case .sendTask(let client, let round, let attempt, let assignment):
       send(client, round, attempt, assignment)
-    case .withdrawTask(let client, _): tasks[client] = nil
+    case .withdrawTask(let client, _):
+      endTrip(of: client)
+      tasks[client] = nil
     case .discardUpdates: discardUpdates()
     case .aggregate(let round, let clients): aggregate(round, clients)
     case .evaluate(let round): evaluate(round)
@@ -270,6 +277,9 @@ public actor Coordinator {
       failedAttempts.append(record)
       onProgress(.roundRepeated(record, reason: reason))
       logger.warning("round \(record.round) does not count: \(reason)")
+    case .waitForParticipants(let record, let reason):
+      onProgress(.roundRepeated(record, reason: reason))
+      logger.warning("round \(record.round) is planned again: \(reason)")
     case .finish(let ending): finish(ending)
     }
   }
@@ -283,15 +293,23 @@ public actor Coordinator {
   }
 
   private func plan(_ round: Int, _ attempt: Int, _ clients: [ClientID]) {
+    // Where too few could take part, nobody is left to rest.
+    let isAgain = planned.map { $0 == (round, attempt) } ?? false
+    planned = (round, attempt)
+    let resting = isAgain ? [:] : resting(clients, round)
     let state = FederationState(
       run: configuration.run, round: round, attempt: attempt, rounds: configuration.rules.rounds,
-      clients: clients.map(state),
+      clients: clients.filter { resting[$0] == nil }.map(state),
       levels: levels.enumerated().map { .init($0.offset, bytes: $0.element.bytes) },
       minimumUpdates: configuration.rules.minimumUpdates, exposure: exposure,
       metrics: rounds.last?.metrics ?? [:])
     work { coordinator in
       do {
-        let plan = try await coordinator.planner.plan(state)
+        var plan = try await coordinator.planner.plan(state)
+        for (client, reason) in resting {
+          plan.assignments[client] = .init(participates: false)
+          plan.assignments[client]?.reason = reason
+        }
         try await coordinator.checkLevels(of: plan)
         await coordinator.process(.planMade(plan, round: round, attempt: attempt))
       } catch { await coordinator.fail(error) { .planFailed(reason: $0) } }
@@ -302,12 +320,16 @@ public actor Coordinator {
     let history = histories[client] ?? History()
     let stay = stays[client]
     let held = levels.indices.filter { stay?.holds.contains(levels[$0].digest) ?? false }
-    return FederationState.ClientState(
+    var state = FederationState.ClientState(
       client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes,
       rates: stay?.rates ?? DeviceRates(),
       telemetry: history.telemetry, observed: history.observed, exampleCount: history.exampleCount,
       allowedLevels: Set(levels.indices.filter { exposure.allows($0, for: client) }),
       exposure: exposure.exposure(of: client), delivered: history.delivered, failed: history.failed)
+    state.missed = history.missed
+    state.late = history.late.times
+    state.lastLate = history.late.lastRound
+    return state
   }
 
   private func checkLevels(of plan: RoundPlan) throws {
@@ -393,6 +415,7 @@ public actor Coordinator {
   ) {
     // Counted before the first byte is sent.
     noteExposure(of: client, to: assignment.emulatorLevel)
+    beginTrip(of: client, round, attempt)
     tasks[client] = task(
       for: client, round, attempt, assignment, package: levels[assignment.emulatorLevel])
     wakeAll()
@@ -533,8 +556,16 @@ public actor Coordinator {
         record.outcomes[i].telemetry = header.telemetry
         record.outcomes[i].observed = history.observed
         histories[client, default: History()].delivered += 1
+        histories[client]?.late.noteDelivery()
+        histories[client]?.missed = nil
       } else {
+        let missed = missedTrip(of: client, in: record)
+        record.outcomes[i].observed = missed
         histories[client, default: History()].failed += 1
+        histories[client]?.missed = missed
+        histories[client]?.late.note(
+          record.outcomes[i].result, in: record.round, missed,
+          deadline: configuration.rules.deadline)
       }
     }
     return record

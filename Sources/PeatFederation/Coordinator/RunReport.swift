@@ -55,6 +55,7 @@ public enum CoordinatorProgress: Sendable {
   /// An emulator was made anew.
   case levelRenewed(Int, round: Int, bytes: Int)
   case roundEnded(RoundRecord)
+  /// A round is tried again; or planned again, where its record has no outcomes.
   case roundRepeated(RoundRecord, reason: String)
   case runEnded(RunEnding)
 }

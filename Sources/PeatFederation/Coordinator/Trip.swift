@@ -1,31 +1,39 @@
 /// A client's part in a round while it lasts, on the coordinator's own clock.
+///
+/// It is the same part however often the client joins again.
 struct Trip: Sendable {
-  /// The task that was handed out, and to which stay.
   let round: Int
   let attempt: Int
-  let session: String
   private let watch: Stopwatch
   /// What had passed before.
   private let before: Traffic
   private var downloadSeconds = 0.0
+  /// What it came to when it ended, for the time being, without an update.
+  private(set) var missed: ObservedTrip?
 
-  /// It begins when the task is handed out.
-  init(_ task: TrainingTask, session: String, traffic: Traffic, clock: any Clock<Duration>) {
-    round = task.round
-    attempt = task.attempt
-    self.session = session
+  /// It begins when the task is there for the client: whoever is slow to fetch it lets the round wait, too.
+  init(round: Int, attempt: Int, traffic: Traffic, clock: any Clock<Duration>) {
+    self.round = round
+    self.attempt = attempt
     before = traffic
     watch = Stopwatch(clock)
   }
 
-  /// Whether it is of this task and this stay: a client that joins again begins anew.
-  func isOf(_ task: TrainingTask, session: String) -> Bool {
-    round == task.round && attempt == task.attempt && self.session == session
+  func isOf(round: Int, attempt: Int) -> Bool {
+    self.round == round && self.attempt == attempt
   }
 
   mutating func countDownload(seconds: Double) { downloadSeconds += seconds }
 
-  /// What it came to, now that the update is here.
+  /// Its part ends. Where that was with an update, nobody asks for what was missed.
+  mutating func end(uploadSeconds: Double, traffic: Traffic) {
+    missed = observed(uploadSeconds: uploadSeconds, traffic: traffic)
+  }
+
+  /// The client is back.
+  mutating func goOn() { missed = nil }
+
+  /// What it came to until now.
   func observed(uploadSeconds: Double, traffic: Traffic) -> ObservedTrip {
     let own = traffic - before
     let seconds = watch.seconds

@@ -86,6 +86,11 @@ public struct FederationState: Sendable, Equatable {
     /// Rounds it delivered in, and rounds it was asked in and did not.
     public var delivered: Int
     public var failed: Int
+    /// What the coordinator saw of its last part until that ended, where it came to nothing: the whole would have taken longer.
+    public var missed: ObservedTrip?
+    /// How often a round waited for it in vain, until the deadline or for most of the time, and which one did last.
+    public var late = 0
+    public var lastLate: Int?
   }
 
   public var run: RunID

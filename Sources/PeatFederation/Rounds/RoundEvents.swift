@@ -10,7 +10,7 @@ public struct RoundRules: Sendable, Codable, Equatable {
   public var minimumUpdates: Int
   /// How long a round's training may take.
   public var deadline: Duration
-  /// How long to wait for the clients that a round needs.
+  /// How long to wait for the clients that a round needs: to be there, and to be able to take part.
   public var gatheringDeadline: Duration
   /// How often a round is tried before the run is given up.
   public var attempts: Int
@@ -48,6 +48,9 @@ public struct RoundRules: Sendable, Codable, Equatable {
     self.target = target
   }
 
+  /// How long after a plan in which too few take part the round is planned again.
+  var planningPause: Duration { min(.seconds(5), gatheringDeadline / 2) }
+
   /// Throws where the numbers make no sense.
   public func validate() throws {
     for (name, value) in [
@@ -65,7 +68,7 @@ public struct RoundRules: Sendable, Codable, Equatable {
 
 /// One of the machine's waits. A timer that is out of date is ignored when it fires.
 public struct RoundTimer: Sendable, Hashable, Codable {
-  public enum Purpose: String, Sendable, Hashable, Codable { case gathering, training }
+  public enum Purpose: String, Sendable, Hashable, Codable { case gathering, training, replanning }
   public var purpose: Purpose
   public var round: Int
   public var attempt: Int
@@ -125,5 +128,7 @@ public enum RoundAction: Sendable, Equatable {
   case record(RoundRecord)
   /// An attempt that did not count, for the log.
   case recordFailedAttempt(RoundRecord, reason: String)
+  /// Too few may take part as it is planned; it is planned again until the gathering is over. For the log.
+  case waitForParticipants(RoundRecord, reason: String)
   case finish(RunEnding)
 }

@@ -60,7 +60,7 @@ public struct ClientOutcome: Sendable, Codable, Equatable {
   public var exampleCount: Int?
   public var metrics: [String: Double]
   public var telemetry: Telemetry?
-  /// What the coordinator itself saw of its part; `nil` where no update was taken.
+  /// What the coordinator itself saw of its part, until that ended; `nil` where the client was given no task.
   public var observed: ObservedTrip?
   /// Payload to and from this client in this round, in bytes, as the coordinator counted it.
   public var bytesDown: Int

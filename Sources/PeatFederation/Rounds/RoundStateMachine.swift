@@ -3,7 +3,8 @@ import PeatTensor
 /// The course of a run as a pure value: events go in, actions come out, nothing else happens.
 ///
 ///     gathering → planning → training → aggregating → evaluating → planning (next round) … → finished
-///         ↑___________________________|  too few updates: the round is tried again
+///         ↑  ↑________↓        |  too few may take part: it is planned again for a while
+///         ↑____________________|  too few updates: the round is tried again
 ///
 /// Every participant of a round ends with exactly one `ClientResult`. A client that was lost may come back: within the
 /// round its task is sent again, later it is planned like any other. The training ends when no participant is at work
@@ -42,7 +43,10 @@ public struct RoundStateMachine: Sendable, Equatable {
   private enum Phase: Sendable, Equatable {
     case idle
     case gathering
-    case planning(candidates: Set<ClientID>)
+    /// The gathering goes on where an earlier plan was of too few.
+    case planning(candidates: Set<ClientID>, earlier: Int?)
+    /// So many may take part, which are too few.
+    case waiting(participants: Int)
     case training(Training)
     case aggregating(Training)
     case evaluating(Training)
@@ -151,20 +155,16 @@ public struct RoundStateMachine: Sendable, Equatable {
     return [.startTimer(timer(.gathering), after: rules.gatheringDeadline)]
   }
 
-  private mutating func plan() -> [RoundAction] {
-    phase = .planning(candidates: present)
+  private mutating func plan(earlier: Int? = nil) -> [RoundAction] {
+    phase = .planning(candidates: present, earlier: earlier)
     return [.makePlan(round: round, attempt: attempt, clients: present.sorted())]
   }
 
   private mutating func begin(_ plan: RoundPlan) -> [RoundAction] {
-    guard case .planning(let candidates) = phase else { return [] }
+    guard case .planning(let candidates, let earlier) = phase else { return [] }
     let participants = plan.participants.filter(candidates.contains)
     guard participants.count >= rules.minimumUpdates else {
-      return finish(
-        .failed(
-          reason: "The plan of round \(round) lets \(participants.count) clients take part, but a "
-            + "round needs \(rules.minimumUpdates) updates. Let more take part, or lower "
-            + "minimumUpdates."))
+      return wait(plan, participants.count, earlier: earlier)
     }
     var standings: [ClientID: Standing] = [:]
     for client in participants {
@@ -174,7 +174,8 @@ public struct RoundStateMachine: Sendable, Equatable {
     }
     let training = Training(plan: plan, standings: standings)
     phase = .training(training)
-    var actions: [RoundAction] = [
+    var actions: [RoundAction] = earlier == nil ? [] : [.cancelTimer(timer(.gathering))]
+    actions += [
       .beginRound(round: round, attempt: attempt, plan: plan),
       .startTimer(timer(.training), after: rules.deadline),
     ]
@@ -184,6 +185,45 @@ public struct RoundStateMachine: Sendable, Equatable {
       }
     }
     return actions + closeIfDone(training)
+  }
+
+  /// What clients report changes, memory that is free for example, and others come: it is planned again for as long as clients are
+  /// gathered.
+  private mutating func wait(
+    _ plan: RoundPlan, _ participants: Int, earlier: Int?
+  ) -> [RoundAction] {
+    phase = .waiting(participants: participants)
+    var actions = [RoundAction.startTimer(timer(.replanning), after: rules.planningPause)]
+    if earlier == nil {
+      actions.append(.startTimer(timer(.gathering), after: rules.gatheringDeadline))
+    }
+    if earlier != participants {
+      let record = RoundRecord(round: round, attempt: attempt, plan: plan, outcomes: [])
+      actions.append(
+        .waitForParticipants(
+          record,
+          reason: tooFew(participants)
+            + "; it is planned again for up to \(rules.gatheringDeadline)"))
+    }
+    return actions
+  }
+
+  private func tooFew(_ participants: Int) -> String {
+    "its plan lets \(participants) of \(present.count) clients take part, but it needs "
+      + "\(rules.minimumUpdates) updates"
+  }
+
+  /// The gathering is over, and still too few may take part.
+  private mutating func giveUp(_ participants: Int) -> [RoundAction] {
+    let isWaiting = phase == .waiting(participants: participants)
+    let actions: [RoundAction] = isWaiting ? [.cancelTimer(timer(.replanning))] : []
+    phase = .idle
+    return actions
+      + finish(
+        .failed(
+          reason: "Round \(round) could not begin for \(rules.gatheringDeadline): "
+            + "\(tooFew(participants)). The plan says why the others take no part; let more take part, "
+            + "or lower minimumUpdates."))
   }
 
   /// A participant's part in the round ends, unless it already did.
@@ -218,6 +258,11 @@ public struct RoundStateMachine: Sendable, Equatable {
         .failed(
           reason: "Round \(round) needs \(needed) clients, but only \(present.count) were there "
             + "after \(rules.gatheringDeadline). Start more clients, or lower minimumClients."))
+    case (.replanning, .waiting(let participants)):
+      if present.count >= needed { return plan(earlier: participants) }
+      return [.startTimer(timer(.replanning), after: rules.planningPause)]
+    case (.gathering, .waiting(let participants)): return giveUp(participants)
+    case (.gathering, .planning(_, let participants?)): return giveUp(participants)
     case (.training, .training(var training)):
       var actions: [RoundAction] = []
       for client in training.standings.keys.sorted() where training.standings[client] == .working {
@@ -288,7 +333,9 @@ public struct RoundStateMachine: Sendable, Equatable {
   private mutating func finish(_ ending: RunEnding) -> [RoundAction] {
     var actions: [RoundAction] = []
     switch phase {
-    case .gathering: actions.append(.cancelTimer(timer(.gathering)))
+    case .gathering, .planning(_, .some): actions.append(.cancelTimer(timer(.gathering)))
+    case .waiting:
+      actions += [.cancelTimer(timer(.gathering)), .cancelTimer(timer(.replanning))]
     case .training(let training):
       actions.append(.cancelTimer(timer(.training)))
       for client in training.standings.keys.sorted() where training.standings[client] == .working {

@@ -69,10 +69,13 @@ public struct JoinReply: Sendable, Codable, Equatable {
 public struct Caller: Sendable, Codable, Equatable {
   public var client: ClientID
   public var session: String
+  /// Memory that is free now, in bytes: a request for work says it.
+  public var freeMemoryBytes: Int?
 
-  public init(client: ClientID, session: String) {
+  public init(client: ClientID, session: String, freeMemoryBytes: Int? = nil) {
     self.client = client
     self.session = session
+    self.freeMemoryBytes = freeMemoryBytes
   }
 }
 

@@ -63,9 +63,21 @@ nonisolated struct Fedpeat_V1_Caller: Sendable {
 
   var session: String = String()
 
+  /// In bytes; a request for work says it, where the machine does.
+  var freeMemoryBytes: UInt64 {
+    get {_freeMemoryBytes ?? 0}
+    set {_freeMemoryBytes = newValue}
+  }
+  /// Returns true if `freeMemoryBytes` has been explicitly set.
+  var hasFreeMemoryBytes: Bool {self._freeMemoryBytes != nil}
+  /// Clears the value of `freeMemoryBytes`. Subsequent reads from it will return its default value.
+  mutating func clearFreeMemoryBytes() {self._freeMemoryBytes = nil}
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
+
+  fileprivate var _freeMemoryBytes: UInt64? = nil
 }
 
 nonisolated struct Fedpeat_V1_JoinRequest: Sendable {
@@ -803,7 +815,7 @@ nonisolated extension Fedpeat_V1_ProbeMessage: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".Caller"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}client\0\u{1}session\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}client\0\u{1}session\0\u{3}free_memory_bytes\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -813,24 +825,33 @@ nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._M
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.client) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.session) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self._freeMemoryBytes) }()
       default: break
       }
     }
   }
 
   func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.client.isEmpty {
       try visitor.visitSingularStringField(value: self.client, fieldNumber: 1)
     }
     if !self.session.isEmpty {
       try visitor.visitSingularStringField(value: self.session, fieldNumber: 2)
     }
+    try { if let v = self._freeMemoryBytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   static func ==(lhs: Fedpeat_V1_Caller, rhs: Fedpeat_V1_Caller) -> Bool {
     if lhs.client != rhs.client {return false}
     if lhs.session != rhs.session {return false}
+    if lhs._freeMemoryBytes != rhs._freeMemoryBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

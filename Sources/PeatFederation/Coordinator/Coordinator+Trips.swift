@@ -1,0 +1,30 @@
+import PeatTensor
+
+/// The clients' parts in a round, as the coordinator sees them itself.
+extension Coordinator {
+  /// A task is there for a client. Where it was before, and the client has joined again since, its part goes on: else whoever joins again
+  /// just before it delivers would seem to be quick.
+  func beginTrip(of client: ClientID, _ round: Int, _ attempt: Int) {
+    if trips[client]?.isOf(round: round, attempt: attempt) == true {
+      trips[client]?.goOn()
+    } else {
+      trips[client] = Trip(
+        round: round, attempt: attempt, traffic: histories[client]?.traffic ?? Traffic(),
+        clock: clock)
+    }
+  }
+
+  func endTrip(of client: ClientID) {
+    trips[client]?.end(
+      uploadSeconds: uploads[client]?.watch.seconds ?? 0,
+      traffic: histories[client]?.traffic ?? Traffic())
+  }
+
+  /// What was seen of a client's part that came to nothing, until it ended.
+  func missedTrip(of client: ClientID, in record: RoundRecord) -> ObservedTrip? {
+    guard let trip = trips[client], trip.isOf(round: record.round, attempt: record.attempt) else {
+      return nil
+    }
+    return trip.missed
+  }
+}
