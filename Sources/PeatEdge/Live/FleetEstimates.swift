@@ -55,10 +55,11 @@ struct FleetEstimates: Sendable {
   /// The weight of a new sample.
   private static let weight = 0.3
   /// What is left of the difference to the median, in orders of magnitude, after each round without a report.
-  private static let keeps = 0.95
+  static let keeps = 0.95
 
   private var estimates: [Quantity: [ClientID: Estimate]] = [:]
   private var delivered: [ClientID: Int] = [:]
+  private var failed: [ClientID: Int] = [:]
   /// Bytes of each client's last update.
   private var lastUpload: [ClientID: Int] = [:]
 
@@ -88,8 +89,31 @@ struct FleetEstimates: Sendable {
       add(.up, 8 * Double(sent), telemetry.uploadSeconds, client.client, round)
     }
     lastUpload[client.client] = telemetry.bytesUp
-    if let work { add(.compute, work, telemetry.computeSeconds, client.client, round) }
+    // Who reports that it did not compute may have done so for all the time.
+    let compute =
+      telemetry.computeSeconds > 0 ? telemetry.computeSeconds : client.observed?.seconds ?? 0
+    if let work { add(.compute, work, compute, client.client, round) }
     return true
+  }
+
+  /// Takes what the coordinator saw of a client's last part, if that is new and came to nothing: with all of it the client would have taken
+  /// longer, so it is no quicker.
+  ///
+  /// - Parameter work: FLOP of the round's training; `nil` where that is not known.
+  mutating func takeMiss(_ client: FederationState.ClientState, work: Double?, round: Int) {
+    guard client.failed > failed[client.client] ?? 0 else { return }
+    failed[client.client] = client.failed
+    guard let seen = client.missed else { return }
+    let rest = seen.seconds - seen.downloadSeconds - seen.uploadSeconds
+    for (quantity, amount, seconds) in [
+      (Quantity.down, 8 * Double(seen.bytesDown), seen.downloadSeconds),
+      (.up, 8 * Double(seen.bytesUp), seen.uploadSeconds), (.compute, work ?? 0, rest),
+    ] where amount > 0 && seconds > 0 {
+      guard amount / seconds < believed(quantity, of: [client.client], round: round)[0] else {
+        continue
+      }
+      add(quantity, amount, seconds, client.client, round)
+    }
   }
 
   private mutating func add(

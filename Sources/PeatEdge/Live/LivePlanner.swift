@@ -2,6 +2,12 @@ import PeatControl
 import PeatFederation
 import PeatTensor
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
 /// Plans the rounds of a live federation with the planners of the simulated edge, from what its clients report, as far as the coordinator's
 /// own clock bears that out.
 ///
@@ -20,8 +26,11 @@ public actor LivePlanner: RoundPlanner {
   private var held: [ClientID: (level: Int, fidelity: Double)] = [:]
   /// How lately each client's data was used.
   private var recency: [ClientID: Double] = [:]
-  /// What the last plan told clients to do.
+  /// What clients were last told to do.
   private var assigned: [ClientID: (level: Int, work: EdgeWork)] = [:]
+
+  /// The round that was planned last; its plan may be asked for again.
+  private var plannedRound = 0
 
   /// For so many rounds after a run progress is worth as much as during it.
   public static let roundsAfter = 20
@@ -82,11 +91,14 @@ public actor LivePlanner: RoundPlanner {
     var progress = 0.0
     var share = 0.0
     let shares = shares(of: state.clients)
-    if state.attempt == 1 { recency = recency.mapValues { $0 * LearningModel.retained } }
+    let isNew = state.round != plannedRound
+    plannedRound = state.round
+    if isNew { recency = recency.mapValues { $0 * LearningModel.retained } }
     for (number, client) in state.clients.enumerated() {
       estimates.begin(client, round: state.round)
       let task = assigned[client.client]
       let operations = task.map { settings.levels[$0.level].work * $0.work.steps }
+      estimates.takeMiss(client, work: operations, round: state.round)
       guard estimates.take(client, work: operations, round: state.round), let task else {
         continue
       }
@@ -100,7 +112,7 @@ public actor LivePlanner: RoundPlanner {
       progress += settings.learning.progress(
         share: shares[number], fidelity: fidelity, age: 0, gap: gap, work: task.work)
     }
-    if state.attempt == 1 {
+    if isNew {
       let coverage = zip(shares, state.clients).reduce(0) {
         $0 + $1.0 * (recency[$1.1.client] ?? 0)
       }
@@ -139,8 +151,8 @@ public actor LivePlanner: RoundPlanner {
           age: 0, recency: recency[client.client] ?? 0, compute: compute[number],
           // Who does not say what it has gets the smallest.
           memory: client.freeMemoryBytes.map(Double.init) ?? smallest,
-          dropout: (Double(client.failed) + 0.1) / Double(client.delivered + client.failed + 2),
-          energyPerOperation: 0, charge: 1, isThere: true),
+          dropout: client.dropout, stall: client.stall(in: state.round), energyPerOperation: 0,
+          charge: 1, isThere: true),
         down: down[number], up: up[number], allowed: client.allowedLevels, holds: client.holds,
         isStale: own.map { fidelity < 0.9 * $0.fidelity } ?? false)
     }
@@ -229,7 +241,6 @@ public actor LivePlanner: RoundPlanner {
     let (regret, regrets) = view.regrets(of: chosen)
     var plan = RoundPlan([:])
     plan.regret = regret
-    assigned = [:]
     for (number, client) in state.clients.enumerated() {
       let decision = chosen[number]
       let level = decision.level ?? view.device(number).held
@@ -242,6 +253,21 @@ public actor LivePlanner: RoundPlanner {
       if assignment.participates { assigned[client.client] = (level, decision.work) }
     }
     return plan
+  }
+}
+
+extension FederationState.ClientState {
+  /// How likely it fails in a round. Who never did is as likely to whether it was asked often or never: else newcomers would have no chance
+  /// beside those that are as quick.
+  fileprivate var dropout: Double {
+    max(0.02, Double(failed) / (Double(delivered) + Double(failed) + 2))
+  }
+
+  /// How likely a round waits for it until the deadline; what happened long ago counts for less.
+  fileprivate func stall(in round: Int) -> Double {
+    guard late > 0, let lastLate else { return 0 }
+    let weight = Double(late) * pow(FleetEstimates.keeps, Double(max(round - lastLate - 1, 0)))
+    return weight / (Double(delivered) + weight + 1)
   }
 }
 

@@ -9,6 +9,7 @@ extension PlanningView {
     let isSent = decision.level != nil && bytesToSend(level, to: number) > 0
     return
       "\(planner): \(isSent ? "is sent" : "holds") level \(level), \(rounded(believedSeconds(number, decision))) s expected"
+      + lateness(of: number)
   }
 
   /// Why a device can't take part; `nil` where it can.
@@ -27,6 +28,13 @@ extension PlanningView {
     guard let level = held ?? bestLevel(number) else { return "" }
     let decision = EdgeDecision(isSelected: true, level: held == nil ? level : nil)
     return ", \(rounded(believedSeconds(number, decision))) s expected on level \(level)"
+      + lateness(of: number)
+  }
+
+  private func lateness(of number: Int) -> String {
+    let stall = device(number).stall
+    return stall < 0.005
+      ? "" : ", the deadline's \(rounded(deadline)) s in \(rounded(100 * stall)) % of rounds"
   }
 
   /// What decisions cost against those of the search that looks ahead, all together and one by one, in its objective; `nil` where that is

@@ -76,7 +76,12 @@ private struct OwnPlan {
   let isSent: Bool
   let seconds: Double
 
+  /// How likely it delivers.
+  let reliability: Double
+
   var decision: EdgeDecision { EdgeDecision(isSelected: true, level: isSent ? level : nil) }
+  /// Seconds for each update that arrives.
+  var secondsPerUpdate: Double { seconds / max(reliability, 0.01) }
 }
 
 extension PlanningView {
@@ -97,36 +102,38 @@ extension PlanningView {
       return OwnPlan(
         level: level, isSent: isSent,
         seconds: believedSeconds(
-          number, level: level, isSent: isSent, participants: participants))
+          number, level: level, isSent: isSent, participants: participants),
+        reliability: 1 - device(number).dropout)
     }
   }
 }
 
-/// The largest level that fits; the slowest 30 % stay out; emulators are sent again after ten rounds.
+/// The largest level that fits; the slowest 30 %, by the time for each update that arrives, stay out; emulators are sent again after ten
+/// rounds.
 public struct EdgeHeuristic: EdgePlanner {
   public init() {}
 
   func decide(_ view: some PlanningView) -> [EdgeDecision] {
     let plans = view.ownPlans(participants: 0.7 * Double(view.deviceCount))
-    let times = plans.compactMap { $0?.seconds }.sorted()
+    let times = plans.compactMap { $0?.secondsPerUpdate }.sorted()
     guard !times.isEmpty else { return view.nobody }
     let place = 0.7 * Double(times.count - 1)
     let below = Int(place)
     let above = min(below + 1, times.count - 1)
     let bound = times[below] + (place - Double(below)) * (times[above] - times[below])
     return plans.map { plan in
-      guard let plan, plan.seconds <= bound else { return EdgeDecision(isSelected: false) }
+      guard let plan, plan.secondsPerUpdate <= bound else { return EdgeDecision(isSelected: false) }
       return plan.decision
     }
   }
 }
 
-/// Those whose data helps most for their time: half of the devices, by what their data is worth and how slow they are.
+/// Those whose data helps most for their time: half of the devices, by what their data is worth, how likely it arrives and how slow they are.
 ///
-///     utility_i = w_i · min(1, T_pref / T_i)²
+///     utility_i = (1 − p_i) · w_i · min(1, T_pref / T_i)²
 ///
 /// After Lai et al. 2021, *Oort*, <https://arxiv.org/abs/2010.06081>, whose utility also has each device's own loss: here all have the round's.
-/// T_pref is the median time.
+/// T_pref is the median time, p_i how likely a device fails.
 public struct EdgeOort: EdgePlanner {
   public init() {}
 
@@ -137,7 +144,8 @@ public struct EdgeOort: EdgePlanner {
     let preferred = times[times.count / 2]
     func utility(_ number: Int) -> Double {
       let late = min(1, preferred / (plans[number]?.seconds ?? .infinity))
-      return view.device(number).share * late * late
+      let device = view.device(number)
+      return (1 - device.dropout) * (device.share * late * late)
     }
     let ranked = plans.indices.filter { plans[$0] != nil }.sorted {
       (utility($0), $1) > (utility($1), $0)

@@ -16,6 +16,8 @@ struct PlannedDevice: Sendable {
   var memory: Double
   /// How likely it fails in a round.
   var dropout: Double
+  /// How likely a round waits for it until the deadline.
+  var stall = 0.0
   /// In joules per FLOP.
   var energyPerOperation: Double
   /// The share of its battery that is left; 1 on the mains.
@@ -112,10 +114,25 @@ extension PlanningView {
       work: decision.work)
   }
 
-  /// Seconds of a round on a level, at given rates.
+  /// Seconds of a round on a level, at given rates, as they are expected: (1 − p) · T + p · deadline, with p as likely as the round waits for
+  /// the device until the deadline.
   ///
   /// - Parameter bits: what is sent beside the adapter.
   func believedSeconds(
+    _ device: PlannedDevice, bits: Double, level: Int, down: Double, up: Double,
+    work: EdgeWork = .own
+  ) -> Double {
+    expected(
+      tripSeconds(device, bits: bits, level: level, down: down, up: up, work: work), of: device)
+  }
+
+  func expected(_ seconds: Double, of device: PlannedDevice) -> Double {
+    guard device.stall > 0 else { return seconds }
+    return seconds + device.stall * max(deadline - seconds, 0)
+  }
+
+  /// T: seconds of a round in which the device delivers.
+  func tripSeconds(
     _ device: PlannedDevice, bits: Double, level: Int, down: Double, up: Double,
     work: EdgeWork = .own
   ) -> Double {

@@ -68,7 +68,7 @@ struct RoundParts<View: PlanningView> {
     let level = sent ?? device.held
     let bits = sent.map { self.bits[number][$0] } ?? (holdsUsable[number] ? 0 : nil)
     guard isAble[number], level >= 0, let bits else { return nil }
-    let again = view.believedSeconds(
+    let again = view.tripSeconds(
       device, bits: 0, level: level, down: rates.down, up: rates.up, work: work)
     let seconds = again + bits / rates.down
     // What comes after the deadline is not waited for.
@@ -79,7 +79,8 @@ struct RoundParts<View: PlanningView> {
       share: device.share, fidelity: sent == nil ? device.heldFidelity : cost.fidelity,
       age: sent == nil ? device.age : 0, gap: view.gap, work: work)
     return RoundPart(
-      seconds: seconds, secondsAgain: again, progress: progress * (1 - device.dropout),
+      seconds: view.expected(seconds, of: device),
+      secondsAgain: view.expected(again, of: device), progress: progress * (1 - device.dropout),
       share: device.share * (1 - device.dropout),
       coverage: device.share * (1 - device.dropout)
         * (1 - device.recency * LearningModel.retained),
