@@ -276,11 +276,16 @@ extension RunConfiguration {
 
   private func checkPlanner() throws {
     if LivePlanner.knows(planner) { return try LivePlanner.check(planner) }
-    guard Planners.names.contains(planner) else {
+    guard Planners.knows(planner) else {
       throw PeatError.usage(
         "Unknown planner '\(planner)'. \(suggestion(for: planner, among: Self.plannerNames))")
     }
     _ = try Planners.named(planner, share: share, seed: seed)
+    if let level = try Planners.fixedLevel(planner), level >= emulators.count {
+      throw PeatError.usage(
+        "The planner '\(planner)' names emulator \(level); the run has \(emulators.count), numbered from 0."
+      )
+    }
   }
 
   /// The tuning method as a value.

@@ -44,8 +44,8 @@ import Testing
   func `gradients of the middle's matrices are those that a trainer finds`(name: String) throws {
     let sample = try Sample(name)
     var found: [String: Tensor] = [:]
-    let half = CompressionCalibration(sample.data, windows: 48, threads: 2)
-    half.descend(
+    let sampled = CompressionCalibration(sample.data, windows: 24, threads: 2)
+    sampled.descend(
       sample.full, sample.split, paths: sample.full.configuration.keys.linearPaths
     ) { _, seen in
       for (name, sums) in seen { found[name] = sums.gradients?.weight }
@@ -53,7 +53,7 @@ import Testing
     let model = try sample.full.sharingWeights()
     let matrices = sample.split.middle.flatMap { model.blocks[$0].linears }.map(\.weight)
     #expect(Set(found.keys) == Set(matrices.map(\.name)))
-    let rows = min(48, sample.data.windowCount) / 2
+    let rows = min(24, sample.data.windowCount) / 4
     let trainer = try Trainer(
       model, parameters: matrices, data: sample.data,
       configuration: TrainingConfiguration(

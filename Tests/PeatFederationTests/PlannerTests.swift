@@ -79,10 +79,27 @@ import Testing
   }
 
   @Test func `planners are found by name`() throws {
-    #expect(Planners.names == ["everyone", "random"])
+    #expect(Planners.names == ["download-once", "everyone", "everyone:LEVEL", "random"])
     #expect(try Planners.named("random", seed: 1) is RandomPlanner)
     let error = #expect(throws: PeatError.self) { try Planners.named("evryone", seed: 1) }
     #expect(error?.message.contains("Did you mean 'everyone'?") == true)
+  }
+
+  @Test func `everyone can be told a level, or to stay with what is held`() async throws {
+    #expect(Planners.knows("everyone:1") && !Planners.knows("everyone1"))
+    let fixed = try await Planners.named("everyone:1", seed: 1).plan(state(["a", "b"]))
+    #expect(fixed.assignments.values.allSatisfy { $0.emulatorLevel == 1 && $0.participates })
+    #expect(fixed.assignments["a"]?.reason == "everyone takes part, on level 1")
+    for name in ["everyone:", "everyone:-1", "everyone:x"] {
+      let error = #expect(throws: PeatError.self) { try Planners.named(name, seed: 1) }
+      #expect(error?.message.contains("number of an emulator") == true)
+    }
+    var state = state(["a", "b", "c"])
+    state.clients[0].holds = [1]
+    state.clients[2].holds = [1]
+    let held = try await Planners.named("download-once", seed: 1).plan(state)
+    #expect(["a", "b", "c"].map { held.assignments[$0]?.emulatorLevel } == [1, 1, 1])
+    #expect(held.participants.count == 3)
   }
 
   @Test func `a plan is written with client names as keys`() throws {

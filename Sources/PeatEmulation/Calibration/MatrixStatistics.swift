@@ -103,19 +103,19 @@ extension CompressionCalibration {
 
   /// Goes from the text's loss down through the full model's middle, and hands over what each block's matrices were seen with, the last block first.
   ///
-  /// Block by block, from the states that were kept: only one block's sums are in memory at a time. The first half of the text's windows is enough here.
+  /// Block by block, from the states that were kept: only one block's sums are in memory at a time. The first quarter of the text's windows is enough here.
   ///
   /// - Parameter paths: of the linear layers that are looked at.
   package func descend(
     _ full: TransformerModel, _ split: ModelSplit, paths: [String],
     _ body: (_ block: Int, [String: MatrixStatistics]) throws -> Void
   ) rethrows {
-    let windows = max(1, batch.windowCount / 2)
-    let states = middleStates(full, split, windows: windows)
+    let windows = max(1, batch.windowCount / 4)
+    var states = middleStates(full, split, windows: windows)
     let gradient = Tensor(uninitialized: states[0].shape)
     let batch = batch
     let workers = StepWorkers(count: threads, parameterCount: 0)
-    let last = states[split.middle.count]
+    let last = states.removeLast()
     workers.compute(windows, isRecording: true) { tape, window in
       let rows = batch.places(ofWindows: window..<window + 1)
       let input = tape.input(last.rows(rows), needsGradient: true)
@@ -131,7 +131,7 @@ extension CompressionCalibration {
     for block in split.middle.reversed() {
       let names = Set(paths.map { "\(full.configuration.keys.block(block)).\($0).weight" })
       let observers = (0..<threads).map { _ in StatisticsObserver(names) }
-      let before = states[block - split.bottom]
+      let before = states.removeLast()
       workers.compute(windows, observers: observers, isRecording: true) { tape, window in
         let rows = batch.places(ofWindows: window..<window + 1)
         let input = tape.input(before.rows(rows), needsGradient: true)

@@ -8,6 +8,8 @@ public struct EveryonePlanner: RoundPlanner {
     case fixed(Int)
     /// The first client (by name) on the first level, the second on the second, and so on in a circle.
     case alternating
+    /// Each stays with what it holds, also when that was made anew; who holds nothing gets levels as in `alternating`.
+    case held
     /// The largest package that fits `timesPackage` times into the client's free memory; the smallest if none does,
     /// or if the client does not say how much it has.
     case byMemory(timesPackage: Double)
@@ -25,7 +27,9 @@ public struct EveryonePlanner: RoundPlanner {
     var plan = RoundPlan([:])
     for (place, client) in state.clients.enumerated() {
       let wanted = try level(of: client, place, state)
-      plan.assignments[client.client] = state.assignment(of: client, wanting: wanted)
+      var assignment = state.assignment(of: client, wanting: wanted)
+      if assignment.reason == nil { assignment.reason = "everyone takes part, on level \(wanted)" }
+      plan.assignments[client.client] = assignment
     }
     return plan
   }
@@ -41,6 +45,7 @@ public struct EveryonePlanner: RoundPlanner {
       }
       return level
     case .alternating: return state.levels[place % state.levels.count].level
+    case .held: return client.holds.min() ?? state.levels[place % state.levels.count].level
     case .byMemory(let factor):
       let bySize = state.levels.sorted { ($1.bytes, $0.level) < ($0.bytes, $1.level) }
       let free = Double(client.freeMemoryBytes ?? 0)

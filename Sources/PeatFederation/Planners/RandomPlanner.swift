@@ -38,6 +38,8 @@ public struct RandomPlanner: RoundPlanner {
       if place >= chosen {
         assignment.participates = false
         assignment.reason = "random: not drawn"
+      } else if assignment.reason == nil {
+        assignment.reason = "random: drawn, on level \(draw.2)"
       }
       plan.assignments[draw.0.client] = assignment
     }
