@@ -47,14 +47,77 @@ public struct NetworkConfiguration: Sendable, Codable, Equatable {
 
   /// A network with fresh weights.
   ///
-  /// - Throws: `usage` as `validate` does.
-  public func make(for shape: ControlShape, seed: UInt64) throws -> any ActorCritic {
+  /// - Throws: `usage` as `validate` does; `interrupted` where somebody wanted it to stop.
+  public func make(
+    for shape: ControlShape, seed: UInt64, shouldStop: () -> Bool = { false }
+  ) throws -> any ActorCritic {
     try validate()
-    var random = SeededRandom(seed: seed, "network")
-    return switch kind {
-    case .flat: FlatActorCritic(shape, width: width, &random)
-    case .shared: SharedActorCritic(shape, width: width, exchanges: exchanges, &random)
+    var weights = FreshWeights(SeededRandom(seed: seed, "network"))
+    return try withoutActuallyEscaping(shouldStop) { shouldStop in
+      try network(for: shape) {
+        guard let matrix = weights.matrix($0, $1, gain: $2, shouldStop: shouldStop) else {
+          throw PeatError(.interrupted, "Interrupted while the network was made.")
+        }
+        return matrix
+      }
     }
+  }
+
+  /// A network of zeros, whose weights are still to come.
+  func blank(for shape: ControlShape) throws -> any ActorCritic {
+    try validate()
+    return try network(for: shape) { rows, columns, _ in Tensor(zeros: [rows, columns]) }
+  }
+
+  private func network(
+    for shape: ControlShape, _ matrix: WeightMaker
+  ) throws -> any ActorCritic {
+    switch kind {
+    case .flat: try FlatActorCritic(shape, width: width, matrix)
+    case .shared: try SharedActorCritic(shape, width: width, exchanges: exchanges, matrix)
+    }
+  }
+
+  /// The name and shape of each weight of a network for a shape, without making one.
+  public func layout(for shape: ControlShape) -> [String: [Int]] {
+    var result: [String: [Int]] = [:]
+    func layer(_ name: String, _ inputs: Int, _ outputs: Int, hasBias: Bool = true) {
+      result[name + ".weight"] = [outputs, inputs]
+      if hasBias { result[name + ".bias"] = [outputs] }
+    }
+    switch kind {
+    case .flat:
+      layer("first", shape.observationSize, width)
+      layer("second", width, width)
+      layer("policy", width, shape.logits)
+    case .shared:
+      layer("encoder", shape.deviceFeatures + shape.globalFeatures, width)
+      for number in 0..<exchanges {
+        layer("exchange.\(number).own", width, width)
+        layer("exchange.\(number).common", 2 * width, width, hasBias: false)
+      }
+      layer("policy", width, shape.branches.width)
+      layer("trunk", 2 * width, width)
+    }
+    layer("value", width, 1)
+    return result
+  }
+}
+
+/// Makes the matrix of a layer: rows, columns, and how long its rows or columns are.
+private typealias WeightMaker = (_ rows: Int, _ columns: Int, _ gain: Float) throws -> Tensor
+
+/// Orthogonal matrices, one after the other from one source of chance.
+private struct FreshWeights {
+  private var random: SeededRandom
+
+  init(_ random: SeededRandom) { self.random = random }
+
+  mutating func matrix(
+    _ rows: Int, _ columns: Int, gain: Float, shouldStop: () -> Bool
+  ) -> Tensor? {
+    .orthogonal(
+      rows: rows, columns: columns, gain: gain, using: &random, shouldStop: shouldStop)
   }
 }
 
@@ -62,12 +125,10 @@ public struct NetworkConfiguration: Sendable, Codable, Equatable {
 ///
 /// Source: Saxe, McClelland and Ganguli 2013, <https://arxiv.org/abs/1312.6120>.
 private func layer(
-  _ name: String, _ inputs: Int, _ outputs: Int, gain: Float, _ random: inout SeededRandom
-) -> Linear {
+  _ name: String, _ inputs: Int, _ outputs: Int, gain: Float, _ matrix: WeightMaker
+) throws -> Linear {
   Linear(
-    name,
-    weight: Parameter(
-      name + ".weight", .orthogonal(rows: outputs, columns: inputs, gain: gain, using: &random)),
+    name, weight: Parameter(name + ".weight", try matrix(outputs, inputs, gain)),
     bias: Parameter(name + ".bias", Tensor(zeros: [outputs])), layout: .outputsByInputs)
 }
 
@@ -83,13 +144,13 @@ struct FlatActorCritic: ActorCritic {
   private let policy: Linear
   private let value: Linear
 
-  init(_ shape: ControlShape, width: Int, _ random: inout SeededRandom) {
+  fileprivate init(_ shape: ControlShape, width: Int, _ matrix: WeightMaker) throws {
     self.shape = shape
     let root2 = Float(2).squareRoot()
-    first = layer("first", shape.observationSize, width, gain: root2, &random)
-    second = layer("second", width, width, gain: root2, &random)
-    policy = layer("policy", width, shape.logits, gain: 0.01, &random)
-    value = layer("value", width, 1, gain: 1, &random)
+    first = try layer("first", shape.observationSize, width, gain: root2, matrix)
+    second = try layer("second", width, width, gain: root2, matrix)
+    policy = try layer("policy", width, shape.logits, gain: 0.01, matrix)
+    value = try layer("value", width, 1, gain: 1, matrix)
   }
 
   var parameters: [Parameter] {
@@ -118,11 +179,9 @@ struct SharedActorCritic: ActorCritic {
     let own: Linear
     let common: Linear
 
-    init(_ name: String, width: Int, _ random: inout SeededRandom) {
+    init(_ name: String, width: Int, _ matrix: WeightMaker) throws {
       // One orthogonal matrix over (h, p), cut into the columns of each.
-      let joint = Tensor.orthogonal(
-        rows: width, columns: 3 * width, gain: Float(2).squareRoot(), using: &random
-      ).scalars
+      let joint = try matrix(width, 3 * width, Float(2).squareRoot()).scalars
       func weight(_ part: String, _ columns: Range<Int>) -> Parameter {
         Parameter(
           "\(name).\(part).weight",
@@ -146,19 +205,21 @@ struct SharedActorCritic: ActorCritic {
   private let trunk: Linear
   private let value: Linear
 
-  init(_ shape: ControlShape, width: Int, exchanges count: Int, _ random: inout SeededRandom) {
+  fileprivate init(
+    _ shape: ControlShape, width: Int, exchanges count: Int, _ matrix: WeightMaker
+  ) throws {
     self.shape = shape
     let root2 = Float(2).squareRoot()
-    encoder = layer(
-      "encoder", shape.deviceFeatures + shape.globalFeatures, width, gain: root2, &random)
+    encoder = try layer(
+      "encoder", shape.deviceFeatures + shape.globalFeatures, width, gain: root2, matrix)
     var exchanges: [Exchange] = []
     for number in 0..<count {
-      exchanges.append(Exchange("exchange.\(number)", width: width, &random))
+      exchanges.append(try Exchange("exchange.\(number)", width: width, matrix))
     }
     self.exchanges = exchanges
-    policy = layer("policy", width, shape.branches.width, gain: 0.01, &random)
-    trunk = layer("trunk", 2 * width, width, gain: root2, &random)
-    value = layer("value", width, 1, gain: 1, &random)
+    policy = try layer("policy", width, shape.branches.width, gain: 0.01, matrix)
+    trunk = try layer("trunk", 2 * width, width, gain: root2, matrix)
+    value = try layer("value", width, 1, gain: 1, matrix)
   }
 
   var parameters: [Parameter] {

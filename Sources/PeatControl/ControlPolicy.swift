@@ -85,3 +85,14 @@ extension ControlPolicy {
     return (ReturnStatistics(returns), rounds)
   }
 }
+
+extension MemoryDemand {
+  /// Throws `usage` where so many episodes at once, seen by a network, would take more memory than there is.
+  package static func checkPlaying(_ episodes: Int, of shape: ControlShape) throws {
+    // An observation and logits in float32, a mask in bytes, an action.
+    let numbers = 4 * (shape.observationSize + shape.logits + shape.choices) + shape.logits
+    try check(
+      bytes: Double(episodes) * Double(numbers), for: "Playing \(episodes) episodes at once",
+      advice: "Play fewer (--episodes), or lower the edge's devices.")
+  }
+}

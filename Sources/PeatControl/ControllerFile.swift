@@ -58,35 +58,17 @@ public struct ControllerFile: Sendable {
       )
     }
     try facts.shape.validate(in: url.path)
-    // Before a network of that size is made: the file's facts may be anything.
-    let first = facts.network.kind == .flat ? "first.weight" : "encoder.weight"
-    let outputs =
-      facts.network.kind == .flat ? facts.shape.logits : facts.shape.branches.width
-    for (name, rows) in [(first, facts.network.width), ("policy.weight", outputs)] {
-      guard file.entries[name]?.shape.first == rows else {
-        throw PeatError.badData(
-          "The controller '\(url.path)': '\(name)' has shape \(file.entries[name]?.shape ?? []), its facts call for \(rows) rows. The file is damaged; train it again."
-        )
-      }
-    }
     let network: any ActorCritic
-    do { network = try facts.network.make(for: facts.shape, seed: 0) } catch let error as PeatError
-    {
+    do {
+      // Before a network of that size is made: the file's facts may be anything.
+      try facts.network.validate()
+      try Self.check(file, for: facts)
+      network = try facts.network.blank(for: facts.shape)
+    } catch let error as PeatError {
       throw PeatError.badData("The controller '\(url.path)': \(error.message)", cause: error)
-    }
-    let names = Set(network.parameters.map(\.name))
-    if let unknown = file.names.first(where: { !names.contains($0) }) {
-      throw PeatError.badData(
-        "The controller '\(url.path)' holds '\(unknown)', which a network of the kind '\(facts.network.kind.rawValue)' does not have."
-      )
     }
     for parameter in network.parameters {
       let tensor = try file.tensor(named: parameter.name)
-      guard tensor.shape == parameter.shape else {
-        throw PeatError.badData(
-          "The controller '\(url.path)': '\(parameter.name)' has shape \(tensor.shape), its facts call for \(parameter.shape). The file is damaged; train it again."
-        )
-      }
       guard tensor.isFinite else {
         throw PeatError.badData(
           "The controller '\(url.path)' holds NaN or infinity in '\(parameter.name)'.")
@@ -95,6 +77,26 @@ public struct ControllerFile: Sendable {
     }
     self.facts = facts
     self.network = network
+  }
+
+  /// Throws `badData` where the file does not hold exactly the weights that its facts call for.
+  private static func check(_ file: SafeTensorsFile, for facts: Facts) throws {
+    let layout = facts.network.layout(for: facts.shape)
+    if let unknown = file.names.first(where: { layout[$0] == nil }) {
+      throw PeatError.badData(
+        "It holds '\(unknown)', which a network of the kind '\(facts.network.kind.rawValue)' does not have."
+      )
+    }
+    for (name, shape) in layout.sorted(by: { $0.key < $1.key }) {
+      guard let own = file.entries[name]?.shape else {
+        throw PeatError.badData("'\(name)' is missing. The file is damaged; train it again.")
+      }
+      guard own == shape else {
+        throw PeatError.badData(
+          "'\(name)' has shape \(own), its facts call for \(shape). The file is damaged; train it again."
+        )
+      }
+    }
   }
 
   /// Throws `inputOutput` where a controller can't be written, or something else would be lost.

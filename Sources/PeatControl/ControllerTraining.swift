@@ -44,18 +44,37 @@ public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
     }
   }
 
+  /// How many iterations lie between checkpoints. Each begins in fresh environments, so that what has to be kept is small.
+  var segment: Int { 20 }
+
+  /// Of the environments that PPO learns in from an iteration on, and of those in which an expert is imitated.
+  func seed(ofIteration iteration: Int) -> UInt64 { seed &+ UInt64(iteration) &* 0x9E37_79B9 }
+  var cloningSeed: UInt64 { seed &+ 1 }
+
+  /// Of environments that nothing is learned in, for measuring what was learned: always the same, but where that is one of training's.
+  public var evaluationSeed: UInt64 {
+    let usual: UInt64 = 123
+    let isTrainedOn =
+      cloning != nil && cloningSeed == usual
+      || steps > 0
+        && stride(from: 0, to: iterations, by: segment).contains { seed(ofIteration: $0) == usual }
+    var fresh = SeededRandom(seed: usual, "evaluation of a controller")
+    return isTrainedOn ? fresh.next() : usual
+  }
+
   /// Throws `usage` where training in such an environment would take more memory than there is.
   func check(_ shape: ControlShape) throws {
     let rounds = Double(max(ppo.rounds, cloning?.rounds ?? 1) * processes)
-    // Observations, logits, masks and actions of what is played; a flat network's values, gradients and moments.
+    // Observations, logits, masks and actions of what is played; the network's values, gradients and moments.
     let played = rounds * Double(shape.observationSize + shape.logits + shape.choices)
-    let weights =
-      network.kind == .flat
-      ? Double(network.width) * Double(shape.observationSize + shape.logits) : 0
+    let weights = network.layout(for: shape).values.reduce(0.0) { sum, size in
+      sum + size.reduce(1.0) { $0 * Double($1) }
+    }
     try MemoryDemand.check(
       bytes: 4 * played + 20 * weights, for: "Training with \(processes) processes",
       advice:
-        "Use fewer --processes or rounds, or fewer devices: a shared network runs on any number.")
+        "Use fewer --processes, --rounds or --exchanges, less --width, or fewer devices: a shared network runs on any number."
+    )
   }
 }
 
@@ -79,11 +98,12 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
   /// - Parameters:
   ///   - environment: names it, so that a checkpoint goes on in no other.
   ///   - expert: whom to learn from first.
+  ///   - shouldStop: asked while a large network is made.
   ///   - makeEnvironment: environments of any number of processes, by seed.
-  /// - Throws: `usage` where a setting is out of range.
+  /// - Throws: `usage` where a setting is out of range; `interrupted` where somebody wanted it to stop.
   public init(
     _ configuration: ControllerTrainingConfiguration, environment: String = "",
-    expert: (any ControlPolicy<Environment>)? = nil,
+    expert: (any ControlPolicy<Environment>)? = nil, shouldStop: () -> Bool = { false },
     _ makeEnvironment: @escaping (_ processes: Int, _ seed: UInt64) throws -> Environment
   ) throws {
     try configuration.validate()
@@ -93,7 +113,8 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
     self.expert = expert
     let shape = try makeEnvironment(1, 0).shape
     try configuration.check(shape)
-    network = try configuration.network.make(for: shape, seed: configuration.seed)
+    network = try configuration.network.make(
+      for: shape, seed: configuration.seed, shouldStop: shouldStop)
   }
 
   /// Goes on where a checkpoint was made, to the same bits as without a break.
@@ -114,9 +135,6 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
     curve = checkpoint.facts.curve
   }
 
-  /// How many iterations lie between checkpoints. Each begins in fresh environments, so that what has to be kept is small.
-  private static var segment: Int { 20 }
-
   /// Trains to the end, or until somebody wants it to stop; the network is then what it was after the last iteration.
   ///
   /// - Parameter onCheckpoint: called now and then while PPO learns.
@@ -127,7 +145,7 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
   ) throws {
     if resumed == nil, let settings = configuration.cloning, let expert {
       let cloning = try BehaviourCloning(
-        try makeEnvironment(configuration.processes, configuration.seed &+ 1), expert: expert,
+        try makeEnvironment(configuration.processes, configuration.cloningSeed), expert: expert,
         network: network, settings: settings, seed: configuration.seed)
       defer { cloning.finish() }
       while !cloning.isFinished, !shouldStop() {
@@ -142,8 +160,8 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
     defer { ppo.finish() }
     if let resumed { try resumed.restore(ppo) }
     while ppo.iteration < iterations, !shouldStop() {
-      if ppo.iteration % Self.segment == 0, ppo.iteration > 0 {
-        let seed = configuration.seed &+ UInt64(ppo.iteration) &* 0x9E37_79B9
+      if ppo.iteration % configuration.segment == 0, ppo.iteration > 0 {
+        let seed = configuration.seed(ofIteration: ppo.iteration)
         ppo.restart(in: try makeEnvironment(configuration.processes, seed), seed: seed)
         try onCheckpoint(
           ControllerCheckpoint(ppo, configuration, environment: environment, curve: curve))

@@ -8,11 +8,24 @@ public struct LearningCurve: Sendable {
 
   public init(_ reports: [PPO.Report]) { self.reports = reports }
 
+  private static let header =
+    "iteration,steps,meanReturn,policyLoss,valueLoss,entropy,divergence,clippedShare,explainedVariance\n"
+  private static let opening = """
+    <svg xmlns="http://www.w3.org/2000/svg" width="640" height="360" viewBox="0 0 640 360" \
+    font-family="sans-serif" font-size="12">
+
+    """
+  private static let captions = ["rounds learned from", "mean return of an episode"]
+
+  /// Whether a text is a table that `csv` gave, or a picture that `svg` gave; not any other.
+  public static func isTable(_ text: String) -> Bool { text.hasPrefix(header) }
+  public static func isPicture(_ text: String) -> Bool {
+    text.hasPrefix(opening) && captions.allSatisfy { text.contains(">\($0)</text>") }
+  }
+
   /// Comma-separated values with a line of names.
   public var csv: String {
-    let header =
-      "iteration,steps,meanReturn,policyLoss,valueLoss,entropy,divergence,clippedShare,explainedVariance\n"
-    return header
+    Self.header
       + reports.map { report in
         [
           "\(report.iteration)", "\(report.steps)", report.meanReturn.map { "\($0)" } ?? "",
@@ -41,9 +54,8 @@ public struct LearningCurve: Sendable {
       return
         "<text x=\"\(number(x))\" y=\"\(number(y))\" text-anchor=\"\(anchor)\">\(safe)</text>\n"
     }
-    var result = """
-      <svg xmlns="http://www.w3.org/2000/svg" width="640" height="360" viewBox="0 0 640 360" \
-      font-family="sans-serif" font-size="12">
+    var result = Self.opening
+    result += """
       <rect width="640" height="360" fill="white"/>
       <path d="M\(number(left)) 20V\(number(height - bottom))H\(number(width - 20))" fill="none" stroke="black"/>
 
@@ -54,8 +66,8 @@ public struct LearningCurve: Sendable {
       result += text(
         x(share * last), height - bottom + 18, "middle", "\(Int((share * last).rounded()))")
     }
-    result += text(width / 2, height - 6, "middle", "rounds learned from")
-    result += text(left, 14, "start", "mean return of an episode")
+    result += text(width / 2, height - 6, "middle", Self.captions[0])
+    result += text(left, 14, "start", Self.captions[1])
     for mark in marks {
       result +=
         "<path d=\"M\(number(left)) \(number(y(mark.value)))H\(number(width - 20))\" stroke=\"gray\" stroke-dasharray=\"4 3\"/>\n"

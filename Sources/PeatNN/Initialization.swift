@@ -27,9 +27,22 @@ extension Tensor {
   public static func orthogonal(
     rows: Int, columns: Int, gain: Float, using random: inout SeededRandom
   ) -> Tensor {
+    guard
+      let result = orthogonal(
+        rows: rows, columns: columns, gain: gain, using: &random, shouldStop: { false })
+    else { preconditionFailure("nobody stopped it") }
+    return result
+  }
+
+  /// The same, of sizes at which that takes long; `nil` where somebody wanted it to stop.
+  public static func orthogonal(
+    rows: Int, columns: Int, gain: Float, using random: inout SeededRandom,
+    shouldStop: () -> Bool
+  ) -> Tensor? {
     let (count, length) = (min(rows, columns), max(rows, columns))
     var vectors: [[Double]] = []
     while vectors.count < count {
+      if shouldStop() { return nil }
       var vector = (0..<length).map { _ in Double(random.normal()) }
       for _ in 0..<2 {
         for other in vectors {

@@ -119,6 +119,35 @@ import Testing
     }
   }
 
+  @Test
+  func
+    `a large controller can be interrupted before it is made, and a trained one while it is measured`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      try await expectInterrupted(
+        [
+          "train-controller", "--environment", "anchor", "--width", "4096", "--exchanges", "8",
+          "--processes", "1", "--rounds", "10", "--minibatch", "10", "--steps", "10", "--out",
+          "large.safetensors",
+        ], after: "making the network", in: folder)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+      try Data("devices: 100\nrounds: 500\n".utf8)
+        .write(to: folder.appendingPathComponent("edge.yaml"))
+      try await expectInterrupted(
+        [
+          "train-controller", "--environment", "edge.yaml", "--processes", "1", "--rounds", "10",
+          "--minibatch", "10", "--steps", "10", "--out", "c.safetensors",
+        ], after: "measuring", in: folder)
+      // All that it was trained for is there.
+      for name in ["c.safetensors", "c.csv", "c.svg"] {
+        #expect(FileManager.default.fileExists(atPath: folder.appendingPathComponent(name).path))
+      }
+      #expect(
+        !FileManager.default.fileExists(atPath: folder.appendingPathComponent("c.training").path))
+    }
+  }
+
   @Test func `a controller's training is not replaced by another`() async throws {
     try await withTemporaryFolder { folder in
       func train(_ more: String...) -> [String] {

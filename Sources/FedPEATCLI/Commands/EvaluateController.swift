@@ -47,6 +47,23 @@ struct EvaluateController: AsyncParsableCommand {
     var secondsPerDecision: Double
     /// Of a simulated edge: means over episodes.
     var edge: EdgeMeans?
+
+    private enum CodingKeys: String, CodingKey {
+      case planner, meanReturn, standardError, stepsPerSecond, deviceRoundsPerSecond
+      case secondsPerDecision, edge
+    }
+
+    /// Says every key, also those that are null.
+    func encode(to encoder: any Encoder) throws {
+      var table = encoder.container(keyedBy: CodingKeys.self)
+      try table.encode(planner, forKey: .planner)
+      try table.encode(meanReturn, forKey: .meanReturn)
+      try table.encode(standardError, forKey: .standardError)
+      try table.encode(stepsPerSecond, forKey: .stepsPerSecond)
+      try table.encode(deviceRoundsPerSecond, forKey: .deviceRoundsPerSecond)
+      try table.encode(secondsPerDecision, forKey: .secondsPerDecision)
+      try table.encode(edge, forKey: .edge)
+    }
   }
 
   fileprivate struct EdgeMeans: Encodable {
@@ -63,10 +80,30 @@ struct EvaluateController: AsyncParsableCommand {
     var joules: Double
     /// Devices that were told to train on more than they have memory for.
     var violations: Double
-    /// The largest share of the middle's blocks that a device has seen.
+    /// The largest share of the middle's weights that a device has seen.
     var exposure: Double
     /// At the end, in nats over the loss that is never passed.
     var gap: Double
+
+    private enum CodingKeys: String, CodingKey {
+      case reachedTarget, roundsToTarget, secondsToTarget, seconds, bytesDown, bytesUp, joules
+      case violations, exposure, gap
+    }
+
+    /// Says every key, also those that are null.
+    func encode(to encoder: any Encoder) throws {
+      var table = encoder.container(keyedBy: CodingKeys.self)
+      try table.encode(reachedTarget, forKey: .reachedTarget)
+      try table.encode(roundsToTarget, forKey: .roundsToTarget)
+      try table.encode(secondsToTarget, forKey: .secondsToTarget)
+      try table.encode(seconds, forKey: .seconds)
+      try table.encode(bytesDown, forKey: .bytesDown)
+      try table.encode(bytesUp, forKey: .bytesUp)
+      try table.encode(joules, forKey: .joules)
+      try table.encode(violations, forKey: .violations)
+      try table.encode(exposure, forKey: .exposure)
+      try table.encode(gap, forKey: .gap)
+    }
 
     init?(_ summaries: [EdgeSummary]) {
       guard !summaries.isEmpty else { return nil }
@@ -179,6 +216,7 @@ private struct Measurement: WorldVisitor {
   ) throws -> EvaluateController.Row {
     let policy: any ControlPolicy<Environment> =
       if let network { NetworkPolicy<Environment>(network) } else { try planner(name, seed) }
+    try MemoryDemand.checkPlaying(episodes, of: try make(1, 5).shape)
     let environment = try make(episodes, seed &+ 123)
     let start = ContinuousClock.now
     let (returns, steps) = policy.playCounting(environment) { Interruption.isRequested }

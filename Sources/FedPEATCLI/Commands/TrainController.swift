@@ -96,7 +96,7 @@ struct TrainController: AsyncParsableCommand {
 
   struct Report: Encodable {
     var environment: String
-    /// Of 256 episodes with the likeliest actions.
+    /// Of 256 episodes with the likeliest actions, fewer where they are dear.
     var meanReturn: Double
     var standardError: Double
     var steps: Int
@@ -126,8 +126,8 @@ struct TrainController: AsyncParsableCommand {
         "controller's .\(name) file"
       ) { url in
         if name == "training" { return (try? ControllerCheckpoint(contentsOf: url)) != nil }
-        let begin = (try? String(contentsOf: url, encoding: .utf8))?.prefix(200) ?? ""
-        return name == "csv" ? begin.hasPrefix("iteration,") : begin.contains("<svg")
+        let text = (try? String(contentsOf: url, encoding: .utf8)) ?? ""
+        return name == "csv" ? LearningCurve.isTable(text) : LearningCurve.isPicture(text)
       }
     }
   }
@@ -197,9 +197,10 @@ private struct Training: WorldVisitor {
     make: @escaping (Int, UInt64) throws -> Environment,
     planner: (String, UInt64) throws -> any ControlPolicy<Environment>
   ) throws -> (TrainController.Report, ReturnStatistics) {
+    Terminal.status("making the network …")
     let training = try ControllerTraining(
       configuration, environment: fingerprint, expert: try planner("lookahead", configuration.seed),
-      make)
+      shouldStop: { Interruption.isRequested }, make)
     var speed = Speed()
     let target = URL(path: out)
     let saved = ControllerCheckpoint.url(of: target)
@@ -224,22 +225,31 @@ private struct Training: WorldVisitor {
             ? "The same command with --resume goes on from '\(saved.lastPathComponent)'."
             : "It was too early to have saved anything."))
     }
-    try ControllerFile(
-      training.network,
-      facts: .init(
-        network: configuration.network, shape: training.network.shape, environment: environment,
-        steps: speed.steps)
-    ).write(to: target)
-
     var curve = LearningCurve(training.curve)
-    for name in ["heuristic", "lookahead"] {
-      curve.marks.append((name, try planner(name, 0).play(try make(64, 123)).mean))
-    }
-    let base = target.deletingPathExtension()
-    try AtomicOutput.write(Data(curve.csv.utf8), to: base.appendingPathExtension("csv"))
-    try AtomicOutput.write(Data(curve.svg.utf8), to: base.appendingPathExtension("svg"))
+    try write(training.network, curve, steps: speed.steps, to: target)
     try? FileManager.default.removeItem(at: saved)
-    let returns = NetworkPolicy<Environment>(training.network).play(try make(256, 123))
+    // From here on what was trained is there, whole; what is left is to say how good it is.
+    let seed = configuration.evaluationSeed
+    let episodes = try Episodes(in: make(1, seed), configuration.network)
+    Terminal.note(
+      "measuring    \(episodes.ofController) episodes with the controller"
+        + (episodes.ofSearches > 0
+          ? ", \(episodes.ofSearches) with each of heuristic and lookahead" : "")
+        + "; '\(out)' is written")
+    for name in ["heuristic", "lookahead"] where episodes.ofSearches > 0 {
+      Terminal.status("measuring \(name): \(episodes.ofSearches) episodes …")
+      let own = try planner(name, 0).play(try make(episodes.ofSearches, seed)) {
+        Interruption.isRequested
+      }
+      try checkMeasuring()
+      curve.marks.append((name, own.mean))
+    }
+    Terminal.status("measuring the controller: \(episodes.ofController) episodes …")
+    let returns = NetworkPolicy<Environment>(training.network).play(
+      try make(episodes.ofController, seed)
+    ) { Interruption.isRequested }
+    try checkMeasuring()
+    try AtomicOutput.write(Data(curve.svg.utf8), to: companion("svg"))
     return (
       TrainController.Report(
         environment: environment, meanReturn: returns.mean, standardError: returns.standardError,
@@ -248,6 +258,58 @@ private struct Training: WorldVisitor {
         parameters: training.network.parameters.reduce(0) { $0 + $1.count }, controller: out),
       returns
     )
+  }
+}
+
+extension Training {
+  private func companion(_ name: String) -> URL {
+    URL(path: out).deletingPathExtension().appendingPathExtension(name)
+  }
+
+  /// The controller with its learning curve, one right after the other.
+  private func write(
+    _ network: any ActorCritic, _ curve: LearningCurve, steps: Int, to target: URL
+  ) throws {
+    let (csv, svg) = (Data(curve.csv.utf8), Data(curve.svg.utf8))
+    try ControllerFile(
+      network,
+      facts: .init(
+        network: configuration.network, shape: network.shape, environment: environment,
+        steps: steps)
+    ).write(to: target)
+    try AtomicOutput.write(csv, to: companion("csv"))
+    try AtomicOutput.write(svg, to: companion("svg"))
+  }
+
+  private func checkMeasuring() throws {
+    guard Interruption.isRequested else { return }
+    throw PeatError(
+      .interrupted,
+      "Interrupted while measuring. The controller is trained: '\(out)' is whole, with its learning curve. Measure it with 'fedpeat evaluate-controller \(out) lookahead --environment \(environment)'."
+    )
+  }
+}
+
+/// How many episodes are played to say how good a controller is: by sizes alone, so that the same training always says the same.
+private struct Episodes {
+  /// With the controller, and with each of those it is drawn beside; 0 where a few would say nothing.
+  let ofController: Int
+  let ofSearches: Int
+
+  init(in environment: some ControlEnvironment, _ network: NetworkConfiguration) {
+    let shape = environment.shape
+    let rounds = (environment as? EdgeEnvironment)?.configuration.rounds ?? 50
+    let devices = Double(shape.devices)
+    let weights = network.layout(for: shape).values.reduce(0.0) { sum, size in
+      sum + size.reduce(1.0) { $0 * Double($1) }
+    }
+    // A shared network looks at each device; beside that, a cell's own work.
+    let each =
+      Double(rounds) * (weights * (network.kind == .shared ? devices : 1) + 20_000 * devices)
+    ofController = Int(rounding: min(256, max(16, 1e12 / each)))
+    // A search takes about the square of the devices: a minute at most.
+    let own = Int(rounding: min(64, 32e6 / (devices * devices * Double(rounds))))
+    ofSearches = own < 8 ? 0 : own
   }
 }
 
