@@ -25,7 +25,7 @@ struct RunPlanning: Sendable {
     if let clients, let edge {
       let cell = try SimulatedCell(
         edge.with(levels, of: material, configuration), planner: configuration.planner,
-        clients: clients, settings: work,
+        share: configuration.share, clients: clients, settings: work,
         seed: configuration.seed)
       (self.cell, live, planner) = (cell, nil, cell)
       return
@@ -100,7 +100,7 @@ public struct SimulationReport: Sendable, Codable, Equatable {
   public var joules: Double
   /// Devices that were told to train on more than they have memory for.
   public var violations: Int
-  /// The largest share of the middle's blocks that a device was sent, also one that then failed.
+  /// The largest share of the middle's weights that a device was sent, also one that then failed.
   public var exposure: Double
   public var rounds: [Round]
   /// Mean distance of the predicted and the measured losses, in nats; null where no round has both.

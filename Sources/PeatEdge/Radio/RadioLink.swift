@@ -66,7 +66,10 @@ package struct RadioLink: Sendable, Equatable, Codable {
   }
 
   /// The channel's gain of power.
-  func gain(_ loss: PathLoss) -> Double {
-    ratio(decibels: -(loss.loss(distance, hasLineOfSight: hasLineOfSight) + shadowing)) * fade
+  func gain(_ loss: PathLoss) -> Double { largeScaleGain(loss) * fade }
+
+  /// Its mean over fading: all of it that a report can say, since what fades has changed long before a plan is carried out.
+  func largeScaleGain(_ loss: PathLoss) -> Double {
+    ratio(decibels: -(loss.loss(distance, hasLineOfSight: hasLineOfSight) + shadowing))
   }
 }

@@ -7,8 +7,8 @@ public struct EdgeCell: Sendable {
     let configuration: EdgeConfiguration
     let loss: PathLoss
     let rates: RadioRates
-    /// Each level's blocks as bits: so many words for each.
-    let blocks: [UInt64]
+    /// What each level shows of each of the middle's blocks, level after level.
+    let shown: [Double]
     let bandwidth: Double
     /// Levels without their names.
     let costs: [Cost]
@@ -27,11 +27,7 @@ public struct EdgeCell: Sendable {
       costs = configuration.levels.map {
         Cost(bits: 8 * $0.bytes, work: $0.work, memory: $0.memory)
       }
-      blocks = configuration.levels.flatMap { level in
-        var words = Array(repeating: UInt64(0), count: (configuration.middleBlocks + 63) / 64)
-        for block in level.blocks { words[block / 64] |= 1 << UInt64(block % 64) }
-        return words
-      }
+      shown = configuration.levels.flatMap { $0.shown(ofBlocks: configuration.middleBlocks) }
     }
   }
 
@@ -39,9 +35,9 @@ public struct EdgeCell: Sendable {
   public internal(set) var devices: [EdgeDevice] = []
   /// Channels of the last rounds, as many as reports are late: those of a round after those of the other.
   private var channels: [EdgeDevice.Channel] = []
-  /// Blocks of the middle that each device has seen, as bits: so many words for each.
-  private var seen: [UInt64]
-  private let words: Int
+  /// How much of each level a device was sent at most, device after device; and the share of the middle that it could put together from that.
+  private var received: [Double]
+  private var exposures: [Double]
   /// The devices whose updates arrived in the last round.
   private(set) var delivered: [Int] = []
   /// In nats over the loss that is never passed.
@@ -60,8 +56,8 @@ public struct EdgeCell: Sendable {
     random = SeededRandom(seed: seed, "cell \(number)")
     let configuration = world.configuration
     gap = configuration.learning.startGap
-    words = (configuration.middleBlocks + 63) / 64
-    seen = Array(repeating: 0, count: words * configuration.devices)
+    received = Array(repeating: 0, count: configuration.levels.count * configuration.devices)
+    exposures = Array(repeating: 0, count: configuration.devices)
     fidelities = []
     var shares = 0.0
     fidelities = configuration.levels.map { level in
@@ -72,7 +68,7 @@ public struct EdgeCell: Sendable {
       shares += devices[devices.count - 1].share
     }
     for index in devices.indices { devices[index].share /= shares }
-    for _ in 0..<configuration.uncertainty.delay { channels += devices.map(\.channel) }
+    for _ in 0..<configuration.uncertainty.delay { channels += devices.map(reportable) }
   }
 
   /// A factor that differs from 1 by up to a share.
@@ -100,6 +96,7 @@ public struct EdgeCell: Sendable {
     let share = random.fraction(0.2, 1)
     let channel = EdgeDevice.Channel(
       gain: link.gain(world.loss), hasLineOfSight: link.hasLineOfSight)
+    let known = link.largeScaleGain(world.loss)
     let error = configuration.uncertainty.channel
     let bias = error == 0 ? 1 : ratio(decibels: random.fraction(-error, error))
     return EdgeDevice(
@@ -107,7 +104,12 @@ public struct EdgeCell: Sendable {
       compute: compute * vary(configuration.uncertainty.compute), believedCompute: compute,
       reportFactor: bias, memory: memory, share: share, battery: own.battery ?? .infinity,
       channel: channel,
-      report: .init(gain: channel.gain * bias, hasLineOfSight: channel.hasLineOfSight))
+      report: .init(gain: known * bias, hasLineOfSight: channel.hasLineOfSight))
+  }
+
+  /// The channel as far as it can be reported: what lasts for a round, without the fading of its moment.
+  private func reportable(_ device: EdgeDevice) -> EdgeDevice.Channel {
+    .init(gain: device.link.largeScaleGain(world.loss), hasLineOfSight: device.link.hasLineOfSight)
   }
 
   // MARK: What may be decided
@@ -119,14 +121,49 @@ public struct EdgeCell: Sendable {
         || exposure(of: number, with: level) <= configuration.maxExposure + 1e-9)
   }
 
-  /// The share of the middle that a device has seen, or would have with a level.
+  /// The share of the middle that a device could put together from all it was sent, or could with a level.
   func exposure(of number: Int, with level: Int? = nil) -> Double {
-    var count = 0
-    for word in 0..<words {
-      let new = level.map { world.blocks[$0 * words + word] } ?? 0
-      count += (seen[number * words + word] | new).nonzeroBitCount
+    let first = number * configuration.levels.count
+    guard let level, received[first + level] < 1 else { return exposures[number] }
+    return exposure(of: number) { $0 == level ? 1 : received[first + $0] }
+  }
+
+  /// As `ExposureLedger` counts it: what levels show of a block adds up, up to all of it, but equal shares are the same copy.
+  ///
+  /// - Parameter share: how much of each level it has.
+  private func exposure(of number: Int, share: (Int) -> Double) -> Double {
+    let blocks = configuration.middleBlocks
+    let levels = configuration.levels.indices
+    func isCopy(_ level: Int, of other: Int, _ block: Int) -> Bool {
+      abs(world.shown[level * blocks + block] - world.shown[other * blocks + block]) <= 1e-9
     }
-    return Double(count) / Double(configuration.middleBlocks)
+    var total = 0.0
+    for block in 0..<blocks {
+      var (sum, most) = (0.0, 0.0)
+      for level in levels {
+        let whole = world.shown[level * blocks + block]
+        guard whole > 0, !(0..<level).contains(where: { isCopy($0, of: level, block) }) else {
+          continue
+        }
+        // Of copies the one of which it has the most.
+        var part = 0.0
+        for other in level..<levels.count where isCopy(other, of: level, block) {
+          part = max(part, share(other))
+        }
+        sum += part * whole
+        most = max(most, part * whole)
+      }
+      total += max(most, min(1, sum))
+    }
+    return total / Double(blocks)
+  }
+
+  /// A device was sent a level, or the beginning of one.
+  private mutating func note(_ level: Int, share: Double, for number: Int) {
+    let first = number * configuration.levels.count
+    guard share > received[first + level] else { return }
+    received[first + level] = share
+    exposures[number] = exposure(of: number) { received[first + $0] }
   }
 
   /// The share of all data that was used lately.
@@ -156,13 +193,6 @@ public struct EdgeCell: Sendable {
             + (decision.level == nil ? 0 : configuration.levels[level].bytes),
           received: configuration.adapterBytes * decision.work.uploadShare,
           seconds: world.costs[level].work * decision.work.steps / device.compute))
-      if decision.level != nil {
-        devices[number].held = level
-        devices[number].age = 0
-        for word in 0..<words {
-          seen[number * words + word] |= world.blocks[level * words + word]
-        }
-      }
     }
     outcome.participants = parts.count
     let (down, up) = bands(parts)
@@ -176,43 +206,58 @@ public struct EdgeCell: Sendable {
       let upSeconds = 8 * part.received / rate(device, up[place], isUp: true)
       var seconds = downSeconds + part.seconds + upSeconds
       memory += configuration.levels[part.level].memory / device.memory
-      let receiving = own.receivePower * downSeconds
-      let training = own.energyPerOperation * world.costs[part.level].work * part.work.steps
-      var joules = receiving + training
-      var sent = part.sent
       let drops = own.dropout > 0 && random.fraction() < own.dropout
-      let sends = !drops && seconds <= configuration.deadline
+      // What it gets to before the round is over.
+      let deadline = configuration.deadline
+      let receives = min(downSeconds, deadline)
+      let trains = min(part.seconds, deadline - receives)
+      let isWhole = seconds <= deadline
+      let sends = drops ? 0 : isWhole ? upSeconds : min(upSeconds, deadline - receives - trains)
+      let receiving = own.receivePower * receives
+      let training =
+        own.energyPerOperation * world.costs[part.level].work * part.work.steps
+        * (part.seconds > 0 ? trains / part.seconds : 1)
+      var joules = receiving + training
       // One whose battery does not last stops where that is empty.
-      let runsOut = joules + (sends ? own.sendPower * upSeconds : 0) > device.battery
+      let runsOut = joules + own.sendPower * sends > device.battery
+      var got = receives < downSeconds ? receives / downSeconds : 1
       if runsOut {
-        if receiving > device.battery {
-          // What it has of the level is of no use; what it saw of it counts as seen.
-          sent *= device.battery / receiving
-          if part.isSent { devices[part.device].held = -1 }
-        }
+        if receiving > device.battery { got *= device.battery / receiving }
         joules = device.battery
       }
+      if part.isSent {
+        // Of what it has of a level it can't be of use; but it has seen it.
+        devices[part.device].held = got < 1 ? -1 : part.level
+        devices[part.device].age = 0
+        note(part.level, share: got, for: part.device)
+      }
+      let sent = got * part.sent
       outcome.bytesDown += sent
       if drops || runsOut {
         // It is waited for half as long again as it would have taken.
         seconds *= 1.5
-      } else if seconds <= configuration.deadline {
-        joules += own.sendPower * upSeconds
-        outcome.bytesUp += part.received
-        delivered.append(part.device)
-        devices[part.device].spent.bytesUp += part.received
-        devices[part.device].work = part.work
-        share += device.share
-        progress += configuration.learning.progress(
-          share: device.share, fidelity: fidelities[part.level], age: device.age, gap: gap,
-          work: part.work)
+      } else {
+        joules += own.sendPower * sends
+        let bytes = isWhole ? part.received : part.received * (sends / upSeconds)
+        outcome.bytesUp += bytes
+        devices[part.device].spent.bytesUp += bytes
+        if isWhole {
+          delivered.append(part.device)
+          devices[part.device].work = part.work
+          share += device.share
+          progress += configuration.learning.progress(
+            share: device.share, fidelity: fidelities[part.level],
+            age: part.isSent ? 0 : device.age, gap: gap, work: part.work)
+        }
       }
       devices[part.device].battery -= joules
       devices[part.device].spent.bytesDown += sent
       devices[part.device].spent.joules += joules
-      devices[part.device].spent.memory = max(
-        devices[part.device].spent.memory, configuration.levels[part.level].memory)
-      devices[part.device].spent.seconds += min(seconds, configuration.deadline)
+      if got == 1 {
+        devices[part.device].spent.memory = max(
+          devices[part.device].spent.memory, configuration.levels[part.level].memory)
+      }
+      devices[part.device].spent.seconds += min(seconds, deadline)
       outcome.joules += joules
       outcome.seconds = max(outcome.seconds, seconds)
     }
@@ -355,7 +400,7 @@ public struct EdgeCell: Sendable {
         hasLineOfSight: devices[index].link.hasLineOfSight)
     }
     // What is reported is some rounds old.
-    channels += devices.map(\.channel)
+    channels += devices.map(reportable)
     for (index, channel) in channels.prefix(devices.count).enumerated() {
       devices[index].report = .init(
         gain: channel.gain * devices[index].reportFactor, hasLineOfSight: channel.hasLineOfSight)

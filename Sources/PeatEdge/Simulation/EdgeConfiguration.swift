@@ -11,11 +11,14 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
   public var memory: Double
   /// How well an update made on it points the way of one made on the full model, 0 to 1 (`FidelityReport`: the cosine of their gradients).
   public var fidelity: Double
-  /// Blocks of the middle that it holds as they are.
+  /// Blocks of the middle of which it shows something.
   public var blocks: [Int]
+  /// The share of the middle's weights that it shows of each of these blocks; `nil`: all of each.
+  public var shown: [Double]?
 
   public init(
-    _ name: String, bytes: Double, work: Double, memory: Double, fidelity: Double, blocks: [Int]
+    _ name: String, bytes: Double, work: Double, memory: Double, fidelity: Double, blocks: [Int],
+    shown: [Double]? = nil
   ) {
     self.name = name
     self.bytes = bytes
@@ -23,6 +26,57 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
     self.memory = memory
     self.fidelity = fidelity
     self.blocks = blocks
+    self.shown = shown
+  }
+
+  /// Says every key, also that of a level that shows all of its blocks.
+  public func encode(to encoder: any Encoder) throws {
+    var table = encoder.container(keyedBy: CodingKeys.self)
+    try table.encode(name, forKey: .name)
+    try table.encode(bytes, forKey: .bytes)
+    try table.encode(work, forKey: .work)
+    try table.encode(memory, forKey: .memory)
+    try table.encode(fidelity, forKey: .fidelity)
+    try table.encode(blocks, forKey: .blocks)
+    try table.encode(shown, forKey: .shown)
+  }
+
+  /// How much it shows of each of the middle's blocks, as a share of the block.
+  func shown(ofBlocks count: Int) -> [Double] {
+    var result = Array(repeating: 0.0, count: count)
+    for (place, block) in blocks.enumerated() {
+      result[block] = max(result[block], min(1, shown.map { $0[place] * Double(count) } ?? 1))
+    }
+    return result
+  }
+
+  /// The share of a middle of so many blocks that it shows.
+  func exposure(ofBlocks count: Int) -> Double {
+    shown(ofBlocks: count).reduce(0, +) / Double(count)
+  }
+
+  /// Throws `badData` where a number makes no sense in a middle of so many blocks.
+  func validate(middleBlocks count: Int) throws {
+    func check(_ holds: Bool, _ what: String) throws {
+      if !holds { throw PeatError.badData("The level '\(name)' \(what)") }
+    }
+    try check(
+      (1...1e15).contains(bytes) && (1...1e24).contains(work) && (1...1e15).contains(memory)
+        && (0...1).contains(fidelity),
+      "needs bytes and memory of 1 to 1e15, work of 1 to 1e24 and a fidelity of 0 to 1; found \(bytes), \(memory), \(work) and \(fidelity)."
+    )
+    try check(
+      blocks.allSatisfy { (0..<count).contains($0) },
+      "names a block that the middle's \(count) blocks do not have.")
+    guard let shown else { return }
+    try check(
+      shown.count == blocks.count,
+      "has \(shown.count) numbers under 'shown' for \(blocks.count) blocks: give one for each, or leave it out."
+    )
+    let whole = 1 / Double(count)
+    try check(
+      shown.allSatisfy { (0...whole * 1.001).contains($0) },
+      "shows \(shown) of the middle; of a block that can be at most \(whole), one of \(count).")
   }
 }
 
@@ -147,7 +201,7 @@ public struct Objective: Sendable, Codable, Equatable {
     }
     for (name, value) in [("referenceTime", referenceTime), ("referenceEnergy", referenceEnergy)]
     where !(1e-6...1e12).contains(value) {
-      throw PeatError.badData("objective.\(name) is \(value); it must be above 0.")
+      throw PeatError.badData("objective.\(name) is \(value); it must be 1e-6 to 1e12.")
     }
   }
 }
@@ -210,21 +264,6 @@ public struct EdgeServer: Sendable, Codable, Equatable {
   }
 }
 
-/// The run that an edge's levels were measured for.
-public struct EdgeCalibration: Sendable, Codable, Equatable {
-  /// Digest of the full model, and the tuning method with its rank.
-  public var model = ""
-  public var method = ""
-  /// Tokens of a device's round, of a step, and of a window.
-  public var roundTokens = 0.0
-  public var stepTokens = 0.0
-  public var context = 0.0
-  /// Why what was fitted should not be trusted far, in words; empty where nothing speaks against it.
-  public var cautions: [String] = []
-
-  public init() {}
-}
-
 /// A federation at the mobile edge, to be simulated.
 public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var devices = 10
@@ -269,6 +308,7 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
     try uncertainty.validate()
     try server.validate()
     try work.validate()
+    try calibration.validate()
     for item in classes { try item.validate() }
     func check(_ holds: Bool, _ what: String) throws {
       if !holds { throw PeatError.badData(what) }
@@ -278,7 +318,7 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
     try check(!classes.isEmpty, "classes is empty; name a kind of device.")
     try check((1...64).contains(levels.count), "There are \(levels.count) levels; 1 to 64 can be.")
     try check(
-      (1...1e15).contains(adapterBytes), "adapterBytes is \(adapterBytes); it must be at least 1.")
+      (1...1e15).contains(adapterBytes), "adapterBytes is \(adapterBytes); it must be 1 to 1e15.")
     try check(
       (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be 0 to 1.")
     try check(
@@ -287,30 +327,19 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
     )
     try check(
       (1...100_000).contains(middleBlocks),
-      "middleBlocks is \(middleBlocks); it must be at least 1.")
+      "middleBlocks is \(middleBlocks); it must be 1 to 100000.")
     try check(
       (0...1e6).contains(aggregation) && (1e-3...1e9).contains(deadline),
-      "aggregation must be at least 0 and deadline above 0 seconds.")
-    for level in levels {
-      try check(
-        (1...1e15).contains(level.bytes) && (1...1e24).contains(level.work)
-          && (1...1e15).contains(level.memory) && (0...1).contains(level.fidelity),
-        "The level '\(level.name)' needs bytes, work and memory of at least 1 and a fidelity of 0 to 1."
-      )
-      try check(
-        level.blocks.allSatisfy { (0..<middleBlocks).contains($0) },
-        "The level '\(level.name)' names a block that the middle's \(middleBlocks) blocks do not have."
-      )
-    }
+      "aggregation is \(aggregation), deadline \(deadline); they must be 0 to 1e6 and 0.001 to 1e9 seconds."
+    )
+    for level in levels { try level.validate(middleBlocks: middleBlocks) }
     let least = levels.map(\.memory).min() ?? 0
     let most = classes.map(\.memory.high).max() ?? 0
     try check(
       least <= most,
       "No device can hold an emulator: the smallest level takes \(Int(least)) bytes, the largest device has \(Int(most)). Add a smaller level."
     )
-    func shows(_ level: EmulatorLevel) -> Double {
-      Double(Set(level.blocks).count) / Double(middleBlocks)
-    }
+    func shows(_ level: EmulatorLevel) -> Double { level.exposure(ofBlocks: middleBlocks) }
     try check(
       levels.contains { shows($0) <= maxExposure + 1e-9 },
       "Every level gives away more than maxExposure, \(maxExposure), of the middle. Allow more, or add a level that gives away less."

@@ -15,9 +15,14 @@ public final class EdgeEnvironment: ControlEnvironment {
   private let seed: UInt64
   private var episodes: Int
 
-  /// - Throws: `badData` where the configuration makes no sense.
+  /// - Throws: `badData` where the configuration makes no sense; `usage` where so many cells take more memory than there is.
   public init(_ configuration: EdgeConfiguration, cells count: Int, seed: UInt64) throws {
     try configuration.validate()
+    try MemoryDemand.check(
+      bytes: Double(count) * configuration.bytesOfCell,
+      for: "Playing \(count) federations of \(configuration.devices) devices at once",
+      advice:
+        "Play fewer (--runs, --episodes, --processes or --seeds), or lower the edge's devices.")
     self.configuration = configuration
     self.seed = seed
     let world = EdgeCell.World(configuration)
@@ -76,6 +81,15 @@ public final class EdgeEnvironment: ControlEnvironment {
   }
 }
 
+extension EdgeConfiguration {
+  /// What a cell of its devices takes, in bytes.
+  fileprivate var bytesOfCell: Double {
+    let channels = uncertainty.delay * MemoryLayout<EdgeDevice.Channel>.stride
+    let perDevice = MemoryLayout<EdgeDevice>.stride + 8 * (levels.count + 1) + channels
+    return Double(perDevice) * Double(devices) + 1000
+  }
+}
+
 /// What an episode of a cell came to.
 public struct EdgeSummary: Sendable, Codable, Equatable {
   public var totalReturn = 0.0
@@ -89,7 +103,7 @@ public struct EdgeSummary: Sendable, Codable, Equatable {
   /// When the target was reached, in rounds and seconds; `nil` where it was not.
   public var roundsToTarget: Int?
   public var secondsToTarget: Double?
-  /// The largest share of the middle that a device has seen.
+  /// The largest share of the middle's weights that a device has seen.
   public var exposure = 0.0
 
   init(_ cell: EdgeCell) { gap = cell.gap }

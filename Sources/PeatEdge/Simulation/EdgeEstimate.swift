@@ -19,6 +19,21 @@ public struct EdgeEstimate: Sendable, Codable, Equatable {
     /// The share of the middle that a device has seen at the end: mean and most.
     public var exposure: Double
     public var largestExposure: Double
+
+    /// Says every key, also the battery of a device that has none.
+    public func encode(to encoder: any Encoder) throws {
+      var table = encoder.container(keyedBy: CodingKeys.self)
+      try table.encode(name, forKey: .name)
+      try table.encode(devices, forKey: .devices)
+      try table.encode(bytesDown, forKey: .bytesDown)
+      try table.encode(bytesUp, forKey: .bytesUp)
+      try table.encode(seconds, forKey: .seconds)
+      try table.encode(joules, forKey: .joules)
+      try table.encode(batteryShare, forKey: .batteryShare)
+      try table.encode(memory, forKey: .memory)
+      try table.encode(exposure, forKey: .exposure)
+      try table.encode(largestExposure, forKey: .largestExposure)
+    }
   }
 
   /// Of a whole run: mean, and between which 90 % of runs lie.

@@ -41,13 +41,14 @@ public actor SimulatedCell: RoundPlanner {
 
   /// - Parameters:
   ///   - configuration: its levels are the run's emulators; there will be as many devices as clients.
-  ///   - planner: `everyone` on one level, `random`, `heuristic`, …, or `learned:FILE`.
+  ///   - planner: `everyone` and `random` as a coordinator plans them, `heuristic`, …, or `learned:FILE`.
+  ///   - share: of the clients, that `random` draws.
   ///   - clients: with their shares of all data.
   ///   - settings: the run's own, which a planner's choices are multiples of.
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public init(
-    _ configuration: EdgeConfiguration, planner name: String, clients: [ClientID: Double],
-    settings: WorkSettings, seed: UInt64
+    _ configuration: EdgeConfiguration, planner name: String, share: Double = 0.5,
+    clients: [ClientID: Double], settings: WorkSettings, seed: UInt64
   ) throws {
     var configuration = configuration
     self.name = String(name.prefix { $0 != ":" })
@@ -55,8 +56,8 @@ public actor SimulatedCell: RoundPlanner {
     configuration.devices = clients.count
     try configuration.validate()
     self.clients = clients.keys.sorted()
-    planner = try EdgePlanners.make(
-      name, levels: configuration.levels.count, work: configuration.work,
+    planner = try RunPlanners.make(
+      name, share: share, levels: configuration.levels.count, work: configuration.work,
       learning: configuration.learning, devices: clients.count, seed: seed)
     learning = configuration.learning
     predictedGap = learning.startGap
@@ -72,7 +73,7 @@ public actor SimulatedCell: RoundPlanner {
     for level in levels { cell.renew(level) }
   }
 
-  /// The largest share of the middle's blocks that a device was sent, also one that then failed.
+  /// The largest share of the middle's weights that a device was sent, also one that then failed.
   public var exposure: Double { cell.devices.indices.map { cell.exposure(of: $0) }.max() ?? 0 }
 
   public func plan(_ state: FederationState) async throws -> RoundPlan {

@@ -47,16 +47,18 @@ public struct WorkChoices: Sendable, Codable, Equatable {
       ("ranks", ranks, 0.001...1),
     ] {
       guard !values.isEmpty, values.count <= 64, values.allSatisfy(range.contains),
-        values.contains(1)
+        values.contains(1), Set(values).count == values.count
       else {
         throw PeatError.badData(
-          "work.\(name) is \(values); it must hold 1, the run's own, and numbers between \(range.lowerBound) and \(range.upperBound)."
+          "work.\(name) is \(values); it must hold 1, the run's own, and up to 63 other numbers between \(range.lowerBound) and \(range.upperBound), each once."
         )
       }
     }
-    guard uploadBits.contains(32), uploadBits.allSatisfy([32, 16, 8].contains) else {
+    guard uploadBits.contains(32), uploadBits.allSatisfy([32, 16, 8].contains),
+      Set(uploadBits).count == uploadBits.count
+    else {
       throw PeatError.badData(
-        "work.uploadBits is \(uploadBits); it must hold 32, and may hold 16 and 8.")
+        "work.uploadBits is \(uploadBits); it must hold 32, and may hold 16 and 8, each once.")
     }
   }
 

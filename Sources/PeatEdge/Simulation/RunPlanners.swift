@@ -1,0 +1,94 @@
+import PeatFederation
+import PeatTensor
+
+/// A run's planners `everyone`, `everyone:LEVEL`, `download-once` and `random` in a simulated cell: the rules of `EveryonePlanner` and `RandomPlanner`, by which a coordinator plans.
+enum RunPlanners {
+  /// The planner of a run: one of these, or another of the edge's.
+  ///
+  /// - Parameter share: of the devices, that `random` draws.
+  static func make(
+    _ name: String, share: Double, levels: Int, work: WorkChoices, learning: LearningModel,
+    devices: Int, seed: UInt64
+  ) throws -> any EdgePlanner {
+    if let level = try Planners.fixedLevel(name) {
+      guard level < levels else {
+        throw PeatError.usage(
+          "The planner '\(name)' names emulator \(level); there are \(levels), numbered from 0.")
+      }
+      return FixedEveryone(level: level)
+    }
+    return switch name {
+    case "everyone": AlternatingEveryone()
+    case "download-once": StayingEveryone()
+    case "random": DrawnShare(share: share, seed: seed)
+    default:
+      try EdgePlanners.make(
+        name, levels: levels, work: work, learning: learning, devices: devices, seed: seed)
+    }
+  }
+}
+
+extension PlanningView {
+  /// A device takes part on a level; where it can't have that, on the largest that it can; where there is none, not at all. It is sent what it does not hold.
+  fileprivate func decision(for number: Int, wanting level: Int) -> EdgeDecision {
+    let held = device(number).held
+    func isPossible(_ level: Int) -> Bool {
+      allows(level, number) || level == held && holdsUsable(number)
+    }
+    let own =
+      isPossible(level)
+      ? level
+      : levels.indices.filter(isPossible).max {
+        (levels[$0].bytes, $1) < (levels[$1].bytes, $0)
+      }
+    guard let own, canTakePart(number) else { return EdgeDecision(isSelected: false) }
+    return EdgeDecision(isSelected: true, level: own == held ? nil : own)
+  }
+}
+
+/// Everyone takes part: the first device on the first level, the second on the second, and so on in a circle.
+struct AlternatingEveryone: EdgePlanner {
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    (0..<view.deviceCount).map { view.decision(for: $0, wanting: $0 % view.levels.count) }
+  }
+}
+
+/// Everyone takes part on one level.
+struct FixedEveryone: EdgePlanner {
+  let level: Int
+
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    (0..<view.deviceCount).map { view.decision(for: $0, wanting: level) }
+  }
+}
+
+/// Everyone takes part on the level that it holds; who holds none gets levels as in `AlternatingEveryone`.
+struct StayingEveryone: EdgePlanner {
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    (0..<view.deviceCount).map { number in
+      let held = view.device(number).held
+      return view.decision(
+        for: number, wanting: held >= 0 ? held : number % view.levels.count)
+    }
+  }
+}
+
+/// ⌈share · devices⌉ take part, drawn anew for each round, each on a level that is drawn too.
+struct DrawnShare: EdgePlanner {
+  let share: Double
+  let seed: UInt64
+
+  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+    let draws = (0..<view.deviceCount).map { number in
+      var random = SeededRandom(seed: seed, "plan of round \(view.round + 1), \(number)")
+      let ticket = random.next()
+      return (number: number, ticket: ticket, level: random.integer(below: view.levels.count))
+    }
+    let count = Int((share * Double(draws.count)).rounded(.up))
+    let chosen = Set(draws.sorted { $0.ticket < $1.ticket }.prefix(count).map(\.number))
+    return draws.map { draw in
+      chosen.contains(draw.number)
+        ? view.decision(for: draw.number, wanting: draw.level) : EdgeDecision(isSelected: false)
+    }
+  }
+}
