@@ -124,6 +124,9 @@ public enum ConfigurationReader {
     try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(configuration))
   }
 
+  /// The keys that a file names at its top.
+  static func keys(in url: URL) throws -> Set<String> { Set(try object(in: url).keys) }
+
   private static func object(in url: URL) throws -> [String: JSONValue] {
     let data = try JSONFile.bytes(of: url)
     guard let text = String(data: data, encoding: .utf8) else {

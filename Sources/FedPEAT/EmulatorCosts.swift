@@ -5,11 +5,17 @@ struct EmulatorCosts {
   private let configuration: RunConfiguration
   private let owner: ModelOwner
   private let split: ModelSplit
+  private let digests: [String?]
 
-  init(_ configuration: RunConfiguration, _ owner: ModelOwner, _ split: ModelSplit) {
+  /// - Parameter digests: of the emulators that are more than their recipes say; see `EdgeCalibration`.
+  init(
+    _ configuration: RunConfiguration, _ owner: ModelOwner, _ split: ModelSplit,
+    digests: [String?]
+  ) {
     self.configuration = configuration
     self.owner = owner
     self.split = split
+    self.digests = digests
   }
 
   /// The blocks of the middle that an emulator shows, from 0, each with the share of the middle's weights that it shows of it.
@@ -28,6 +34,8 @@ struct EmulatorCosts {
       model: model, packed: emulator.model.packedStorages, method: method, blocks: ends,
       batch: configuration.batch, context: configuration.context,
       threads: configuration.threads ?? 1)
+    let contents = contents(of: emulator).sorted { $0.key < $1.key }
+    let whole = 1 / Double(split.middle.count)
     return EmulatorLevel(
       emulator.recipe.description, bytes: Double(packageBytes),
       work: Double(configuration.roundTokens)
@@ -38,7 +46,8 @@ struct EmulatorCosts {
           logitRows: MemoryDemands.usualLogitRows(checkpointing: false),
           base: MemoryDemands.bareProcess)),
       fidelity: Double(emulator.middleCount) / Double(split.middle.count),
-      blocks: contents(of: emulator).keys.sorted())
+      blocks: contents.map(\.key),
+      shown: contents.allSatisfy { abs($0.value - whole) < 1e-9 } ? nil : contents.map(\.value))
   }
 
   /// The run's levels: as an edge file measured them, where its levels are this run's; else as they follow from their shapes.
@@ -49,12 +58,12 @@ struct EmulatorCosts {
     let computed = try zip(emulators, packageBytes).map {
       try level(of: $0, packageBytes: $1, method: method)
     }
-    guard let edge, edge.levels.map(\.name) == computed.map(\.name),
-      edge.calibration.model == owner.digest.hex, edge.calibration.roundTokens > 0
-    else { return computed }
+    guard let edge, isMeasured(emulators, method: method, in: edge) else { return computed }
     let own = calibration(method: method)
     return zip(edge.levels, computed).map { measured, computed in
       var level = measured
+      // What is shown is known, also where an older file says less.
+      (level.blocks, level.shown) = (computed.blocks, computed.shown)
       // Time and energy are a token's, times tokens; memory is that of a step as large.
       level.work *= own.roundTokens / edge.calibration.roundTokens
       if own.stepTokens != edge.calibration.stepTokens || own.context != edge.calibration.context
@@ -66,10 +75,20 @@ struct EmulatorCosts {
     }
   }
 
+  /// Whether an edge's levels were measured for these emulators of this run's model, split as it is here.
+  func isMeasured(
+    _ emulators: [Emulator], method: Adapter.Method, in edge: EdgeConfiguration
+  ) -> Bool {
+    edge.levels.map(\.name) == emulators.map(\.recipe.description)
+      && edge.calibration.isOf(calibration(method: method))
+  }
+
   /// What says for which run levels are measured.
   func calibration(method: Adapter.Method) -> EdgeCalibration {
     var result = EdgeCalibration()
     result.model = owner.digest.hex
+    (result.bottom, result.top) = (split.bottom, split.top)
+    result.emulators = digests
     result.method = method.name
     if case .lora(let lora) = method { result.method += " of rank \(lora.rank)" }
     result.context = Double(configuration.context)

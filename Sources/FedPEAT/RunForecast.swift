@@ -21,21 +21,19 @@ public struct RunForecast {
     let owner = try ModelOwner(configuration, evaluation: nil, pooled: nil, onEvent: { _ in })
     let material = try RunMaterial(configuration, owner)
     let levels = try material.levels(
-      packageBytes: material.emulators.map { Self.bytes(of: $0, owner) }, in: edge)
-    isMeasured =
-      edge.calibration.model == owner.digest.hex
-      && levels.map(\.name) == edge.levels.map(\.name)
+      packageBytes: try material.emulators.map {
+        try $0.packageBytes(source: owner.checkpoint, full: owner.model)
+      }, in: edge)
+    isMeasured = material.isMeasured(in: edge)
     var own = edge.with(levels, of: material, configuration)
+    if isMeasured, !edge.calibration.isComplete {
+      own.calibration.cautions.append(
+        "'\(word)' does not say which split and which emulators were measured, as older files do not; they are taken for this run's. Measure again with 'fedpeat calibrate' where that is in doubt."
+      )
+    }
     own.devices = configuration.clients
     try own.validate()
     self.edge = own
-  }
-
-  /// An emulator's files, in bytes: weights as they are stored in the source, and the files beside them.
-  private static func bytes(of emulator: Emulator, _ owner: ModelOwner) -> Int {
-    let share =
-      Double(emulator.model.parameterCount) / Double(max(owner.model.parameterCount, 1))
-    return Int(share * Double(owner.checkpoint.byteCount))
   }
 
   /// Plays so many runs.
@@ -43,7 +41,8 @@ public struct RunForecast {
     runs: Int, shouldStop: () -> Bool = { false }
   ) throws -> EdgeEnvironment {
     try EdgeEnvironment.play(
-      edge, planner: configuration.planner, episodes: runs, rounds: configuration.rounds,
+      edge, planner: configuration.planner, share: configuration.share, episodes: runs,
+      rounds: configuration.rounds,
       endsAtTarget: configuration.targetPerplexity != nil,
       minimumUpdates: configuration.minimumUpdates, seed: configuration.seed,
       shouldStop: shouldStop)

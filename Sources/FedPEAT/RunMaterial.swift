@@ -12,16 +12,23 @@ struct RunMaterial: Sendable {
     let split = try ModelSplit(
       bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
     self.split = split
+    var digests: [String?] = []
     emulators = try configuration.emulators.map { word in
       switch try EmulatorSource(word) {
-      case .recipe(let recipe): try recipe.makeEmulator(from: owner.model, split: split)
-      case .folder(let folder): try Self.emulator(in: folder, split, owner)
+      case .recipe(let recipe):
+        digests.append(nil)
+        return try recipe.makeEmulator(from: owner.model, split: split)
+      case .folder(let folder):
+        let emulator = try Self.emulator(in: folder, split, owner)
+        let isPlain = emulator.distillation == nil && !emulator.recipe.needsCalibration
+        digests.append(isPlain ? nil : try Checkpoint(folder: folder).digest().hex)
+        return emulator
       }
     }
     adapter = try Adapter(
       new: configuration.adapterMethod(), for: owner.model, blocks: split.ends,
       seed: configuration.seed, sourceDigest: owner.digest)
-    costs = EmulatorCosts(configuration, owner, split)
+    costs = EmulatorCosts(configuration, owner, split, digests: digests)
   }
 
   /// An emulator that `compress` wrote, if it is one of this model and this split.
@@ -46,6 +53,11 @@ struct RunMaterial: Sendable {
   /// Bytes of the adapter each way.
   var adapterBytes: Int { 4 * adapter.parameterCount }
 
+  /// Whether an edge's levels were measured for this run's emulators.
+  func isMeasured(in edge: EdgeConfiguration) -> Bool {
+    costs.isMeasured(emulators, method: adapter.method, in: edge)
+  }
+
   /// The run's levels, as an edge file measured them or as they follow from their shapes.
   func levels(packageBytes: [Int], in edge: EdgeConfiguration?) throws -> [EmulatorLevel] {
     try costs.levels(
@@ -63,6 +75,8 @@ extension EdgeConfiguration {
     edge.adapterBytes = Double(material.adapterBytes)
     edge.middleBlocks = material.split.middle.count
     edge.maxExposure = min(maxExposure, configuration.maxExposure)
+    // Emulators are what they are until they are made anew: sending one again would send the same bytes.
+    edge.learning.ageing = 0
     // What is learned is of use after the run too.
     edge.rounds = configuration.rounds + LivePlanner.roundsAfter
     edge.target = edge.target(of: configuration)

@@ -23,6 +23,8 @@ import Testing
     ("objective: {aim: fastest}", ["objective"]),
     ("work: {steps: [2]}", ["work.steps", "must hold 1"]),
     ("work: {uploadBits: [32, 7]}", ["work.uploadBits"]),
+    ("work: {steps: [1, 1, 1]}", ["work.steps", "each once"]),
+    ("objective: {referenceTime: 1.0e13}", ["objective.referenceTime", "1e-6 to 1e12"]),
     ("mobility: {model: randomWaypoint, speed: 0}", ["random waypoints need a speed above 0"]),
     ("learning: {rate: 2}", ["learning.rate is 2"]),
     ("server: {weight: 1}", ["server"]), ("target: 2", ["target is 2"]),
@@ -134,6 +136,15 @@ import Testing
       try await expect(
         74, saying: ["mine.csv", "left as it is"],
         from: ["train-controller", "--steps", "200", "--out", "mine.safetensors"], in: folder)
+      // Of the same kind, but somebody else's.
+      let logo = "<svg xmlns=\"http://www.w3.org/2000/svg\"><text>logo</text></svg>"
+      for (name, text) in [("logo.svg", logo), ("table.csv", "iteration,price\n1,2\n")] {
+        try Data(text.utf8).write(to: folder.appendingPathComponent(name))
+        let out = name.prefix { $0 != "." } + ".safetensors"
+        try await expect(
+          74, saying: [name, "left as it is"],
+          from: ["train-controller", "--steps", "200", "--out", String(out)], in: folder)
+      }
       try await expect(
         64, saying: ["rounds is 9223372036854775807"],
         from: ["simulate", workshop.runFile, "--rounds", "9223372036854775807"], in: folder)
@@ -141,6 +152,45 @@ import Testing
       try await expect(
         74, saying: ["no edge file"],
         from: ["calibrate", workshop.runFile, "--out", "edge.yaml"], in: folder)
+      try Data("# what I think\n".utf8).write(to: folder.appendingPathComponent("notes.yaml"))
+      try await expect(
+        74, saying: ["no edge file"],
+        from: ["calibrate", workshop.runFile, "--out", "notes.yaml"], in: folder)
+    }
+  }
+
+  @Test func `edges of any size are counted, and more than memory holds is refused`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let digest = try await FedpeatCommand.succeed(
+        ["inspect", workshop.model, "--json"], in: folder)
+      let model = try #require(try digest.object()["digest"] as? String)
+      let edge = """
+        calibration: {model: \(model), roundTokens: 64, stepTokens: 32, context: 16, method: lora of rank 8}
+        middleBlocks: 2
+        deadline: 1.0e9
+        radio: {sharing: dedicated}
+        levels: [{name: layer-drop=1, bytes: 1.0e15, work: 1, memory: 1.0e6, fidelity: 0.5, blocks: [0]}]
+        """
+      try Data(edge.utf8).write(to: folder.appendingPathComponent("edge.yaml"))
+      let large = ["--edge", "edge.yaml", "--clients", "20000", "--quiet"]
+      try await FedpeatCommand.succeed(
+        ["estimate", workshop.runFile, "--runs", "1", "--rounds", "2"] + large, in: folder)
+      try await FedpeatCommand.succeed(
+        ["simulate", workshop.runFile, "--learning-model", "--rounds", "2"] + large, in: folder)
+      try await expect(
+        64, saying: ["Playing 100000 federations", "--runs"],
+        from: [
+          "estimate", workshop.runFile, "--edge", "pedestrian", "--runs", "100000", "--clients",
+          "100000", "--quiet",
+        ], in: folder)
+      try Data("devices: 100000\n".utf8).write(to: folder.appendingPathComponent("many.yaml"))
+      try await expect(
+        64, saying: ["Playing 100000", "--episodes"],
+        from: [
+          "evaluate-controller", "heuristic", "--environment", "many.yaml", "--episodes", "100000",
+          "--quiet",
+        ], in: folder)
     }
   }
 }

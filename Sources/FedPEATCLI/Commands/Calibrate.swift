@@ -260,7 +260,9 @@ struct Calibrate: AsyncParsableCommand {
     edge.deadline = 1e6
     // A round as the heuristic plans it is the measure of time.
     let played = try EdgeEnvironment.play(
-      edge, planner: "heuristic", episodes: 32, seed: common.seedValue)
+      edge, planner: "heuristic", episodes: 32, seed: common.seedValue,
+      shouldStop: { Interruption.isRequested })
+    try checkInterruption()
     let seconds = played.summaries.map { $0.seconds / Double(max($0.rounds, 1)) }
     edge.objective.referenceTime = max(median(seconds), 1e-3)
     edge.deadline = 6 * edge.objective.referenceTime

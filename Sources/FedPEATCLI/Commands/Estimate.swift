@@ -66,7 +66,7 @@ struct Estimate: AsyncParsableCommand {
     func range(_ value: EdgeEstimate.Range, _ show: (Double) -> String) -> String {
       "\(show(value.mean)) (90 %: \(show(value.low)) to \(show(value.high)))"
     }
-    func bytes(_ value: Double) -> String { Format.bytes(Int(value)) }
+    func bytes(_ value: Double) -> String { Format.bytes(Int(rounding: value)) }
     func seconds(_ value: Double) -> String { Format.time(.seconds(value)) }
     var rows = [
       ["\(estimate.rounds) rounds take", range(estimate.seconds, seconds)],

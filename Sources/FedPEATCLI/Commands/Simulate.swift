@@ -126,6 +126,7 @@ struct Simulate: AsyncParsableCommand {
   /// Plays runs without tuning; over several seeds means.
   private func play(_ configuration: RunConfiguration) throws {
     let forecast = try RunForecast(configuration)
+    forecast.edge.tellCautions()
     let environment = try forecast.play(runs: seeds) { Interruption.isRequested }
     try checkInterruption()
     let estimate = EdgeEstimate(environment, deadline: nil)
@@ -135,8 +136,8 @@ struct Simulate: AsyncParsableCommand {
     }
     let learning = forecast.edge.learning
     let report = PlayedReport(
-      fiveNumbers: numbers, rounds: estimate.rounds, bytesUp: Int(estimate.bytesUp.mean),
-      bytesDown: Int(estimate.bytesDown.mean), simulatedSeconds: estimate.seconds.mean,
+      fiveNumbers: numbers, rounds: estimate.rounds, bytesUp: Int(rounding: estimate.bytesUp.mean),
+      bytesDown: Int(rounding: estimate.bytesDown.mean), simulatedSeconds: estimate.seconds.mean,
       joules: estimate.joules.mean,
       predictedLoss: learning.finalLoss > 0
         ? learning.finalLoss + estimate.gap.mean * learning.startGap : nil,

@@ -1,0 +1,68 @@
+import FedPEAT
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("What a run is expected to cost") struct RunForecastTests {
+  private func forecast(
+    _ workshop: TinyWorkshop, _ emulator: String, edge: String = "pedestrian"
+  ) throws -> RunForecast {
+    var configuration = RunConfiguration()
+    configuration.model = workshop.model
+    configuration.data = workshop.documents
+    configuration.clients = 2
+    configuration.context = 16
+    configuration.emulators = [emulator]
+    configuration.edge = edge
+    return try RunForecast(configuration)
+  }
+
+  @Test(arguments: ["layer-drop=1", "int8", "int4", "f16", "low-rank=0.25", "magnitude=0.2"])
+  func `bytes are those of the folder that compress writes`(recipe: String) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      try await FedpeatCommand.succeed(
+        ["compress", workshop.model, "--recipe", recipe, "--out", "e"], in: folder)
+      let files = try FileManager.default.contentsOfDirectory(
+        at: folder.appendingPathComponent("e"), includingPropertiesForKeys: [.fileSizeKey])
+      let written = try files.reduce(0) {
+        try $0 + ($1.resourceValues(forKeys: [.fileSizeKey]).fileSize ?? 0)
+      }
+      let expected = try forecast(workshop, recipe).edge.levels[0].bytes
+      #expect(abs(expected / Double(written) - 1) < 0.03, "\(expected), written \(written)")
+    }
+  }
+
+  @Test func `measurements are taken for the split and the emulators that they were made with`()
+    async throws
+  {
+    let workshop = try await TinyWorkshop.shared()
+    let digest = try Checkpoint(folder: URL(fileURLWithPath: workshop.model)).digest().hex
+    try await withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("edge.yaml")
+      func forecast(_ more: String, _ emulator: String = "layer-drop=1") throws -> RunForecast {
+        let text = """
+          calibration: {model: \(digest), roundTokens: 100\(more)}
+          middleBlocks: 2
+          levels: [{name: layer-drop=1, bytes: 123456, work: 1e9, memory: 1e8, fidelity: 0.5, blocks: [0]}]
+          """
+        try Data(text.utf8).write(to: file)
+        return try self.forecast(workshop, emulator, edge: file.path)
+      }
+      let older = try forecast("")
+      #expect(older.isMeasured && older.edge.levels[0].bytes == 123456)
+      #expect(older.edge.calibration.cautions.contains { $0.contains("which split") })
+      let same = try forecast(", bottom: 1, top: 1, emulators: [null]")
+      #expect(same.isMeasured && same.edge.calibration.cautions.isEmpty)
+      // A folder that compress wrote without a text is what its recipe says.
+      #expect(
+        try forecast(", bottom: 1, top: 1, emulators: [null]", workshop.emulator).isMeasured)
+      for other in [
+        ", bottom: 2, top: 1, emulators: [null]", ", bottom: 1, top: 1, emulators: [abc]",
+      ] {
+        let own = try forecast(other)
+        #expect(!own.isMeasured && own.edge.levels[0].bytes != 123456)
+      }
+    }
+  }
+}
