@@ -88,7 +88,8 @@ public struct RunResult: Sendable {
     }
     return Summary(
       run: report.run.name, rounds: report.rounds.count, fiveNumbers: fiveNumbers,
-      recoveredShare: fiveNumbers.recoveredShare, margin: fiveNumbers.margin, bytesDown: report.bytesDown,
+      recoveredShare: fiveNumbers.recoveredShare, margin: fiveNumbers.margin,
+      bytesDown: report.bytesDown,
       bytesUp: report.bytesUp, fullModelBytes: fullModelBytes, exposure: exposure,
       exposureSent: .init(
         largest: report.exposures.values.max() ?? 0, together: report.exposureTogether,

@@ -13,8 +13,6 @@ public struct LowRank: ShareWord {
 
   public let share: Double
 
-  init(share: Double) { self.share = share }
-
   public func apply(to draft: inout EmulatorDraft) throws {
     for index in draft.blocks.indices {
       try draft.tell(Self.name, index, of: draft.blocks.count)

@@ -13,8 +13,6 @@ public struct Magnitude: ShareWord {
 
   public let share: Double
 
-  init(share: Double) { self.share = share }
-
   public func check(_ outline: inout CompressionOutline) throws {
     guard !outline.isFactored else {
       throw PeatError.usage(

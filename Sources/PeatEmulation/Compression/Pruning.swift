@@ -14,8 +14,6 @@ public struct ChannelPruning: ShareWord {
 
   public let share: Double
 
-  init(share: Double) { self.share = share }
-
   public func apply(to draft: inout EmulatorDraft) {
     let keys = draft.full.configuration.keys
     let layout = draft.full.configuration.layout
@@ -48,8 +46,6 @@ public struct HeadPruning: ShareWord {
   static var mark: WritableKeyPath<CompressionOutline, Bool> { \.hasFewerHeads }
 
   public let share: Double
-
-  init(share: Double) { self.share = share }
 
   public func apply(to draft: inout EmulatorDraft) {
     let model = draft.full.configuration

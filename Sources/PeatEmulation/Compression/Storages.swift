@@ -66,11 +66,9 @@ extension ShortStorage {
 /// bfloat16.
 public struct BFloat16Storage: ShortStorage {
   static let storage = WeightStorage.bfloat16
-  init() {}
 }
 
 /// IEEE half precision.
 public struct Float16Storage: ShortStorage {
   static let storage = WeightStorage.float16
-  init() {}
 }
