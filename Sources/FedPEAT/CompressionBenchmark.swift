@@ -30,9 +30,8 @@ public enum CompressionBenchmark {
   public static func run(
     _ recipe: String, shape: BenchmarkShape, layers: Int, windows: Int, seed: UInt64, threads: Int
   ) throws -> Report {
-    let isDistilled = recipe.hasSuffix("+distilled")
-    let words = try EmulatorRecipe(
-      isDistilled ? String(recipe.dropLast("+distilled".count)) : recipe)
+    let candidate = try EmulatorComparison.Candidate(recipe)
+    let words = candidate.recipe
     let full = try TransformerModel.random(shape, layers: layers, storage: .float32, seed: seed)
     let split = try ModelSplit(bottom: 1, top: 1, of: layers)
     try words.check(full.configuration, split)
@@ -50,7 +49,7 @@ public enum CompressionBenchmark {
       ? CompressionCalibration(try text(256), windows: windows, threads: threads) : nil
     let start = ContinuousClock.now
     let emulator = try words.makeUnpacked(from: full, split: split, calibration: sample)
-    if isDistilled {
+    if candidate.isDistilled {
       var settings = DistillationSettings()
       (settings.steps, settings.context, settings.checks) = (10, 128, 0)
       settings.threads = threads

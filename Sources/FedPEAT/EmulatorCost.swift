@@ -55,9 +55,7 @@ public struct EmulatorCost: Sendable, Codable, Equatable {
 
     init(_ model: TransformerModel, ends: [Int], _ data: TokenDataset, _ threads: Int) throws {
       let model = try model.sharingWeights()
-      let adapter = try Adapter(
-        new: .lora(try LoRAConfiguration(rank: 8, alpha: 16)), for: model, blocks: ends, seed: 0,
-        sourceDigest: nil)
+      let adapter = try Adapter(probing: model, ends: ends)
       injected = try adapter.inject(into: model)
       trainer = try Trainer(
         model, parameters: injected.parameters.map(\.parameter), data: data,

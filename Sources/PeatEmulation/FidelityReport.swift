@@ -77,14 +77,13 @@ extension Emulator {
 
   /// Adds what is measured on a text's first windows.
   ///
-  /// - Parameter seed: of the new adapter whose gradients are compared, and that is tuned for a probe: LoRA of rank 8 in all linear layers of both ends.
+  /// - Parameter seed: of the new adapter whose gradients are compared, and that is tuned for a probe.
   public func measure(
     _ report: inout FidelityReport, beside full: TransformerModel,
     on calibration: CompressionCalibration, seed: UInt64, sourceDigest: Digest
   ) throws {
     let adapter = try Adapter(
-      new: .lora(try LoRAConfiguration(rank: 8, alpha: 16)), for: full, blocks: split.ends,
-      seed: seed, sourceDigest: sourceDigest)
+      probing: full, ends: split.ends, seed: seed, sourceDigest: sourceDigest)
     let data = calibration.data
     let settings = TrainingConfiguration(
       steps: 1, batch: min(16, data.windowCount), context: data.arrangement.context,

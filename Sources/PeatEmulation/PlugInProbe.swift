@@ -6,7 +6,7 @@ import PeatTuning
 
 /// Tunes a new adapter for a few steps through an emulator and plugs it into the full model: what an emulator is there for, in small.
 ///
-/// The adapter is LoRA of rank 8 on all linear layers of both ends. A quarter of the text is held back and measured on.
+/// The adapter is `Adapter(probing:)`. A quarter of the text is held back and measured on.
 public struct PlugInProbe: Sendable {
   public static let steps = 20
   static let learningRate: Float = 1e-3
@@ -43,8 +43,7 @@ public struct PlugInProbe: Sendable {
     _ emulator: Emulator, full: TransformerModel, sourceDigest: Digest
   ) throws -> Result {
     var adapter = try Adapter(
-      new: .lora(try LoRAConfiguration(rank: 8, alpha: 16)), for: full,
-      blocks: emulator.split.ends, seed: seed, sourceDigest: sourceDigest)
+      probing: full, ends: emulator.split.ends, seed: seed, sourceDigest: sourceDigest)
     let own = try emulator.model.sharingWeights()
     let injected = try adapter.inject(into: own)
     let configuration = TrainingConfiguration(
@@ -67,5 +66,16 @@ public struct PlugInProbe: Sendable {
     return Result(
       steps: Self.steps, fullLoss: fullLoss, emulatorLoss: emulatorLoss,
       plugInLoss: measure.loss(of: whole))
+  }
+}
+
+extension Adapter {
+  /// The new adapter that emulators are measured with: LoRA of rank 8, α 16, on all linear layers of both ends.
+  public init(
+    probing model: TransformerModel, ends: [Int], seed: UInt64 = 0, sourceDigest: Digest? = nil
+  ) throws {
+    try self.init(
+      new: .lora(try LoRAConfiguration(rank: 8, alpha: 16)), for: model, blocks: ends, seed: seed,
+      sourceDigest: sourceDigest)
   }
 }

@@ -4,11 +4,6 @@ import Testing
 
 /// Each kind of wrong input ends with its exit code and a message that helps, and leaves nothing half-written.
 @Suite("Bad input") struct BadInputTests {
-  private func withWorkshop(_ body: (TinyWorkshop, URL) async throws -> Void) async throws {
-    let workshop = try await TinyWorkshop.shared()
-    try await withTemporaryFolder { try await body(workshop, $0) }
-  }
-
   // MARK: Checkpoints
 
   @Test func `a truncated or lying safetensors file`() async throws {

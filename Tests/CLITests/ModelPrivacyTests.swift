@@ -4,11 +4,6 @@ import Testing
 
 /// An emulator's margin is measured, shown, and minded.
 @Suite("Model privacy") struct ModelPrivacyTests {
-  private func withWorkshop(_ body: (TinyWorkshop, URL) async throws -> Void) async throws {
-    let workshop = try await TinyWorkshop.shared()
-    try await withTemporaryFolder { try await body(workshop, $0) }
-  }
-
   @Test func `attack writes the margin, inspect shows it, serve minds it`() async throws {
     try await withWorkshop { workshop, folder in
       let emulator = try workshop.copy("emulator", to: folder)

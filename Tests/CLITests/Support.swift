@@ -51,3 +51,9 @@ extension TinyWorkshop {
     return target
   }
 }
+
+/// The run's workshop, and a folder of the test's own.
+func withWorkshop(_ body: (TinyWorkshop, URL) async throws -> Void) async throws {
+  let workshop = try await TinyWorkshop.shared()
+  try await withTemporaryFolder { try await body(workshop, $0) }
+}

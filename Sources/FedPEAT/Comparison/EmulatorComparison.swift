@@ -15,6 +15,13 @@ public struct EmulatorComparison: Sendable {
       self.isDistilled = isDistilled
     }
 
+    /// Reads a recipe, with `+distilled` behind it where its middle is to be distilled.
+    public init(_ text: String) throws {
+      let mark = "+distilled"
+      isDistilled = text.hasSuffix(mark)
+      recipe = try EmulatorRecipe(isDistilled ? String(text.dropLast(mark.count)) : text)
+    }
+
     public var name: String { recipe.description + (isDistilled ? " + distilled" : "") }
   }
 

@@ -136,19 +136,18 @@ struct CompareEmulators: AsyncParsableCommand {
         model, split, hasText: calibration != nil, distills: distill != nil)
     }
     return try recipe.map { text in
-      let isDistilled = text.hasSuffix("+distilled")
-      let words = isDistilled ? String(text.dropLast("+distilled".count)) : text
-      let recipe = try EmulatorRecipe(words.filter { $0 != " " })
+      let candidate = try EmulatorComparison.Candidate(text.filter { $0 != " " })
+      let recipe = candidate.recipe
       try recipe.check(model, split)
       if recipe.needsCalibration, calibration == nil {
         throw PeatError.usage(
           "The recipe '\(recipe)' looks at what the middle computes: give it a text with --calibration."
         )
       }
-      if isDistilled, distill == nil {
+      if candidate.isDistilled, distill == nil {
         throw PeatError.usage("'\(text)' is to be distilled: give a text with --distill.")
       }
-      return .init(recipe, isDistilled: isDistilled)
+      return candidate
     }
   }
 
