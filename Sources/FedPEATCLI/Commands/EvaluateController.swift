@@ -17,7 +17,7 @@ struct EvaluateController: AsyncParsableCommand {
 
   @Argument(
     help: ArgumentHelp(
-      "Controllers that train-controller wrote, or planners by name: idle, random, everyone (sent once), everyone-refreshing (every round), heuristic, oort (not in anchor), one-round, lookahead.",
+      "Controllers that train-controller wrote, or planners by name: idle, random, everyone (sent once), everyone-refreshing (every round), download-once (each on the emulator that it was sent first), heuristic, oort (not in anchor), one-round, lookahead.",
       valueName: "planner"))
   var planners: [String]
 

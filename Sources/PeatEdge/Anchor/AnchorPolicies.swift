@@ -58,6 +58,23 @@ public struct AnchorFixedLevel: AnchorPolicy {
   }
 }
 
+/// Everyone takes part on the level that it holds; who holds none is sent one of them in turn, or the largest smaller one that fits.
+public struct AnchorStaying: AnchorPolicy {
+  public init() {}
+
+  func decide(
+    _ process: AnchorCell.Process, into actions: UnsafeMutablePointer<Int32>, branches: Int
+  ) {
+    for (number, device) in process.devices.enumerated() {
+      let fitting =
+        AnchorCell.needed.firstIndex { $0 <= device.memory } ?? AnchorCell.levels - 1
+      (actions + number * branches).set(
+        selected: true,
+        level: device.held < 0 ? max(number % AnchorCell.levels, fitting) : nil)
+    }
+  }
+}
+
 /// Every choice by chance.
 public final class AnchorRandom: AnchorPolicy {
   private var random: SeededRandom

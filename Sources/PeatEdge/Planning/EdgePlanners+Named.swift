@@ -5,8 +5,8 @@ import PeatTensor
 public enum EdgePlanners {
   /// Those that need no training.
   public static let names = [
-    "idle", "random", "everyone", "everyone-refreshing", "heuristic", "oort", "one-round",
-    "lookahead",
+    "idle", "random", "everyone", "everyone-refreshing", "download-once", "heuristic", "oort",
+    "one-round", "lookahead",
   ]
 
   /// The file behind `learned:`; `nil` where a name does not begin so.
@@ -35,6 +35,7 @@ public enum EdgePlanners {
     case "random": EdgeRandom(seed: seed)
     case "everyone": EdgeEveryone()
     case "everyone-refreshing": EdgeEveryone(refreshing: true)
+    case "download-once": StayingEveryone()
     case "heuristic": EdgeHeuristic()
     case "oort": EdgeOort()
     case "one-round": EdgeSearch(rounds: 1)
