@@ -50,39 +50,61 @@ public struct ReturnStatistics: Sendable, Codable, Equatable {
   }
 }
 
+/// Episodes that were played side by side, one in each process.
+public struct PlayedEpisodes: Sendable {
+  /// Of each process.
+  public var returns: [Double]
+  /// Rounds that were played, all processes together.
+  public var rounds = 0
+  /// How often a device was told to take part, in these episodes and their rounds together.
+  public var selections = 0
+  public var selectionRounds = 0
+
+  public var statistics: ReturnStatistics { ReturnStatistics(returns) }
+  /// Devices in a round.
+  public var selectedPerRound: Double {
+    Double(selections) / Double(max(selectionRounds, 1))
+  }
+}
+
 extension ControlPolicy {
   /// Plays one episode in each process of a fresh environment.
   public func play(
     _ environment: Environment, shouldStop: () -> Bool = { false }
   ) -> ReturnStatistics {
-    playCounting(environment, shouldStop: shouldStop).returns
+    playEpisodes(environment, shouldStop: shouldStop).statistics
   }
 
-  /// The same, and how many rounds that took, all processes together.
-  public func playCounting(
-    _ environment: Environment, shouldStop: () -> Bool = { false }
-  ) -> (returns: ReturnStatistics, rounds: Int) {
-    let count = environment.count
-    let actions = Array2D<Int32>(count, environment.shape.choices, 0)
+  /// The same, with what each came to.
+  ///
+  /// - Parameter onEnding: called with a process whose episode ended, before another begins there.
+  public func playEpisodes(
+    _ environment: Environment, shouldStop: () -> Bool = { false },
+    onEnding: (_ process: Int) -> Void = { _ in }
+  ) -> PlayedEpisodes {
+    let (count, shape) = (environment.count, environment.shape)
+    let actions = Array2D<Int32>(count, shape.choices, 0)
     let outcomes = Array2D<ControlOutcome>(count, 1, ControlOutcome())
-    var returns = Array(repeating: 0.0, count: count)
+    var played = PlayedEpisodes(returns: Array(repeating: 0, count: count))
     var left = Set(0..<count)
-    var rounds = 0
     while !left.isEmpty, !shouldStop() {
       decide(environment, into: actions.row(0))
       environment.step(actions.row(0), into: outcomes.row(0))
-      rounds += count
+      played.rounds += count
+      played.selectionRounds += left.count
       for process in left {
-        returns[process] += Double(outcomes.row(process)[0].reward)
-      }
-      for process in left where outcomes.row(process)[0].ending != .goesOn {
-        left.remove(process)
+        played.returns[process] += Double(outcomes.row(process)[0].reward)
+        let own = actions.row(process) + ActionBranches.Place.select
+        for device in 0..<shape.devices {
+          played.selections += Int(own[device * shape.branches.count])
+        }
       }
       for process in 0..<count where outcomes.row(process)[0].ending != .goesOn {
+        if left.remove(process) != nil { onEnding(process) }
         environment.reset(process)
       }
     }
-    return (ReturnStatistics(returns), rounds)
+    return played
   }
 }
 

@@ -4,7 +4,7 @@ import PeatTensor
 /// How a controller is trained.
 public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
   public var network = NetworkConfiguration()
-  public var ppo = PPOSettings()
+  public var ppo = SABPPO.Settings()
   /// Teaches the network to decide as a search does before it learns by itself; `nil`: it begins with chance.
   public var cloning: CloningSettings? = CloningSettings()
   /// Rounds to learn by PPO, all processes together.
@@ -64,7 +64,9 @@ public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
 
   /// Throws `usage` where training in such an environment would take more memory than there is.
   func check(_ shape: ControlShape) throws {
-    let rounds = Double(max(ppo.rounds, cloning?.rounds ?? 1) * processes)
+    // Whom an expert was asked about stays until imitating is over.
+    let lessons = Double(cloning?.rounds ?? 0) * Double(cloning?.iterations ?? 0)
+    let rounds = max(Double(ppo.rounds), lessons) * Double(processes)
     // Observations, logits, masks and actions of what is played; the network's values, gradients and moments.
     let played = rounds * Double(shape.observationSize + shape.logits + shape.choices)
     let weights = network.layout(for: shape).values.reduce(0.0) { sum, size in
@@ -73,7 +75,7 @@ public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
     try MemoryDemand.check(
       bytes: 4 * played + 20 * weights, for: "Training with \(processes) processes",
       advice:
-        "Use fewer --processes, --rounds or --exchanges, less --width, or fewer devices: a shared network runs on any number."
+        "Use fewer --processes, --rounds, --cloning or --exchanges, less --width, or fewer devices: a shared network runs on any number."
     )
   }
 }
@@ -82,34 +84,37 @@ public struct ControllerTrainingConfiguration: Sendable, Codable, Equatable {
 public final class ControllerTraining<Environment: ControlEnvironment> {
   /// What has just been done.
   public enum Event: Sendable {
+    case imitating(CloningProgress)
     case cloned(CloningReport, of: Int)
-    case learned(PPO.Report, of: Int)
+    case learned(SABPPO.Report, of: Int)
   }
 
   public let configuration: ControllerTrainingConfiguration
   public let network: any ActorCritic
-  public private(set) var curve: [PPO.Report] = []
+  public private(set) var curve: [SABPPO.Report] = []
   private var resumed: ControllerCheckpoint?
-  /// Names the environment in checkpoints.
-  private let environment: String
+  /// Names the environment in checkpoints: with all that defines it, and as its user does.
+  let environment: (fingerprint: String, name: String)
   private let makeEnvironment: (_ processes: Int, _ seed: UInt64) throws -> Environment
   private let expert: (any ControlPolicy<Environment>)?
 
   /// - Parameters:
-  ///   - environment: names it, so that a checkpoint goes on in no other.
+  ///   - fingerprint: of the environment, with all that defines it: a checkpoint goes on in no other.
+  ///   - name: what its user calls it.
   ///   - expert: whom to learn from first.
   ///   - shouldStop: asked while a large network is made.
   ///   - makeEnvironment: environments of any number of processes, by seed.
   /// - Throws: `usage` where a setting is out of range; `interrupted` where somebody wanted it to stop.
   public init(
-    _ configuration: ControllerTrainingConfiguration, environment: String = "",
-    expert: (any ControlPolicy<Environment>)? = nil, shouldStop: () -> Bool = { false },
+    _ configuration: ControllerTrainingConfiguration, environment fingerprint: String = "",
+    named name: String = "", expert: (any ControlPolicy<Environment>)? = nil,
+    shouldStop: () -> Bool = { false },
     _ makeEnvironment: @escaping (_ processes: Int, _ seed: UInt64) throws -> Environment
   ) throws {
     try configuration.validate()
     self.configuration = configuration
     self.makeEnvironment = makeEnvironment
-    self.environment = environment
+    environment = (fingerprint, name)
     self.expert = expert
     let shape = try makeEnvironment(1, 0).shape
     try configuration.check(shape)
@@ -121,53 +126,77 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
   ///
   /// - Throws: `usage` where it is of another training.
   public func resume(_ checkpoint: ControllerCheckpoint) throws {
-    guard checkpoint.facts.environment == environment else {
+    let saved = checkpoint.facts
+    guard saved.environment == environment.fingerprint else {
+      let (old, new) = (saved.environmentName ?? "another", environment.name)
       throw PeatError.usage(
-        "The saved training was made in another environment than this. Name the same, or begin anew without --resume."
+        "The saved training was made in another environment than this: "
+          + (old == new
+            ? "'\(new)' has changed since. Put back what it was,"
+            : "'\(old)', here it is '\(new)'. Name the same,") + " or begin anew without --resume."
       )
     }
-    guard checkpoint.facts.configuration == configuration else {
+    guard saved.configuration == configuration else {
       throw PeatError.usage(
-        "The saved training has other settings than these. Give the same, or begin anew without --resume."
+        "The saved training has other settings than these: \(configuration.differences(from: saved.configuration)). Give the same, or begin anew without --resume."
       )
     }
     resumed = checkpoint
-    curve = checkpoint.facts.curve
+    curve = saved.curve
   }
 
-  /// Trains to the end, or until somebody wants it to stop; the network is then what it was after the last iteration.
+  /// Trains to the end, or until somebody wants it to stop.
   ///
-  /// - Parameter onCheckpoint: called now and then while PPO learns.
+  /// - Parameter onCheckpoint: called after each iteration in which the expert is imitated, and now and then while PPO learns.
+  /// - Returns: whether it came to the end; else the network is of no use, and what can be gone on from is the last checkpoint.
+  @discardableResult
   public func run(
     shouldStop: () -> Bool = { false },
     onCheckpoint: (ControllerCheckpoint) throws -> Void = { _ in },
     onEvent: (Event) -> Void = { _ in }
-  ) throws {
-    if resumed == nil, let settings = configuration.cloning, let expert {
-      let cloning = try BehaviourCloning(
-        try makeEnvironment(configuration.processes, configuration.cloningSeed), expert: expert,
-        network: network, settings: settings, seed: configuration.seed)
-      defer { cloning.finish() }
-      while !cloning.isFinished, !shouldStop() {
-        onEvent(.cloned(cloning.advance(), of: settings.iterations))
-      }
-    }
-    guard configuration.steps > 0, !shouldStop() else { return }
+  ) throws -> Bool {
+    guard try imitate(shouldStop, onCheckpoint, onEvent) else { return false }
+    guard configuration.steps > 0 else { return true }
     let iterations = configuration.iterations
-    let ppo = try PPO(
+    let ppo = try SABPPO(
       try makeEnvironment(configuration.processes, configuration.seed), network: network,
       settings: configuration.ppo, iterations: iterations, seed: configuration.seed)
     defer { ppo.finish() }
-    if let resumed { try resumed.restore(ppo) }
-    while ppo.iteration < iterations, !shouldStop() {
+    if let resumed, resumed.facts.cloning == nil {
+      try ppo.resume(resumed.learnerState(), after: resumed.facts.iteration)
+    }
+    while ppo.iteration < iterations {
+      if shouldStop() { return false }
       if ppo.iteration % configuration.segment == 0, ppo.iteration > 0 {
         let seed = configuration.seed(ofIteration: ppo.iteration)
         ppo.restart(in: try makeEnvironment(configuration.processes, seed), seed: seed)
-        try onCheckpoint(
-          ControllerCheckpoint(ppo, configuration, environment: environment, curve: curve))
+        try onCheckpoint(ControllerCheckpoint(ppo, self))
       }
       curve.append(try ppo.advance())
       onEvent(.learned(curve[curve.count - 1], of: iterations))
     }
+    return true
+  }
+
+  /// The warm start, where one is wanted and not behind it already; returns whether it came to its end.
+  private func imitate(
+    _ shouldStop: () -> Bool, _ onCheckpoint: (ControllerCheckpoint) throws -> Void,
+    _ onEvent: (Event) -> Void
+  ) throws -> Bool {
+    guard let settings = configuration.cloning, let expert else { return true }
+    let state = try resumed?.cloningState()
+    if resumed != nil, state == nil { return true }
+    let cloning = try BehaviourCloning(
+      try makeEnvironment(configuration.processes, configuration.cloningSeed), expert: expert,
+      network: network, settings: settings, seed: configuration.seed)
+    defer { cloning.finish() }
+    if let state, try !cloning.resume(state, shouldStop: shouldStop) { return false }
+    while !cloning.isFinished {
+      let report = cloning.advance(shouldStop: shouldStop) { onEvent(.imitating($0)) }
+      guard let report else { return false }
+      onEvent(.cloned(report, of: settings.iterations))
+      try onCheckpoint(ControllerCheckpoint(cloning.state, self))
+    }
+    return true
   }
 }

@@ -2,11 +2,11 @@ import Foundation
 
 /// How a controller learned, iteration by iteration, as a table and as a picture.
 public struct LearningCurve: Sendable {
-  public let reports: [PPO.Report]
+  public let reports: [SABPPO.Report]
   /// What others return on the same environment, by name: drawn as lines.
   public var marks: [(name: String, value: Double)] = []
 
-  public init(_ reports: [PPO.Report]) { self.reports = reports }
+  public init(_ reports: [SABPPO.Report]) { self.reports = reports }
 
   private static let header =
     "iteration,steps,meanReturn,policyLoss,valueLoss,entropy,divergence,clippedShare,explainedVariance\n"

@@ -10,16 +10,16 @@ package final class Rollout {
   var samples: Int { processes * rounds }
   private let observed: Tensor
   private let masks: Array2D<UInt8>
-  private let actions: Array2D<Int32>
-  private let outcomes: Array2D<ControlOutcome>
+  let actions: Array2D<Int32>
+  let outcomes: Array2D<ControlOutcome>
   private let logProbabilities: Array2D<Float>
-  private let values: Array2D<Float>
-  private let followingValues: Array2D<Float>
+  let values: Array2D<Float>
+  let followingValues: Array2D<Float>
   /// What followed the last round.
   let lastObservations: Tensor
   package var lastValues: [Float]
-  package private(set) var advantages: [Float]
-  package private(set) var returns: [Float]
+  package internal(set) var advantages: [Float]
+  package internal(set) var returns: [Float]
 
   package init(_ shape: ControlShape, processes: Int, rounds: Int) {
     self.shape = shape
@@ -65,37 +65,6 @@ package final class Rollout {
       followingValues: followingValues.row(first))
   }
 
-  /// Generalised advantage estimation, from the last round back:
-  ///
-  ///     δ_t = r_t + γ_t (1 − d_t) V_{t+1} − V_t      A_t = δ_t + γ_t λ (1 − d_t) A_{t+1}      R_t = A_t + V_t
-  ///
-  /// d_t: the episode ended with round t. One that was cut short goes on with V_{t+1} of what it left, and with no A_{t+1}.
-  ///
-  /// Source: Schulman et al. 2015, <https://arxiv.org/abs/1506.02438>.
-  package func estimateAdvantages(_ settings: PPOSettings) {
-    for process in 0..<processes {
-      var next = lastValues[process]
-      var advantage: Float = 0
-      for round in stride(from: rounds - 1, through: 0, by: -1) {
-        let sample = round * processes + process
-        let outcome = outcomes.row(sample)[0]
-        let value = values.row(sample)[0]
-        let discount =
-          settings.timeConstant.map { exponential(-outcome.duration / $0) } ?? settings.discount
-        switch outcome.ending {
-        case .goesOn: break
-        case .isOver: (next, advantage) = (0, 0)
-        case .isCutShort: (next, advantage) = (followingValues.row(sample)[0], 0)
-        }
-        let surprise = outcome.reward + discount * next - value
-        advantage = surprise + discount * settings.gaeLambda * advantage
-        advantages[sample] = advantage
-        returns[sample] = advantage + value
-        next = value
-      }
-    }
-  }
-
   /// 1 − Var(R − V) / Var(R); 0 where all returns are equal.
   var explainedVariance: Double {
     func variance(_ numbers: [Double]) -> Double {
@@ -108,6 +77,7 @@ package final class Rollout {
 
   /// Some samples side by side, their advantages of mean 0 and deviation 1.
   struct Batch {
+    var count: Int { observations.shape[0] }
     let observations: Tensor
     let masks: UnsafeMutablePointer<UInt8>
     let actions: UnsafeMutablePointer<Int32>

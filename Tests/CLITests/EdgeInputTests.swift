@@ -94,6 +94,70 @@ import Testing
     }
   }
 
+  @Test func `a controller that does nothing is said to do nothing`() async throws {
+    try await withTemporaryFolder { folder in
+      // Rounds cost a thousand times what they bring.
+      try Data("devices: 3\nrounds: 20\nobjective: {time: 100, gap: 0.01}\n".utf8)
+        .write(to: folder.appendingPathComponent("edge.yaml"))
+      let train = [
+        "train-controller", "--environment", "edge.yaml", "--network", "flat", "--width", "8",
+        "--processes", "16", "--rounds", "20", "--minibatch", "80", "--steps", "9600",
+        "--learning-rate", "0.01", "--quiet", "--threads", "1",
+      ]
+      let said = try await FedpeatCommand.succeed(train + ["--out", "c.safetensors"], in: folder)
+      #expect(said.output.contains("does nothing: it selected nobody"), "\(said)")
+      #expect(said.output.contains("--cloning 8"), "\(said)")
+      let shown = try await FedpeatCommand.succeed(
+        train + ["--out", "d.safetensors", "--json"], in: folder
+      ).object()
+      #expect(shown["verdict"] as? String == "idle")
+      #expect(shown["selectedPerRound"] as? Double == 0)
+      let rivals = try #require(shown["comparison"] as? [[String: Any]])
+      #expect(rivals.map { $0["planner"] as? String } == ["heuristic", "lookahead"])
+    }
+  }
+
+  @Test func `a saved training of other settings is refused by their options`() async throws {
+    try await withTemporaryFolder { folder in
+      let train = [
+        "train-controller", "--environment", "anchor", "--steps", "1000000", "--processes", "2",
+        "--cloning", "200", "--out", "c.safetensors",
+      ]
+      let saved = folder.appendingPathComponent("c.training")
+      let command = try RunningCommand(train, in: folder)
+      try await command.waits(for: "a saved training") {
+        FileManager.default.fileExists(atPath: saved.path)
+      }
+      command.send(SIGINT)
+      let result = try await command.finish()
+      #expect(result.status == 130, "\(result)")
+      #expect(result.errors.contains("of imitating the search. 'c.training' holds"), "\(result)")
+      #expect(result.errors.contains("'c.safetensors' is not written yet"), "\(result)")
+      try await expect(
+        64, saying: ["--processes was 2, here it is 3", "--cloning was 200, here it is 100"],
+        from: train + ["--resume", "--processes", "3", "--cloning", "100", "--quiet"], in: folder)
+      try await expect(
+        64, saying: ["'anchor', here it is 'dense'"],
+        from: train + ["--resume", "--environment", "dense", "--quiet"], in: folder)
+    }
+  }
+
+  @Test func `evaluate-controller without planners plays all that need no training`() async throws {
+    try await withTemporaryFolder { folder in
+      let run = ["evaluate-controller", "--episodes", "2", "--threads", "1"]
+      let said = try await FedpeatCommand.succeed(run + ["--quiet"], in: folder)
+      for name in ["idle", "download-once", "one-round", "lookahead", "memory violations"] {
+        #expect(said.output.contains(name), "\(name): \(said)")
+      }
+      try Data("devices: 3000\nrounds: 4\n".utf8)
+        .write(to: folder.appendingPathComponent("edge.yaml"))
+      let large = try await FedpeatCommand.succeed(
+        run + ["--environment", "edge.yaml"], in: folder)
+      #expect(large.errors.contains("left out     one-round, lookahead"), "\(large)")
+      #expect(large.output.contains("heuristic") && !large.output.contains("lookahead"))
+    }
+  }
+
   @Test func `flags that can't be`() async throws {
     let workshop = try await TinyWorkshop.shared()
     try await withTemporaryFolder { folder in

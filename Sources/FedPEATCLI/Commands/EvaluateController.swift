@@ -11,15 +11,16 @@ struct EvaluateController: AsyncParsableCommand {
 
       Every planner begins the same episodes. The mean return is minus what rounds cost, over episodes, ± its standard error; higher is \
       better. The rest are means per episode: the share of episodes that reach the target gap, and the rounds and simulated seconds until \
-      then; megabytes to and from all devices; kilojoules of all devices; the largest share of the middle that a device has seen; and \
-      the milliseconds that one decision takes here.
+      then; megabytes to and from all devices; kilojoules of all devices; the largest share of the middle that a device has seen; how often \
+      a device was told to train on more than it has memory for; how many devices take part in a round; and the milliseconds that one \
+      decision takes here.
       """)
 
   @Argument(
     help: ArgumentHelp(
-      "Controllers that train-controller wrote, or planners by name: idle, random, everyone (sent once), everyone-refreshing (every round), download-once (each on the emulator that it was sent first), heuristic, oort (not in anchor), one-round, lookahead.",
+      "Controllers that train-controller wrote, or planners by name: idle, random, everyone (sent once), everyone-refreshing (every round), download-once (each on the emulator that it was sent first), heuristic, oort (not in anchor), one-round, lookahead. If none is given: all of these, but the last two only where they take no more than a minute or so.",
       valueName: "planner"))
-  var planners: [String]
+  var planners: [String] = []
 
   @Option(help: ArgumentHelp(PlanningWorld.help, valueName: "world"))
   var environment = "pedestrian"
@@ -45,12 +46,14 @@ struct EvaluateController: AsyncParsableCommand {
     var deviceRoundsPerSecond: Double
     /// Of one federation, median.
     var secondsPerDecision: Double
+    /// Devices that take part in a round.
+    var selectedPerRound: Double
     /// Of a simulated edge: means over episodes.
     var edge: EdgeMeans?
 
     private enum CodingKeys: String, CodingKey {
       case planner, meanReturn, standardError, stepsPerSecond, deviceRoundsPerSecond
-      case secondsPerDecision, edge
+      case secondsPerDecision, selectedPerRound, edge
     }
 
     /// Says every key, also those that are null.
@@ -62,6 +65,7 @@ struct EvaluateController: AsyncParsableCommand {
       try table.encode(stepsPerSecond, forKey: .stepsPerSecond)
       try table.encode(deviceRoundsPerSecond, forKey: .deviceRoundsPerSecond)
       try table.encode(secondsPerDecision, forKey: .secondsPerDecision)
+      try table.encode(selectedPerRound, forKey: .selectedPerRound)
       try table.encode(edge, forKey: .edge)
     }
   }
@@ -136,6 +140,7 @@ struct EvaluateController: AsyncParsableCommand {
 
   func run() async throws {
     let world = try PlanningWorld(environment)
+    let planners = planners.isEmpty ? try usual(in: world) : planners
     let controllers = try planners.map { name in
       try world.plannerNames.contains(name) ? nil : controller(name, in: world)
     }
@@ -156,32 +161,48 @@ struct EvaluateController: AsyncParsableCommand {
       text: Self.table(rows))
   }
 
+  /// All that need no training; searches only where they take no more than a minute or so.
+  private func usual(in world: PlanningWorld) throws -> [String] {
+    let devices = Double(try world.shape().devices)
+    // A search takes about a microsecond for each pair of devices.
+    let rounds = if case .edge(let edge) = world { edge.rounds } else { AnchorCell.horizon }
+    let seconds = 1e-6 * devices * devices * Double(rounds * episodes)
+    guard seconds > 60 else { return world.plannerNames }
+    let searches = ["one-round", "lookahead"]
+    Terminal.note(
+      "left out     \(searches.joined(separator: ", ")), which would take about \(Format.time(.seconds(seconds))) each; name them to have them played"
+    )
+    return world.plannerNames.filter { !searches.contains($0) }
+  }
+
   private static func table(_ rows: [Row]) -> String {
     let isEdge = rows.contains { $0.edge != nil }
     var header = ["planner", "mean return", "± error"]
     if isEdge {
       header += [
         "reach target", "rounds to it", "seconds to it", "MB down", "MB up", "kJ",
-        "largest exposure",
+        "largest exposure", "memory violations",
       ]
     }
     return Format.table(
-      [header + ["ms per decision"]]
+      [header + ["take part", "ms per decision"]]
         + rows.map { row in
-          var cells = [
-            row.planner, Format.number(row.meanReturn), Format.number(row.standardError),
-          ]
+          let (mean, error) = Format.meanCells(row.meanReturn, row.standardError)
+          var cells = [row.planner, mean, error]
           if let edge = row.edge {
             cells += [
               Format.percent(edge.reachedTarget),
-              edge.roundsToTarget.map { Format.number($0, digits: 1) } ?? "-",
-              edge.secondsToTarget.map { Format.number($0, digits: 0) } ?? "-",
-              Format.number(edge.bytesDown / 1e6, digits: 0),
-              Format.number(edge.bytesUp / 1e6, digits: 0),
-              Format.number(edge.joules / 1e3, digits: 1), Format.percent(edge.exposure),
+              edge.roundsToTarget.map(Format.significant) ?? "-",
+              edge.secondsToTarget.map(Format.significant) ?? "-",
+              Format.significant(edge.bytesDown / 1e6), Format.significant(edge.bytesUp / 1e6),
+              Format.significant(edge.joules / 1e3), Format.percent(edge.exposure),
+              Format.significant(edge.violations),
             ]
           }
-          return cells + [Format.number(1000 * row.secondsPerDecision, digits: 3)]
+          return cells + [
+            Format.significant(row.selectedPerRound),
+            Format.significant(1000 * row.secondsPerDecision),
+          ]
         })
   }
 
@@ -219,8 +240,13 @@ private struct Measurement: WorldVisitor {
     try MemoryDemand.checkPlaying(episodes, of: try make(1, 5).shape)
     let environment = try make(episodes, seed &+ 123)
     let start = ContinuousClock.now
-    let (returns, steps) = policy.playCounting(environment) { Interruption.isRequested }
+    let edge = environment as? EdgeEnvironment
+    var summaries: [EdgeSummary] = []
+    let played = policy.playEpisodes(
+      environment, shouldStop: { Interruption.isRequested },
+      onEnding: { process in if let edge { summaries.append(edge.summaries[process]) } })
     try checkInterruption()
+    let returns = played.statistics
     let seconds = (ContinuousClock.now - start) / .seconds(1)
     // By itself, as a federation asks: one state at a time.
     let alone = try make(1, 5)
@@ -236,12 +262,11 @@ private struct Measurement: WorldVisitor {
       }
     }
     try checkInterruption()
-    let edge = environment as? EdgeEnvironment
     return EvaluateController.Row(
       planner: name, meanReturn: returns.mean, standardError: returns.standardError,
-      stepsPerSecond: Double(steps) / seconds,
-      deviceRoundsPerSecond: Double(steps * environment.shape.devices) / seconds,
-      secondsPerDecision: median(times),
-      edge: edge.flatMap { .init(Array($0.finished.prefix(episodes))) })
+      stepsPerSecond: Double(played.rounds) / seconds,
+      deviceRoundsPerSecond: Double(played.rounds * environment.shape.devices) / seconds,
+      secondsPerDecision: median(times), selectedPerRound: played.selectedPerRound,
+      edge: .init(summaries))
   }
 }

@@ -134,6 +134,28 @@ enum Format {
     String(format: "%.\(digits)f", value)
   }
 
+  /// At least three digits that say something: 16672, 12.4, 0.0123.
+  static func significant(_ value: Double) -> String {
+    number(value, digits: decimals(of: value, significant: 3))
+  }
+
+  /// A mean and its standard error, with so many digits that the error has two: -8.574 ± 0.031.
+  static func mean(_ value: Double, _ error: Double) -> String {
+    let cells = meanCells(value, error)
+    return "\(cells.mean) ± \(cells.error)"
+  }
+
+  static func meanCells(_ value: Double, _ error: Double) -> (mean: String, error: String) {
+    let digits = max(2, decimals(of: error == 0 ? value : error, significant: error == 0 ? 5 : 2))
+    return (number(value, digits: digits), error == 0 ? "0" : number(error, digits: digits))
+  }
+
+  /// Digits behind the point with which a number has so many that say something; 6 at most.
+  private static func decimals(of value: Double, significant: Int) -> Int {
+    guard value != 0, value.isFinite else { return 0 }
+    return min(6, max(0, significant - 1 - Int(log10(abs(value)).rounded(.down))))
+  }
+
   static func percent(_ share: Double) -> String { String(format: "%.1f %%", 100 * share) }
 
   /// Rows under each other, columns aligned: the first to the left, the others to the right.

@@ -4,7 +4,7 @@ import PeatTensor
 import TestSupport
 import Testing
 
-@Suite("PPO") struct PPOTests {
+@Suite("SABPPO") struct SABPPOTests {
   // MARK: The two-device process
 
   @Test func `value iteration finds the optimum of the two-device process`() {
@@ -22,14 +22,14 @@ import Testing
   @Test(arguments: 0..<5)
   func `learns the two-device process to within 2 % of its optimum`(seed: UInt64) throws {
     let environment = try TwoDeviceEnvironment(count: 64, seed: seed)
-    var settings = PPOSettings()
+    var settings = SABPPO.Settings()
     settings.discount = Float(TwoDeviceProcess.discount)
     settings.learningRate = 3e-3
     settings.rounds = 60
     settings.minibatch = 960
     settings.entropyWeight = 0.003
     let network = try NetworkConfiguration(.flat).make(for: environment.shape, seed: seed)
-    let ppo = try PPO(
+    let ppo = try SABPPO(
       environment, network: network, settings: settings, iterations: 150, seed: seed)
     for _ in 0..<150 { _ = try ppo.advance() }
     ppo.finish()
@@ -41,17 +41,17 @@ import Testing
 
   // MARK: Gradients
 
-  @Test(arguments: NetworkConfiguration.Kind.allCases, PPOSettings.Ratio.allCases)
+  @Test(arguments: NetworkConfiguration.Kind.allCases, SABPPO.Settings.Ratio.allCases)
   func `gradients of the whole loss agree with differences`(
-    kind: NetworkConfiguration.Kind, ratio: PPOSettings.Ratio
+    kind: NetworkConfiguration.Kind, ratio: SABPPO.Settings.Ratio
   ) throws {
     let environment = try TwoDeviceEnvironment(count: 6, seed: 4)
-    var settings = PPOSettings()
+    var settings = SABPPO.Settings()
     settings.rounds = 5
     settings.ratio = ratio
     settings.entropyWeight = 0.05
     let network = try NetworkConfiguration(kind, width: 16).make(for: environment.shape, seed: 4)
-    let ppo = try PPO(environment, network: network, settings: settings, iterations: 1, seed: 4)
+    let ppo = try SABPPO(environment, network: network, settings: settings, iterations: 1, seed: 4)
     _ = ppo.collect()
     var random = SeededRandom(seed: 8)
     let values = ppo.values
@@ -97,9 +97,11 @@ import Testing
       }
     }
     for process in 0..<processes { rollout.lastValues[process] = random.normal() }
-    var settings = PPOSettings()
+    var settings = SABPPO.Settings()
     settings.timeConstant = timeConstant
-    rollout.estimateAdvantages(settings)
+    rollout.estimateAdvantages(
+      discount: settings.discount, timeConstant: settings.timeConstant,
+      lambda: settings.gaeLambda)
     for process in 0..<processes {
       for first in 0..<rounds {
         // Σ over l of (γλ)^l δ, as far as the episode goes.
@@ -197,12 +199,12 @@ import Testing
   @Test func `the same seed gives the same bits, another seed others`() throws {
     func train(_ seed: UInt64) throws -> [Float] {
       let environment = try TwoDeviceEnvironment(count: 8, seed: seed)
-      var settings = PPOSettings()
+      var settings = SABPPO.Settings()
       settings.rounds = 20
       settings.minibatch = 40
       let network = try NetworkConfiguration(.shared, width: 16).make(
         for: environment.shape, seed: seed)
-      let ppo = try PPO(
+      let ppo = try SABPPO(
         environment, network: network, settings: settings, iterations: 5, seed: seed)
       for _ in 0..<5 { _ = try ppo.advance() }
       return ppo.values.scalars
@@ -216,13 +218,13 @@ import Testing
   @Test func `a policy that moves far ends its epochs`() throws {
     func divergence(_ target: Float?) throws -> Double {
       let environment = try TwoDeviceEnvironment(count: 8, seed: 3)
-      var settings = PPOSettings()
+      var settings = SABPPO.Settings()
       settings.learningRate = 0.02
       settings.epochs = 20
       settings.minibatch = 100
       settings.targetDivergence = target
       let network = try NetworkConfiguration(.flat, width: 16).make(for: environment.shape, seed: 3)
-      let ppo = try PPO(
+      let ppo = try SABPPO(
         environment, network: network, settings: settings, iterations: 1, seed: 3)
       return try ppo.advance().divergence
     }
@@ -233,11 +235,11 @@ import Testing
   @Test func `settings out of their range are refused`() throws {
     let environment = try TwoDeviceEnvironment(count: 2, seed: 1)
     let network = try NetworkConfiguration(.flat).make(for: environment.shape, seed: 1)
-    func refuse(_ what: String, _ change: (inout PPOSettings) -> Void) {
-      var settings = PPOSettings()
+    func refuse(_ what: String, _ change: (inout SABPPO.Settings) -> Void) {
+      var settings = SABPPO.Settings()
       change(&settings)
       expectError(.usage, what) {
-        _ = try PPO(environment, network: network, settings: settings, iterations: 1, seed: 1)
+        _ = try SABPPO(environment, network: network, settings: settings, iterations: 1, seed: 1)
       }
     }
     refuse("learning rate") { $0.learningRate = .nan }
@@ -255,7 +257,8 @@ import Testing
         devices: 3, deviceFeatures: 9, globalFeatures: 2, branches: environment.shape.branches),
       seed: 1)
     expectError(.usage, "another environment") {
-      _ = try PPO(environment, network: other, settings: PPOSettings(), iterations: 1, seed: 1)
+      _ = try SABPPO(
+        environment, network: other, settings: SABPPO.Settings(), iterations: 1, seed: 1)
     }
   }
 }
