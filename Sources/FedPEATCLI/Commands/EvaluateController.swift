@@ -158,7 +158,7 @@ struct EvaluateController: AsyncParsableCommand {
       Report(
         environment: environment, episodes: episodes, meanReturn: first.meanReturn,
         standardError: first.standardError, stepsPerSecond: first.stepsPerSecond, planners: rows),
-      text: Self.table(rows))
+      text: Self.table(rows, episodes: episodes))
   }
 
   /// All that need no training; searches only where they take no more than a minute or so.
@@ -175,7 +175,7 @@ struct EvaluateController: AsyncParsableCommand {
     return world.plannerNames.filter { !searches.contains($0) }
   }
 
-  private static func table(_ rows: [Row]) -> String {
+  private static func table(_ rows: [Row], episodes: Int) -> String {
     let isEdge = rows.contains { $0.edge != nil }
     var header = ["planner", "mean return", "± error"]
     if isEdge {
@@ -188,7 +188,8 @@ struct EvaluateController: AsyncParsableCommand {
       [header + ["take part", "ms per decision"]]
         + rows.map { row in
           let (mean, error) = Format.meanCells(row.meanReturn, row.standardError)
-          var cells = [row.planner, mean, error]
+          // One episode says nothing of its error.
+          var cells = [row.planner, mean, episodes > 1 ? error : "-"]
           if let edge = row.edge {
             cells += [
               Format.percent(edge.reachedTarget),
