@@ -28,6 +28,10 @@ public struct FederatedTuning: Sendable {
     case measured(FiveNumberName, Double)
     case coordinator(CoordinatorProgress)
     case roundMeasured(round: Int, plugIn: Double)
+    /// In a simulated cell.
+    case roundLost(LostRound)
+    /// A level is distilled again.
+    case realigning(level: Int)
     /// A level was distilled again; fidelities before and after.
     case realigned(level: Int, before: Double, after: Double)
     case comparing(
@@ -85,15 +89,14 @@ public struct FederatedTuning: Sendable {
 
     // ---- Who plans the rounds: by rule, by what devices report, or in a simulated cell
     let planning = try await RunPlanning(
-      configuration, material, packages: packages, owner: owner, edge: edge, cell: cell)
+      configuration, material, packages: packages, owner: owner, edge: edge, cell: cell,
+      onLostRound: { [onEvent] in onEvent(.roundLost($0)) })
 
     let exposure = try ExposureLedger(
       contents: emulators.map(material.costs.contents), limit: configuration.maxExposure,
       wholeBlock: 1 / Double(material.split.middle.count))
-    let realigner = Realigner(configuration, material, owner: owner, folder: work.url) {
-      [onEvent] in
-      onEvent(.realigned(level: $0.level, before: $0.before, after: $0.after))
-    }
+    let realigner = Realigner(
+      configuration, material, owner: owner, folder: work.url, onEvent: onEvent)
     try await realigner.prepare(adapter)
     let coordinator = try await makeCoordinator(
       adapter, packages, planning, realigner, exposure: exposure, store, work.url)
@@ -180,16 +183,18 @@ public struct FederatedTuning: Sendable {
         let evaluated = plugged
         let perplexity = try await owner.onThread { try $0.perplexity(evaluated) }
         onEvent(.roundMeasured(round: round, plugIn: perplexity))
-        try await planning.learn(from: evaluated, through: await realigner.emulators)
+        let fidelities = try await planning.learn(
+          from: evaluated, through: await realigner.emulators)
+        await realigner.take(fidelities, after: round)
         return ["plugIn": perplexity]
       },
-      onRenewal: { round, state in
+      onRenewal: { round, state, inUse in
         guard every > 0, round % every == 0 else { return [:] }
         var plugged = adapter
         plugged.state = state
-        let renewed = try await realigner.renew(plugged, into: store)
-        await planning.renewed(renewed.keys)
-        return renewed
+        let renewed = try await realigner.renew(plugged, inUse, after: round, into: store)
+        await planning.renewed(renewed.mapValues(\.fidelity))
+        return renewed.mapValues(\.level)
       },
       onProgress: { [onEvent] in onEvent(.coordinator($0)) })
   }

@@ -1,39 +1,40 @@
 import Foundation
 
 /// Makes emulators anew while a run goes on: when the adapter has moved so far that a level's gradients no longer point where the full model's do, its
-/// middle is distilled again with the adapter in place.
+/// middle is distilled again with the adapter in place: of levels that are in use. Others wait until somebody trains on them.
 ///
 /// After Wu et al. 2024, *FedBiOT*, <https://arxiv.org/abs/2406.17706>, who do it before every round; here drift decides.
 actor Realigner {
-  /// Fidelities are the cosines of the adapter's gradients through a level and through the full model.
+  /// A level that was made anew. Fidelities are the cosines of the adapter's gradients through it and through the full model.
   struct Renewal: Sendable {
-    var level: Int
-    var before: Double
-    var after: Double
+    var level: RenewedLevel
+    var fidelity: Double
   }
 
   private let configuration: RunConfiguration
   private let owner: ModelOwner
   private let costs: EmulatorCosts
   private let folder: URL
-  private let onRenewal: @Sendable (Renewal) -> Void
+  private let onEvent: @Sendable (FederatedTuning.Event) -> Void
   /// The levels as they are now.
   private(set) var emulators: [Emulator]
   /// What each was worth when it was made.
   private var worth: [Double] = []
+  /// What all were worth after a round, where that was measured.
+  private var measured: (round: Int, fidelities: [Double])?
   private var data: TokenDataset?
   private var count = 0
 
   init(
     _ configuration: RunConfiguration, _ material: RunMaterial, owner: ModelOwner, folder: URL,
-    onRenewal: @escaping @Sendable (Renewal) -> Void
+    onEvent: @escaping @Sendable (FederatedTuning.Event) -> Void
   ) {
     self.configuration = configuration
     self.owner = owner
     costs = material.costs
     emulators = material.emulators
     self.folder = folder
-    self.onRenewal = onRenewal
+    self.onEvent = onEvent
   }
 
   /// What is read and measured before the first round.
@@ -47,42 +48,59 @@ actor Realigner {
     data = try TokenDataset.make(
       try DocumentReader.read(URL(fileURLWithPath: file)), tokenizer: owner.tokenizer,
       layout: .stream, context: configuration.context, addBegin: configuration.bos)
-    worth = try await fidelities(with: adapter)
+    worth = try await fidelities(of: Array(emulators.indices), with: adapter)
+  }
+
+  /// What all levels are worth after a round, measured for the planner: it need not be measured again.
+  func take(_ fidelities: [Double]?, after round: Int) {
+    measured = fidelities.map { (round, $0) }
   }
 
   /// Distils again what has lost its fidelity; returns the levels that are now others.
-  func renew(_ adapter: Adapter, into store: some BlobStore) async throws -> [Int: RenewedLevel] {
+  ///
+  /// - Parameter inUse: the levels that are looked at.
+  func renew(
+    _ adapter: Adapter, _ inUse: Set<Int>, after round: Int, into store: some BlobStore
+  ) async throws -> [Int: Renewal] {
     guard let data else { return [:] }
-    var result: [Int: RenewedLevel] = [:]
-    let now = try await fidelities(with: adapter)
-    for level in emulators.indices where now[level] < configuration.realignBelow * worth[level] {
+    var result: [Int: Renewal] = [:]
+    let levels = inUse.sorted()
+    let now: [Double]
+    if let measured, measured.round == round {
+      now = levels.map { measured.fidelities[$0] }
+    } else {
+      now = try await fidelities(of: levels, with: adapter)
+    }
+    for (level, now) in zip(levels, now) where now < configuration.realignBelow * worth[level] {
       let old = emulators[level]
       let settings = settings(count)
+      onEvent(.realigning(level: level))
       let fresh = try await owner.onThread {
         try $0.realigned(old, with: adapter, data: data, settings: settings)
       }
       let value = try await owner.onThread { try $0.fidelities(of: [fresh], with: adapter)[0] }
       // One that hardly makes good what was lost is not worth sending.
-      guard value - now[level] > 0.25 * (worth[level] - now[level]) else { continue }
+      guard value - now > 0.25 * (worth[level] - now) else { continue }
       count += 1
       let place = folder.appendingPathComponent("level-\(level)-\(count)")
       try fresh.write(
         to: place, source: owner.checkpoint,
         facts: try fresh.facts(source: owner.checkpoint, full: owner.model))
-      result[level] = RenewedLevel(
-        package: try await Package(folder: place, store: store),
-        contents: costs.contents(of: fresh))
+      result[level] = Renewal(
+        level: RenewedLevel(
+          package: try await Package(folder: place, store: store),
+          contents: costs.contents(of: fresh)), fidelity: value)
       try FileManager.default.removeItem(at: place)
       emulators[level] = fresh
       worth[level] = value
-      onRenewal(Renewal(level: level, before: now[level], after: value))
+      onEvent(.realigned(level: level, before: now, after: value))
     }
     return result
   }
 
-  private func fidelities(with adapter: Adapter) async throws -> [Double] {
-    let emulators = emulators
-    return try await owner.onThread { try $0.fidelities(of: emulators, with: adapter) }
+  private func fidelities(of levels: [Int], with adapter: Adapter) async throws -> [Double] {
+    let chosen = levels.map { emulators[$0] }
+    return try await owner.onThread { try $0.fidelities(of: chosen, with: adapter) }
   }
 
   private func settings(_ number: Int) -> DistillationSettings {

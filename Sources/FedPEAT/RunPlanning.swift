@@ -14,7 +14,8 @@ struct RunPlanning: Sendable {
   ///   - clients: those of a simulated cell with their shares of all data; `nil`: there is none.
   init(
     _ configuration: RunConfiguration, _ material: RunMaterial, packages: [Package],
-    owner: ModelOwner, edge: EdgeConfiguration?, cell clients: [ClientID: Double]?
+    owner: ModelOwner, edge: EdgeConfiguration?, cell clients: [ClientID: Double]?,
+    onLostRound: @escaping @Sendable (LostRound) -> Void
   ) async throws {
     self.owner = owner
     finalLoss = edge?.learning.finalLoss ?? 0
@@ -26,7 +27,7 @@ struct RunPlanning: Sendable {
       let cell = try SimulatedCell(
         edge.with(levels, of: material, configuration), planner: configuration.planner,
         share: configuration.share, clients: clients, settings: work,
-        seed: configuration.seed)
+        seed: configuration.seed, onLostRound: onLostRound)
       (self.cell, live, planner) = (cell, nil, cell)
       return
     }
@@ -51,17 +52,19 @@ struct RunPlanning: Sendable {
     try await learn(from: material.adapter, through: material.emulators)
   }
 
-  /// Measures what the emulators are worth with the adapter as it is now, where a planner wants to know.
-  func learn(from adapter: Adapter, through emulators: [Emulator]) async throws {
-    guard let live, owner.hasEvaluation else { return }
-    await live.update(
-      fidelities: try await owner.onThread { try $0.fidelities(of: emulators, with: adapter) })
+  /// Measures what the emulators are worth with the adapter as it is now, where a planner wants to know; `nil` where none does.
+  @discardableResult
+  func learn(from adapter: Adapter, through emulators: [Emulator]) async throws -> [Double]? {
+    guard let live, owner.hasEvaluation else { return nil }
+    let fidelities = try await owner.onThread { try $0.fidelities(of: emulators, with: adapter) }
+    await live.update(fidelities: fidelities)
+    return fidelities
   }
 
-  /// Levels were made anew: in a simulated cell they are sent again.
-  func renewed(_ levels: some Sequence<Int>) async {
-    guard let cell else { return }
-    await cell.renew(levels: Array(levels))
+  /// Levels were made anew and are worth so much: they are sent again.
+  func renewed(_ fidelities: [Int: Double]) async {
+    await cell?.renew(levels: fidelities.keys.sorted())
+    for (level, fidelity) in fidelities { await live?.renew(level, fidelity: fidelity) }
   }
 
   /// What the run took in its simulated cell; `nil` where there is none.

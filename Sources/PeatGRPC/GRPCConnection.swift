@@ -141,7 +141,8 @@ public final class GRPCConnection: CoordinatorConnection {
   }
 
   public func upload(
-    _ payload: Data, ticket: String, from offset: Int
+    _ payload: Data, ticket: String, from offset: Int,
+    onSent: @escaping @Sendable (Int) -> Void
   ) async throws -> UploadReply {
     try await translatingErrors(of: address) { [chunkBytes, limits] in
       try await federation.upload(options: options(timeout: nil)) { writer in
@@ -157,6 +158,7 @@ public final class GRPCConnection: CoordinatorConnection {
           try await writer.write(chunk)
           offset += chunk.data.count
           try await pacer.pass(chunk.data.count)
+          onSent(offset)
         }
       }.value
     }

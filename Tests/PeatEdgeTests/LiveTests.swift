@@ -55,6 +55,20 @@ import Testing
     #expect(plan.regret == 0)
   }
 
+  @Test(arguments: 1...14)
+  func `the heuristic leaves out the slowest three tenths, rounded down`(count: Int) async throws {
+    let rates = (0..<count).map {
+      (ClientID(stringLiteral: "client-\(10 + $0)"), Optional(1e6 - 1e4 * Double($0)))
+    }
+    let plan = try await planner("heuristic").plan(
+      state(Dictionary(uniqueKeysWithValues: rates)))
+    let kept = count - count * 3 / 10
+    #expect(plan.participants == rates.prefix(kept).map(\.0))
+    for assignment in plan.assignments.values where !assignment.participates {
+      #expect(assignment.emulatorLevel == nil)
+    }
+  }
+
   @Test func `who is not known begins on the smallest emulator`() async throws {
     let plan = try await planner("lookahead").plan(state(["a": nil, "b": 1e6]))
     #expect(plan.assignments["a"]?.emulatorLevel == 1)
@@ -69,11 +83,27 @@ import Testing
     #expect(plan.assignments["a"]?.emulatorLevel == 0)
   }
 
+  @Test func `a level that was made anew is worth what it is worth now`() async throws {
+    let planner = try planner("lookahead")
+    var state = state(["a": 1e6])
+    #expect(try await planner.plan(state).assignments["a"]?.emulatorLevel == 0)
+    state.round = 2
+    state.clients[0].delivered = 1
+    state.clients[0].holds = [0, 1]
+    await planner.update(fidelities: [0.1, 0.7])
+    #expect(try await planner.plan(state).assignments["a"]?.emulatorLevel == 1)
+    await planner.renew(0, fidelity: 0.95)
+    // The new one is not there yet, and worth sending.
+    state.clients[0].holds = [1]
+    #expect(try await planner.plan(state).assignments["a"]?.emulatorLevel == 0)
+  }
+
   @Test func `a round gets the updates that it needs`() async throws {
     let plan = try await planner("heuristic").plan(
-      state(["a": 1e6, "b": 1e6, "c": 1e3], minimumUpdates: 3))
-    #expect(plan.participants == ["a", "b", "c"])
-    #expect(plan.assignments["c"]?.reason?.contains("added") == true)
+      state(["a": 1e6, "b": 1e6, "c": 1e6, "d": 1e3], minimumUpdates: 4))
+    #expect(plan.participants == ["a", "b", "c", "d"])
+    #expect(plan.assignments["d"]?.reason?.contains("added") == true)
+    #expect(plan.assignments.filter(\.value.isAdded).map(\.key) == ["d"])
   }
 
   @Test func `memory and exposure are kept to`() async throws {

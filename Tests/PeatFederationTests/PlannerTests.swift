@@ -53,7 +53,7 @@ import Testing
       let plan = try await planner.plan(state(names, round: round))
       #expect(plan.participants.count == 3)
       drawn.formUnion(plan.participants)
-      levels.formUnion(plan.assignments.values.map(\.emulatorLevel))
+      levels.formUnion(plan.assignments.values.compactMap(\.emulatorLevel))
     }
     #expect(drawn == Set(names))
     #expect(levels == [0, 1])
@@ -79,7 +79,7 @@ import Testing
   }
 
   @Test func `planners are found by name`() throws {
-    #expect(Planners.names == ["download-once", "everyone", "everyone:LEVEL", "random"])
+    #expect(Planners.names == ["download-once", "everyone", "everyone:LEVEL", "idle", "random"])
     #expect(try Planners.named("random", seed: 1) is RandomPlanner)
     let error = #expect(throws: PeatError.self) { try Planners.named("evryone", seed: 1) }
     #expect(error?.message.contains("Did you mean 'everyone'?") == true)

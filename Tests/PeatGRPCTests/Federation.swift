@@ -46,9 +46,8 @@ final class Federation: Sendable {
     clientLimit: Int = 100,
     onRound: @escaping Coordinator.Evaluation = { _, _ in [:] },
     renewal:
-      @escaping @Sendable (_ round: Int, MemoryBlobStore) async throws -> [Int: RenewedLevel] = {
-        _, _ in [:]
-      }
+      @escaping @Sendable (_ round: Int, _ inUse: Set<Int>, MemoryBlobStore) async throws -> [Int:
+      RenewedLevel] = { _, _, _ in [:] }
   ) async throws {
     self.folder = folder
     let store = MemoryBlobStore()
@@ -70,7 +69,7 @@ final class Federation: Sendable {
       adapter: ToyTrainer.adapter, levels: levels, store: store,
       workFolder: folder.appendingPathComponent("coordinator"), planner: planner, server: server,
       clock: clock, logger: .quiet, onRound: onRound,
-      onRenewal: { round, _ in try await renewal(round, store) },
+      onRenewal: { round, _, inUse in try await renewal(round, inUse, store) },
       onProgress: { event in Task { await progress.add(event) } })
     transport = try await TestTransport(kind, coordinator)
   }

@@ -54,6 +54,24 @@ struct LeftOutTests {
     }
   }
 
+  @Test(arguments: TransportKind.allCases)
+  func `with the planner idle rounds pass, and nothing is tuned`(kind: TransportKind) async throws {
+    try await withTemporaryFolder { folder in
+      let federation = try await Federation(
+        kind, in: folder, rules: RoundRules(rounds: 3, minimumClients: 2, minimumUpdates: 2),
+        planner: IdlePlanner())
+      let (run, clients) = try await federation.run([
+        "a": ToyTrainer(target: 1), "b": ToyTrainer(target: 2),
+      ])
+      #expect(run.ending == .completed && run.rounds.count == 3)
+      #expect(run.adapter == ToyTrainer.adapter)
+      #expect(run.bytesDown == 0 && run.bytesUp == 0)
+      #expect(run.rounds.allSatisfy { $0.outcomes.isEmpty && $0.plan.skipped != nil })
+      #expect(clients.values.allSatisfy { $0.updates == 0 })
+      await federation.transport.cut()
+    }
+  }
+
   @Test(arguments: [1e6, 1e-6])
   func `a client is not believed beyond what the coordinator's clock saw`(
     claim: Double

@@ -14,9 +14,11 @@ import Testing
       try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
       try Data(repeating: 9, count: 500).write(
         to: place.appendingPathComponent("model.safetensors"))
+      let told = Log<Set<Int>>()
       let federation = try await Federation(
         kind, in: folder, rules: RoundRules(rounds: 4, minimumClients: 3),
-        renewal: { round, store in
+        renewal: { round, inUse, store in
+          await told.add(inUse)
           guard round == 2 else { return [:] }
           // The other level too, which nobody trains on.
           let package = try await Package(folder: place, store: store)
@@ -28,6 +30,17 @@ import Testing
       let (run, clients) = try await federation.run(TransportTests.trainers())
       #expect(run.ending == .completed)
       #expect(run.rounds.map(\.renewedLevels) == [[], [0, 1], [], []])
+      // Asked before each round but the first; everyone trains on the first level.
+      #expect(await told.values == [[0], [0], [0]])
+      // It is told of after the round has ended.
+      let said = await federation.progress.values.compactMap { event in
+        switch event {
+        case .roundEnded(let record): "end \(record.round)"
+        case .levelRenewed(let level, let round, _): "level \(level) from \(round)"
+        default: nil
+        }
+      }
+      if kind == .inMemory { #expect(said.contains("level 0 from 3")) }
       let adapter = SafeTensors.encode(ToyTrainer.adapter).count
       for (id, client) in clients {
         #expect(client.updates == 4)
@@ -44,7 +57,7 @@ import Testing
     try await withTemporaryFolder { folder in
       let federation = try await Federation(
         .inMemory, in: folder, rules: RoundRules(rounds: 3, minimumClients: 3),
-        renewal: { _, _ in [7: RenewedLevel(package: Package(files: []), contents: [:])] })
+        renewal: { _, _, _ in [7: RenewedLevel(package: Package(files: []), contents: [:])] })
       let error = await #expect(throws: PeatError.self) {
         _ = try await federation.run(TransportTests.trainers())
       }

@@ -238,8 +238,9 @@ struct Join: AsyncParsableCommand {
       Terminal.status("downloading \(file): \(Format.bytes(received)) of \(Format.bytes(total))")
     case .preparing(let level): Terminal.status("opening emulator \(level) …")
     case .training(let task): Terminal.status("round \(task.round): tuning …")
-    case .uploading(let round, let bytes):
-      Terminal.status("round \(round): sending \(Format.bytes(bytes))")
+    case .uploading(let round, let sent, let total):
+      Terminal.status(
+        "round \(round): sending the update: \(Format.bytes(sent)) of \(Format.bytes(total))")
     case .delivered(let round, let metrics):
       let loss = metrics["loss"].map { ", loss \(Format.number($0, digits: 3))" } ?? ""
       Terminal.note("round \(round): update taken\(loss)")

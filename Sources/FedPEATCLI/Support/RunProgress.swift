@@ -8,6 +8,8 @@ final class RunProgress: Sendable {
     var start = ContinuousClock.now
     var firstRound: ContinuousClock.Instant?
     var plugIn: [Int: Double] = [:]
+    /// Of the round under way, in its simulated cell.
+    var lost = 0
   }
 
   private let rounds: Int
@@ -33,6 +35,8 @@ final class RunProgress: Sendable {
         "\(name.term): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"
       )
     case .roundMeasured(let round, let value): state.withLock { $0.plugIn[round] = value }
+    case .roundLost(let lost): report(lost)
+    case .realigning(let level): Terminal.status("distilling emulator \(level) again …")
     case .realigned(let level, let before, let after):
       Terminal.note(
         "realigned    emulator \(level): fidelity \(Format.number(before, digits: 3)) to \(Format.number(after, digits: 3))"
@@ -48,6 +52,7 @@ final class RunProgress: Sendable {
     case .roundBegan(let round, let attempt, let plan):
       state.withLock { if $0.firstRound == nil { $0.firstRound = .now } }
       let again = attempt > 1 ? " (attempt \(attempt))" : ""
+      guard plan.skipped == nil else { break }
       Terminal.status(
         "round \(round) of \(rounds)\(again): \(plan.participants.count == 1 ? "a client is" : "\(plan.participants.count) clients are") tuning …"
       )
@@ -60,15 +65,63 @@ final class RunProgress: Sendable {
     case .serverFailed(let round, let reason):
       Terminal.note("no part      of the coordinator's own in round \(round): \(reason)")
     case .aggregating(let round, let clients):
+      guard !clients.isEmpty else { break }
       Terminal.status("round \(round): aggregating \(clients.count) updates")
-    case .levelRenewed(let level, _, let bytes):
+    case .levelRenewed(let level, let round, let bytes):
       Terminal.note(
-        "new          emulator \(level), \(Format.bytes(bytes)), from the next round on")
-    case .roundEnded(let record): Terminal.note(line(record))
+        "new          emulator \(level), \(Format.bytes(bytes)), from round \(round) on")
+    case .roundEnded(let record):
+      tellLostRounds(before: record)
+      Terminal.note(line(record))
     case .roundRepeated(let record, let reason):
-      Terminal.note("repeating    round \(record.round): \(reason)")
+      Terminal.note(
+        "lost         round \(record.round), attempt \(record.attempt): \(reason)\(missing(record)); it is tried again"
+      )
+    case .roundGivenUp(let record, let reason):
+      Terminal.note(
+        "lost         round \(record.round), attempt \(record.attempt): \(reason)\(missing(record)); it was the last"
+      )
+    case .roundWaits(let record, let reason):
+      Terminal.note("waiting      for round \(record.round): \(reason)")
     case .runEnded: break
     }
+  }
+
+  /// As many rounds that were lost before one that counts are told of one by one.
+  private static let mostLost = 3
+
+  private func report(_ lost: LostRound) {
+    let count = state.withLock { state in
+      state.lost += 1
+      return state.lost
+    }
+    guard count <= Self.mostLost else { return }
+    let late = lost.asked.filter { !lost.delivered.contains($0) }
+    Terminal.note(
+      "lost         round \(lost.round), attempt \(lost.attempt) in the simulated cell: \(lost.delivered.count) of the \(lost.needed) updates it needs arrived after \(Format.number(lost.seconds, digits: 1)) s"
+        + " (\(names(late)) did not deliver); it is tried again")
+  }
+
+  private func tellLostRounds(before record: RoundRecord) {
+    let count = state.withLock { state in
+      defer { state.lost = 0 }
+      return state.lost
+    }
+    if count > Self.mostLost {
+      Terminal.note(
+        "lost         \(count) attempts at round \(record.round) in all in the simulated cell")
+    }
+  }
+
+  /// " (a was late, b failed)" of those who did not deliver.
+  private func missing(_ record: RoundRecord) -> String {
+    let late = record.outcomes.filter { $0.result == .late }.map(\.client)
+    return late.isEmpty ? "" : " (late: \(names(late)))"
+  }
+
+  private func names(_ clients: [ClientID]) -> String {
+    let shown = clients.prefix(4).map(\.name).joined(separator: ", ")
+    return clients.count > 4 ? shown + " and \(clients.count - 4) more" : shown
   }
 
   private func line(_ record: RoundRecord) -> String {
@@ -81,10 +134,14 @@ final class RunProgress: Sendable {
     let down = record.outcomes.reduce(0) { $0 + $1.bytesDown }
     let absent = record.plan.assignments.count - record.plan.participants.count
     let up = record.outcomes.reduce(0) { $0 + $1.bytesUp }
+    let measured = plugIn.map { "  plug-in perplexity \(Format.number($0))" } ?? ""
+    if let reason = record.plan.skipped {
+      return "round \(record.round) of \(rounds)  passes without clients (\(reason))" + measured
+    }
     return
       "round \(record.round) of \(rounds)  \(record.delivered.count) of \(record.outcomes.count) delivered"
-      + (absent > 0 ? ", \(absent) left out" : "") + "  loss \(loss)"
-      + (plugIn.map { "  plug-in perplexity \(Format.number($0))" } ?? "")
+      + missing(record) + (absent > 0 ? ", \(absent) left out" : "") + "  loss \(loss)"
+      + measured
       + "  \(Format.bytes(down)) down, \(Format.bytes(up)) up  \(Format.time(left)) left"
   }
 }

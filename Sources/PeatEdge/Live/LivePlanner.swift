@@ -64,9 +64,18 @@ public actor LivePlanner: RoundPlanner {
 
   /// Fidelities were measured again, with the adapter as it is now.
   public func update(fidelities: [Double]) {
-    for (level, fidelity) in fidelities.enumerated() where settings.levels.indices.contains(level) {
-      settings.levels[level].fidelity = min(max(fidelity, 0), 1)
-    }
+    for (level, fidelity) in fidelities.enumerated() { update(level, fidelity: fidelity) }
+  }
+
+  private func update(_ level: Int, fidelity: Double) {
+    guard settings.levels.indices.contains(level) else { return }
+    settings.levels[level].fidelity = min(max(fidelity, 0), 1)
+  }
+
+  /// A level was made anew, and is worth so much: copies of the old one are none of it.
+  public func renew(_ level: Int, fidelity: Double) {
+    update(level, fidelity: fidelity)
+    held = held.filter { $0.value.level != level }
   }
 
   // MARK: A round
@@ -75,10 +84,9 @@ public actor LivePlanner: RoundPlanner {
     learn(from: state)
     let view = view(of: state)
     let heuristic = EdgeHeuristic().decide(view)
-    var decisions = planner.decide(view).map { LiveDecision($0) }
-    for number in decisions.indices {
-      decisions[number].reason = view.reason(
-        for: decisions[number].edge, of: number, by: name)
+    let chosen = planner.decide(view)
+    var decisions = zip(chosen, view.reasons(for: chosen, by: { _ in name })).map {
+      LiveDecision($0, reason: $1, .planner)
     }
     begin(&decisions, view, state)
     shield(&decisions, with: heuristic, view)
@@ -190,7 +198,7 @@ public actor LivePlanner: RoundPlanner {
       let smallest = open.min { view.levels[$0].bytes < view.levels[$1].bytes } ?? best
       decisions[number] = LiveDecision(
         EdgeDecision(isSelected: true, level: smallest),
-        reason: "nothing is known of it yet: begins on level \(smallest)")
+        reason: "nothing is known of it yet: begins on level \(smallest)", .beginning)
     }
   }
 
@@ -200,7 +208,7 @@ public actor LivePlanner: RoundPlanner {
     let slowest = heuristic.enumerated().map { view.believedSeconds($0, $1) }.max() ?? 0
     for number in decisions.indices where decisions[number].edge.isSelected {
       let decision = decisions[number].edge
-      guard decisions[number].isPlanners else { continue }
+      guard decisions[number].source == .planner else { continue }
       let level = decision.level ?? view.device(number).held
       let own = view.believedSeconds(number, decision)
       let memory = view.levels[level].memory / view.device(number).memory
@@ -216,7 +224,7 @@ public actor LivePlanner: RoundPlanner {
       decisions[number] = LiveDecision(
         heuristic[number],
         reason: "shield: \(fault); the heuristic decides: "
-          + (heuristic[number].isSelected ? "takes part" : "stays out"))
+          + (heuristic[number].isSelected ? "takes part" : "stays out"), .shield)
     }
   }
 
@@ -229,8 +237,8 @@ public actor LivePlanner: RoundPlanner {
       decisions[number] = LiveDecision(
         decision,
         reason:
-          "added: a round needs \(state.minimumUpdates) updates; \(rounded(seconds)) s expected"
-      )
+          "added: a round needs \(state.minimumUpdates) updates; \(rounded(seconds)) s expected",
+        .addition)
     }
   }
 
@@ -244,13 +252,16 @@ public actor LivePlanner: RoundPlanner {
     for (number, client) in state.clients.enumerated() {
       let decision = chosen[number]
       let level = decision.level ?? view.device(number).held
-      var assignment = RoundPlan.Assignment(
-        participates: decision.isSelected && level >= 0, emulatorLevel: max(level, 0))
-      assignment.take(decision.work, settings.work, choices: settings.choices)
+      var assignment = RoundPlan.Assignment.leftOut(because: nil)
+      if decision.isSelected, level >= 0 {
+        assignment = .init(emulatorLevel: level)
+        assignment.take(decision.work, settings.work, choices: settings.choices)
+        assignment.isAdded = decisions[number].source == .addition
+        assigned[client.client] = (level, decision.work)
+      }
       assignment.reason = decisions[number].reason
       assignment.regret = regrets[number]
       plan.assignments[client.client] = assignment
-      if assignment.participates { assigned[client.client] = (level, decision.work) }
     }
     return plan
   }
@@ -275,18 +286,14 @@ extension FederationState.ClientState {
 private struct LiveDecision {
   var edge: EdgeDecision
   var reason: String
-  /// Whether it is the chosen planner's own.
-  let isPlanners: Bool
+  let source: Source
 
-  init(_ edge: EdgeDecision) {
-    self.edge = edge
-    reason = ""
-    isPlanners = true
-  }
+  /// Who made it: the chosen planner, or what passes over it.
+  enum Source { case planner, beginning, shield, addition }
 
-  init(_ edge: EdgeDecision, reason: String) {
+  init(_ edge: EdgeDecision, reason: String, _ source: Source) {
     self.edge = edge
     self.reason = reason
-    isPlanners = false
+    self.source = source
   }
 }

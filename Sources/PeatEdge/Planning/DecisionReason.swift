@@ -1,15 +1,45 @@
-/// Why a planner decided so for a device, in words for a run's log: the same in a live federation and in a simulated cell.
+/// Why a planner decided so for each device, in words for a run's log: the same in a live federation and in a simulated cell.
 extension PlanningView {
-  /// - Parameter planner: its name.
-  func reason(for decision: EdgeDecision, of number: Int, by planner: String) -> String {
-    if let hindrance = hindrance(of: number) { return hindrance }
-    guard decision.isSelected else { return "\(planner): stays out" + expected(of: number) }
-    let level = decision.level ?? device(number).held
-    guard level >= 0 else { return "\(planner): has no emulator, and is sent none" }
-    let isSent = decision.level != nil && bytesToSend(level, to: number) > 0
-    return
-      "\(planner): \(isSent ? "is sent" : "holds") level \(level), \(rounded(believedSeconds(number, decision))) s expected"
-      + lateness(of: number)
+  /// Where each has a link of its own, or the band is shared equally.
+  func believedSeconds(of decisions: [EdgeDecision]) -> [Double] {
+    let participants = decisions.count { $0.isSelected }
+    return decisions.enumerated().map { number, decision in
+      let level = decision.level ?? device(number).held
+      guard decision.isSelected, level >= 0 else { return 0 }
+      return believedSeconds(
+        number, level: level, isSent: decision.level != nil, participants: Double(participants),
+        work: decision.work)
+    }
+  }
+
+  /// - Parameters:
+  ///   - decisions: of all devices, as they will be carried out together.
+  ///   - source: who decided for a device: a planner's name.
+  ///   - isFromLostRound: whether a device got what it holds in a round that came to nothing.
+  func reasons(
+    for decisions: [EdgeDecision], by source: (_ number: Int) -> String,
+    isFromLostRound: (_ number: Int) -> Bool = { _ in false }
+  ) -> [String] {
+    let seconds = believedSeconds(of: decisions)
+    return decisions.indices.map { number in
+      let decision = decisions[number]
+      if let hindrance = hindrance(of: number) { return hindrance }
+      guard decision.isSelected else {
+        return "\(source(number)): stays out" + expected(of: number, beside: decisions)
+      }
+      let level = decision.level ?? device(number).held
+      guard level >= 0 else { return "\(source(number)): has no emulator, and is sent none" }
+      let isSent = decision.level != nil && bytesToSend(level, to: number) > 0
+      let what =
+        if isSent {
+          "is sent level \(level)"
+        } else if isFromLostRound(number) {
+          "was sent level \(level) in a lost round"
+        } else {
+          "holds level \(level)"
+        }
+      return "\(source(number)): \(what), \(said(seconds[number], of: number))"
+    }
   }
 
   /// Why a device can't take part; `nil` where it can.
@@ -22,19 +52,32 @@ extension PlanningView {
       ? "every level that fits its memory would pass maxExposure" : "no level fits its memory"
   }
 
-  /// What its part would have taken: on the level that it holds, else on the best that it may have.
-  private func expected(of number: Int) -> String {
+  /// For so many devices it is looked how long each that stays out would take beside the others; for more, as if all shared the band equally.
+  private static var most: Int { 64 }
+
+  /// What its part would take beside the others': on the level that it holds, else on the best that it may have.
+  private func expected(of number: Int, beside decisions: [EdgeDecision]) -> String {
     let held = holdsUsable(number) ? device(number).held : nil
     guard let level = held ?? bestLevel(number) else { return "" }
     let decision = EdgeDecision(isSelected: true, level: held == nil ? level : nil)
-    return ", \(rounded(believedSeconds(number, decision))) s expected on level \(level)"
-      + lateness(of: number)
+    let seconds: Double
+    if decisions.count <= Self.most {
+      var all = decisions
+      all[number] = decision
+      seconds = believedSeconds(of: all)[number]
+    } else {
+      seconds = believedSeconds(number, decision)
+    }
+    return ", \(said(seconds, of: number)) on level \(level)"
   }
 
-  private func lateness(of number: Int) -> String {
-    let stall = device(number).stall
-    return stall < 0.005
-      ? "" : ", the deadline's \(rounded(deadline)) s in \(rounded(100 * stall)) % of rounds"
+  private func said(_ seconds: Double, of number: Int) -> String {
+    let device = device(number)
+    let lateness =
+      device.stall < 0.005
+      ? ""
+      : ", the deadline's \(rounded(deadline)) s in \(rounded(100 * device.stall)) % of rounds"
+    return "\(rounded(seconds)) s expected" + lateness
   }
 
   /// What decisions cost against those of the search that looks ahead, all together and one by one, in its objective; `nil` where that is

@@ -108,8 +108,8 @@ extension PlanningView {
   }
 }
 
-/// The largest level that fits; the slowest 30 %, by the time for each update that arrives, stay out; emulators are sent again after ten
-/// rounds.
+/// The largest level that fits; the slowest 30 %, rounded down, by the time for each update that arrives, stay out; emulators are sent again
+/// after ten rounds.
 public struct EdgeHeuristic: EdgePlanner {
   public init() {}
 
@@ -117,10 +117,8 @@ public struct EdgeHeuristic: EdgePlanner {
     let plans = view.ownPlans(participants: 0.7 * Double(view.deviceCount))
     let times = plans.compactMap { $0?.secondsPerUpdate }.sorted()
     guard !times.isEmpty else { return view.nobody }
-    let place = 0.7 * Double(times.count - 1)
-    let below = Int(place)
-    let above = min(below + 1, times.count - 1)
-    let bound = times[below] + (place - Double(below)) * (times[above] - times[below])
+    // Whoever is as quick as the last of them takes part, too.
+    let bound = times[times.count - 1 - 3 * times.count / 10]
     return plans.map { plan in
       guard let plan, plan.secondsPerUpdate <= bound else { return EdgeDecision(isSelected: false) }
       return plan.decision

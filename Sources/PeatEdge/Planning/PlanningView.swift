@@ -64,6 +64,9 @@ protocol PlanningView {
 
   /// What must be sent for a device to have a level, in bytes.
   func bytesToSend(_ level: Int, to number: Int) -> Double
+
+  /// Seconds that each device's part in a round is expected to take where these decisions are carried out together; 0 where it takes none.
+  func believedSeconds(of decisions: [EdgeDecision]) -> [Double]
 }
 
 extension PlanningView {

@@ -195,7 +195,12 @@ public struct EdgeCell: Sendable {
           seconds: world.costs[level].work * decision.work.steps / device.compute))
     }
     outcome.participants = parts.count
-    let (down, up) = bands(parts)
+    let (down, up) = bands(
+      parts.map {
+        Demand(
+          channel: devices[$0.device].channel, seconds: $0.seconds, sent: $0.sent,
+          received: $0.received)
+      })
     var progress = 0.0
     var share = 0.0
     var memory = 0.0
@@ -338,45 +343,6 @@ public struct EdgeCell: Sendable {
         gain: channel.gain, band: band, hasLineOfSight: channel.hasLineOfSight)
       : world.rates.downlink(
         gain: channel.gain, band: band, hasLineOfSight: channel.hasLineOfSight)
-  }
-
-  /// The band of each participant, down and up.
-  private func bands(_ parts: [Part]) -> (down: [Double], up: [Double]) {
-    guard !parts.isEmpty else { return ([], []) }
-    let band = world.bandwidth
-    let isDedicated = configuration.radio.sharing == .dedicated
-    let share = band / Double(isDedicated ? devices.count : parts.count)
-    let equal = Array(repeating: share, count: parts.count)
-    guard configuration.radio.sharing == .optimal, parts.count > 1 else { return (equal, equal) }
-    let channels = parts.map { devices[$0.device].channel }
-    let rates = world.rates
-    var beside: [Double] = []
-    for (place, part) in parts.enumerated() {
-      let up = rates.uplink(
-        gain: channels[place].gain, band: share, hasLineOfSight: channels[place].hasLineOfSight)
-      beside.append(
-        part.seconds + 8 * part.received / up)
-    }
-    // A flat spectrum: the rate is the band times what a hertz carries.
-    let efficiencies = channels.map {
-      rates.downlink(gain: $0.gain, band: 1, hasLineOfSight: $0.hasLineOfSight)
-    }
-    let down = BandwidthAllocation.shortest(
-      parts.indices.map { .init(beside: beside[$0], bits: 8 * parts[$0].sent) }, band: band,
-      rate: { efficiencies[$0] * $1 }, need: { $1 / efficiencies[$0] })
-    let downBands = down.seconds < .infinity ? down.bands : equal
-    for (place, part) in parts.enumerated() {
-      beside[place] =
-        part.seconds + 8 * part.sent
-        / (efficiencies[place] * downBands[place])
-    }
-    let up = BandwidthAllocation.shortest(
-      parts.indices.map { .init(beside: beside[$0], bits: 8 * parts[$0].received) }, band: band
-    ) {
-      rates.uplink(
-        gain: channels[$0].gain, band: $1, hasLineOfSight: channels[$0].hasLineOfSight)
-    }
-    return (downBands, up.seconds < .infinity ? up.bands : equal)
   }
 
   /// Time passes: devices move, come and go, and their channels change.

@@ -5,7 +5,7 @@ extension EdgeEnvironment {
   ///   - share: of the devices, that `random` draws; with it `everyone` and `random` are as a coordinator plans them. `nil`: as `EdgePlanners` has them.
   ///   - rounds: how many are played; `nil`: a whole episode.
   ///   - endsAtTarget: whether an episode is over where the target is reached; `nil`: as the objective's aim says.
-  ///   - minimumUpdates: how many must take part in a round: those that are ready first are added.
+  ///   - minimumUpdates: how many must take part in a round: those that are ready first are added, but to `idle` nobody.
   /// - Returns: each cell's episode.
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public static func play(
@@ -34,7 +34,7 @@ extension EdgeEnvironment {
           continue
         }
         var decisions = planner.decide(cell)
-        cell.complete(&decisions, upTo: minimumUpdates)
+        if !(planner is EdgeIdle) { cell.complete(&decisions, upTo: minimumUpdates) }
         environment.advance(index, decisions)
       }
     }

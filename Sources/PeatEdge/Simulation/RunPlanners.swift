@@ -1,7 +1,7 @@
 import PeatFederation
 import PeatTensor
 
-/// A run's planners `everyone`, `everyone:LEVEL`, `download-once` and `random` in a simulated cell: the rules of `EveryonePlanner` and `RandomPlanner`, by which a coordinator plans.
+/// A run's planners `idle`, `everyone`, `everyone:LEVEL`, `download-once` and `random` in a simulated cell: the rules of `EveryonePlanner` and `RandomPlanner`, by which a coordinator plans.
 enum RunPlanners {
   /// The planner of a run: one of these, or another of the edge's.
   ///
@@ -73,22 +73,37 @@ struct StayingEveryone: EdgePlanner {
   }
 }
 
-/// ⌈share · devices⌉ take part, drawn anew for each round, each on a level that is drawn too.
+/// ⌈share · devices⌉ take part, drawn anew for each round, each on a level that is drawn too: by their names, as `RandomPlanner` draws.
 struct DrawnShare: EdgePlanner {
   let share: Double
   let seed: UInt64
+  /// The devices' names; `nil`: as `simulate` names clients.
+  private var clients: [ClientID]?
+  /// The attempt at a run's round that is drawn for; `nil`: the first at the view's round.
+  private var place: (round: Int, attempt: Int)?
+
+  init(share: Double, seed: UInt64) {
+    self.share = share
+    self.seed = seed
+  }
+
+  /// For an attempt at a round of a run.
+  func drawing(_ clients: [ClientID], round: Int, attempt: Int) -> DrawnShare {
+    var result = self
+    result.clients = clients
+    result.place = (round, attempt)
+    return result
+  }
 
   func decide(_ view: some PlanningView) -> [EdgeDecision] {
-    let draws = (0..<view.deviceCount).map { number in
-      var random = SeededRandom(seed: seed, "plan of round \(view.round + 1), \(number)")
-      let ticket = random.next()
-      return (number: number, ticket: ticket, level: random.integer(below: view.levels.count))
-    }
-    let count = Int((share * Double(draws.count)).rounded(.up))
-    let chosen = Set(draws.sorted { $0.ticket < $1.ticket }.prefix(count).map(\.number))
-    return draws.map { draw in
-      chosen.contains(draw.number)
-        ? view.decision(for: draw.number, wanting: draw.level) : EdgeDecision(isSelected: false)
+    let names =
+      clients ?? (1...max(view.deviceCount, 1)).map { ClientID(stringLiteral: "client-\($0)") }
+    let (round, attempt) = place ?? (view.round + 1, 1)
+    let drawn = RandomPlanner.draw(
+      names, share: share, levels: view.levels.count, seed: seed, round: round, attempt: attempt)
+    return (0..<view.deviceCount).map { number in
+      drawn[names[number]].map { view.decision(for: number, wanting: $0) }
+        ?? EdgeDecision(isSelected: false)
     }
   }
 }

@@ -11,10 +11,23 @@ public struct SimulatedRound: Sendable, Codable, Equatable {
   public var bytesUp: Double
   public var participants: Int
   public var delivered: Int
-  /// Rounds of the cell in which nobody delivered, before this one.
+  /// Rounds of the cell that came to nothing before this one, as too few delivered. Their time, energy and bytes are counted above.
   public var lostRounds: Int
   /// What the learning model expected after it, in nats over the loss that is never passed.
   public var predictedGap: Double
+}
+
+/// A round of a simulated cell that came to nothing: it is played again.
+public struct LostRound: Sendable, Equatable {
+  /// Of the federation, and which attempt at it this was.
+  public var round: Int
+  public var attempt: Int
+  public var seconds: Double
+  /// Who was asked, and whose update arrived.
+  public var asked: [ClientID]
+  public var delivered: [ClientID]
+  /// Updates that it needed.
+  public var needed: Int
 }
 
 /// Lets a real federation take place in a simulated cell: its clients are the cell's devices, each round takes the time and the energy that
@@ -27,9 +40,11 @@ public actor SimulatedCell: RoundPlanner {
   private let planner: any EdgePlanner
   private let learning: LearningModel
   private let settings: WorkSettings
+  private let onLostRound: @Sendable (LostRound) -> Void
   private var cell: EdgeCell
   private var predictedGap: Double
-  private var predictedRound = 0
+  /// What was before the round that was planned last: its plan may be asked for again.
+  private var before: (round: Int, cell: EdgeCell, predictedGap: Double)?
   /// The rounds so far.
   public private(set) var rounds: [SimulatedRound] = []
 
@@ -45,11 +60,14 @@ public actor SimulatedCell: RoundPlanner {
   ///   - share: of the clients, that `random` draws.
   ///   - clients: with their shares of all data.
   ///   - settings: the run's own, which a planner's choices are multiples of.
+  ///   - onLostRound: told of rounds in which too few delivered.
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public init(
     _ configuration: EdgeConfiguration, planner name: String, share: Double = 0.5,
-    clients: [ClientID: Double], settings: WorkSettings, seed: UInt64
+    clients: [ClientID: Double], settings: WorkSettings, seed: UInt64,
+    onLostRound: @escaping @Sendable (LostRound) -> Void = { _ in }
   ) throws {
+    self.onLostRound = onLostRound
     var configuration = configuration
     self.name = String(name.prefix { $0 != ":" })
     self.settings = settings
@@ -78,27 +96,31 @@ public actor SimulatedCell: RoundPlanner {
 
   public func plan(_ state: FederationState) async throws -> RoundPlan {
     let present = Set(state.clients.map(\.client))
+    var spent = SimulatedRound(round: state.round)
+    begin(state, &spent)
     if let measured = state.metrics["plugIn"].flatMap(learning.gap) { cell.gap = measured }
-    var lost = 0
-    var spent = EdgeOutcome()
+    let start = cell
     while true {
-      let (decisions, reasons) = decide(state)
-      let before = cell
-      let outcome = cell.advance(decisions)
-      spent.seconds += outcome.seconds
-      spent.joules += outcome.joules
-      spent.bytesDown += outcome.bytesDown
-      spent.bytesUp += outcome.bytesUp
-      spent.participants = outcome.participants
+      let attempt = state.attempt + spent.lostRounds
+      let decisions = decide(state, attempt: attempt)
+      let seen = cell
+      let outcome = cell.advance(decisions.all)
+      spent.add(outcome)
       violations += outcome.violations
       let arrived = cell.delivered.filter { present.contains(clients[$0]) }
-      if arrived.count >= state.minimumUpdates {
-        return finish(state, before, decisions, reasons, arrived, spent, lost)
+      if arrived.count >= state.minimumUpdates || isIdle {
+        finish(state, arrived, &spent)
+        return plan(state, seen, since: start, decisions, arrived)
       }
       // Updates that never came did nothing.
-      cell.takeBack(to: before)
-      lost += 1
-      guard lost < 1000 else {
+      cell.takeBack(to: seen)
+      spent.lostRounds += 1
+      onLostRound(
+        LostRound(
+          round: state.round, attempt: attempt, seconds: outcome.seconds,
+          asked: clients.indices.filter { decisions.all[$0].isSelected }.map { clients[$0] },
+          delivered: arrived.map { clients[$0] }, needed: state.minimumUpdates))
+      guard spent.lostRounds < 1000 else {
         throw PeatError.unavailable(
           "In 1000 simulated rounds no \(state.minimumUpdates) devices delivered. Give them more memory, battery or time (classes, deadline), or choose another planner."
         )
@@ -106,25 +128,41 @@ public actor SimulatedCell: RoundPlanner {
     }
   }
 
-  /// The planner's decisions and, where those are too few for a round to count, the quickest others; each with its reason.
-  private func decide(_ state: FederationState) -> ([EdgeDecision], [String]) {
-    var decisions = planner.decide(cell)
-    var reasons = decisions.enumerated().map { cell.reason(for: $1, of: $0, by: name) }
-    for added in cell.quickestOthers(decisions, upTo: state.minimumUpdates) {
-      decisions[added.number] = added.decision
-      reasons[added.number] =
-        "added: a round needs \(state.minimumUpdates) updates; \(rounded(added.seconds)) s expected"
+  /// A round that is planned again did not count, whatever came of it in the cell: its time has passed, and its updates did nothing.
+  private func begin(_ state: FederationState, _ spent: inout SimulatedRound) {
+    if let before, before.round == state.round, let last = rounds.last, last.round == state.round {
+      rounds.removeLast()
+      spent = last
+      spent.lostRounds += 1
+      cell.takeBack(to: before.cell)
+      predictedGap = before.predictedGap
     }
-    return (decisions, reasons)
+    before = (state.round, cell, predictedGap)
   }
 
-  /// - Parameters:
-  ///   - before: the cell as the planner saw it.
-  ///   - spent: also in rounds in which nobody delivered.
-  private func finish(
-    _ state: FederationState, _ before: EdgeCell, _ decisions: [EdgeDecision],
-    _ reasons: [String], _ arrived: [Int], _ spent: EdgeOutcome, _ lost: Int
-  ) -> RoundPlan {
+  /// Whether nobody is ever asked: then nobody is added either.
+  private var isIdle: Bool { planner is EdgeIdle }
+
+  /// What is decided for each device, and who takes part although the planner itself left it out.
+  private struct Decisions {
+    var all: [EdgeDecision]
+    var added: Set<Int> = []
+  }
+
+  /// The planner's decisions and, where those are too few for a round to count, the quickest others.
+  private func decide(_ state: FederationState, attempt: Int) -> Decisions {
+    let drawn = (planner as? DrawnShare)?.drawing(clients, round: state.round, attempt: attempt)
+    var result = Decisions(all: (drawn ?? planner).decide(cell))
+    if isIdle { return result }
+    for added in cell.quickestOthers(result.all, upTo: state.minimumUpdates) {
+      result.all[added.number] = added.decision
+      result.added.insert(added.number)
+    }
+    return result
+  }
+
+  /// Takes in what came of a round.
+  private func finish(_ state: FederationState, _ arrived: [Int], _ spent: inout SimulatedRound) {
     var progress = 0.0
     var share = 0.0
     for number in arrived {
@@ -134,34 +172,63 @@ public actor SimulatedCell: RoundPlanner {
         share: device.share, fidelity: cell.fidelities[device.held], age: device.age - 1,
         gap: predictedGap, work: device.work)
     }
-    if state.round > predictedRound {
-      predictedGap *=
-        1
-        - cell.progress(
-          ofDevices: progress, share: share, coverage: cell.coverage, gap: predictedGap)
-    }
-    predictedRound = state.round
-    rounds.append(
-      SimulatedRound(
-        round: state.round, seconds: spent.seconds, joules: spent.joules,
-        bytesDown: spent.bytesDown, bytesUp: spent.bytesUp, participants: spent.participants,
-        delivered: arrived.count, lostRounds: lost, predictedGap: predictedGap))
-    let (regret, regrets) = before.regrets(of: decisions)
+    predictedGap *=
+      1
+      - cell.progress(
+        ofDevices: progress, share: share, coverage: cell.coverage, gap: predictedGap)
+    spent.delivered = arrived.count
+    spent.predictedGap = predictedGap
+    rounds.append(spent)
+  }
+
+  /// - Parameters:
+  ///   - seen: the cell as the planner saw it.
+  ///   - start: the cell before the first attempt at the round.
+  private func plan(
+    _ state: FederationState, _ seen: EdgeCell, since start: EdgeCell, _ decisions: Decisions,
+    _ arrived: [Int]
+  ) -> RoundPlan {
+    let (regret, regrets) = seen.regrets(of: decisions.all)
+    let reasons = seen.reasons(
+      for: decisions.all,
+      by: {
+        decisions.added.contains($0)
+          ? "added, as a round needs \(state.minimumUpdates) updates" : name
+      }, isFromLostRound: { seen.devices[$0].held != start.devices[$0].held })
     var plan = RoundPlan([:])
     plan.regret = regret
+    if isIdle { plan.skipped = "idle: nobody is ever asked" }
     for (number, client) in clients.enumerated() {
-      let isThere = arrived.contains(number)
-      var assignment = RoundPlan.Assignment(
-        participates: isThere, emulatorLevel: max(cell.devices[number].held, 0))
-      assignment.reason = reasons[number]
-      assignment.regret = regrets[number]
-      if isThere {
-        assignment.take(decisions[number].work, settings, choices: cell.configuration.work)
-      } else if decisions[number].isSelected {
-        assignment.reason = reasons[number] + "; did not deliver in the simulated cell"
+      let reason = reasons[number]
+      var assignment = RoundPlan.Assignment.leftOut(because: reason)
+      if arrived.contains(number) {
+        assignment = .init(emulatorLevel: max(cell.devices[number].held, 0))
+        assignment.take(decisions.all[number].work, settings, choices: cell.configuration.work)
+        assignment.isAdded = decisions.added.contains(number)
+        assignment.reason = reason
+      } else if decisions.all[number].isSelected {
+        assignment.reason = reason + "; did not deliver in the simulated cell"
       }
+      assignment.regret = regrets[number]
       plan.assignments[client] = assignment
     }
     return plan
+  }
+}
+
+extension SimulatedRound {
+  fileprivate init(round: Int) {
+    self.init(
+      round: round, seconds: 0, joules: 0, bytesDown: 0, bytesUp: 0, participants: 0, delivered: 0,
+      lostRounds: 0, predictedGap: 0)
+  }
+
+  /// Counts another attempt at it.
+  fileprivate mutating func add(_ outcome: EdgeOutcome) {
+    seconds += outcome.seconds
+    joules += outcome.joules
+    bytesDown += outcome.bytesDown
+    bytesUp += outcome.bytesUp
+    participants = outcome.participants
   }
 }

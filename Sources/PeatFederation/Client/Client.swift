@@ -352,7 +352,10 @@ public actor Client {
     let json = try header.json()
     let reference = BlobReference(digest: Digest(of: payload), bytes: payload.count)
     let watch = Stopwatch(clock)
-    onProgress(.uploading(round: header.round, bytes: payload.count))
+    let tell: @Sendable (Int) -> Void = { [onProgress] sent in
+      onProgress(.uploading(round: header.round, sent: sent, of: payload.count))
+    }
+    tell(0)
     let reply: UploadReply? = try await retrying { connection in
       let offer = UploadOffer(
         caller: try await self.currentCaller(), header: json, payload: reference)
@@ -364,7 +367,8 @@ public actor Client {
         guard (0...payload.count).contains(offset) else {
           throw PeatError.badData("The coordinator asks for byte \(offset) of \(payload.count).")
         }
-        let reply = try await connection.upload(payload, ticket: ticket, from: offset)
+        let reply = try await connection.upload(
+          payload, ticket: ticket, from: offset, onSent: tell)
         await self.sent(payload.count - offset)
         return reply
       }

@@ -12,7 +12,7 @@ public enum ClientProgress: Sendable, Equatable {
   case downloading(file: String, received: Int, of: Int)
   case preparing(level: Int)
   case training(TrainingTask)
-  case uploading(round: Int, bytes: Int)
+  case uploading(round: Int, sent: Int, of: Int)
   case delivered(round: Int, metrics: [String: Double])
   case refused(round: Int, UpdateRefusal)
   case failed(round: Int, reason: String)

@@ -329,6 +329,7 @@ extension Coordinator: CoordinatorEndpoint {
       return .refused(refusal)
     }
     accepted[client] = upload.header
+    trips[client]?.deliver()
     histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
     let telemetry = upload.header.telemetry
     histories[client]?.telemetry = observed.map(telemetry.bounded) ?? telemetry

@@ -2,11 +2,11 @@ import PeatTensor
 
 /// The clients' parts in a round, as the coordinator sees them itself.
 extension Coordinator {
-  /// A task is there for a client. Where it was before, and the client has joined again since, its part goes on: else whoever joins again
-  /// just before it delivers would seem to be quick.
+  /// A task is there for a client. Where it was before, and the client has joined again since or the round is tried again, its part goes on: else
+  /// whoever joins again just before it delivers, or delivers only when it is asked again, would seem to be quick.
   func beginTrip(of client: ClientID, _ round: Int, _ attempt: Int) {
-    if trips[client]?.isOf(round: round, attempt: attempt) == true {
-      trips[client]?.goOn()
+    if trips[client]?.goesOn(in: round) == true {
+      trips[client]?.goOn(in: attempt, clock: clock)
     } else {
       trips[client] = Trip(
         round: round, attempt: attempt, traffic: histories[client]?.traffic ?? Traffic(),

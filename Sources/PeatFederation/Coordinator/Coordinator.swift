@@ -15,9 +15,11 @@ public actor Coordinator {
     @Sendable (_ round: Int, _ adapter: NamedTensors) async throws ->
     [String: Double]
 
-  /// Which levels are to be given anew, after a round's number and the adapter that it gave.
+  /// Which levels are to be given anew, after a round's number and the adapter that it gave; only those in use need be: on which clients that
+  /// are here were last told to train.
   public typealias Renewal =
-    @Sendable (_ round: Int, _ adapter: NamedTensors) async throws -> [Int: RenewedLevel]
+    @Sendable (_ round: Int, _ adapter: NamedTensors, _ inUse: Set<Int>) async throws ->
+    [Int: RenewedLevel]
 
   /// A client's stay, from joining to leaving.
   struct Stay {
@@ -43,6 +45,8 @@ public actor Coordinator {
     var delivered = 0
     var failed = 0
     var late = Lateness()
+    /// The level that it was last told to train on.
+    var level: Int?
     /// What was seen of its last part, where that came to nothing.
     var missed: ObservedTrip?
     var traffic = Traffic()
@@ -127,8 +131,8 @@ public actor Coordinator {
   private var rounds: [RoundRecord] = []
   private var exposure: ExposureLedger
   private var failedAttempts: [RoundRecord] = []
-  /// Given anew after the round that is not yet closed.
-  private var renewedLevels: [Int] = []
+  /// The round after which levels were last given anew, or it was seen that none need be.
+  private var renewedAfter = 0
 
   /// - Parameters:
   ///   - adapter: what the first round begins with.
@@ -138,8 +142,8 @@ public actor Coordinator {
   ///   - server: the coordinator's own part in the training.
   ///   - makeSession: makes the names of sessions; they must not repeat or be guessed.
   ///   - onRound: evaluates the adapter after each round.
-  ///   - onRenewal: asked after that which levels are to be given anew from the next round on: a client that holds an old one fetches
-  ///     the new one when it next trains on that level.
+  ///   - onRenewal: asked before the next round is planned which levels are to be given anew from it on: a client that holds an old one
+  ///     fetches the new one when it next trains on that level.
   public init(
     _ configuration: CoordinatorConfiguration, adapter: NamedTensors, levels: [Package],
     store: any BlobStore, workFolder: URL, planner: any RoundPlanner = EveryonePlanner(),
@@ -148,7 +152,7 @@ public actor Coordinator {
     logger: Logger = Logger(label: "fedpeat.coordinator"),
     makeSession: @escaping @Sendable () -> String = { UUID().uuidString },
     onRound: @escaping Evaluation = { _, _ in [:] },
-    onRenewal: @escaping Renewal = { _, _ in [:] },
+    onRenewal: @escaping Renewal = { _, _, _ in [:] },
     onProgress: @escaping @Sendable (CoordinatorProgress) -> Void = { _ in }
   ) async throws {
     try configuration.rules.validate()
@@ -275,10 +279,12 @@ public actor Coordinator {
       let record = completed(record)
       current = nil
       failedAttempts.append(record)
-      onProgress(.roundRepeated(record, reason: reason))
+      let isLast = record.attempt >= configuration.rules.attempts
+      onProgress(
+        isLast ? .roundGivenUp(record, reason: reason) : .roundRepeated(record, reason: reason))
       logger.warning("round \(record.round) does not count: \(reason)")
     case .waitForParticipants(let record, let reason):
-      onProgress(.roundRepeated(record, reason: reason))
+      onProgress(.roundWaits(record, reason: reason))
       logger.warning("round \(record.round) is planned again: \(reason)")
     case .finish(let ending): finish(ending)
     }
@@ -297,23 +303,30 @@ public actor Coordinator {
     let isAgain = planned.map { $0 == (round, attempt) } ?? false
     planned = (round, attempt)
     let resting = isAgain ? [:] : resting(clients, round)
-    let state = FederationState(
-      run: configuration.run, round: round, attempt: attempt, rounds: configuration.rules.rounds,
-      clients: clients.filter { resting[$0] == nil }.map(state),
-      levels: levels.enumerated().map { .init($0.offset, bytes: $0.element.bytes) },
-      minimumUpdates: configuration.rules.minimumUpdates, exposure: exposure,
-      metrics: rounds.last?.metrics ?? [:])
     work { coordinator in
       do {
+        try await coordinator.renewLevels(before: round, clients)
+        let state = await coordinator.state(
+          round, attempt, of: clients.filter { resting[$0] == nil })
         var plan = try await coordinator.planner.plan(state)
         for (client, reason) in resting {
-          plan.assignments[client] = .init(participates: false)
-          plan.assignments[client]?.reason = reason
+          plan.assignments[client] = .leftOut(because: reason)
         }
         try await coordinator.checkLevels(of: plan)
         await coordinator.process(.planMade(plan, round: round, attempt: attempt))
       } catch { await coordinator.fail(error) { .planFailed(reason: $0) } }
     }
+  }
+
+  private func state(
+    _ round: Int, _ attempt: Int, of clients: [ClientID]
+  ) -> FederationState {
+    FederationState(
+      run: configuration.run, round: round, attempt: attempt, rounds: configuration.rules.rounds,
+      clients: clients.map(state),
+      levels: levels.enumerated().map { .init($0.offset, bytes: $0.element.bytes) },
+      minimumUpdates: configuration.rules.minimumUpdates, exposure: exposure,
+      metrics: rounds.last?.metrics ?? [:])
   }
 
   private func state(of client: ClientID) -> FederationState.ClientState {
@@ -334,12 +347,11 @@ public actor Coordinator {
 
   private func checkLevels(of plan: RoundPlan) throws {
     for (client, assignment) in plan.assignments where assignment.participates {
-      guard levels.indices.contains(assignment.emulatorLevel) else {
+      guard let level = assignment.emulatorLevel, levels.indices.contains(level) else {
+        let level = assignment.emulatorLevel.map { "the emulator level \($0)" } ?? "no emulator"
         throw PeatError.usage(
-          "The planner gives '\(client)' the emulator level \(assignment.emulatorLevel); this run "
-            + "has levels 0 to \(levels.count - 1).")
+          "The planner gives '\(client)' \(level); this run has levels 0 to \(levels.count - 1).")
       }
-      let level = assignment.emulatorLevel
       guard exposure.allows(level, for: client) else {
         throw PeatError.usage(
           "The planner gives '\(client)' the emulator level \(level), with which it would have seen "
@@ -363,7 +375,7 @@ public actor Coordinator {
     // Those who are left out hear of it.
     wakeAll()
     guard let server, server.weight > 0, serverPart?.round != round else { return }
-    let task = task(for: .server, round, attempt, .init(), package: Package(files: []))
+    let task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
     serverPart = ServerPart(
       round: round,
       work: Task { [adapter] in
@@ -395,12 +407,12 @@ public actor Coordinator {
 
   private func task(
     for client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment,
-    package: Package
+    level: Int, _ package: Package
   ) -> TrainingTask {
     let left = configuration.rules.deadline - roundWatch.elapsed
     var task = TrainingTask(
       run: configuration.run, round: round, attempt: attempt, client: client,
-      level: assignment.emulatorLevel, package: package, refresh: assignment.refresh,
+      level: level, package: package, refresh: assignment.refresh,
       adapter: broadcast, baseDigest: policy.baseDigest, method: configuration.method,
       rank: configuration.rank, alpha: configuration.alpha, settings: configuration.settings,
       seed: TrainingTask.seed(run: configuration.seed, round: round, client: client),
@@ -413,11 +425,12 @@ public actor Coordinator {
   private func send(
     _ client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment
   ) {
+    guard let level = assignment.emulatorLevel else { return }
     // Counted before the first byte is sent.
-    noteExposure(of: client, to: assignment.emulatorLevel)
+    noteExposure(of: client, to: level)
+    histories[client, default: History()].level = level
     beginTrip(of: client, round, attempt)
-    tasks[client] = task(
-      for: client, round, attempt, assignment, package: levels[assignment.emulatorLevel])
+    tasks[client] = task(for: client, round, attempt, assignment, level: level, levels[level])
     wakeAll()
   }
 
@@ -448,6 +461,8 @@ public actor Coordinator {
     _ updates: [(ClientID, UpdateHeader)]
   ) async throws -> NamedTensors {
     let current = await adapter
+    // Nobody was asked.
+    guard !updates.isEmpty else { return current }
     let policy = await policy
     var accumulator = strategy.makeAccumulator()
     for (client, header) in updates {
@@ -501,16 +516,19 @@ public actor Coordinator {
     work { [adapter] coordinator in
       do {
         let metrics = try await coordinator.onRound(round, adapter)
-        // After the last round nobody would train on it.
-        if round < coordinator.configuration.rules.rounds,
-          !coordinator.configuration.rules.isReached(by: metrics)
-        {
-          for (level, renewed) in try await coordinator.onRenewal(round, adapter) {
-            try await coordinator.renew(level, renewed, after: round)
-          }
-        }
         await coordinator.process(.evaluated(round: round, metrics: metrics))
       } catch { await coordinator.fail(error) { .evaluationFailed(reason: $0) } }
+    }
+  }
+
+  /// Before the next round is planned, as nobody would train on them after the last one: once for each round.
+  private func renewLevels(before round: Int, _ clients: [ClientID]) async throws {
+    guard let last = rounds.last, last.round == round - 1, renewedAfter < last.round else { return }
+    let inUse = Set(clients.compactMap { histories[$0]?.level })
+    let renewed = try await onRenewal(last.round, adapter, inUse)
+    renewedAfter = last.round
+    for (level, renewed) in renewed.sorted(by: { $0.key < $1.key }) {
+      try renew(level, renewed, after: last.round)
     }
   }
 
@@ -522,14 +540,12 @@ public actor Coordinator {
     guard renewed.package.digest != levels[level].digest else { return }
     levels[level] = renewed.package
     exposure.renew(level, contents: renewed.contents)
-    renewedLevels.append(level)
-    onProgress(.levelRenewed(level, round: round, bytes: renewed.package.bytes))
+    rounds[rounds.count - 1].renewedLevels.append(level)
+    onProgress(.levelRenewed(level, round: round + 1, bytes: renewed.package.bytes))
   }
 
   private func close(_ record: RoundRecord) {
-    var record = completed(record)
-    record.renewedLevels = renewedLevels.sorted()
-    renewedLevels = []
+    let record = completed(record)
     current = nil
     rounds.append(record)
     discardUpdates()

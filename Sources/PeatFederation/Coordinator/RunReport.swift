@@ -52,11 +52,14 @@ public enum CoordinatorProgress: Sendable {
   /// The coordinator's own part in a round came to nothing; the round goes on without it.
   case serverFailed(round: Int, reason: String)
   case aggregating(round: Int, clients: [ClientID])
-  /// An emulator was made anew.
+  /// An emulator was made anew, from a round on.
   case levelRenewed(Int, round: Int, bytes: Int)
   case roundEnded(RoundRecord)
-  /// A round is tried again; or planned again, where its record has no outcomes.
+  /// An attempt at a round does not count, and it is tried again; or it was the last one.
   case roundRepeated(RoundRecord, reason: String)
+  case roundGivenUp(RoundRecord, reason: String)
+  /// Too few may take part as a round is planned: it is planned again for a while.
+  case roundWaits(RoundRecord, reason: String)
   case runEnded(RunEnding)
 }
 

@@ -2,7 +2,7 @@ import PeatTensor
 
 /// The planners by name.
 public enum Planners {
-  public static let names = ["download-once", "everyone", "everyone:LEVEL", "random"]
+  public static let names = ["download-once", "everyone", "everyone:LEVEL", "idle", "random"]
 
   /// Whether there is a planner of this name, right or wrong after a colon.
   public static func knows(_ name: String) -> Bool {
@@ -39,6 +39,7 @@ public enum Planners {
     switch name {
     case EveryonePlanner.name: return EveryonePlanner(levels: .alternating)
     case "download-once": return EveryonePlanner(levels: .held)
+    case IdlePlanner.name: return IdlePlanner()
     case RandomPlanner.name: return try RandomPlanner(share: share, seed: seed)
     default:
       throw PeatError.usage("Unknown planner '\(name)'. \(suggestion(for: name, among: names))")

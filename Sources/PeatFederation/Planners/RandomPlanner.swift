@@ -24,25 +24,34 @@ public struct RandomPlanner: RoundPlanner {
     guard !state.levels.isEmpty else {
       throw PeatError.usage("There is no emulator to give to clients.")
     }
-    let draws = state.clients.map { client in
-      var random = SeededRandom(
-        seed: seed, "plan of round \(state.round), attempt \(state.attempt), \(client.client)")
-      let ticket = random.next()
-      return (client, ticket, state.levels[random.integer(below: state.levels.count)].level)
-    }
-    let chosen = Int((share * Double(draws.count)).rounded(.up))
+    let drawn = Self.draw(
+      state.clients.map(\.client), share: share, levels: state.levels.count, seed: seed,
+      round: state.round, attempt: state.attempt)
     var plan = RoundPlan([:])
-    let ranked = draws.sorted { ($0.1, $0.0.client) < ($1.1, $1.0.client) }
-    for (place, draw) in ranked.enumerated() {
-      var assignment = state.assignment(of: draw.0, wanting: draw.2)
-      if place >= chosen {
-        assignment.participates = false
-        assignment.reason = "random: not drawn"
-      } else if assignment.reason == nil {
-        assignment.reason = "random: drawn, on level \(draw.2)"
+    for client in state.clients {
+      guard let place = drawn[client.client] else {
+        plan.assignments[client.client] = .leftOut(because: "random: not drawn")
+        continue
       }
-      plan.assignments[draw.0.client] = assignment
+      let level = state.levels[place].level
+      var assignment = state.assignment(of: client, wanting: level)
+      if assignment.reason == nil { assignment.reason = "random: drawn, on level \(level)" }
+      plan.assignments[client.client] = assignment
     }
     return plan
+  }
+
+  /// Who takes part in an attempt at a round, each with the level that was drawn for it: the same for the same names, wherever they are.
+  package static func draw(
+    _ clients: [ClientID], share: Double, levels: Int, seed: UInt64, round: Int, attempt: Int
+  ) -> [ClientID: Int] {
+    let draws = clients.map { client in
+      var random = SeededRandom(
+        seed: seed, "plan of round \(round), attempt \(attempt), \(client)")
+      return (client: client, ticket: random.next(), level: random.integer(below: levels))
+    }
+    let ranked = draws.sorted { ($0.ticket, $0.client) < ($1.ticket, $1.client) }
+    let count = Int((share * Double(draws.count)).rounded(.up))
+    return Dictionary(uniqueKeysWithValues: ranked.prefix(count).map { ($0.client, $0.level) })
   }
 }

@@ -1,11 +1,14 @@
 import PeatTensor
 
 /// The decisions of one round: for each client whether it takes part, and how.
-public struct RoundPlan: Sendable, Codable, Equatable {
-  public struct Assignment: Sendable, Codable, Equatable {
-    public var participates: Bool
-    /// The emulator the client trains on: an index into the run's levels, 0 the first.
-    public var emulatorLevel: Int
+public struct RoundPlan: Sendable, Equatable {
+  public struct Assignment: Sendable, Equatable {
+    /// Who takes no part has no emulator and no work.
+    public var participates: Bool {
+      didSet { if !participates { dropWork() } }
+    }
+    /// The emulator the client trains on: an index into the run's levels, 0 the first; `nil` where it takes no part.
+    public var emulatorLevel: Int?
     /// Whether the client fetches the emulator again although it holds it.
     public var refresh: Bool
     /// Local steps of this client in this round; `nil` leaves the run's own number.
@@ -18,6 +21,8 @@ public struct RoundPlan: Sendable, Codable, Equatable {
     /// Transmit power in watts and bandwidth in hertz, where a radio link is planned; recorded with the round.
     public var transmitPower: Double?
     public var bandwidth: Double?
+    /// Whether it takes part only because a round needs so many updates: the planner itself left it out.
+    public var isAdded = false
     /// Why it was decided so, for the run's log.
     public var reason: String?
     /// How much dearer the round becomes by this decision than by what an exact search would decide for this client, in the
@@ -28,12 +33,31 @@ public struct RoundPlan: Sendable, Codable, Equatable {
       participates: Bool = true, emulatorLevel: Int = 0, refresh: Bool = false,
       localSteps: Int? = nil, transmitPower: Double? = nil, bandwidth: Double? = nil
     ) {
-      self.participates = participates
+      guard participates else {
+        self = .leftOut(because: nil)
+        return
+      }
+      self.participates = true
       self.emulatorLevel = emulatorLevel
       self.refresh = refresh
       self.localSteps = localSteps
       self.transmitPower = transmitPower
       self.bandwidth = bandwidth
+    }
+
+    private init(reason: String?) {
+      participates = false
+      refresh = false
+      self.reason = reason
+    }
+
+    /// Takes no part.
+    public static func leftOut(because reason: String?) -> Assignment { Assignment(reason: reason) }
+
+    private mutating func dropWork() {
+      let regret = regret
+      self = .leftOut(because: reason)
+      self.regret = regret
     }
   }
 
@@ -41,8 +65,19 @@ public struct RoundPlan: Sendable, Codable, Equatable {
   public var assignments: [ClientID: Assignment]
   /// How much dearer the round is than the one an exact search would plan, in the planner's objective, where that was computed.
   public var regret: Double?
+  /// Why nobody is asked, where that is what the planner wants: the round passes without clients. `nil`: a round in which too few take part
+  /// is planned again.
+  public var skipped: String?
 
   public init(_ assignments: [ClientID: Assignment]) { self.assignments = assignments }
+
+  /// A round without clients.
+  public static func skipping(_ clients: [ClientID], because reason: String) -> RoundPlan {
+    var plan = RoundPlan(
+      Dictionary(uniqueKeysWithValues: clients.map { ($0, .leftOut(because: reason)) }))
+    plan.skipped = reason
+    return plan
+  }
 
   /// The clients that take part, in the order of their names.
   public var participants: [ClientID] {
@@ -145,11 +180,9 @@ extension FederationState {
     if client.allowedLevels.contains(level) { return .init(emulatorLevel: level) }
     let others = levels.filter { client.allowedLevels.contains($0.level) }
     let largest = others.max { ($0.bytes, $1.level) < ($1.bytes, $0.level) }
-    var assignment = RoundPlan.Assignment(
-      participates: largest != nil, emulatorLevel: largest?.level ?? level)
-    assignment.reason =
-      largest.map { "level \(level) would pass maxExposure; level \($0.level) instead" }
-      ?? "every level would pass maxExposure"
+    guard let largest else { return .leftOut(because: "every level would pass maxExposure") }
+    var assignment = RoundPlan.Assignment(emulatorLevel: largest.level)
+    assignment.reason = "level \(level) would pass maxExposure; level \(largest.level) instead"
     return assignment
   }
 }

@@ -52,7 +52,7 @@ extension ClientResult {
 }
 
 /// One client's part in a round.
-public struct ClientOutcome: Sendable, Codable, Equatable {
+public struct ClientOutcome: Sendable, Equatable {
   public var client: ClientID
   public var emulatorLevel: Int
   public var result: ClientResult
@@ -83,13 +83,13 @@ public struct ClientOutcome: Sendable, Codable, Equatable {
 }
 
 /// What happened in one round.
-public struct RoundRecord: Sendable, Codable, Equatable {
+public struct RoundRecord: Sendable, Equatable {
   /// From 1.
   public var round: Int
   /// From 1; above 1 where the round had to be repeated.
   public var attempt: Int
   public var plan: RoundPlan
-  /// One per participant, in the order of their names.
+  /// One per participant, in the order of their names; none where nobody was asked.
   public var outcomes: [ClientOutcome]
   /// What the evaluation after the round gave.
   public var metrics: [String: Double]

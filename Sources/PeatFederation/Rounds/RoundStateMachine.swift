@@ -6,6 +6,8 @@ import PeatTensor
 ///         ↑  ↑________↓        |  too few may take part: it is planned again for a while
 ///         ↑____________________|  too few updates: the round is tried again
 ///
+/// Where a plan asks nobody on purpose, aggregating follows on planning.
+///
 /// Every participant of a round ends with exactly one `ClientResult`. A client that was lost may come back: within the
 /// round its task is sent again, later it is planned like any other. The training ends when no participant is at work
 /// any more and enough updates are there, and at the latest when the deadline passes.
@@ -163,6 +165,7 @@ public struct RoundStateMachine: Sendable, Equatable {
   private mutating func begin(_ plan: RoundPlan) -> [RoundAction] {
     guard case .planning(let candidates, let earlier) = phase else { return [] }
     let participants = plan.participants.filter(candidates.contains)
+    if plan.skipped != nil, participants.isEmpty { return pass(plan, earlier: earlier) }
     guard participants.count >= rules.minimumUpdates else {
       return wait(plan, participants.count, earlier: earlier)
     }
@@ -185,6 +188,13 @@ public struct RoundStateMachine: Sendable, Equatable {
       }
     }
     return actions + closeIfDone(training)
+  }
+
+  /// A round without clients. Nobody is waited for; the coordinator's own part counts.
+  private mutating func pass(_ plan: RoundPlan, earlier: Int?) -> [RoundAction] {
+    let actions: [RoundAction] = earlier == nil ? [] : [.cancelTimer(timer(.gathering))]
+    return actions + [.beginRound(round: round, attempt: attempt, plan: plan)]
+      + aggregate(Training(plan: plan, standings: [:]), [])
   }
 
   /// What clients report changes, memory that is free for example, and others come: it is planned again for as long as clients are

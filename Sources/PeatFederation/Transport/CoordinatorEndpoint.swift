@@ -69,7 +69,12 @@ public protocol CoordinatorConnection: Sendable {
   func offer(_ offer: UploadOffer) async throws -> UploadAnswer
 
   /// Sends `payload` from the offset on and gives the coordinator's verdict.
-  func upload(_ payload: Data, ticket: String, from offset: Int) async throws -> UploadReply
+  ///
+  /// - Parameter onSent: called with the number of bytes, of the whole, that have gone so far.
+  func upload(
+    _ payload: Data, ticket: String, from offset: Int,
+    onSent: @escaping @Sendable (Int) -> Void
+  ) async throws -> UploadReply
 
   func report(_ failure: FailureReport) async throws
 
@@ -84,4 +89,10 @@ public protocol CoordinatorConnection: Sendable {
 
 extension CoordinatorConnection {
   public func measureLink() async throws -> DeviceRates? { nil }
+
+  public func upload(
+    _ payload: Data, ticket: String, from offset: Int
+  ) async throws -> UploadReply {
+    try await upload(payload, ticket: ticket, from: offset, onSent: { _ in })
+  }
 }

@@ -97,7 +97,10 @@ public actor InMemoryTransport {
       try await transport.reach().offer(offer)
     }
 
-    func upload(_ payload: Data, ticket: String, from offset: Int) async throws -> UploadReply {
+    func upload(
+      _ payload: Data, ticket: String, from offset: Int,
+      onSent: @escaping @Sendable (Int) -> Void
+    ) async throws -> UploadReply {
       var offset = offset
       do {
         while offset < payload.count {
@@ -106,6 +109,7 @@ public actor InMemoryTransport {
           let piece = Data(payload[start..<end])
           try await transport.reach().receive(piece, ticket: ticket, offset: offset)
           offset += piece.count
+          onSent(offset)
         }
         return try await transport.reach().finishUpload(ticket: ticket)
       } catch let refusal as UpdateRefusal { return .refused(refusal) }

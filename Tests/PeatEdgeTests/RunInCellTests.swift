@@ -1,0 +1,162 @@
+import Foundation
+import PeatEdge
+import PeatFederation
+import PeatTensor
+import Synchronization
+import Testing
+
+@Suite("What a run in a simulated cell says of its rounds") struct RunInCellTests {
+  /// Still devices of one kind whose reports are right.
+  private func cell(
+    _ planner: String, _ clients: [ClientID: Double] = ["a": 0.5, "b": 0.3, "c": 0.2],
+    share: Double = 0.5, seed: UInt64 = 4,
+    changing change: (inout EdgeConfiguration) -> Void = { _ in },
+    onLostRound: @escaping @Sendable (LostRound) -> Void = { _ in }
+  ) throws -> SimulatedCell {
+    var edge = EdgeConfiguration.pedestrian
+    edge.mobility.model = .still
+    edge.classes = [edge.classes[0]]
+    edge.classes[0].battery = nil
+    edge.classes[0].memory = Spread(2e9, 2e9)
+    edge.deadline = 1e6
+    change(&edge)
+    return try SimulatedCell(
+      edge, planner: planner, share: share, clients: clients,
+      settings: WorkSettings(localSteps: 10, rank: 8), seed: seed, onLostRound: onLostRound)
+  }
+
+  private func state(
+    _ round: Int, attempt: Int = 1, minimumUpdates: Int = 1,
+    clients: [ClientID] = ["a", "b", "c"]
+  ) -> FederationState {
+    FederationState(
+      run: "r", round: round, attempt: attempt, rounds: 10,
+      clients: clients.map { .init($0, allowedLevels: Set(0..<8)) },
+      levels: (0..<8).map { .init($0, bytes: 1000) }, minimumUpdates: minimumUpdates)
+  }
+
+  /// The seconds that reasons give.
+  private func expected(_ plan: RoundPlan) -> [Double] {
+    plan.assignments.sorted { $0.key < $1.key }.compactMap { assignment in
+      assignment.value.reason?.firstMatch(of: /([0-9.e+]+) s expected/).flatMap { Double($0.1) }
+    }
+  }
+
+  @Test(arguments: [RadioConfiguration.Sharing.optimal, .equal, .dedicated])
+  func `the seconds that are expected are those that pass`(
+    sharing: RadioConfiguration.Sharing
+  ) async throws {
+    let cell = try cell("everyone:0") { $0.radio.sharing = sharing }
+    for round in 1...3 {
+      let plan = try await cell.plan(state(round))
+      let seconds = expected(plan)
+      #expect(seconds.count == 3)
+      let passed = try #require(await cell.rounds.last?.seconds)
+      let aggregation = EdgeConfiguration.pedestrian.aggregation
+      let longest = try #require(seconds.max())
+      // Reasons are rounded; shadowing moves a little.
+      #expect(
+        abs(longest + aggregation - passed) < 0.02 * passed + 0.1,
+        "\(longest) + \(aggregation), \(passed)")
+    }
+  }
+
+  @Test func `who stays out is expected to take as long as beside the others`() async throws {
+    let cell = try cell("random", share: 0.3)
+    let plan = try await cell.plan(state(1))
+    #expect(plan.participants.count == 1)
+    let all = try self.cell("everyone:0")
+    let longest = try #require(expected(try await all.plan(state(1))).max())
+    let out = plan.assignments.values.filter { !$0.participates }
+    #expect(out.count == 2)
+    for assignment in out {
+      #expect(assignment.emulatorLevel == nil && assignment.localSteps == nil)
+      let reason = try #require(assignment.reason)
+      #expect(reason.contains("s expected on level 0"), "\(reason)")
+    }
+    // Beside one, no longer than beside two on the same level.
+    #expect(expected(plan).allSatisfy { $0 <= longest * 1.01 })
+  }
+
+  @Test func `rounds that came to nothing are told, and what they left is said`() async throws {
+    let told = Mutex<[LostRound]>([])
+    let cell = try cell(
+      "everyone:0", changing: { $0.classes[0].dropout = 0.6 },
+      onLostRound: { lost in told.withLock { $0.append(lost) } })
+    var words = Set<String>()
+    for round in 1...6 {
+      let before = told.withLock { $0.count }
+      let plan = try await cell.plan(state(round, minimumUpdates: 3))
+      let lost = told.withLock { Array($0[before...]) }
+      let record = try #require(await cell.rounds.last)
+      #expect(record.lostRounds == lost.count && record.round == round)
+      #expect(lost.map(\.attempt) == Array(0..<lost.count).map { $0 + 1 })
+      for one in lost {
+        #expect(one.round == round && one.needed == 3 && one.asked == ["a", "b", "c"])
+        #expect(one.delivered.count < 3 && one.seconds > 0)
+      }
+      #expect(lost.reduce(0) { $0 + $1.seconds } < record.seconds)
+      for assignment in plan.assignments.values {
+        let reason = try #require(assignment.reason)
+        // Before the first round nobody holds anything.
+        #expect(round > 1 || !reason.contains("holds"), "\(reason)")
+        words.formUnion(
+          ["is sent", "in a lost round", "holds"].filter(reason.contains))
+      }
+    }
+    #expect(words.isSuperset(of: ["in a lost round", "holds"]), "\(words)")
+  }
+
+  @Test func `a round that is planned again did nothing, but took its time`() async throws {
+    func made() throws -> SimulatedCell { try cell("everyone:0") { $0.learning.ageing = 0 } }
+    let (once, again) = (try made(), try made())
+    _ = try await once.plan(state(1))
+    _ = try await again.plan(state(1))
+    _ = try await again.plan(state(1, attempt: 2))
+    let (first, second) = (await once.rounds, await again.rounds)
+    #expect(first.count == 1 && second.count == 1)
+    #expect(second[0].lostRounds == 1 && second[0].seconds > first[0].seconds)
+    #expect(abs(second[0].predictedGap / first[0].predictedGap - 1) < 1e-9)
+    #expect(await again.seconds == second[0].seconds)
+  }
+
+  @Test func `idle is asked nothing, also where a round needs updates`() async throws {
+    let cell = try cell("idle")
+    for round in 1...3 {
+      let plan = try await cell.plan(state(round, minimumUpdates: 2))
+      #expect(plan.participants.isEmpty && plan.skipped != nil)
+    }
+    let rounds = await cell.rounds
+    #expect(rounds.allSatisfy { $0.bytesDown == 0 && $0.joules == 0 && $0.delivered == 0 })
+    #expect(rounds.map(\.predictedGap).allSatisfy { $0 == rounds[0].predictedGap })
+  }
+
+  @Test func `random draws the same clients and levels as without a cell`() async throws {
+    let names = (1...12).map { ClientID(stringLiteral: "client-\($0)") }
+    let clients = Dictionary(uniqueKeysWithValues: names.map { ($0, 1.0) })
+    for seed: UInt64 in [1, 2] {
+      let cell = try cell("random", clients, share: 0.3, seed: seed)
+      let live = try RandomPlanner(share: 0.3, seed: seed)
+      for round in 1...10 {
+        let state = state(round, clients: names.sorted())
+        let (inCell, outside) = (try await cell.plan(state), try await live.plan(state))
+        #expect(inCell.participants == outside.participants)
+        for client in inCell.participants {
+          #expect(
+            inCell.assignments[client]?.emulatorLevel == outside.assignments[client]?.emulatorLevel)
+        }
+      }
+    }
+  }
+
+  @Test func `who is added although the planner left it out is marked`() async throws {
+    let cell = try cell("random", share: 0.3)
+    let plan = try await cell.plan(state(1, minimumUpdates: 3))
+    #expect(plan.participants.count == 3)
+    let added = plan.assignments.values.filter(\.isAdded)
+    #expect(added.count == 2)
+    for assignment in added {
+      #expect(assignment.reason?.hasPrefix("added, as a round needs 3 updates: ") == true)
+    }
+  }
+}
