@@ -30,6 +30,8 @@ public struct FederatedTuning: Sendable {
     case roundMeasured(round: Int, plugIn: Double)
     /// In a simulated cell.
     case roundLost(LostRound)
+    /// What the run's owner should know; each is said once.
+    case warning(String)
     /// A level is distilled again.
     case realigning(level: Int)
     /// A level was distilled again; fidelities before and after.
@@ -98,8 +100,10 @@ public struct FederatedTuning: Sendable {
     let realigner = Realigner(
       configuration, material, owner: owner, folder: work.url, onEvent: onEvent)
     try await realigner.prepare(adapter)
+    let best = BestRound(in: work.url)
+    let watch = RunWatch(configuration)
     let coordinator = try await makeCoordinator(
-      adapter, packages, planning, realigner, exposure: exposure, store, work.url)
+      adapter, packages, planning, realigner, best, watch, exposure: exposure, store, work.url)
 
     // ---- Measure before: the full model and the first emulator that clients may have, as they came
     let shownLevel = emulators.indices.first(where: exposure.allowsNewcomers) ?? 0
@@ -121,6 +125,9 @@ public struct FederatedTuning: Sendable {
       try $0.perplexity(of: shown.model, with: tuned)
     }
     try await owner.measure(.plugIn, &numbers) { try $0.perplexity(tuned) }
+    if let plugIn = numbers[.plugIn], let last = report.rounds.last {
+      try await best.take(tuned, round: last.round, plugIn: plugIn)
+    }
 
     var result = RunResult(
       configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
@@ -128,13 +135,15 @@ public struct FederatedTuning: Sendable {
       fullModelBytes: owner.checkpoint.byteCount,
       exposure: exposure.exposure(
         ofLevels: Set(emulators.indices.filter(exposure.allowsNewcomers))))
+    result.best = await best.place.map { .init(round: $0.round, plugIn: $0.plugIn) }
+    result.warnings = watch.warnings
     // What the federation gave is safe before anything else can go wrong.
-    try writeResult(result, split)
+    try await writeResult(result, split, best)
 
     // ---- Compare with what could be had without an emulator
     try await owner.compare(
       &result.fiveNumbers, method: adapter.method, ends: split.ends)
-    try writeResult(result, split)
+    try await writeResult(result, split, best)
     return result
   }
 
@@ -150,7 +159,8 @@ public struct FederatedTuning: Sendable {
 
   private func makeCoordinator(
     _ adapter: Adapter, _ packages: [Package], _ planning: RunPlanning, _ realigner: Realigner,
-    exposure: ExposureLedger, _ store: FolderBlobStore, _ folder: URL
+    _ best: BestRound, _ watch: RunWatch, exposure: ExposureLedger, _ store: FolderBlobStore,
+    _ folder: URL
   ) async throws -> Coordinator {
     var settings = CoordinatorConfiguration(
       run: try RunID("run-\(configuration.seed)"), seed: configuration.seed,
@@ -183,6 +193,7 @@ public struct FederatedTuning: Sendable {
         let evaluated = plugged
         let perplexity = try await owner.onThread { try $0.perplexity(evaluated) }
         onEvent(.roundMeasured(round: round, plugIn: perplexity))
+        try await best.take(evaluated, round: round, plugIn: perplexity)
         let fidelities = try await planning.learn(
           from: evaluated, through: await realigner.emulators)
         await realigner.take(fidelities, after: round)
@@ -196,27 +207,47 @@ public struct FederatedTuning: Sendable {
         await planning.renewed(renewed.mapValues(\.fidelity))
         return renewed.mapValues(\.level)
       },
-      onProgress: { [onEvent] in onEvent(.coordinator($0)) })
+      onProgress: { [onEvent, logger] progress in
+        onEvent(.coordinator(progress))
+        guard case .roundEnded(let record) = progress else { return }
+        for warning in watch.take(record) {
+          logger.warning("\(warning)")
+          onEvent(.warning(warning))
+        }
+      })
   }
 
+  /// The folder, in that of the results, of the adapter of the best round, where that is not the last.
+  static let bestRoundFolder = "best-round"
+
   /// Writes adapter, configuration and results where the configuration says.
-  private func writeResult(_ result: RunResult, _ split: ModelSplit) throws {
+  private func writeResult(
+    _ result: RunResult, _ split: ModelSplit, _ best: BestRound
+  ) async throws {
     guard let out = configuration.out else { return }
     let folder = URL(fileURLWithPath: out)
     // Whole, so that the result can be used from anywhere.
     let model = owner.checkpoint.folder.standardizedFileURL.path
     let numbers = Dictionary(
       uniqueKeysWithValues: (0..<split.blockCount).map { (String($0), $0) })
+    let facts = AdapterFolder.Facts(
+      method: configuration.method, sourceDigest: owner.digest, modelDigest: owner.digest,
+      split: .init(bottom: split.bottom, emulator: split.middle.count, top: split.top),
+      blockMap: numbers, model: .init(path: model, digest: owner.digest))
+    let another =
+      result.isBestTheLast ? nil : try await best.adapter(like: result.adapter)
     try AdapterFolder.write(
-      result.adapter,
-      facts: .init(
-        method: configuration.method, sourceDigest: owner.digest, modelDigest: owner.digest,
-        split: .init(bottom: split.bottom, emulator: split.middle.count, top: split.top),
-        blockMap: numbers, model: .init(path: model, digest: owner.digest)),
-      configuration: owner.model.configuration, baseModel: model, to: folder,
+      result.adapter, facts: facts, configuration: owner.model.configuration, baseModel: model,
+      to: folder,
       otherFiles: [
-        "run.yaml": try ConfigurationReader.yaml(configuration),
+        "run.yaml": try ConfigurationReader.yaml(configuration.withWholePaths()),
         "results.json": try JSONFile.encode(result.summary),
-      ])
+      ]
+    ) { [owner] folder in
+      guard let another else { return }
+      try AdapterFolder.write(
+        another, facts: facts, configuration: owner.model.configuration, baseModel: model,
+        to: folder.appendingPathComponent(Self.bestRoundFolder))
+    }
   }
 }

@@ -13,6 +13,25 @@ public struct RunResult: Sendable {
   /// The share of the middle's weights in all levels that clients may be sent, together: what one that got every level, or clients that put
   /// theirs together, could have at most. What they were sent is in the report.
   public var exposure: Double
+  /// The round after which plug-in was best, of those that were measured, and what it was then; `nil` where nothing was.
+  public var best: BestRound?
+  /// What the run's owner was told while it went on.
+  public var warnings: [String] = []
+
+  /// A round, and plug-in perplexity after it.
+  public struct BestRound: Sendable, Codable, Equatable {
+    public var round: Int
+    public var plugIn: Double
+  }
+
+  /// Whether no round was better than the last, as far as is known.
+  public var isBestTheLast: Bool { best.map { $0.round == report.rounds.last?.round } ?? true }
+
+  /// The folder of the best round's adapter; `nil` where the last round was the best, or nothing was written.
+  public var bestRoundFolder: URL? {
+    guard !isBestTheLast, let out = configuration.out else { return nil }
+    return URL(fileURLWithPath: out).appendingPathComponent(FederatedTuning.bestRoundFolder)
+  }
 
   /// What `--json` prints and `results.json` holds.
   public struct Summary: Sendable, Codable {
@@ -24,6 +43,20 @@ public struct RunResult: Sendable {
       public var peakMemoryBytes: Int?
       /// The share of the middle's weights that it could put together from all it was sent.
       public var exposure: Double
+
+      private enum CodingKeys: String, CodingKey {
+        case client, bytesDown, bytesUp, peakMemoryBytes, exposure
+      }
+
+      /// Says every key, also those that are null.
+      public func encode(to encoder: any Encoder) throws {
+        var table = encoder.container(keyedBy: CodingKeys.self)
+        try table.encode(client, forKey: .client)
+        try table.encode(bytesDown, forKey: .bytesDown)
+        try table.encode(bytesUp, forKey: .bytesUp)
+        try table.encode(peakMemoryBytes, forKey: .peakMemoryBytes)
+        try table.encode(exposure, forKey: .exposure)
+      }
     }
 
     /// Shares of the middle's weights in what clients were sent.
@@ -39,6 +72,10 @@ public struct RunResult: Sendable {
     public var run: String
     public var rounds: Int
     public var fiveNumbers: FiveNumbers
+    /// The round after which plug-in was best, of those that were measured, and plug-in then: `fiveNumbers` has it after the last round. null
+    /// where it was not measured.
+    public var bestRound: Int?
+    public var bestPlugIn: Double?
     /// The share of full fine-tuning's gain in log-perplexity that plug-in reached.
     public var recoveredShare: Double?
     /// The owner's margin: ln(emulator tuned) − ln(plug-in).
@@ -57,12 +94,16 @@ public struct RunResult: Sendable {
     public var simulation: SimulationReport?
     public var peakMemoryBytes: Int
     public var adapterParameters: Int
+    /// What the run's owner was told while it went on.
+    public var warnings: [String]
 
     public func encode(to encoder: any Encoder) throws {
       var container = encoder.container(keyedBy: CodingKeys.self)
       try container.encode(run, forKey: .run)
       try container.encode(rounds, forKey: .rounds)
       try container.encode(fiveNumbers, forKey: .fiveNumbers)
+      try container.encode(bestRound, forKey: .bestRound)
+      try container.encode(bestPlugIn, forKey: .bestPlugIn)
       try container.encode(recoveredShare, forKey: .recoveredShare)
       try container.encode(margin, forKey: .margin)
       try container.encode(bytesDown, forKey: .bytesDown)
@@ -77,6 +118,7 @@ public struct RunResult: Sendable {
       try container.encode(simulation, forKey: .simulation)
       try container.encode(peakMemoryBytes, forKey: .peakMemoryBytes)
       try container.encode(adapterParameters, forKey: .adapterParameters)
+      try container.encode(warnings, forKey: .warnings)
     }
   }
 
@@ -88,6 +130,7 @@ public struct RunResult: Sendable {
     }
     return Summary(
       run: report.run.name, rounds: report.rounds.count, fiveNumbers: fiveNumbers,
+      bestRound: best?.round, bestPlugIn: best?.plugIn,
       recoveredShare: fiveNumbers.recoveredShare, margin: fiveNumbers.margin,
       bytesDown: report.bytesDown,
       bytesUp: report.bytesUp, fullModelBytes: fullModelBytes, exposure: exposure,
@@ -102,6 +145,6 @@ public struct RunResult: Sendable {
       roundRecords: report.rounds, seconds: report.seconds, simulatedSeconds: simulation?.seconds,
       simulation: simulation,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
-      adapterParameters: adapter.parameterCount)
+      adapterParameters: adapter.parameterCount, warnings: warnings)
   }
 }

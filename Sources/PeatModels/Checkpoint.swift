@@ -280,7 +280,7 @@ public enum CheckpointWriter {
         "config.json", "model.safetensors", "emulator.json", "adapter_config.json",
         "adapter_model.safetensors", "fedpeat.json", "update.json", "update.safetensors",
         "README.md", "training_state.json", "training_state.safetensors", "run.yaml",
-        "results.json", "distillation_best.safetensors",
+        "results.json", "best-round", "distillation_best.safetensors",
       ].contains(name)
   }
 

@@ -85,6 +85,13 @@ extension CommonOptions {
   func report(_ result: RunResult) throws {
     let summary = result.summary
     var text = summary.fiveNumbers.table
+    if !result.isBestTheLast, let round = summary.bestRound, let plugIn = summary.bestPlugIn {
+      let place =
+        result.bestRoundFolder.map { "its adapter is in '\($0.relativePath)'" }
+        ?? "its adapter was not kept, as --out named no folder"
+      text +=
+        "\nthe best round was \(round) of \(summary.rounds), with a plug-in perplexity of \(Format.number(plugIn)); \(place)"
+    }
     if let share = summary.recoveredShare {
       text +=
         "\nplug-in reaches \(Format.percent(share)) of what full fine-tuning gains in log-perplexity"
@@ -114,6 +121,10 @@ extension CommonOptions {
       if let error = simulation.predictionError {
         text +=
           "; the learning model foresaw the loss within \(Format.number(error, digits: 3)) nats"
+      }
+      if simulation.violations > 0 {
+        text +=
+          "\nmemory: devices were told \(simulation.violations == 1 ? "once" : "\(simulation.violations) times") to train on more than they have memory for, and did not; see the reasons in results.json, and give them smaller emulators"
       }
     }
     text +=

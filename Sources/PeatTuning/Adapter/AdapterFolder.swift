@@ -67,25 +67,28 @@ public enum AdapterFolder {
   ///   - adapter: in the full model's numbers.
   ///   - facts: `blockMap` says how the folder numbers blocks.
   ///   - configuration: of the model it was tuned on.
+  ///   - fillMore: writes what else belongs into the folder, before it is put in its place.
   public static func write(
     _ adapter: Adapter, facts: Facts, configuration: TransformerConfiguration, baseModel: String,
-    to folder: URL, otherFiles: [String: Data] = [:]
+    to folder: URL, otherFiles: [String: Data] = [:], fillMore: (URL) throws -> Void = { _ in }
   ) throws {
     try write(
       adapter, facts: facts, keys: configuration.keys, layout: configuration.layout,
-      baseModel: baseModel, to: folder, otherFiles: otherFiles)
+      baseModel: baseModel, to: folder, otherFiles: otherFiles, fillMore: fillMore)
   }
 
   /// Writes an adapter folder where the model itself is not at hand: its kind is enough.
   public static func write(
     _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
-    baseModel: String, to folder: URL, otherFiles: [String: Data] = [:]
+    baseModel: String, to folder: URL, otherFiles: [String: Data] = [:],
+    fillMore: (URL) throws -> Void = { _ in }
   ) throws {
     try AtomicOutput.folder(at: folder, replacing: CheckpointWriter.isOurs) { folder in
       try fill(folder, adapter, facts: facts, keys: keys, layout: layout, baseModel: baseModel)
       for (name, data) in otherFiles {
         try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
       }
+      try fillMore(folder)
     }
   }
 

@@ -1,0 +1,141 @@
+import Foundation
+import Synchronization
+
+/// Looks at a run's rounds as they end, and says what its owner should know: each thing once.
+public final class RunWatch: Sendable {
+  private struct Client {
+    /// Rounds that it was there in, was asked in, and delivered in.
+    var there = 0
+    var asked = 0
+    var delivered = 0
+    var reason: String?
+  }
+
+  private struct State {
+    var warnings: [String] = []
+    var said: Set<Topic> = []
+    /// Rounds in which anybody was asked, and how many were, in all.
+    var rounds = 0
+    var asked = 0
+    var clients: [ClientID: Client] = [:]
+    var skippedInARow = 0
+    var addedInARow = 0
+    var best: (round: Int, plugIn: Double)?
+    /// Measured since the best.
+    var worse: [Double] = []
+  }
+
+  private enum Topic { case neverTookPart, plugInIsWorse, nobodyAsked, plannerAsksNobody }
+
+  private let configuration: RunConfiguration
+  private let state = Mutex(State())
+
+  public init(_ configuration: RunConfiguration) { self.configuration = configuration }
+
+  /// All that was said.
+  public var warnings: [String] { state.withLock { $0.warnings } }
+
+  /// Takes a round that counted; returns what is to be said now.
+  public func take(_ record: RoundRecord) -> [String] {
+    state.withLock { state in
+      let new = [
+        neverTookPart(record, &state), plugInIsWorse(record, &state), nobodyAsked(record, &state),
+        plannerAsksNobody(record, &state),
+      ].compactMap { $0 }
+      state.warnings += new
+      return new
+    }
+  }
+
+  // MARK: Data that takes no part
+
+  private func neverTookPart(_ record: RoundRecord, _ state: inout State) -> String? {
+    guard record.plan.skipped == nil else { return nil }
+    state.rounds += 1
+    state.asked += record.outcomes.count
+    let delivered = Set(record.delivered)
+    let asked = Set(record.outcomes.map(\.client))
+    for (client, assignment) in record.plan.assignments {
+      state.clients[client, default: Client()].there += 1
+      state.clients[client]?.asked += asked.contains(client) ? 1 : 0
+      state.clients[client]?.delivered += delivered.contains(client) ? 1 : 0
+      state.clients[client]?.reason = assignment.reason
+    }
+    // A planner that draws gets to everybody.
+    guard configuration.planner != RandomPlanner.name, state.asked > 0 else { return nil }
+    // Long enough that all could have had their turn twice.
+    let turns = 2 * state.clients.count * state.rounds / state.asked
+    let enough = min(max(5, turns), max(configuration.rounds, 3))
+    let absent = state.clients.filter { $0.value.there >= enough && $0.value.delivered == 0 }
+      .sorted { $0.key < $1.key }
+    guard !absent.isEmpty, state.said.insert(.neverTookPart).inserted else { return nil }
+    let shown = absent.prefix(3).map { client, own in
+      let why =
+        own.asked > 0
+        ? "asked in \(own.asked) rounds, delivered in none"
+        : own.reason.map { "\($0)" } ?? "never asked"
+      return "\(client) (\(why))"
+    }
+    let rest = absent.count > shown.count ? " and \(absent.count - shown.count) more" : ""
+    let subject = absent.count == 1 ? "A client was" : "\(absent.count) clients were"
+    return
+      "\(subject) there in \(enough) rounds or more, and nothing was learned from their data: \(shown.joined(separator: ", "))\(rest), of \(state.clients.count) in all. "
+      + "Where their data should count, have every round need more updates (minimumUpdates), or choose the planner 'everyone' or 'random'."
+  }
+
+  // MARK: Plug-in gets worse
+
+  private func plugInIsWorse(_ record: RoundRecord, _ state: inout State) -> String? {
+    guard let plugIn = record.metrics["plugIn"] else { return nil }
+    guard let best = state.best, plugIn >= best.plugIn || !plugIn.isFinite else {
+      state.best = (record.round, plugIn)
+      state.worse = []
+      return nil
+    }
+    // Where nothing changed, nothing got worse.
+    if plugIn == best.plugIn { return nil }
+    state.worse.append(plugIn)
+    guard state.worse.count >= 3, state.said.insert(.plugInIsWorse).inserted else { return nil }
+    func said(_ value: Double) -> String { String(format: "%.2f", value) }
+    let place =
+      configuration.out.map {
+        URL(fileURLWithPath: $0).appendingPathComponent(FederatedTuning.bestRoundFolder)
+          .relativePath
+      }
+    return
+      "Plug-in perplexity was \(said(best.plugIn)) after round \(best.round) and has been above that since: \(state.worse.map(said).joined(separator: ", ")). "
+      + (place.map { "The adapter of the best round will be in '\($0)'. " }
+        ?? "With --out the adapter of the best round is kept. ")
+      + "Fewer rounds, fewer local steps, a lower learning rate, or more clients in each round may help."
+  }
+
+  // MARK: Nobody is asked
+
+  private func nobodyAsked(_ record: RoundRecord, _ state: inout State) -> String? {
+    guard let reason = record.plan.skipped else {
+      state.skippedInARow = 0
+      return nil
+    }
+    state.skippedInARow += 1
+    guard state.skippedInARow >= 3, state.said.insert(.nobodyAsked).inserted else { return nil }
+    let what =
+      configuration.participate
+      ? "only the coordinator itself tunes" : "the adapter stays as it was"
+    return
+      "Nobody was asked in \(state.skippedInARow) rounds in a row (\(reason)): \(what). That is a baseline; to tune, choose another planner."
+  }
+
+  /// A planner that asks nobody is not obeyed, as a round needs updates.
+  private func plannerAsksNobody(_ record: RoundRecord, _ state: inout State) -> String? {
+    let chosen = record.plan.participants.compactMap { record.plan.assignments[$0] }
+    guard !chosen.isEmpty, chosen.allSatisfy(\.isAdded) else {
+      state.addedInARow = 0
+      return nil
+    }
+    state.addedInARow += 1
+    guard state.addedInARow >= 3, state.said.insert(.plannerAsksNobody).inserted else { return nil }
+    return
+      "In \(state.addedInARow) rounds in a row the planner '\(configuration.planner)' asked nobody; as a round needs \(configuration.minimumUpdates) \(configuration.minimumUpdates == 1 ? "update" : "updates"), the quickest took part. "
+      + "By its measure this run is not worth its time: look at what it believes with 'fedpeat estimate', choose another planner, or set minimumUpdates to the number of clients that you want in each round."
+  }
+}

@@ -1,0 +1,105 @@
+import FedPEAT
+import Testing
+
+@Suite("What a run's owner is told") struct RunWatchTests {
+  private func configuration(_ planner: String = "lookahead") -> RunConfiguration {
+    var configuration = RunConfiguration()
+    configuration.planner = planner
+    configuration.rounds = 20
+    return configuration
+  }
+
+  /// A round in which some of three clients deliver.
+  private func record(
+    _ round: Int, delivered: [ClientID], plugIn: Double? = nil,
+    _ change: (inout RoundPlan) -> Void = { _ in }
+  ) -> RoundRecord {
+    let clients: [ClientID] = ["a", "b", "c"]
+    var plan = RoundPlan(
+      Dictionary(
+        uniqueKeysWithValues: clients.map {
+          ($0, delivered.contains($0) ? .init() : .leftOut(because: "too slow"))
+        }))
+    change(&plan)
+    return RoundRecord(
+      round: round, attempt: 1, plan: plan,
+      outcomes: plan.participants.map {
+        ClientOutcome(
+          client: $0, emulatorLevel: 0,
+          result: delivered.contains($0) ? .delivered : .failed(reason: "x"))
+      },
+      metrics: plugIn.map { ["plugIn": $0] } ?? [:])
+  }
+
+  @Test func `data that never took part is named once, with the reason`() {
+    let watch = RunWatch(configuration())
+    var said: [Int: String] = [:]
+    for round in 1...20 {
+      let new = watch.take(record(round, delivered: ["a"]))
+      #expect(new.count <= 1)
+      if let text = new.first { said[round] = text }
+    }
+    // One of three in each round: all could have had two turns in six.
+    #expect(said.keys.sorted() == [6])
+    let text = said[6] ?? ""
+    for word in ["2 clients", "b (too slow), c (too slow)", "minimumUpdates", "'everyone'"] {
+      #expect(text.contains(word), "\(text)")
+    }
+    #expect(watch.warnings == [text])
+  }
+
+  @Test func `who is asked in vain is told from who is not asked`() {
+    let watch = RunWatch(configuration())
+    var said: [String] = []
+    for round in 1...6 {
+      said += watch.take(record(round, delivered: ["a"]) { $0.assignments["b"] = .init() })
+    }
+    #expect(said.count == 1)
+    #expect(said.first?.contains("b (asked in 5 rounds, delivered in none)") == true, "\(said)")
+  }
+
+  @Test func `who takes part at times is not missed, and a planner that draws is trusted`() {
+    let fair = RunWatch(configuration())
+    let drawn = RunWatch(configuration("random"))
+    for round in 1...20 {
+      let turn: ClientID = ["a", "b", "c"][round % 3]
+      #expect(fair.take(record(round, delivered: [turn])).isEmpty)
+      #expect(drawn.take(record(round, delivered: ["a"])).isEmpty)
+    }
+  }
+
+  @Test func `plug-in that stays above its best is told once`() {
+    let watch = RunWatch(configuration())
+    var said: [Int: String] = [:]
+    let course = [50, 40, 41, 42, 39, 39, 40, 41, 42, 43, 38, 39, 40, 41.0]
+    for (place, plugIn) in course.enumerated() {
+      for text in watch.take(record(place + 1, delivered: ["a", "b", "c"], plugIn: plugIn)) {
+        said[place + 1] = text
+      }
+    }
+    #expect(said.keys.sorted() == [9])
+    let text = said[9] ?? ""
+    #expect(text.contains("39.00 after round 5") && text.contains("40.00, 41.00, 42.00"), "\(text)")
+  }
+
+  @Test func `rounds in which nobody is asked are told once, and are nobody's absence`() {
+    let watch = RunWatch(configuration("idle"))
+    var said: [Int: [String]] = [:]
+    for round in 1...12 {
+      said[round] = watch.take(
+        record(round, delivered: [], plugIn: 50) { $0.skipped = "idle: nobody is ever asked" })
+    }
+    #expect(said.filter { !$0.value.isEmpty }.keys.sorted() == [3])
+    #expect(said[3]?.first?.contains("choose another planner") == true)
+  }
+
+  @Test func `a planner that asks nobody is told of, as the quickest was added`() {
+    let watch = RunWatch(configuration("learned:x"))
+    var said: [String] = []
+    for round in 1...3 {
+      said += watch.take(record(round, delivered: ["a"]) { $0.assignments["a"]?.isAdded = true })
+    }
+    #expect(said.count == 1)
+    #expect(said.first?.contains("'learned:x' asked nobody") == true, "\(said)")
+  }
+}
