@@ -254,6 +254,14 @@ package final class BranchDistributions {
           p[j] = mask[j] == 0 ? 0 : p[j]
           sum += p[j]
         }
+        if !(sum > 0 && sum < .infinity) {
+          // Logits that are no numbers say nothing: what is allowed is equally likely.
+          sum = 0
+          for j in first..<end {
+            (p[j], logP[j]) = (mask[j] == 0 ? 0 : 1, 0)
+            sum += p[j]
+          }
+        }
         let inverse = 1 / sum
         let logSum = logarithm(sum)
         for j in first..<end {

@@ -85,6 +85,19 @@ import Testing
       try await expect(
         64, saying: ["Unknown planner", "lookahead"], from: run + ["lookahed"], in: folder)
       let whole = try Data(contentsOf: file)
+      let few =
+        "levels: [{name: a, bytes: 1.0e6, work: 1, memory: 1.0e6, fidelity: 0.5, blocks: [0]}]"
+      try Data(few.utf8).write(to: folder.appendingPathComponent("few.yaml"))
+      try await expect(
+        65, saying: ["chooses among 8 emulators, here there are 1", "train-controller"],
+        from: ["evaluate-controller", "c.safetensors", "--environment", "few.yaml", "--quiet"],
+        in: folder)
+      // Its last four bytes are a weight.
+      try (whole.dropLast(4) + Data([0, 0, 0xC0, 0x7F])).write(to: file)
+      try await expect(
+        65, saying: ["holds NaN or infinity in 'value.weight'"],
+        from: ["evaluate-controller", "c.safetensors", "--environment", "anchor", "--quiet"],
+        in: folder)
       for bad in [Data(), whole.prefix(100), whole.dropLast(8), Data("x".utf8)] {
         try bad.write(to: file)
         try await expect(

@@ -173,6 +173,31 @@ import Testing
     #expect(entropy.isFinite && out.allSatisfy { $0.isFinite })
   }
 
+  @Test(arguments: [Float.nan, .infinity, -.infinity])
+  func `of logits that are no numbers what is allowed is equally likely`(bad: Float) {
+    var example = Case(rows: 40, seed: 9, masks: true)
+    example.logits = example.logits.map { _ in bad }
+    let distributions = example.distributions(gated: false)
+    var random = SeededRandom(seed: 1)
+    let count = Self.branches.count
+    var actions = [Int32](repeating: 0, count: example.rows * count)
+    func check() {
+      for row in 0..<example.rows {
+        for (branch, offset) in Self.branches.offsets.enumerated() {
+          let choice = offset + Int(actions[row * count + branch])
+          #expect(example.mask[row * Self.branches.width + choice] == 1)
+        }
+      }
+    }
+    distributions.greedy(into: &actions)
+    check()
+    distributions.sample(into: &actions, using: &random)
+    check()
+    var logs = [Float](repeating: 0, count: example.rows)
+    distributions.logProbabilities(of: actions, into: &logs)
+    #expect(logs.allSatisfy { $0.isFinite && $0 <= 0 })
+  }
+
   @Test func `a gate must stand before what it opens`() {
     expectError(.badData, "does not stand before it") {
       _ = try ActionBranches([
