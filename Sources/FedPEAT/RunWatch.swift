@@ -3,11 +3,11 @@ import Synchronization
 
 /// Looks at a run's rounds as they end, and says what its owner should know: each thing once.
 public final class RunWatch: Sendable {
+  /// Since a client last delivered.
   private struct Client {
-    /// Rounds that it was there in, was asked in, and delivered in.
+    /// Rounds that it was there in, and was asked in.
     var there = 0
     var asked = 0
-    var delivered = 0
     var reason: String?
   }
 
@@ -25,7 +25,7 @@ public final class RunWatch: Sendable {
     var worse: [Double] = []
   }
 
-  private enum Topic { case neverTookPart, plugInIsWorse, nobodyAsked, plannerAsksNobody }
+  private enum Topic { case takesNoPart, plugInIsWorse, nobodyAsked, plannerAsksNobody }
 
   private let configuration: RunConfiguration
   private let state = Mutex(State())
@@ -39,7 +39,7 @@ public final class RunWatch: Sendable {
   public func take(_ record: RoundRecord) -> [String] {
     state.withLock { state in
       let new = [
-        neverTookPart(record, &state), plugInIsWorse(record, &state), nobodyAsked(record, &state),
+        takesNoPart(record, &state), plugInIsWorse(record, &state), nobodyAsked(record, &state),
         plannerAsksNobody(record, &state),
       ].compactMap { $0 }
       state.warnings += new
@@ -49,16 +49,19 @@ public final class RunWatch: Sendable {
 
   // MARK: Data that takes no part
 
-  private func neverTookPart(_ record: RoundRecord, _ state: inout State) -> String? {
+  private func takesNoPart(_ record: RoundRecord, _ state: inout State) -> String? {
     guard record.plan.skipped == nil else { return nil }
     state.rounds += 1
     state.asked += record.outcomes.count
     let delivered = Set(record.delivered)
     let asked = Set(record.outcomes.map(\.client))
     for (client, assignment) in record.plan.assignments {
+      if delivered.contains(client) {
+        state.clients[client] = Client()
+        continue
+      }
       state.clients[client, default: Client()].there += 1
       state.clients[client]?.asked += asked.contains(client) ? 1 : 0
-      state.clients[client]?.delivered += delivered.contains(client) ? 1 : 0
       state.clients[client]?.reason = assignment.reason
     }
     // A planner that draws gets to everybody.
@@ -66,21 +69,19 @@ public final class RunWatch: Sendable {
     // Long enough that all could have had their turn twice.
     let turns = 2 * state.clients.count * state.rounds / state.asked
     let enough = min(max(5, turns), max(configuration.rounds, 3))
-    let absent = state.clients.filter { $0.value.there >= enough && $0.value.delivered == 0 }
-      .sorted { $0.key < $1.key }
-    guard !absent.isEmpty, state.said.insert(.neverTookPart).inserted else { return nil }
+    let absent = state.clients.filter { $0.value.there >= enough }.sorted { $0.key < $1.key }
+    guard !absent.isEmpty, state.said.insert(.takesNoPart).inserted else { return nil }
     let shown = absent.prefix(3).map { client, own in
       let why =
         own.asked > 0
-        ? "asked in \(own.asked) rounds, delivered in none"
-        : own.reason.map { "\($0)" } ?? "never asked"
+        ? "asked in \(own.asked) of them, delivered in none" : own.reason ?? "not asked"
       return "\(client) (\(why))"
     }
     let rest = absent.count > shown.count ? " and \(absent.count - shown.count) more" : ""
-    let subject = absent.count == 1 ? "A client was" : "\(absent.count) clients were"
+    let isOne = absent.count == 1
     return
-      "\(subject) there in \(enough) rounds or more, and nothing was learned from their data: \(shown.joined(separator: ", "))\(rest), of \(state.clients.count) in all. "
-      + "Where their data should count, have every round need more updates (minimumUpdates), or choose the planner 'everyone' or 'random'."
+      "\(isOne ? "A client was" : "\(absent.count) clients were") there in the last \(enough) rounds or more, and nothing was learned from \(isOne ? "its" : "their") data: \(shown.joined(separator: ", "))\(rest), of \(state.clients.count) in all. "
+      + "Where that data should count, have every round need more updates (minimumUpdates), or choose the planner 'everyone' or 'random'."
   }
 
   // MARK: Plug-in gets worse

@@ -31,7 +31,7 @@ import Testing
       metrics: plugIn.map { ["plugIn": $0] } ?? [:])
   }
 
-  @Test func `data that never took part is named once, with the reason`() {
+  @Test func `data that takes no part is named once, with the reason`() {
     let watch = RunWatch(configuration())
     var said: [Int: String] = [:]
     for round in 1...20 {
@@ -55,7 +55,18 @@ import Testing
       said += watch.take(record(round, delivered: ["a"]) { $0.assignments["b"] = .init() })
     }
     #expect(said.count == 1)
-    #expect(said.first?.contains("b (asked in 5 rounds, delivered in none)") == true, "\(said)")
+    #expect(said.first?.contains("b (asked in 5 of them, delivered in none)") == true, "\(said)")
+  }
+
+  @Test func `who took part long ago is missed, too`() {
+    let watch = RunWatch(configuration())
+    var said: [Int] = []
+    for round in 1...20 {
+      let new = watch.take(record(round, delivered: round < 5 ? ["a", "b", "c"] : ["a"]))
+      if !new.isEmpty { said.append(round) }
+    }
+    // Five rounds without two of them.
+    #expect(said == [9])
   }
 
   @Test func `who takes part at times is not missed, and a planner that draws is trusted`() {

@@ -233,7 +233,7 @@ struct Join: AsyncParsableCommand {
       let reason = notice.reason.map { ": \($0)" } ?? ""
       Terminal.note(
         "round \(notice.round) goes on without this device\(reason) ("
-          + (isLast ? "it is the last" : "it is asked again for round \(notice.round + 1)") + ")")
+          + (isLast ? "it is the last" : "round \(notice.round + 1) is planned anew") + ")")
     case .downloading(let file, let received, let total):
       Terminal.status("downloading \(file): \(Format.bytes(received)) of \(Format.bytes(total))")
     case .preparing(let level): Terminal.status("opening emulator \(level) …")
