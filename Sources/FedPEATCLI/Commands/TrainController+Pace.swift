@@ -60,27 +60,28 @@ struct ControllerPace {
       part.seconds > 0 ? Double(part.rounds) / part.seconds : nil
     }
     let isAsking = learned == 0
+    let asking = perSecond(playing).map { Double(progress.toPlay - progress.played) / $0 }
+    let lessons = perSecond(learning).map { Double(progress.toLearn - progress.learned) / $0 }
     // Before the first iteration has learned, nobody knows how long that takes.
-    let left = perSecond(playing).flatMap { asking in
-      perSecond(learning).map {
-        Double(progress.toPlay - progress.played) / asking
-          + Double(progress.toLearn - progress.learned) / $0
-      }
-    }
+    let left = asking.map { $0 + (lessons ?? 0) }
+    let stretch = progress.toPlay / progress.iterations
+    let done = progress.played - (progress.iteration - 1) * stretch
     let what =
       isAsking
-      ? "asking the search in \(Format.count(progress.toPlay / progress.iterations)) rounds"
-      : "learning"
+      ? "asking the search, \(Format.count(done)) of \(Format.count(stretch)) rounds" : "learning"
     let line =
       "imitating: \(progress.iteration) of \(progress.iterations), \(what)  "
-      + Self.rate(perSecond(isAsking ? playing : learning), left: left)
+      + Self.rate(
+        perSecond(isAsking ? playing : learning), left: left, isLeast: lessons == nil)
     Terminal.status(line)
   }
 
-  private static func rate(_ perSecond: Double?, left: Double?) -> String {
+  private static func rate(_ perSecond: Double?, left: Double?, isLeast: Bool = false) -> String {
     [
-      perSecond.map { "\(Format.number($0, digits: 0)) rounds/s" },
-      left.map { "\(Format.time(.seconds($0))) left" },
+      perSecond.map {
+        "\($0 < 10 ? Format.significant($0) : Format.number($0, digits: 0)) rounds/s"
+      },
+      left.map { "\(isLeast ? "more than " : "")\(Format.time(.seconds($0))) left" },
     ].compactMap(\.self).joined(separator: "  ")
   }
 }
