@@ -25,16 +25,20 @@ public enum CompressionBenchmark {
   /// Measures in this process, which does nothing else.
   ///
   /// - Parameters:
-  ///   - recipe: with `+distilled` behind it ten steps of distillation are measured, on 8 windows of 128 tokens each.
+  ///   - recipe: with `+distilled` behind it ten steps of distillation are measured, on 8 windows of 128 tokens each, with a probe behind them.
+  ///   - folder: the model's.
   ///   - windows: of the text, 256 random tokens each.
   public static func run(
-    _ recipe: String, shape: BenchmarkShape, layers: Int, windows: Int, seed: UInt64, threads: Int
+    _ recipe: String, model folder: URL, windows: Int, seed: UInt64, threads: Int
   ) throws -> Report {
     let candidate = try EmulatorComparison.Candidate(recipe)
     let words = candidate.recipe
-    let full = try TransformerModel.random(shape, layers: layers, storage: .float32, seed: seed)
-    let split = try ModelSplit(bottom: 1, top: 1, of: layers)
-    try words.check(full.configuration, split)
+    let source = try Checkpoint(folder: folder)
+    let split = try ModelSplit(bottom: 1, top: 1, of: source.configuration.blockCount)
+    try words.check(source.configuration, split)
+    let full = try source.model()
+    if candidate.isDistilled { full.keepMiddleOnDisk(of: split) }
+    let longest = full.configuration.contextLength
     var random = SeededRandom(seed: seed, "benchmark text")
     let tokens = (0...256 * windows).map { _ in
       Int32(random.integer(below: full.configuration.vocabularySize))
@@ -46,15 +50,19 @@ public enum CompressionBenchmark {
     }
     let sample =
       words.needsCalibration
-      ? CompressionCalibration(try text(256), windows: windows, threads: threads) : nil
+      ? CompressionCalibration(try text(min(256, longest)), windows: windows, threads: threads)
+      : nil
     let start = ContinuousClock.now
     let emulator = try words.makeUnpacked(from: full, split: split, calibration: sample)
     if candidate.isDistilled {
       var settings = DistillationSettings()
-      (settings.steps, settings.context, settings.checks) = (10, 128, 0)
+      (settings.steps, settings.context, settings.checks) = (10, min(128, longest), 1)
       settings.threads = threads
+      let data = try text(settings.context)
       let distillation = try Distillation(
-        emulator, full: full, data: try text(128), settings: settings)
+        emulator, full: full, data: data, settings: settings,
+        probe: try PlugInProbe(data, seed: seed, threads: threads),
+        sourceDigest: source.digest())
       _ = try distillation.run()
     }
     try emulator.pack(sample)

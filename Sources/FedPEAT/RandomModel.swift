@@ -1,3 +1,5 @@
+import Foundation
+
 /// The shapes of models that measurements are made with.
 public enum BenchmarkShape: String, Sendable, CaseIterable {
   /// GPT-2's smallest: width 768, 12 heads, vocabulary 50257.
@@ -5,29 +7,40 @@ public enum BenchmarkShape: String, Sendable, CaseIterable {
   /// Llama's with grouped heads: width 576, feed-forward 1536, 9 heads on 3, vocabulary 49152.
   case llama
 
+  /// config.json of a model of so many blocks.
+  private func json(layers: Int) -> [String: JSONValue] {
+    switch self {
+    case .gpt2:
+      [
+        "model_type": .string("gpt2"), "vocab_size": .integer(50257), "n_embd": .integer(768),
+        "n_layer": .integer(layers), "n_head": .integer(12), "n_positions": .integer(1024),
+      ]
+    case .llama:
+      [
+        "model_type": .string("llama"), "vocab_size": .integer(49152),
+        "hidden_size": .integer(576), "intermediate_size": .integer(1536),
+        "num_hidden_layers": .integer(layers), "num_attention_heads": .integer(9),
+        "num_key_value_heads": .integer(3), "max_position_embeddings": .integer(1024),
+        "rms_norm_eps": .number(1e-5), "tie_word_embeddings": .bool(true),
+      ]
+    }
+  }
+
   func configuration(layers: Int) throws -> TransformerConfiguration {
-    let json: [String: JSONValue] =
-      switch self {
-      case .gpt2:
-        [
-          "model_type": .string("gpt2"), "vocab_size": .integer(50257), "n_embd": .integer(768),
-          "n_layer": .integer(layers), "n_head": .integer(12), "n_positions": .integer(1024),
-        ]
-      case .llama:
-        [
-          "model_type": .string("llama"), "vocab_size": .integer(49152),
-          "hidden_size": .integer(576), "intermediate_size": .integer(1536),
-          "num_hidden_layers": .integer(layers), "num_attention_heads": .integer(9),
-          "num_key_value_heads": .integer(3), "max_position_embeddings": .integer(1024),
-          "rms_norm_eps": .number(1e-5), "tie_word_embeddings": .bool(true),
-        ]
-      }
     let configuration = try Architectures.configuration(
-      from: ConfigurationFile(name: "benchmark", json: .object(json)))
+      from: ConfigurationFile(name: "benchmark", json: .object(json(layers: layers))))
     try MemoryDemand.check(
       bytes: 4 * Double(layers) * Double(configuration.blockMatrixWeights),
       for: "A model of \(layers) blocks", advice: "Give fewer layers.")
     return configuration
+  }
+
+  /// Writes a model of so many blocks with random weights.
+  public func write(layers: Int, seed: UInt64, to folder: URL) throws {
+    try CheckpointWriter.write(
+      to: folder,
+      tensors: try TransformerModel.random(self, layers: layers, storage: .float32, seed: seed)
+        .tensors, configuration: .object(json(layers: layers)))
   }
 }
 

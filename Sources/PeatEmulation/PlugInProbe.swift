@@ -48,8 +48,12 @@ public struct PlugInProbe: Sendable {
     let injected = try adapter.inject(into: own)
     let configuration = TrainingConfiguration(
       steps: Self.steps, batch: min(8, training.windowCount),
-      context: training.arrangement.context, learningRate: Self.learningRate, seed: seed,
-      threads: threads)
+      context: training.arrangement.context, learningRate: Self.learningRate,
+      accumulation: DistillationSettings.parts(
+        batch: min(8, training.windowCount), context: training.arrangement.context,
+        threads: threads),
+      logitRows: MemoryDemands.fewLogitRows(vocabulary: own.configuration.vocabularySize),
+      seed: seed, threads: threads)
     let trainer = try Trainer(
       own, parameters: injected.parameters.map(\.parameter), data: training,
       configuration: configuration)

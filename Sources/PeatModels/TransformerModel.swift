@@ -126,9 +126,10 @@ public final class TransformerModel: Sendable {
 
   /// Some blocks of those that are run, by their place in the order.
   package func hiddenStates(
-    through places: Range<Int>, _ states: Activation, layout: SequenceLayout, on tape: Tape
+    through places: Range<Int>, _ states: Activation, layout: SequenceLayout, on tape: Tape,
+    checkpointing: Bool = false
   ) -> Activation {
-    through(places, states, layout: layout, on: tape)
+    through(places, states, layout: layout, on: tape, checkpointing: checkpointing)
   }
 
   /// The rest of the computation, from what goes into the block that is run as number `first`.
@@ -279,6 +280,9 @@ private final class TensorReader {
     if let inputAxis, storage(name) != .float32 {
       parameter.pack(
         as: storage(name), axis: inputAxis, halfScales: storage.hasHalfScales)
+      weights.release(stored)
+    } else if !tensor.isMapped {
+      // Halves were read into memory of their own.
       weights.release(stored)
     }
     return parameter

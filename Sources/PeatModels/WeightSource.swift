@@ -12,7 +12,7 @@ public protocol WeightSource {
   ///   - shape: that it must have.
   ///   - inputAxis: the input dimension of its layer.
   func packed(named name: String, shape: [Int], inputAxis: Int) throws -> PackedMatrix?
-  /// Called once the weight was brought into another storage: its memory may be given back.
+  /// Called once the weight was brought into other memory: its own may be given back.
   func release(_ name: String)
 }
 

@@ -9,27 +9,50 @@ public final class StepWorkers {
   private let workers: [Worker]
   private let threads: WorkerThreads
   private let parameterCount: Int
+  private let sharesGradient: Bool
 
   /// - Parameters:
   ///   - count: number of threads.
   ///   - parameterCount: length of the gradient vector, `TrainableParameters.count`.
-  public init(count: Int, parameterCount: Int) {
+  ///   - sharesGradient: whether all workers add to one vector, each in its turn, instead of one of their own each: less memory, some waiting. The
+  ///     embedding and the head must be frozen then.
+  public init(count: Int, parameterCount: Int, sharesGradient: Bool = false) {
     precondition(count > 0, "StepWorkers: \(count) workers")
     self.parameterCount = parameterCount
-    workers = (0..<count).map { _ in Worker(parameterCount: parameterCount) }
+    self.sharesGradient = sharesGradient
+    workers = (0..<count).map { _ in Worker() }
     threads = WorkerThreads(count: count)
+    takeGradients()
+  }
+
+  private func takeGradients() {
+    let shared = sharesGradient ? Tensor(uninitialized: [parameterCount]) : nil
+    for worker in workers {
+      worker.gradient = shared ?? Tensor(uninitialized: [parameterCount])
+    }
+    zeroGradient()
   }
 
   public var count: Int { workers.count }
 
   /// The summed gradient after `run`.
-  package var gradient: UnsafeMutablePointer<Float> { workers[0].gradient.pointer }
+  package var gradient: UnsafeMutablePointer<Float> {
+    guard let gradient = workers[0].gradient else {
+      preconditionFailure("the gradient was released")
+    }
+    return gradient.pointer
+  }
 
   /// Memory the workers' activations took at most, in bytes.
   public var activationBytes: Int { workers.reduce(0) { $0 + $1.pool.usedBytes } }
 
-  /// Gives the activations' memory back to the system; the next step takes it anew.
-  public func releaseActivations() { for worker in workers { worker.pool.release() } }
+  /// Gives the memory of activations and gradients back to the system; `zeroGradient` and the next step take it anew.
+  public func release() {
+    for worker in workers {
+      worker.pool.release()
+      worker.gradient = nil
+    }
+  }
 
   /// Measures from now on where the processor time goes.
   package func startProfile() { for worker in workers { worker.tape.profile = StepProfile() } }
@@ -50,8 +73,9 @@ public final class StepWorkers {
 
   /// Sets the gradient to zero, before the first micro-batch of a step.
   public func zeroGradient() {
-    for worker in workers {
-      worker.gradient.pointer.update(repeating: 0, count: parameterCount)
+    guard workers[0].gradient != nil else { return takeGradients() }
+    for worker in sharesGradient ? workers.prefix(1) : workers[...] {
+      worker.gradient?.pointer.update(repeating: 0, count: parameterCount)
     }
   }
 
@@ -66,11 +90,15 @@ public final class StepWorkers {
     let workers = workers
     let isDivided = parts.contains { $0.pieces.last?.continues == true }
     let exchange = isDivided ? SequenceExchange(parts) : nil
+    let turns = sharesGradient ? AdditionTurns<Int>(workers: parts.count) : nil
     threads.run(parts.count) { index in
       let worker = workers[index]
       worker.tape.share = exchange.map { SequenceShare($0, worker: index) }
+      worker.tape.turn = turns.map { GradientTurn($0, worker: index) }
       worker.loss = body(worker.tape, parts[index])
       worker.tape.backward()
+      turns?.finish(index)
+      worker.tape.turn = nil
       worker.tape.share = nil
     }
     return TokenLoss(
@@ -94,13 +122,15 @@ public final class StepWorkers {
       let tape = Tape(pool: workers[index].pool, isRecording: isRecording)
       if !observers.isEmpty { tape.observer = observers[index] }
       for number in stride(from: index, to: count, by: shares) { body(tape, number) }
+      tape.observer?.finish()
     }
   }
 
   /// Sums the workers' gradients into `gradient`.
   package func joinGradients() {
+    guard !sharesGradient else { return }
     for worker in workers.dropFirst() {
-      accumulate(parameterCount, worker.gradient.pointer, to: workers[0].gradient.pointer)
+      if let part = worker.gradient { accumulate(parameterCount, part.pointer, to: gradient) }
     }
   }
 }
@@ -115,12 +145,16 @@ package func split(_ rows: Int, into parts: Int) -> [Range<Int>] {
 /// One thread's memory. Used by one thread at a time: the one that runs this worker.
 private final class Worker: @unchecked Sendable {
   let pool = BufferPool()
-  let tape: Tape
-  let gradient: Tensor
+  private(set) var tape: Tape
+  /// `nil` while it is not needed.
+  var gradient: Tensor? {
+    didSet {
+      let profile = tape.profile
+      tape = Tape(pool: pool, weightGradients: gradient?.pointer)
+      tape.profile = profile
+    }
+  }
   var loss = TokenLoss(sum: 0, count: 0)
 
-  init(parameterCount: Int) {
-    gradient = Tensor(zeros: [parameterCount])
-    tape = Tape(pool: pool, weightGradients: gradient.pointer)
-  }
+  init() { tape = Tape(pool: pool) }
 }

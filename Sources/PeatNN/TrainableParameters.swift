@@ -18,7 +18,9 @@ public final class TrainableParameters: @unchecked Sendable {
     for parameter in parameters {
       precondition(!parameter.trains, "'\(parameter.name)' is already trained by another trainer")
       let view = Tensor(shape: parameter.shape, storage: values.storage, offset: offset)
-      view.pointer.update(from: parameter.tensor.pointer, count: parameter.count)
+      let before = parameter.tensor
+      view.pointer.update(from: before.pointer, count: parameter.count)
+      before.releasePages()
       parameter.tensor = view
       parameter.gradientOffset = offset
       offset += parameter.count

@@ -87,10 +87,12 @@ import Testing
     #expect(emulator.exposure(of: full) < 1.0 / 3)
   }
 
-  @Test func `a distillation that was interrupted resumes to the same bits`() throws {
+  @Test(arguments: [1, 3]) func `a distillation that was interrupted resumes to the same bits`(
+    threads: Int
+  ) throws {
     func end(after: Int?) throws -> [Tensor] {
       let (full, emulator) = try self.emulator("layers=0:2,share")
-      let own = settings { $0.noise = 0.3 }
+      let own = settings { ($0.noise, $0.threads) = (0.3, threads) }
       let first = try Distillation(emulator, full: full, data: try data(), settings: own).trainer
       for _ in 0..<(after ?? own.steps) { _ = try first.advance() }
       guard after != nil else {
@@ -139,9 +141,9 @@ import Testing
         checks.allSatisfy { $0.plugInLoss >= check.plugInLoss }
       })
     #expect(whole.chosen == best)
-    // What is kept is what the probe saw.
+    // What is kept is what the probe saw, in the model that is learnt from.
     let again = try PlugInProbe(try data(), seed: 1, threads: 1).run(
-      emulator, full: full, sourceDigest: digest)
+      emulator, full: try full.asTeacher(of: emulator.split), sourceDigest: digest)
     #expect(again.plugInLoss == best.plugInLoss)
     try withTemporaryFolder { folder in
       let (full2, emulator2) = try self.emulator("layer-drop=2")
@@ -170,6 +172,44 @@ import Testing
       }
       third.trainer.finish()
     }
+  }
+
+  @Test(arguments: ["llama-tiny", "gpt2-tiny"])
+  func `the teacher computes the full model's middle, a little off`(name: String) throws {
+    let source = try Checkpoint(
+      folder: ProjectFolders.golden.appendingPathComponent("checkpoints/\(name)"))
+    let full = try source.model()
+    let split = try ModelSplit(
+      bottom: 1, top: full.blocks.count > 2 ? 1 : 0, of: full.blocks.count)
+    let teacher = try full.asTeacher(of: split)
+    for block in full.blocks.indices {
+      let expected: WeightStorage = split.middle.contains(block) ? .int8 : .float32
+      #expect(teacher.blocks[block].linears.allSatisfy { $0.weight.storage == expected })
+    }
+    let tokens = (0..<24).map { Int32($0 * 7 % 90) }
+    let (own, others) = (full.logits(tokens, length: 12), teacher.logits(tokens, length: 12))
+    let square = own.scalars.reduce(0) { $0 + $1 * $1 }
+    let distance = zip(own.scalars, others.scalars).reduce(0) {
+      $0 + ($1.0 - $1.1) * ($1.0 - $1.1)
+    }
+    #expect(distance > 0 && distance < 1e-3 * square, "\(distance) of \(square)")
+    // The full model is as it was, and weights that lie in no file stay as they are.
+    #expect(full.tensors == (try source.model().tensors))
+    let copy = try TransformerModel(
+      configuration: full.configuration, tensors: full.tensors.copied(), source: "a copy")
+    #expect(try copy.asTeacher(of: split).tensors == full.tensors)
+    // Once they lie in one, they are treated alike.
+    copy.keepMiddleOnDisk(of: split)
+    #expect(copy.tensors == full.tensors)
+    #expect(try copy.asTeacher(of: split).tensors == teacher.tensors)
+  }
+
+  @Test func `steps hold few activations`() {
+    #expect(DistillationSettings.parts(batch: 8, context: 256, threads: 2) == 4)
+    #expect(DistillationSettings.parts(batch: 8, context: 128, threads: 2) == 2)
+    #expect(DistillationSettings.parts(batch: 8, context: 16, threads: 2) == 1)
+    #expect(DistillationSettings.parts(batch: 8, context: 1024, threads: 16) == 1)
+    #expect(DistillationSettings.parts(batch: 1, context: 1024, threads: 1) == 1)
   }
 
   @Test func `settings that make no sense are refused`() throws {

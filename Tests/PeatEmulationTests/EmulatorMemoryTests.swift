@@ -2,6 +2,7 @@ import Foundation
 import PeatData
 import PeatEmulation
 import PeatModels
+import PeatNN
 import PeatTensor
 import PeatTuning
 import TestSupport
@@ -90,6 +91,69 @@ import Testing
     let weights = 2 * 4 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 40 + 2 * 32)
     #expect(try abs(whole - weights - bytes("layers=0,share")) < 64)
     #expect(try bytes("int4", checkpointing: true) < bytes("int4"))
+  }
+
+  @Test(arguments: ["llama-tiny", "gpt2-tiny"], recipes)
+  func `a step is refused where it does not fit, by what plans count, and nowhere else`(
+    name: String, recipe: String
+  ) throws {
+    let sample = try Sample(name, recipe)
+    try withTemporaryFolder { folder in
+      let checkpoint = try sample.write(to: folder.appendingPathComponent("emulator"))
+      var plans = try demands(checkpoint, threads: 2)
+      plans.adapterCopies = 0
+      let emulator = try Emulator(folder: checkpoint.folder)
+      let injected = try Adapter(
+        new: .lora(try LoRAConfiguration(rank: 4, alpha: 8)), for: emulator.model,
+        blocks: emulator.split.ends, seed: 0, sourceDigest: nil
+      ).inject(into: emulator.model)
+      defer { injected.remove() }
+      for checkpointing in [false, true] {
+        let configuration = TrainingConfiguration(
+          steps: 1, batch: 8, context: 32, accumulation: 2, checkpointing: checkpointing,
+          threads: 2)
+        // What the plan keeps in reserve for the process is not the step's.
+        let planned =
+          plans.bytes(
+            storage: .float32, checkpointing: checkpointing, accumulation: 2,
+            logitRows: configuration.logitRows, base: 0) - 3_000_000
+        let own = MemoryDemands(
+          of: emulator.model, tuning: injected.parameters.map(\.parameter), configuration,
+          isRagged: false, sharesGradient: false)
+        func check(_ machine: Int) throws {
+          try own.check(
+            configuration, weightBytes: emulator.model.byteCount, machine: Double(machine))
+        }
+        try check(planned + 1)
+        expectError(.usage, "A step of 8 windows of 32 tokens", "Make batch or context smaller") {
+          try check(planned - 1)
+        }
+      }
+    }
+  }
+
+  @Test func `what trains says what a step takes`() throws {
+    let model = try Sample("llama-tiny", "layers=0,share").emulator.model
+    let configuration = TrainingConfiguration(steps: 1, batch: 8, context: 32, threads: 2)
+    func demands(_ parameters: [Parameter], shares: Bool = false) -> MemoryDemands {
+      MemoryDemands(
+        of: model, tuning: parameters, configuration, isRagged: false, sharesGradient: shares)
+    }
+    func bytes(_ demands: MemoryDemands) -> Int {
+      demands.bytes(
+        storage: .float32, checkpointing: false, accumulation: 1, logitRows: 64, base: 0)
+    }
+    let middle = model.blocks[1].parameters
+    let top = model.blocks[2].parameters
+    #expect(demands(middle).frozenPrefix == 1)
+    // The shared block stands in three places.
+    #expect(demands(top).frozenPrefix == 4)
+    #expect(demands([model.embedding]).frozenPrefix == 0)
+    #expect(demands(model.parameters).trainableWeights == model.parameterCount)
+    #expect(bytes(demands(top)) < bytes(demands(middle)))
+    // The second thread's gradient.
+    let count = middle.reduce(0) { $0 + $1.count }
+    #expect(bytes(demands(middle)) - bytes(demands(middle, shares: true)) == 4 * count)
   }
 
   /// What a step's activations took, beside what the plan counts for them.

@@ -74,6 +74,60 @@ import Testing
     }
   }
 
+  /// The gradient of two layers, the second run twice as a shared block is, by so many workers.
+  private func innerGradient(
+    workers count: Int, sharing: Bool, parts: Int, released: Bool = false
+  ) -> Tensor {
+    var random = SeededRandom(seed: 5)
+    let (rows, length) = (6, 7)
+    let input = randomTensor([rows * length, Self.width], &random)
+    let weights = (0..<2).map {
+      Parameter("w\($0)", randomTensor([Self.width, Self.width], &random, scale: 0.3))
+    }
+    let bias = Parameter("bias", randomTensor([Self.width], &random))
+    let norm = Parameter("norm", randomTensor([Self.width], &random))
+    let trainable = TrainableParameters([weights[0], bias, norm, weights[1]])
+    let workers = StepWorkers(
+      count: count, parameterCount: trainable.count, sharesGradient: sharing)
+    workers.gradient.update(repeating: 3, count: trainable.count)
+    if released { workers.release() }
+    workers.zeroGradient()
+    for part in split(rows, into: parts) {
+      _ = workers.run(
+        SequenceLayout(rows: rows * length, length: length)
+          .part(part.lowerBound * length..<part.upperBound * length)
+      ) { tape, layout in
+        var x = tape.input(input.rows(layout.rows))
+        x = tape.linear(x, weight: weights[0].weight, bias: bias.weight)
+        for _ in 0..<2 {
+          x = tape.rmsNorm(x, weight: norm.weight, epsilon: 1e-5)
+          x = tape.checkpoint(x, trains: true) { tape, x in
+            tape.linear(x, weight: weights[1].weight, residual: x)
+          }
+        }
+        return TokenLoss(
+          sum: tape.squaredError(
+            x, to: tape.input(Tensor(zeros: [x.rows, x.columns])), scale: 0.1), count: 1)
+      }
+    }
+    workers.joinGradients()
+    return Tensor((0..<trainable.count).map { workers.gradient[$0] })
+  }
+
+  @Test(arguments: [1, 2, 3, 4], [1, 2])
+  func `workers that share a gradient add up to the same one, with the same bits each time`(
+    workers: Int, parts: Int
+  ) {
+    let own = innerGradient(workers: workers, sharing: false, parts: parts)
+    let shared = innerGradient(workers: workers, sharing: true, parts: parts)
+    #expect(own.scalars.contains { abs($0) > 1e-2 })
+    expectClose(shared, own, within: 1e-5, "gradient")
+    for released in [false, true, false] {
+      #expect(
+        innerGradient(workers: workers, sharing: true, parts: parts, released: released) == shared)
+    }
+  }
+
   @Test func `rows are cut into ranges that differ by one at most`() {
     #expect(split(7, into: 3) == [0..<2, 2..<4, 4..<7])
     #expect(split(2, into: 4) == [0..<1, 1..<2])

@@ -349,4 +349,40 @@ extension Data {
     }
     return copy
   }
+
+  @Test
+  func `values that lie on disk are the same, read again when they were let go, and leave no file`()
+    throws
+  {
+    var random = SeededRandom(seed: 1)
+    let tensors: NamedTensors = [
+      "a": Tensor((0..<40_000).map { _ in Float(random.normal()) }, shape: [200, 200]),
+      "b": [1, -0.5, .infinity], "c": Tensor(zeros: [0, 3]),
+    ]
+    try withTemporaryFolder { folder in
+      let away = try tensors.onDisk(in: folder)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+      #expect(away == tensors)
+      #expect(away["a"]?.isMapped == true && tensors["a"]?.isMapped == false)
+      for tensor in away.values { tensor.releasePages() }
+      #expect(away == tensors)
+      tensors["a"]?.releasePages()
+      #expect(away["a"] == tensors["a"])
+      #expect(throws: PeatError.self) {
+        try tensors.onDisk(in: folder.appendingPathComponent("none"))
+      }
+    }
+  }
+
+  @Test func `tensors of more than a piece are written whole in every type`() throws {
+    var random = SeededRandom(seed: 2)
+    let tensor = Tensor((0..<600_001).map { _ in Float(random.normal()).rounded() }, shape: nil)
+    try withTemporaryFolder { folder in
+      for type in StorageType.allCases {
+        let url = folder.appendingPathComponent(type.rawValue)
+        try SafeTensors.write(["t": tensor], to: url, as: type)
+        #expect(try SafeTensorsFile(contentsOf: url).tensor(named: "t") == tensor)
+      }
+    }
+  }
 }

@@ -14,9 +14,9 @@ extension Bench {
   }
 
   func compress() async throws {
-    if let recipe {
+    if let recipe, let model {
       let report = try CompressionBenchmark.run(
-        recipe, shape: shape, layers: layers, windows: 8 * batch, seed: common.seedValue,
+        recipe, model: URL(path: model), windows: 8 * batch, seed: common.seedValue,
         threads: common.threadCount)
       try common.report(
         CompressionReport(
@@ -25,18 +25,33 @@ extension Bench {
         text: Self.table([report]))
       return
     }
-    guard layers > 2 else {
-      throw PeatError.usage("--layers is \(layers); a middle needs at least 3.")
+    // Written by this process, measured by others.
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "fedpeat-bench-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    var measured = folder
+    if let model {
+      measured = URL(path: model)
+    } else {
+      guard layers > 2 else {
+        throw PeatError.usage("--layers is \(layers); a middle needs at least 3.")
+      }
+      Terminal.status("a model with random weights …")
+      try shape.write(layers: layers, seed: common.seedValue, to: folder)
+    }
+    let blocks = try Checkpoint(folder: measured).configuration.blockCount
+    guard blocks > 2 else {
+      throw PeatError.badData(
+        "'\(measured.path)' has \(blocks) blocks; one with a middle has at least 3.")
     }
     struct Child: Decodable { var cases: [CompressionBenchmark.Report] }
     var reports: [CompressionBenchmark.Report] = []
-    for recipe in CompressionBenchmark.recipes(middle: layers - 2) {
+    for recipe in recipe.map({ [$0] }) ?? CompressionBenchmark.recipes(middle: blocks - 2) {
       try checkInterruption()
       Terminal.status("\(recipe) …")
       let child = try child(
         [
-          "compress", "--recipe", recipe, "--shape", shape.rawValue, "--layers", "\(layers)",
-          "--batch", "\(batch)",
+          "compress", "--recipe", recipe, "--model", measured.path, "--batch", "\(batch)",
         ] + shared)
       reports += try JSONDecoder().decode(Child.self, from: await output(child)).cases
     }

@@ -73,6 +73,12 @@ struct Bench: AsyncParsableCommand {
     help: "compress: a recipe, +distilled behind it to distil; all that there are if not given.")
   var recipe: String?
 
+  @Option(
+    help:
+      "compress: the model's folder; a model with random weights, in a temporary folder, if not given."
+  )
+  var model: String?
+
   @OptionGroup var memory: MemoryOptions
 
   @OptionGroup var common: CommonOptions

@@ -89,6 +89,7 @@ struct Compress: AsyncParsableCommand {
       }
     }
     let full = try source.model()
+    if distillation.distill != nil { full.keepMiddleOnDisk(of: split) }
     let sample = try calibration.map { text in
       CompressionCalibration(
         try TokenDataset.make(

@@ -2,6 +2,7 @@ import PeatData
 import PeatModels
 import PeatNN
 import PeatTensor
+import PeatTuning
 
 /// A public text of the owner's, on which compressions see what the middle computes.
 public struct CompressionCalibration: Sendable {
@@ -69,6 +70,7 @@ public struct CompressionCalibration: Sendable {
   func loss(of model: TransformerModel) -> Double {
     let batch = batch
     let sums = WindowSums(batch.windowCount)
+    let logitRows = MemoryDemands.fewLogitRows(vocabulary: model.configuration.vocabularySize)
     StepWorkers(count: threads, parameterCount: 0).compute(batch.windowCount) { tape, window in
       let places = batch.places(ofWindows: window..<window + 1)
       batch.tokens.withUnsafeBufferPointer { tokens in
@@ -77,7 +79,7 @@ public struct CompressionCalibration: Sendable {
             model.loss(
               UnsafeBufferPointer(rebasing: tokens[places]),
               targets: UnsafeBufferPointer(rebasing: targets[places]),
-              layout: batch.layout.part(places), on: tape
+              layout: batch.layout.part(places), on: tape, logitRows: logitRows
             ).sum, at: window)
         }
       }

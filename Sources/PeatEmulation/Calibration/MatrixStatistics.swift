@@ -1,6 +1,8 @@
+import Foundation
 import PeatModels
 import PeatNN
 import PeatTensor
+import PeatTuning
 
 /// What a text shows of one matrix of a linear layer y = W · x. Sums over tokens.
 package struct MatrixStatistics {
@@ -23,57 +25,107 @@ package struct MatrixStatistics {
   }
 }
 
-/// One worker's part of the sums. Unchecked Sendable: each belongs to one thread at a time.
-final class StatisticsObserver: LinearObserver, @unchecked Sendable {
+/// The sums of all workers: one for each matrix, to which they add in turn. Unchecked Sendable: the tensors are found under the lock, and written by whose turn
+/// it is.
+private final class MatrixSums: @unchecked Sendable {
+  private struct Place: Hashable {
+    var name: String
+    var isGradient: Bool
+  }
+
   private let names: Set<String>
-  private(set) var seen: [String: MatrixStatistics] = [:]
+  private let turns: AdditionTurns<Place>
+  private let lock = NSLock()
+  private var seen: [String: MatrixStatistics] = [:]
 
-  init(_ names: Set<String>) { self.names = names }
-
-  func matrix(_ name: String, took input: Activation) {
-    guard names.contains(name) else { return }
-    let sum = seen[name]?.inputs ?? Tensor(zeros: [input.columns, input.columns])
-    addSquare(input, to: sum)
-    if seen[name] == nil { seen[name] = MatrixStatistics(inputs: sum) }
+  init(_ names: Set<String>, workers: Int) {
+    self.names = names
+    turns = AdditionTurns(workers: workers)
   }
 
-  func matrix(_ name: String, took input: Activation, got gradient: Activation) {
-    guard names.contains(name) else { return }
-    let sums =
-      seen[name]?.gradients
-      ?? .init(
-        outputs: Tensor(zeros: [gradient.columns, gradient.columns]),
-        weight: Tensor(zeros: [gradient.columns, input.columns]))
-    addSquare(gradient, to: sums.outputs)
-    addProduct(gradient, input, to: sums.weight)
-    seen[name]?.gradients = sums
-  }
-}
-
-extension [StatisticsObserver] {
-  /// All workers' sums, added in their order.
-  var total: [String: MatrixStatistics] {
-    var result: [String: MatrixStatistics] = [:]
-    for observer in self {
-      result.merge(observer.seen) { sum, part in
-        add(part.inputs, to: sum.inputs)
-        if let gradients = part.gradients, let sums = sum.gradients {
-          add(gradients.outputs, to: sums.outputs)
-          add(gradients.weight, to: sums.weight)
-        }
-        return sum
-      }
+  private func sums(_ name: String, _ make: (inout MatrixStatistics?) -> Void) -> MatrixStatistics?
+  {
+    lock.withLock {
+      make(&seen[name])
+      return seen[name]
     }
-    for sums in result.values {
+  }
+
+  func add(_ input: Activation, of name: String, by worker: Int) {
+    guard names.contains(name) else { return }
+    turns.add(to: Place(name: name, isGradient: false), by: worker) {
+      let sums = sums(name) {
+        if $0 == nil {
+          $0 = MatrixStatistics(inputs: Tensor(zeros: [input.columns, input.columns]))
+        }
+      }
+      if let sums { addSquare(input, to: sums.inputs) }
+    }
+  }
+
+  func add(_ gradient: Activation, beside input: Activation, of name: String, by worker: Int) {
+    guard names.contains(name) else { return }
+    turns.add(to: Place(name: name, isGradient: true), by: worker) {
+      let sums = sums(name) {
+        if $0?.gradients == nil {
+          $0?.gradients = .init(
+            outputs: Tensor(zeros: [gradient.columns, gradient.columns]),
+            weight: Tensor(zeros: [gradient.columns, input.columns]))
+        }
+      }
+      guard let gradients = sums?.gradients else { return }
+      addSquare(gradient, to: gradients.outputs)
+      addProduct(gradient, input, to: gradients.weight)
+    }
+  }
+
+  func finish(_ worker: Int) { turns.finish(worker) }
+
+  /// When all workers are done.
+  var total: [String: MatrixStatistics] {
+    for sums in seen.values {
       mirror(sums.inputs)
       if let gradients = sums.gradients { mirror(gradients.outputs) }
     }
-    return result
+    return seen
+  }
+}
+
+/// A worker that adds to the sums.
+private struct StatisticsObservers {
+  private final class Observer: LinearObserver {
+    private let sums: MatrixSums
+    private let worker: Int
+
+    init(_ sums: MatrixSums, worker: Int) {
+      self.sums = sums
+      self.worker = worker
+    }
+
+    func matrix(_ name: String, took input: Activation) { sums.add(input, of: name, by: worker) }
+
+    func matrix(_ name: String, took input: Activation, got gradient: Activation) {
+      sums.add(gradient, beside: input, of: name, by: worker)
+    }
+
+    func finish() { sums.finish(worker) }
   }
 
-  private func add(_ part: Tensor, to sum: Tensor) {
-    for index in 0..<part.count { sum.pointer[index] += part.pointer[index] }
+  private let sums: MatrixSums
+  let all: [any LinearObserver]
+
+  /// - Parameters:
+  ///   - names: of the matrices that are looked at.
+  ///   - windows: of the text.
+  init(_ names: Set<String>, threads: Int, windows: Int) {
+    let workers = min(threads, windows)
+    let sums = MatrixSums(names, workers: workers)
+    self.sums = sums
+    all = (0..<workers).map { Observer(sums, worker: $0) }
   }
+
+  /// When all are done.
+  var total: [String: MatrixStatistics] { sums.total }
 }
 
 extension CompressionCalibration {
@@ -89,9 +141,9 @@ extension CompressionCalibration {
   ) -> (states: Tensor, seen: [String: MatrixStatistics]) {
     let result = Tensor(uninitialized: states.shape)
     let batch = batch
-    let observers = (0..<threads).map { _ in StatisticsObserver(names) }
+    let observers = StatisticsObservers(names, threads: threads, windows: batch.windowCount)
     StepWorkers(count: threads, parameterCount: 0).compute(
-      batch.windowCount, observers: observers
+      batch.windowCount, observers: observers.all
     ) { tape, window in
       let rows = batch.places(ofWindows: window..<window + 1)
       model.hiddenStates(
@@ -115,6 +167,7 @@ extension CompressionCalibration {
     let gradient = Tensor(uninitialized: states[0].shape)
     let batch = batch
     let workers = StepWorkers(count: threads, parameterCount: 0)
+    let logitRows = MemoryDemands.fewLogitRows(vocabulary: full.configuration.vocabularySize)
     let last = states.removeLast()
     workers.compute(windows, isRecording: true) { tape, window in
       let rows = batch.places(ofWindows: window..<window + 1)
@@ -124,15 +177,17 @@ extension CompressionCalibration {
       batch.targets.withUnsafeBufferPointer { targets in
         _ = full.loss(
           of: hidden, targets: UnsafeBufferPointer(rebasing: targets[rows]), scale: 1, on: tape,
-          logitRows: 256)
+          logitRows: logitRows)
       }
       gradient.setRows(rows, to: tape.backward(gradientsOf: [input])[0])
     }
+    // What the logits took is needed no more.
+    workers.release()
     for block in split.middle.reversed() {
       let names = Set(paths.map { "\(full.configuration.keys.block(block)).\($0).weight" })
-      let observers = (0..<threads).map { _ in StatisticsObserver(names) }
+      let observers = StatisticsObservers(names, threads: threads, windows: windows)
       let before = states.removeLast()
-      workers.compute(windows, observers: observers, isRecording: true) { tape, window in
+      workers.compute(windows, observers: observers.all, isRecording: true) { tape, window in
         let rows = batch.places(ofWindows: window..<window + 1)
         let input = tape.input(before.rows(rows), needsGradient: true)
         let output = full.hiddenStates(

@@ -12,7 +12,7 @@ import PeatTuning
 public final class Distillation {
   public let trainer: Trainer
   private let emulator: Emulator
-  private let full: TransformerModel
+  private let teacher: TransformerModel
   private let settings: DistillationSettings
   private let probe: PlugInProbe?
   private let sourceDigest: Digest?
@@ -29,13 +29,15 @@ public final class Distillation {
     settings: DistillationSettings, probe: PlugInProbe? = nil, sourceDigest: Digest? = nil
   ) throws {
     try settings.validate()
-    let objective = try DistillationObjective(emulator, full: full, data: data, settings: settings)
+    teacher = try full.asTeacher(of: emulator.split)
+    let training = settings.training(emulator.model.configuration)
+    let objective = try DistillationObjective(
+      emulator, full: full, teacher: teacher, data: data, settings: settings, training)
     trainer = try Trainer(
       emulator.model, parameters: emulator.middleParameters, data: data,
-      configuration: settings.training, objective: objective)
+      configuration: training, objective: objective)
     trainer.modelDigest = sourceDigest
     self.emulator = emulator
-    self.full = full
     self.settings = settings
     self.probe = settings.checks > 0 ? probe : nil
     self.sourceDigest = sourceDigest
@@ -55,12 +57,14 @@ public final class Distillation {
   ) throws -> Trainer.Outcome {
     let outcome = try trainer.run(shouldStop: shouldStop) { progress in
       if let probe, let sourceDigest, settings.isCheck(progress.report.step) {
-        let found = try probe.run(emulator, full: full, sourceDigest: sourceDigest)
+        trainer.rest()
+        let found = try probe.run(emulator, full: teacher, sourceDigest: sourceDigest)
         let check = DistillationCheck(
           step: progress.report.step, plugInLoss: found.plugInLoss)
         onCheck(check)
         if check.plugInLoss <= best?.check.plugInLoss ?? .infinity {
-          best = (check, values.copied())
+          // Memory is short while a model is distilled; where the disk has no room either, memory it is.
+          best = (check, (try? values.onDisk()) ?? values.copied())
         }
       }
       try onStep(progress)
@@ -70,6 +74,7 @@ public final class Distillation {
     if let best, best.check.step < outcome.steps {
       for parameter in emulator.middleParameters {
         if let tensor = best.values[parameter.name] { parameter.assign(tensor) }
+        best.values[parameter.name]?.releasePages()
       }
     }
     return outcome
@@ -93,7 +98,9 @@ extension Distillation {
       let check = String(decoding: try JSONFile.encode(best.check), as: UTF8.self)
       return { url in try SafeTensors.write(best.values, to: url, metadata: ["check": check]) }
     }
-    try trainer.state.save(in: folder, others: [Self.bestName: write])
+    trainer.rest()
+    try trainer.save(in: folder, others: [Self.bestName: write])
+    for tensor in best?.values.values.map({ $0 }) ?? [] { tensor.releasePages() }
   }
 
   /// Goes on where `save` left off.
@@ -104,7 +111,7 @@ extension Distillation {
     var saved: (check: DistillationCheck, values: NamedTensors)?
     if FileManager.default.fileExists(atPath: url.path) {
       let file = try SafeTensorsFile(contentsOf: url)
-      let values = try file.tensors().copied()
+      let values = try file.tensors()
       guard let text = file.metadata["check"],
         let check = try? JSONDecoder().decode(DistillationCheck.self, from: Data(text.utf8)),
         values.mapValues(\.shape) == self.values.mapValues(\.shape),
@@ -115,7 +122,7 @@ extension Distillation {
           "'\(url.path)' is no moment of this distillation. Delete the folder's saved state and start again."
         )
       }
-      saved = (check, values)
+      saved = (check, (try? values.onDisk()) ?? values.copied())
     }
     try trainer.resume(state)
     best = saved

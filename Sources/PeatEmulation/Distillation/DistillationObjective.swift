@@ -15,9 +15,10 @@ import PeatTuning
 /// Source: Xiao, Lin and Han 2023, *Offsite-Tuning*, <https://arxiv.org/abs/2302.04870>: weights 1, 30 and 0. Block by block as in Wu et al. 2024,
 /// *FedBiOT*, <https://arxiv.org/abs/2406.17706>.
 struct DistillationObjective: TrainingObjective {
-  private let full: TransformerModel
+  private let teacher: TransformerModel
   private let emulator: Emulator
   private let settings: DistillationSettings
+  private let training: TrainingConfiguration
   /// Where states are compared, by place in the emulator's middle: after so many blocks of the full model's middle.
   private let depths: [Int]
   /// σ² at each.
@@ -25,14 +26,18 @@ struct DistillationObjective: TrainingObjective {
   /// Matrices whose zeros stay zero, with the places.
   private let zeros: [(matrix: Parameter, places: [Int])]
 
+  /// - Parameters:
+  ///   - full: says, with what is in its ends, how large states are.
+  ///   - teacher: the same in less memory.
   /// - Throws: `badData` where the full model computes no numbers.
   init(
-    _ emulator: Emulator, full: TransformerModel, data: TokenDataset,
-    settings: DistillationSettings
+    _ emulator: Emulator, full: TransformerModel, teacher: TransformerModel, data: TokenDataset,
+    settings: DistillationSettings, _ training: TrainingConfiguration
   ) throws {
-    self.full = full
+    self.teacher = teacher
     self.emulator = emulator
     self.settings = settings
+    self.training = training
     depths = emulator.middleDepths
     zeros = emulator.zeros
     var sampler = BatchSampler(data, .sequential, rows: settings.batch, seed: 0)
@@ -42,7 +47,7 @@ struct DistillationObjective: TrainingObjective {
     let states = batch.tokens.withUnsafeBufferPointer { tokens in
       var state = full.hiddenStates(below: split.bottom, tokens, layout: batch.layout, on: tape)
       return split.middle.map { block in
-        state = full.hiddenStates(
+        state = teacher.hiddenStates(
           through: block..<block + 1, state, layout: batch.layout, on: tape)
         return state.tensor()
       }
@@ -59,6 +64,9 @@ struct DistillationObjective: TrainingObjective {
       return mean
     }
   }
+
+  /// A gradient for each thread would take more than the model.
+  var sharesGradient: Bool { true }
 
   func restrain() {
     for (matrix, places) in zeros {
@@ -83,11 +91,12 @@ struct DistillationObjective: TrainingObjective {
     var done = 0
     var loss = 0.0
     for (place, depth) in depths.enumerated() {
-      target = full.hiddenStates(
+      target = teacher.hiddenStates(
         through: split.bottom + done..<split.bottom + depth, target, layout: layout, on: tape)
       done = depth
       states = student.hiddenStates(
-        through: split.bottom + place..<split.bottom + place + 1, states, layout: layout, on: tape)
+        through: split.bottom + place..<split.bottom + place + 1, states, layout: layout, on: tape,
+        checkpointing: training.checkpointing)
       let isLast = place == depths.count - 1
       let weight =
         (isLast ? settings.stateWeight : settings.blockWeight)
@@ -103,7 +112,7 @@ struct DistillationObjective: TrainingObjective {
         settings.lossWeight
         * student.loss(
           of: hidden, targets: targets, scale: scale * Float(settings.lossWeight), on: tape,
-          logitRows: 256
+          logitRows: training.logitRows
         ).sum
     }
     return TokenLoss(sum: loss, count: targets.count { $0 >= 0 })

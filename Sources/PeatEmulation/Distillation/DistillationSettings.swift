@@ -1,3 +1,4 @@
+import PeatModels
 import PeatTensor
 import PeatTuning
 
@@ -61,11 +62,26 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
     }
   }
 
-  var training: TrainingConfiguration {
-    TrainingConfiguration(
+  /// Steps of a student: in parts of few windows, and with blocks that are computed twice where what they would keep is much. Both save memory, and only the
+  /// parts change bits.
+  func training(_ student: TransformerConfiguration) -> TrainingConfiguration {
+    var result = TrainingConfiguration(
       steps: steps, batch: batch, context: context, learningRate: learningRate,
-      schedule: .init(.cosine), optimizer: .init(weightDecay: 0), seed: seed,
+      schedule: .init(.cosine), optimizer: .init(weightDecay: 0),
+      accumulation: Self.parts(batch: batch, context: context, threads: threads),
+      logitRows: MemoryDemands.fewLogitRows(vocabulary: student.vocabularySize), seed: seed,
       threads: threads)
+    let windows = (batch + result.accumulation - 1) / result.accumulation
+    // About what a block keeps of each token.
+    let width = 8 * student.hiddenSize + 2 * student.feedForwardSize
+    let kept = 4 * Double(windows) * Double(context) * Double(width) * Double(student.depth)
+    result.checkpointing = kept > 64e6
+    return result
+  }
+
+  /// The parts of a step: each with 256 tokens at least for each thread.
+  package static func parts(batch: Int, context: Int, threads: Int) -> Int {
+    max(1, batch / (max(threads, 1) * max(1, 256 / max(context, 1))))
   }
 
   /// After so many steps a probe is made; the last ones are among them.

@@ -12,6 +12,9 @@ package protocol LinearObserver: AnyObject, Sendable {
   ///   - input: `[N, inputs]`.
   ///   - gradient: with respect to what came out, `[N, outputs]`.
   func matrix(_ name: String, took input: Activation, got gradient: Activation)
+
+  /// Called when its worker has done its last piece of work.
+  func finish()
 }
 
 extension Tape {

@@ -13,6 +13,9 @@ public final class Tape {
   /// Its place among the workers that divide the batch's sequences; `nil` where sequences are whole.
   package var share: SequenceShare?
 
+  /// Its turn among the workers that add to the same gradients; `nil` where they are its own.
+  package var turn: GradientTurn?
+
   /// Threads that share the work of each operation, where a tape only computes.
   package var team: ThreadTeam?
 
@@ -100,10 +103,26 @@ public final class Tape {
     }
   }
 
-  /// Where an operation adds the gradient with respect to a weight; `nil` if the weight is frozen.
-  func gradientPointer(of weight: Weight) -> FloatPointer? {
-    guard let offset = weight.gradientOffset, let base = weightGradients else { return nil }
-    return base + offset
+  /// Hands over where an operation adds the gradient with respect to a weight, when it is this worker's turn; does nothing if the weight is frozen.
+  func addGradient(of weight: Weight, _ body: (FloatPointer) -> Void) {
+    guard let offset = weight.gradientOffset, let base = weightGradients else { return }
+    guard let turn else { return body(base + offset) }
+    turn.add(at: offset) { body(base + offset) }
+  }
+
+  /// The same for weights that always get gradients together, a norm's; calls `body` in any case, with `nil` for one that is frozen, or that there is
+  /// none of.
+  func addGradients(
+    of first: Weight, _ second: Weight?, _ body: (FloatPointer?, FloatPointer?) -> Void
+  ) {
+    func pointer(_ weight: Weight?) -> FloatPointer? {
+      guard let offset = weight?.gradientOffset else { return nil }
+      return weightGradients.map { $0 + offset }
+    }
+    guard let turn, let place = first.gradientOffset ?? second?.gradientOffset else {
+      return body(pointer(first), pointer(second))
+    }
+    turn.add(at: place) { body(pointer(first), pointer(second)) }
   }
 
   // MARK: For the step

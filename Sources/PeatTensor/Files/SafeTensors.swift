@@ -215,6 +215,9 @@ public enum SafeTensors {
     try write(tensors, to: url, as: { _ in type }, metadata: metadata)
   }
 
+  /// What is written at a time.
+  private static let pieceBytes = 1 << 20
+
   /// Writes the tensors to a file, each in a type of its own.
   ///
   /// - Parameter raw: others, as they are stored.
@@ -224,9 +227,26 @@ public enum SafeTensors {
   ) throws {
     try AtomicOutput.write(to: url) { handle in
       func append(_ bytes: UnsafeRawBufferPointer) throws {
-        try handle.write(contentsOf: Data(bytes))
+        // In pieces: a copy of a whole matrix would be much memory.
+        for start in stride(from: 0, to: bytes.count, by: pieceBytes) {
+          let piece = bytes[start..<min(start + pieceBytes, bytes.count)]
+          try handle.write(contentsOf: Data(UnsafeRawBufferPointer(rebasing: piece)))
+        }
       }
       try emit(tensors, raw: raw, as: type, metadata: metadata, to: append)
+    }
+  }
+
+  /// Writes a tensor's values in 16 bits each.
+  private static func emit(
+    _ tensor: Tensor, to write: (UnsafeRawBufferPointer) throws -> Void,
+    _ bits: (Float) -> UInt16
+  ) rethrows {
+    try tensor.withUnsafeBufferPointer { values in
+      for start in stride(from: 0, to: values.count, by: pieceBytes / 2) {
+        let piece = values[start..<min(start + pieceBytes / 2, values.count)].map(bits)
+        try piece.withUnsafeBytes { try write($0) }
+      }
     }
   }
 
@@ -252,12 +272,8 @@ public enum SafeTensors {
       guard let tensor = tensors[name] else { continue }
       switch type(name) {
       case .float32: try tensor.withUnsafeBufferPointer { try write(UnsafeRawBufferPointer($0)) }
-      case .float16:
-        let bits = tensor.withUnsafeBufferPointer { $0.map(\.float16Bits.littleEndian) }
-        try bits.withUnsafeBytes { try write($0) }
-      case .bfloat16:
-        let bits = tensor.withUnsafeBufferPointer { $0.map(\.bfloat16Bits.littleEndian) }
-        try bits.withUnsafeBytes { try write($0) }
+      case .float16: try emit(tensor, to: write) { $0.float16Bits.littleEndian }
+      case .bfloat16: try emit(tensor, to: write) { $0.bfloat16Bits.littleEndian }
       }
     }
   }

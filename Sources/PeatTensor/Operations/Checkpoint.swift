@@ -31,6 +31,7 @@ struct CheckpointRecord {
     let nested = Tape(pool: tape.pool, weightGradients: tape.weightGradients)
     nested.profile = tape.profile
     nested.share = tape.share
+    nested.turn = tape.turn
     let input = Activation(
       buffer: x.buffer, offset: x.offset, rows: x.rows, columns: x.columns, stride: x.stride,
       slot: x.needsGradient ? nested.makeSlot() : nil)

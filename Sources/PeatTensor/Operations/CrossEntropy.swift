@@ -43,6 +43,9 @@ extension Tape {
       weight.shape[1] == width && targets.count == x.rows && x.stride == width,
       "linearCrossEntropy: input [\(x.rows), \(width)], weight \(weight.shape), \(targets.count) targets"
     )
+    precondition(
+      turn == nil || !weight.trains,
+      "linearCrossEntropy: workers that share gradients have different numbers of chunks here")
     let wantsGradient = isRecording && (x.needsGradient || weight.trains)
     let dx = wantsGradient && x.needsGradient ? pool.take(x.rows * width) : nil
     let counted = (0..<x.rows).filter { targets[$0] >= 0 }
@@ -93,9 +96,11 @@ extension Tape {
           }
         }
       }
-      if wantsGradient, let dW = gradientPointer(of: weight) {
-        measured(.products) {
-          logits.addWeightGradient(rows: rows, x: input, width: width, to: dW, pool)
+      if wantsGradient {
+        addGradient(of: weight) { dW in
+          measured(.products) {
+            logits.addWeightGradient(rows: rows, x: input, width: width, to: dW, pool)
+          }
         }
       }
       start += rows

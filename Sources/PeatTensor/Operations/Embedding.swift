@@ -87,18 +87,18 @@ struct EmbeddingRecord {
   func backward(_ tape: Tape) {
     guard let gradient = tape.takeGradient(of: output) else { return }
     let width = output.columns
-    let tableGradient = tape.gradientPointer(of: table)
-    let positionGradient = positions.flatMap { tape.gradientPointer(of: $0) }
-    if let tableGradient {
+    tape.addGradient(of: table) { tableGradient in
       for row in 0..<output.rows {
         add(width, gradient.pointer + row * width, to: tableGradient + Int(tokens[row]) * width)
       }
     }
-    if let positionGradient {
-      for piece in layout.pieces {
-        add(
-          piece.count * width, gradient.pointer + piece.row * width,
-          to: positionGradient + piece.position * width)
+    if let positions {
+      tape.addGradient(of: positions) { positionGradient in
+        for piece in layout.pieces {
+          add(
+            piece.count * width, gradient.pointer + piece.row * width,
+            to: positionGradient + piece.position * width)
+        }
       }
     }
   }

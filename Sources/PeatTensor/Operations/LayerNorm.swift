@@ -78,35 +78,35 @@ struct LayerNormRecord {
     recomputation.forget()
     guard let gradient = tape.takeGradient(of: output) else { return }
     let width = x.columns
-    let weightGradient = tape.gradientPointer(of: weight)
-    let biasGradient = tape.gradientPointer(of: bias)
     let target = x.slot.map { tape.gradientTarget(for: x, in: $0) }
     let normalized = tape.pool.take(width)
     let scaled = tape.pool.take(width)
     let ones = tape.pool.take(width)
     ones.pointer.update(repeating: 1, count: width)
-    for row in 0..<x.rows {
-      let dy = gradient.pointer + row * width
-      let mean = broadcast(statistics.pointer[2 * row])
-      let r = broadcast(statistics.pointer[2 * row + 1])
-      mapVectors(width, x.pointer + row * x.stride, into: normalized.pointer) { ($0 - mean) * r }
-      if let biasGradient { add(width, dy, to: biasGradient) }
-      if let weightGradient {
-        mapVectors(width, dy, normalized.pointer, into: scaled.pointer) { $0 * $1 }
-        add(width, scaled.pointer, to: weightGradient)
-      }
-      guard let target else { continue }
-      mapVectors(width, dy, weight.pointer, into: scaled.pointer) { $0 * $1 }
-      let meanG = broadcast(dot(width, scaled.pointer, ones.pointer) / Float(width))
-      let meanGX = broadcast(dot(width, scaled.pointer, normalized.pointer) / Float(width))
-      mapVectors(width, scaled.pointer, normalized.pointer, into: scaled.pointer) {
-        ($0 - meanG - $1 * meanGX) * r
-      }
-      let place = target.pointer + row * x.stride
-      if target.isFresh {
-        place.update(from: scaled.pointer, count: width)
-      } else {
-        add(width, scaled.pointer, to: place)
+    tape.addGradients(of: weight, bias) { weightGradient, biasGradient in
+      for row in 0..<x.rows {
+        let dy = gradient.pointer + row * width
+        let mean = broadcast(statistics.pointer[2 * row])
+        let r = broadcast(statistics.pointer[2 * row + 1])
+        mapVectors(width, x.pointer + row * x.stride, into: normalized.pointer) { ($0 - mean) * r }
+        if let biasGradient { add(width, dy, to: biasGradient) }
+        if let weightGradient {
+          mapVectors(width, dy, normalized.pointer, into: scaled.pointer) { $0 * $1 }
+          add(width, scaled.pointer, to: weightGradient)
+        }
+        guard let target else { continue }
+        mapVectors(width, dy, weight.pointer, into: scaled.pointer) { $0 * $1 }
+        let meanG = broadcast(dot(width, scaled.pointer, ones.pointer) / Float(width))
+        let meanGX = broadcast(dot(width, scaled.pointer, normalized.pointer) / Float(width))
+        mapVectors(width, scaled.pointer, normalized.pointer, into: scaled.pointer) {
+          ($0 - meanG - $1 * meanGX) * r
+        }
+        let place = target.pointer + row * x.stride
+        if target.isFresh {
+          place.update(from: scaled.pointer, count: width)
+        } else {
+          add(width, scaled.pointer, to: place)
+        }
       }
     }
   }

@@ -109,7 +109,7 @@ struct LinearRecord {
     defer { withExtendedLifetime(restored) {} }
     let values = restored?.pointer ?? input.pointer
     let valueStride = restored == nil ? input.stride : inputs
-    if let dw = tape.gradientPointer(of: weight) {
+    tape.addGradient(of: weight) { dw in
       switch layout {
       case .outputsByInputs:
         addTransposedProduct(
@@ -121,27 +121,28 @@ struct LinearRecord {
           tape.pool)
       }
     }
-    if let bias, let db = tape.gradientPointer(of: bias) {
-      for row in 0..<rows { add(outputs, dy + row * outputs, to: db) }
+    if let bias {
+      tape.addGradient(of: bias) { db in
+        for row in 0..<rows { add(outputs, dy + row * outputs, to: db) }
+      }
     }
     let target = input.slot.map { tape.gradientTarget(for: input, in: $0) }
     let product = WeightProduct(weight: weight, layout: layout, lowRank: lowRank)
     if let lowRank, let projected {
       let rank = lowRank.down.shape[0]
-      if let dB = tape.gradientPointer(of: lowRank.up) {
+      tape.addGradient(of: lowRank.up) { dB in
         tape.measured(.lowRank) {
           addTransposedSums(lowRank, projected, dy, rows, to: dB, tape.pool)
         }
       }
-      let dA = tape.gradientPointer(of: lowRank.down)
-      if dA != nil || target != nil {
+      if lowRank.down.trains || target != nil {
         // dy · B; times s it is the gradient of h.
         let slope = tape.pool.take(rows * rank)
         defer { withExtendedLifetime(slope) {} }
         product.backward(
           dy, rows: rows, slope: slope, out: target?.pointer, outStride: input.stride,
           adds: target?.isFresh == false, tape.pool)
-        if let dA {
+        tape.addGradient(of: lowRank.down) { dA in
           tape.measured(.lowRank) {
             SkinnyProduct.addWeightedSums(
               rows: rows, rank: rank, columns: inputs, scale: lowRank.scale, u: slope.pointer,

@@ -59,31 +59,34 @@ struct RMSNormRecord {
     recomputation.forget()
     guard let gradient = tape.takeGradient(of: output) else { return }
     let width = x.columns
-    let weightGradient = tape.gradientPointer(of: weight)
     let target = x.slot.map { tape.gradientTarget(for: x, in: $0) }
     let scaled = tape.pool.take(width)
-    for row in 0..<x.rows {
-      let dy = gradient.pointer + row * width
-      let source = x.pointer + row * x.stride
-      let r = inverse.pointer[row]
-      let rVector = broadcast(r)
-      if let weightGradient {
-        // One expression per vector: dw += dy · x · r.
-        mapVectors(width, source, dy, into: scaled.pointer) { $0 * $1 }
-        addScaled(width, r, scaled.pointer, to: weightGradient)
-      }
-      guard let target else { continue }
-      mapVectors(width, dy, weight.pointer, into: scaled.pointer) { $0 * $1 }
-      let mean = dot(width, scaled.pointer, source) * r * r * r / Float(width)
-      let meanVector = broadcast(-mean)
-      let place = target.pointer + row * x.stride
-      if target.isFresh {
-        mapVectors(width, scaled.pointer, source, into: place) { fma($1, meanVector, $0 * rVector) }
-      } else {
-        mapVectors(width, scaled.pointer, source, into: scaled.pointer) {
-          fma($1, meanVector, $0 * rVector)
+    tape.addGradients(of: weight, nil) { weightGradient, _ in
+      for row in 0..<x.rows {
+        let dy = gradient.pointer + row * width
+        let source = x.pointer + row * x.stride
+        let r = inverse.pointer[row]
+        let rVector = broadcast(r)
+        if let weightGradient {
+          // One expression per vector: dw += dy · x · r.
+          mapVectors(width, source, dy, into: scaled.pointer) { $0 * $1 }
+          addScaled(width, r, scaled.pointer, to: weightGradient)
         }
-        add(width, scaled.pointer, to: place)
+        guard let target else { continue }
+        mapVectors(width, dy, weight.pointer, into: scaled.pointer) { $0 * $1 }
+        let mean = dot(width, scaled.pointer, source) * r * r * r / Float(width)
+        let meanVector = broadcast(-mean)
+        let place = target.pointer + row * x.stride
+        if target.isFresh {
+          mapVectors(width, scaled.pointer, source, into: place) {
+            fma($1, meanVector, $0 * rVector)
+          }
+        } else {
+          mapVectors(width, scaled.pointer, source, into: scaled.pointer) {
+            fma($1, meanVector, $0 * rVector)
+          }
+          add(width, scaled.pointer, to: place)
+        }
       }
     }
   }

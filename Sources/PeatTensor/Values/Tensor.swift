@@ -5,7 +5,7 @@
 public final class TensorStorage: @unchecked Sendable {
   package let pointer: UnsafeMutablePointer<Float>
   package let count: Int
-  private let keepAlive: AnyObject?
+  fileprivate let keepAlive: AnyObject?
 
   package init(count: Int) {
     self.count = count
@@ -139,6 +139,18 @@ public struct Tensor: Sendable {
 }
 
 extension Tensor {
+  /// Whether the values lie in a mapped file, so that they can be let go and read again.
+  package var isMapped: Bool { storage.keepAlive is MappedFile }
+
+  /// Gives the memory of values that lie in a file back to the system; they are read again when somebody looks. Does nothing where they don't.
+  package func releasePages() {
+    guard let file = storage.keepAlive as? MappedFile, let base = file.bytes.baseAddress else {
+      return
+    }
+    let first = UnsafeRawPointer(pointer) - base
+    file.releasePages(first..<first + count * MemoryLayout<Float>.stride)
+  }
+
   /// A matrix with rows and columns exchanged, in memory of its own.
   package func transposed() -> Tensor {
     precondition(shape.count == 2, "transposed: \(shape)")

@@ -7,11 +7,16 @@ public struct MemoryDemands: Sendable {
   /// less often; who computes blocks twice to save memory does not want them.
   public static func usualLogitRows(checkpointing: Bool) -> Int { checkpointing ? 256 : 512 }
 
+  /// Rows of logits for who wants to hold no more than 16 MB of them on a thread, but enough for products to be worth their while.
+  package static func fewLogitRows(vocabulary: Int) -> Int {
+    max(32, min(256, (4 << 20) / max(vocabulary, 1)))
+  }
+
   public var model: TransformerConfiguration
   /// How an emulator's file keeps matrices, by name; in memory they stay so, whatever is asked for.
   public var packed: [String: WeightStorage]
   /// Stored blocks in which something trains.
-  private var trained: Set<Int>
+  let trained: Set<Int>
   /// Blocks that are run first and in which nothing trains: they keep nothing.
   public var frozenPrefix: Int
   /// Values that train.
@@ -28,6 +33,8 @@ public struct MemoryDemands: Sendable {
   /// Copies of what trains, beside the values, moments and gradients of a step: an adapter as it was and as it is written, and a state
   /// that is saved.
   public var adapterCopies = 5
+  /// Whether threads add to one gradient instead of one of their own each.
+  var sharesGradient = false
   /// Bytes of a value as it lies in the model's files, where that is not what computations see: 0, or 2 for halves.
   public var fileBytesPerWeight = 0
 
@@ -44,7 +51,7 @@ public struct MemoryDemands: Sendable {
     self.batch = batch
     self.context = context
     self.threads = max(threads, 1)
-    trained = Set(blocks)
+    trained = method == nil ? Set(0..<model.blockCount) : Set(blocks)
     frozenPrefix = model.order.firstIndex(where: trained.contains) ?? 0
     rank = 0
     switch method {
@@ -61,8 +68,6 @@ public struct MemoryDemands: Sendable {
       }
       trainableWeights = trainable
     case nil:
-      trained = Set(0..<model.blockCount)
-      frozenPrefix = 0
       trainable =
         model.storedMatrixWeights + model.tableWeights + model.otherWeights
         + (0..<model.blockCount).reduce(0) { $0 + model.vectorWeights(ofBlock: $1) }
@@ -127,16 +132,26 @@ public struct MemoryDemands: Sendable {
   public func bytes(
     storage: WeightStorage, checkpointing: Bool, accumulation: Int, logitRows: Int, base: Int
   ) -> Int {
+    let step =
+      weightBytes(storage)
+      + stepBytes(checkpointing: checkpointing, accumulation: accumulation, logitRows: logitRows)
+    // More than any machine has is enough to know.
+    return base + Int(min(max(step, loadingBytes(storage) + optimizerBytes), 1e17)) + Self.reserve
+  }
+
+  /// Bytes of a step, beside the weights.
+  func stepBytes(checkpointing: Bool, accumulation: Int, logitRows: Int) -> Double {
     let activations = activationBytes(
       checkpointing: checkpointing, accumulation: accumulation, logitRows: logitRows)
     // Tokens and targets of the whole batch, and of the one before.
     let tokens = 4 * 6 * Double(batch) * Double(context)
-    // Values, moments and gradients.
-    let optimizer = 4 * Double(trainable) * (3 + Double(threads) + Double(adapterCopies))
     // Between buffers of activations there are gaps.
-    let step = weightBytes(storage) + 1.04 * activations + tokens + optimizer
-    // More than any machine has is enough to know.
-    return base + Int(min(max(step, loadingBytes(storage) + optimizer), 1e17)) + Self.reserve
+    return 1.04 * activations + tokens + optimizerBytes
+  }
+
+  /// Values, moments and gradients.
+  private var optimizerBytes: Double {
+    4 * Double(trainable) * Double(3 + (sharesGradient ? 1 : threads) + adapterCopies)
   }
 
   /// While weights are packed, and while the files' digest is computed, a matrix stands beside them as it lies in its file.

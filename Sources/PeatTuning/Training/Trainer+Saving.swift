@@ -2,6 +2,13 @@ import Foundation
 import PeatModels
 import PeatTensor
 
+extension Trainer {
+  /// Saves where it stands as `State.save` does, without a copy in memory.
+  public func save(in target: URL, others: [String: ((URL) throws -> Void)?] = [:]) throws {
+    try state { $0 }.save(in: target, others: others)
+  }
+}
+
 extension Trainer.State {
   /// Saves it beside what an earlier run wrote into the folder, which stays until this one is finished.
   ///

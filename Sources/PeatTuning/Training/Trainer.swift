@@ -47,13 +47,17 @@ public final class Trainer {
   ) throws {
     try configuration.validate(contextLength: model.configuration.contextLength)
     try data.check(vocabularySize: model.configuration.vocabularySize)
-    try configuration.checkMemory(
-      model.configuration, trainable: parameters.reduce(0) { $0 + $1.count })
+    try MemoryDemands(
+      of: model, tuning: parameters, configuration, isRagged: data.arrangement.isByDocument,
+      sharesGradient: objective?.sharesGradient ?? false
+    ).check(configuration, weightBytes: model.byteCount)
     self.model = model
     self.configuration = configuration
     self.objective = objective
     trainable = TrainableParameters(parameters)
-    workers = StepWorkers(count: configuration.threads, parameterCount: trainable.count)
+    workers = StepWorkers(
+      count: configuration.threads, parameterCount: trainable.count,
+      sharesGradient: objective?.sharesGradient ?? false)
     // Of windows that start anywhere no two are the same.
     let isFixed = configuration.order != .uniformWindows || data.arrangement.isByDocument
     prefix =
@@ -180,9 +184,12 @@ public final class Trainer {
   /// Seconds of processor time by part since then, all workers together.
   package var profile: [StepProfile.Part: Double] { workers.profile }
 
+  /// Gives back the memory that only a step needs, such as for a while in which something else is done; the next step takes it anew.
+  public func rest() { workers.release() }
+
   /// Ends training: the parameters keep their values and are frozen again.
   public func finish() {
-    workers.releaseActivations()
+    workers.release()
     trainable.release()
   }
 }
@@ -244,7 +251,7 @@ extension Trainer {
           "The saved state in '\(folder.path)' is of two different steps. Delete it and start again."
         )
       }
-      tensors = try file.tensors().copied()
+      tensors = try file.tensors()
     }
 
     init(facts: Facts, tensors: NamedTensors) {
@@ -253,15 +260,18 @@ extension Trainer {
     }
   }
 
-  public var state: State {
+  public var state: State { state { $0.copied() } }
+
+  /// - Parameter keep: what becomes of a tensor that the next step changes.
+  func state(_ keep: (Tensor) -> Tensor) -> State {
     State(
       facts: State.Facts(
         step: step, tokens: tokens, configuration: configuration, sampler: sampler.state,
         parameters: trainable.parameters.map(\.name), modelDigest: modelDigest,
         storage: model.storage, objective: objective?.name),
       tensors: [
-        "values": trainable.values.copied(), "first_moment": optimizer.firstMoment.copied(),
-        "second_moment": optimizer.secondMoment.copied(),
+        "values": keep(trainable.values), "first_moment": keep(optimizer.firstMoment),
+        "second_moment": keep(optimizer.secondMoment),
       ])
   }
 
@@ -316,6 +326,7 @@ extension Trainer {
     optimizer = AdamW(
       resuming: configuration.optimizer, steps: state.facts.step, firstMoment: first,
       secondMoment: second)
+    for tensor in state.tensors.values { tensor.releasePages() }
     step = state.facts.step
     tokens = state.facts.tokens
   }

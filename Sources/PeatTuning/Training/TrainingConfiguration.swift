@@ -105,19 +105,4 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
     result.logitRows = plan.logitRows
     return result
   }
-
-  /// Throws where the activations of one step would not fit into the machine's memory.
-  func checkMemory(_ model: TransformerConfiguration, trainable: Int) throws {
-    let rows = (Double(batch) / Double(accumulation)).rounded(.up)
-    // What a block keeps for the backward pass: at least its input; without checkpointing also what lies between its
-    // parts.
-    let width = Double(model.hiddenSize)
-    let perBlock = checkpointing ? width : 6 * width + 2 * Double(model.feedForwardSize)
-    // Values, two moments, and a gradient for each thread.
-    let parameters = Double(trainable) * Double(3 + threads)
-    try MemoryDemand.check(
-      bytes: 4 * (rows * Double(context) * Double(model.depth) * perBlock + parameters),
-      for: "A step of \(batch) windows of \(context) tokens",
-      advice: "Make batch or context smaller, raise accumulation, or turn on checkpointing.")
-  }
 }

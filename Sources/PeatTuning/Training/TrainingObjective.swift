@@ -18,10 +18,14 @@ public protocol TrainingObjective: Sendable {
   /// Called after each update, when the parameters may be given back what they must keep.
   func restrain()
 
+  /// Whether workers add to one gradient, in turn, instead of one of their own each; the embedding and the head must be frozen then.
+  var sharesGradient: Bool { get }
+
   /// Says with all its constants what it is: a saved training goes on with no other.
   var name: String { get }
 }
 
 extension TrainingObjective {
   public func restrain() {}
+  public var sharesGradient: Bool { false }
 }
