@@ -55,7 +55,13 @@ public struct Calibration: Sendable {
       of: material.emulators[level], packageBytes: bytes, method: material.adapter.method)
   }
 
-  /// The cosines of the adapter's gradients through each emulator and through the full model.
+  /// The cosine of an adapter's gradients through one emulator and through the full model.
+  private func fidelity(of level: Int, with adapter: Adapter) async throws -> Double {
+    let emulator = material.emulators[level]
+    return try await owner.onThread { try $0.fidelities(of: [emulator], with: adapter)[0] }
+  }
+
+  /// The cosines of the new adapter's gradients through each emulator and through the full model.
   public func fidelities() async throws -> [Double] {
     let material = material
     return try await owner.onThread {
@@ -63,23 +69,32 @@ public struct Calibration: Sendable {
     }
   }
 
-  /// The plug-in loss before the first round and after each of a short real run on one level, in nats per token.
+  /// What a short real run gave.
+  public struct ShortRun: Sendable {
+    /// The plug-in loss before the first round and after each, in nats per token.
+    public var losses: [Double]
+    /// The level's fidelity with the adapter as it was after each round; empty where it was not asked for.
+    public var fidelities: [Double]
+  }
+
+  /// A short real run on one level.
   ///
   /// - Parameters:
   ///   - work: what differs from the run's own settings.
   ///   - share: of the clients, that are drawn for a round.
   ///   - team: the clients that there are, by number; `nil`: all.
+  ///   - measuresFidelity: whether it is measured after each round.
   ///   - onRound: called with the number of each round that was measured.
-  public func losses(
+  public func shortRun(
     _ level: Int, work: EdgeWork = .own, share: Double = 1, team: Range<Int>? = nil,
-    onRound: @escaping @Sendable (Int) -> Void = { _ in }
-  ) async throws -> [Double] {
+    measuresFidelity: Bool = false, onRound: @escaping @Sendable (Int) -> Void = { _ in }
+  ) async throws -> ShortRun {
     var configuration = configuration
     if share < 1 {
       configuration.planner = RandomPlanner.name
       configuration.share = share
     }
-    configuration.emulators = [recipes[level]]
+    configuration.emulators = [configuration.emulators[level]]
     let own = WorkSettings(localSteps: configuration.localSteps, rank: configuration.rank)
     configuration.localSteps = own.localSteps(of: work)
     configuration.learningRate *= Float(work.learningRate)
@@ -91,9 +106,14 @@ public struct Calibration: Sendable {
     let groups = team.map { Array(data.groups[$0]) } ?? data.groups
     configuration.clients = groups.count
     configuration.minimumClients = groups.count
+    let fidelities = Fidelities()
     let tuning = try FederatedTuning(
       configuration, evaluation: data.evaluation, logger: .silent,
-      onEvent: { if case .roundMeasured(let round, _) = $0 { onRound(round) } })
+      onEvent: { if case .roundMeasured(let round, _) = $0 { onRound(round) } },
+      onAdapter: { adapter in
+        guard measuresFidelity else { return }
+        await fidelities.add(try await fidelity(of: level, with: adapter))
+      })
     let result = try await tuning.run(
       FederatedTuning.inProcess(
         groups, threads: configuration.threads ?? 1, seed: configuration.seed,
@@ -101,7 +121,15 @@ public struct Calibration: Sendable {
     let perplexities =
       [result.fiveNumbers[.fullZeroShot]].compactMap { $0 }
       + result.report.rounds.compactMap { $0.metrics["plugIn"] }
-    return perplexities.map { log($0) }
+    return ShortRun(
+      losses: perplexities.map { log($0) }, fidelities: await fidelities.afterRounds)
+  }
+
+  /// Those that were measured while a run went on.
+  private actor Fidelities {
+    private(set) var afterRounds: [Double] = []
+
+    func add(_ value: Double) { afterRounds.append(value) }
   }
 
   /// The full model's perplexity before anything is tuned.

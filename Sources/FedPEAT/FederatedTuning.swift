@@ -15,6 +15,7 @@ public struct FederatedTuning: Sendable {
   public let configuration: RunConfiguration
   private let owner: ModelOwner
   private let onEvent: @Sendable (Event) -> Void
+  private let onAdapter: @Sendable (Adapter) async throws -> Void
   private let logger: Logger
   private let edge: EdgeConfiguration?
   private let cell: [ClientID: Double]?
@@ -45,10 +46,12 @@ public struct FederatedTuning: Sendable {
   ///   - evaluation: the texts that perplexity is measured on.
   ///   - pooled: all clients' texts, where they are here; only used for what tuning is compared with.
   ///   - cell: the clients, each with its share of all data, where the run takes place in a simulated cell (`edge`).
+  ///   - onAdapter: called with the adapter as it is after each round that is measured; the run waits.
   public init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
     cell: [ClientID: Double]? = nil, logger: Logger = Logger(label: "fedpeat"),
-    onEvent: @escaping @Sendable (Event) -> Void = { _ in }
+    onEvent: @escaping @Sendable (Event) -> Void = { _ in },
+    onAdapter: @escaping @Sendable (Adapter) async throws -> Void = { _ in }
   ) throws {
     try configuration.validate()
     self.configuration = configuration
@@ -56,6 +59,7 @@ public struct FederatedTuning: Sendable {
     self.cell = edge == nil ? nil : cell
     self.logger = logger
     self.onEvent = onEvent
+    self.onAdapter = onAdapter
     // ---- Checkpoint
     owner = try ModelOwner(configuration, evaluation: evaluation, pooled: pooled, onEvent: onEvent)
     onEvent(
@@ -186,13 +190,14 @@ public struct FederatedTuning: Sendable {
       workFolder: folder.appendingPathComponent("updates"),
       planner: planning.planner,
       strategy: try Strategies.named(configuration.strategy), server: server, logger: logger,
-      onRound: { [onEvent] round, state in
+      onRound: { [onEvent, onAdapter] round, state in
         guard every > 0, round % every == 0, owner.hasEvaluation else { return [:] }
         var plugged = adapter
         plugged.state = state
         let evaluated = plugged
         let perplexity = try await owner.onThread { try $0.perplexity(evaluated) }
         onEvent(.roundMeasured(round: round, plugIn: perplexity))
+        try await onAdapter(evaluated)
         try await best.take(evaluated, round: round, plugIn: perplexity)
         let fidelities = try await planning.learn(
           from: evaluated, through: await realigner.emulators)

@@ -75,8 +75,6 @@ extension EdgeConfiguration {
     edge.adapterBytes = Double(material.adapterBytes)
     edge.middleBlocks = material.split.middle.count
     edge.maxExposure = min(maxExposure, configuration.maxExposure)
-    // Emulators are what they are until they are made anew: sending one again would send the same bytes.
-    edge.learning.ageing = 0
     // What is learned is of use after the run too.
     edge.rounds = configuration.rounds + LivePlanner.roundsAfter
     edge.target = edge.target(of: configuration)
@@ -84,15 +82,21 @@ extension EdgeConfiguration {
     return edge
   }
 
-  /// The edge for rounds of another length than those that it was measured with: time, and what a round does to the loss.
+  /// The edge for a run's emulators, which are what they are until they are made anew, and for rounds of another length than those that it was
+  /// measured with: time, and what a round does to the loss.
   func scaled(to configuration: RunConfiguration) -> EdgeConfiguration {
-    guard calibration.roundTokens > 0 else { return self }
     var edge = self
+    // How copies age of levels that are made anew for each round says nothing of others.
+    if levelsAge == .sinceSent { edge.learning.ageing = 0 }
+    edge.levelsAge = .sinceMade
+    guard calibration.roundTokens > 0 else { return edge }
     let factor = Double(configuration.roundTokens) / calibration.roundTokens
     edge.objective.referenceTime *= factor
     edge.deadline *= factor
-    edge.learning.rate = min(
-      learning.rate * exponential(learning.work.steps * naturalLogarithm(factor)), 0.99)
+    // A round that does more takes the adapter farther from what levels were made for.
+    let pace = exponential(learning.work.steps * naturalLogarithm(factor))
+    edge.learning.rate = min(learning.rate * pace, 0.99)
+    edge.learning.ageing = min(edge.learning.ageing * pace, 100)
     return edge
   }
 

@@ -8,6 +8,8 @@ struct FitRanges: Sendable {
   let floor: ClosedRange<Double>
   /// p.
   let slowing = 0.0...6.0
+  /// μ per round, beside 0.
+  static let ageing = 1e-3...5
   private let lowest: Double
   private let start: Double
 
@@ -55,6 +57,20 @@ struct FitRanges: Sendable {
       if let caution = Self.caution(name, value, range) { result.append(caution) }
     }
     return result
+  }
+
+  /// Why how emulators age should not be trusted far.
+  ///
+  /// - Parameter misses: modelled minus measured fidelities.
+  static func cautions(ageing: Double, misses: [Double]) -> [String] {
+    let square = misses.reduce(0) { $0 + $1 * $1 } / Double(max(misses.count, 1))
+    var result: [String] = []
+    if square.squareRoot() > 0.1 {
+      result.append(
+        "The measured fidelities differ by \((100 * square.squareRoot()).rounded() / 100) from the model's, which fall by the same share in each round: how emulators age is known roughly."
+      )
+    }
+    return result + [caution("ageing", ageing, 0...Self.ageing.upperBound)].compactMap { $0 }
   }
 
   /// That a constant lies at the end of where it was searched for, so that its true value may lie beyond; `nil` where it does not, or lies at

@@ -11,6 +11,8 @@ public struct LearningFit: Sendable {
   /// What was measured with all devices taking part on one emulator.
   public struct Curve: Sendable {
     public var fidelity: Double
+    /// With the adapter as it was after each round, as many as were measured.
+    public var laterFidelities: [Double]
     /// The loss before the first round and after each, in nats per token.
     public var losses: [Double]
     /// What the devices' work was.
@@ -21,10 +23,11 @@ public struct LearningFit: Sendable {
     public var isSameTeam: Bool
 
     public init(
-      fidelity: Double, losses: [Double], work: EdgeWork = .own, share: Double = 1,
-      isSameTeam: Bool = false
+      fidelity: Double, laterFidelities: [Double] = [], losses: [Double], work: EdgeWork = .own,
+      share: Double = 1, isSameTeam: Bool = false
     ) {
       self.fidelity = fidelity
+      self.laterFidelities = laterFidelities
       self.losses = losses
       self.work = work
       self.share = share
@@ -38,7 +41,8 @@ public struct LearningFit: Sendable {
   /// Why the fit should not be trusted far, with what to do, in words; empty where nothing speaks against it.
   public let cautions: [String]
 
-  /// Least squares over η, the final loss, the floor and the slowing, by a search downhill from several places.
+  /// Least squares over η, the final loss, the floor and the slowing, by a search downhill from several places; with the ageing that the
+  /// fidelities say.
   ///
   /// - Throws: `badData` where no loss falls, so that there is nothing to fit.
   public init(_ curves: [Curve]) throws {
@@ -53,6 +57,7 @@ public struct LearningFit: Sendable {
     }
     // η; how far the final loss lies below the lowest measured; the floor; the slowing.
     let ranges = FitRanges(lowest: lowest, start: start)
+    let ageing = Self.ageing(curves)
     let box = [ranges.rate, ranges.depth, ranges.floor, ranges.slowing]
     func candidate(_ values: [Double]) -> LearningModel {
       let inside = zip(values, box).map { min(max($0, $1.lowerBound), $1.upperBound) }
@@ -61,7 +66,7 @@ public struct LearningFit: Sendable {
       model.finalLoss = lowest - 0.001 - inside[1]
       model.floor = inside[2]
       model.slowing = inside[3]
-      model.ageing = 0
+      model.ageing = ageing
       model.startGap = start - model.finalLoss
       return model
     }
@@ -87,8 +92,34 @@ public struct LearningFit: Sendable {
     }
     model = best.model
     error = best.error.squareRoot()
-    cautions = ranges.cautions(
-      of: best.model, error: error, rounds: (curves.map(\.losses.count).max() ?? 1) - 1)
+    cautions =
+      ranges.cautions(
+        of: best.model, error: error, rounds: (curves.map(\.losses.count).max() ?? 1) - 1)
+      + FitRanges.cautions(ageing: ageing, misses: Self.misses(ageing, curves))
+  }
+
+  /// μ: least squares over what was left of each fidelity after each round, `q · e^(−μ·round)`; 0 where they did not fall, or were not
+  /// measured.
+  private static func ageing(_ curves: [Curve]) -> Double {
+    func error(_ ageing: Double) -> Double {
+      misses(ageing, curves).reduce(0) { $0 + $1 * $1 }
+    }
+    guard curves.contains(where: { !$0.laterFidelities.isEmpty }) else { return 0 }
+    // None, and in equal ratios.
+    let range = FitRanges.ageing
+    let width = naturalLogarithm(range.upperBound / range.lowerBound)
+    let candidates =
+      [0] + (0...4000).map { range.lowerBound * exponential(width * Double($0) / 4000) }
+    return candidates.min { error($0) < error($1) } ?? 0
+  }
+
+  /// Modelled minus measured fidelities after each round.
+  private static func misses(_ ageing: Double, _ curves: [Curve]) -> [Double] {
+    curves.flatMap { curve in
+      curve.laterFidelities.enumerated().map { round, measured in
+        curve.fidelity * exponential(-ageing * Double(round + 1)) - measured
+      }
+    }
   }
 
   /// The value of one more constant with which a model comes nearest to how much measured curves differ from another.
@@ -125,11 +156,12 @@ public struct LearningFit: Sendable {
   private static func residuals(_ model: LearningModel, _ curve: Curve) -> [Double] {
     var gap = model.startGap
     var recency = 0.0
-    return curve.losses.dropFirst().map { loss in
+    return curve.losses.dropFirst().enumerated().map { round, loss in
       // Of a device, in the mean over all.
       recency = curve.share + (1 - curve.share) * LearningModel.retained * recency
       let sum = model.progress(
-        share: curve.share, fidelity: curve.fidelity, age: 0, gap: gap, work: curve.work)
+        share: curve.share, fidelity: curve.fidelity, age: Double(round), gap: gap,
+        work: curve.work)
       gap *=
         1
         - model.progress(

@@ -33,12 +33,31 @@ import Testing
     }
   }
 
+  @Test func `emulators that age make slower progress, those of scenarios do not age in a run`()
+    async throws
+  {
+    let workshop = try await TinyWorkshop.shared()
+    try withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("edge.yaml")
+      func gap(_ text: String) throws -> Double {
+        try Data(text.utf8).write(to: file)
+        let played = try forecast(workshop, "layer-drop=1", edge: file.path).play(runs: 4)
+        return played.summaries.reduce(0) { $0 + $1.gap } / 4
+      }
+      let fresh = try gap("levelsAge: sinceMade\nlearning: {ageing: 0}")
+      #expect(try gap("levelsAge: sinceMade\nlearning: {ageing: 0.1}") > 1.1 * fresh)
+      #expect(try gap("levelsAge: sinceMade\nlearning: {ageing: 0.2}") > 1.2 * fresh)
+      // As files of before levelsAge have it.
+      #expect(try gap("learning: {ageing: 0.1}") == fresh)
+    }
+  }
+
   @Test func `measurements are taken for the split and the emulators that they were made with`()
     async throws
   {
     let workshop = try await TinyWorkshop.shared()
     let digest = try Checkpoint(folder: URL(fileURLWithPath: workshop.model)).digest().hex
-    try await withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       let file = folder.appendingPathComponent("edge.yaml")
       func forecast(_ more: String, _ emulator: String = "layer-drop=1") throws -> RunForecast {
         let text = """

@@ -66,6 +66,55 @@ import Testing
     }
   }
 
+  // MARK: What ages
+
+  @Test func `the same bytes once more are no newer, where the owner does not make levels anew`()
+    throws
+  {
+    func play(_ planner: String, _ age: LevelAge, ageing: Double = 0.3) throws -> EdgeSummary {
+      var edge = still
+      edge.rounds = 12
+      (edge.levelsAge, edge.learning.ageing) = (age, ageing)
+      return try #require(
+        try EdgeEnvironment.play(edge, planner: planner, episodes: 1, seed: 1).summaries.first)
+    }
+    let (held, sent) = (
+      try play("everyone", .sinceSent), try play("everyone-refreshing", .sinceSent)
+    )
+    #expect(sent.gap < held.gap && sent.bytesDown > 2 * held.bytesDown)
+    let (heldMade, sentMade) = (
+      try play("everyone", .sinceMade), try play("everyone-refreshing", .sinceMade)
+    )
+    #expect(sentMade == heldMade && heldMade.bytesDown == held.bytesDown)
+    #expect(heldMade.gap > 1.5 * (try play("everyone", .sinceMade, ageing: 0)).gap)
+    // The heuristic sends anew after ten rounds what that makes fresh.
+    let once = try play("heuristic", .sinceMade)
+    #expect(try play("heuristic", .sinceSent).bytesDown > 1.5 * once.bytesDown)
+  }
+
+  @Test func `a planner that looks ahead knows that emulators age`() throws {
+    var edge = still
+    edge.rounds = 40
+    edge.deadline = 1e6
+    edge.objective.aim = .timeToTarget
+    (edge.levelsAge, edge.learning.ageing) = (.sinceMade, 0)
+    edge.radio.sharing = .dedicated
+    func cost() throws -> Double {
+      let cell = try EdgeEnvironment(edge, cells: 1, seed: 2).cells[0]
+      let everyone = Array(
+        repeating: EdgeDecision(isSelected: true, level: 0), count: edge.devices)
+      return EdgeSearch(rounds: 20).value(of: everyone, cell)
+    }
+    let fresh = try cost()
+    #expect(fresh.isFinite)
+    edge.learning.ageing = 0.5
+    // The target is never reached.
+    #expect(try cost() > fresh + Double(edge.rounds))
+    // Where what is sent is new, later rounds are left to later decisions.
+    edge.levelsAge = .sinceSent
+    #expect(try cost() == fresh)
+  }
+
   // MARK: What a level shows
 
   @Test func `a level shows what its weights say, not all of its blocks`() throws {

@@ -10,11 +10,17 @@ import Testing
     [1, 0.8, 0.5].map { fidelity in
       var losses = [model.finalLoss + model.startGap]
       var gap = model.startGap
-      for _ in 0..<8 {
-        gap *= 1 - model.progress(share: 1, fidelity: fidelity, age: 0, gap: gap, work: work)
+      var fidelities: [Double] = []
+      for round in 0..<8 {
+        gap *=
+          1
+          - model.progress(
+            share: 1, fidelity: fidelity, age: Double(round), gap: gap, work: work)
         losses.append(model.finalLoss + gap)
+        fidelities.append(fidelity * exp(-model.ageing * Double(round + 1)))
       }
-      return LearningFit.Curve(fidelity: fidelity, losses: losses, work: work)
+      return LearningFit.Curve(
+        fidelity: fidelity, laterFidelities: fidelities, losses: losses, work: work)
     }
   }
 
@@ -31,6 +37,28 @@ import Testing
     for (own, found) in zip(curves(model), curves(fit.model)) {
       for (x, y) in zip(own.losses, found.losses) { #expect(abs(x - y) < 0.02) }
     }
+  }
+
+  @Test(arguments: [0.01, 0.1, 0.6])
+  func `how fast emulators age is found from what they are still worth`(ageing: Double) throws {
+    var model = LearningModel()
+    (model.rate, model.ageing, model.finalLoss, model.startGap) = (0.4, ageing, 3, 1.2)
+    let fit = try LearningFit(curves(model))
+    #expect(abs(fit.model.ageing / ageing - 1) < 0.005)
+    for (own, found) in zip(curves(model), curves(fit.model)) {
+      for (x, y) in zip(own.losses, found.losses) { #expect(abs(x - y) < 0.02) }
+    }
+    // Fidelities that rise say nothing of ageing, and those that were not measured.
+    for later in [[0.5, 0.6, 0.7], []] {
+      let curve = LearningFit.Curve(
+        fidelity: 0.5, laterFidelities: later, losses: [5, 4.5, 4.2, 4.1])
+      #expect(try LearningFit([curve]).model.ageing == 0)
+    }
+    // All of it in the first round: not as the model has it.
+    let step = LearningFit.Curve(
+      fidelity: 0.8, laterFidelities: Array(repeating: 0.3, count: 12),
+      losses: curves(model)[0].losses)
+    #expect(try LearningFit([step]).cautions.contains { $0.contains("fidelities differ by") })
   }
 
   @Test func `a fit says where it is not to be trusted`() throws {
@@ -201,6 +229,34 @@ import Testing
     #expect(renewed[2].bytesDown == renewed[0].bytesDown)
     #expect(renewed[2].bytesDown > old[2].bytesDown)
     #expect(await second.exposure == first.exposure)
+  }
+
+  @Test func `a level ages from when it was made, until it is made anew`() async throws {
+    func gaps(_ ageing: Double, renewing levels: [Int] = []) async throws -> [Double] {
+      let cell = try cell("everyone:0") {
+        $0.levelsAge = .sinceMade
+        $0.learning.ageing = ageing
+        for index in $0.classes.indices { $0.classes[index].memory = Spread(2e9, 2e9) }
+      }
+      for round in 1...6 {
+        if round == 4 { await cell.renew(levels: levels) }
+        _ = try await cell.plan(state(round))
+      }
+      return [1] + (await cell.rounds.map(\.predictedGap))
+    }
+    func progress(_ gaps: [Double]) -> [Double] { zip(gaps, gaps.dropFirst()).map { 1 - $1 / $0 } }
+    let fresh = progress(try await gaps(0))
+    let ageing = progress(try await gaps(0.2))
+    for round in 0..<6 {
+      #expect(abs(ageing[round] / fresh[round] - exp(-0.2 * Double(round))) < 1e-9)
+    }
+    let renewed = progress(try await gaps(0.2, renewing: Array(0..<8)))
+    for round in 3..<6 {
+      #expect(abs(renewed[round] / fresh[round] - exp(-0.2 * Double(round - 3))) < 1e-9)
+    }
+    // That of a level which nobody holds is no help.
+    let other = progress(try await gaps(0.2, renewing: [7]))
+    #expect(other == ageing)
   }
 
   @Test func `a cell in which nobody can deliver ends with a reason`() async throws {

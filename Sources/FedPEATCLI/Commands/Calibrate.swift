@@ -55,6 +55,8 @@ struct Calibrate: AsyncParsableCommand {
       var seconds: Double
       var peakMemoryBytes: Int
       var fidelity: Double
+      /// After each round of the short federation on it.
+      var laterFidelities: [Double]
       /// Plug-in losses, before the first round and after each.
       var losses: [Double]
     }
@@ -116,7 +118,8 @@ struct Calibrate: AsyncParsableCommand {
       report.append(
         .init(
           name: name, bytes: Int(level.bytes), operations: operations, seconds: seconds,
-          peakMemoryBytes: step.peakMemoryBytes, fidelity: level.fidelity, losses: []))
+          peakMemoryBytes: step.peakMemoryBytes, fidelity: level.fidelity,
+          laterFidelities: [], losses: []))
       Terminal.note(
         "\(name): \(Format.bytes(Int(level.bytes))), \(Format.number(seconds)) s per round, \(Format.bytes(step.peakMemoryBytes)) of memory, fidelity \(Format.number(level.fidelity, digits: 3))"
       )
@@ -128,11 +131,12 @@ struct Calibrate: AsyncParsableCommand {
       evaluationSeconds: evaluationSeconds, measuresWork: work)
     var curves: [LearningFit.Curve] = []
     for (number, name) in calibration.recipes.enumerated() {
-      let losses = try await federations.losses(number, name)
-      report[number].losses = losses
-      curves.append(.init(fidelity: levels[number].fidelity, losses: losses))
+      let curve = try await federations.curve(number, name, fidelity: levels[number].fidelity)
+      report[number].losses = curve.losses
+      report[number].laterFidelities = curve.laterFidelities
+      curves.append(curve)
       Terminal.note(
-        "\(name): loss \(Format.number(losses.first ?? 0, digits: 3)) to \(Format.number(losses.last ?? 0, digits: 3)) in \(rounds) rounds"
+        "\(name): loss \(Format.number(curve.losses.first ?? 0, digits: 3)) to \(Format.number(curve.losses.last ?? 0, digits: 3)) in \(rounds) rounds, fidelity \(Format.number(curve.fidelity, digits: 3)) to \(Format.number(curve.laterFidelities.last ?? 0, digits: 3))"
       )
     }
     try checkInterruption()
@@ -159,6 +163,12 @@ struct Calibrate: AsyncParsableCommand {
         [
           "loss",
           "falls from \(Format.number(fit.model.finalLoss + fit.model.startGap, digits: 3)) towards \(Format.number(fit.model.finalLoss, digits: 3)), by \(Format.percent(fit.model.rate)) of the gap per round at fidelity 1",
+        ],
+        [
+          "fidelity",
+          learning.ageing > 0
+            ? "falls by \(Format.percent(1 - exp(-learning.ageing))) in each round since an emulator was made"
+            : "does not fall while the adapter is tuned",
         ],
         ["fitted within", "\(Format.number(fit.error, digits: 4)) nats"],
         [
@@ -238,6 +248,8 @@ struct Calibrate: AsyncParsableCommand {
     edge.devices = run.clients
     edge.levels = levels
     edge.calibration = calibration.facts
+    // What was measured are emulators that stay as they are.
+    edge.levelsAge = .sinceMade
     edge.middleBlocks = calibration.middleBlocks
     edge.adapterBytes = Double(calibration.adapterBytes)
     edge.learning = learning

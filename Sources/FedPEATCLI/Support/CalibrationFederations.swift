@@ -37,16 +37,29 @@ struct CalibrationFederations {
     pace.announce()
   }
 
+  /// All clients on one level: how the loss falls, and what the emulator is still worth while the adapter moves.
+  func curve(_ level: Int, _ name: String, fidelity: Double) async throws -> LearningFit.Curve {
+    let run = try await shortRun(level, name, measuresFidelity: true)
+    return .init(fidelity: fidelity, laterFidelities: run.fidelities, losses: run.losses)
+  }
+
   /// One federation: the losses before its first round and after each.
-  func losses(
+  private func losses(
     _ level: Int, _ name: String, work: EdgeWork = .own, share: Double = 1,
     team: Range<Int>? = nil
   ) async throws -> [Double] {
+    try await shortRun(level, name, work: work, share: share, team: team).losses
+  }
+
+  private func shortRun(
+    _ level: Int, _ name: String, work: EdgeWork = .own, share: Double = 1,
+    team: Range<Int>? = nil, measuresFidelity: Bool = false
+  ) async throws -> Calibration.ShortRun {
     try checkInterruption()
     pace.begin(name)
-    return try await calibration.losses(level, work: work, share: share, team: team) {
-      [pace] round in pace.roundMeasured(round)
-    }
+    return try await calibration.shortRun(
+      level, work: work, share: share, team: team, measuresFidelity: measuresFidelity
+    ) { [pace] round in pace.roundMeasured(round) }
   }
 
   /// What it does to the losses of short runs on the first level when not all take part: others in each round, or always the same.

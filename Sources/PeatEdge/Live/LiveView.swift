@@ -66,6 +66,9 @@ struct LiveView: PlanningView {
   var target: Double
   var clients: [Client]
 
+  /// What levels are worth now is measured; what they lose in the rounds to come is not.
+  var levelsAge: LevelAge { .sinceMade }
+
   /// Rounds follow each other at once.
   var aggregation: Double { 0 }
 

@@ -30,6 +30,7 @@ enum PlanningFeatures {
     let reference = view.objective.referenceTime
     let levels = view.levels
     let count = view.deviceCount
+    let isMeasured = view.levelsAge == .sinceMade
     let largest = levels.indices.max { levels[$0].bytes < levels[$1].bytes } ?? 0
     func logarithm(_ seconds: Double) -> Float {
       Float(min(max(log10(max(seconds, 1e-9) / reference), -3), 3))
@@ -43,8 +44,10 @@ enum PlanningFeatures {
       var fitting = 0
       for level in levels.indices where view.allows(level, number) { fitting += 1 }
       place[3] = Float(fitting) / Float(levels.count)
-      place[4] = device.held < 0 ? -1 : Float(device.heldFidelity)
-      place[5] = Float(min(device.age, 20) / 10)
+      // Where a level ages whatever is sent, it is seen as a live federation measures it: by what it is still worth.
+      let worth = device.heldFidelity * (isMeasured ? view.learning.freshness(age: device.age) : 1)
+      place[4] = device.held < 0 ? -1 : Float(worth)
+      place[5] = isMeasured ? 0 : Float(min(device.age, 20) / 10)
       place[6] = Float(min(device.share * Double(count) - 1, 3))
       place[7] = view.canTakePart(number) ? 1 : 0
       place[8] = Float(device.charge)

@@ -4,7 +4,7 @@ import PeatTensor
 struct PlannedDevice: Sendable {
   /// Of all data.
   var share: Double
-  /// The level it holds, -1 for none; what that is worth, and rounds since it was sent.
+  /// The level it holds, -1 for none; what that was worth when it was new, and how many rounds ago that was.
   var held: Int
   var heldFidelity: Double
   var age: Double
@@ -67,9 +67,17 @@ protocol PlanningView {
 
   /// Seconds that each device's part in a round is expected to take where these decisions are carried out together; 0 where it takes none.
   func believedSeconds(of decisions: [EdgeDecision]) -> [Double]
+
+  /// From when on levels lose fidelity.
+  var levelsAge: LevelAge { get }
+
+  /// Rounds that a level is old which is sent now.
+  func ageWhenSent(_ level: Int) -> Double
 }
 
 extension PlanningView {
+  func ageWhenSent(_ level: Int) -> Double { 0 }
+
   /// What a round takes off the gap, as a share of it: the devices' updates together, mixed with the server's own part.
   ///
   /// - Parameters:
@@ -83,8 +91,6 @@ extension PlanningView {
     let devices = learning.progress(together: sum, share: share, coverage: coverage, gap: gap)
     return server.progress(beside: devices, learning, gap: gap)
   }
-
-  func bytesToSend(_ level: Int, to number: Int) -> Double { levels[level].bytes }
 
   /// Whether it can train on what it holds.
   func holdsUsable(_ number: Int) -> Bool {

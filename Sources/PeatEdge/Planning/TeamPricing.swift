@@ -5,8 +5,8 @@ import PeatTensor
 ///     (T₁ + (n − 1) · T₂ + n · pause) / T_ref + n · (memory + energy)
 ///
 /// T₁: the first round, in which emulators are sent; T₂: each later one; neither shorter than the server's own part; pause: between rounds. n: the rounds to the target, as `LearningModel` has them, the last in
-/// part; where there are not so many, what is missed costs as in `Objective`. Only the team's data is covered; that emulators age is
-/// left out.
+/// part; where there are not so many, what is missed costs as in `Objective`. Only the team's data is covered. Emulators age from round to
+/// round where that is so whatever is sent (`LevelAge.sinceMade`); else that is left out.
 struct TeamPricing<View: PlanningView>: DecisionPricing {
   private let parts: RoundParts<View>
   private let isRepeated: Bool
@@ -45,12 +45,14 @@ struct TeamPricing<View: PlanningView>: DecisionPricing {
   private func way(of sum: RoundSum) -> (rounds: Double, gap: Double) {
     let learning = parts.view.learning
     let target = parts.view.target
+    let isAgeing = parts.view.levelsAge == .sinceMade
     var gap = parts.view.gap
     var rounds = 0.0
     while gap > target, rounds < min(left, Self.most) {
-      let pace =
+      var pace =
         learning.slowing == 0
         ? 1 : exponential(learning.slowing * naturalLogarithm(gap / parts.view.gap))
+      if isAgeing { pace *= learning.freshness(age: rounds) }
       let progress = parts.view.progress(
         ofDevices: pace * sum.progress, share: sum.share, coverage: sum.share, gap: gap)
       guard progress > 0 else { return (left, gap) }

@@ -38,6 +38,8 @@ public struct EdgeCell: Sendable {
   /// How much of each level a device was sent at most, device after device; and the share of the middle that it could put together from that.
   private var received: [Double]
   private var exposures: [Double]
+  /// Rounds that changed the adapter since each level was made.
+  private var levelAges: [Double]
   /// The devices whose updates arrived in the last round.
   private(set) var delivered: [Int] = []
   /// In nats over the loss that is never passed.
@@ -58,6 +60,7 @@ public struct EdgeCell: Sendable {
     gap = configuration.learning.startGap
     received = Array(repeating: 0, count: configuration.levels.count * configuration.devices)
     exposures = Array(repeating: 0, count: configuration.devices)
+    levelAges = Array(repeating: 0, count: configuration.levels.count)
     fidelities = []
     var shares = 0.0
     fidelities = configuration.levels.map { level in
@@ -186,11 +189,11 @@ public struct EdgeCell: Sendable {
         continue
       }
       if let sent = decision.level, !allows(sent, number) { continue }
+      let isSent = decision.level != nil && !hasCopy(number, of: level)
       parts.append(
         Part(
-          device: number, level: level, isSent: decision.level != nil, work: decision.work,
-          sent: configuration.adapterBytes
-            + (decision.level == nil ? 0 : configuration.levels[level].bytes),
+          device: number, level: level, isSent: isSent, work: decision.work,
+          sent: configuration.adapterBytes + (isSent ? configuration.levels[level].bytes : 0),
           received: configuration.adapterBytes * decision.work.uploadShare,
           seconds: world.costs[level].work * decision.work.steps / device.compute))
     }
@@ -252,7 +255,8 @@ public struct EdgeCell: Sendable {
           share += device.share
           progress += configuration.learning.progress(
             share: device.share, fidelity: fidelities[part.level],
-            age: part.isSent ? 0 : device.age, gap: gap, work: part.work)
+            age: part.isSent ? ageWhenSent(part.level) : age(ofHeldBy: part.device), gap: gap,
+            work: part.work)
         }
       }
       devices[part.device].battery -= joules
@@ -267,6 +271,9 @@ public struct EdgeCell: Sendable {
       outcome.seconds = max(outcome.seconds, seconds)
     }
     outcome.delivered = delivered.count
+    if !delivered.isEmpty || server.weight > 0 {
+      for level in levelAges.indices { levelAges[level] += 1 }
+    }
     for index in devices.indices { devices[index].recency *= LearningModel.retained }
     for index in delivered { devices[index].recency = 1 }
     progress = self.progress(
@@ -285,8 +292,27 @@ public struct EdgeCell: Sendable {
     return outcome
   }
 
+  // MARK: How old levels are
+
+  /// Rounds that a level is old which is sent now.
+  func ageWhenSent(_ level: Int) -> Double {
+    configuration.levelsAge == .sinceMade ? levelAges[level] : 0
+  }
+
+  /// Rounds that the level is old which a device holds; it must hold one.
+  func age(ofHeldBy number: Int) -> Double {
+    let device = devices[number]
+    return configuration.levelsAge == .sinceMade ? levelAges[device.held] : device.age
+  }
+
+  /// Whether a device holds what it would be sent: bytes that do not change are not sent again.
+  private func hasCopy(_ number: Int, of level: Int) -> Bool {
+    configuration.levelsAge == .sinceMade && devices[number].held == level
+  }
+
   /// A level was made anew: copies of the old one are of no use.
   mutating func renew(_ level: Int) {
+    levelAges[level] = 0
     for index in devices.indices where devices[index].held == level {
       devices[index].held = -1
       devices[index].age = 0
@@ -296,6 +322,7 @@ public struct EdgeCell: Sendable {
   /// As if the updates since then had never come: time has passed, and what was sent is there.
   mutating func takeBack(to before: EdgeCell) {
     gap = before.gap
+    levelAges = before.levelAges
     for index in devices.indices { devices[index].recency = before.devices[index].recency }
   }
 
@@ -395,15 +422,23 @@ extension EdgeCell: PlanningView {
     return PlannedDevice(
       share: device.share, held: device.held,
       heldFidelity: device.held >= 0 ? configuration.levels[device.held].fidelity : 0,
-      age: device.age, recency: device.recency, compute: device.believedCompute,
-      memory: device.memory,
+      age: device.held >= 0 ? age(ofHeldBy: number) : device.age, recency: device.recency,
+      compute: device.believedCompute, memory: device.memory,
       dropout: own.dropout, energyPerOperation: own.energyPerOperation,
       charge: own.battery.map { max(device.battery / $0, 0) } ?? 1, isThere: device.isThere)
   }
 
   var sharesBand: Bool { configuration.radio.sharing != .dedicated }
 
-  func isStale(_ number: Int) -> Bool { devices[number].age >= 10 }
+  func isStale(_ number: Int) -> Bool {
+    configuration.levelsAge == .sinceSent && devices[number].age >= 10
+  }
+
+  var levelsAge: LevelAge { configuration.levelsAge }
+
+  func bytesToSend(_ level: Int, to number: Int) -> Double {
+    hasCopy(number, of: level) ? 0 : configuration.levels[level].bytes
+  }
 
   func believedRates(_ number: Int, participants: Double) -> (down: Double, up: Double) {
     let isDedicated = configuration.radio.sharing == .dedicated

@@ -80,12 +80,21 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
   }
 }
 
+/// From when on a device's emulator gets old, in rounds.
+public enum LevelAge: String, Sendable, Codable, CaseIterable {
+  /// The owner makes levels anew for each round: a copy is as old as it is long on the device, and one that is sent again is new.
+  case sinceSent
+  /// A level is what it was made as, and the adapter moves away from that: the same bytes once more are no newer. Only one that is made
+  /// anew (realigned) is.
+  case sinceMade
+}
+
 /// How the loss falls, in nats over the loss that is never passed.
 ///
 ///     gap ← gap · (1 − η · (gap / gap₀)^p · W^(π−1) · Σ_i w_i · q_i · e^(−μ·age_i) · max(0, 1 − c·(1 − q_i)/gap)
 ///                      · max(0, 1 − d·(1 − C)/gap)),   W = Σ_i w_i
 ///
-/// w_i: a participant's share of all data; q_i: its emulator's fidelity; age_i: rounds since it was sent. The last factors are
+/// w_i: a participant's share of all data; q_i: its emulator's fidelity; age_i: how old that is in rounds (`LevelAge`). The last factors are
 /// floors: gradients that point a little wrong stall early, and so do those of data that is not all data. C = Σ w_i · 0.9^k over all devices,
 /// k rounds after each took part last; one that never did counts for nothing. With p = 0 the gap falls by the same share in each round, with a higher p ever more
 /// slowly, as a power of the rounds. Our own model: simple, and fitted to short real runs.
@@ -167,9 +176,12 @@ public struct LearningModel: Sendable, Codable, Equatable {
     let stall = floor == 0 ? 1 : max(0, 1 - floor * (1 - fidelity) / max(gap, 1e-12))
     let pace =
       slowing == 0 ? 1 : exponential(slowing * naturalLogarithm(max(gap, 1e-12) / startGap))
-    return rate * pace * share * fidelity * exponential(-ageing * age) * stall
+    return rate * pace * share * fidelity * freshness(age: age) * stall
       * self.work.factor(work)
   }
+
+  /// e^(−μ·age): what is left of an emulator's fidelity.
+  func freshness(age: Double) -> Double { ageing == 0 ? 1 : exponential(-ageing * age) }
 }
 
 /// What a round costs: a weighted sum that planners keep small.
@@ -275,6 +287,8 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var levels: [EmulatorLevel]
   /// What the levels' costs were measured for; empty: for no run in particular.
   public var calibration = EdgeCalibration()
+  /// From when on copies of the levels lose fidelity.
+  public var levelsAge = LevelAge.sinceSent
   /// What else planners may decide.
   public var work = WorkChoices()
   /// The adapter, each way, in bytes.

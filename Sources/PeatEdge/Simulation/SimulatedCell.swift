@@ -169,8 +169,8 @@ public actor SimulatedCell: RoundPlanner {
       let device = cell.devices[number]
       share += device.share
       progress += learning.progress(
-        share: device.share, fidelity: cell.fidelities[device.held], age: device.age - 1,
-        gap: predictedGap, work: device.work)
+        share: device.share, fidelity: cell.fidelities[device.held],
+        age: cell.age(ofHeldBy: number) - 1, gap: predictedGap, work: device.work)
     }
     predictedGap *=
       1
