@@ -34,7 +34,11 @@ public struct Calibration: Sendable {
   public var facts: EdgeCalibration {
     material.costs.calibration(method: material.adapter.method)
   }
-  public var adapterBytes: Int { material.adapterBytes }
+  public var adapterBytes: Int { get throws { try material.adapterBytes } }
+  /// What updates take that a planner can ask for.
+  public func uploads(_ choices: WorkChoices) throws -> [UploadSize] {
+    try material.uploads(choices, material.workSettings(configuration))
+  }
 
   /// Tokens that a device trains on in a round.
   public var roundTokens: Int { configuration.roundTokens }
@@ -95,7 +99,7 @@ public struct Calibration: Sendable {
       configuration.share = share
     }
     configuration.emulators = [configuration.emulators[level]]
-    let own = WorkSettings(localSteps: configuration.localSteps, rank: configuration.rank)
+    let own = material.workSettings(configuration)
     configuration.localSteps = own.localSteps(of: work)
     configuration.learningRate *= Float(work.learningRate)
     let rank = own.rank(of: work) ?? configuration.rank

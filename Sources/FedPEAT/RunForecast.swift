@@ -25,7 +25,7 @@ public struct RunForecast {
         try $0.packageBytes(source: owner.checkpoint, full: owner.model)
       }, in: edge)
     isMeasured = material.isMeasured(in: edge)
-    var own = edge.with(levels, of: material, configuration)
+    var own = try edge.with(levels, of: material, configuration)
     if isMeasured, !edge.calibration.isComplete {
       own.calibration.cautions.append(
         "'\(word)' does not say which split and which emulators were measured, as older files do not; they are taken for this run's. Measure again with 'fedpeat calibrate' where that is in doubt."

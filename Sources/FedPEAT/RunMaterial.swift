@@ -50,8 +50,33 @@ struct RunMaterial: Sendable {
     return emulator
   }
 
-  /// Bytes of the adapter each way.
-  var adapterBytes: Int { 4 * adapter.parameterCount }
+  /// Bytes of the adapter as it is sent, each way.
+  var adapterBytes: Int {
+    get throws { try UpdateEncoding(rank: nil, bits: nil).byteCount(shapes) }
+  }
+
+  /// What updates take that a planner can ask for, beside those of the whole adapter.
+  func uploads(_ choices: WorkChoices, _ settings: WorkSettings) throws -> [UploadSize] {
+    try choices.ranks.flatMap { share in
+      try choices.uploadBits.compactMap { bits in
+        if share == 1, bits == 32 { return nil }
+        var work = EdgeWork()
+        work.rank = share
+        let encoding = try UpdateEncoding(
+          rank: share == 1 ? nil : settings.rank(of: work), bits: bits)
+        return UploadSize(rank: share, bits: bits, bytes: Double(encoding.byteCount(shapes)))
+      }
+    }
+  }
+
+  private var shapes: [String: [Int]] { adapter.state.mapValues(\.shape) }
+
+  /// The run's own settings of a device's work.
+  func workSettings(_ configuration: RunConfiguration) -> WorkSettings {
+    var work = WorkSettings(localSteps: configuration.localSteps, rank: nil)
+    if case .lora(let lora) = adapter.method { work.rank = lora.rank }
+    return work
+  }
 
   /// Whether an edge's levels were measured for this run's emulators.
   func isMeasured(in edge: EdgeConfiguration) -> Bool {
@@ -69,10 +94,11 @@ extension EdgeConfiguration {
   /// The edge as a run's: its emulators, its adapter, its rounds and its server.
   func with(
     _ levels: [EmulatorLevel], of material: RunMaterial, _ configuration: RunConfiguration
-  ) -> EdgeConfiguration {
+  ) throws -> EdgeConfiguration {
     var edge = scaled(to: configuration)
     edge.levels = levels
-    edge.adapterBytes = Double(material.adapterBytes)
+    edge.adapterBytes = Double(try material.adapterBytes)
+    edge.uploads = try material.uploads(edge.work, material.workSettings(configuration))
     edge.middleBlocks = material.split.middle.count
     edge.maxExposure = min(maxExposure, configuration.maxExposure)
     // What is learned is of use after the run too.
@@ -89,6 +115,7 @@ extension EdgeConfiguration {
     // How copies age of levels that are made anew for each round says nothing of others.
     if levelsAge == .sinceSent { edge.learning.ageing = 0 }
     edge.levelsAge = .sinceMade
+    edge.work = configuration.workChoices(in: self)
     guard calibration.roundTokens > 0 else { return edge }
     let factor = Double(configuration.roundTokens) / calibration.roundTokens
     edge.objective.referenceTime *= factor
@@ -107,6 +134,13 @@ extension EdgeConfiguration {
 }
 
 extension RunConfiguration {
+  /// What planners may choose: as an edge says, with the run's own bits where there is no choice.
+  func workChoices(in edge: EdgeConfiguration?) -> WorkChoices {
+    var choices = edge?.work ?? WorkChoices()
+    if choices.uploadBits.count == 1 { choices.uploadBits = [uploadBits] }
+    return choices
+  }
+
   /// The coordinator's own part, as fast as an edge says.
   func server(in edge: EdgeConfiguration?) -> EdgeServer {
     var server = edge?.server ?? EdgeServer()

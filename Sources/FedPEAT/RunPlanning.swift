@@ -21,11 +21,11 @@ struct RunPlanning: Sendable {
     finalLoss = edge?.learning.finalLoss ?? 0
     let levels = try material.levels(packageBytes: packages.map(\.bytes), in: edge)
     let own = edge?.scaled(to: configuration)
-    var work = WorkSettings(localSteps: configuration.localSteps, rank: nil)
-    if case .lora(let lora) = material.adapter.method { work.rank = lora.rank }
+    let work = material.workSettings(configuration)
+    let choices = configuration.workChoices(in: edge)
     if let clients, let edge {
       let cell = try SimulatedCell(
-        edge.with(levels, of: material, configuration), planner: configuration.planner,
+        try edge.with(levels, of: material, configuration), planner: configuration.planner,
         share: configuration.share, clients: clients, settings: work,
         seed: configuration.seed, onLostRound: onLostRound)
       (self.cell, live, planner) = (cell, nil, cell)
@@ -44,9 +44,10 @@ struct RunPlanning: Sendable {
         levels: levels, objective: own?.objective ?? Objective(),
         isReferenceTimeMeasured: own == nil, learning: own?.learning ?? LearningModel(),
         server: configuration.server(in: edge),
-        adapterBytes: Double(material.adapterBytes), deadline: configuration.roundDeadline,
+        adapterBytes: Double(try material.adapterBytes),
+        uploads: try material.uploads(choices, work), deadline: configuration.roundDeadline,
         target: edge?.target(of: configuration) ?? 0,
-        choices: edge?.work ?? WorkChoices(), work: work),
+        choices: choices, work: work),
       seed: configuration.seed)
     (self.live, planner) = (live, live)
     try await learn(from: material.adapter, through: material.emulators)

@@ -123,6 +123,26 @@ public struct UpdateEncoding: Sendable, Equatable {
     return SafeTensors.encode(raw)
   }
 
+  /// As many bytes as `encode` makes of tensors of these shapes.
+  package func byteCount(_ shapes: [String: [Int]]) -> Int {
+    var result: [String: (dtype: String, shape: [Int], bytes: Int)] = [:]
+    for (name, shape) in shapes {
+      let part = part(of: name, shape)
+      let count = part.rows * part.columns
+      // What is sent as it is keeps its shape.
+      let own = isPlain ? shape : [part.rows, part.columns]
+      switch bits {
+      case 32: result[name] = ("F32", own, 4 * count)
+      case 16: result[name] = ("F16", own, 2 * count)
+      default:
+        result[name] = ("I8", own, count)
+        let scales = Self.scales(name, part)
+        result[name + Self.scaleSuffix] = ("F32", [scales], 4 * scales)
+      }
+    }
+    return SafeTensors.byteCount(result)
+  }
+
   // MARK: Reading
 
   /// The adapter's new values.

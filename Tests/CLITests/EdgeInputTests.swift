@@ -23,6 +23,8 @@ import Testing
     ("objective: {aim: fastest}", ["objective"]),
     ("work: {steps: [2]}", ["work.steps", "must hold 1"]),
     ("work: {uploadBits: [32, 7]}", ["work.uploadBits"]),
+    ("work: {uploadBits: [16, 8]}", ["work.uploadBits", "must hold 32"]),
+    ("uploads: [{rank: 2, bits: 8, bytes: 100}]", ["uploads", "found 2.0, 8 and 100"]),
     ("work: {steps: [1, 1, 1]}", ["work.steps", "each once"]),
     ("objective: {referenceTime: 1.0e13}", ["objective.referenceTime", "1e-6 to 1e12"]),
     ("mobility: {model: randomWaypoint, speed: 0}", ["random waypoints need a speed above 0"]),

@@ -1,5 +1,6 @@
 import FedPEAT
 import Foundation
+import Logging
 import TestSupport
 import Testing
 
@@ -7,6 +8,12 @@ import Testing
   private func forecast(
     _ workshop: TinyWorkshop, _ emulator: String, edge: String = "pedestrian"
   ) throws -> RunForecast {
+    try RunForecast(configuration(workshop, emulator, edge: edge))
+  }
+
+  private func configuration(
+    _ workshop: TinyWorkshop, _ emulator: String, edge: String
+  ) -> RunConfiguration {
     var configuration = RunConfiguration()
     configuration.model = workshop.model
     configuration.data = workshop.documents
@@ -14,7 +21,27 @@ import Testing
     configuration.context = 16
     configuration.emulators = [emulator]
     configuration.edge = edge
-    return try RunForecast(configuration)
+    return configuration
+  }
+
+  @Test(arguments: [32, 16, 8])
+  func `updates take the bytes that were foreseen`(bits: Int) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    var run = configuration(workshop, "layer-drop=1", edge: "pedestrian")
+    (run.rounds, run.localSteps, run.batch, run.fullFineTuning) = (1, 1, 1, false)
+    (run.uploadBits, run.minimumClients, run.minimumUpdates) = (bits, 2, 2)
+    let data = try ClientData(run)
+    let tuning = try FederatedTuning(
+      run, evaluation: nil, cell: try data.shares(), logger: Logger(label: "test"))
+    let result = try await tuning.run(
+      FederatedTuning.inProcess(
+        data.groups, threads: 1, seed: 0, logger: Logger(label: "test")))
+    let sent = result.report.rounds.flatMap(\.outcomes).compactMap { $0.telemetry?.bytesUp }
+    let edge = try RunForecast(run).edge
+    let foreseen = edge.uploads.first { $0.bits == bits }?.bytes ?? edge.adapterBytes
+    #expect(sent.count == 2 && sent.allSatisfy { Double($0) == foreseen })
+    // And so they are in the simulated cell.
+    #expect(result.simulation?.rounds.map(\.cell.bytesUp) == [2 * foreseen])
   }
 
   @Test(arguments: ["layer-drop=1", "int8", "int4", "f16", "low-rank=0.25", "magnitude=0.2"])

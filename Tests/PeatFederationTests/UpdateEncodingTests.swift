@@ -43,6 +43,18 @@ import Testing
     #expect(result.bytes == 80)
   }
 
+  @Test(arguments: [nil, 1, 3, 9], [32, 16, 8])
+  func `the bytes that are foreseen are those that are sent`(rank: Int?, bits: Int) throws {
+    let encoding = try UpdateEncoding(rank: rank, bits: bits)
+    var tensors = base
+    // Of other kinds, too: a vector, a name that is spelled out, and one value.
+    tensors["bias"] = Tensor([1, 2, 3], shape: [3])
+    tensors["a \"quoted\" näme"] = Tensor([1, 2, 3, 4, 5, 6, 7, 8], shape: [2, 2, 2])
+    tensors["scalar"] = Tensor([5], shape: [1])
+    let sent = try encoding.encode(tensors, from: tensors, seed: 3)
+    #expect(encoding.byteCount(tensors.mapValues(\.shape)) == sent.count)
+  }
+
   @Test func `components beyond the rank stay as they were sent`() throws {
     let tensors = tuned(2)
     let (values, bytes) = try roundTrip(UpdateEncoding(rank: 1, bits: 32), tensors)

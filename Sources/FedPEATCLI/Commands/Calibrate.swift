@@ -154,12 +154,12 @@ struct Calibrate: AsyncParsableCommand {
     try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
     try common.report(
       Report(
-        levels: report, adapterBytes: calibration.adapterBytes, compute: compute,
+        levels: report, adapterBytes: try calibration.adapterBytes, compute: compute,
         learning: learning, fitError: fit.error, cautions: cautions, out: out),
       text: Format.table([
         ["written to", out],
         ["this machine", "\(Format.number(compute / 1e9)) GFLOP/s on the first emulator"],
-        ["adapter", Format.bytes(calibration.adapterBytes)],
+        ["adapter", Format.bytes(Int(rounding: edge.adapterBytes))],
         [
           "loss",
           "falls from \(Format.number(fit.model.finalLoss + fit.model.startGap, digits: 3)) towards \(Format.number(fit.model.finalLoss, digits: 3)), by \(Format.percent(fit.model.rate)) of the gap per round at fidelity 1",
@@ -251,10 +251,11 @@ struct Calibrate: AsyncParsableCommand {
     // What was measured are emulators that stay as they are.
     edge.levelsAge = .sinceMade
     edge.middleBlocks = calibration.middleBlocks
-    edge.adapterBytes = Double(calibration.adapterBytes)
+    edge.adapterBytes = Double(try calibration.adapterBytes)
     edge.learning = learning
     edge.work = work ? .usual : WorkChoices()
     if run.method != "lora" { edge.work.ranks = [1] }
+    edge.uploads = try calibration.uploads(edge.work)
     edge.target = 0.2 * learning.startGap
     if let perplexity = targetPerplexity {
       // What the run is for.

@@ -175,7 +175,8 @@ public actor LivePlanner: RoundPlanner {
     }
     return LiveView(
       levels: settings.levels, objective: objective, learning: settings.learning,
-      server: settings.server, adapterBytes: settings.adapterBytes, deadline: settings.deadline,
+      server: settings.server, adapterBytes: settings.adapterBytes, uploads: settings.uploads,
+      choices: settings.choices, deadline: settings.deadline,
       round: state.round - 1,
       // What is learned is of use after the run too.
       rounds: state.rounds + Self.roundsAfter, gap: gap, target: settings.target, clients: clients)
@@ -257,7 +258,7 @@ public actor LivePlanner: RoundPlanner {
         assignment = .init(emulatorLevel: level)
         assignment.take(decision.work, settings.work, choices: settings.choices)
         assignment.isAdded = decisions[number].source == .addition
-        assigned[client.client] = (level, decision.work)
+        assigned[client.client] = (level, settings.choices.effective(decision.work))
       }
       assignment.reason = decisions[number].reason
       assignment.regret = regrets[number]

@@ -13,6 +13,8 @@ public struct LiveSettings: Sendable {
   public var server: EdgeServer
   /// The adapter, each way, in bytes.
   public var adapterBytes: Double
+  /// What smaller updates take.
+  public var uploads: [UploadSize]
   /// Seconds that a round lasts at most.
   public var deadline: Double
   /// The gap that is to be reached; only the aim `timeToTarget` asks for it.
@@ -24,7 +26,9 @@ public struct LiveSettings: Sendable {
   public init(
     levels: [EmulatorLevel], objective: Objective = Objective(),
     isReferenceTimeMeasured: Bool = true, learning: LearningModel = LearningModel(),
-    server: EdgeServer = EdgeServer(), adapterBytes: Double, deadline: Double, target: Double = 0,
+    server: EdgeServer = EdgeServer(), adapterBytes: Double, uploads: [UploadSize] = [],
+    deadline: Double,
+    target: Double = 0,
     choices: WorkChoices = WorkChoices(),
     work: WorkSettings
   ) {
@@ -34,6 +38,7 @@ public struct LiveSettings: Sendable {
     self.learning = learning
     self.server = server
     self.adapterBytes = adapterBytes
+    self.uploads = uploads
     self.deadline = deadline
     self.target = target
     self.choices = choices
@@ -59,6 +64,8 @@ struct LiveView: PlanningView {
   var learning: LearningModel
   var server: EdgeServer
   var adapterBytes: Double
+  var uploads: [UploadSize]
+  var choices: WorkChoices
   var deadline: Double
   var round: Int
   var rounds: Int

@@ -36,6 +36,9 @@ protocol PlanningView {
   var server: EdgeServer { get }
   /// The adapter, each way, in bytes.
   var adapterBytes: Double { get }
+  /// What smaller updates take, and among what the planner chooses.
+  var uploads: [UploadSize] { get }
+  var choices: WorkChoices { get }
   /// Seconds that a round lasts at most.
   var deadline: Double { get }
   /// Seconds between rounds.
@@ -146,7 +149,12 @@ extension PlanningView {
     work: EdgeWork = .own
   ) -> Double {
     (8 * adapterBytes + bits) / down + work.steps * levels[level].work / device.compute
-      + 8 * work.uploadShare * adapterBytes / up
+      + 8 * uploadBytes(work) / up
+  }
+
+  /// Bytes that a device sends.
+  func uploadBytes(_ work: EdgeWork) -> Double {
+    uploads.bytes(choices.effective(work), adapterBytes: adapterBytes)
   }
 
   /// The most faithful level that a device may have.

@@ -77,7 +77,8 @@ struct RoundParts<View: PlanningView> {
     let objective = view.objective
     let progress = view.learning.progress(
       share: device.share, fidelity: sent == nil ? device.heldFidelity : cost.fidelity,
-      age: sent.map(view.ageWhenSent) ?? device.age, gap: view.gap, work: work)
+      age: sent.map(view.ageWhenSent) ?? device.age, gap: view.gap,
+      work: view.choices.effective(work))
     return RoundPart(
       seconds: view.expected(seconds, of: device),
       secondsAgain: view.expected(again, of: device), progress: progress * (1 - device.dropout),

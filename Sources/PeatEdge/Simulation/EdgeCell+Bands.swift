@@ -66,7 +66,7 @@ extension EdgeCell {
           seconds: world.costs[level].work * decision.work.steps / device.believedCompute,
           sent: configuration.adapterBytes
             + (decision.level.map { bytesToSend($0, to: number) } ?? 0),
-          received: configuration.adapterBytes * decision.work.uploadShare))
+          received: uploadBytes(decision.work)))
     }
     let (down, up) = bands(parts)
     for (place, part) in parts.enumerated() {

@@ -190,12 +190,13 @@ public struct EdgeCell: Sendable {
       }
       if let sent = decision.level, !allows(sent, number) { continue }
       let isSent = decision.level != nil && !hasCopy(number, of: level)
+      let work = configuration.work.effective(decision.work)
       parts.append(
         Part(
-          device: number, level: level, isSent: isSent, work: decision.work,
+          device: number, level: level, isSent: isSent, work: work,
           sent: configuration.adapterBytes + (isSent ? configuration.levels[level].bytes : 0),
-          received: configuration.adapterBytes * decision.work.uploadShare,
-          seconds: world.costs[level].work * decision.work.steps / device.compute))
+          received: uploadBytes(work),
+          seconds: world.costs[level].work * work.steps / device.compute))
     }
     outcome.participants = parts.count
     let (down, up) = bands(
@@ -410,6 +411,8 @@ extension EdgeCell: PlanningView {
   var learning: LearningModel { configuration.learning }
   var server: EdgeServer { configuration.server }
   var adapterBytes: Double { configuration.adapterBytes }
+  var choices: WorkChoices { configuration.work }
+  var uploads: [UploadSize] { configuration.uploads }
   var deadline: Double { configuration.deadline }
   var aggregation: Double { configuration.aggregation }
   var target: Double { configuration.target }

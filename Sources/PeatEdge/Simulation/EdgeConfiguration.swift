@@ -291,8 +291,10 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var levelsAge = LevelAge.sinceSent
   /// What else planners may decide.
   public var work = WorkChoices()
-  /// The adapter, each way, in bytes.
+  /// The adapter as it is sent, each way, in bytes.
   public var adapterBytes = 12e6
+  /// What updates take of which not all is sent, or not in 32 bits; others take bytes in proportion.
+  public var uploads: [UploadSize] = []
   /// Blocks of the middle.
   public var middleBlocks: Int
   /// The share of the middle that a device may have seen at most.
@@ -322,6 +324,7 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
     try uncertainty.validate()
     try server.validate()
     try work.validate()
+    try uploads.validate()
     try calibration.validate()
     for item in classes { try item.validate() }
     func check(_ holds: Bool, _ what: String) throws {

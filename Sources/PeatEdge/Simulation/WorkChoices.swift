@@ -17,9 +17,43 @@ public struct EdgeWork: Sendable, Equatable, BitwiseCopyable {
 
   /// As the run's settings have it.
   public static let own = EdgeWork()
+}
 
-  /// The share of the adapter's bytes that is sent.
-  var uploadShare: Double { rank * Double(uploadBits) / 32 }
+/// What an update takes of which not all is sent, or not in 32 bits.
+public struct UploadSize: Sendable, Codable, Equatable {
+  /// The share of the adapter's rank components, and of each value.
+  public var rank: Double
+  public var bits: Int
+  /// With the header and the scales.
+  public var bytes: Double
+
+  public init(rank: Double, bits: Int, bytes: Double) {
+    self.rank = rank
+    self.bits = bits
+    self.bytes = bytes
+  }
+}
+
+extension [UploadSize] {
+  /// Bytes of an update as a device's work says: as they are known, else in proportion.
+  ///
+  /// - Parameter adapterBytes: of one of which all is sent, in 32 bits.
+  func bytes(_ work: EdgeWork, adapterBytes: Double) -> Double {
+    if work.rank == 1, work.uploadBits == 32 { return adapterBytes }
+    return first { $0.rank == work.rank && $0.bits == work.uploadBits }?.bytes
+      ?? adapterBytes * work.rank * Double(work.uploadBits) / 32
+  }
+
+  func validate() throws {
+    for size in self
+    where !(0.001...1).contains(size.rank) || ![32, 16, 8].contains(size.bits)
+      || !(1...1e15).contains(size.bytes)
+    {
+      throw PeatError.badData(
+        "uploads: rank must be 0.001 to 1, bits 32, 16 or 8, and bytes 1 to 1e15; found \(size.rank), \(size.bits) and \(size.bytes)."
+      )
+    }
+  }
 }
 
 /// Among what a planner may choose a device's work: each list with more than one entry is a branch of a learned planner's action.
@@ -27,6 +61,7 @@ public struct WorkChoices: Sendable, Codable, Equatable {
   public var steps = [1.0]
   public var learningRates = [1.0]
   public var ranks = [1.0]
+  /// One: the run's own.
   public var uploadBits = [32]
 
   public init() {}
@@ -54,12 +89,21 @@ public struct WorkChoices: Sendable, Codable, Equatable {
         )
       }
     }
-    guard uploadBits.contains(32), uploadBits.allSatisfy([32, 16, 8].contains),
-      Set(uploadBits).count == uploadBits.count
+    guard uploadBits.contains(32) || uploadBits.count == 1,
+      uploadBits.allSatisfy([32, 16, 8].contains), Set(uploadBits).count == uploadBits.count
     else {
       throw PeatError.badData(
-        "work.uploadBits is \(uploadBits); it must hold 32, and may hold 16 and 8, each once.")
+        "work.uploadBits is \(uploadBits); it must hold 32, and may hold 16 and 8, each once; or one of them, the run's own."
+      )
     }
+  }
+
+  /// Work as it is carried out: where there is nothing to choose from, with the run's own bits.
+  func effective(_ work: EdgeWork) -> EdgeWork {
+    guard uploadBits.count == 1 else { return work }
+    var work = work
+    work.uploadBits = uploadBits[0]
+    return work
   }
 
   /// A branch for each list to choose from.

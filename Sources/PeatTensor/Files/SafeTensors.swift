@@ -183,6 +183,16 @@ public enum SafeTensors {
     return data
   }
 
+  /// As many bytes as `encode` makes of values of these types and shapes.
+  package static func byteCount(
+    _ tensors: [String: (dtype: String, shape: [Int], bytes: Int)]
+  ) -> Int {
+    let sorted = tensors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+    return header(
+      sorted.map { ($0.key, $0.value.dtype, $0.value.shape, $0.value.bytes) }, metadata: [:]
+    ).count + sorted.reduce(0) { $0 + $1.value.bytes }
+  }
+
   /// Length and JSON header of tensors in their order.
   private static func header(
     _ tensors: [(name: String, dtype: String, shape: [Int], bytes: Int)],
