@@ -58,7 +58,9 @@ struct EmulatorCosts {
     let computed = try zip(emulators, packageBytes).map {
       try level(of: $0, packageBytes: $1, method: method)
     }
-    guard let edge, isMeasured(emulators, method: method, in: edge) else { return computed }
+    guard let edge, mismatch(of: emulators, method: method, with: edge) == nil else {
+      return computed
+    }
     let own = calibration(method: method)
     return zip(edge.levels, computed).map { measured, computed in
       var level = measured
@@ -75,12 +77,15 @@ struct EmulatorCosts {
     }
   }
 
-  /// Whether an edge's levels were measured for these emulators of this run's model, split as it is here.
-  func isMeasured(
-    _ emulators: [Emulator], method: Adapter.Method, in edge: EdgeConfiguration
-  ) -> Bool {
-    edge.levels.map(\.name) == emulators.map(\.recipe.description)
-      && edge.calibration.isOf(calibration(method: method))
+  /// Why an edge's levels were not measured for these emulators of this run's model, split as it is here; `nil` where they were.
+  func mismatch(
+    of emulators: [Emulator], method: Adapter.Method, with edge: EdgeConfiguration
+  ) -> String? {
+    if let reason = edge.calibration.mismatch(with: calibration(method: method)) { return reason }
+    let (own, runs) = (edge.levels.map(\.name), emulators.map(\.recipe.description))
+    return own == runs
+      ? nil
+      : "it was measured for \(own.joined(separator: " and ")), the run's emulators are \(runs.joined(separator: " and "))"
   }
 
   /// What says for which run levels are measured.
@@ -90,7 +95,12 @@ struct EmulatorCosts {
     (result.bottom, result.top) = (split.bottom, split.top)
     result.emulators = digests
     result.method = method.name
-    if case .lora(let lora) = method { result.method += " of rank \(lora.rank)" }
+    if case .lora(let lora) = method {
+      result.method += " of rank \(lora.rank)"
+      result.alpha = lora.alpha
+    }
+    // As it is written, not as 32 bits hold it.
+    result.learningRate = Double("\(configuration.learningRate)")
     result.context = Double(configuration.context)
     result.stepTokens = Double(configuration.stepTokens)
     result.roundTokens = Double(configuration.roundTokens)

@@ -31,6 +31,8 @@ public struct FederatedTuning: Sendable {
     case roundMeasured(round: Int, plugIn: Double)
     /// In a simulated cell.
     case roundLost(LostRound)
+    /// Why what the run's edge says should not be trusted far.
+    case caution(String)
     /// What the run's owner should know; each is said once.
     case warning(String)
     /// A level is distilled again.
@@ -77,6 +79,9 @@ public struct FederatedTuning: Sendable {
     let material = try RunMaterial(configuration, owner)
     let (split, emulators) = (material.split, material.emulators)
     var adapter = material.adapter
+    if let edge, let word = configuration.edge {
+      for caution in material.cautions(in: edge, named: word) { onEvent(.caution(caution)) }
+    }
 
     // ---- Package: content-addressed files that devices fetch
     let store = try FolderBlobStore(work.url.appendingPathComponent("blobs"))

@@ -6,6 +6,8 @@ public struct RunForecast {
   public let edge: EdgeConfiguration
   /// Whether the edge's levels were measured for this run's emulators; else costs follow from their shapes.
   public let isMeasured: Bool
+  /// Why it should not be trusted far, in words.
+  public let cautions: [String]
   private let configuration: RunConfiguration
 
   /// - Throws: `usage` where the run names no edge.
@@ -26,11 +28,7 @@ public struct RunForecast {
       }, in: edge)
     isMeasured = material.isMeasured(in: edge)
     var own = try edge.with(levels, of: material, configuration)
-    if isMeasured, !edge.calibration.isComplete {
-      own.calibration.cautions.append(
-        "'\(word)' does not say which split and which emulators were measured, as older files do not; they are taken for this run's. Measure again with 'fedpeat calibrate' where that is in doubt."
-      )
-    }
+    cautions = material.cautions(in: edge, named: word)
     own.devices = configuration.clients
     try own.validate()
     self.edge = own

@@ -80,7 +80,24 @@ struct RunMaterial: Sendable {
 
   /// Whether an edge's levels were measured for this run's emulators.
   func isMeasured(in edge: EdgeConfiguration) -> Bool {
-    costs.isMeasured(emulators, method: adapter.method, in: edge)
+    costs.mismatch(of: emulators, method: adapter.method, with: edge) == nil
+  }
+
+  /// Why what an edge says should not be trusted far in this run, in words.
+  ///
+  /// - Parameter name: of the edge, a file or a scenario.
+  func cautions(in edge: EdgeConfiguration, named name: String) -> [String] {
+    if let reason = costs.mismatch(of: emulators, method: adapter.method, with: edge) {
+      return [
+        "The edge '\(name)' is not of this run's emulators: \(reason). What they cost follows from their shapes, what they are worth from how much of the middle they keep, and how the loss falls is what the edge says; 'fedpeat calibrate' measures all that."
+      ] + edge.calibration.cautions
+    }
+    let power = edge.learning.work.steps
+    return edge.calibration.differences(
+      from: costs.calibration(method: adapter.method), name: name,
+      steps: edge.work.steps.count > 1
+        ? "the measured power of steps, \(power)" : "the usual power of steps, \(power)")
+      + edge.cautions(named: name)
   }
 
   /// The run's levels, as an edge file measured them or as they follow from their shapes.

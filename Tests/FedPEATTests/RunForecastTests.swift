@@ -97,9 +97,13 @@ import Testing
       }
       let older = try forecast("")
       #expect(older.isMeasured && older.edge.levels[0].bytes == 123456)
-      #expect(older.edge.calibration.cautions.contains { $0.contains("which split") })
-      let same = try forecast(", bottom: 1, top: 1, emulators: [null]")
-      #expect(same.isMeasured && same.edge.calibration.cautions.isEmpty)
+      #expect(
+        older.cautions.contains { $0.contains("which split, which emulators and which learning") })
+      let whole = ", bottom: 1, top: 1, emulators: [null], learningRate: 0.003"
+      let same = try forecast(whole)
+      #expect(same.isMeasured && same.cautions.isEmpty)
+      let other = try forecast(whole + ", alpha: 3, cautions: [why]").cautions
+      #expect(other.count == 2 && other[0].contains("alpha of 3") && other[1] == "why")
       // A folder that compress wrote without a text is what its recipe says.
       #expect(
         try forecast(", bottom: 1, top: 1, emulators: [null]", workshop.emulator).isMeasured)
@@ -108,6 +112,7 @@ import Testing
       ] {
         let own = try forecast(other)
         #expect(!own.isMeasured && own.edge.levels[0].bytes != 123456)
+        #expect(own.cautions.first?.contains("is not of this run's emulators: ") == true)
       }
     }
   }

@@ -218,16 +218,51 @@ import Testing
     var run = measured
     (run.bottom, run.top, run.emulators) = (1, 1, [nil, "def"])
     // An older file does not say more.
-    #expect(measured.isOf(run) && !measured.isComplete)
+    #expect(measured.mismatch(with: run) == nil)
     (measured.bottom, measured.top, measured.emulators) = (1, 1, [nil, "def"])
-    #expect(measured.isOf(run) && measured.isComplete)
+    #expect(measured.mismatch(with: run) == nil)
     measured.bottom = 2
-    #expect(!measured.isOf(run))
+    #expect(measured.mismatch(with: run)?.contains("2 bottom blocks") == true)
     (measured.bottom, measured.emulators) = (1, [nil, nil])
-    #expect(!measured.isOf(run))
+    #expect(measured.mismatch(with: run)?.contains("emulator 1 was distilled") == true)
     measured.emulators = run.emulators
     measured.model = "other"
-    #expect(!measured.isOf(run))
+    #expect(measured.mismatch(with: run)?.contains("the model other") == true)
+    #expect(EdgeCalibration().mismatch(with: run)?.contains("nothing in it was measured") == true)
+  }
+
+  @Test func `what differs from what was measured is said, with what it makes doubtful`() {
+    var measured = EdgeCalibration()
+    measured.model = "abc"
+    (measured.method, measured.alpha) = ("lora of rank 8", 16)
+    (measured.roundTokens, measured.stepTokens, measured.context) = (5120, 512, 128)
+    measured.learningRate = Double(Float(0.003))
+    func differences(_ change: (inout EdgeCalibration) -> Void) -> String {
+      var run = measured
+      change(&run)
+      return measured.differences(from: run, name: "e.yaml", steps: "a guess").joined(
+        separator: "\n")
+    }
+    #expect(differences { _ in }.isEmpty)
+    for (change, words): ((inout EdgeCalibration) -> Void, [String]) in [
+      ({ $0.method = "lora of rank 16" }, ["'e.yaml'", "rank 8", "rank 16", "memory is counted"]),
+      ({ $0.learningRate = 0.01 }, ["rate of 0.003", "the run has 0.01", "how the loss falls"]),
+      ({ $0.alpha = 32 }, ["alpha of 16", "has 32"]),
+      ({ $0.roundTokens = 10240 }, ["10 local steps", "has 20", "a guess"]),
+      (
+        { ($0.roundTokens, $0.stepTokens) = (10240, 1024) },
+        ["steps of 4 windows of 128 tokens", "has 8 windows of 128", "counted by tokens"]
+      ),
+      (
+        { ($0.stepTokens, $0.roundTokens, $0.context) = (1024, 10240, 256) },
+        ["4 windows of 256 tokens"]
+      ),
+    ] {
+      let found = differences(change)
+      for word in words { #expect(found.contains(word), "\(word): \(found)") }
+      // One thing at a time.
+      #expect(!found.contains("\n"), "\(found)")
+    }
   }
 
   @Test func `numbers that can't be are refused with their range`() {

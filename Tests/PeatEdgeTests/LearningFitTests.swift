@@ -309,6 +309,9 @@ import Testing
     let estimate = EdgeEstimate(environment, deadline: 1e9)
     #expect(estimate.meetsDeadline == 1)
     #expect(estimate.violations == 0)
+    let (seconds, all) = (estimate.seconds, environment.summaries.map(\.seconds).sorted())
+    #expect(seconds.low <= seconds.median && seconds.median <= seconds.high)
+    #expect(seconds.median == all[8] && seconds.low == all[1] && seconds.high == all[14])
     let down = estimate.classes.reduce(0) { $0 + $1.devices * $1.bytesDown }
     #expect(abs(down - estimate.bytesDown.mean) < 1e-6 * down)
     let joules = estimate.classes.reduce(0) { $0 + $1.devices * $1.joules }

@@ -51,8 +51,9 @@ struct Calibrate: AsyncParsableCommand {
       var bytes: Int
       /// Of a round's training, counted.
       var operations: Double
-      /// Of a round's training here, median step times steps.
+      /// Of a round's training here: the median of several measurements, and how far they lay apart as a share of it.
       var seconds: Double
+      var spread: Double
       var peakMemoryBytes: Int
       var fidelity: Double
       /// After each round of the short federation on it.
@@ -100,28 +101,25 @@ struct Calibrate: AsyncParsableCommand {
     var levels: [EmulatorLevel] = []
     var report: [Report.Level] = []
     var compute = 0.0
+    let times = try await measureSteps(calibration, on: sample, in: scratch.url, run)
     for (number, name) in calibration.recipes.enumerated() {
-      try checkInterruption()
-      Terminal.status("\(name): measuring a step …")
-      let folder = scratch.url.appendingPathComponent("level-\(number)")
-      try calibration.writeEmulator(number, to: folder)
-      var level = try calibration.level(number, in: folder)
-      let step = try await measureStep(of: folder, on: sample, run)
-      let seconds = Double(calibration.roundTokens) / step.tokensPerSecond
+      var level = try calibration.level(number, in: Self.folder(number, in: scratch.url))
+      let time = times[number]
+      let seconds = time.seconds
       let operations = level.work
       if number == 0 { compute = operations / seconds }
       // What it takes here, at the first level's rate: smaller matrices may run slower.
       level.work = seconds * compute
-      level.memory = Double(step.peakMemoryBytes)
+      level.memory = Double(time.peakMemoryBytes)
       level.fidelity = fidelities[number]
       levels.append(level)
       report.append(
         .init(
           name: name, bytes: Int(level.bytes), operations: operations, seconds: seconds,
-          peakMemoryBytes: step.peakMemoryBytes, fidelity: level.fidelity,
+          spread: time.spread, peakMemoryBytes: time.peakMemoryBytes, fidelity: level.fidelity,
           laterFidelities: [], losses: []))
       Terminal.note(
-        "\(name): \(Format.bytes(Int(level.bytes))), \(Format.number(seconds)) s per round, \(Format.bytes(step.peakMemoryBytes)) of memory, fidelity \(Format.number(level.fidelity, digits: 3))"
+        "\(name): \(Format.bytes(Int(level.bytes))), \(Format.seconds(seconds)) per round (\(Self.measurements) measurements, \(Format.share(time.spread)) apart), \(Format.bytes(time.peakMemoryBytes)) of memory, fidelity \(Format.number(level.fidelity, digits: 3))"
       )
     }
     // Whether anybody could take part is known before the federations that take long.
@@ -142,7 +140,7 @@ struct Calibrate: AsyncParsableCommand {
     try checkInterruption()
     let fit = try LearningFit(curves)
     var learning = fit.model
-    var cautions = fit.cautions
+    var cautions = fit.cautions + times.compactMap(\.caution)
     if run.clients > 1 {
       cautions += try await federations.measureParticipation(curves[0], &learning)
     }
@@ -150,7 +148,8 @@ struct Calibrate: AsyncParsableCommand {
     var edge = try self.edge(
       base, levels, calibration, compute: compute, learning, run.targetPerplexity, run)
     edge.calibration.cautions = cautions
-    for caution in cautions { Terminal.note("caution      \(caution)") }
+    edge.calibration.spread = times.map(\.spread).max()
+    cautions.forEach(Terminal.caution)
     try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
     try common.report(
       Report(
@@ -193,6 +192,57 @@ struct Calibrate: AsyncParsableCommand {
       RunConfiguration(), from: isFolder.boolValue ? nil : url, overrides: overrides)
   }
 
+  /// How often a round's training is measured on each level.
+  private static let measurements = 3
+
+  /// What training on a level took, measured several times.
+  private struct StepTimes {
+    let name: String
+    /// Of a round's training, each time.
+    var all: [Double] = []
+    var peakMemoryBytes = 0
+
+    init(name: String) { self.name = name }
+
+    var seconds: Double { median(all) }
+
+    /// How far the times lie apart, as a share of their median.
+    var spread: Double { ((all.max() ?? 0) - (all.min() ?? 0)) / max(seconds, 1e-12) }
+
+    /// That they lie far apart; `nil` where they don't.
+    var caution: String? {
+      guard spread > 0.2, let least = all.min(), let most = all.max() else { return nil }
+      return
+        "A round's training on \(name) took \(Format.seconds(least)) at one time and \(Format.seconds(most)) at another, \(Format.share(spread)) apart: this machine was busy with something else. Times and energy are known no better than that; measure again when it is idle."
+    }
+  }
+
+  private static func folder(_ level: Int, in scratch: URL) -> URL {
+    scratch.appendingPathComponent("level-\(level)")
+  }
+
+  /// Measures each level in turn, several times, so that what slows the machine down for a while slows none alone.
+  private func measureSteps(
+    _ calibration: Calibration, on sample: URL, in scratch: URL, _ run: RunConfiguration
+  ) async throws -> [StepTimes] {
+    let names = calibration.recipes
+    var times = names.map { StepTimes(name: $0) }
+    for number in names.indices {
+      try calibration.writeEmulator(number, to: Self.folder(number, in: scratch))
+    }
+    for measurement in 1...Self.measurements {
+      for (number, name) in names.enumerated() {
+        try checkInterruption()
+        Terminal.status("\(name): measuring a step, \(measurement) of \(Self.measurements) …")
+        let folder = Self.folder(number, in: scratch)
+        let step = try await measureStep(of: folder, on: sample, run)
+        times[number].all.append(Double(calibration.roundTokens) / step.tokensPerSecond)
+        times[number].peakMemoryBytes = max(times[number].peakMemoryBytes, step.peakMemoryBytes)
+      }
+    }
+    return times
+  }
+
   private struct Step: Decodable {
     var tokensPerSecond: Double
     var peakMemoryBytes: Int
@@ -205,7 +255,7 @@ struct Calibrate: AsyncParsableCommand {
     var arguments = [
       "tune", folder.path, "--data", sample.path, "--steps", "12", "--batch", "\(run.batch)",
       "--context", "\(run.context)", "--method", run.method, "--json", "--quiet",
-      "--out", folder.appendingPathComponent("tuned").path,
+      "--out", folder.appendingPathExtension("tuned").path,
     ]
     if run.method == "lora" { arguments += ["--rank", "\(run.rank)", "--alpha", "\(run.alpha)"] }
     if let threads = run.threads { arguments += ["--threads", "\(threads)"] }

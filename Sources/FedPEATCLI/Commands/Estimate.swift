@@ -16,7 +16,7 @@ struct Estimate: AsyncParsableCommand {
   @Argument(help: "A run file.")
   var config: String?
 
-  @OptionGroup var options: RunOptions
+  @OptionGroup var options: ForecastOptions
 
   @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
   var clients: Int?
@@ -42,6 +42,8 @@ struct Estimate: AsyncParsableCommand {
     var planner: String
     /// Whether the emulators' costs were measured by calibrate; else they follow from their shapes.
     var isMeasured: Bool
+    /// Why the estimate should not be trusted far, in words.
+    var cautions: [String]
     var estimate: EdgeEstimate
   }
 
@@ -51,38 +53,40 @@ struct Estimate: AsyncParsableCommand {
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     let forecast = try RunForecast(configuration)
-    forecast.edge.tellCautions()
+    forecast.cautions.forEach(Terminal.caution)
     Terminal.status("playing \(runs) runs …")
     let environment = try forecast.play(runs: runs) { Interruption.isRequested }
     try checkInterruption()
     let estimate = EdgeEstimate(environment, deadline: deadline)
     try common.report(
       Report(
-        planner: configuration.planner, isMeasured: forecast.isMeasured, estimate: estimate),
+        planner: configuration.planner, isMeasured: forecast.isMeasured,
+        cautions: forecast.cautions, estimate: estimate),
       text: Self.text(estimate, forecast))
   }
 
   private static func text(_ estimate: EdgeEstimate, _ forecast: RunForecast) -> String {
     func range(_ value: EdgeEstimate.Range, _ show: (Double) -> String) -> String {
-      "\(show(value.mean)) (90 %: \(show(value.low)) to \(show(value.high)))"
+      value.low == value.high
+        ? show(value.mean)
+        : "\(show(value.median)) (90 %: \(show(value.low)) to \(show(value.high)); mean \(show(value.mean)))"
     }
     func bytes(_ value: Double) -> String { Format.bytes(Int(rounding: value)) }
-    func seconds(_ value: Double) -> String { Format.time(.seconds(value)) }
     var rows = [
-      ["\(estimate.rounds) rounds take", range(estimate.seconds, seconds)],
+      ["\(estimate.rounds) rounds take", range(estimate.seconds, Format.seconds)],
       ["down, all devices", range(estimate.bytesDown, bytes)],
       ["up, all devices", range(estimate.bytesUp, bytes)],
-      ["energy", range(estimate.joules) { Format.number($0, digits: 1) + " J" }],
-      ["gap left", range(estimate.gap, Format.percent)],
+      ["energy", range(estimate.joules) { Format.figures($0) + " J" }],
+      ["gap left", range(estimate.gap, Format.share)],
     ]
     if let reached = estimate.secondsToTarget {
-      rows.append(["to the target", range(reached, seconds)])
+      rows.append(["to the target", range(reached, Format.seconds)])
     }
     if let share = estimate.meetsDeadline {
-      rows.append(["done by the deadline", Format.percent(share)])
+      rows.append(["done by the deadline", Format.share(share)])
     }
     if let share = estimate.reachesTargetByDeadline {
-      rows.append(["at the target by the deadline", Format.percent(share)])
+      rows.append(["at the target by the deadline", Format.share(share)])
     }
     var table = [
       ["device", "of them", "down", "up", "at work", "J", "battery", "memory", "exposure"]
@@ -90,17 +94,21 @@ struct Estimate: AsyncParsableCommand {
     for own in estimate.classes {
       table.append([
         own.name, Format.number(own.devices, digits: 1), bytes(own.bytesDown), bytes(own.bytesUp),
-        seconds(own.seconds), Format.number(own.joules, digits: 1),
-        own.batteryShare.map(Format.percent) ?? "mains", bytes(own.memory),
-        "\(Format.percent(own.exposure)), at most \(Format.percent(own.largestExposure))",
+        Format.seconds(own.seconds), Format.figures(own.joules),
+        own.batteryShare.map(Format.share) ?? "mains", bytes(own.memory),
+        "\(Format.share(own.exposure)), at most \(Format.share(own.largestExposure))",
       ])
     }
     let nobody =
       estimate.bytesUp.high > 0
       ? "" : "\n\nNo update ever arrived: look at the edge's deadline, memory, dropout and battery."
-    let note =
-      forecast.isMeasured
-      ? "" : "\n\nThe emulators' costs follow from their shapes; 'fedpeat calibrate' measures them."
-    return Format.table(rows) + "\n\n" + Format.table(table) + nobody + note
+    let costs = forecast.isMeasured ? "measured" : "from their shapes"
+    rows.append([
+      "the emulators' costs are",
+      forecast.cautions.isEmpty
+        ? costs
+        : "\(costs); \(forecast.cautions.count == 1 ? "a caution" : "\(forecast.cautions.count) cautions")",
+    ])
+    return Format.table(rows) + "\n\n" + Format.table(table) + nobody
   }
 }

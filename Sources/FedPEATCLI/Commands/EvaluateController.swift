@@ -140,6 +140,7 @@ struct EvaluateController: AsyncParsableCommand {
 
   func run() async throws {
     let world = try PlanningWorld(environment)
+    if case .edge(let edge) = world { edge.tellCautions(named: environment) }
     let planners = planners.isEmpty ? try usual(in: world) : planners
     let controllers = try planners.map { name in
       try world.plannerNames.contains(name) ? nil : controller(name, in: world)

@@ -126,7 +126,7 @@ struct Simulate: AsyncParsableCommand {
   /// Plays runs without tuning; over several seeds means.
   private func play(_ configuration: RunConfiguration) throws {
     let forecast = try RunForecast(configuration)
-    forecast.edge.tellCautions()
+    forecast.cautions.forEach(Terminal.caution)
     let environment = try forecast.play(runs: seeds) { Interruption.isRequested }
     try checkInterruption()
     let estimate = EdgeEstimate(environment, deadline: nil)

@@ -169,7 +169,7 @@ struct TrainController: AsyncParsableCommand {
 
   func run() async throws {
     let world = try PlanningWorld(environment)
-    if case .edge(let edge) = world { edge.tellCautions() }
+    if case .edge(let edge) = world { edge.tellCautions(named: environment) }
     let configuration = trainingConfiguration()
     try configuration.validate()
     try checkOutput()

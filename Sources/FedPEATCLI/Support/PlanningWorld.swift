@@ -74,8 +74,6 @@ protocol WorldVisitor<Result> {
 }
 
 extension EdgeConfiguration {
-  /// Says why what it was fitted to should not be trusted far, where there is such a reason.
-  func tellCautions() {
-    for caution in calibration.cautions { Terminal.note("caution      \(caution)") }
-  }
+  /// Says why what was measured for it should not be trusted far, where there is such a reason.
+  func tellCautions(named name: String) { cautions(named: name).forEach(Terminal.caution) }
 }

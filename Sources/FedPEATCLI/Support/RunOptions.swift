@@ -5,8 +5,8 @@ import Foundation
 /// What a run does where neither a flag nor the run file says something else; for the flags' help.
 private let standard = RunConfiguration()
 
-/// Flags that say the same as keys of a run file, and win over them.
-struct RunOptions: ParsableArguments {
+/// Flags that say what a run takes and gives, also where it is only foreseen: the same as keys of a run file, and they win over it.
+struct ForecastOptions: ParsableArguments {
   @Option(help: "The full model's folder; the run file's if not given.")
   var model: String?
 
@@ -33,17 +33,6 @@ struct RunOptions: ParsableArguments {
   )
   var maxExposure: Double?
 
-  @Option(
-    help:
-      "How updates are aggregated: \(Strategies.names.joined(separator: ", ")). (default: \(standard.strategy))"
-  )
-  var strategy: String?
-
-  @Option(
-    help: "Clients that must be there before the first round. (default: \(standard.minimumClients))"
-  )
-  var minimumClients: Int?
-
   @Flag(help: "The coordinator tunes too, through the full middle, on --server-data.")
   var participate = false
 
@@ -55,6 +44,41 @@ struct RunOptions: ParsableArguments {
       "The coordinator's share in the next adapter, from 0 to below 1. (default: \(standard.serverWeight))"
   )
   var serverWeight: Double?
+
+  /// The keys that were given.
+  func overrides(_ common: CommonOptions) -> [String: JSONValue] {
+    var table = tuning.overrides
+    func set(_ key: RunConfiguration.CodingKeys, _ value: JSONValue?) {
+      if let value { table[key.rawValue] = value }
+    }
+    set(.model, model.map { .string(URL(path: $0).path) })
+    set(.rounds, rounds.map { .integer($0) })
+    set(.planner, planner.map { .string($0) })
+    set(.edge, edge.map { .string(EdgeFile.isScenario($0) ? $0 : URL(path: $0).path) })
+    set(.maxExposure, maxExposure.map { .number($0) })
+    if participate { set(.participate, .bool(true)) }
+    set(.serverData, serverData.map { .string(URL(path: $0).path) })
+    set(.serverWeight, serverWeight.map { .number($0) })
+    set(.seed, common.seed.map { .integer(Int(clamping: $0)) })
+    set(.threads, common.threads.map { .integer($0) })
+    return table
+  }
+}
+
+/// Flags that say the same as keys of a run file, and win over them.
+struct RunOptions: ParsableArguments {
+  @OptionGroup var forecast: ForecastOptions
+
+  @Option(
+    help:
+      "How updates are aggregated: \(Strategies.names.joined(separator: ", ")). (default: \(standard.strategy))"
+  )
+  var strategy: String?
+
+  @Option(
+    help: "Clients that must be there before the first round. (default: \(standard.minimumClients))"
+  )
+  var minimumClients: Int?
 
   @Option(
     help:
@@ -73,25 +97,15 @@ struct RunOptions: ParsableArguments {
 
   /// The keys that were given.
   func overrides(_ common: CommonOptions) -> [String: JSONValue] {
-    var table = tuning.overrides
+    var table = forecast.overrides(common)
     func set(_ key: RunConfiguration.CodingKeys, _ value: JSONValue?) {
       if let value { table[key.rawValue] = value }
     }
-    set(.model, model.map { .string(URL(path: $0).path) })
-    set(.rounds, rounds.map { .integer($0) })
-    set(.planner, planner.map { .string($0) })
-    set(.edge, edge.map { .string(EdgeFile.isScenario($0) ? $0 : URL(path: $0).path) })
-    set(.maxExposure, maxExposure.map { .number($0) })
     set(.strategy, strategy.map { .string($0) })
     set(.minimumClients, minimumClients.map { .integer($0) })
-    if participate { set(.participate, .bool(true)) }
-    set(.serverData, serverData.map { .string(URL(path: $0).path) })
-    set(.serverWeight, serverWeight.map { .number($0) })
     set(.evaluationData, evaluationData.map { .string(URL(path: $0).path) })
     set(.bos, bos.map { .bool($0) })
     set(.out, out.map { .string(URL(path: $0).path) })
-    set(.seed, common.seed.map { .integer(Int(clamping: $0)) })
-    set(.threads, common.threads.map { .integer($0) })
     return table
   }
 }

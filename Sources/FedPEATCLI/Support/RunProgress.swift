@@ -36,6 +36,7 @@ final class RunProgress: Sendable {
       )
     case .roundMeasured(let round, let value): state.withLock { $0.plugIn[round] = value }
     case .roundLost(let lost): report(lost)
+    case .caution(let text): Terminal.caution(text)
     case .warning(let text): Terminal.note("warning      \(text)")
     case .realigning(let level): Terminal.status("distilling emulator \(level) again …")
     case .realigned(let level, let before, let after):

@@ -35,6 +35,9 @@ enum Terminal {
     }
   }
 
+  /// Why something should not be trusted far.
+  static func caution(_ text: String) { note("caution      \(text)") }
+
   /// A line that the next one replaces; where standard error is no terminal, one every five seconds.
   static func status(_ text: @autoclosure () -> String) {
     state.withLock { state in
@@ -157,6 +160,22 @@ enum Format {
   }
 
   static func percent(_ share: Double) -> String { String(format: "%.1f %%", 100 * share) }
+
+  /// A number to so many figures, without an exponent where that can be read.
+  static func figures(_ value: Double, _ count: Int = 3) -> String {
+    guard value != 0, value.isFinite else { return value == 0 ? "0" : "\(value)" }
+    let magnitude = Int(log10(abs(value)).rounded(.down))
+    guard (-6...15).contains(magnitude) else { return String(format: "%.\(count - 1)e", value) }
+    return String(format: "%.\(max(count - 1 - magnitude, 0))f", value)
+  }
+
+  /// A share in percent, to three figures.
+  static func share(_ share: Double) -> String { figures(100 * share) + " %" }
+
+  /// Seconds that may be few, or a part of one.
+  static func seconds(_ value: Double) -> String {
+    value < 60 ? figures(value) + " s" : time(.seconds(min(value, 1e15)))
+  }
 
   /// Rows under each other, columns aligned: the first to the left, the others to the right.
   static func table(_ rows: [[String]]) -> String {

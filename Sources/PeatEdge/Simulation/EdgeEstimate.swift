@@ -36,9 +36,10 @@ public struct EdgeEstimate: Sendable, Codable, Equatable {
     }
   }
 
-  /// Of a whole run: mean, and between which 90 % of runs lie.
+  /// Of a whole run: mean, median, and between which 90 % of runs lie. The mean of what is seldom large may lie beyond.
   public struct Range: Sendable, Codable, Equatable {
     public var mean: Double
+    public var median: Double
     public var low: Double
     public var high: Double
 
@@ -48,7 +49,7 @@ public struct EdgeEstimate: Sendable, Codable, Equatable {
         sorted.isEmpty ? 0 : sorted[Int((share * Double(sorted.count - 1)).rounded())]
       }
       mean = values.isEmpty ? 0 : values.reduce(0, +) / Double(values.count)
-      (low, high) = (quantile(0.05), quantile(0.95))
+      (low, median, high) = (quantile(0.05), quantile(0.5), quantile(0.95))
     }
   }
 
