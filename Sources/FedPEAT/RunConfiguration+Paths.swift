@@ -3,7 +3,7 @@ import Foundation
 extension RunConfiguration {
   /// The same with every path from the root of the file system on, so that it can be used from anywhere. Words that are no paths, such as recipes
   /// and the names of scenarios, stay.
-  func withWholePaths() -> RunConfiguration {
+  public func withWholePaths() -> RunConfiguration {
     func whole(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
     var result = self
     result.model = whole(model)

@@ -34,6 +34,18 @@ public struct RunForecast {
     self.edge = own
   }
 
+  var planner: String { configuration.planner }
+  var rounds: Int { configuration.rounds }
+
+  /// Plays the run once, in the cell that it would have with this seed.
+  func playRun(seed: UInt64, shouldStop: () -> Bool) throws -> PlayedRun {
+    let episode = try PlayedEpisode(
+      edge, planner: planner, share: configuration.share, rounds: rounds,
+      endsAtTarget: configuration.targetPerplexity != nil,
+      minimumUpdates: configuration.minimumUpdates, seed: seed, shouldStop: shouldStop)
+    return PlayedRun(episode, seed: seed, finalLoss: edge.learning.finalLoss)
+  }
+
   /// Plays so many runs.
   public func play(
     runs: Int, shouldStop: () -> Bool = { false }

@@ -189,6 +189,12 @@ import Testing
         from: ["simulate", workshop.runFile, "--max-exposure", "0.01"], in: folder)
       try await expect(
         64, saying: ["needs a simulated edge"], from: ["estimate", workshop.runFile], in: folder)
+      // What would change nothing is no option.
+      for option in ["--out", "--strategy", "--minimum-clients", "--evaluation-data"] {
+        try await expect(
+          64, saying: ["Unknown option '\(option)'"],
+          from: ["estimate", workshop.runFile, "--edge", "pedestrian", option, "x"], in: folder)
+      }
       try await expect(
         74,
         from: ["train-controller", "--steps", "400", "--resume", "--out", "none.safetensors"],
@@ -235,6 +241,81 @@ import Testing
       try await expect(
         74, saying: ["no edge file"],
         from: ["calibrate", workshop.runFile, "--out", "notes.yaml"], in: folder)
+    }
+  }
+
+  @Test func `every verb says why what an edge tells should not be trusted far`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let shown = try await FedpeatCommand.succeed(
+        ["inspect", workshop.model, "--json"], in: folder)
+      let model = try #require(try shown.object()["digest"] as? String)
+      func write(_ calibration: String) throws {
+        let text = """
+          calibration: {model: \(model), roundTokens: 64, stepTokens: 32, context: 16\(calibration), cautions: [measured in haste]}
+          middleBlocks: 2
+          levels: [{name: layer-drop=1, bytes: 123456, work: 1e9, memory: 1e8, fidelity: 0.5, blocks: [0]}]
+          """
+        try Data(text.utf8).write(to: folder.appendingPathComponent("edge.yaml"))
+      }
+      let run = [workshop.runFile, "--edge", "edge.yaml", "--rounds", "1"]
+      let playing: [[String]] = [
+        ["estimate"] + run + ["--runs", "2"], ["simulate", "--learning-model"] + run,
+        ["simulate"] + run,
+      ]
+      let training: [[String]] = [
+        [
+          "train-controller", "--environment", "edge.yaml", "--steps", "10", "--processes", "1",
+          "--rounds", "10", "--minibatch", "10", "--out", "c.safetensors",
+        ],
+        ["evaluate-controller", "heuristic", "--environment", "edge.yaml", "--episodes", "2"],
+      ]
+      try write("")
+      for arguments in playing + training {
+        let result = try await FedpeatCommand.succeed(arguments, in: folder)
+        for words in ["measured in haste", "does not say which split", "older files"] {
+          #expect(result.errors.contains("caution      "), "\(result)")
+          #expect(result.errors.contains(words), "\(words): \(result)")
+        }
+      }
+      try write(", bottom: 1, top: 1, emulators: [other], learningRate: 0.5")
+      for arguments in playing {
+        let result = try await FedpeatCommand.succeed(arguments, in: folder)
+        for words in ["is not of this run's emulators", "emulator 0", "follows from their shapes"] {
+          #expect(result.errors.contains(words), "\(words): \(result)")
+        }
+      }
+      try write(", bottom: 1, top: 1, emulators: [null], learningRate: 0.5")
+      for arguments in playing {
+        let result = try await FedpeatCommand.succeed(arguments, in: folder)
+        #expect(result.errors.contains("a learning rate of 0.5"), "\(result)")
+      }
+    }
+  }
+
+  @Test func `what the learning model plays is written like any run`() async throws {
+    let workshop = try await TinyWorkshop.shared()
+    try await withTemporaryFolder { folder in
+      let arguments = [
+        "simulate", workshop.runFile, "--edge", "vehicular", "--learning-model", "--planner",
+        "lookahead", "--seeds", "2", "--rounds", "3", "--out", "o",
+      ]
+      for _ in 0..<2 {
+        let result = try await FedpeatCommand.succeed(arguments, in: folder)
+        for words in ["lookahead", "2 seeds, mean ± standard deviation", "not known", "gap left"] {
+          #expect(result.output.contains(words), "\(words): \(result)")
+        }
+      }
+      let out = folder.appendingPathComponent("o")
+      let names = try FileManager.default.contentsOfDirectory(atPath: out.path)
+      #expect(Set(names) == ["run.yaml", "results.json"])
+      let data = try Data(contentsOf: out.appendingPathComponent("results.json"))
+      let results = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+      #expect((results["table"] as? [Any])?.count == 3 && (results["seeds"] as? [Any])?.count == 2)
+      #expect(results["planner"] as? String == "lookahead")
+      // A tuned adapter is not replaced by what was only played.
+      try Data().write(to: out.appendingPathComponent("adapter_model.safetensors"))
+      try await expect(74, saying: ["adapter_model"], from: arguments, in: folder)
     }
   }
 

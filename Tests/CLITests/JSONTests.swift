@@ -63,8 +63,9 @@ import Testing
       federationKeys + " simulatedSeconds simulation"),
     Case(
       "simulate RUN --edge pedestrian --planner heuristic --learning-model",
-      "fiveNumbers rounds bytesUp bytesDown simulatedSeconds"),
-    Case("estimate RUN --edge dense --runs 2 --deadline 100", "planner isMeasured estimate"),
+      "fiveNumbers rounds bytesUp bytesDown simulatedSeconds planner gap overSeeds table seeds"),
+    Case(
+      "estimate RUN --edge dense --runs 2 --deadline 100", "planner isMeasured cautions estimate"),
     Case(
       "calibrate RUN --rounds 3 --work --out x.yaml",
       "levels adapterBytes compute learning fitError out"),

@@ -79,6 +79,43 @@ import Testing
     }
   }
 
+  @Test func `runs that are played are told round by round, with means over their seeds`()
+    async throws
+  {
+    let workshop = try await TinyWorkshop.shared()
+    var run = configuration(workshop, "layer-drop=1", edge: "vehicular")
+    run.rounds = 6
+    let forecast = try RunForecast(run)
+    let runs = try PlayedRuns(forecast, seeds: [3, 4, 5])
+    let again = try PlayedRuns(forecast, seeds: [4])
+    #expect(runs.runs.map(\.seed) == [3, 4, 5])
+    #expect(runs.runs[1].simulation == again.runs[0].simulation)
+    #expect(runs.table.map(\.round) == Array(1...6))
+    let seconds = runs.runs.map { $0.simulation.rounds[2].cell.seconds }
+    let mean = seconds.reduce(0, +) / 3
+    let deviation = (seconds.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 2).squareRoot()
+    #expect(abs(runs.table[2].seconds.mean - mean) < 1e-9 * mean)
+    #expect(abs(runs.table[2].seconds.deviation - deviation) < 1e-9 * mean && deviation > 0)
+    for run in runs.runs {
+      let sum = run.simulation.rounds.reduce(0) { $0 + $1.cell.bytesUp }
+      #expect(abs(sum - run.bytesUp) < 1 && sum > 0)
+      #expect(
+        abs(run.simulation.rounds.reduce(0) { $0 + $1.cell.seconds } - run.simulatedSeconds) < 1e-6)
+    }
+    // A scenario's learning model knows no loss.
+    #expect(runs.predictedLoss == nil && runs.table.allSatisfy { $0.predictedLoss == nil })
+    try withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("edge.yaml")
+      try Data("learning: {finalLoss: 2}".utf8).write(to: file)
+      run.edge = file.path
+      let fitted = try PlayedRuns(RunForecast(run), seeds: [1])
+      let loss = try #require(fitted.predictedLoss).mean
+      let last = try #require(fitted.table.last?.predictedLoss).mean
+      #expect(loss > 2 && abs(loss - last) < 1e-12)
+    }
+    expectError(.usage, "at least one seed") { _ = try PlayedRuns(forecast, seeds: []) }
+  }
+
   @Test func `measurements are taken for the split and the emulators that they were made with`()
     async throws
   {

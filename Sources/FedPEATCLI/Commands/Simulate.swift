@@ -73,10 +73,6 @@ struct Simulate: AsyncParsableCommand {
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     try configuration.validate()
     if learningModel {
-      guard configuration.out == nil else {
-        throw PeatError.usage(
-          "--learning-model tunes nothing, so there is nothing to write: leave out --out.")
-      }
       return try play(configuration)
     }
     try configuration.checkOutput()
@@ -107,51 +103,6 @@ struct Simulate: AsyncParsableCommand {
         JSONFile.encode(report), to: URL(path: out).appendingPathComponent("results.json"))
     }
     try common.report(report, text: numbers.table)
-  }
-
-  /// What a run came to that was played by the learning model.
-  struct PlayedReport: Encodable {
-    var fiveNumbers: FiveNumbers
-    var rounds: Int
-    var bytesUp: Int
-    var bytesDown: Int
-    var simulatedSeconds: Double
-    var joules: Double
-    /// Plug-in loss in nats per token as the learning model expects it; null where the edge's was not fitted to a real run.
-    var predictedLoss: Double?
-    /// What is left of the gap to the loss that is never passed, as a share of the first one.
-    var gap: Double
-  }
-
-  /// Plays runs without tuning; over several seeds means.
-  private func play(_ configuration: RunConfiguration) throws {
-    let forecast = try RunForecast(configuration)
-    forecast.cautions.forEach(Terminal.caution)
-    let environment = try forecast.play(runs: seeds) { Interruption.isRequested }
-    try checkInterruption()
-    let estimate = EdgeEstimate(environment, deadline: nil)
-    var numbers = FiveNumbers()
-    for name in FiveNumberName.allCases {
-      numbers.notMeasured[name.rawValue] = "nothing was tuned (--learning-model)"
-    }
-    let learning = forecast.edge.learning
-    let report = PlayedReport(
-      fiveNumbers: numbers, rounds: estimate.rounds, bytesUp: Int(rounding: estimate.bytesUp.mean),
-      bytesDown: Int(rounding: estimate.bytesDown.mean), simulatedSeconds: estimate.seconds.mean,
-      joules: estimate.joules.mean,
-      predictedLoss: learning.finalLoss > 0
-        ? learning.finalLoss + estimate.gap.mean * learning.startGap : nil,
-      gap: estimate.gap.mean)
-    try common.report(
-      report,
-      text: Format.table([
-        ["rounds", "\(report.rounds)"],
-        ["simulated", "\(Format.number(report.simulatedSeconds, digits: 1)) s"],
-        ["down", Format.bytes(report.bytesDown)], ["up", Format.bytes(report.bytesUp)],
-        ["energy", "\(Format.number(report.joules, digits: 1)) J"],
-        ["gap left", Format.percent(report.gap)],
-        ["predicted loss", report.predictedLoss.map { Format.number($0, digits: 3) } ?? "–"],
-      ]))
   }
 
   /// One run with the clients in this process.

@@ -6,12 +6,13 @@ extension EdgeEnvironment {
   ///   - rounds: how many are played; `nil`: a whole episode.
   ///   - endsAtTarget: whether an episode is over where the target is reached; `nil`: as the objective's aim says.
   ///   - minimumUpdates: how many must take part in a round: those that are ready first are added, but to `idle` nobody.
+  ///   - onRound: told of each round of each cell.
   /// - Returns: each cell's episode.
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public static func play(
     _ configuration: EdgeConfiguration, planner name: String, share: Double? = nil, episodes: Int,
     rounds: Int? = nil, endsAtTarget: Bool? = nil, minimumUpdates: Int = 0, seed: UInt64,
-    shouldStop: () -> Bool = { false }
+    shouldStop: () -> Bool = { false }, onRound: (EdgeOutcome, EdgeCell) -> Void = { _, _ in }
   ) throws -> EdgeEnvironment {
     let environment = try EdgeEnvironment(configuration, cells: episodes, seed: seed)
     let (levels, devices) = (configuration.levels.count, configuration.devices)
@@ -35,7 +36,8 @@ extension EdgeEnvironment {
         }
         var decisions = planner.decide(cell)
         if !(planner is EdgeIdle) { cell.complete(&decisions, upTo: minimumUpdates) }
-        environment.advance(index, decisions)
+        let outcome = environment.advance(index, decisions)
+        onRound(outcome, environment.cells[index])
       }
     }
     return environment
