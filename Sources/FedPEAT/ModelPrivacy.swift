@@ -11,7 +11,7 @@ extension RunConfiguration {
         let margin = try EmulatorFacts.read(in: folder)?.margin, !margin.hasModelPrivacy
       else { continue }
       throw PeatError.usage(
-        "The emulator '\(word)' gives no model privacy: after attacks on it the owner's margin is \(String(format: "%.3f", margin.leastAfterAttack)) nats per token, so that a device can make a model of it that is as good as the owner's (emulator.json, margin). Send a smaller emulator, or say --without-model-privacy if devices may have such a model."
+        "The emulator '\(word)' gives no model privacy: after attacks on it the owner's margin is \(String(format: "%.3f", margin.least)) nats per token, so that a device can make a model of it that is as good as the owner's (emulator.json, margin). Send a smaller emulator, or say --without-model-privacy if devices may have such a model."
       )
     }
   }

@@ -73,9 +73,8 @@ public final class StepBenchmark {
       parameters = model.parameters
     } else {
       let adapter = try Adapter(
-        new: .lora(LoRAConfiguration(rank: 8, alpha: 16)), for: model,
-        blocks: setting.adapterBlocks ?? Array(0..<setting.layers), seed: setting.seed,
-        sourceDigest: nil)
+        probing: model, ends: setting.adapterBlocks ?? Array(0..<setting.layers),
+        seed: setting.seed)
       let injected = try adapter.inject(into: model)
       self.injected = injected
       parameters = injected.parameters.map(\.parameter)

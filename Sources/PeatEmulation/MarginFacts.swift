@@ -7,21 +7,28 @@ public struct MarginFacts: Sendable, Codable, Equatable {
   /// The same beside the best that an attacker made of the emulator, mean over the runs, and in the run where it was least.
   public var afterAttack: Double
   public var leastAfterAttack: Double
+  /// The same on texts like the attacker's own, in the run where it was least; `nil`: it was not measured there.
+  public var leastForAttacker: Double?
   /// Tokens of public text that the attacker had.
   public var publicTokens: Int
   /// Seeds that it was measured with.
   public var runs: Int
 
   public init(
-    margin: Double, afterAttack: Double, leastAfterAttack: Double, publicTokens: Int, runs: Int
+    margin: Double, afterAttack: Double, leastAfterAttack: Double, leastForAttacker: Double? = nil,
+    publicTokens: Int, runs: Int
   ) {
     self.margin = margin
     self.afterAttack = afterAttack
     self.leastAfterAttack = leastAfterAttack
+    self.leastForAttacker = leastForAttacker
     self.publicTokens = publicTokens
     self.runs = runs
   }
 
-  /// Whether the owner's model is worth something beside the emulator, in every run.
-  public var hasModelPrivacy: Bool { leastAfterAttack > 0 }
+  /// The least of all that was measured.
+  public var least: Double { min(leastAfterAttack, leastForAttacker ?? .infinity) }
+
+  /// Whether the owner's model is worth something beside the emulator, in every run and on every kind of text that was measured on.
+  public var hasModelPrivacy: Bool { least > 0 }
 }

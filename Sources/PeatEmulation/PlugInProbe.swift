@@ -74,7 +74,7 @@ public struct PlugInProbe: Sendable {
 }
 
 extension Adapter {
-  /// The new adapter that emulators are measured with: LoRA of rank 8, α 16, on all linear layers of both ends.
+  /// The new adapter that emulators and steps are measured with: LoRA of rank 8, α 16, on all linear layers of some blocks, such as both ends.
   public init(
     probing model: TransformerModel, ends: [Int], seed: UInt64 = 0, sourceDigest: Digest? = nil
   ) throws {

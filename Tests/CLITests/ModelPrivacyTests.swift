@@ -24,7 +24,8 @@ import Testing
       let attacked = try await FedpeatCommand.run(
         [
           "attack", workshop.model, "emulator", "--task", workshop.text, "--held-out",
-          workshop.text, "--steps", "3", "--json",
+          workshop.text, "--own", workshop.documents, "--own-held-out", workshop.text, "--steps",
+          "3", "--own-steps", "6", "--layout", "stream", "--json",
         ], in: folder)
       #expect(attacked.status == 0, "\(attacked)")
       let report = try #require(
@@ -38,14 +39,28 @@ import Testing
       let (margin, after) = (measured["margin"] as? Double, measured["afterAttack"] as? Double)
       #expect(report["margin"] as? Double == margin && measured["runs"] as? Int == 1)
       #expect(try #require(after) <= #require(margin))
+      // Both questions were asked of the same text.
+      let run = try #require((report["runs"] as? [[String: Any]])?.first)
+      let forAttacker = try #require(run["forAttacker"] as? [String: Any])
+      for key in ["plugIn", "emulatorTuned", "margin", "marginAfterAttack"] {
+        #expect(forAttacker[key] as? Double == run[key] as? Double, "\(key)")
+      }
+      #expect((forAttacker["attacked"] as? [String: Double])?.keys.sorted() == ["middleOnOwn"])
+      #expect(measured["leastForAttacker"] as? Double == after)
+      #expect(
+        try abs(#require(report["regained"] as? Double) - #require(margin) + #require(after))
+          < 1e-12)
       // The same with a margin that is there, and with one that is gone.
-      for (least, isServed) in [(0.1, true), (-0.1, false)] {
+      for (least, forAttacker, isServed) in [
+        (0.1, nil, true), (-0.1, nil, false), (0.1, 0.1, true), (0.1, -0.3, false),
+      ] as [(Double, Double?, Bool)] {
         var changed = try facts()
-        changed["margin"] =
-          [
-            "margin": 0.2, "afterAttack": least, "leastAfterAttack": least, "publicTokens": 100,
-            "runs": 2,
-          ] as [String: Any]
+        var margin: [String: Any] = [
+          "margin": 0.2, "afterAttack": least, "leastAfterAttack": least, "publicTokens": 100,
+          "runs": 2,
+        ]
+        margin["leastForAttacker"] = forAttacker
+        changed["margin"] = margin
         try JSONSerialization.data(withJSONObject: changed).write(to: file)
         let shown = try await FedpeatCommand.run(["inspect", "emulator"], in: folder)
         #expect(shown.output.contains("0.200, after attacks \(least)00"))

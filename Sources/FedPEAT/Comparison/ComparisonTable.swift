@@ -31,6 +31,8 @@ public struct ComparisonTable: Sendable, Codable, Equatable {
     /// `nil`: no attack was tried.
     public var marginAfterAttack: Value?
     public var leastMarginAfterAttack: Double?
+    /// On texts like the attacker's own; `nil`: it was not measured there.
+    public var marginForAttacker: Value?
   }
 
   public var fullBytes: Int
@@ -56,6 +58,7 @@ public struct ComparisonTable: Sendable, Codable, Equatable {
       let own = rows.filter { $0.candidate == candidate }
       guard let first = own.first else { return nil }
       func value(_ part: (MarginReport) -> Double) -> Value { Value(own.map { part($0.result) }) }
+      let forAttacker = own.compactMap(\.result.forAttacker)
       let isAttacked = own.allSatisfy { !$0.result.attacked.isEmpty }
       return Line(
         name: candidate.name, runs: own.count, bytes: first.bytes,
@@ -64,7 +67,9 @@ public struct ComparisonTable: Sendable, Codable, Equatable {
         emulatorZeroShot: value(\.emulatorZeroShot), emulatorTuned: value(\.emulatorTuned),
         plugIn: value(\.plugIn), margin: value(\.margin),
         marginAfterAttack: isAttacked ? value(\.marginAfterAttack) : nil,
-        leastMarginAfterAttack: isAttacked ? own.map(\.result.marginAfterAttack).min() : nil)
+        leastMarginAfterAttack: isAttacked ? own.map(\.result.marginAfterAttack).min() : nil,
+        marginForAttacker: forAttacker.count == own.count
+          ? Value(forAttacker.map(\.marginAfterAttack)) : nil)
     }
   }
 }

@@ -82,6 +82,7 @@ public struct EmulatorComparison: Sendable {
     public var task: [Document]
     public var heldOut: [Document]
     public var own: [Document] = []
+    public var ownHeldOut: [Document] = []
     public var publicTexts: [Document] = []
     public var calibration: [Document]?
     public var distillation: [Document]?
@@ -110,6 +111,7 @@ public struct EmulatorComparison: Sendable {
     full = try source.model()
     split = try ModelSplit(
       bottom: settings.bottom, top: settings.top, of: full.blocks.count)
+    if settings.distillation != nil { full.keepMiddleOnDisk(of: split) }
     tokenizer = try Tokenizer(folder: source.folder)
     self.settings = settings
     self.texts = texts
@@ -199,12 +201,9 @@ public struct EmulatorComparison: Sendable {
       from: full, split: split, calibration: sample, onProgress: onProgress)
     if candidate.isDistilled, let documents = texts.distillation, var how = settings.distillation {
       how.seed = seed
-      let data = try TokenDataset.make(
-        documents, tokenizer: tokenizer, layout: .stream, context: how.context, addBegin: nil)
       let distillation = try Distillation(
-        emulator, full: full, data: data, settings: how,
-        probe: try PlugInProbe(sample?.data ?? data, seed: seed, threads: how.threads),
-        sourceDigest: settings.sourceDigest)
+        emulator, full: full, source: source, documents: documents, probed: sample?.data,
+        settings: how)
       defer { distillation.trainer.finish() }
       let outcome = try distillation.run(
         shouldStop: shouldStop, onStep: { onStep("\(name): distilling", $0) })
@@ -221,6 +220,7 @@ public struct EmulatorComparison: Sendable {
       candidate: candidate, seed: seed, bytes: try Checkpoint(folder: folder).byteCount,
       exposure: emulator.exposure(of: full), seconds: seconds,
       result: try trial(seed, name).margin(
-        of: emulator, own: texts.own, publicTexts: texts.publicTexts, attack: settings.attack))
+        of: emulator, own: texts.own, ownHeldOut: texts.ownHeldOut,
+        publicTexts: texts.publicTexts, attack: settings.attack))
   }
 }

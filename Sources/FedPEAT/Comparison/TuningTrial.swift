@@ -68,13 +68,17 @@ public struct TuningTrial: Sendable {
     self.onStep = onStep
   }
 
-  /// Perplexity on the held out texts, with an adapter where one is given.
-  public func perplexity(_ model: TransformerModel, with adapter: Adapter? = nil) throws -> Double {
+  /// Perplexity, with an adapter where one is given.
+  ///
+  /// - Parameter documents: the held out texts if not given.
+  public func perplexity(
+    _ model: TransformerModel, with adapter: Adapter? = nil, on documents: [Document]? = nil
+  ) throws -> Double {
     let model = try adapter == nil ? model : model.sharingWeights()
     let injected = try adapter?.inject(into: model)
     defer { injected?.remove() }
     return try measure.report(
-      model, tokenizer: tokenizer, documents: heldOut.map(\.text),
+      model, tokenizer: tokenizer, documents: (documents ?? heldOut).map(\.text),
       asDocuments: settings.layout != .stream, addBegin: settings.bos ?? tokenizer.addsBeginToken,
       shouldStop: shouldStop
     ).perplexity
@@ -134,9 +138,12 @@ public struct TuningTrial: Sendable {
   }
 
   /// Tunes weights of a model on some texts as somebody does who has no others: a fifth is held back, and the weights are kept as they were when it was predicted
-  /// best, which may be before the first step.
+  /// best, which may be before the first step. Ends when a quarter of the steps brought nothing.
+  ///
+  /// - Parameter steps: at most.
   func tuneCarefully(
-    _ model: TransformerModel, _ parameters: [Parameter], on documents: [Document], _ name: String
+    _ model: TransformerModel, _ parameters: [Parameter], on documents: [Document], steps: Int,
+    _ name: String
   ) throws {
     let data = try TokenDataset.make(
       documents, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
@@ -145,19 +152,25 @@ public struct TuningTrial: Sendable {
     func loss() throws -> Double {
       try validation.meanLoss(model, rows: settings.batch, threads: settings.threads)
     }
-    var best = (loss: try loss(), values: parameters.map { $0.tensor.copied() })
+    var best = (step: 0, loss: try loss(), values: parameters.map { $0.tensor.copied() })
+    var configuration = settings.training
+    configuration.steps = steps
     let trainer = try Trainer(
-      model, parameters: parameters, data: training, configuration: settings.training)
+      model, parameters: parameters, data: training, configuration: configuration)
     defer { trainer.finish() }
-    let interval = max(1, settings.steps / 20)
-    let outcome = try trainer.run(shouldStop: shouldStop) { progress in
-      if progress.report.step % interval == 0 {
-        let loss = try loss()
-        if loss < best.loss { best = (loss, parameters.map { $0.tensor.copied() }) }
-      }
-      onStep(name, progress)
-    }
-    guard outcome.isComplete else { throw PeatError(.interrupted, "Interrupted.") }
+    let interval = max(1, steps / 40)
+    func isInVain() -> Bool { trainer.step - best.step > max(10, steps / 4) }
+    let outcome = try trainer.run(
+      shouldStop: { shouldStop() || isInVain() },
+      onStep: { progress in
+        let step = progress.report.step
+        if step % interval == 0 {
+          let loss = try loss()
+          if loss < best.loss { best = (step, loss, parameters.map { $0.tensor.copied() }) }
+        }
+        onStep(name, progress)
+      })
+    guard outcome.isComplete || isInVain() else { throw PeatError(.interrupted, "Interrupted.") }
     trainer.finish()
     for (parameter, value) in zip(parameters, best.values) { parameter.assign(value) }
   }

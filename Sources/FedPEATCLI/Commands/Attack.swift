@@ -11,8 +11,9 @@ struct Attack: AsyncParsableCommand {
 
       Tunes an adapter through the emulator on --task and plugs it into the model; then does what a device could do to have a \
       good model of its own: tune the emulator's middle, too, on its own texts, on public text, or on both. The margin is \
-      ln(perplexity of the best emulator) − ln(perplexity of the plug-in), on --held-out. It is written into emulator.json: \
-      inspect shows it, and serve refuses an emulator whose margin is gone.
+      ln(perplexity of the best emulator) − ln(perplexity of the plug-in), on --held-out: who has the better model for \
+      everybody. With --own-held-out, texts like the attacker's own, it is measured there, too: who has the better model for the \
+      attacker. It is written into emulator.json: inspect shows it, and serve refuses an emulator whose margin is gone.
       """)
 
   @Argument(help: "The full model's folder.")
@@ -21,37 +22,7 @@ struct Attack: AsyncParsableCommand {
   @Argument(help: "The emulator's folder.")
   var emulator: String
 
-  @Option(help: "Texts like those of devices, to tune on.")
-  var task: String
-
-  @Option(help: "Texts of the same kind, to measure on.")
-  var heldOut: String
-
-  @Option(
-    help: "The attacker's own texts, such as those of one device; those of --task if not given.")
-  var own: String?
-
-  @Option(
-    name: .customLong("public"),
-    help: "Public text that an attacker has; the attacks use their own texts alone if not given.")
-  var publicText: String?
-
-  @Option(help: "Tokens of public text that an attacker uses, at most.")
-  var publicTokens = MarginReport.Attack().tokens
-
-  @Option(help: "How often an attacker goes over them.")
-  var publicEpochs = MarginReport.Attack().epochs
-
-  @Option(help: "An attacker's learning rate on them.")
-  var publicRate = MarginReport.Attack().learningRate
-
-  @Option(help: "How often all is done, each time with another seed.")
-  var runs = 1
-
-  @Option(help: "Steps of tuning on the task.")
-  var steps = TuningTrial.Settings().steps
-
-  @OptionGroup var tuning: TrialOptions
+  @OptionGroup var trial: TrialOptions
 
   @Flag(help: "Leave emulator.json as it is.")
   var dryRun = false
@@ -62,19 +33,16 @@ struct Attack: AsyncParsableCommand {
     var margin: Double
     var marginAfterAttack: Double
     var leastMarginAfterAttack: Double
+    /// The least on texts like the attacker's own; null: it was not measured.
+    var leastMarginForAttacker: Double?
+    /// What the best attack takes from the margin.
+    var regained: Double
     var hasModelPrivacy: Bool
     var runs: [MarginReport]
   }
 
   func run() async throws {
-    guard (1...100).contains(runs) else {
-      throw PeatError.usage("--runs is \(runs); it must be between 1 and 100.")
-    }
-    var attack = MarginReport.Attack()
-    attack.tokens = publicTokens
-    attack.epochs = publicEpochs
-    attack.learningRate = publicRate
-    try attack.validate()
+    let attack = try trial.attack()
     let source = try Checkpoint(folder: URL(path: model))
     let folder = URL(path: emulator)
     guard var facts = try EmulatorFacts.read(in: folder) else {
@@ -86,25 +54,24 @@ struct Attack: AsyncParsableCommand {
         "'\(emulator)' was made of the model with digest \(facts.sourceDigest.short); '\(model)' has \(source.digest().short). Give the model that it was made of."
       )
     }
-    let task = try DocumentReader.read(URL(path: task))
-    let heldOut = try DocumentReader.read(URL(path: heldOut))
-    let ownTexts = try own.map { try DocumentReader.read(URL(path: $0)) } ?? task
-    let publicTexts = try publicText.map { try DocumentReader.read(URL(path: $0)) } ?? []
+    var (texts, _) = try trial.texts()
+    if trial.own == nil { texts.own = texts.task }
     let full = try source.model()
     let compressed = try Emulator(folder: folder)
     var reports: [MarginReport] = []
-    for number in 0..<runs {
-      let settings = try tuning.settings(
-        common, steps: steps, documents: task, longest: source.configuration.contextLength,
+    for number in 0..<trial.runs {
+      let settings = try trial.settings(
+        common, documents: texts.task, longest: source.configuration.contextLength,
         seed: common.seedValue &+ UInt64(number))
-      let place = runs > 1 ? "run \(number + 1) of \(runs): " : ""
-      let trial = try TuningTrial(
-        source, full: full, task: task, heldOut: heldOut, settings: settings,
+      let place = trial.runs > 1 ? "run \(number + 1) of \(trial.runs): " : ""
+      let measured = try TuningTrial(
+        source, full: full, task: texts.task, heldOut: texts.heldOut, settings: settings,
         shouldStop: { Interruption.isRequested },
         onStep: { TrialOptions.tell(place + $0, $1) })
       reports.append(
-        try trial.margin(
-          of: compressed, own: ownTexts, publicTexts: publicTexts, attack: attack))
+        try measured.margin(
+          of: compressed, own: texts.own, ownHeldOut: texts.ownHeldOut,
+          publicTexts: texts.publicTexts, attack: attack))
     }
     let result = MarginFacts(reports)
     if !dryRun {
@@ -114,7 +81,9 @@ struct Attack: AsyncParsableCommand {
     try common.report(
       Report(
         margin: result.margin, marginAfterAttack: result.afterAttack,
-        leastMarginAfterAttack: result.leastAfterAttack, hasModelPrivacy: result.hasModelPrivacy,
+        leastMarginAfterAttack: result.leastAfterAttack,
+        leastMarginForAttacker: result.leastForAttacker,
+        regained: result.margin - result.afterAttack, hasModelPrivacy: result.hasModelPrivacy,
         runs: reports), text: text(result, reports))
   }
 
@@ -133,6 +102,18 @@ struct Attack: AsyncParsableCommand {
         rows.append(["attack: \(title)", mean { $0.attacked[name] ?? 0 }])
       }
     }
+    if reports.allSatisfy({ $0.forAttacker != nil }) {
+      rows.append([
+        "on texts like the attacker's own: emulator, tuned",
+        mean { $0.forAttacker?.emulatorTuned ?? 0 },
+      ])
+      rows.append(["adapter plugged in", mean { $0.forAttacker?.plugIn ?? 0 }])
+      for (name, title) in MarginReport.attackTitles {
+        if reports.allSatisfy({ $0.forAttacker?.attacked[name] != nil }) {
+          rows.append(["attack: \(title)", mean { $0.forAttacker?.attacked[name] ?? 0 }])
+        }
+      }
+    }
     rows.append(["margin", Format.number(result.margin, digits: 3)])
     rows.append([
       "after the attacks",
@@ -141,6 +122,12 @@ struct Attack: AsyncParsableCommand {
           ? " (least of \(result.runs) runs \(Format.number(result.leastAfterAttack, digits: 3)))"
           : ""),
     ])
+    if let least = result.leastForAttacker {
+      rows.append([
+        "on texts like the attacker's own\(result.runs > 1 ? ", least of \(result.runs) runs" : "")",
+        Format.number(least, digits: 3),
+      ])
+    }
     return Format.table(rows)
       + (result.hasModelPrivacy
         ? ""

@@ -25,12 +25,6 @@ struct CompareEmulators: AsyncParsableCommand {
   @Option(help: "Blocks at the top that stay as they are, where an adapter sits.")
   var top = 1
 
-  @Option(help: "Texts like those of devices, to tune on.")
-  var task: String
-
-  @Option(help: "Texts of the same kind, to measure on.")
-  var heldOut: String
-
   @Option(
     help: "A text that compressions look at; those that need one are left out if not given.")
   var calibration: String?
@@ -44,30 +38,13 @@ struct CompareEmulators: AsyncParsableCommand {
   @Option(help: "Weight of the loss of predicting each next token in distillation.")
   var lossWeight = DistillationSettings().lossWeight
 
-  @Option(help: "An attacker's own texts; attacks have none if not given.")
-  var own: String?
-
-  @Option(
-    name: .customLong("public"),
-    help: "Public text of an attacker's; attacks have none if not given.")
-  var publicText: String?
-
-  @Option(help: "Tokens of public text that an attacker uses, at most.")
-  var publicTokens = MarginReport.Attack().tokens
-
   @Option(
     help: ArgumentHelp(
       "A recipe to try, +distilled behind it to have it distilled; may be given again; all that there are, at three sizes each, if not given.",
       valueName: "recipe"))
   var recipe: [String] = []
 
-  @Option(help: "Seeds that everything is done with.")
-  var runs = 1
-
-  @Option(help: "Steps of tuning on the task.")
-  var steps = TuningTrial.Settings().steps
-
-  @OptionGroup var tuning: TrialOptions
+  @OptionGroup var trial: TrialOptions
 
   @Option(help: "The folder for table, report and records.")
   var out: String
@@ -75,9 +52,6 @@ struct CompareEmulators: AsyncParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() async throws {
-    guard (1...100).contains(runs) else {
-      throw PeatError.usage("--runs is \(runs); it must be between 1 and 100.")
-    }
     let source = try Checkpoint(folder: URL(path: model))
     guard try EmulatorFacts.read(in: source.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator; give the full model.")
@@ -85,22 +59,19 @@ struct CompareEmulators: AsyncParsableCommand {
     let split = try ModelSplit(bottom: bottom, top: top, of: source.configuration.blockCount)
     let candidates = try candidates(source.configuration, split)
     let (texts, digests) = try readTexts()
-    var attack = MarginReport.Attack()
-    attack.tokens = publicTokens
-    try attack.validate()
     let settings = EmulatorComparison.Settings(
       sourceDigest: source.digest(), bottom: bottom, top: top,
-      trial: try tuning.settings(
-        common, steps: steps, documents: texts.task, longest: source.configuration.contextLength,
-        seed: 0), attack: attack, distillation: try distillation(source), texts: digests)
+      trial: try trial.settings(
+        common, documents: texts.task, longest: source.configuration.contextLength, seed: 0),
+      attack: try trial.attack(), distillation: try distillation(source), texts: digests)
     let comparison = try EmulatorComparison(
       source, settings: settings, texts: texts, shouldStop: { Interruption.isRequested },
       onStep: TrialOptions.tell)
     var folder = try ComparisonFolder(URL(path: out), settings: settings)
     let start = ContinuousClock.now
     var (done, made) = (0, 0)
-    let all = candidates.count * runs
-    for number in 0..<runs {
+    let all = candidates.count * trial.runs
+    for number in 0..<trial.runs {
       let seed = common.seedValue &+ UInt64(number)
       if !folder.hasReference(seed: seed) {
         try folder.append(.reference(try comparison.reference(seed: seed)))
@@ -152,17 +123,12 @@ struct CompareEmulators: AsyncParsableCommand {
   }
 
   private func readTexts() throws -> (EmulatorComparison.Texts, [String: Digest]) {
-    var digests: [String: Digest] = [:]
+    var (texts, digests) = try trial.texts()
     func read(_ file: String, _ name: String) throws -> [Document] {
       let url = URL(path: file)
-      let documents = try DocumentReader.read(url)
       digests[name] = Digest(of: try Data(contentsOf: url))
-      return documents
+      return try DocumentReader.read(url)
     }
-    var texts = EmulatorComparison.Texts(
-      task: try read(task, "task"), heldOut: try read(heldOut, "heldOut"))
-    if let own { texts.own = try read(own, "own") }
-    if let publicText { texts.publicTexts = try read(publicText, "public") }
     texts.calibration = try calibration.map { try read($0, "calibration") }
     texts.distillation = try distill.map { try read($0, "distillation") }
     return (texts, digests)
@@ -174,7 +140,7 @@ struct CompareEmulators: AsyncParsableCommand {
     settings.steps = distillSteps
     settings.lossWeight = lossWeight
     settings.context = min(
-      tuning.context ?? settings.context, source.configuration.contextLength)
+      trial.context ?? settings.context, source.configuration.contextLength)
     settings.threads = common.threadCount
     try settings.validate()
     return settings
@@ -195,7 +161,7 @@ struct CompareEmulators: AsyncParsableCommand {
     page.add(
       rows,
       caption:
-        "\(bottom)-n-\(top), \(settings.trial.steps) steps, rate \(settings.trial.learningRate), noise \(settings.trial.stateNoise), \(runs) seed\(runs == 1 ? "" : "s")"
+        "\(bottom)-n-\(top), \(settings.trial.steps) steps, rate \(settings.trial.learningRate), noise \(settings.trial.stateNoise), \(trial.runs) seed\(trial.runs == 1 ? "" : "s")"
     )
     try page.write(to: folder.appendingPathComponent("report.html"))
   }
@@ -205,9 +171,11 @@ extension ComparisonTable {
   /// A line of text per candidate, under a header.
   fileprivate var rows: [[String]] {
     let isAttacked = lines.contains { $0.marginAfterAttack != nil }
+    let asksForAttacker = lines.contains { $0.marginForAttacker != nil }
     let header =
       ["emulator", "bytes", "exposure", "zero-shot", "tuned", "plug-in", "margin"]
-      + (isAttacked ? ["after attack"] : []) + ["seconds"]
+      + (isAttacked ? ["after attack"] : []) + (asksForAttacker ? ["for the attacker"] : [])
+      + ["seconds"]
     return [header]
       + lines.map { line in
         func text(_ value: Value, _ digits: Int) -> String {
@@ -219,6 +187,7 @@ extension ComparisonTable {
           Format.percent(line.exposure), text(line.emulatorZeroShot, 2),
           text(line.emulatorTuned, 3), text(line.plugIn, 3), text(line.margin, 3),
         ] + (isAttacked ? [line.marginAfterAttack.map { text($0, 3) } ?? "–"] : [])
+          + (asksForAttacker ? [line.marginForAttacker.map { text($0, 3) } ?? "–"] : [])
           + [Format.number(line.seconds, digits: 1)]
       }
   }

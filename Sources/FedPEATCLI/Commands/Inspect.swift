@@ -243,6 +243,9 @@ struct Inspection: Encodable {
         "owner's margin",
         margin.map {
           "\(Format.number($0.margin, digits: 3)), after attacks \(Format.number($0.afterAttack, digits: 3))"
+            + ($0.leastForAttacker.map {
+              ", on texts like the attacker's own \(Format.number($0, digits: 3))"
+            } ?? "")
             + ($0.runs > 1
               ? " (least of \($0.runs) runs \(Format.number($0.leastAfterAttack, digits: 3)))" : "")
         } ?? "not measured; 'fedpeat attack' does it")

@@ -101,15 +101,9 @@ struct DistillationOptions: ParsableArguments {
     let saved = try Trainer.State.read(in: target, resume: goesOn)
     let settings = try settings(common, longest: source.configuration.contextLength)
     let url = URL(path: distill)
-    let data = try TokenDataset.make(
-      try DocumentReader.read(url), tokenizer: try Tokenizer(folder: source.folder),
-      layout: .stream, context: settings.context, addBegin: nil)
-    let probed = probeText ?? data
     let distillation = try Distillation(
-      emulator, full: full, data: data, settings: settings,
-      probe: probed.windowCount < 4
-        ? nil : try PlugInProbe(probed, seed: settings.seed, threads: settings.threads),
-      sourceDigest: source.digest())
+      emulator, full: full, source: source, documents: try DocumentReader.read(url),
+      probed: probeText, settings: settings)
     defer { distillation.trainer.finish() }
     if let saved {
       try distillation.resume(saved, from: target)

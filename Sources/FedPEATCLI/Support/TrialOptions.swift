@@ -2,8 +2,49 @@ import ArgumentParser
 import FedPEAT
 import Foundation
 
-/// How an adapter is tuned where emulators are tried on a task.
+/// What emulators are tried on and how: a task, how an adapter is tuned on it, and what attackers have.
 struct TrialOptions: ParsableArguments {
+  @Option(help: "Texts like those of devices, to tune on.")
+  var task: String
+
+  @Option(help: "Texts of the same kind, to measure on.")
+  var heldOut: String
+
+  @Option(
+    help:
+      "An attacker's own texts, such as those of one device; if not given, attack takes those of --task, compare-emulators none."
+  )
+  var own: String?
+
+  @Option(
+    help:
+      "Texts like the attacker's own, to measure what it has for itself; only --held-out is measured on if not given."
+  )
+  var ownHeldOut: String?
+
+  @Option(
+    name: .customLong("public"),
+    help: "Public text that an attacker has; attacks have none if not given.")
+  var publicText: String?
+
+  @Option(help: "Tokens of public text that an attacker uses, at most.")
+  var publicTokens = MarginReport.Attack().tokens
+
+  @Option(help: "How often an attacker goes over them.")
+  var publicEpochs = MarginReport.Attack().epochs
+
+  @Option(help: "An attacker's learning rate on them.")
+  var publicRate = MarginReport.Attack().learningRate
+
+  @Option(help: "Steps that an attacker makes on its own texts, at most.")
+  var ownSteps = MarginReport.Attack().ownSteps
+
+  @Option(help: "How often all is done, each time with another seed.")
+  var runs = 1
+
+  @Option(help: "Steps of tuning on the task.")
+  var steps = TuningTrial.Settings().steps
+
   @Option(help: "Sequences per step.")
   var batch = TuningTrial.Settings().batch
 
@@ -36,8 +77,47 @@ struct TrialOptions: ParsableArguments {
     help: "Begin each document with the begin token; as the tokenizer does if not given.")
   var bos: Bool?
 
+  func validate() throws {
+    guard (1...100).contains(runs) else {
+      throw ValidationError("--runs is \(runs); it must be between 1 and 100.")
+    }
+    if ownHeldOut != nil, own == nil {
+      throw ValidationError(
+        "--own-held-out is about an attacker's own texts; name them with --own.")
+    }
+  }
+
+  /// What attackers do; throws `usage` where it makes no sense.
+  func attack() throws -> MarginReport.Attack {
+    var attack = MarginReport.Attack()
+    attack.tokens = publicTokens
+    attack.epochs = publicEpochs
+    attack.learningRate = publicRate
+    attack.ownSteps = ownSteps
+    try attack.validate()
+    return attack
+  }
+
+  /// The texts of these options, and the digests of their files by what they are for.
+  func texts() throws -> (EmulatorComparison.Texts, [String: Digest]) {
+    var digests: [String: Digest] = [:]
+    func read(_ file: String?, _ name: String) throws -> [Document] {
+      guard let file else { return [] }
+      let url = URL(path: file)
+      let documents = try DocumentReader.read(url)
+      digests[name] = Digest(of: try Data(contentsOf: url))
+      return documents
+    }
+    var texts = EmulatorComparison.Texts(
+      task: try read(task, "task"), heldOut: try read(heldOut, "heldOut"))
+    texts.own = try read(own, "own")
+    texts.ownHeldOut = try read(ownHeldOut, "ownHeldOut")
+    texts.publicTexts = try read(publicText, "public")
+    return (texts, digests)
+  }
+
   func settings(
-    _ common: CommonOptions, steps: Int, documents: [Document], longest: Int, seed: UInt64
+    _ common: CommonOptions, documents: [Document], longest: Int, seed: UInt64
   ) throws -> TuningTrial.Settings {
     var settings = TuningTrial.Settings()
     settings.steps = steps

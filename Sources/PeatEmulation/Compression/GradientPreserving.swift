@@ -84,21 +84,15 @@ public struct GradientRanks: ShareWord {
   public static let stage = CompressionStage.rank
   static let kept = "singular values"
   static var mark: WritableKeyPath<CompressionOutline, Bool> { \.isFactored }
+  static var exclusions: [(isDone: KeyPath<CompressionOutline, Bool>, reason: String)] {
+    [(\.hasFewerHeads, "looks at the model's own attention; it can't follow prune-heads")]
+  }
 
   public let share: Double
 
   init(share: Double) { self.share = share }
 
   public var needsCalibration: Bool { true }
-
-  public func check(_ outline: inout CompressionOutline) throws {
-    guard !outline.hasFewerHeads, !outline.isFactored else {
-      throw PeatError.usage(
-        "\(Self.name) looks at the model's own attention: it can't follow prune-heads or another word that cuts ranks."
-      )
-    }
-    outline.isFactored = true
-  }
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)

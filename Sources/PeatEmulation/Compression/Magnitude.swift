@@ -11,17 +11,16 @@ public struct Magnitude: ShareWord {
   static let kept = "weights"
   static var mark: WritableKeyPath<CompressionOutline, Bool> { \.isSparse }
 
-  public let share: Double
-
-  public func check(_ outline: inout CompressionOutline) throws {
-    guard !outline.isFactored else {
-      throw PeatError.usage(
-        "\(Self.name) drops single weights of the model's matrices; it can't follow a word that cuts ranks, which leaves factors."
+  static var exclusions: [(isDone: KeyPath<CompressionOutline, Bool>, reason: String)] {
+    [
+      (
+        \.isFactored,
+        "drops single weights of the model's matrices; it can't follow a word that cuts ranks, which leaves factors"
       )
-    }
-    guard !outline.isSparse else { throw PeatError.usage("A recipe names \(Self.name) twice.") }
-    outline.isSparse = true
+    ]
   }
+
+  public let share: Double
 
   public func apply(to draft: inout EmulatorDraft) throws {
     for index in draft.blocks.indices {

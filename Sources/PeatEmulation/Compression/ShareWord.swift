@@ -7,6 +7,9 @@ protocol ShareWord: Compression {
   /// What a recipe does once at most.
   static var mark: WritableKeyPath<CompressionOutline, Bool> { get }
 
+  /// What words before it must not have done, with the reason; nothing for most.
+  static var exclusions: [(isDone: KeyPath<CompressionOutline, Bool>, reason: String)] { get }
+
   /// Above 0, at most 1.
   var share: Double { get }
 
@@ -14,6 +17,8 @@ protocol ShareWord: Compression {
 }
 
 extension ShareWord {
+  static var exclusions: [(isDone: KeyPath<CompressionOutline, Bool>, reason: String)] { [] }
+
   public init(value: String?) throws {
     guard let value, let share = Double(value), share > 0, share <= 1 else {
       throw PeatError.usage(
@@ -26,6 +31,9 @@ extension ShareWord {
   public func check(_ outline: inout CompressionOutline) throws {
     if outline[keyPath: Self.mark] {
       throw PeatError.usage("A recipe chooses \(Self.kept) twice; name one of the words.")
+    }
+    for exclusion in Self.exclusions where outline[keyPath: exclusion.isDone] {
+      throw PeatError.usage("\(Self.name) \(exclusion.reason).")
     }
     outline[keyPath: Self.mark] = true
   }
