@@ -115,6 +115,8 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
   public var recipe: EmulatorRecipe
   /// How the model differs from what config.json says; `nil`: not at all.
   public var variation: ModelVariation?
+  /// Whether narrower blocks lie in the folder as wide as config.json says, filled up with zeros, so that transformers loads them; `nil`: they don't.
+  public var padded: Bool?
   /// Per tensor of this folder.
   public var storage: [String: Storage]
   /// The share of the middle's weights that a holder of this emulator has: see `Emulator.exposure(of:)`.
@@ -168,12 +170,17 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
 
 extension Emulator {
   /// What `emulator.json` says of this emulator.
-  public func facts(source: Checkpoint, full: TransformerModel) throws -> EmulatorFacts {
+  ///
+  /// - Parameter padded: whether narrower blocks are to be filled up with zeros, for transformers; see `EmulatorRecipe.checkPadded`.
+  public func facts(
+    source: Checkpoint, full: TransformerModel, padded: Bool = false
+  ) throws -> EmulatorFacts {
     let types = source.storageTypes
     return EmulatorFacts(
       formatVersion: EmulatorFacts.currentVersion, sourceDigest: source.digest(),
       sourceBlocks: split.blockCount, split: splitNumbers, keptBlocks: keptBlocks, recipe: recipe,
       variation: model.configuration.variation == .none ? nil : model.configuration.variation,
+      padded: padded && model.configuration.variation != .none ? true : nil,
       storage: Dictionary(
         uniqueKeysWithValues: zip(model.parameters, sourceNames()).map { parameter, name in
           (
@@ -217,13 +224,18 @@ extension Emulator {
 
   /// Writes the emulator as a checkpoint folder that transformers loads too, with `emulator.json`.
   ///
-  /// Tensors keep the storage they have in the source; the tokenizer's files go with it.
+  /// Tensors keep the storage they have in the source; the tokenizer's files go with it. Narrower blocks load in transformers where the facts say that they are padded.
   public func write(to folder: URL, source: Checkpoint, facts: EmulatorFacts) throws {
     var files = try source.tokenizerFiles()
     files["emulator.json"] = try JSONFile.encode(facts)
     var floats: NamedTensors = [:]
     var raw: [String: SafeTensors.Raw] = [:]
+    let places = facts.padded == true ? try model.configuration.tensorPlaces() : [:]
     for parameter in model.parameters {
+      if let places = places[parameter.name] {
+        floats[parameter.name] = places.spread(parameter.tensor)
+        continue
+      }
       guard let packed = parameter.packed else {
         let type = facts.storage[parameter.name].flatMap { StorageType(rawValue: $0.type) }
         if let parts = sparseParts(of: parameter, type ?? .float32) {

@@ -86,6 +86,26 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     for step in steps { try step.check(&outline) }
   }
 
+  /// Throws `usage` where transformers can't load what the recipe makes even if narrower blocks are filled up with zeros.
+  public func checkPadded() throws {
+    for step in steps {
+      let word = type(of: step)
+      let reason: String? =
+        switch word.stage {
+        case .selection, .width: nil
+        case .sharing: "blocks that are run more than once"
+        case .rank: "factors in the place of matrices"
+        case .sparsity: "matrices of which only what is not zero is stored"
+        case .storage: word is any ShortStorage.Type ? nil : "packed integers"
+        }
+      if let reason {
+        throw PeatError.usage(
+          "transformers knows no \(reason), which '\(word.name)' leaves in the folder. Leave the word out, or make the emulator without --transformers and write a plain checkpoint of it with 'fedpeat export'."
+        )
+      }
+    }
+  }
+
   /// Compresses the middle of a model.
   ///
   /// - Parameter calibration: a text, for words that need one.

@@ -45,6 +45,7 @@ public struct Checkpoint: Sendable {
       emulatorJSON = try JSONFile.read(JSONValue.self, from: emulatorURL)
       let facts = try JSONFile.read(EmulatorVariation.self, from: emulatorURL)
       configuration.variation = facts.variation ?? .none
+      isPadded = facts.padded ?? false
       packed = (facts.storage ?? [:]).filter { $0.value.axis != nil }
       sparse = (facts.storage ?? [:]).filter {
         $0.value.axis == nil && $0.value.packing == SparseTensor.packing
@@ -52,6 +53,7 @@ public struct Checkpoint: Sendable {
       try configuration.variation.validate(for: configuration, source: folder.path)
     } else {
       emulatorJSON = nil
+      isPadded = false
       packed = [:]
       sparse = [:]
     }
@@ -61,6 +63,7 @@ public struct Checkpoint: Sendable {
   /// What the model needs to know of emulator.json.
   private struct EmulatorVariation: Decodable {
     var variation: ModelVariation?
+    var padded: Bool?
     var storage: [String: PackedStorage]?
   }
 
@@ -75,6 +78,8 @@ public struct Checkpoint: Sendable {
     var shape: [Int]?
   }
 
+  /// Whether narrower blocks lie here as wide as config.json says.
+  private let isPadded: Bool
   /// The matrices that stay packed in memory.
   private let packed: [String: PackedStorage]
   /// The shapes of those of which only what is not zero is stored.
@@ -100,6 +105,7 @@ public struct Checkpoint: Sendable {
       configuration: configuration,
       weights: StoredWeights(
         files: files, packed: packed, sparse: sparse,
+        padded: isPadded ? try configuration.tensorPlaces() : [:],
         longest: configuration.longestSide, folder: folder.path),
       blockNumbers: try keptBlocks(), storage: storage, source: folder.path)
   }
@@ -108,6 +114,7 @@ public struct Checkpoint: Sendable {
     let files: [String: SafeTensorsFile]
     let packed: [String: PackedStorage]
     let sparse: [String: [Int]]
+    let padded: [String: TensorPlaces]
     let longest: Int
     let folder: String
 
@@ -115,9 +122,9 @@ public struct Checkpoint: Sendable {
       guard let file = files[name], let stored = packed[name] else { return nil }
       if let type = StorageType(rawValue: stored.type), let storage = type.packed,
         stored.axis == inputAxis, file.entries[name]?.type == type,
-        file.entries[name]?.shape == shape
+        let tensor = try narrowed(name, in: file), tensor.shape == shape
       {
-        return PackedMatrix(try file.tensor(named: name), as: storage, axis: inputAxis)
+        return PackedMatrix(tensor, as: storage, axis: inputAxis)
       }
       guard let storage = WeightStorage(rawValue: stored.type) else { return nil }
       guard stored.axis == inputAxis, stored.groupSize == PackedMatrix.groupSize,
@@ -136,10 +143,16 @@ public struct Checkpoint: Sendable {
     }
     func tensor(named name: String) throws -> Tensor? {
       guard let file = files[name] else { return nil }
-      guard let shape = sparse[name] else { return try file.tensor(named: name) }
+      guard let shape = sparse[name] else { return try narrowed(name, in: file) }
       return try SparseTensor.read(name, shape: shape, longest: longest, from: file)
     }
     func release(_ name: String) { files[name]?.releasePages(of: name) }
+
+    /// A tensor without the zeros that fill it up; as it is stored where its size is not the one that they would give.
+    private func narrowed(_ name: String, in file: SafeTensorsFile) throws -> Tensor? {
+      let tensor = try file.tensor(named: name)
+      return padded[name].map { $0.gather(tensor) ?? tensor } ?? tensor
+    }
   }
 
   /// Numbers in the full model of an emulator's blocks, from emulator.json; `nil` in a plain checkpoint.
@@ -273,9 +286,15 @@ public struct Checkpoint: Sendable {
 
 /// Writing model folders.
 public enum CheckpointWriter {
-  /// Names of files this project writes into a model, emulator or adapter folder: only a folder of such files is replaced.
+  /// Names of files this project writes into a model, emulator or adapter folder, those in `best-round` with that name before them: only a folder of such
+  /// files is replaced.
   public static func isOurs(_ name: String) -> Bool {
-    Checkpoint.tokenizerFileNames.contains(name)
+    let bestRound = "best-round/"
+    if name.hasPrefix(bestRound) {
+      return ["adapter_model.safetensors", "adapter_config.json", "fedpeat.json"]
+        .contains(String(name.dropFirst(bestRound.count)))
+    }
+    return Checkpoint.tokenizerFileNames.contains(name)
       || [
         "config.json", "model.safetensors", "emulator.json", "adapter_config.json",
         "adapter_model.safetensors", "fedpeat.json", "update.json", "update.safetensors",

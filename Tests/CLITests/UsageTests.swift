@@ -59,6 +59,11 @@ import Testing
     Mistake("attack MODEL EMULATOR --task TEXT --held-out TEXT --steps 0", "steps is 0"),
     Mistake("attack MODEL EMULATOR --task TEXT --held-out TEXT --layout pack", "packed"),
     Mistake(
+      "attack MODEL EMULATOR --task TEXT --held-out TEXT --own-held-out TEXT",
+      "--own-held-out is about", "--own"),
+    Mistake(
+      "compress MODEL --recipe low-rank=0.5 --out x --transformers", "'low-rank'", "fedpeat export"),
+    Mistake(
       "attack MODEL EMULATOR --task TEXT --held-out TEXT --public-rate -1", "learning rate above 0"),
     Mistake(
       "compare-emulators MODEL --task TEXT --held-out TEXT --out x --recipe layer-drp=1",

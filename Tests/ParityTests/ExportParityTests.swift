@@ -9,7 +9,8 @@ import Testing
   /// Makes an emulator of a checkpoint, one block at each end, or one at the bottom of a model of three, writes it, and compares what
   /// transformers computes from a folder with what the emulator does.
   private func check(
-    _ source: Checkpoint, _ recipe: String, rows: [[Int32]], exports: Bool = true
+    _ source: Checkpoint, _ recipe: String, rows: [[Int32]], exports: Bool = true,
+    padded: Bool = false
   ) throws {
     let full = try source.model()
     let split = try ModelSplit(
@@ -18,7 +19,8 @@ import Testing
     try withTemporaryFolder { scratch in
       let folder = scratch.appendingPathComponent("emulator")
       try emulator.write(
-        to: folder, source: source, facts: try emulator.facts(source: source, full: full))
+        to: folder, source: source,
+        facts: try emulator.facts(source: source, full: full, padded: padded))
       let own = try Emulator(folder: folder)
       var shown = folder
       if exports {
@@ -44,6 +46,30 @@ import Testing
     }
     // Whole blocks need no export.
     try check(source, recipe, rows: rows, exports: recipe != "layer-drop=2")
+  }
+
+  @Test(
+    .needsAssets("models/stories260K"),
+    arguments: [
+      "layer-drop=2,prune-heads=0.5", "layer-drop=2,prune-channels=0.4",
+      "prune-heads=0.5,prune-channels=0.3",
+    ])
+  func `transformers loads a padded emulator's own folder`(recipe: String) throws {
+    let source = try Checkpoint(folder: try #require(ProjectFolders.asset("models/stories260K")))
+    var random = SeededRandom(seed: 5)
+    let rows = (0..<2).map { _ in
+      [1] + (0..<63).map { _ in Int32(3 + random.integer(below: 509)) }
+    }
+    try check(source, recipe, rows: rows, exports: false, padded: true)
+  }
+
+  @Test(
+    arguments: ["gpt2-tiny", "llama-tiny"],
+    ["prune-heads=0.5", "prune-channels=0.4", "prune-heads=0.5,prune-channels=0.4,f16"])
+  func `transformers loads a padded emulator of a tiny model`(name: String, recipe: String) throws {
+    try check(
+      GoldenModels.checkpoint(name), recipe,
+      rows: GoldenCase("expected", in: "checkpoints/\(name)").rows(), exports: false, padded: true)
   }
 
   @Test(

@@ -112,4 +112,69 @@ import Testing
     let model = try randomModel(BlockSizes(heads: 3, keyValueHeads: 1, feedForwardSize: 20))
     expectError(.badData, "'model.layers.0' has 3 heads", "at most 2") { _ = try model.plain() }
   }
+
+  static let padded = [
+    "layers=0", "prune-heads=0.5", "prune-channels=0.4", "prune-heads=0.5,prune-channels=0.4",
+    "prune-heads=0.5,prune-channels=0.4,bf16",
+  ]
+
+  @Test(
+    arguments: ["llama-tiny", "llama-tiny-bf16", "gpt2-tiny", "gpt2-tiny-f16"], padded)
+  func `a padded folder holds the same emulator in whole blocks`(name: String, recipe: String)
+    throws
+  {
+    let source = try Checkpoint(
+      folder: ProjectFolders.golden.appendingPathComponent("checkpoints/\(name)"))
+    let full = try source.model()
+    let split = try ModelSplit(
+      bottom: 1, top: full.blocks.count > 3 ? 1 : 0, of: full.blocks.count)
+    let words = try EmulatorRecipe(recipe)
+    try words.checkPadded()
+    let emulator = try words.makeEmulator(from: full, split: split)
+    try withTemporaryFolder { folder in
+      func write(_ name: String, padded: Bool) throws -> (Emulator, Checkpoint) {
+        let place = folder.appendingPathComponent(name)
+        try emulator.write(
+          to: place, source: source,
+          facts: try emulator.facts(source: source, full: full, padded: padded))
+        return (try Emulator(folder: place), try Checkpoint(folder: place))
+      }
+      let (compact, small) = try write("compact", padded: false)
+      let (wide, large) = try write("wide", padded: true)
+      #expect(wide.model.configuration == compact.model.configuration)
+      #expect(wide.model.tensors == compact.model.tensors)
+      #expect(wide.model.packedStorages == compact.model.packedStorages)
+      #expect(large.packedStorages == small.packedStorages)
+      #expect(wide.exposure(of: full) == compact.exposure(of: full))
+      #expect(wide.model.byteCount == compact.model.byteCount)
+      let isNarrow = recipe.contains("prune")
+      #expect((large.byteCount > small.byteCount) == isNarrow)
+      #expect(try EmulatorFacts.read(in: large.folder)?.padded == (isNarrow ? true : nil))
+      // Every tensor is as large as the full model's of the same name.
+      let shapes = full.tensors.mapValues(\.shape)
+      let file = try SafeTensorsFile(
+        contentsOf: large.folder.appendingPathComponent("model.safetensors"))
+      for (name, entry) in file.entries { #expect(entry.shape == shapes[name]) }
+      guard isNarrow else { return }
+      // Widths that the stored tensors do not have.
+      let facts = large.folder.appendingPathComponent("emulator.json")
+      let text = try String(contentsOf: facts, encoding: .utf8)
+      try Data(text.replacing("\"padded\" : true", with: "\"padded\" : false").utf8).write(
+        to: facts)
+      expectError(.badData, "has shape", "config.json expects") {
+        _ = try Emulator(folder: large.folder)
+      }
+    }
+  }
+
+  @Test func `recipes whose folder transformers can't read even padded are refused`() throws {
+    for (recipe, word) in [
+      ("layers=0,share", "share"), ("low-rank=0.5", "low-rank"), ("magnitude=0.5", "magnitude"),
+      ("prune-heads=0.5,int8", "int8"), ("int4=gptq", "int4"),
+    ] {
+      expectError(.usage, "'\(word)'", "fedpeat export") {
+        try EmulatorRecipe(recipe).checkPadded()
+      }
+    }
+  }
 }

@@ -20,7 +20,8 @@ struct Compress: AsyncParsableCommand {
       int8, int4, bf16, f16 keep the middle's matrices in fewer bits, on disk, on the wire and in memory; int8=gptq and int4=gptq \
       make good on the text what rounding changes.
 
-      An emulator of chosen blocks alone is a checkpoint folder that transformers loads too. --distill tunes the middle on \
+      An emulator of chosen blocks alone is a checkpoint folder that transformers loads too; one with fewer heads or channels \
+      with --transformers; any other is written for it by export. --distill tunes the middle on \
       a text of the owner's, before it is stored in fewer bits, so that it computes what the full model's does.
       """)
 
@@ -60,6 +61,12 @@ struct Compress: AsyncParsableCommand {
       valueName: "file"))
   var html: String?
 
+  @Flag(
+    help:
+      "Write narrower blocks as wide as the model's, filled up with zeros, so that transformers loads the folder; more bytes, the same emulator."
+  )
+  var transformers = false
+
   @OptionGroup var distillation: DistillationOptions
 
   @OptionGroup var common: CommonOptions
@@ -82,6 +89,7 @@ struct Compress: AsyncParsableCommand {
     let split = try ModelSplit(bottom: bottom, top: top, of: source.configuration.blockCount)
     for recipe in levels {
       try recipe.check(source.configuration, split)
+      if transformers { try recipe.checkPadded() }
       if recipe.needsCalibration, calibration == nil {
         throw PeatError.usage(
           "The recipe '\(recipe)' looks at what the middle computes: give it a text with --calibration."
@@ -184,7 +192,7 @@ struct Compress: AsyncParsableCommand {
     if let calibration, let sample {
       emulator.fidelity = try measure(full, emulator, source, URL(path: calibration), sample)
     }
-    let facts = try emulator.facts(source: source, full: full)
+    let facts = try emulator.facts(source: source, full: full, padded: transformers)
     try checkInterruption()
     try FileManager.default.createDirectory(
       at: target.deletingLastPathComponent(), withIntermediateDirectories: true)
