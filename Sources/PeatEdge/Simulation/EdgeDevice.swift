@@ -93,4 +93,15 @@ public struct EdgeOutcome: Sendable, Equatable {
   /// Devices that were told to train on more than they have memory for.
   public var violations = 0
   public var cost = 0.0
+
+  /// Counts another attempt at the same round.
+  mutating func add(_ next: EdgeOutcome) {
+    seconds += next.seconds
+    bytesDown += next.bytesDown
+    bytesUp += next.bytesUp
+    joules += next.joules
+    violations += next.violations
+    cost += next.cost
+    (participants, delivered) = (next.participants, next.delivered)
+  }
 }
