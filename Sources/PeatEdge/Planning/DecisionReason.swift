@@ -77,7 +77,9 @@ extension PlanningView {
       device.stall < 0.005
       ? ""
       : ", the deadline's \(rounded(deadline)) s in \(rounded(100 * device.stall)) % of rounds"
-    return "\(rounded(seconds)) s expected" + lateness
+    let tooLong =
+      seconds > deadline ? ", more than the deadline's \(rounded(deadline)) s" : lateness
+    return "\(rounded(seconds)) s expected" + tooLong
   }
 
   /// What decisions cost against those of the search that looks ahead, all together and one by one, in its objective; `nil` where that is

@@ -109,7 +109,8 @@ extension PlanningView {
 }
 
 /// The largest level that fits; the slowest 30 %, rounded down, by the time for each update that arrives, stay out; emulators are sent again
-/// after ten rounds.
+/// after ten rounds. Of the others, slowest first, those stay out whom the deadline would cut off, with the band shared among all that take part;
+/// one that has no time for what it should be sent goes on with what it holds, or is sent the largest level that it has time for.
 public struct EdgeHeuristic: EdgePlanner {
   public init() {}
 
@@ -119,10 +120,58 @@ public struct EdgeHeuristic: EdgePlanner {
     guard !times.isEmpty else { return view.nobody }
     // Whoever is as quick as the last of them takes part, too.
     let bound = times[times.count - 1 - 3 * times.count / 10]
-    return plans.map { plan in
-      guard let plan, plan.secondsPerUpdate <= bound else { return EdgeDecision(isSelected: false) }
-      return plan.decision
+    let quick = plans.indices.compactMap { number in
+      plans[number].flatMap { $0.secondsPerUpdate <= bound ? (number, $0) : nil }
     }
+    var decisions = view.nobody
+    for (number, plan) in view.inTime(quick) { decisions[number] = plan.decision }
+    return decisions
+  }
+}
+
+extension PlanningView {
+  /// Those that are done before the deadline, where each gets as much of the band as it needs for that, quickest first until all is given away.
+  /// Twice the band is taken for twice the rate.
+  fileprivate func inTime(_ plans: [(Int, OwnPlan)]) -> [(Int, OwnPlan)] {
+    /// Of an equal share of the band.
+    func need(_ number: Int, _ plan: OwnPlan) -> Double {
+      let device = device(number)
+      let (down, up) = believedRates(number, participants: Double(plans.count))
+      let left = deadline - levels[plan.level].work / device.compute
+      let sending =
+        tripSeconds(
+          device, bits: plan.isSent ? 8 * bytesToSend(plan.level, to: number) : 0,
+          level: plan.level,
+          down: down, up: up) - levels[plan.level].work / device.compute
+      return left > 0 ? sending / left : .infinity
+    }
+    var band = Double(plans.count)
+    return plans.sorted { ($0.1.secondsPerUpdate, $0.0) < ($1.1.secondsPerUpdate, $1.0) }
+      .compactMap { number, plan in
+        for plan in [plan] + smallerPlans(number, than: plan) {
+          let need = need(number, plan)
+          guard need <= (sharesBand ? band : 1) else { continue }
+          band -= need
+          return (number, plan)
+        }
+        return nil
+      }
+  }
+
+  /// What a device may do instead where it has no time for its own plan: best first.
+  private func smallerPlans(_ number: Int, than plan: OwnPlan) -> [OwnPlan] {
+    guard plan.isSent else { return [] }
+    func instead(_ level: Int, isSent: Bool) -> OwnPlan {
+      OwnPlan(level: level, isSent: isSent, seconds: plan.seconds, reliability: plan.reliability)
+    }
+    let held = holdsUsable(number) ? [instead(device(number).held, isSent: false)] : []
+    let smaller = levels.indices.filter {
+      allows($0, number) && levels[$0].fidelity < levels[plan.level].fidelity
+    }
+    return held
+      + smaller.sorted { levels[$0].fidelity > levels[$1].fidelity }.map {
+        instead($0, isSent: true)
+      }
   }
 }
 
