@@ -247,9 +247,9 @@ public actor LivePlanner: RoundPlanner {
     _ decisions: [LiveDecision], _ view: LiveView, _ state: FederationState
   ) -> RoundPlan {
     let chosen = decisions.map(\.edge)
-    let (regret, regrets) = view.regrets(of: chosen)
+    let (regret, regrets, cost) = view.regrets(of: chosen)
     var plan = RoundPlan([:])
-    plan.regret = regret
+    (plan.regret, plan.cost) = (regret, cost)
     for (number, client) in state.clients.enumerated() {
       let decision = chosen[number]
       let level = decision.level ?? view.device(number).held

@@ -83,12 +83,12 @@ extension PlanningView {
   }
 
   /// What decisions cost against those of the search that looks ahead, all together and one by one, in its objective; `nil` where that is
-  /// not known, or there are so many devices that the search would hold a round up.
-  func regrets(of decisions: [EdgeDecision]) -> (all: Double?, each: [Double?]) {
-    guard decisions.count <= 250 else { return (nil, decisions.map { _ in nil }) }
+  /// not known, or there are so many devices that the search would hold a round up. Beside it what they cost.
+  func regrets(of decisions: [EdgeDecision]) -> (all: Double?, each: [Double?], cost: Double?) {
+    guard decisions.count <= 250 else { return (nil, decisions.map { _ in nil }, nil) }
     let regret = EdgeSearch.lookAhead.regret(of: decisions, self)
     func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
-    return (finite(regret.all), regret.each.map(finite))
+    return (finite(regret.all), regret.each.map(finite), finite(regret.cost))
   }
 }
 

@@ -19,10 +19,10 @@ public struct EdgeSearch: EdgePlanner, Sendable {
   }
 
   /// What decisions cost against the best ones, in the objective of this search: all together, and each device's beside the others as they
-  /// are; not finite where a part of them is impossible.
+  /// are; not finite where a part of them is impossible. And what they cost themselves.
   func regret(
     of decisions: [EdgeDecision], _ view: some PlanningView
-  ) -> (all: Double, each: [Double]) {
+  ) -> (all: Double, each: [Double], cost: Double) {
     let parts = RoundParts(view)
     let pricing = pricing(parts)
     let best = best(parts, pricing)
@@ -33,7 +33,7 @@ public struct EdgeSearch: EdgePlanner, Sendable {
       decisions[number] == best[number]
         ? 0 : own - value(team?.sum(with: best[number], for: number))
     }
-    return (own - value(parts.sum(of: best)), each)
+    return (own - value(parts.sum(of: best)), each, own)
   }
 
   /// What joint decisions for a simulated cell cost in the objective of this search; infinite where a part of them is impossible.

@@ -188,7 +188,7 @@ public actor SimulatedCell: RoundPlanner {
     _ state: FederationState, _ seen: EdgeCell, since start: EdgeCell, _ decisions: Decisions,
     _ arrived: [Int]
   ) -> RoundPlan {
-    let (regret, regrets) = seen.regrets(of: decisions.all)
+    let (regret, regrets, cost) = seen.regrets(of: decisions.all)
     let reasons = seen.reasons(
       for: decisions.all,
       by: {
@@ -196,7 +196,7 @@ public actor SimulatedCell: RoundPlanner {
           ? "added, as a round needs \(state.minimumUpdates) updates" : name
       }, isFromLostRound: { seen.devices[$0].held != start.devices[$0].held })
     var plan = RoundPlan([:])
-    plan.regret = regret
+    (plan.regret, plan.cost) = (regret, cost)
     if isIdle { plan.skipped = "idle: nobody is ever asked" }
     for (number, client) in clients.enumerated() {
       let reason = reasons[number]

@@ -65,6 +65,8 @@ public struct RoundPlan: Sendable, Equatable {
   public var assignments: [ClientID: Assignment]
   /// How much dearer the round is than the one an exact search would plan, in the planner's objective, where that was computed.
   public var regret: Double?
+  /// What the round costs in that objective, as it was planned: no unit, 1 is what the whole gap to the final loss costs in a round.
+  public var cost: Double?
   /// Why nobody is asked, where that is what the planner wants: the round passes without clients. `nil`: a round in which too few take part
   /// is planned again.
   public var skipped: String?
