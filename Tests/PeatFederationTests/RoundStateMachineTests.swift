@@ -238,6 +238,68 @@ import Testing
     #expect(reason.contains("only 0 were there"))
   }
 
+  /// Each leaves without an update, and another comes; returns what followed on the last one.
+  private func comeAndGo(
+    _ machine: inout RoundStateMachine, attempts: ClosedRange<Int>
+  ) -> [RoundAction] {
+    var actions: [RoundAction] = []
+    for attempt in attempts {
+      for client in machine.present { _ = machine.handle(.clientLost(client, reason: "gone")) }
+      let next = ClientID(stringLiteral: "new-\(attempt)")
+      actions = machine.handle(.clientJoined(next, restarted: true))
+      _ = machine.handle(.planMade(Self.plan([next]), round: 1, attempt: attempt + 1))
+    }
+    return actions
+  }
+
+  @Test func `an attempt that all left before another came does not count, for a while`() {
+    var machine = training(attempts: 2)
+    let patience = RoundTimer(.comingAndGoing, round: 1, attempt: 1)
+    var first = machine
+    let actions = comeAndGo(&first, attempts: 1...1)
+    #expect(actions.contains(.startTimer(patience, after: .seconds(30))))
+    #expect(actions.last == .makePlan(round: 1, attempt: 2, clients: ["new-1"]))
+
+    // Far more than the two attempts that there are.
+    #expect(
+      comeAndGo(&machine, attempts: 1...20).last
+        == .makePlan(round: 1, attempt: 21, clients: ["new-20"]))
+    var delivered = machine
+    let end = delivered.handle(.updateReceived("new-20", round: 1))
+    #expect(end.contains(.cancelTimer(patience)))
+    #expect(end.last == .aggregate(round: 1, clients: ["new-20"]))
+
+    // What fails counts all the while.
+    var failing = machine
+    #expect(
+      failing.handle(.clientFailed("new-20", round: 1, reason: "x")).last
+        == .makePlan(round: 1, attempt: 22, clients: ["new-20"]))
+    _ = failing.handle(.planMade(Self.plan(["new-20"]), round: 1, attempt: 22))
+    guard
+      case .finish(.failed(let reason)) = failing.handle(
+        .clientFailed("new-20", round: 1, reason: "x")
+      ).last
+    else {
+      Issue.record("did not end")
+      return
+    }
+    #expect(reason.contains("tried 22 times"))
+
+    // After the time for gathering the others count, too.
+    guard case .warn(round: 1, let text) = machine.handle(.timerFired(patience)).first else {
+      Issue.record("it was not said")
+      return
+    }
+    #expect(text.contains("30.0 seconds"))
+    #expect(
+      comeAndGo(&machine, attempts: 21...21).last
+        == .makePlan(round: 1, attempt: 22, clients: ["new-21"]))
+    guard case .finish(.failed) = comeAndGo(&machine, attempts: 22...22).last else {
+      Issue.record("did not end")
+      return
+    }
+  }
+
   @Test func `a client that left while the plan was made is lost, not waited for`() {
     var machine = RoundStateMachine(rules: Self.rules())
     _ = machine.handle(.started)

@@ -18,6 +18,8 @@ private struct Walk {
   var participants: Set<ClientID> = []
   var tasks: Set<ClientID> = []
   var attempts: Set<[Int]> = []
+  /// Attempts at the round that all left before another client came.
+  var deserted = 0
   var aggregated: Set<Int> = []
   var records: [RoundRecord] = []
   var ending: RunEnding?
@@ -44,6 +46,12 @@ private struct Walk {
     if ending != nil { #expect(machine == before) }
     #expect(!isDue || !actions.isEmpty, "nothing followed from a timer that was due")
     for action in actions { check(action) }
+    let isAnew = actions.contains { if case .recordFailedAttempt = $0 { true } else { false } }
+    if case .clientJoined = event, isAnew,
+      timers.contains(where: { $0.purpose == .comingAndGoing })
+    {
+      deserted += 1
+    }
   }
 
   mutating func check(_ action: RoundAction) {
@@ -58,7 +66,7 @@ private struct Walk {
       plans.append((round, attempt, clients))
     case .beginRound(let round, let attempt, let plan):
       #expect(attempts.insert([round, attempt]).inserted, "an attempt began twice")
-      #expect(round == records.count + 1 && attempt <= machine.rules.attempts)
+      #expect(round == records.count + 1 && attempt - deserted <= machine.rules.attempts)
       participants = Set(plan.participants)
       delivered = []
       tasks = []
@@ -83,6 +91,8 @@ private struct Walk {
       #expect(record.outcomes.map(\.client) == record.outcomes.map(\.client).sorted())
       #expect(Set(record.outcomes.map(\.client)).count == record.outcomes.count)
       records.append(record)
+      deserted = 0
+    case .warn(let round, _): #expect(round == machine.round)
     case .waitForParticipants(let record, _):
       #expect(record.plan.participants.count < machine.rules.minimumUpdates + 1)
     case .recordFailedAttempt(let record, _):

@@ -3,6 +3,18 @@ import PeatFederation
 import PeatTensor
 import Testing
 
+/// Everyone takes part on the first level; a plan takes until it is let go.
+private struct SlowPlanner: RoundPlanner {
+  let begun = Door()
+  let end = Door()
+
+  func plan(_ state: FederationState) async throws -> RoundPlan {
+    await begun.open()
+    await end.pass()
+    return try await EveryonePlanner().plan(state)
+  }
+}
+
 /// What may go wrong beside a client's own work, and must not stop a run.
 @Suite("Coordinator faults", .timeLimit(.minutes(10))) struct CoordinatorFaultTests {
   @Test(arguments: TransportKind.allCases)
@@ -187,6 +199,70 @@ import Testing
       _ = try await working.value
       await silent.connection.close()
       await federation.transport.cut()
+    }
+  }
+
+  @Test func `a piece of an update that was written in part is not in the next one's way`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let federation = try await Federation(.inMemory, in: folder, rules: RoundRules(rounds: 1))
+      let coordinator = federation.coordinator
+      let running = Task { try await coordinator.run() }
+      let stranger = try await federation.stranger("a")
+      let task = try await stranger.task()
+      let payload = SafeTensors.encode(ToyTrainer.adapter)
+      let offer = UploadOffer(
+        caller: stranger.caller, header: try stranger.header(task).json(),
+        payload: BlobReference(digest: Digest(of: payload), bytes: payload.count))
+      guard case .send(let ticket, offset: 0) = try await stranger.connection.offer(offer) else {
+        Issue.record("the update was not asked for")
+        return
+      }
+      let half = payload.count / 2
+      try await coordinator.receive(Data(payload.prefix(half)), ticket: ticket, offset: 0)
+      // What a full disk leaves of the next piece: it was not taken, and is sent again.
+      let file = folder.appendingPathComponent("coordinator/\(ticket).incoming")
+      let handle = try FileHandle(forWritingTo: file)
+      try handle.seekToEnd()
+      try handle.write(contentsOf: Data(repeating: 7, count: payload.count))
+      try handle.close()
+      #expect(try await stranger.connection.offer(offer) == .send(ticket: ticket, offset: half))
+      try await coordinator.receive(Data(payload.dropFirst(half)), ticket: ticket, offset: half)
+      #expect(try await coordinator.finishUpload(ticket: ticket) == .accepted)
+      _ = try await stranger.connection.nextTask(stranger.caller)
+      #expect(try await running.value.rounds.first?.delivered == ["a"])
+      await stranger.connection.close()
+    }
+  }
+
+  @Test
+  func `a client that says while a round is planned what it holds is left out, not the run ended`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let planner = SlowPlanner()
+      let federation = try await Federation(
+        .inMemory, in: folder, rules: RoundRules(rounds: 1, minimumClients: 2), planner: planner,
+        // Either level may be seen, but not both.
+        exposure: try ExposureLedger(
+          contents: [[0: 0.5], [1: 0.5]], limit: 0.5, wholeBlock: 0.5))
+      let running = Task { try await federation.coordinator.run() }
+      let first = try await federation.stranger("a")
+      let client = try federation.client("b", ToyTrainer(target: 1))
+      let working = Task { try await client.run() }
+      await planner.begun.pass()
+      let other = await federation.coordinator.levels[1].digest
+      let second = try await federation.stranger("a", holds: [other])
+      await planner.end.open()
+      let report = try await running.value
+      #expect(report.rounds.first?.delivered == ["b"])
+      let assignment = try #require(report.rounds.first?.plan.assignments["a"])
+      #expect(!assignment.participates)
+      #expect(assignment.reason?.contains("maxExposure") == true, "\(assignment)")
+      #expect(report.exposures["a"] == 0.5)
+      _ = try await working.value
+      for stranger in [first, second] { await stranger.connection.close() }
     }
   }
 

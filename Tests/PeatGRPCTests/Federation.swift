@@ -43,7 +43,7 @@ final class Federation: Sendable {
     seed: UInt64 = 7, sizeLimit: Int = 10_000, clock: any Clock<Duration> = ContinuousClock(),
     pollTimeout: Duration = .seconds(5), heartbeat: Duration = .seconds(600),
     grace: Duration = .milliseconds(50),
-    clientLimit: Int = 100,
+    clientLimit: Int = 100, exposure: ExposureLedger? = nil,
     onRound: @escaping Coordinator.Evaluation = { _, _ in [:] },
     renewal:
       @escaping @Sendable (_ round: Int, _ inUse: Set<Int>, MemoryBlobStore) async throws -> [Int:
@@ -64,7 +64,8 @@ final class Federation: Sendable {
     coordinator = try await Coordinator(
       CoordinatorConfiguration(
         run: "test-run", seed: seed, rules: rules, method: "lora", rank: 2, alpha: 4,
-        settings: ToyTrainer.settings, updateSizeLimit: sizeLimit, clientLimit: clientLimit,
+        settings: ToyTrainer.settings, updateSizeLimit: sizeLimit, exposure: exposure,
+        clientLimit: clientLimit,
         pollTimeout: pollTimeout, heartbeat: heartbeat, grace: grace, farewell: .seconds(2)),
       adapter: ToyTrainer.adapter, levels: levels, store: store,
       workFolder: folder.appendingPathComponent("coordinator"), planner: planner, server: server,
@@ -107,9 +108,9 @@ final class Federation: Sendable {
   }
 
   /// A client that speaks the protocol by hand.
-  func stranger(_ id: ClientID) async throws -> Stranger {
+  func stranger(_ id: ClientID, holds: [Digest] = []) async throws -> Stranger {
     let connection = try transport.connect()
-    let reply = try await connection.join(JoinRequest(client: id))
+    let reply = try await connection.join(JoinRequest(client: id, holds: holds))
     return Stranger(
       connection: connection, caller: Caller(client: id, session: reply.session), join: reply)
   }

@@ -213,6 +213,34 @@ struct TripTests {
     }
   }
 
+  @Test func `seconds of an earlier attempt at a round are not counted again in the next`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let clock = TestClock()
+      let federation = try await Federation(
+        .inMemory, in: folder,
+        rules: RoundRules(rounds: 2, minimumClients: 2, deadline: .seconds(600)), clock: clock,
+        heartbeat: .seconds(100_000))
+      var good = ToyTrainer(target: 1)
+      var weak = ToyTrainer(target: 2)
+      weak.onTrain = { task in
+        guard task.round == 1 else { return }
+        clock.advance(by: .seconds(140))
+        throw ToyTrainer.Failure.outOfMemory
+      }
+      good.onTrain = { task in
+        if task.round == 1, task.attempt == 1 { throw ToyTrainer.Failure.outOfMemory }
+      }
+      let (run, _) = try await federation.run(["good": good, "weak": weak])
+      let parts = [run.failedAttempts.first, run.rounds.first].map { $0?.outcomes.last }
+      #expect(parts.map { $0?.client } == ["weak", "weak"])
+      #expect(parts.map { $0?.observed?.seconds } == [140, 140])
+      // Less than half of a round's time in both together, so that it need not rest.
+      #expect(run.rounds.map { $0.outcomes.count } == [2, 2])
+    }
+  }
+
   @Test(arguments: TransportKind.allCases)
   func `a round waits for memory that is short for a moment`(kind: TransportKind) async throws {
     try await withTemporaryFolder { folder in

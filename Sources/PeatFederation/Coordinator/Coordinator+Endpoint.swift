@@ -275,24 +275,10 @@ extension Coordinator: CoordinatorEndpoint {
       refuse(client, refusal)
       throw refusal
     }
-    try append(chunk, to: spool.incoming(ticket), isFirst: upload.received == 0)
+    try spool.append(chunk, to: ticket, at: upload.received)
     uploads[client]?.received += chunk.count
     uploads[client]?.digest.update(chunk)
     count(Traffic(bytesUp: chunk.count), for: client)
-  }
-
-  private func append(_ chunk: Data, to file: URL, isFirst: Bool) throws {
-    do {
-      if isFirst { try Data().write(to: file) }
-      let handle = try FileHandle(forWritingTo: file)
-      defer { try? handle.close() }
-      try handle.seekToEnd()
-      try handle.write(contentsOf: chunk)
-    } catch {
-      throw PeatError.inputOutput(
-        "Can't keep an incoming update in '\(file.path)': \(error.localizedDescription)",
-        cause: error)
-    }
   }
 
   public func finishUpload(ticket: String) async throws -> UploadReply {

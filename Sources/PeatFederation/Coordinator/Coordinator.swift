@@ -99,6 +99,8 @@ public actor Coordinator {
 
   private(set) var machine: RoundStateMachine
   private(set) var adapter: NamedTensors
+  /// The adapter after the last round that counted: `adapter` may be of one that is still evaluated.
+  private var counted: NamedTensors
   /// The adapter of the current round as bytes in `store`, and what an update to it must be like.
   private(set) var broadcast: BlobReference
   private(set) var policy: UpdatePolicy
@@ -131,6 +133,7 @@ public actor Coordinator {
   private var rounds: [RoundRecord] = []
   private var exposure: ExposureLedger
   private var failedAttempts: [RoundRecord] = []
+  private static let rememberedAttempts = 1000
   /// The round after which levels were last given anew, or it was seen that none need be.
   private var renewedAfter = 0
 
@@ -168,6 +171,7 @@ public actor Coordinator {
     }
     self.configuration = configuration
     self.adapter = adapter
+    counted = adapter
     self.levels = levels
     self.store = store
     self.planner = planner
@@ -235,7 +239,7 @@ public actor Coordinator {
         uniqueKeysWithValues: histories.keys.map { ($0, exposure.exposure(of: $0)) }),
       exposureTogether: exposure.exposureTogether,
       exposureOfColluders: exposure.exposureOfColluders,
-      adapter: adapter, seconds: seconds ?? watch.seconds,
+      adapter: counted, seconds: seconds ?? watch.seconds,
       ending: machine.ending)
   }
 
@@ -278,14 +282,17 @@ public actor Coordinator {
     case .recordFailedAttempt(let record, let reason):
       let record = completed(record)
       current = nil
+      // Clients that come and go can make many.
+      if failedAttempts.count >= Self.rememberedAttempts { failedAttempts.removeFirst() }
       failedAttempts.append(record)
-      let isLast = record.attempt >= configuration.rules.attempts
+      let isLast = machine.ending != nil
       onProgress(
         isLast ? .roundGivenUp(record, reason: reason) : .roundRepeated(record, reason: reason))
       logger.warning("round \(record.round) does not count: \(reason)")
     case .waitForParticipants(let record, let reason):
       onProgress(.roundWaits(record, reason: reason))
       logger.warning("round \(record.round) is planned again: \(reason)")
+    case .warn(let round, let text): logger.warning("round \(round): \(text)")
     case .finish(let ending): finish(ending)
     }
   }
@@ -312,8 +319,7 @@ public actor Coordinator {
         for (client, reason) in resting {
           plan.assignments[client] = .leftOut(because: reason)
         }
-        try await coordinator.checkLevels(of: plan)
-        await coordinator.process(.planMade(plan, round: round, attempt: attempt))
+        try await coordinator.take(plan, for: state)
       } catch { await coordinator.fail(error) { .planFailed(reason: $0) } }
     }
   }
@@ -345,7 +351,14 @@ public actor Coordinator {
     return state
   }
 
-  private func checkLevels(of plan: RoundPlan) throws {
+  /// Takes a plan: in one go, so that no client can say in between what it holds.
+  private func take(_ plan: RoundPlan, for state: FederationState) throws {
+    var plan = plan
+    try checkLevels(of: &plan, for: state)
+    process(.planMade(plan, round: state.round, attempt: state.attempt))
+  }
+
+  private func checkLevels(of plan: inout RoundPlan, for state: FederationState) throws {
     for (client, assignment) in plan.assignments where assignment.participates {
       guard let level = assignment.emulatorLevel, levels.indices.contains(level) else {
         let level = assignment.emulatorLevel.map { "the emulator level \($0)" } ?? "no emulator"
@@ -353,6 +366,15 @@ public actor Coordinator {
           "The planner gives '\(client)' \(level); this run has levels 0 to \(levels.count - 1).")
       }
       guard exposure.allows(level, for: client) else {
+        let seen = state.clients.first { $0.client == client }
+        // The planner could not know.
+        if seen?.allowedLevels.contains(level) == true {
+          plan.assignments[client] = .leftOut(
+            because:
+              "it said, while the round was planned, that it holds another level: with level \(level) it would pass maxExposure"
+          )
+          continue
+        }
         throw PeatError.usage(
           "The planner gives '\(client)' the emulator level \(level), with which it would have seen "
             + "\(exposure.exposure(of: client, with: level)) of the middle; maxExposure is \(exposure.limit)."
@@ -548,6 +570,7 @@ public actor Coordinator {
     let record = completed(record)
     current = nil
     rounds.append(record)
+    counted = adapter
     discardUpdates()
     onProgress(.roundEnded(record))
   }
@@ -576,11 +599,11 @@ public actor Coordinator {
         histories[client]?.missed = nil
       } else {
         let missed = missedTrip(of: client, in: record)
-        record.outcomes[i].observed = missed
+        record.outcomes[i].observed = missed.inAttempt
         histories[client, default: History()].failed += 1
-        histories[client]?.missed = missed
+        histories[client]?.missed = missed.whole
         histories[client]?.late.note(
-          record.outcomes[i].result, in: record.round, missed,
+          record.outcomes[i].result, in: record.round, missed.inAttempt,
           deadline: configuration.rules.deadline)
       }
     }

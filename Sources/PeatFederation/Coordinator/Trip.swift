@@ -8,11 +8,14 @@ struct Trip: Sendable {
   private var watch: Stopwatch
   /// What its parts in earlier attempts took, without the time between them.
   private var earlierSeconds = 0.0
-  /// What had passed before.
+  /// What had passed before: the part, and what of it belongs to this attempt.
   private let before: Traffic
+  private var beforeAttempt: Traffic
   private var downloadSeconds = 0.0
-  /// What it came to when it ended, for the time being, without an update.
+  private var earlierDownloadSeconds = 0.0
+  /// What it came to when it ended, for the time being, without an update: in all, and in this attempt alone.
   private(set) var missed: ObservedTrip?
+  private(set) var missedInAttempt: ObservedTrip?
   private var hasDelivered = false
 
   /// It begins when the task is there for the client: whoever is slow to fetch it lets the round wait, too.
@@ -20,6 +23,7 @@ struct Trip: Sendable {
     self.round = round
     self.attempt = attempt
     before = traffic
+    beforeAttempt = traffic
     watch = Stopwatch(clock)
   }
 
@@ -32,6 +36,11 @@ struct Trip: Sendable {
   /// Its part ends. Where that was with an update, nobody asks for what was missed.
   mutating func end(uploadSeconds: Double, traffic: Traffic) {
     missed = observed(uploadSeconds: uploadSeconds, traffic: traffic)
+    let own = traffic - beforeAttempt
+    let seconds = watch.seconds
+    missedInAttempt = ObservedTrip(
+      seconds: seconds, downloadSeconds: min(downloadSeconds - earlierDownloadSeconds, seconds),
+      uploadSeconds: min(uploadSeconds, seconds), bytesDown: own.bytesDown, bytesUp: own.bytesUp)
   }
 
   /// Its update is here.
@@ -41,13 +50,16 @@ struct Trip: Sendable {
   func goesOn(in round: Int) -> Bool { self.round == round && !hasDelivered }
 
   /// The client is back, or asked again.
-  mutating func goOn(in attempt: Int, clock: any Clock<Duration>) {
+  mutating func goOn(in attempt: Int, traffic: Traffic, clock: any Clock<Duration>) {
     if attempt != self.attempt {
       earlierSeconds = missed?.seconds ?? seconds
+      earlierDownloadSeconds = downloadSeconds
+      beforeAttempt = traffic
       watch = Stopwatch(clock)
       self.attempt = attempt
     }
     missed = nil
+    missedInAttempt = nil
   }
 
   private var seconds: Double { earlierSeconds + watch.seconds }

@@ -23,6 +23,24 @@ struct UpdateSpool: Sendable {
   /// Where the bytes of an update lie while they arrive.
   func incoming(_ ticket: String) -> URL { folder.appendingPathComponent("\(ticket).incoming") }
 
+  /// Adds a piece to an update that arrives, at the byte where it goes on. A piece that could be written only in part, as the disk was full, leaves
+  /// bytes behind that the next one takes the place of.
+  func append(_ chunk: Data, to ticket: String, at offset: Int) throws {
+    let file = incoming(ticket)
+    do {
+      if offset == 0 { try Data().write(to: file) }
+      let handle = try FileHandle(forWritingTo: file)
+      defer { try? handle.close() }
+      try handle.truncate(atOffset: UInt64(offset))
+      try handle.seek(toOffset: UInt64(offset))
+      try handle.write(contentsOf: chunk)
+    } catch {
+      throw PeatError.inputOutput(
+        "Can't keep an incoming update in '\(file.path)': \(error.localizedDescription)",
+        cause: error)
+    }
+  }
+
   /// Where a checked update of the current round lies.
   func file(of client: ClientID) -> URL {
     folder.appendingPathComponent("\(client.name).safetensors")

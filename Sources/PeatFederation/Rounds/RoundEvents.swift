@@ -12,7 +12,8 @@ public struct RoundRules: Sendable, Codable, Equatable {
   public var deadline: Duration
   /// How long to wait for the clients that a round needs: to be there, and to be able to take part.
   public var gatheringDeadline: Duration
-  /// How often a round is tried before the run is given up.
+  /// How often a round is tried before the run is given up. An attempt that all leave whose update it waits for, before another client comes, does not
+  /// count, for as long as clients are gathered.
   public var attempts: Int
   /// What the run is for: it ends after the round whose evaluation reaches it; `nil`: after all rounds.
   public var target: Target?
@@ -68,7 +69,12 @@ public struct RoundRules: Sendable, Codable, Equatable {
 
 /// One of the machine's waits. A timer that is out of date is ignored when it fires.
 public struct RoundTimer: Sendable, Hashable, Codable {
-  public enum Purpose: String, Sendable, Hashable, Codable { case gathering, training, replanning }
+  public enum Purpose: String, Sendable, Hashable, Codable {
+    case gathering, training, replanning
+    /// While it runs, attempts in which nobody is left are not counted.
+    case comingAndGoing
+  }
+
   public var purpose: Purpose
   public var round: Int
   public var attempt: Int
@@ -128,6 +134,8 @@ public enum RoundAction: Sendable, Equatable {
   case record(RoundRecord)
   /// An attempt that did not count, for the log.
   case recordFailedAttempt(RoundRecord, reason: String)
+  /// For the log.
+  case warn(round: Int, String)
   /// Too few may take part as it is planned; it is planned again until the gathering is over. For the log.
   case waitForParticipants(RoundRecord, reason: String)
   case finish(RunEnding)

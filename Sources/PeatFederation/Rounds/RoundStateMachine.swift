@@ -6,6 +6,9 @@ import PeatTensor
 ///         ↑  ↑________↓        |  too few may take part: it is planned again for a while
 ///         ↑____________________|  too few updates: the round is tried again
 ///
+/// Where all left whose updates an attempt waits for, it is made again with those who come, and does not count among the attempts; but for no longer than
+/// clients are gathered.
+///
 /// Where a plan asks nobody on purpose, aggregating follows on planning.
 ///
 /// Every participant of a round ends with exactly one `ClientResult`. A client that was lost may come back: within the
@@ -62,6 +65,16 @@ public struct RoundStateMachine: Sendable, Equatable {
   /// The clients that are there now.
   public private(set) var present: Set<ClientID> = []
   private var phase = Phase.idle
+  /// Attempts at this round that count.
+  private var spentAttempts = 0
+  /// Whether attempts in which nobody is left are not counted.
+  private var patience = Patience.whole
+
+  private enum Patience: Sendable, Equatable {
+    case whole
+    case running(RoundTimer)
+    case over
+  }
 
   public init(rules: RoundRules) { self.rules = rules }
 
@@ -122,7 +135,8 @@ public struct RoundStateMachine: Sendable, Equatable {
         // Not one of this round; but if nobody else is left in it, those who are here now try it again.
         let isStuck = !training.isAnyoneWorking && training.delivered.count < rules.minimumUpdates
         guard isStuck, present.count >= rules.minimumUpdates else { return [] }
-        return [.cancelTimer(timer(.training))] + repeatRound(training)
+        return [.cancelTimer(timer(.training))] + beginPatience()
+          + repeatRound(training, counts: patience == .over)
       }
       switch standing {
       case .ended(.lost): break
@@ -259,7 +273,30 @@ public struct RoundStateMachine: Sendable, Equatable {
     return [.cancelTimer(timer(.training))] + repeatRound(training)
   }
 
+  /// From the first attempt at a round on in which nobody was left.
+  private mutating func beginPatience() -> [RoundAction] {
+    guard patience == .whole else { return [] }
+    let timer = timer(.comingAndGoing)
+    patience = .running(timer)
+    return [.startTimer(timer, after: rules.gatheringDeadline)]
+  }
+
+  private mutating func endPatience(_ next: Patience) -> [RoundAction] {
+    defer { patience = next }
+    if case .running(let timer) = patience { return [.cancelTimer(timer)] }
+    return []
+  }
+
   private mutating func fired(_ fired: RoundTimer) -> [RoundAction] {
+    if patience == .running(fired) {
+      patience = .over
+      return [
+        .warn(
+          round: round,
+          "for \(rules.gatheringDeadline) clients came and left without an update; from now on each attempt that all leave counts"
+        )
+      ]
+    }
     guard fired.round == round, fired.attempt == attempt else { return [] }
     switch (fired.purpose, phase) {
     case (.gathering, .gathering):
@@ -294,16 +331,19 @@ public struct RoundStateMachine: Sendable, Equatable {
     _ training: Training, _ delivered: [ClientID]
   ) -> [RoundAction] {
     phase = .aggregating(training)
-    return [.aggregate(round: round, clients: delivered)]
+    return endPatience(.over) + [.aggregate(round: round, clients: delivered)]
   }
 
-  private mutating func repeatRound(_ training: Training) -> [RoundAction] {
+  private mutating func repeatRound(
+    _ training: Training, counts: Bool = true
+  ) -> [RoundAction] {
     phase = .idle
+    if counts { spentAttempts += 1 }
     let record = training.record(round: round, attempt: attempt)
     let arrived = training.delivered.count
     let reason = "\(arrived) of the \(rules.minimumUpdates) updates it needs arrived"
     let failed = RoundAction.recordFailedAttempt(record, reason: reason)
-    if attempt >= rules.attempts {
+    if spentAttempts >= rules.attempts {
       return [failed]
         + finish(
           .failed(
@@ -337,11 +377,13 @@ public struct RoundStateMachine: Sendable, Equatable {
     }
     round += 1
     attempt = 1
+    spentAttempts = 0
+    patience = .whole
     return [.record(record)] + gather()
   }
 
   private mutating func finish(_ ending: RunEnding) -> [RoundAction] {
-    var actions: [RoundAction] = []
+    var actions = endPatience(.over)
     switch phase {
     case .gathering, .planning(_, .some): actions.append(.cancelTimer(timer(.gathering)))
     case .waiting:
