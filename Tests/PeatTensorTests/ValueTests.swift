@@ -255,6 +255,34 @@ import Testing
     }
   }
 
+  @Test func `what lies deeper in a folder is not lost either`() throws {
+    try withTemporaryFolder { folder in
+      let place = folder.appendingPathComponent("result")
+      let inner = place.appendingPathComponent("best/deep")
+      try FileManager.default.createDirectory(at: inner, withIntermediateDirectories: true)
+      let ours: Set = ["best", "best/deep", "best/deep/a.txt", "link"]
+      func replace() throws {
+        try AtomicOutput.folder(at: place, replacing: ours.contains) { _ in }
+      }
+      try Data().write(to: inner.appendingPathComponent("a.txt"))
+      // What a link leads to stays.
+      let elsewhere = folder.appendingPathComponent("elsewhere")
+      try FileManager.default.createDirectory(at: elsewhere, withIntermediateDirectories: false)
+      try Data("mine".utf8).write(to: elsewhere.appendingPathComponent("diary.txt"))
+      try FileManager.default.createSymbolicLink(
+        at: place.appendingPathComponent("link"), withDestinationURL: elsewhere)
+      try Data("mine".utf8).write(to: inner.appendingPathComponent("notes.txt"))
+      let error = #expect(throws: PeatError.self) { try replace() }
+      #expect(error?.code == .inputOutput)
+      #expect(error?.message.contains("'best/deep/notes.txt'") == true)
+      #expect(try names(inner) == ["a.txt", "notes.txt"])
+      try FileManager.default.removeItem(at: inner.appendingPathComponent("notes.txt"))
+      try replace()
+      #expect(try names(place) == [])
+      #expect(try names(elsewhere) == ["diary.txt"])
+    }
+  }
+
   @Test func `a folder whose body throws leaves the one before and nothing else`() throws {
     try withTemporaryFolder { folder in
       let place = folder.appendingPathComponent("model")

@@ -37,8 +37,9 @@ public enum AtomicOutput {
 
   /// Fills a new folder beside its place and renames it to `url`.
   ///
-  /// A folder that is already there is replaced only if everything in it has a name that `replacing` accepts;
-  /// otherwise nothing is touched and an error says so.
+  /// A folder that is already there is replaced only if everything in it, and in the folders in it, has a name that
+  /// `replacing` accepts; otherwise nothing is touched and an error says so. What lies deeper is named with the folders
+  /// above it: `best-round/config.json`.
   public static func folder(
     at url: URL, replacing isOurs: (String) -> Bool, _ body: (URL) throws -> Void
   ) throws {
@@ -82,17 +83,35 @@ public enum AtomicOutput {
     guard isFolder.boolValue else {
       throw PeatError.inputOutput("'\(url.path)' is a file; a folder is to be written there.")
     }
-    let names: [String]
-    do { names = try FileManager.default.contentsOfDirectory(atPath: place.path) } catch {
-      throw PeatError.inputOutput(
-        "Can't see what the folder '\(url.path)' holds: \(error.localizedDescription)", cause: error
-      )
-    }
-    if let stranger = names.sorted().first(where: { !isOurs($0) }) {
+    if let stranger = try stranger(in: place, below: "", isOurs) {
       throw PeatError.inputOutput(
         "The folder '\(url.path)' already holds '\(stranger)', which is not FedPEAT's. "
           + "Name another folder, or empty this one.")
     }
+  }
+
+  /// The first name in a folder, or in one of its folders, that is not accepted.
+  ///
+  /// - Parameter above: the names of the folders above it that were accepted, each with its slash.
+  private static func stranger(
+    in folder: URL, below above: String, _ isOurs: (String) -> Bool
+  ) throws -> String? {
+    let files = FileManager.default
+    let names: [String]
+    do { names = try files.contentsOfDirectory(atPath: folder.path).sorted() } catch {
+      throw PeatError.inputOutput(
+        "Can't see what the folder '\(folder.path)' holds: \(error.localizedDescription)",
+        cause: error)
+    }
+    for name in names {
+      guard isOurs(above + name) else { return above + name }
+      let place = folder.appendingPathComponent(name)
+      // Not through a link: what it leads to stays where it is.
+      let type = try? files.attributesOfItem(atPath: place.path)[.type] as? FileAttributeType
+      guard type == .typeDirectory else { continue }
+      if let found = try stranger(in: place, below: above + name + "/", isOurs) { return found }
+    }
+    return nil
   }
 
   /// Throws `inputOutput` where a file can't be written, or something else than what this project writes would be lost.
@@ -107,6 +126,10 @@ public enum AtomicOutput {
       isFolder.boolValue
     else {
       throw PeatError.inputOutput("There is no folder '\(folder.path)' to write into.")
+    }
+    guard FileManager.default.isWritableFile(atPath: folder.path) else {
+      throw PeatError.inputOutput(
+        "Can't write '\(url.path)': its folder '\(folder.path)' may not be written.")
     }
     guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else { return }
     if isFolder.boolValue {
