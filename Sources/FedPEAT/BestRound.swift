@@ -8,19 +8,39 @@ actor BestRound {
     var plugIn: Double
   }
 
-  /// `nil` until something was measured.
-  private(set) var place: Place?
+  /// Of the rounds that counted; `nil` until something was measured.
+  private var place: Place?
+  /// A round that is better, and was measured, but may not count yet: the run may end before.
+  private var newest: Place?
   private let file: URL
+  private let newestFile: URL
 
   /// - Parameter folder: where the adapter lies during the run.
-  init(in folder: URL) { file = folder.appendingPathComponent("best-round.safetensors") }
+  init(in folder: URL) {
+    file = folder.appendingPathComponent("best-round.safetensors")
+    newestFile = folder.appendingPathComponent("best-round-newest.safetensors")
+  }
 
   /// Keeps an adapter that is as good as the best before it, or better. What an interruption leaves is whole: the better one, or the one before.
   func take(_ adapter: Adapter, round: Int, plugIn: Double) throws {
+    // The next round is only evaluated where this one counted.
+    try settle(after: round - 1)
     // A perplexity that is no number is no improvement, and the first number beats it.
     guard plugIn.isFinite, plugIn <= place?.plugIn ?? .infinity else { return }
-    try SafeTensors.write(adapter.state, to: file)
-    place = Place(round: round, plugIn: plugIn)
+    try SafeTensors.write(adapter.state, to: newestFile)
+    newest = Place(round: round, plugIn: plugIn)
+  }
+
+  /// The best of the rounds up to this one, which counted.
+  @discardableResult
+  func settle(after round: Int) throws -> Place? {
+    if let newest, newest.round <= round {
+      try? FileManager.default.removeItem(at: file)
+      try FileManager.default.moveItem(at: newestFile, to: file)
+      place = newest
+    }
+    newest = nil
+    return place
   }
 
   /// The adapter of the best round, made like another.

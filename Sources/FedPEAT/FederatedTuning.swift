@@ -119,39 +119,62 @@ public struct FederatedTuning: Sendable {
     let first = emulators[shownLevel]
     var numbers = FiveNumbers()
     try await owner.measure(.fullZeroShot, &numbers) { try $0.perplexity(nil) }
+    watch.untouched = numbers[.fullZeroShot]
     try await owner.measure(.emulatorZeroShot, &numbers) {
       try $0.perplexity(of: first.model)
     }
 
-    // ---- Rounds: plan, tune on the devices, aggregate
-    let report = try await meeting(coordinator, packages)
-    adapter.state = report.adapter
-
-    // ---- Plug in and measure
-    let tuned = adapter
-    let shown = await realigner.emulators[shownLevel]
-    try await owner.measure(.emulatorTuned, &numbers) {
-      try $0.perplexity(of: shown.model, with: tuned)
+    /// What the run came to, with what was measured until now.
+    func outcome(of report: RunReport) async throws -> RunResult {
+      adapter.state = report.adapter
+      var result = RunResult(
+        configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
+        simulation: await planning.simulation(of: report, plugIn: numbers[.plugIn]),
+        fullModelBytes: owner.checkpoint.byteCount,
+        exposure: exposure.exposure(
+          ofLevels: Set(emulators.indices.filter(exposure.allowsNewcomers))))
+      let place = try await best.settle(after: report.rounds.last?.round ?? 0)
+      result.best = place.map { .init(round: $0.round, plugIn: $0.plugIn) }
+      result.warnings = watch.warnings
+      return result
     }
-    try await owner.measure(.plugIn, &numbers) { try $0.perplexity(tuned) }
-    if let plugIn = numbers[.plugIn], let last = report.rounds.last {
-      try await best.take(tuned, round: last.round, plugIn: plugIn)
-    }
 
-    var result = RunResult(
-      configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
-      simulation: await planning.simulation(of: report, plugIn: numbers[.plugIn]),
-      fullModelBytes: owner.checkpoint.byteCount,
-      exposure: exposure.exposure(
-        ofLevels: Set(emulators.indices.filter(exposure.allowsNewcomers))))
-    result.best = await best.place.map { .init(round: $0.round, plugIn: $0.plugIn) }
-    result.warnings = watch.warnings
-    // What the federation gave is safe before anything else can go wrong.
-    try await writeResult(result, split, best)
+    var result: RunResult
+    do {
+      // ---- Rounds: plan, tune on the devices, aggregate
+      let report = try await meeting(coordinator, packages)
+      adapter.state = report.adapter
+
+      // ---- Plug in and measure
+      let tuned = adapter
+      let shown = await realigner.emulators[shownLevel]
+      try await owner.measure(.emulatorTuned, &numbers) {
+        try $0.perplexity(of: shown.model, with: tuned)
+      }
+      try await owner.measure(.plugIn, &numbers) { try $0.perplexity(tuned) }
+      if let plugIn = numbers[.plugIn], let last = report.rounds.last {
+        try await best.take(tuned, round: last.round, plugIn: plugIn)
+      }
+      result = try await outcome(of: report)
+      // What the federation gave is safe before anything else can go wrong.
+      var early = result
+      early.noteMissing("the run was ended before this was measured")
+      try await writeResult(early, split, best)
+    } catch {
+      // ---- Interrupted, or failed: the rounds that counted are kept
+      guard let rest = try? await outcome(of: coordinator.report) else { throw error }
+      throw await keeping(rest, split, best, after: error)
+    }
 
     // ---- Compare with what could be had without an emulator
-    try await owner.compare(
-      &result.fiveNumbers, method: adapter.method, ends: split.ends)
+    do {
+      try await owner.compare(&result.fiveNumbers, method: adapter.method, ends: split.ends)
+    } catch {
+      guard let out = configuration.out else { throw error }
+      throw Self.adding(
+        "The result is in '\(URL(fileURLWithPath: out).relativePath)', without what it is compared with.",
+        to: error)
+    }
     try await writeResult(result, split, best)
     return result
   }
@@ -235,7 +258,13 @@ public struct FederatedTuning: Sendable {
     _ result: RunResult, _ split: ModelSplit, _ best: BestRound
   ) async throws {
     guard let out = configuration.out else { return }
-    let folder = URL(fileURLWithPath: out)
+    try await writeResult(result, split, best, to: URL(fileURLWithPath: out))
+  }
+
+  /// Writes adapter, configuration and results into a folder, whole or not at all.
+  func writeResult(
+    _ result: RunResult, _ split: ModelSplit, _ best: BestRound, to folder: URL
+  ) async throws {
     // Whole, so that the result can be used from anywhere.
     let model = owner.checkpoint.folder.standardizedFileURL.path
     let numbers = Dictionary(

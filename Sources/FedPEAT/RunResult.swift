@@ -69,8 +69,33 @@ public struct RunResult: Sendable {
       public var colluding: [Double]
     }
 
+    /// How a run ended: `completed`, or `failed` or `cancelled` with the reason.
+    public struct Ending: Sendable, Codable, Equatable {
+      public var kind: String
+      public var reason: String?
+
+      init(_ ending: RunEnding?) {
+        switch ending {
+        case .completed, nil: (kind, reason) = ("completed", nil)
+        case .failed(let why): (kind, reason) = ("failed", why)
+        case .cancelled(let why): (kind, reason) = ("cancelled", why)
+        }
+      }
+
+      private enum CodingKeys: String, CodingKey { case kind, reason }
+
+      /// Says every key, also those that are null.
+      public func encode(to encoder: any Encoder) throws {
+        var table = encoder.container(keyedBy: CodingKeys.self)
+        try table.encode(kind, forKey: .kind)
+        try table.encode(reason, forKey: .reason)
+      }
+    }
+
     public var run: String
+    /// Rounds that counted.
     public var rounds: Int
+    public var ending: Ending
     public var fiveNumbers: FiveNumbers
     /// The round after which plug-in was best, of those that were measured, and plug-in then: `fiveNumbers` has it after the last round. null
     /// where it was not measured.
@@ -101,6 +126,7 @@ public struct RunResult: Sendable {
       var container = encoder.container(keyedBy: CodingKeys.self)
       try container.encode(run, forKey: .run)
       try container.encode(rounds, forKey: .rounds)
+      try container.encode(ending, forKey: .ending)
       try container.encode(fiveNumbers, forKey: .fiveNumbers)
       try container.encode(bestRound, forKey: .bestRound)
       try container.encode(bestPlugIn, forKey: .bestPlugIn)
@@ -129,7 +155,8 @@ public struct RunResult: Sendable {
       peaks[outcome.client] = max(peaks[outcome.client] ?? 0, peak)
     }
     return Summary(
-      run: report.run.name, rounds: report.rounds.count, fiveNumbers: fiveNumbers,
+      run: report.run.name, rounds: report.rounds.count, ending: .init(report.ending),
+      fiveNumbers: fiveNumbers,
       bestRound: best?.round, bestPlugIn: best?.plugIn,
       recoveredShare: fiveNumbers.recoveredShare, margin: fiveNumbers.margin,
       bytesDown: report.bytesDown,

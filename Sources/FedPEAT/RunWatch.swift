@@ -21,11 +21,16 @@ public final class RunWatch: Sendable {
     var skippedInARow = 0
     var addedInARow = 0
     var best: (round: Int, plugIn: Double)?
+    /// The full model's perplexity as it came, and the rounds that were measured since.
+    var untouched: Double?
+    var measured = 0
     /// Measured since the best.
     var worse: [Double] = []
   }
 
-  private enum Topic { case takesNoPart, plugInIsWorse, nobodyAsked, plannerAsksNobody }
+  private enum Topic {
+    case takesNoPart, plugInIsWorse, worseThanUntouched, nobodyAsked, plannerAsksNobody
+  }
 
   private let configuration: RunConfiguration
   private let state = Mutex(State())
@@ -35,11 +40,18 @@ public final class RunWatch: Sendable {
   /// All that was said.
   public var warnings: [String] { state.withLock { $0.warnings } }
 
+  /// Perplexity of the full model as it came, where it was measured.
+  public var untouched: Double? {
+    get { state.withLock { $0.untouched } }
+    set { state.withLock { $0.untouched = newValue } }
+  }
+
   /// Takes a round that counted; returns what is to be said now.
   public func take(_ record: RoundRecord) -> [String] {
     state.withLock { state in
       let new = [
-        takesNoPart(record, &state), plugInIsWorse(record, &state), nobodyAsked(record, &state),
+        takesNoPart(record, &state), plugInIsWorse(record, &state),
+        worseThanUntouched(record, &state), nobodyAsked(record, &state),
         plannerAsksNobody(record, &state),
       ].compactMap { $0 }
       state.warnings += new
@@ -97,7 +109,6 @@ public final class RunWatch: Sendable {
     if plugIn == best.plugIn { return nil }
     state.worse.append(plugIn)
     guard state.worse.count >= 3, state.said.insert(.plugInIsWorse).inserted else { return nil }
-    func said(_ value: Double) -> String { String(format: "%.2f", value) }
     let place =
       configuration.out.map {
         URL(fileURLWithPath: $0).appendingPathComponent(FederatedTuning.bestRoundFolder)
@@ -109,6 +120,22 @@ public final class RunWatch: Sendable {
         ?? "With --out the adapter of the best round is kept. ")
       + "Fewer rounds, fewer local steps, a lower learning rate, or more clients in each round may help."
   }
+
+  /// Asked after `plugInIsWorse`, which notes what is best.
+  private func worseThanUntouched(_ record: RoundRecord, _ state: inout State) -> String? {
+    guard record.metrics["plugIn"] != nil, let untouched = state.untouched, let best = state.best
+    else { return nil }
+    state.measured += 1
+    // Said of no number, too: that is no better.
+    guard state.measured >= 3, untouched.isFinite, !(best.plugIn <= untouched),
+      state.said.insert(.worseThanUntouched).inserted
+    else { return nil }
+    return
+      "After \(state.measured) measured rounds plug-in perplexity is \(said(best.plugIn)) at best (round \(best.round)), worse than the \(said(untouched)) of the model as it came: this run harms it so far. "
+      + "A lower learning rate, fewer local steps, an emulator that is nearer to the model ('fedpeat compare-emulators'), or data that is more like the text that is measured on may help."
+  }
+
+  private func said(_ value: Double) -> String { String(format: "%.2f", value) }
 
   // MARK: Nobody is asked
 

@@ -161,9 +161,17 @@ import Testing
       try await command.waits(for: "a saved training") {
         FileManager.default.fileExists(atPath: saved.path)
       }
+      try await expect(
+        64, saying: ["Another training of 'c.safetensors'"], from: train("--seed", "2"), in: folder)
       command.send(SIGINT)
       let result = try await command.finish()
       #expect(result.status == 130, "\(result)")
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["c.training"])
+      // A damaged one says what is wrong with it, not that another name would help.
+      let whole = try Data(contentsOf: saved)
+      try whole.dropLast(8).write(to: saved)
+      try await expect(65, saying: ["c.training"], from: train("--resume"), in: folder)
+      try whole.write(to: saved)
       let bytes = try Data(contentsOf: saved)
       try await expect(
         64, saying: ["'c.training'", "--resume", "delete"], from: train("--seed", "2"), in: folder)
@@ -244,6 +252,78 @@ import Testing
       try Data((text + "\ncomparisonSteps: 100000000\n").utf8).write(to: run)
       try await expectInterrupted(
         ["simulate", "run.yaml"], after: "full fine-tuning: step", in: folder)
+    }
+  }
+
+  @Test func `simulate keeps the rounds that counted, and an earlier run's result`() async throws {
+    try await withWorkshop { workshop, folder in
+      // The longer it is tuned on one word, the less it knows of the others.
+      let word = String(repeating: "the ", count: 60)
+      try TinyWorkshop.jsonLines(Array(repeating: ["text": word], count: 8))
+        .write(to: folder.appendingPathComponent("word.jsonl"))
+      let run = try String(contentsOfFile: workshop.runFile, encoding: .utf8)
+        .appending("\nevaluateEvery: 1\n")
+      try Data(run.utf8).write(to: folder.appendingPathComponent("run.yaml"))
+      let arguments = [
+        "simulate", "run.yaml", "--data", "word.jsonl", "--rounds", "100000", "--learning-rate",
+        "0.02", "--evaluation-data", workshop.text, "--threads", "1", "--out", "x",
+      ]
+      func object(_ path: String) throws -> [String: Any] {
+        let data = try Data(contentsOf: folder.appendingPathComponent(path))
+        return try #require(JSONSerialization.jsonObject(with: data) as? [String: Any])
+      }
+      func perplexity(_ place: String) async throws -> Double {
+        let measured = try await FedpeatCommand.succeed(
+          [
+            "evaluate", place, "--text", workshop.text, "--context", "16", "--threads", "1",
+            "--json",
+          ],
+          in: folder)
+        return try #require(try measured.object()["perplexity"] as? Double)
+      }
+      let command = try RunningCommand(arguments, in: folder)
+      try await command.waits(for: "round 8 of")
+      command.send(SIGINT)
+      let stopped = try await command.finish(seconds: 30)
+      #expect(stopped.status == 130 && stopped.output.isEmpty, "\(stopped)")
+      expectNoCrash(stopped)
+      expectNothingPartial(in: folder)
+      for text in ["Interrupted.", "/x', that of round", "'best-round'"] {
+        #expect(stopped.errors.contains(text), "\(stopped)")
+      }
+      let result = try object("x/results.json")
+      let rounds = try #require(result["rounds"] as? Int)
+      let records = try #require(result["roundRecords"] as? [[String: Any]])
+      #expect(rounds >= 7 && records.count == rounds)
+      let ending = try #require(result["ending"] as? [String: Any])
+      #expect(ending["kind"] as? String == "cancelled" && ending["reason"] is String)
+      let numbers = try #require(result["fiveNumbers"] as? [String: Any])
+      #expect(numbers["fullZeroShot"] is Double && numbers["emulatorZeroShot"] is Double)
+      let reasons = try #require(numbers["notMeasured"] as? [String: String])
+      #expect(Set(reasons.keys) == ["emulatorTuned", "fullFineTuning"])
+      for (name, reason) in reasons {
+        #expect(numbers[name] is NSNull && reason.contains("after round \(rounds) of 100000"))
+      }
+      let last = try #require(records.last?["metrics"] as? [String: Double])
+      let plugIn = try #require(numbers["plugIn"] as? Double)
+      #expect(last["plugIn"] == plugIn)
+      let best = try #require(result["bestPlugIn"] as? Double)
+      #expect(best < plugIn)
+      #expect(abs(try await perplexity("x") / plugIn - 1) < 1e-5)
+      #expect(abs(try await perplexity("x/best-round") / best - 1) < 1e-5)
+      // A second run leaves what the first gave; whoever wrote something into it is told.
+      let kept = try Data(contentsOf: folder.appendingPathComponent("x/results.json"))
+      let again = try RunningCommand(arguments, in: folder)
+      try await again.waits(for: "round 3 of")
+      again.send(SIGTERM)
+      let second = try await again.finish(seconds: 30)
+      #expect(second.status == 130 && second.errors.contains("/x-ended-early'"), "\(second)")
+      #expect(try Data(contentsOf: folder.appendingPathComponent("x/results.json")) == kept)
+      #expect(try object("x-ended-early/results.json")["rounds"] as? Int ?? 0 >= 2)
+      let notes = folder.appendingPathComponent("x/best-round/notes.txt")
+      try Data("mine".utf8).write(to: notes)
+      try await expect(74, saying: ["'best-round/notes.txt'"], from: arguments, in: folder)
+      #expect(FileManager.default.fileExists(atPath: notes.path))
     }
   }
 

@@ -110,6 +110,34 @@ import Testing
     }
   }
 
+  @Test func `a run that fails keeps the rounds that counted`() async throws {
+    try await withTemporaryFolder { folder in
+      let setting = try await Setting(
+        folder, clients: 2,
+        changing: ["rounds": "100000", "roundDeadline": "10", "gatheringDeadline": "2"])
+      let (coordinator, address) = try await setting.serve()
+      let joined = try setting.clients.map { try setting.join($0, address) }
+      try await coordinator.waits(for: "round 3 of")
+      for client in joined { client.send(SIGINT) }
+      for client in joined { #expect(try await client.finish().status == 130) }
+      let ended = try await coordinator.finish()
+      #expect(ended.status == 69 && ended.output.isEmpty, "\(ended)")
+      #expect(
+        ended.errors.contains("rounds that counted is in '\(setting.result.path)'"), "\(ended)")
+      let data = try Data(contentsOf: setting.result.appendingPathComponent("results.json"))
+      let result = try #require(JSONSerialization.jsonObject(with: data) as? [String: Any])
+      #expect(result["rounds"] as? Int ?? 0 >= 2)
+      let ending = try #require(result["ending"] as? [String: Any])
+      #expect(ending["kind"] as? String == "failed", "\(ending)")
+      #expect((ending["reason"] as? String)?.contains("minimumClients") == true, "\(ending)")
+      let numbers = try #require(result["fiveNumbers"] as? [String: Any])
+      // It was measured after no round.
+      let reasons = try #require(numbers["notMeasured"] as? [String: String])
+      #expect(Set(reasons.keys) == ["emulatorTuned", "plugIn", "fullFineTuning"])
+      #expect(try !Setting.adapter(in: setting.result).isEmpty)
+    }
+  }
+
   @Test(
     arguments: [
       [:], ["method": "end-blocks", "learningRate": "1e-3"],

@@ -93,6 +93,32 @@ import Testing
     #expect(text.contains("39.00 after round 5") && text.contains("40.00, 41.00, 42.00"), "\(text)")
   }
 
+  @Test func `plug-in that never gets as good as the untouched model is told once`() {
+    /// Rounds after which it is said.
+    func told(_ course: [Double], untouched: Double?) -> [Int] {
+      let watch = RunWatch(configuration())
+      watch.untouched = untouched
+      return course.enumerated().filter { place, plugIn in
+        watch.take(record(place + 1, delivered: ["a", "b", "c"], plugIn: plugIn))
+          .contains { $0.contains("the model as it came") }
+      }.map { $0.offset + 1 }
+    }
+    #expect(told([46, 45, 44, 43, 42], untouched: 40) == [3])
+    #expect(told([46, 45, 40, 43, 42], untouched: 40) == [])
+    #expect(told([39, 45, 44, 43, 42], untouched: 40) == [])
+    #expect(told([46, 45, 44, 43, 42], untouched: nil) == [])
+    #expect(told([.nan, .nan, .nan, .nan], untouched: 40) == [3])
+    let watch = RunWatch(configuration())
+    watch.untouched = 40
+    for round in 1...3 {
+      _ = watch.take(record(round, delivered: ["a", "b", "c"], plugIn: 50 - Double(round)))
+    }
+    #expect(watch.warnings.count == 1)
+    for word in ["47.00", "round 3", "40.00"] {
+      #expect(watch.warnings.first?.contains(word) == true, "\(watch.warnings)")
+    }
+  }
+
   @Test func `rounds in which nobody is asked are told once, and are nobody's absence`() {
     let watch = RunWatch(configuration("idle"))
     var said: [Int: [String]] = [:]
