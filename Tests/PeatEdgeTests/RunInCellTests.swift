@@ -149,6 +149,28 @@ import Testing
     }
   }
 
+  @Test(arguments: [1, 4]) func `random draws a round that is tried again as without a cell`(
+    minimumUpdates: Int
+  ) async throws {
+    let names = (1...12).map { ClientID(stringLiteral: "client-\($0)") }
+    let clients = Dictionary(uniqueKeysWithValues: names.map { ($0, 1.0) })
+    let cell = try cell("random", clients, share: 0.2)
+    let live = try RandomPlanner(share: 0.2, seed: 4)
+    var first: [ClientID] = []
+    for attempt in 1...3 {
+      let state = state(
+        1, attempt: attempt, minimumUpdates: minimumUpdates, clients: names.sorted())
+      let (inCell, outside) = (try await cell.plan(state), try await live.plan(state))
+      #expect(inCell.participants.count == max(3, minimumUpdates))
+      #expect(inCell.participants == outside.participants)
+      for client in inCell.participants {
+        let (own, other) = (inCell.assignments[client], outside.assignments[client])
+        #expect(own?.emulatorLevel == other?.emulatorLevel && own?.isAdded == other?.isAdded)
+      }
+      if attempt == 1 { first = inCell.participants } else { #expect(inCell.participants != first) }
+    }
+  }
+
   @Test func `who is added although the planner left it out is marked`() async throws {
     let cell = try cell("random", share: 0.3)
     let plan = try await cell.plan(state(1, minimumUpdates: 3))

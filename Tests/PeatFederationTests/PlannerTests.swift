@@ -59,6 +59,34 @@ import Testing
     #expect(levels == [0, 1])
   }
 
+  @Test func `random draws as many as a round needs, those first that it draws anyway`()
+    async throws
+  {
+    let names: [ClientID] = ["a", "b", "c", "d", "e"]
+    let planner = try RandomPlanner(share: 0.2, seed: 3)
+    for round in 1...10 {
+      var state = state(names, round: round)
+      let one = try await planner.plan(state)
+      #expect(one.participants.count == 1 && !one.assignments.values.contains { $0.isAdded })
+      state.minimumUpdates = 3
+      // Who may be sent nothing is no help.
+      let drawn = try #require(one.participants.first)
+      let barred = try #require(names.first { $0 != drawn })
+      for number in state.clients.indices where state.clients[number].client == barred {
+        state.clients[number].allowedLevels = []
+      }
+      let plan = try await planner.plan(state)
+      #expect(plan.participants.count == 3 && plan.participants.contains(drawn))
+      #expect(!plan.participants.contains(barred))
+      #expect(plan.assignments[drawn] == one.assignments[drawn])
+      for (client, assignment) in plan.assignments where assignment.participates {
+        #expect(assignment.isAdded == (client != drawn))
+        let isSaid = assignment.reason?.hasPrefix("added, as a round needs 3 updates: random")
+        #expect(isSaid == assignment.isAdded)
+      }
+    }
+  }
+
   @Test func `random does not depend on the order in which clients came`() async throws {
     let planner = try RandomPlanner(share: 0.4, seed: 9)
     let one = try await planner.plan(state(["a", "b", "c", "d", "e"]))

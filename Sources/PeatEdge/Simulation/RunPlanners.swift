@@ -73,7 +73,8 @@ struct StayingEveryone: EdgePlanner {
   }
 }
 
-/// ⌈share · devices⌉ take part, drawn anew for each round, each on a level that is drawn too: by their names, as `RandomPlanner` draws.
+/// ⌈share · devices⌉ take part, drawn anew for each round, each on a level that is drawn too, and where a round needs more updates, others after them: by
+/// their names, as `RandomPlanner` draws.
 struct DrawnShare: EdgePlanner {
   let share: Double
   let seed: UInt64
@@ -81,6 +82,7 @@ struct DrawnShare: EdgePlanner {
   private var clients: [ClientID]?
   /// The attempt at a run's round that is drawn for; `nil`: the first at the view's round.
   private var place: (round: Int, attempt: Int)?
+  private var minimumUpdates = 0
 
   init(share: Double, seed: UInt64) {
     self.share = share
@@ -88,22 +90,39 @@ struct DrawnShare: EdgePlanner {
   }
 
   /// For an attempt at a round of a run.
-  func drawing(_ clients: [ClientID], round: Int, attempt: Int) -> DrawnShare {
+  func drawing(
+    _ clients: [ClientID], round: Int, attempt: Int, minimumUpdates: Int
+  ) -> DrawnShare {
     var result = self
     result.clients = clients
     result.place = (round, attempt)
+    result.minimumUpdates = minimumUpdates
     return result
   }
 
-  func decide(_ view: some PlanningView) -> [EdgeDecision] {
+  func decide(_ view: some PlanningView) -> [EdgeDecision] { draw(view).decisions }
+
+  /// What is decided for each device, and who takes part only because a round needs so many updates.
+  func draw(_ view: some PlanningView) -> (decisions: [EdgeDecision], added: Set<Int>) {
     let names =
       clients ?? (1...max(view.deviceCount, 1)).map { ClientID(stringLiteral: "client-\($0)") }
     let (round, attempt) = place ?? (view.round + 1, 1)
-    let drawn = RandomPlanner.draw(
-      names, share: share, levels: view.levels.count, seed: seed, round: round, attempt: attempt)
-    return (0..<view.deviceCount).map { number in
-      drawn[names[number]].map { view.decision(for: number, wanting: $0) }
-        ?? EdgeDecision(isSelected: false)
+    let order = RandomPlanner.order(
+      names, levels: view.levels.count, seed: seed, round: round, attempt: attempt)
+    let count = RandomPlanner.count(share, of: order.count)
+    let numbers = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
+    var decisions = Array(repeating: EdgeDecision(isSelected: false), count: view.deviceCount)
+    var added: Set<Int> = []
+    var taking = 0
+    for (place, drawn) in order.enumerated() {
+      let isBeyond = place >= count
+      guard !isBeyond || taking < minimumUpdates else { break }
+      guard let number = numbers[drawn.client], decisions.indices.contains(number) else { continue }
+      decisions[number] = view.decision(for: number, wanting: drawn.level)
+      guard decisions[number].isSelected else { continue }
+      taking += 1
+      if isBeyond { added.insert(number) }
     }
+    return (decisions, added)
   }
 }

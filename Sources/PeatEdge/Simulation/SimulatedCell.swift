@@ -101,7 +101,7 @@ public actor SimulatedCell: RoundPlanner {
     if let measured = state.metrics["plugIn"].flatMap(learning.gap) { cell.gap = measured }
     let start = cell
     while true {
-      let attempt = state.attempt + spent.lostRounds
+      let attempt = max(state.attempt, spent.lostRounds + 1)
       let decisions = decide(state, attempt: attempt)
       let seen = cell
       let outcome = cell.advance(decisions.all)
@@ -151,8 +151,15 @@ public actor SimulatedCell: RoundPlanner {
 
   /// The planner's decisions and, where those are too few for a round to count, the quickest others.
   private func decide(_ state: FederationState, attempt: Int) -> Decisions {
-    let drawn = (planner as? DrawnShare)?.drawing(clients, round: state.round, attempt: attempt)
-    var result = Decisions(all: (drawn ?? planner).decide(cell))
+    var result: Decisions
+    if let planner = planner as? DrawnShare {
+      let drawn = planner.drawing(
+        clients, round: state.round, attempt: attempt, minimumUpdates: state.minimumUpdates
+      ).draw(cell)
+      result = Decisions(all: drawn.decisions, added: drawn.added)
+    } else {
+      result = Decisions(all: planner.decide(cell))
+    }
     if isIdle { return result }
     for added in cell.quickestOthers(result.all, upTo: state.minimumUpdates) {
       result.all[added.number] = added.decision

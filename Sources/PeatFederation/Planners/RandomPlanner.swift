@@ -2,8 +2,8 @@ import PeatTensor
 
 /// In each round a random share of the clients takes part, each on a random emulator level.
 ///
-/// ⌈share · clients⌉ are drawn without replacement. A draw depends on the seed, the round and the client's name alone,
-/// so it does not depend on the order in which clients came.
+/// ⌈share · clients⌉ are drawn without replacement, and where a round needs more updates, others after them. A draw depends on the seed, the round, the
+/// attempt at it and the client's name alone, so it does not depend on the order in which clients came.
 public struct RandomPlanner: RoundPlanner {
   public static let name = "random"
   /// 0 < share ≤ 1.
@@ -24,34 +24,55 @@ public struct RandomPlanner: RoundPlanner {
     guard !state.levels.isEmpty else {
       throw PeatError.usage("There is no emulator to give to clients.")
     }
-    let drawn = Self.draw(
-      state.clients.map(\.client), share: share, levels: state.levels.count, seed: seed,
-      round: state.round, attempt: state.attempt)
+    let clients = Dictionary(uniqueKeysWithValues: state.clients.map { ($0.client, $0) })
+    let order = Self.order(
+      state.clients.map(\.client), levels: state.levels.count, seed: seed, round: state.round,
+      attempt: state.attempt)
+    let count = Self.count(share, of: order.count)
     var plan = RoundPlan([:])
-    for client in state.clients {
-      guard let place = drawn[client.client] else {
-        plan.assignments[client.client] = .leftOut(because: "random: not drawn")
+    var taking = 0
+    for (place, drawn) in order.enumerated() {
+      let isBeyond = place >= count
+      guard let client = clients[drawn.client], !isBeyond || taking < state.minimumUpdates else {
+        plan.assignments[drawn.client] = .leftOut(because: "random: not drawn")
         continue
       }
-      let level = state.levels[place].level
+      let level = state.levels[drawn.level].level
       var assignment = state.assignment(of: client, wanting: level)
       if assignment.reason == nil { assignment.reason = "random: drawn, on level \(level)" }
-      plan.assignments[client.client] = assignment
+      if assignment.participates {
+        taking += 1
+        if isBeyond { assignment.add(asNeeded: state.minimumUpdates) }
+      }
+      plan.assignments[drawn.client] = assignment
     }
     return plan
   }
 
-  /// Who takes part in an attempt at a round, each with the level that was drawn for it: the same for the same names, wherever they are.
-  package static func draw(
-    _ clients: [ClientID], share: Double, levels: Int, seed: UInt64, round: Int, attempt: Int
-  ) -> [ClientID: Int] {
+  /// How many are drawn of so many clients.
+  package static func count(_ share: Double, of clients: Int) -> Int {
+    Int((share * Double(clients)).rounded(.up))
+  }
+
+  /// The clients in the order in which they are drawn in an attempt at a round, each with the place of the level that is drawn for it: the same for
+  /// the same names, wherever they are.
+  package static func order(
+    _ clients: [ClientID], levels: Int, seed: UInt64, round: Int, attempt: Int
+  ) -> [(client: ClientID, level: Int)] {
     let draws = clients.map { client in
       var random = SeededRandom(
         seed: seed, "plan of round \(round), attempt \(attempt), \(client)")
       return (client: client, ticket: random.next(), level: random.integer(below: levels))
     }
-    let ranked = draws.sorted { ($0.ticket, $0.client) < ($1.ticket, $1.client) }
-    let count = Int((share * Double(draws.count)).rounded(.up))
-    return Dictionary(uniqueKeysWithValues: ranked.prefix(count).map { ($0.client, $0.level) })
+    return draws.sorted { ($0.ticket, $0.client) < ($1.ticket, $1.client) }
+      .map { ($0.client, $0.level) }
+  }
+}
+
+extension RoundPlan.Assignment {
+  /// Takes part only because a round needs so many updates.
+  fileprivate mutating func add(asNeeded updates: Int) {
+    isAdded = true
+    reason = "added, as a round needs \(updates) updates: " + (reason ?? "")
   }
 }
