@@ -27,6 +27,9 @@ public struct PlayedRun: Sendable, Codable {
   public var simulation: SimulationReport
   /// What is left at the end of the gap to the loss that is never passed, as a share of the first one.
   public var gap: Double
+  /// Attempts at rounds in which too few delivered, and whether the run ended early as a round came to nothing as often as it is tried.
+  public var lostRounds: Int
+  public var endsEarly: Bool
 
   init(_ episode: PlayedEpisode, seed: UInt64, finalLoss: Double) {
     let summary = episode.summary
@@ -35,6 +38,7 @@ public struct PlayedRun: Sendable, Codable {
     (bytesUp, bytesDown) = (summary.bytesUp, summary.bytesDown)
     simulatedSeconds = summary.seconds
     gap = episode.gapLeft
+    (lostRounds, endsEarly) = (summary.lostRounds, summary.endsEarly)
     simulation = SimulationReport(
       seconds: summary.seconds, violations: summary.violations, exposure: summary.exposure,
       rounds: episode.rounds, measured: [], finalLoss: finalLoss)
@@ -96,6 +100,9 @@ public struct PlayedRuns: Sendable {
   /// passed, as a share of the first one.
   public var predictedLoss: RunsMean?
   public var gap: RunsMean
+  /// Attempts at rounds in which too few delivered, in the mean, and the share of runs that end early for it.
+  public var lostRounds: Double
+  public var endsEarly: Double
   /// Devices that were told to train on more than they have memory for, in all runs.
   public var violations: Int
   /// In nats, before the first round.
@@ -130,6 +137,8 @@ public struct PlayedRuns: Sendable {
     joules = try mean(\.simulation.joules)
     exposure = try mean(\.simulation.exposure)
     gap = try mean(\.gap)
+    lostRounds = try mean { Double($0.lostRounds) }.mean
+    endsEarly = try mean { $0.endsEarly ? 1 : 0 }.mean
     let learning = forecast.edge.learning
     startGap = learning.startGap
     predictedLoss =

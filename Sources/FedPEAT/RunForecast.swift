@@ -42,7 +42,8 @@ public struct RunForecast {
     let episode = try PlayedEpisode(
       edge, planner: planner, share: configuration.share, rounds: rounds,
       endsAtTarget: configuration.targetPerplexity != nil,
-      minimumUpdates: configuration.minimumUpdates, seed: seed, shouldStop: shouldStop)
+      minimumUpdates: configuration.minimumUpdates, attempts: configuration.attempts, seed: seed,
+      shouldStop: shouldStop)
     return PlayedRun(episode, seed: seed, finalLoss: edge.learning.finalLoss)
   }
 
@@ -54,7 +55,8 @@ public struct RunForecast {
       edge, planner: configuration.planner, share: configuration.share, episodes: runs,
       rounds: configuration.rounds,
       endsAtTarget: configuration.targetPerplexity != nil,
-      minimumUpdates: configuration.minimumUpdates, seed: configuration.seed,
+      minimumUpdates: configuration.minimumUpdates, attempts: configuration.attempts,
+      seed: configuration.seed,
       shouldStop: shouldStop)
   }
 }

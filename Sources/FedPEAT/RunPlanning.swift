@@ -27,7 +27,7 @@ struct RunPlanning: Sendable {
       let cell = try SimulatedCell(
         try edge.with(levels, of: material, configuration), planner: configuration.planner,
         share: configuration.share, clients: clients, settings: work,
-        seed: configuration.seed, onLostRound: onLostRound)
+        attempts: configuration.attempts, seed: configuration.seed, onLostRound: onLostRound)
       (self.cell, live, planner) = (cell, nil, cell)
       return
     }

@@ -9,7 +9,7 @@ import Testing
   /// Still devices of one kind whose reports are right.
   private func cell(
     _ planner: String, _ clients: [ClientID: Double] = ["a": 0.5, "b": 0.3, "c": 0.2],
-    share: Double = 0.5, seed: UInt64 = 4,
+    share: Double = 0.5, attempts: Int = 3, seed: UInt64 = 4,
     changing change: (inout EdgeConfiguration) -> Void = { _ in },
     onLostRound: @escaping @Sendable (LostRound) -> Void = { _ in }
   ) throws -> SimulatedCell {
@@ -22,7 +22,8 @@ import Testing
     change(&edge)
     return try SimulatedCell(
       edge, planner: planner, share: share, clients: clients,
-      settings: WorkSettings(localSteps: 10, rank: 8), seed: seed, onLostRound: onLostRound)
+      settings: WorkSettings(localSteps: 10, rank: 8), attempts: attempts, seed: seed,
+      onLostRound: onLostRound)
   }
 
   private func state(
@@ -81,7 +82,7 @@ import Testing
   @Test func `rounds that came to nothing are told, and what they left is said`() async throws {
     let told = Mutex<[LostRound]>([])
     let cell = try cell(
-      "everyone:0", changing: { $0.classes[0].dropout = 0.6 },
+      "everyone:0", attempts: 1000, changing: { $0.classes[0].dropout = 0.6 },
       onLostRound: { lost in told.withLock { $0.append(lost) } })
     var words = Set<String>()
     for round in 1...6 {
@@ -94,6 +95,7 @@ import Testing
       for one in lost {
         #expect(one.round == round && one.needed == 3 && one.asked == ["a", "b", "c"])
         #expect(one.delivered.count < 3 && one.seconds > 0)
+        #expect(one.deadline == 1e6 && !one.isLast)
       }
       #expect(lost.reduce(0) { $0 + $1.seconds } < record.seconds)
       for assignment in plan.assignments.values {
@@ -105,6 +107,83 @@ import Testing
       }
     }
     #expect(words.isSuperset(of: ["in a lost round", "holds"]), "\(words)")
+  }
+
+  @Test func `a round is tried as often as the run says, here and in the federation together`()
+    async throws
+  {
+    let told = Mutex<[LostRound]>([])
+    func made() throws -> SimulatedCell {
+      try cell(
+        "everyone:0", changing: { $0.deadline = 0.01 },
+        onLostRound: { lost in told.withLock { $0.append(lost) } })
+    }
+    for (attempt, expected) in [(1, [1, 2, 3]), (2, [2, 3]), (3, [3])] {
+      told.withLock { $0 = [] }
+      let cell = try made()
+      let error = await #expect(throws: PeatError.self) {
+        try await cell.plan(state(1, attempt: attempt))
+      }
+      #expect(error?.code == .unavailable)
+      #expect(error?.message.contains("Round 1 was tried 3 times") == true)
+      let lost = told.withLock { $0 }
+      #expect(lost.map(\.attempt) == expected && lost.map(\.isLast) == expected.map { $0 == 3 })
+    }
+  }
+
+  @Test func `what is foreseen repeats lost rounds as a run does`() throws {
+    var edge = EdgeConfiguration.pedestrian
+    for kind in edge.classes.indices { edge.classes[kind].dropout = 0.3 }
+    (edge.devices, edge.deadline) = (3, 1e6)
+    func play(minimumUpdates: Int, attempts: Int) throws -> [EdgeSummary] {
+      try EdgeEnvironment.play(
+        edge, planner: "everyone", share: 0.5, episodes: 16, rounds: 10,
+        minimumUpdates: minimumUpdates, attempts: attempts, seed: 1
+      ).summaries
+    }
+    for summary in try play(minimumUpdates: 0, attempts: 1) {
+      #expect(summary.lostRounds == 0 && summary.rounds == 10 && !summary.endsEarly)
+    }
+    // All three deliver in every third attempt.
+    let patient = try play(minimumUpdates: 3, attempts: 1000)
+    for summary in patient { #expect(summary.rounds == 10 && !summary.endsEarly) }
+    let lost = Double(patient.reduce(0) { $0 + $1.lostRounds }) / 160
+    #expect(abs(lost - (1 / 0.343 - 1)) < 0.6, "\(lost)")
+    let once = try play(minimumUpdates: 3, attempts: 1)
+    for summary in once {
+      #expect(summary.endsEarly == (summary.rounds < 10))
+      #expect(summary.lostRounds == (summary.endsEarly ? 1 : 0))
+    }
+    #expect(once.contains { $0.endsEarly })
+  }
+
+  @Test func `the heuristic asks no more than the deadline leaves time for`() throws {
+    func play(_ devices: Int, deadline: Double? = nil) throws -> EdgeSummary {
+      var edge = EdgeConfiguration.pedestrian
+      edge.devices = devices
+      if let deadline { edge.deadline = deadline }
+      return try EdgeEnvironment.play(
+        edge, planner: "heuristic", episodes: 1, rounds: 10, seed: 3
+      ).summaries[0]
+    }
+    // Not all of a hundred can download at once, but some can, and others after them.
+    let many = try play(100)
+    #expect(many.bytesUp > 100 * 7.5e6 && many.gap < 0.5, "\(many)")
+    // Where nobody has time for the largest level, a smaller one does.
+    let hasty = try play(10, deadline: 200)
+    #expect(hasty.bytesUp > 10 * 7.5e6 && hasty.gap < 1, "\(hasty)")
+    #expect(hasty.bytesDown < (try play(10)).bytesDown)
+  }
+
+  @Test func `the longest first round has time for all first downloads`() throws {
+    var edge = EdgeConfiguration.pedestrian
+    edge.deadline = 1e6
+    let longest = try EdgeEnvironment.longestFirstRound(edge, episodes: 8, seed: 5)
+    edge.deadline = 1.01 * longest
+    edge.aggregation = 0
+    let played = try EdgeEnvironment.play(
+      edge, planner: "heuristic", episodes: 8, rounds: 1, minimumUpdates: 7, attempts: 1, seed: 5)
+    for summary in played.summaries { #expect(summary.lostRounds == 0, "\(summary)") }
   }
 
   @Test func `a round that is planned again did nothing, but took its time`() async throws {

@@ -66,6 +66,9 @@ struct Calibrate: AsyncParsableCommand {
     var adapterBytes: Int
     /// FLOP/s of this machine on the first level.
     var compute: Double
+    /// Of the edge: seconds of a round as the heuristic plans it, and that a round lasts at most: enough for any device's first download.
+    var referenceTime: Double
+    var deadline: Double
     var learning: LearningModel
     /// Of the fit, in nats.
     var fitError: Double
@@ -154,11 +157,16 @@ struct Calibrate: AsyncParsableCommand {
     try common.report(
       Report(
         levels: report, adapterBytes: try calibration.adapterBytes, compute: compute,
-        learning: learning, fitError: fit.error, cautions: cautions, out: out),
+        referenceTime: edge.objective.referenceTime, deadline: edge.deadline, learning: learning,
+        fitError: fit.error, cautions: cautions, out: out),
       text: Format.table([
         ["written to", out],
         ["this machine", "\(Format.number(compute / 1e9)) GFLOP/s on the first emulator"],
         ["adapter", Format.bytes(Int(rounding: edge.adapterBytes))],
+        [
+          "a round",
+          "\(Format.number(edge.objective.referenceTime)) s as the heuristic plans it, at most \(Format.number(edge.deadline)) s (deadline): half as long again as when all download their largest emulator at once",
+        ],
         [
           "loss",
           "falls from \(Format.number(fit.model.finalLoss + fit.model.startGap, digits: 3)) towards \(Format.number(fit.model.finalLoss, digits: 3)), by \(Format.percent(fit.model.rate)) of the gap per round at fidelity 1",
@@ -328,7 +336,10 @@ struct Calibrate: AsyncParsableCommand {
     try checkInterruption()
     let seconds = played.summaries.map { $0.seconds / Double(max($0.rounds, 1)) }
     edge.objective.referenceTime = max(median(seconds), 1e-3)
-    edge.deadline = 6 * edge.objective.referenceTime
+    // First downloads take longer: the emulator beside the adapter.
+    let longest = try EdgeEnvironment.longestFirstRound(
+      edge, episodes: 32, seed: common.seedValue)
+    edge.deadline = max(6 * edge.objective.referenceTime, 1.5 * longest)
     try edge.validate()
     return edge
   }

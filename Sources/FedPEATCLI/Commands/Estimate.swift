@@ -82,6 +82,12 @@ struct Estimate: AsyncParsableCommand {
     if let reached = estimate.secondsToTarget {
       rows.append(["to the target", range(reached, Format.seconds)])
     }
+    if estimate.lostRounds > 0 {
+      rows.append(["rounds played again", "\(Format.number(estimate.lostRounds, digits: 1)) a run"])
+    }
+    if estimate.endsEarly > 0 {
+      rows.append(["runs that end early", Format.percent(estimate.endsEarly)])
+    }
     if let share = estimate.meetsDeadline {
       rows.append(["done by the deadline", Format.share(share)])
     }

@@ -30,7 +30,8 @@ extension Simulate {
 
     private enum CodingKeys: String, CodingKey {
       case fiveNumbers, planner, isMeasured, cautions, rounds, bytesUp, bytesDown, simulatedSeconds
-      case joules, exposure, violations, predictedLoss, gap, overSeeds, table, seeds
+      case joules, exposure, violations, lostRounds, endsEarly, predictedLoss, gap, overSeeds,
+        table, seeds
     }
 
     /// Means under the names that a tuned run has for its numbers; over seeds, deviations too.
@@ -51,6 +52,8 @@ extension Simulate {
       try container.encode(runs.joules.mean, forKey: .joules)
       try container.encode(runs.exposure.mean, forKey: .exposure)
       try container.encode(runs.violations, forKey: .violations)
+      try container.encode(runs.lostRounds, forKey: .lostRounds)
+      try container.encode(runs.endsEarly, forKey: .endsEarly)
       try container.encode(runs.predictedLoss?.mean, forKey: .predictedLoss)
       try container.encode(runs.gap.mean, forKey: .gap)
       var spreads = container.nestedContainer(keyedBy: CodingKeys.self, forKey: .overSeeds)
@@ -118,6 +121,12 @@ extension Simulate {
             ?? "not known: the edge's learning model was not fitted to a real run",
         ],
       ]
+      if runs.lostRounds > 0 {
+        totals.append(["rounds played again", count(runs.lostRounds)])
+      }
+      if runs.endsEarly > 0 {
+        totals.append(["runs that end early", Format.share(runs.endsEarly)])
+      }
       if runs.violations > 0 { totals.append(["memory violations", "\(runs.violations)"]) }
       let left = runs.table.count - (rows.count - 1)
       return Format.table(rows)

@@ -322,7 +322,7 @@ public struct EdgeCell: Sendable {
 
   /// As if the updates since then had never come: time has passed, and what was sent is there.
   mutating func takeBack(to before: EdgeCell) {
-    gap = before.gap
+    (gap, round) = (before.gap, before.round)
     levelAges = before.levelAges
     for index in devices.indices { devices[index].recency = before.devices[index].recency }
   }

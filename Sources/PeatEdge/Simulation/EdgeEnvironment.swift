@@ -64,6 +64,30 @@ public final class EdgeEnvironment: ControlEnvironment {
     return outcome
   }
 
+  /// Plays a round of one cell as a run does: where too few deliver it came to nothing, and is played again as long as it may be tried.
+  ///
+  /// - Parameter decide: what is done in an attempt, counted from 1.
+  /// - Returns: what all attempts took, and who took part in the last.
+  func play(
+    _ index: Int, minimumUpdates: Int, attempts: Int, _ decide: (EdgeCell, Int) -> [EdgeDecision]
+  ) -> EdgeOutcome {
+    var all = EdgeOutcome()
+    for attempt in 1...max(attempts, 1) {
+      let seen = cells[index]
+      let outcome = cells[index].advance(decide(seen, attempt))
+      all.add(outcome)
+      if outcome.delivered >= minimumUpdates {
+        summaries[index].add(outcome, cells[index])
+        return all
+      }
+      // Updates that never came did nothing; what they took is spent.
+      cells[index].takeBack(to: seen)
+      summaries[index].add(outcome, cells[index], isLost: true)
+    }
+    summaries[index].endsEarly = true
+    return all
+  }
+
   public func step(
     _ actions: UnsafePointer<Int32>, into outcomes: UnsafeMutablePointer<ControlOutcome>
   ) {
@@ -93,7 +117,13 @@ extension EdgeConfiguration {
 /// What an episode of a cell came to.
 public struct EdgeSummary: Sendable, Codable, Equatable {
   public var totalReturn = 0.0
+  /// Rounds that counted; and attempts at rounds that came to nothing, which is only so where a round needs updates.
   public var rounds = 0
+  public var lostRounds = 0
+  /// Whether it was over before its time, as a round came to nothing too often.
+  public var endsEarly = false
+  /// The longest round, in seconds.
+  public var longestRound = 0.0
   public var seconds = 0.0
   public var bytesDown = 0.0
   public var bytesUp = 0.0
@@ -108,9 +138,10 @@ public struct EdgeSummary: Sendable, Codable, Equatable {
 
   init(_ cell: EdgeCell) { gap = cell.gap }
 
-  mutating func add(_ outcome: EdgeOutcome, _ cell: EdgeCell) {
+  mutating func add(_ outcome: EdgeOutcome, _ cell: EdgeCell, isLost: Bool = false) {
     totalReturn -= outcome.cost
-    rounds += 1
+    if isLost { lostRounds += 1 } else { rounds += 1 }
+    longestRound = max(longestRound, outcome.seconds)
     seconds += outcome.seconds
     bytesDown += outcome.bytesDown
     bytesUp += outcome.bytesUp

@@ -68,11 +68,15 @@ public struct EdgeEstimate: Sendable, Codable, Equatable {
   public var reachesTargetByDeadline: Double?
   /// Devices that were told to train on more than they have memory for.
   public var violations: Int
+  /// Attempts at rounds in which too few delivered, in the mean of a run: their seconds, bytes and joules are counted.
+  public var lostRounds: Double
+  /// The share of runs that end early, as a round came to nothing as often as it is tried.
+  public var endsEarly: Double
   public var classes: [DeviceClassEstimate]
 
   private enum CodingKeys: String, CodingKey {
     case runs, rounds, seconds, bytesDown, bytesUp, joules, gap, secondsToTarget, meetsDeadline
-    case reachesTargetByDeadline, violations, classes
+    case reachesTargetByDeadline, violations, lostRounds, endsEarly, classes
   }
 
   /// Says every key, also those that are null.
@@ -89,6 +93,8 @@ public struct EdgeEstimate: Sendable, Codable, Equatable {
     try table.encode(meetsDeadline, forKey: .meetsDeadline)
     try table.encode(reachesTargetByDeadline, forKey: .reachesTargetByDeadline)
     try table.encode(violations, forKey: .violations)
+    try table.encode(lostRounds, forKey: .lostRounds)
+    try table.encode(endsEarly, forKey: .endsEarly)
     try table.encode(classes, forKey: .classes)
   }
 
@@ -115,6 +121,9 @@ public struct EdgeEstimate: Sendable, Codable, Equatable {
       share { $0.secondsToTarget.map { $0 <= limit } ?? false }
     }
     violations = summaries.reduce(0) { $0 + $1.violations }
+    lostRounds =
+      Double(summaries.reduce(0) { $0 + $1.lostRounds }) / Double(max(summaries.count, 1))
+    endsEarly = share(\.endsEarly)
     classes = configuration.classes.indices.map { kind in
       var sum = EdgeDevice.Spent()
       var count = 0.0

@@ -9,19 +9,19 @@ public struct PlayedEpisode: Sendable {
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public init(
     _ configuration: EdgeConfiguration, planner: String, share: Double, rounds: Int,
-    endsAtTarget: Bool, minimumUpdates: Int, seed: UInt64, shouldStop: () -> Bool
+    endsAtTarget: Bool, minimumUpdates: Int, attempts: Int, seed: UInt64, shouldStop: () -> Bool
   ) throws {
     var played: [SimulatedRound] = []
     let environment = try EdgeEnvironment.play(
       configuration, planner: planner, share: share, episodes: 1, rounds: rounds,
-      endsAtTarget: endsAtTarget, minimumUpdates: minimumUpdates, seed: seed,
-      shouldStop: shouldStop
-    ) { outcome, cell in
+      endsAtTarget: endsAtTarget, minimumUpdates: minimumUpdates, attempts: attempts,
+      seed: seed, shouldStop: shouldStop
+    ) { outcome, lost, cell in
       played.append(
         SimulatedRound(
           round: cell.round, seconds: outcome.seconds, joules: outcome.joules,
           bytesDown: outcome.bytesDown, bytesUp: outcome.bytesUp,
-          participants: outcome.participants, delivered: outcome.delivered, lostRounds: 0,
+          participants: outcome.participants, delivered: outcome.delivered, lostRounds: lost,
           predictedGap: cell.gap))
     }
     summary = environment.summaries[0]

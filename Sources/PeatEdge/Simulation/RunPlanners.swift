@@ -91,7 +91,7 @@ struct DrawnShare: EdgePlanner {
 
   /// For an attempt at a round of a run.
   func drawing(
-    _ clients: [ClientID], round: Int, attempt: Int, minimumUpdates: Int
+    _ clients: [ClientID]? = nil, round: Int, attempt: Int, minimumUpdates: Int
   ) -> DrawnShare {
     var result = self
     result.clients = clients

@@ -17,12 +17,16 @@ public struct SimulatedRound: Sendable, Codable, Equatable {
   public var predictedGap: Double
 }
 
-/// A round of a simulated cell that came to nothing: it is played again.
+/// A round of a simulated cell that came to nothing: it is played again, as often as a round is tried.
 public struct LostRound: Sendable, Equatable {
   /// Of the federation, and which attempt at it this was.
   public var round: Int
   public var attempt: Int
   public var seconds: Double
+  /// Seconds that a round lasts at most in the cell.
+  public var deadline: Double
+  /// Whether it is not tried again: the run ends.
+  public var isLast: Bool
   /// Who was asked, and whose update arrived.
   public var asked: [ClientID]
   public var delivered: [ClientID]
@@ -40,11 +44,14 @@ public actor SimulatedCell: RoundPlanner {
   private let planner: any EdgePlanner
   private let learning: LearningModel
   private let settings: WorkSettings
+  private let attempts: Int
   private let onLostRound: @Sendable (LostRound) -> Void
   private var cell: EdgeCell
   private var predictedGap: Double
   /// What was before the round that was planned last: its plan may be asked for again.
   private var before: (round: Int, cell: EdgeCell, predictedGap: Double)?
+  /// Attempts at the round that was planned last which were lost here, and not in the federation.
+  private var lostHere = 0
   /// The rounds so far.
   public private(set) var rounds: [SimulatedRound] = []
 
@@ -60,17 +67,19 @@ public actor SimulatedCell: RoundPlanner {
   ///   - share: of the clients, that `random` draws.
   ///   - clients: with their shares of all data.
   ///   - settings: the run's own, which a planner's choices are multiples of.
+  ///   - attempts: how often a round is tried, here and in the federation together.
   ///   - onLostRound: told of rounds in which too few delivered.
   /// - Throws: `badData` or `usage` where the configuration or the planner makes no sense.
   public init(
     _ configuration: EdgeConfiguration, planner name: String, share: Double = 0.5,
-    clients: [ClientID: Double], settings: WorkSettings, seed: UInt64,
+    clients: [ClientID: Double], settings: WorkSettings, attempts: Int = 3, seed: UInt64,
     onLostRound: @escaping @Sendable (LostRound) -> Void = { _ in }
   ) throws {
     self.onLostRound = onLostRound
     var configuration = configuration
     self.name = String(name.prefix { $0 != ":" })
     self.settings = settings
+    self.attempts = attempts
     configuration.devices = clients.count
     try configuration.validate()
     self.clients = clients.keys.sorted()
@@ -94,6 +103,7 @@ public actor SimulatedCell: RoundPlanner {
   /// The largest share of the middle's weights that a device was sent, also one that then failed.
   public var exposure: Double { cell.devices.indices.map { cell.exposure(of: $0) }.max() ?? 0 }
 
+  /// - Throws: `unavailable` where too few delivered in every attempt: the run ends.
   public func plan(_ state: FederationState) async throws -> RoundPlan {
     let present = Set(state.clients.map(\.client))
     var spent = SimulatedRound(round: state.round)
@@ -101,7 +111,7 @@ public actor SimulatedCell: RoundPlanner {
     if let measured = state.metrics["plugIn"].flatMap(learning.gap) { cell.gap = measured }
     let start = cell
     while true {
-      let attempt = max(state.attempt, spent.lostRounds + 1)
+      let attempt = state.attempt + lostHere
       let decisions = decide(state, attempt: attempt)
       let seen = cell
       let outcome = cell.advance(decisions.all)
@@ -115,14 +125,17 @@ public actor SimulatedCell: RoundPlanner {
       // Updates that never came did nothing.
       cell.takeBack(to: seen)
       spent.lostRounds += 1
-      onLostRound(
-        LostRound(
-          round: state.round, attempt: attempt, seconds: outcome.seconds,
-          asked: clients.indices.filter { decisions.all[$0].isSelected }.map { clients[$0] },
-          delivered: arrived.map { clients[$0] }, needed: state.minimumUpdates))
-      guard spent.lostRounds < 1000 else {
+      lostHere += 1
+      let lost = LostRound(
+        round: state.round, attempt: attempt, seconds: outcome.seconds,
+        deadline: cell.configuration.deadline, isLast: attempt >= attempts,
+        asked: clients.indices.filter { decisions.all[$0].isSelected }.map { clients[$0] },
+        delivered: arrived.map { clients[$0] }, needed: state.minimumUpdates)
+      onLostRound(lost)
+      if lost.isLast {
         throw PeatError.unavailable(
-          "In 1000 simulated rounds no \(state.minimumUpdates) devices delivered. Give them more memory, battery or time (classes, deadline), or choose another planner."
+          "Round \(lost.round) was tried \(attempt) times; the last time \(lost.delivered.count) of the \(lost.needed) updates it needs arrived in the simulated cell, whose rounds last at most \(rounded(lost.deadline)) s. "
+            + "Give its devices more time, memory or battery (deadline, classes), raise attempts, lower minimumUpdates, or choose another planner."
         )
       }
     }
@@ -137,6 +150,7 @@ public actor SimulatedCell: RoundPlanner {
       cell.takeBack(to: before.cell)
       predictedGap = before.predictedGap
     }
+    if before?.round != state.round { lostHere = 0 }
     before = (state.round, cell, predictedGap)
   }
 
