@@ -39,6 +39,10 @@ public struct FederatedTuning: Sendable {
     case realigning(level: Int)
     /// A level was distilled again; fidelities before and after.
     case realigned(level: Int, before: Double, after: Double)
+    /// What a level in use is worth, and was when it was made; below the bound it is distilled again.
+    case fidelity(level: Int, now: Double, made: Double, bound: Double)
+    /// A level was distilled again, and is hardly better for it: it stays as it is.
+    case realignedInVain(level: Int, before: Double, after: Double)
     case comparing(
       FiveNumberName, step: Int, steps: Int, tokensPerSecond: Double, timeLeft: Duration)
   }
@@ -86,12 +90,14 @@ public struct FederatedTuning: Sendable {
     // ---- Package: content-addressed files that devices fetch
     let store = try FolderBlobStore(work.url.appendingPathComponent("blobs"))
     var packages: [Package] = []
+    var exposures: [Double] = []
     for (level, emulator) in emulators.enumerated() {
       let folder = work.url.appendingPathComponent("level-\(level)")
       let facts = try emulator.facts(source: owner.checkpoint, full: owner.model)
       try emulator.write(to: folder, source: owner.checkpoint, facts: facts)
       let package = try await Package(folder: folder, store: store)
       packages.append(package)
+      exposures.append(facts.exposure)
       onEvent(
         .compressed(
           level: level, recipe: emulator.recipe.description, keptBlocks: emulator.keptBlocks,
@@ -106,6 +112,12 @@ public struct FederatedTuning: Sendable {
     let exposure = try ExposureLedger(
       contents: emulators.map(material.costs.contents), limit: configuration.maxExposure,
       wholeBlock: 1 / Double(material.split.middle.count))
+    let whole = exposures.indices.filter {
+      exposures[$0] > 1 - 1e-9 && exposure.allowsNewcomers($0)
+    }.map {
+      "Emulator \($0) shows all of the middle: whoever is sent it can put the full model together, and needs no plug-in. Where that must not be, leave it out, or set maxExposure below 1."
+    }
+    for warning in whole { onEvent(.warning(warning)) }
     let realigner = Realigner(
       configuration, material, owner: owner, folder: work.url, onEvent: onEvent)
     try await realigner.prepare(adapter)
@@ -135,7 +147,8 @@ public struct FederatedTuning: Sendable {
           ofLevels: Set(emulators.indices.filter(exposure.allowsNewcomers))))
       let place = try await best.settle(after: report.rounds.last?.round ?? 0)
       result.best = place.map { .init(round: $0.round, plugIn: $0.plugIn) }
-      result.warnings = watch.warnings
+      result.warnings = whole + watch.warnings
+      result.levelExposures = exposures
       return result
     }
 
@@ -229,8 +242,10 @@ public struct FederatedTuning: Sendable {
         try await best.take(evaluated, round: round, plugIn: perplexity)
         let fidelities = try await planning.learn(
           from: evaluated, through: await realigner.emulators)
-        await realigner.take(fidelities, after: round)
-        return ["plugIn": perplexity]
+        let worth = try await realigner.take(fidelities, evaluated, after: round)
+        var metrics = ["plugIn": perplexity]
+        for (level, value) in (worth ?? []).enumerated() { metrics["fidelity-\(level)"] = value }
+        return metrics
       },
       onRenewal: { round, state, inUse in
         guard every > 0, round % every == 0 else { return [:] }

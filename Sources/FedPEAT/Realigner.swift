@@ -51,9 +51,20 @@ actor Realigner {
     worth = try await fidelities(of: Array(emulators.indices), with: adapter)
   }
 
-  /// What all levels are worth after a round, measured for the planner: it need not be measured again.
-  func take(_ fidelities: [Double]?, after round: Int) {
-    measured = fidelities.map { (round, $0) }
+  /// What all levels are worth after a round, measured here unless that was done for the planner; `nil` where nobody wants to know.
+  func take(
+    _ known: [Double]?, _ adapter: Adapter, after round: Int
+  ) async throws -> [Double]? {
+    measured = nil
+    guard data != nil || known != nil else { return nil }
+    let fidelities: [Double]
+    if let known {
+      fidelities = known
+    } else {
+      fidelities = try await self.fidelities(of: Array(emulators.indices), with: adapter)
+    }
+    measured = (round, fidelities)
+    return fidelities
   }
 
   /// Distils again what has lost its fidelity; returns the levels that are now others.
@@ -71,7 +82,10 @@ actor Realigner {
     } else {
       now = try await fidelities(of: levels, with: adapter)
     }
-    for (level, now) in zip(levels, now) where now < configuration.realignBelow * worth[level] {
+    for (level, now) in zip(levels, now) {
+      let bound = configuration.realignBelow * worth[level]
+      onEvent(.fidelity(level: level, now: now, made: worth[level], bound: bound))
+      guard now < bound else { continue }
       let old = emulators[level]
       let settings = settings(count)
       onEvent(.realigning(level: level))
@@ -80,7 +94,10 @@ actor Realigner {
       }
       let value = try await owner.onThread { try $0.fidelities(of: [fresh], with: adapter)[0] }
       // One that hardly makes good what was lost is not worth sending.
-      guard value - now > 0.25 * (worth[level] - now) else { continue }
+      guard value - now > 0.25 * (worth[level] - now) else {
+        onEvent(.realignedInVain(level: level, before: now, after: value))
+        continue
+      }
       count += 1
       let place = folder.appendingPathComponent("level-\(level)-\(count)")
       try fresh.write(

@@ -17,6 +17,8 @@ public struct RunResult: Sendable {
   public var best: BestRound?
   /// What the run's owner was told while it went on.
   public var warnings: [String] = []
+  /// The share of the middle's weights in each level as it was made.
+  public var levelExposures: [Double] = []
 
   /// A round, and plug-in perplexity after it.
   public struct BestRound: Sendable, Codable, Equatable {

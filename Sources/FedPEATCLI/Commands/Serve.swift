@@ -115,6 +115,10 @@ extension CommonOptions {
       Format.bytes(summary.bytesUp), "",
     ])
     text += "\n\n" + Format.table(rows)
+    if let single = result.levelExposures.max(), summary.exposureSent.largest > single + 5e-4 {
+      text +=
+        "\nshown together: one client was sent \(Format.percent(summary.exposureSent.largest)) of the middle's weights over time, more than any emulator shows alone (\(Format.percent(single)) at most)"
+    }
     if let simulation = summary.simulation {
       text +=
         "\nsimulated: \(Format.number(simulation.seconds, digits: 1)) s, \(Format.number(simulation.joules, digits: 1)) J"

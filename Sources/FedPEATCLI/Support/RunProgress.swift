@@ -43,6 +43,14 @@ final class RunProgress: Sendable {
       Terminal.note(
         "realigned    emulator \(level): fidelity \(Format.number(before, digits: 3)) to \(Format.number(after, digits: 3))"
       )
+    case .fidelity(let level, let now, let made, let bound):
+      Terminal.note(
+        "fidelity     emulator \(level): \(Format.number(now, digits: 3)), \(Format.number(made, digits: 3)) when it was made; realigned below \(Format.number(bound, digits: 3))"
+      )
+    case .realignedInVain(let level, let before, let after):
+      Terminal.note(
+        "not better   emulator \(level), distilled again: fidelity \(Format.number(before, digits: 3)) to \(Format.number(after, digits: 3)); it stays as it was"
+      )
     case .coordinator(let progress): report(progress)
     }
   }
@@ -99,9 +107,13 @@ final class RunProgress: Sendable {
     }
     guard count <= Self.mostLost else { return }
     let late = lost.asked.filter { !lost.delivered.contains($0) }
+    let isCutOff = lost.seconds >= lost.deadline
+    let end =
+      "\(isCutOff ? ", the edge's deadline of" : " of at most") \(Format.number(lost.deadline, digits: 1)) s"
     Terminal.note(
-      "lost         round \(lost.round), attempt \(lost.attempt) in the simulated cell: \(lost.delivered.count) of the \(lost.needed) updates it needs arrived after \(Format.number(lost.seconds, digits: 1)) s"
-        + " (\(names(late)) did not deliver); it is tried again")
+      "lost         round \(lost.round), attempt \(lost.attempt) in the simulated cell: \(lost.delivered.count) of the \(lost.needed) updates it needs arrived after \(Format.number(lost.seconds, digits: 1)) s\(end)"
+        + " (\(names(late)) did not deliver); \(lost.isLast ? "it was the last" : "it is tried again")"
+    )
   }
 
   private func tellLostRounds(before record: RoundRecord) {
