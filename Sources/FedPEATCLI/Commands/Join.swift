@@ -215,7 +215,8 @@ struct Join: AsyncParsableCommand {
         ["run", result.run ?? "–"], ["updates taken", "\(result.updates)"],
         ["rounds without it", "\(result.leftOut)"], ["refused", "\(result.refusals)"],
         ["failed", "\(result.failures)"],
-        ["down", Format.bytes(result.bytesDown)], ["up", Format.bytes(result.bytesUp)],
+        ["down", Format.bytes(result.bytesDown)],
+        ["up, updates alone", Format.bytes(result.bytesUp)],
         ["peak memory", Format.bytes(result.peakMemoryBytes)],
       ]))
   }
