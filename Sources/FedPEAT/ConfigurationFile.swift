@@ -143,7 +143,7 @@ public enum ConfigurationReader {
     guard let node else { return [:] }
     // The nodes know their anchors only as long as the parser lives.
     return try withExtendedLifetime(parser) {
-      guard case .object(let table) = try json(node, url.path, depth: 0) else {
+      guard case .object(let table) = try json(node, url.path, at: []) else {
         throw PeatError.badData("'\(url.path)' must hold keys with values, such as 'rounds: 10'.")
       }
       return table
@@ -151,8 +151,10 @@ public enum ConfigurationReader {
   }
 
   /// A YAML node as the JSON value it stands for.
-  private static func json(_ node: Node, _ name: String, depth: Int) throws -> JSONValue {
-    guard depth < 32 else { throw PeatError.badData("'\(name)' is nested too deeply.") }
+  ///
+  /// - Parameter path: the keys that lead to it.
+  private static func json(_ node: Node, _ name: String, at path: [String]) throws -> JSONValue {
+    guard path.count < 32 else { throw PeatError.badData("'\(name)' is nested too deeply.") }
     // An alias arrives as a copy of what its anchor marks, and copies of copies can be without end.
     if let anchor = node.anchor {
       throw PeatError.badData(
@@ -168,11 +170,12 @@ public enum ConfigurationReader {
         guard table[key] == nil else {
           throw PeatError.badData("'\(name)' has the key '\(key)' twice.")
         }
-        table[key] = try json(value, name, depth: depth + 1)
+        table[key] = try json(value, name, at: path + [key])
       }
       return .object(table)
     case .sequence(let sequence):
-      return .array(try sequence.map { try json($0, name, depth: depth + 1) })
+      return .array(
+        try sequence.enumerated().map { try json($0.element, name, at: path + ["\($0.offset)"]) })
     case .scalar(let scalar):
       if scalar.style == .singleQuoted || scalar.style == .doubleQuoted {
         return .string(scalar.string)
@@ -183,7 +186,9 @@ public enum ConfigurationReader {
       if let value = node.int { return .integer(value) }
       if let value = node.float {
         guard value.isFinite else {
-          throw PeatError.badData("'\(name)' holds \(scalar.string); numbers must be finite.")
+          throw PeatError.badData(
+            "'\(name)': \(path.joined(separator: ".")) is \(scalar.string.prefix(40)); numbers must be finite."
+          )
         }
         return .number(value)
       }

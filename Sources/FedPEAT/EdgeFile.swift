@@ -27,7 +27,9 @@ public enum EdgeFile {
         "'\(word)' is neither a file nor an environment. \(suggestion(for: word, among: known))")
     }
     let configuration = try ConfigurationReader.read(EdgeConfiguration.pedestrian, from: url)
-    try configuration.validate()
+    do { try configuration.validate() } catch let error as PeatError {
+      throw PeatError(error.code, "The edge '\(word)': \(error.message)", cause: error)
+    }
     return configuration
   }
 }

@@ -20,7 +20,6 @@ import Testing
       ["unknown key 'classes[0].shares'", "share"]
     ),
     ("maxExposure: 0.01", ["gives away more than maxExposure"]),
-    ("objective: {aim: fastest}", ["objective"]),
     ("work: {steps: [2]}", ["work.steps", "must hold 1"]),
     ("work: {uploadBits: [32, 7]}", ["work.uploadBits"]),
     ("work: {uploadBits: [16, 8]}", ["work.uploadBits", "must hold 32"]),
@@ -30,7 +29,53 @@ import Testing
     ("mobility: {model: randomWaypoint, speed: 0}", ["random waypoints need a speed above 0"]),
     ("learning: {rate: 2}", ["learning.rate is 2"]),
     ("server: {weight: 1}", ["server"]), ("target: 2", ["target is 2"]),
+    ("target: .nan", ["edge.yaml'", "target is .nan", "must be finite"]),
+    ("classes: [{name: a, share: .inf}]", ["classes.0.share is .inf", "must be finite"]),
+    ("levelsAge: never", ["levelsAge", "expected one of sinceSent, sinceMade"]),
+    ("objective: {aim: fastest}", ["objective.aim", "expected one of weighted, timeToTarget"]),
+    ("radio: {fading: none}", ["radio.fading", "expected one of ergodic, block"]),
+    ("radio: {scenario: Mars}", ["radio.scenario", "expected one of UMa, UMi"]),
+    ("learning: []", ["learning is [], which does not fit"]),
+    ("levels: [3]", ["levels is [3], which does not fit"]),
+    ("devices: 1000000000000000000", ["The edge 'edge.yaml': devices is 1000000000000000000"]),
+    ("middleBlocks: 0", ["middleBlocks is 0"]),
+    ("adapterBytes: 1.0e300", ["adapterBytes is 1e+300"]),
+    ("deadline: 0", ["deadline 0.0"]), ("uncertainty: {delay: 100}", ["delay 0 to 20"]),
+    ("calibration: {learningRate: 0}", ["calibration.learningRate is 0.0", "or null"]),
+    ("calibration: {spread: -1}", ["calibration.spread is -1"]),
+    ("calibration: {stepTokens: -1}", ["calibration.stepTokens is -1"]),
+    ("calibration: {method: \(String(repeating: "x", count: 300))}", ["300 bytes"]),
+    (
+      "calibration: {cautions: [\(String(repeating: "x", count: 3000))]}",
+      ["calibration.cautions", "3000 bytes"]
+    ),
+    ("calibration: {emulators: [\(String(repeating: "a, ", count: 64))a]}", ["65 entries"]),
+    (level("name: \(String(repeating: "x", count: 2000))"), ["a name of 2000 bytes"]),
+    (level("blocks: [0, 0, 0, 0, 0, 0, 0, 0, 0]"), ["names 9 blocks", "name each once"]),
+    (level("blocks: [8]"), ["names a block that the middle's 8 blocks do not have"]),
+    (level("blocks: [0], shown: [1]"), ["at most 0.125"]),
+    (level("fidelity: 1.1"), ["fidelity of 0 to 1", "1.1"]),
+    (level("bytes: 0"), ["bytes and memory of 1 to 1e15", "found 0.0"]),
+    (
+      "classes: [\(String(repeating: "{name: a, compute: {low: 1.0e9, high: 1.0e9}, memory: {low: 1.0e9, high: 1.0e9}}, ", count: 1001))]",
+      ["1001 classes"]
+    ),
+    ("devices: 3\ndevices: 4", ["duplicated key"]), ("- 1", ["must hold keys with values"]),
+    ("a: &a [*a]", ["edge.yaml'"]), ("devices: [", ["is not correct YAML"]),
+    ("a: \(String(repeating: "[", count: 50))", ["edge.yaml'"]),
   ]
+
+  /// An edge of one level, with another value of one of its keys.
+  private static func level(_ change: String) -> String {
+    var values = [
+      "name: a", "bytes: 1.0e6", "work: 1.0e9", "memory: 1.0e8", "fidelity: 0.5", "blocks: [0]",
+    ]
+    for change in change.split(separator: ", ", maxSplits: change.contains("shown") ? 1 : 0) {
+      values.removeAll { $0.prefix { $0 != ":" } == change.prefix { $0 != ":" } }
+      values.append(String(change))
+    }
+    return "levels: [{\(values.joined(separator: ", "))}]"
+  }
 
   @Test func `edges that can't be`() async throws {
     try await withTemporaryFolder { folder in
@@ -345,6 +390,21 @@ import Testing
           "100000", "--quiet",
         ], in: folder)
       try Data("devices: 100000\n".utf8).write(to: folder.appendingPathComponent("many.yaml"))
+      for arguments in [
+        ["evaluate-controller", "lookahead", "--environment", "many.yaml", "--episodes", "1"],
+        [
+          "train-controller", "--environment", "many.yaml", "--cloning", "1", "--out",
+          "c.safetensors",
+        ],
+        [
+          "estimate", workshop.runFile, "--edge", "pedestrian", "--clients", "100000", "--planner",
+          "one-round", "--runs", "1",
+        ],
+      ] {
+        try await expect(
+          64, saying: ["searches among 10000 devices at most", "for 100000", "heuristic"],
+          from: arguments + ["--quiet"], in: folder)
+      }
       try await expect(
         64, saying: ["Playing 100000", "--episodes"],
         from: [

@@ -142,6 +142,7 @@ struct EvaluateController: AsyncParsableCommand {
     let world = try PlanningWorld(environment)
     if case .edge(let edge) = world { edge.tellCautions(named: environment) }
     let planners = planners.isEmpty ? try usual(in: world) : planners
+    try planners.forEach(world.check)
     let controllers = try planners.map { name in
       try world.plannerNames.contains(name) ? nil : controller(name, in: world)
     }

@@ -170,6 +170,7 @@ struct TrainController: AsyncParsableCommand {
   func run() async throws {
     let world = try PlanningWorld(environment)
     if case .edge(let edge) = world { edge.tellCautions(named: environment) }
+    if cloning > 0 { try world.check("lookahead") }
     let configuration = trainingConfiguration()
     try configuration.validate()
     try checkOutput()

@@ -36,6 +36,13 @@ enum PlanningWorld {
     }
   }
 
+  /// Throws `usage` where a planner would take hours for a decision here.
+  func check(_ planner: String) throws {
+    if case .edge(let configuration) = self {
+      try EdgePlanners.check(planner, devices: configuration.devices)
+    }
+  }
+
   /// What a controller must be made for.
   func shape() throws -> ControlShape {
     switch self {

@@ -102,6 +102,11 @@ public struct DeviceClass: Sendable, Codable, Equatable {
         )
       }
     }
+    guard name.utf8.count <= 1000 else {
+      throw PeatError.badData(
+        "The device class '\(name.prefix(60))…' has a name of \(name.utf8.count) bytes; it can have 1000."
+      )
+    }
     try compute.validate("The device class '\(name)': compute", 1e6...1e18)
     try memory.validate("The device class '\(name)': memory", 1e6...1e15)
     try check("share", share, 1e-9...1e9)

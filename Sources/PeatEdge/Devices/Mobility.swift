@@ -8,7 +8,7 @@ import PeatTensor
 
 /// How devices move about in a cell.
 public struct MobilityConfiguration: Sendable, Codable, Equatable {
-  public enum Model: String, Sendable, Codable, CaseIterable {
+  public enum Model: String, ConfigurationWord {
     case still
     /// A velocity that forgets itself (Liang and Haas 1999).
     case gaussMarkov

@@ -14,6 +14,17 @@ public enum EdgePlanners {
     name.hasPrefix("learned:") ? String(name.dropFirst("learned:".count)) : nil
   }
 
+  /// For so many devices a search still decides: it takes about a minute and a half, and grows with their square.
+  static let mostSearched = 10_000
+
+  /// Throws `usage` where a planner would take hours for a decision.
+  public static func check(_ name: String, devices: Int) throws {
+    guard ["one-round", "lookahead"].contains(name), devices > mostSearched else { return }
+    throw PeatError.usage(
+      "The planner '\(name)' searches among \(mostSearched) devices at most; for \(devices) a decision would take hours. Use heuristic, oort, or a controller that was trained for fewer (learned:FILE)."
+    )
+  }
+
   /// - Parameters:
   ///   - name: one of `names`, or `learned:FILE` with a file that `train-controller` wrote.
   ///   - levels: how many a controller must be made for; `nil`: for whatever it was made.
@@ -26,6 +37,7 @@ public enum EdgePlanners {
     _ name: String, levels: Int?, work: WorkChoices = WorkChoices(),
     learning: LearningModel, devices: Int?, seed: UInt64
   ) throws -> any EdgePlanner {
+    try check(name, devices: devices ?? 0)
     if let path = learnedFile(name) {
       return try LearnedPlanner(
         path, levels: levels, work: work, learning: learning, devices: devices)

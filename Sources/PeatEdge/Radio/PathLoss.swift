@@ -9,7 +9,7 @@
 /// Source: 3GPP TR 38.901 v17, *Study on channel model for frequencies from 0.5 to 100 GHz*: losses of Table 7.4.1-1, probability of
 /// line of sight of Table 7.4.2-1 (devices up to 13 m high), shadowing of Tables 7.4.1-1 and 7.5-6.
 public struct PathLoss: Sendable, Codable, Equatable {
-  public enum Scenario: String, Sendable, Codable, CaseIterable {
+  public enum Scenario: String, ConfigurationWord {
     /// A base station of 25 m above the roofs, cells of hundreds of metres.
     case urbanMacro = "UMa"
     /// A base station of 10 m in a street canyon, cells of a hundred metres.

@@ -9,7 +9,7 @@ import PeatTensor
 /// A cell: its base station, its band and what its channels are like.
 public struct RadioConfiguration: Sendable, Codable, Equatable {
   /// How small-scale fading enters a rate.
-  public enum Fading: String, Sendable, Codable, CaseIterable {
+  public enum Fading: String, ConfigurationWord {
     /// The mean over fades: a transfer lasts thousands of them.
     case ergodic
     /// One fade for a whole round, as many papers have it.
@@ -17,7 +17,7 @@ public struct RadioConfiguration: Sendable, Codable, Equatable {
   }
 
   /// How the band is divided among those that take part.
-  public enum Sharing: String, Sendable, Codable, CaseIterable {
+  public enum Sharing: String, ConfigurationWord {
     /// So that the last device is ready as early as possible.
     case optimal
     case equal

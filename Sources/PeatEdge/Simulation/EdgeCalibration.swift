@@ -48,6 +48,20 @@ public struct EdgeCalibration: Sendable, Codable, Equatable {
   }
 
   func validate() throws {
+    guard cautions.count <= 100, cautions.allSatisfy({ $0.utf8.count <= 2000 }) else {
+      throw PeatError.badData(
+        "calibration.cautions holds \(cautions.count) texts, the longest of \(cautions.map(\.utf8.count).max() ?? 0) bytes; there can be 100, each of 2000."
+      )
+    }
+    for (name, value) in [("model", model), ("method", method)] where value.utf8.count > 200 {
+      throw PeatError.badData(
+        "calibration.\(name) is a text of \(value.utf8.count) bytes; it can have 200.")
+    }
+    guard emulators.count <= 64 else {
+      throw PeatError.badData(
+        "calibration.emulators holds \(emulators.count) entries; there can be 64, one for each level."
+      )
+    }
     for (name, value) in [
       ("roundTokens", roundTokens), ("stepTokens", stepTokens), ("context", context),
     ] where value != 0 && !(1...1e15).contains(value) {

@@ -58,13 +58,18 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
   /// Throws `badData` where a number makes no sense in a middle of so many blocks.
   func validate(middleBlocks count: Int) throws {
     func check(_ holds: Bool, _ what: String) throws {
-      if !holds { throw PeatError.badData("The level '\(name)' \(what)") }
+      if !holds { throw PeatError.badData("The level '\(name.prefix(60))' \(what)") }
     }
+    try check(
+      name.utf8.count <= 1000, "has a name of \(name.utf8.count) bytes; it can have 1000.")
     try check(
       (1...1e15).contains(bytes) && (1...1e24).contains(work) && (1...1e15).contains(memory)
         && (0...1).contains(fidelity),
       "needs bytes and memory of 1 to 1e15, work of 1 to 1e24 and a fidelity of 0 to 1; found \(bytes), \(memory), \(work) and \(fidelity)."
     )
+    try check(
+      blocks.count <= count,
+      "names \(blocks.count) blocks of the middle's \(count): name each once.")
     try check(
       blocks.allSatisfy { (0..<count).contains($0) },
       "names a block that the middle's \(count) blocks do not have.")
@@ -81,7 +86,7 @@ public struct EmulatorLevel: Sendable, Codable, Equatable {
 }
 
 /// From when on a device's emulator gets old, in rounds.
-public enum LevelAge: String, Sendable, Codable, CaseIterable {
+public enum LevelAge: String, ConfigurationWord {
   /// The owner makes levels anew for each round: a copy is as old as it is long on the device, and one that is sent again is new.
   case sinceSent
   /// A level is what it was made as, and the adapter moves away from that: the same bytes once more are no newer. Only one that is made
@@ -193,7 +198,7 @@ public struct LearningModel: Sendable, Codable, Equatable {
 ///     J = T / T_ref + …       at least 1 where nobody delivered; and, where the last round leaves the target unreached,
 ///                             rounds · (1 + (gap − target) / gap₀) more
 public struct Objective: Sendable, Codable, Equatable {
-  public enum Aim: String, Sendable, Codable, CaseIterable { case weighted, timeToTarget }
+  public enum Aim: String, ConfigurationWord { case weighted, timeToTarget }
 
   public var aim = Aim.weighted
   public var gap = 1.0
@@ -333,6 +338,8 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
     try check((1...100_000).contains(devices), "devices is \(devices); it must be 1 to 100000.")
     try check((1...100_000).contains(rounds), "rounds is \(rounds); it must be 1 to 100000.")
     try check(!classes.isEmpty, "classes is empty; name a kind of device.")
+    try check(
+      classes.count <= 1000, "There are \(classes.count) classes of devices; 1000 can be.")
     try check((1...64).contains(levels.count), "There are \(levels.count) levels; 1 to 64 can be.")
     try check(
       (1...1e15).contains(adapterBytes), "adapterBytes is \(adapterBytes); it must be 1 to 1e15.")
