@@ -16,9 +16,11 @@ public struct EmulatorCost: Sendable, Codable, Equatable {
   /// - Parameters:
   ///   - folder: the emulator's, as it was written.
   ///   - data: a text to measure steps on.
+  ///   - shouldStop: asked between steps.
+  /// - Throws: `interrupted` where it is to stop.
   public init(
     _ emulator: Emulator, in folder: URL, full: TransformerModel, data: TokenDataset?,
-    threads: Int
+    threads: Int, shouldStop: () -> Bool = { false }
   ) throws {
     let files = FileManager.default
     diskBytes = try files.contentsOfDirectory(atPath: folder.path).reduce(0) { sum, name in
@@ -39,6 +41,7 @@ public struct EmulatorCost: Sendable, Codable, Equatable {
       }
       var seconds: (own: [Double], whole: [Double]) = ([], [])
       for _ in 0..<6 {
+        if shouldStop() { throw PeatError(.interrupted, "Interrupted.") }
         seconds.own.append(try own.next())
         seconds.whole.append(try whole.next())
       }

@@ -31,7 +31,8 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     let words = text.split(separator: ",", omittingEmptySubsequences: false).map { part in
       let pieces = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       return Word(
-        name: pieces[0].filter { $0 != " " }, value: pieces.count > 1 ? String(pieces[1]) : nil)
+        name: pieces[0].filter { $0 != " " },
+        value: pieces.count > 1 ? pieces[1].filter { $0 != " " } : nil)
     }
     try self.init(words)
   }

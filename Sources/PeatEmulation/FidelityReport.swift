@@ -77,10 +77,14 @@ extension Emulator {
 
   /// Adds what is measured on a text's first windows.
   ///
-  /// - Parameter seed: of the new adapter whose gradients are compared, and that is tuned for a probe.
+  /// - Parameters:
+  ///   - seed: of the new adapter whose gradients are compared, and that is tuned for a probe.
+  ///   - shouldStop: asked on the way.
+  /// - Throws: `interrupted` where it is to stop.
   public func measure(
     _ report: inout FidelityReport, beside full: TransformerModel,
-    on calibration: CompressionCalibration, seed: UInt64, sourceDigest: Digest
+    on calibration: CompressionCalibration, seed: UInt64, sourceDigest: Digest,
+    shouldStop: () -> Bool = { false }
   ) throws {
     let adapter = try Adapter(
       probing: full, ends: split.ends, seed: seed, sourceDigest: sourceDigest)
@@ -99,7 +103,7 @@ extension Emulator {
     // Of a text of a few windows nothing can be held back.
     if data.windowCount >= 4 {
       report.probe = try PlugInProbe(data, seed: seed, threads: calibration.threads).run(
-        self, full: full, sourceDigest: sourceDigest)
+        self, full: full, sourceDigest: sourceDigest, shouldStop: shouldStop)
     }
   }
 }

@@ -39,9 +39,15 @@ public struct PlugInProbe: Sendable {
   /// - Parameters:
   ///   - emulator: it is not changed; it may be under training.
   ///   - sourceDigest: of the full model.
+  ///   - shouldStop: asked on the way.
+  /// - Throws: `interrupted` where it is to stop.
   public func run(
-    _ emulator: Emulator, full: TransformerModel, sourceDigest: Digest
+    _ emulator: Emulator, full: TransformerModel, sourceDigest: Digest,
+    shouldStop: () -> Bool = { false }
   ) throws -> Result {
+    func checkStop() throws {
+      if shouldStop() { throw PeatError(.interrupted, "Interrupted.") }
+    }
     var adapter = try Adapter(
       probing: full, ends: emulator.split.ends, seed: seed, sourceDigest: sourceDigest)
     let own = try emulator.model.sharingWeights()
@@ -57,14 +63,20 @@ public struct PlugInProbe: Sendable {
     let trainer = try Trainer(
       own, parameters: injected.parameters.map(\.parameter), data: training,
       configuration: configuration)
-    while !trainer.isFinished { _ = try trainer.advance() }
+    defer { trainer.finish() }
+    while !trainer.isFinished {
+      try checkStop()
+      _ = try trainer.advance()
+    }
     trainer.finish()
     let measure = CompressionCalibration(heldBack, threads: threads)
     adapter.state = injected.state
     let emulatorLoss = measure.loss(of: own)
     injected.remove()
+    try checkStop()
     let whole = try full.sharingWeights()
     let fullLoss = measure.loss(of: whole)
+    try checkStop()
     let plugged = try adapter.inject(into: whole)
     defer { plugged.remove() }
     return Result(

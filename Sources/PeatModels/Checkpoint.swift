@@ -122,9 +122,10 @@ public struct Checkpoint: Sendable {
       guard let file = files[name], let stored = packed[name] else { return nil }
       if let type = StorageType(rawValue: stored.type), let storage = type.packed,
         stored.axis == inputAxis, file.entries[name]?.type == type,
-        let tensor = try narrowed(name, in: file), tensor.shape == shape
+        padded[name] != nil || file.entries[name]?.shape == shape
       {
-        return PackedMatrix(tensor, as: storage, axis: inputAxis)
+        let tensor = try narrowed(name, in: file)
+        if tensor.shape == shape { return PackedMatrix(tensor, as: storage, axis: inputAxis) }
       }
       guard let storage = WeightStorage(rawValue: stored.type) else { return nil }
       guard stored.axis == inputAxis, stored.groupSize == PackedMatrix.groupSize,
@@ -148,10 +149,16 @@ public struct Checkpoint: Sendable {
     }
     func release(_ name: String) { files[name]?.releasePages(of: name) }
 
-    /// A tensor without the zeros that fill it up; as it is stored where its size is not the one that they would give.
-    private func narrowed(_ name: String, in file: SafeTensorsFile) throws -> Tensor? {
+    /// A tensor without the zeros that fill it up.
+    private func narrowed(_ name: String, in file: SafeTensorsFile) throws -> Tensor {
       let tensor = try file.tensor(named: name)
-      return padded[name].map { $0.gather(tensor) ?? tensor } ?? tensor
+      guard let places = padded[name] else { return tensor }
+      guard let narrow = places.gather(tensor) else {
+        throw PeatError.badData(
+          "'\(folder)/emulator.json' says that '\(name)' is filled up with zeros (padded); in shape \(tensor.shape) it is not. The emulator is damaged; make it again."
+        )
+      }
+      return narrow
     }
   }
 

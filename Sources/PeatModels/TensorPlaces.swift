@@ -36,7 +36,7 @@ package struct TensorPlaces: Sendable {
     return tensor.shape.count == 1 ? result.reshaped([result.count]) : result
   }
 
-  /// What was spread; `nil` where the tensor is of another size.
+  /// What was spread; `nil` where the tensor is of another size, or has something else than zeros around it.
   package func gather(_ tensor: Tensor) -> Tensor? {
     guard (1...2).contains(tensor.shape.count) else { return nil }
     let matrix = Self.matrix(tensor)
@@ -52,6 +52,10 @@ package struct TensorPlaces: Sendable {
         target[column] = source[columns?.places[column] ?? column]
       }
     }
+    func count(_ tensor: Tensor) -> Int {
+      tensor.withUnsafeBufferPointer { values in values.count { $0 != 0 } }
+    }
+    guard count(matrix) == count(result) else { return nil }
     return tensor.shape.count == 1 ? result.reshaped([result.count]) : result
   }
 

@@ -174,6 +174,50 @@ import Testing
     }
   }
 
+  @Test func `an interruption within a probe is made good when it is resumed, also at the end`()
+    throws
+  {
+    let digest = Digest(of: Data("model".utf8))
+    let own = settings { ($0.steps, $0.checks) = (12, 3) }
+    func distillation(_ emulator: Emulator, _ full: TransformerModel) throws -> Distillation {
+      let data = try data()
+      return try Distillation(
+        emulator, full: full, data: data, settings: own,
+        probe: try PlugInProbe(data, seed: 1, threads: 1), sourceDigest: digest)
+    }
+    let (full, emulator) = try self.emulator("layer-drop=2")
+    let whole = try distillation(emulator, full)
+    let outcome = try whole.run()
+    for step in [4, 12] {
+      let (full2, emulator2) = try self.emulator("layer-drop=2")
+      let first = try distillation(emulator2, full2)
+      var asked = 0
+      // A probe asks once for each of its steps.
+      expectError(.interrupted) {
+        _ = try first.run(shouldStop: {
+          if first.trainer.step == step { asked += 1 }
+          return asked > 5
+        })
+      }
+      #expect(first.trainer.step == step && asked == 6)
+      try withTemporaryFolder { folder in
+        let place = folder.appendingPathComponent("out")
+        try first.save(in: place)
+        first.trainer.finish()
+        let (full3, emulator3) = try self.emulator("layer-drop=2")
+        let second = try distillation(emulator3, full3)
+        try second.resume(try Trainer.State(readFrom: place), from: place)
+        var checks: [Int] = []
+        let resumed = try second.run(onCheck: { checks.append($0.step) })
+        #expect(checks == [4, 8, 12].filter { $0 >= step })
+        #expect(second.chosen == whole.chosen)
+        #expect(resumed.finalLoss == outcome.finalLoss && resumed.isComplete)
+        #expect(
+          emulator3.middleParameters.map(\.tensor) == emulator.middleParameters.map(\.tensor))
+      }
+    }
+  }
+
   @Test(arguments: ["llama-tiny", "gpt2-tiny"])
   func `the teacher computes the full model's middle, a little off`(name: String) throws {
     let source = try Checkpoint(

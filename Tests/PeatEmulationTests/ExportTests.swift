@@ -156,6 +156,22 @@ import Testing
         contentsOf: large.folder.appendingPathComponent("model.safetensors"))
       for (name, entry) in file.entries { #expect(entry.shape == shapes[name]) }
       guard isNarrow else { return }
+      // Something else than zeros around what is there.
+      let weights = large.folder.appendingPathComponent("model.safetensors")
+      var tensors = try file.tensors().copied()
+      let places = try wide.model.configuration.tensorPlaces()
+      let name = try #require(places.keys.filter { $0.hasSuffix("weight") }.min())
+      let types = large.storageTypes
+      let filled = try #require(tensors[name]).map { $0 == 0 ? 1 : $0 }
+      let before = tensors[name]
+      tensors[name] = filled
+      try SafeTensors.write(tensors, to: weights, as: { types[$0] ?? .float32 })
+      expectError(.badData, "'\(name)' is filled up with zeros") {
+        _ = try Emulator(folder: large.folder)
+      }
+      tensors[name] = before
+      try SafeTensors.write(tensors, to: weights, as: { types[$0] ?? .float32 })
+      #expect(try Emulator(folder: large.folder).model.tensors == compact.model.tensors)
       // Widths that the stored tensors do not have.
       let facts = large.folder.appendingPathComponent("emulator.json")
       let text = try String(contentsOf: facts, encoding: .utf8)

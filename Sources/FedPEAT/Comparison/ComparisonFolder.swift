@@ -4,13 +4,16 @@ import Foundation
 public struct ComparisonFolder: Sendable {
   public static let settingsName = "comparison.json"
   public static let recordsName = "records.jsonl"
+  private static let lockName = ".lock"
 
   public let url: URL
   public private(set) var records: [EmulatorComparison.Record]
+  /// Two commands would write over each other's records.
+  private let lock: FolderLock
 
   /// Opens a folder, or makes it.
   ///
-  /// - Throws: `usage` where it holds something else, or records with other settings.
+  /// - Throws: `usage` where it holds something else, or records with other settings, or another command works in it.
   public init(_ url: URL, settings: EmulatorComparison.Settings) throws {
     self.url = url
     let files = FileManager.default
@@ -24,13 +27,13 @@ public struct ComparisonFolder: Sendable {
           "'\(url.relativePath)' holds a comparison with other settings, model or texts (\(Self.settingsName)). Give the same, or name another folder."
         )
       }
+      lock = try Self.lock(url)
       if files.fileExists(atPath: recordsFile.path) {
         records = try Self.read(recordsFile)
-        return
       }
     } else {
       let names = (try? files.contentsOfDirectory(atPath: url.path)) ?? []
-      guard names.isEmpty else {
+      guard names.allSatisfy({ $0 == Self.lockName }) else {
         throw PeatError.usage(
           "The folder '\(url.relativePath)' holds something that is no comparison. Name another folder, or empty this one."
         )
@@ -41,8 +44,17 @@ public struct ComparisonFolder: Sendable {
         throw PeatError.inputOutput(
           "Can't make the folder '\(url.relativePath)': \(error.localizedDescription)")
       }
+      lock = try Self.lock(url)
       try JSONFile.write(settings, to: file)
     }
+  }
+
+  private static func lock(_ url: URL) throws -> FolderLock {
+    try FolderLock(
+      url, name: lockName,
+      isBusy:
+        "Another comparison works in the folder '\(url.relativePath)'. Wait for it, or name another folder."
+    )
   }
 
   /// Adds a record, on disk first.

@@ -93,6 +93,11 @@ extension TuningTrial {
     attack: MarginReport.Attack
   ) throws -> MarginReport {
     try attack.validate()
+    // What can't be learned from is told before anything is learned.
+    let ownTexts = try own.isEmpty ? nil : HeldBack(own, for: self, "The attacker's own texts")
+    let publicData =
+      try attack.tokens > 0 && !publicTexts.isEmpty
+      ? named("The public text") { try dataset(publicTexts).prefix(tokens: attack.tokens) } : nil
     let adapter = try adapter(
       through: emulator.model, ends: emulator.split.ends, stateNoise: settings.stateNoise,
       "tuning the adapter")
@@ -107,30 +112,30 @@ extension TuningTrial {
       }
     }
     // The adapter is in its place throughout: what the middle learns fits it.
-    func tuneOnOwn(_ thief: Emulator, _ injected: InjectedAdapter, _ name: String) throws {
+    func tuneOnOwn(
+      _ thief: Emulator, _ injected: InjectedAdapter, _ texts: HeldBack, _ name: String
+    ) throws {
       try tuneCarefully(
-        thief.model, thief.middleParameters + injected.parameters.map(\.parameter), on: own,
+        thief.model, thief.middleParameters + injected.parameters.map(\.parameter), on: texts,
         steps: attack.ownSteps, name)
     }
-    if !own.isEmpty {
+    if let ownTexts {
       let thief = try emulator.unpacked()
       let injected = try adapter.inject(into: thief.model)
       defer { injected.remove() }
-      try tuneOnOwn(thief, injected, "attack: the middle on own texts")
+      try tuneOnOwn(thief, injected, ownTexts, "attack: the middle on own texts")
       try measure(thief, "middleOnOwn")
     }
-    var publicTokens = 0
-    if attack.tokens > 0, !publicTexts.isEmpty {
+    if let publicData {
       let thief = try emulator.unpacked()
       let injected = try adapter.inject(into: thief.model)
       defer { injected.remove() }
-      publicTokens = try tune(
-        thief.model, thief.middleParameters, on: publicTexts, limit: attack.tokens,
-        epochs: attack.epochs, learningRate: attack.learningRate,
-        "attack: the middle on public text")
+      try tune(
+        thief.model, thief.middleParameters, on: publicData, epochs: attack.epochs,
+        learningRate: attack.learningRate, "attack: the middle on public text")
       try measure(thief, "middleOnPublic")
-      if !own.isEmpty {
-        try tuneOnOwn(thief, injected, "attack: then on own texts")
+      if let ownTexts {
+        try tuneOnOwn(thief, injected, ownTexts, "attack: then on own texts")
         try measure(thief, "middleOnBoth")
       }
     }
@@ -145,7 +150,7 @@ extension TuningTrial {
       emulatorTuned: tuned, plugIn: plugIn, attacked: attacked, forAttacker: forAttacker,
       margin: log(tuned) - log(plugIn),
       marginAfterAttack: log(attacked.values.reduce(tuned, min)) - log(plugIn),
-      publicTokens: publicTokens, settings: settings, attack: attack)
+      publicTokens: publicData?.tokens.count ?? 0, settings: settings, attack: attack)
   }
 }
 

@@ -112,51 +112,64 @@ public struct TuningTrial: Sendable {
     return try perplexity(copy)
   }
 
-  /// Tunes weights of a model on texts, as the task is tuned on, or where `epochs` is given so often over all of them, with a rate that falls along a cosine.
-  ///
-  /// - Parameters:
-  ///   - limit: only the first so many tokens.
-  ///   - name: of this part of the work.
-  /// - Returns: tokens of the texts.
-  func tune(
-    _ model: TransformerModel, _ parameters: [Parameter], on documents: [Document],
-    limit: Int? = nil, epochs: Int? = nil, learningRate: Float? = nil, _ name: String
-  ) throws -> Int {
-    var data = try TokenDataset.make(
+  /// Texts as windows.
+  func dataset(_ documents: [Document]) throws -> TokenDataset {
+    try TokenDataset.make(
       documents, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
       addBegin: settings.bos)
-    if let limit { data = try data.prefix(tokens: limit) }
-    var configuration = settings.training
-    if let epochs {
-      configuration.schedule = .init(.cosine)
-      configuration.steps = max(
-        1, epochs * ((data.windowCount + settings.batch - 1) / settings.batch))
-    }
-    if let learningRate { configuration.learningRate = learningRate }
-    try tune(model, parameters, on: data, configuration, name)
-    return data.tokens.count
   }
 
-  /// Tunes weights of a model on some texts as somebody does who has no others: a fifth is held back, and the weights are kept as they were when it was predicted
+  /// Says in an error of which texts it tells.
+  func named<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch let error as PeatError {
+      throw PeatError(error.code, "\(name): \(error.message)", cause: error)
+    }
+  }
+
+  /// Texts of which a fifth is held back.
+  struct HeldBack {
+    let training: TokenDataset
+    let validation: TokenDataset
+
+    /// - Parameter name: of the texts, for errors.
+    init(_ documents: [Document], for trial: TuningTrial, _ name: String) throws {
+      (training, validation) = try trial.named(name) {
+        try trial.dataset(documents).split(validationShare: 0.2, seed: trial.settings.seed)
+      }
+    }
+  }
+
+  /// Tunes weights of a model on texts, so often over all of them, with a rate that falls along a cosine.
+  ///
+  /// - Parameter name: of this part of the work.
+  func tune(
+    _ model: TransformerModel, _ parameters: [Parameter], on data: TokenDataset, epochs: Int,
+    learningRate: Float, _ name: String
+  ) throws {
+    var configuration = settings.training
+    configuration.schedule = .init(.cosine)
+    configuration.steps = max(
+      1, epochs * ((data.windowCount + settings.batch - 1) / settings.batch))
+    configuration.learningRate = learningRate
+    try tune(model, parameters, on: data, configuration, name)
+  }
+
+  /// Tunes weights of a model on some texts as somebody does who has no others: the weights are kept as they were when what was held back was predicted
   /// best, which may be before the first step. Ends when a quarter of the steps brought nothing.
   ///
   /// - Parameter steps: at most.
   func tuneCarefully(
-    _ model: TransformerModel, _ parameters: [Parameter], on documents: [Document], steps: Int,
+    _ model: TransformerModel, _ parameters: [Parameter], on texts: HeldBack, steps: Int,
     _ name: String
   ) throws {
-    let data = try TokenDataset.make(
-      documents, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
-      addBegin: settings.bos)
-    let (training, validation) = try data.split(validationShare: 0.2, seed: settings.seed)
     func loss() throws -> Double {
-      try validation.meanLoss(model, rows: settings.batch, threads: settings.threads)
+      try texts.validation.meanLoss(model, rows: settings.batch, threads: settings.threads)
     }
     var best = (step: 0, loss: try loss(), values: parameters.map { $0.tensor.copied() })
     var configuration = settings.training
     configuration.steps = steps
     let trainer = try Trainer(
-      model, parameters: parameters, data: training, configuration: configuration)
+      model, parameters: parameters, data: texts.training, configuration: configuration)
     defer { trainer.finish() }
     let interval = max(1, steps / 40)
     func isInVain() -> Bool { trainer.step - best.step > max(10, steps / 4) }

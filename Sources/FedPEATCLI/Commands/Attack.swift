@@ -45,7 +45,7 @@ struct Attack: AsyncParsableCommand {
     let attack = try trial.attack()
     let source = try Checkpoint(folder: URL(path: model))
     let folder = URL(path: emulator)
-    guard var facts = try EmulatorFacts.read(in: folder) else {
+    guard let facts = try EmulatorFacts.read(in: folder) else {
       throw PeatError.badData(
         "'\(emulator)' is no emulator: it has no emulator.json. 'fedpeat compress' makes one.")
     }
@@ -53,6 +53,10 @@ struct Attack: AsyncParsableCommand {
       throw PeatError.badData(
         "'\(emulator)' was made of the model with digest \(facts.sourceDigest.short); '\(model)' has \(source.digest().short). Give the model that it was made of."
       )
+    }
+    if !dryRun {
+      try AtomicOutput.checkFile(
+        folder.appendingPathComponent("emulator.json"), "emulator", isOurs: { _ in true })
     }
     var (texts, _) = try trial.texts()
     if trial.own == nil { texts.own = texts.task }
@@ -74,10 +78,6 @@ struct Attack: AsyncParsableCommand {
           publicTexts: texts.publicTexts, attack: attack))
     }
     let result = MarginFacts(reports)
-    if !dryRun {
-      facts.margin = result
-      try JSONFile.write(facts, to: folder.appendingPathComponent("emulator.json"))
-    }
     try common.report(
       Report(
         margin: result.margin, marginAfterAttack: result.afterAttack,
@@ -85,6 +85,19 @@ struct Attack: AsyncParsableCommand {
         leastMarginForAttacker: result.leastForAttacker,
         regained: result.margin - result.afterAttack, hasModelPrivacy: result.hasModelPrivacy,
         runs: reports), text: text(result, reports))
+    if !dryRun { try write(result, to: folder, facts) }
+  }
+
+  /// Adds the margin to emulator.json, if that is what it was.
+  private func write(_ margin: MarginFacts, to folder: URL, _ facts: EmulatorFacts) throws {
+    guard try EmulatorFacts.read(in: folder) == facts else {
+      throw PeatError.badData(
+        "'\(emulator)' was changed while it was attacked: emulator.json is left as it is. Attack it again."
+      )
+    }
+    var facts = facts
+    facts.margin = margin
+    try JSONFile.write(facts, to: folder.appendingPathComponent("emulator.json"))
   }
 
   private func text(_ result: MarginFacts, _ reports: [MarginReport]) -> String {

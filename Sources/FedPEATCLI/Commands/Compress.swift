@@ -80,6 +80,9 @@ struct Compress: AsyncParsableCommand {
       try CheckpointWriter.checkOutput(target, inputs: [URL(path: model)])
       if distillation.distill == nil { _ = try Trainer.State.read(in: target, resume: false) }
     }
+    if let html {
+      try AtomicOutput.checkFile(URL(path: html), "page", isOurs: HTMLReport.isOne)
+    }
     let source = try Checkpoint(folder: URL(path: model))
     guard try EmulatorFacts.read(in: source.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator already; compress the full model.")
@@ -121,7 +124,8 @@ struct Compress: AsyncParsableCommand {
           keptBlocks: emulator.keptBlocks, parameters: emulator.model.parameterCount,
           exposure: emulator.exposure(of: full), fidelity: emulator.fidelity,
           cost: try EmulatorCost(
-            emulator, in: target, full: full, data: sample?.data, threads: common.threadCount),
+            emulator, in: target, full: full, data: sample?.data, threads: common.threadCount,
+            shouldStop: { Interruption.isRequested }),
           folder: target.relativePath))
     }
     let exposure = try ExposureLedger(
@@ -216,7 +220,8 @@ struct Compress: AsyncParsableCommand {
       emulator: try measure.loss(
         emulator.model, rows: tokens, shouldStop: { Interruption.isRequested }))
     try emulator.measure(
-      &report, beside: full, on: sample, seed: common.seedValue, sourceDigest: source.digest())
+      &report, beside: full, on: sample, seed: common.seedValue, sourceDigest: source.digest(),
+      shouldStop: { Interruption.isRequested })
     return report
   }
 }

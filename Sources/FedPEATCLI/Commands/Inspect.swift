@@ -223,7 +223,9 @@ struct Inspection: Encodable {
   var text: String {
     var rows = [["kind", kind]]
     func add(_ name: String, _ value: String?) {
-      if let value { rows.append([name, value]) }
+      guard let value else { return }
+      // What other people wrote stays on its line, and does not steer the terminal.
+      rows.append([name, Terminal.printable(value.replacing("\n", with: " "))])
     }
     add("architecture", architecture)
     add("parameters", Format.count(parameters))
@@ -243,11 +245,11 @@ struct Inspection: Encodable {
         "owner's margin",
         margin.map {
           "\(Format.number($0.margin, digits: 3)), after attacks \(Format.number($0.afterAttack, digits: 3))"
+            + ($0.runs > 1
+              ? " (least of \($0.runs) runs \(Format.number($0.leastAfterAttack, digits: 3)))" : "")
             + ($0.leastForAttacker.map {
               ", on texts like the attacker's own \(Format.number($0, digits: 3))"
             } ?? "")
-            + ($0.runs > 1
-              ? " (least of \($0.runs) runs \(Format.number($0.leastAfterAttack, digits: 3)))" : "")
         } ?? "not measured; 'fedpeat attack' does it")
       if modelPrivacy == false {
         add(
@@ -255,7 +257,7 @@ struct Inspection: Encodable {
           "a device can make a model of this emulator that is as good as the owner's")
       }
     }
-    add("licence of the source", licence)
+    add("licence of the source", licence.map { $0.count > 120 ? $0.prefix(120) + "…" : $0 })
     add("method", method)
     add("rank", rank.map(String.init))
     add("alpha", alpha.map { Format.number($0, digits: 1) })

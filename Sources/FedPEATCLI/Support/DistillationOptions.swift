@@ -109,23 +109,27 @@ struct DistillationOptions: ParsableArguments {
       try distillation.resume(saved, from: target)
       Terminal.note("resumed at step \(saved.step) of \(settings.steps)")
     }
-    let outcome = try distillation.run(
-      shouldStop: { Interruption.isRequested },
-      onStep: { progress in
-        Terminal.status(
-          "distilling: step \(progress.report.step) of \(progress.steps)  off by \(Format.number(progress.report.loss, digits: 4))  "
-            + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
-        )
-        if let saveEvery, progress.report.step % saveEvery == 0 {
-          try distillation.save(in: target)
-        }
-      },
-      onCheck: { check in
-        Terminal.note(
-          "distilling   step \(check.step): a probe's adapter is worth \(Format.number(check.plugInLoss, digits: 4)) nats per token in the full model"
-        )
-      })
-    guard outcome.isComplete else {
+    func goOn() throws -> Trainer.Outcome? {
+      do {
+        return try distillation.run(
+          shouldStop: { Interruption.isRequested },
+          onStep: { progress in
+            Terminal.status(
+              "distilling: step \(progress.report.step) of \(progress.steps)  off by \(Format.number(progress.report.loss, digits: 4))  "
+                + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
+            )
+            if let saveEvery, progress.report.step % saveEvery == 0 {
+              try distillation.save(in: target)
+            }
+          },
+          onCheck: { check in
+            Terminal.note(
+              "distilling   step \(check.step): a probe's adapter is worth \(Format.number(check.plugInLoss, digits: 4)) nats per token in the full model"
+            )
+          })
+      } catch let error as PeatError where error.code == .interrupted { return nil }
+    }
+    guard let outcome = try goOn(), outcome.isComplete else {
       try distillation.save(in: target)
       throw PeatError(
         .interrupted,

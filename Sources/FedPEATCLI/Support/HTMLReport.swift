@@ -20,6 +20,14 @@ struct HTMLReport {
     body += "</table>\n"
   }
 
+  /// Whether a file is such a page, or another one: those may be replaced.
+  static func isOne(_ url: URL) -> Bool {
+    guard let file = try? FileHandle(forReadingFrom: url) else { return false }
+    let beginning = (try? file.read(upToCount: 64)) ?? Data()
+    try? file.close()
+    return String(decoding: beginning, as: UTF8.self).hasPrefix("<!DOCTYPE html>")
+  }
+
   func write(to url: URL) throws { try AtomicOutput.write(Data(text.utf8), to: url) }
 
   var text: String {

@@ -113,6 +113,12 @@ struct TrialOptions: ParsableArguments {
     texts.own = try read(own, "own")
     texts.ownHeldOut = try read(ownHeldOut, "ownHeldOut")
     texts.publicTexts = try read(publicText, "public")
+    for (measured, tuned) in [("heldOut", "task"), ("heldOut", "own"), ("ownHeldOut", "own")]
+    where digests[measured] != nil && digests[measured] == digests[tuned] {
+      Terminal.caution(
+        "the text that is measured on (\(measured)) is one that is tuned on (\(tuned)): what comes out says nothing of other texts"
+      )
+    }
     return (texts, digests)
   }
 

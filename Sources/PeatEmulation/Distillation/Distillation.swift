@@ -49,24 +49,18 @@ public final class Distillation {
   /// Makes all steps that are left; where none is left the middle's weights are those of the best moment, and are trained no more.
   ///
   /// - Parameters:
+  ///   - shouldStop: asked between steps, and within probes.
   ///   - onStep: called after each step.
   ///   - onCheck: called after each probe.
+  /// - Throws: `interrupted` where a probe was to stop; what was done can be saved then as after steps that were, and the probe is made when it is resumed.
   public func run(
     shouldStop: () -> Bool = { false }, onStep: (Trainer.Progress) throws -> Void = { _ in },
     onCheck: (DistillationCheck) -> Void = { _ in }
   ) throws -> Trainer.Outcome {
+    // Perhaps it was saved before its probe; that finds the same once more.
+    if trainer.step > 0 { try check(after: trainer.step, shouldStop, onCheck) }
     let outcome = try trainer.run(shouldStop: shouldStop) { progress in
-      if let probe, let sourceDigest, settings.isCheck(progress.report.step) {
-        trainer.rest()
-        let found = try probe.run(emulator, full: teacher, sourceDigest: sourceDigest)
-        let check = DistillationCheck(
-          step: progress.report.step, plugInLoss: found.plugInLoss)
-        onCheck(check)
-        if check.plugInLoss <= best?.check.plugInLoss ?? .infinity {
-          // Memory is short while a model is distilled; where the disk has no room either, memory it is.
-          best = (check, (try? values.onDisk()) ?? values.copied())
-        }
-      }
+      try check(after: progress.report.step, shouldStop, onCheck)
       try onStep(progress)
     }
     guard outcome.isComplete else { return outcome }
@@ -78,6 +72,22 @@ public final class Distillation {
       }
     }
     return outcome
+  }
+
+  /// Tunes a probe where the settings ask for one after this step, and keeps the moment if it is the best.
+  private func check(
+    after step: Int, _ shouldStop: () -> Bool, _ onCheck: (DistillationCheck) -> Void
+  ) throws {
+    guard let probe, let sourceDigest, settings.isCheck(step) else { return }
+    trainer.rest()
+    let found = try probe.run(
+      emulator, full: teacher, sourceDigest: sourceDigest, shouldStop: shouldStop)
+    let check = DistillationCheck(step: step, plugInLoss: found.plugInLoss)
+    onCheck(check)
+    if check.plugInLoss <= best?.check.plugInLoss ?? .infinity {
+      // Memory is short while a model is distilled; where the disk has no room either, memory it is.
+      best = (check, (try? values.onDisk()) ?? values.copied())
+    }
   }
 
   private var values: NamedTensors {

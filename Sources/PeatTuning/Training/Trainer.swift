@@ -23,6 +23,8 @@ public final class Trainer {
   public private(set) var step = 0
   /// Predicted tokens so far.
   public private(set) var tokens = 0
+  /// Losses of the last steps: a tenth of them, at most 20.
+  private(set) var recentLosses: [Double] = []
   /// What the scheduled learning rate is multiplied with, for courses that depend on what is measured on the way.
   public var rateFactor: Float = 1
 
@@ -106,6 +108,9 @@ public final class Trainer {
     }
     step += 1
     tokens += loss.count
+    recentLosses.append(loss.mean)
+    recentLosses.removeFirst(
+      max(0, recentLosses.count - max(1, min(20, configuration.steps / 10))))
     return StepReport(
       step: step, loss: loss.mean, learningRate: rate, gradientNorm: norm, tokens: tokens)
   }
@@ -211,6 +216,8 @@ extension Trainer {
       var storage: WeightStorage?
       /// What was made small; `nil`: the loss of predicting each next token.
       var objective: String?
+      /// Of the last steps; `nil` in states from before they were kept.
+      var recentLosses: [Double]?
     }
 
     let facts: Facts
@@ -268,7 +275,7 @@ extension Trainer {
       facts: State.Facts(
         step: step, tokens: tokens, configuration: configuration, sampler: sampler.state,
         parameters: trainable.parameters.map(\.name), modelDigest: modelDigest,
-        storage: model.storage, objective: objective?.name),
+        storage: model.storage, objective: objective?.name, recentLosses: recentLosses),
       tensors: [
         "values": keep(trainable.values), "first_moment": keep(optimizer.firstMoment),
         "second_moment": keep(optimizer.secondMoment),
@@ -327,6 +334,7 @@ extension Trainer {
       resuming: configuration.optimizer, steps: state.facts.step, firstMoment: first,
       secondMoment: second)
     for tensor in state.tensors.values { tensor.releasePages() }
+    recentLosses = state.facts.recentLosses ?? []
     step = state.facts.step
     tokens = state.facts.tokens
   }

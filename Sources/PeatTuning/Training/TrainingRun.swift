@@ -37,12 +37,8 @@ extension Trainer {
     let stepsBefore = step
     // The first step also prepares: what is left is told from the others.
     var firstEnd = start
-    var recent: [Double] = []
-    let window = max(1, min(20, configuration.steps / 10))
     while !isFinished, !shouldStop() {
       let report = try advance()
-      recent.append(report.loss)
-      if recent.count > window { recent.removeFirst() }
       let seconds = (clock.now - start).seconds
       let done = step - stepsBefore
       if done == 1 { firstEnd = clock.now }
@@ -54,7 +50,8 @@ extension Trainer {
           timeLeft: .seconds(perStep * Double(configuration.steps - step))))
     }
     return Outcome(
-      finalLoss: recent.isEmpty ? 0 : recent.reduce(0, +) / Double(recent.count), steps: step,
+      finalLoss: recentLosses.isEmpty
+        ? 0 : recentLosses.reduce(0, +) / Double(recentLosses.count), steps: step,
       tokens: tokens - tokensBefore, seconds: (clock.now - start).seconds, isComplete: isFinished)
   }
 }
