@@ -58,7 +58,8 @@ public struct PlugInProbe: Sendable {
       accumulation: DistillationSettings.parts(
         batch: min(8, training.windowCount), context: training.arrangement.context,
         threads: threads),
-      logitRows: MemoryDemands.fewLogitRows(vocabulary: own.configuration.vocabularySize),
+      logitRows: MemoryDemands.fewLogitRows(
+        vocabulary: own.configuration.vocabularySize, threads: threads),
       seed: seed, threads: threads)
     let trainer = try Trainer(
       own, parameters: injected.parameters.map(\.parameter), data: training,

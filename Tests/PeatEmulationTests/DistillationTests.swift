@@ -252,7 +252,9 @@ import Testing
     #expect(DistillationSettings.parts(batch: 8, context: 256, threads: 2) == 4)
     #expect(DistillationSettings.parts(batch: 8, context: 128, threads: 2) == 2)
     #expect(DistillationSettings.parts(batch: 8, context: 16, threads: 2) == 1)
-    #expect(DistillationSettings.parts(batch: 8, context: 1024, threads: 16) == 1)
+    #expect(DistillationSettings.parts(batch: 8, context: 1024, threads: 16) == 8)
+    #expect(DistillationSettings.parts(batch: 8, context: 128, threads: 16) == 1)
+    #expect(DistillationSettings.parts(batch: 8, context: 128, threads: 1) == 2)
     #expect(DistillationSettings.parts(batch: 1, context: 1024, threads: 1) == 1)
   }
 

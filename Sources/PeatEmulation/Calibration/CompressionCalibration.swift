@@ -70,7 +70,8 @@ public struct CompressionCalibration: Sendable {
   func loss(of model: TransformerModel) -> Double {
     let batch = batch
     let sums = WindowSums(batch.windowCount)
-    let logitRows = MemoryDemands.fewLogitRows(vocabulary: model.configuration.vocabularySize)
+    let logitRows = MemoryDemands.fewLogitRows(
+      vocabulary: model.configuration.vocabularySize, threads: threads)
     StepWorkers(count: threads, parameterCount: 0).compute(batch.windowCount) { tape, window in
       let places = batch.places(ofWindows: window..<window + 1)
       batch.tokens.withUnsafeBufferPointer { tokens in

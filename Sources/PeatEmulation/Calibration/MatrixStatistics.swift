@@ -167,7 +167,8 @@ extension CompressionCalibration {
     let gradient = Tensor(uninitialized: states[0].shape)
     let batch = batch
     let workers = StepWorkers(count: threads, parameterCount: 0)
-    let logitRows = MemoryDemands.fewLogitRows(vocabulary: full.configuration.vocabularySize)
+    let logitRows = MemoryDemands.fewLogitRows(
+      vocabulary: full.configuration.vocabularySize, threads: threads)
     let last = states.removeLast()
     workers.compute(windows, isRecording: true) { tape, window in
       let rows = batch.places(ofWindows: window..<window + 1)

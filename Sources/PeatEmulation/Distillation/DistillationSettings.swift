@@ -69,7 +69,8 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
       steps: steps, batch: batch, context: context, learningRate: learningRate,
       schedule: .init(.cosine), optimizer: .init(weightDecay: 0),
       accumulation: Self.parts(batch: batch, context: context, threads: threads),
-      logitRows: MemoryDemands.fewLogitRows(vocabulary: student.vocabularySize), seed: seed,
+      logitRows: MemoryDemands.fewLogitRows(vocabulary: student.vocabularySize, threads: threads),
+      seed: seed,
       threads: threads)
     let windows = (batch + result.accumulation - 1) / result.accumulation
     // About what a block keeps of each token.
@@ -79,9 +80,9 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
     return result
   }
 
-  /// The parts of a step: each with 256 tokens at least for each thread.
+  /// The parts of a step: each of 512 tokens at least, or of 64 for each thread.
   package static func parts(batch: Int, context: Int, threads: Int) -> Int {
-    max(1, batch / (max(threads, 1) * max(1, 256 / max(context, 1))))
+    max(1, batch / max(1, max(512, 64 * threads) / max(context, 1)))
   }
 
   /// After so many steps a probe is made; the last ones are among them.

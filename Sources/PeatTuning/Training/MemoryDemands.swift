@@ -7,9 +7,9 @@ public struct MemoryDemands: Sendable {
   /// less often; who computes blocks twice to save memory does not want them.
   public static func usualLogitRows(checkpointing: Bool) -> Int { checkpointing ? 256 : 512 }
 
-  /// Rows of logits for who wants to hold no more than 16 MB of them on a thread, but enough for products to be worth their while.
-  package static func fewLogitRows(vocabulary: Int) -> Int {
-    max(32, min(256, (4 << 20) / max(vocabulary, 1)))
+  /// Rows of logits on each thread for who wants to hold no more than 32 MB of them on all threads together, but enough for products to be worth their while.
+  package static func fewLogitRows(vocabulary: Int, threads: Int) -> Int {
+    max(24, min(256, (8 << 20) / (max(vocabulary, 1) * max(threads, 1))))
   }
 
   public var model: TransformerConfiguration
