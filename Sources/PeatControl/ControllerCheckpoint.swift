@@ -209,7 +209,7 @@ extension ControllerCheckpoint.Facts {
       })
     else { return false }
     guard let cloning else { return true }
-    return iteration == 0
-      && (0...(configuration.cloning?.iterations ?? -1)).contains(cloning.iteration)
+    guard let settings = configuration.cloning else { return false }
+    return iteration == 0 && (0...settings.iterations).contains(cloning.iteration)
   }
 }

@@ -16,8 +16,10 @@ extension ControllerTrainingConfiguration {
         func word(_ value: JSONValue?) -> String {
           value.map(\.words) ?? (key == "cloning.iterations" ? "0" : "not given")
         }
-        found.append(
-          "\(Self.options[key] ?? key) was \(word(old[key])), here it is \(word(new[key]))")
+        // A seed may be larger than JSON's integers are here.
+        let (was, isNow) =
+          key == "seed" ? ("\(saved.seed)", "\(seed)") : (word(old[key]), word(new[key]))
+        found.append("\(Self.options[key] ?? key) was \(was), here it is \(isNow)")
       }
     }
     return found.isEmpty ? "how a search is imitated" : found.joined(separator: "; ")

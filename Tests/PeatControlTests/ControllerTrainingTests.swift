@@ -110,9 +110,11 @@ import Testing
         expectError(.usage, word) { try training(other).resume(checkpoint) }
       }
     }
-    try refuse("--learning-rate was 0.0003, here it is 0.001", "--seed was 0, here it is 7") {
+    try refuse(
+      "--learning-rate was 0.0003, here it is 0.001", "--seed was 0, here it is \(UInt64.max)"
+    ) {
       $0.ppo.learningRate = 1e-3
-      $0.seed = 7
+      $0.seed = .max
     }
     try refuse("--time-constant was not given, here it is 2.5") { $0.ppo.timeConstant = 2.5 }
     try refuse("--plain was not given, here it is.") { $0.ppo.isGated = false }
@@ -135,6 +137,10 @@ import Testing
       // The decisions come before the moments, by their names: a choice that there is not.
       let file = try SafeTensorsFile(contentsOf: url)
       let entry = try #require(file.entries["cloning.1.played"])
+      let key = "fedpeat.controller-training"
+      let text = try #require(file.metadata[key])
+      // Copied: the file is mapped, and about to be another.
+      let values = try file.tensor(named: "values").copied()
       var spoiled = whole
       spoiled[entry.range.lowerBound + 1] = 200
       try spoiled.write(to: url)
@@ -146,6 +152,20 @@ import Testing
       for bad in [whole.dropLast(4), whole.prefix(200), Data()] {
         try Data(bad).write(to: url)
         expectError(.badData, "c.training") { _ = try ControllerCheckpoint(contentsOf: url) }
+      }
+      // Imitates a search, and says of no search.
+      var facts = try #require(
+        JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+      var settings = try #require(facts["configuration"] as? [String: Any])
+      settings["cloning"] = nil
+      facts["configuration"] = settings
+      let crafted = String(
+        decoding: try JSONSerialization.data(withJSONObject: facts), as: UTF8.self)
+      try SafeTensors.write(
+        ["values": values, "first_moment": values, "second_moment": values], to: url,
+        metadata: [key: crafted])
+      expectError(.badData, "counts that contradict") {
+        _ = try ControllerCheckpoint(contentsOf: url)
       }
     }
   }

@@ -55,13 +55,25 @@ struct ControllerTrial: WorldVisitor {
   {
     var pace = ControllerPace(from: checkpoint)
     var saved = checkpoint
+    var isTold = false
     let isWhole = try training.run(
       shouldStop: { Interruption.isRequested },
       onCheckpoint: {
         var checkpoint = $0
         checkpoint.spent = pace.spent
-        try checkpoint.write(to: ControllerCheckpoint.url(of: target))
-        saved = checkpoint
+        do {
+          try checkpoint.write(to: ControllerCheckpoint.url(of: target))
+          saved = checkpoint
+          isTold = false
+        } catch {
+          // What was learned is worth more than its copy: the next moment may find room again.
+          guard !isTold else { return }
+          isTold = true
+          let kept = saved.map { "what was saved after \(Self.words($0)) stays" }
+          Terminal.note(
+            "warning: the training could not be saved (\(error)); it goes on, and \(kept ?? "nothing is saved yet")"
+          )
+        }
       },
       onEvent: { pace.tell($0) })
     if !isWhole { throw interruption(pace, saved) }

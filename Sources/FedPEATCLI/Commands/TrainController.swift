@@ -133,11 +133,22 @@ struct TrainController: AsyncParsableCommand {
         target.deletingPathExtension().appendingPathExtension(name),
         "controller's .\(name) file"
       ) { url in
-        if name == "training" { return (try? ControllerCheckpoint(contentsOf: url)) != nil }
+        // What is wrong with one that is to be gone on from is said when it is read.
+        if name == "training" {
+          return resume || (try? ControllerCheckpoint(contentsOf: url)) != nil
+        }
         let text = (try? String(contentsOf: url, encoding: .utf8)) ?? ""
         return name == "csv" ? LearningCurve.isTable(text) : LearningCurve.isPicture(text)
       }
     }
+  }
+
+  /// Two trainings of one controller would overwrite each other's state.
+  private func lockTraining() throws -> FolderLock {
+    let target = URL(path: out).standardizedFileURL
+    return try FolderLock(
+      target.deletingLastPathComponent(), name: ".\(target.lastPathComponent).lock",
+      isBusy: "Another training of '\(out)' is at work. Wait for it, or write to another --out.")
   }
 
   private func trainingConfiguration() -> ControllerTrainingConfiguration {
@@ -174,6 +185,8 @@ struct TrainController: AsyncParsableCommand {
     let configuration = trainingConfiguration()
     try configuration.validate()
     try checkOutput()
+    let lock = try lockTraining()
+    defer { lock.remove() }
     let checkpoint = try ControllerCheckpoint.read(of: URL(path: out), resume: resume)
     let (report, comparison) = try world.open(
       ControllerTrial(

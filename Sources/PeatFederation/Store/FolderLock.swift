@@ -4,12 +4,15 @@ import PeatTensor
 /// Keeps a folder for one user at a time, as long as this object lives; the system gives it back when a process dies.
 public final class FolderLock: Sendable {
   private let descriptor: Int32
+  private let file: URL
 
   /// Throws `usage` where somebody else has the folder.
   ///
-  /// - Parameter name: the file in the folder that is locked; locks of different names do not see each other.
-  public init(_ folder: URL, name: String = "lock") throws {
-    let file = folder.appendingPathComponent(name)
+  /// - Parameters:
+  ///   - name: the file in the folder that is locked; locks of different names do not see each other.
+  ///   - isBusy: what the error then says; `nil`: that another client works there.
+  public init(_ folder: URL, name: String = "lock", isBusy: String? = nil) throws {
+    file = folder.appendingPathComponent(name)
     descriptor = open(file.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else {
       throw PeatError.inputOutput(
@@ -18,9 +21,13 @@ public final class FolderLock: Sendable {
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       close(descriptor)
       throw PeatError.usage(
-        "Another client works in the folder '\(folder.path)'. Give each a folder of its own.")
+        isBusy
+          ?? "Another client works in the folder '\(folder.path)'. Give each a folder of its own.")
     }
   }
+
+  /// Takes the locked file away, where nothing else is to stay; the lock is held until the object is gone.
+  public func remove() { try? FileManager.default.removeItem(at: file) }
 
   deinit { close(descriptor) }
 }
