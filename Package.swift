@@ -127,7 +127,7 @@ let package = Package(
     .testTarget(
       name: "PeatDataTests", dependencies: toData + ["TestSupport"], swiftSettings: common),
     .testTarget(
-      name: "ParityTests", dependencies: toEvaluation + ["TestSupport"],
+      name: "ParityTests", dependencies: toEvaluation + ["PeatFederation", "TestSupport"],
       exclude: ["Golden", "Reference"], swiftSettings: common),
     .testTarget(
       name: "PeatFederationTests", dependencies: ["PeatTensor", "PeatFederation", "TestSupport"],

@@ -115,7 +115,7 @@ import Testing
       let setting = try await Setting(
         folder, clients: 2,
         // Beside all other tests it takes a while until clients come.
-        changing: ["rounds": "100000", "gatheringDeadline": "40"])
+        changing: ["rounds": "100000", "roundDeadline": "20", "gatheringDeadline": "40"])
       let (coordinator, address) = try await setting.serve()
       let joined = try setting.clients.map { try setting.join($0, address) }
       try await coordinator.waits(for: "round 3 of")

@@ -144,9 +144,9 @@ import Testing
   }
 
   @Test(.needsPeers, arguments: ["llama-tiny", "gpt2-tiny"])
-  func `PEFT loads our adapter on our emulator and computes what we do`(name: String) throws {
+  func `PEFT loads our adapter on our emulator and computes what we do`(name: String) async throws {
     let (checkpoint, full, emulator, adapter) = try emulated(name)
-    try withTemporaryFolder { scratch in
+    try await withTemporaryFolder { scratch in
       let base = scratch.appendingPathComponent("emulator")
       try emulator.write(
         to: base, source: checkpoint,
@@ -158,7 +158,8 @@ import Testing
         adapter, facts: facts, configuration: emulator.model.configuration, baseModel: base.path,
         to: folder)
       let rows = try GoldenCase("expected", in: "checkpoints/\(name)").rows()
-      let theirs = try Peers.logits("check_adapter.py", [base, folder], ids: rows, in: scratch)
+      let theirs = try await Peers.logits(
+        "check_adapter.py", [base, folder], ids: rows, in: scratch)
       let injected = try adapter.inject(into: emulator.model)
       defer { injected.remove() }
       expectClose(emulator.model.logits(rows), theirs, within: 1e-4, "logits")
@@ -166,9 +167,9 @@ import Testing
   }
 
   @Test(.needsPeers, arguments: ["llama-tiny", "gpt2-tiny", "llama-tiny-bf16"])
-  func `transformers loads our emulator and our merged model`(name: String) throws {
+  func `transformers loads our emulator and our merged model`(name: String) async throws {
     let (checkpoint, full, emulator, adapter) = try emulated(name)
-    try withTemporaryFolder { scratch in
+    try await withTemporaryFolder { scratch in
       let rows = try GoldenCase("expected", in: "checkpoints/\(name)").rows()
       let base = scratch.appendingPathComponent("emulator")
       try emulator.write(
@@ -176,7 +177,7 @@ import Testing
         facts: try emulator.facts(source: checkpoint, full: full))
       expectClose(
         emulator.model.logits(rows),
-        try Peers.logits("check_checkpoint.py", [base], ids: rows, in: scratch), within: 1e-4,
+        try await Peers.logits("check_checkpoint.py", [base], ids: rows, in: scratch), within: 1e-4,
         "emulator")
       #expect(try Checkpoint(folder: base).storageType == checkpoint.storageType)
       // A merged weight is rounded to the type it is stored in: f32 shows that nothing else differs.
@@ -187,23 +188,24 @@ import Testing
       let plugged = try PlugIn(adapter, into: full, digest: checkpoint.digest())
       expectClose(
         full.logits(rows),
-        try Peers.logits("check_checkpoint.py", [folder], ids: rows, in: scratch), within: 1e-4,
+        try await Peers.logits("check_checkpoint.py", [folder], ids: rows, in: scratch),
+        within: 1e-4,
         "merged")
       plugged.remove()
     }
   }
 
   @Test(.needsPeers, arguments: ["llama-tiny-pattern", "gpt2-tiny-pattern"])
-  func `PEFT loads its own patterns as we write them`(name: String) throws {
+  func `PEFT loads its own patterns as we write them`(name: String) async throws {
     let golden = try GoldenCase("expected", in: "adapters/\(name)")
     let model = try GoldenModels.model(Self.base(name))
     let (adapter, _) = try AdapterFolder.read(Self.folder(name), for: model)
-    try withTemporaryFolder { scratch in
+    try await withTemporaryFolder { scratch in
       let folder = scratch.appendingPathComponent("adapter")
       try AdapterFolder.write(
         adapter, facts: facts(for: model), configuration: model.configuration, baseModel: "base",
         to: folder)
-      let theirs = try Peers.logits(
+      let theirs = try await Peers.logits(
         "check_adapter.py", [GoldenModels.folder(Self.base(name)), folder],
         ids: try golden.rows(), in: scratch)
       expectClose(theirs, try golden.matrix("logits"), within: 1e-6, "logits")

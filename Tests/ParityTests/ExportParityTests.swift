@@ -11,12 +11,12 @@ import Testing
   private func check(
     _ source: Checkpoint, _ recipe: String, rows: [[Int32]], exports: Bool = true,
     padded: Bool = false
-  ) throws {
+  ) async throws {
     let full = try source.model()
     let split = try ModelSplit(
       bottom: 1, top: full.blocks.count > 3 ? 1 : 0, of: full.blocks.count)
     let emulator = try EmulatorRecipe(recipe).makeEmulator(from: full, split: split)
-    try withTemporaryFolder { scratch in
+    try await withTemporaryFolder { scratch in
       let folder = scratch.appendingPathComponent("emulator")
       try emulator.write(
         to: folder, source: source,
@@ -27,7 +27,7 @@ import Testing
         shown = scratch.appendingPathComponent("plain")
         _ = try own.export(to: shown, source: Checkpoint(folder: folder))
       }
-      let theirs = try Peers.logits("check_checkpoint.py", [shown], ids: rows, in: scratch)
+      let theirs = try await Peers.logits("check_checkpoint.py", [shown], ids: rows, in: scratch)
       expectClose(own.model.logits(rows), theirs, within: 1e-4, recipe)
     }
   }
@@ -38,14 +38,14 @@ import Testing
       "layer-drop=2", "layer-drop=2,prune-heads=0.5", "layer-drop=2,prune-channels=0.5",
       "layer-drop=2,low-rank=0.5", "layer-drop=2,int8", "layer-drop=2,int4", "layer-drop=2,share",
     ])
-  func `transformers computes what an emulator of stories260K does`(recipe: String) throws {
+  func `transformers computes what an emulator of stories260K does`(recipe: String) async throws {
     let source = try Checkpoint(folder: try #require(ProjectFolders.asset("models/stories260K")))
     var random = SeededRandom(seed: 4)
     let rows = (0..<2).map { _ in
       [1] + (0..<63).map { _ in Int32(3 + random.integer(below: 509)) }
     }
     // Whole blocks need no export.
-    try check(source, recipe, rows: rows, exports: recipe != "layer-drop=2")
+    try await check(source, recipe, rows: rows, exports: recipe != "layer-drop=2")
   }
 
   @Test(
@@ -54,20 +54,22 @@ import Testing
       "layer-drop=2,prune-heads=0.5", "layer-drop=2,prune-channels=0.4",
       "prune-heads=0.5,prune-channels=0.3",
     ])
-  func `transformers loads a padded emulator's own folder`(recipe: String) throws {
+  func `transformers loads a padded emulator's own folder`(recipe: String) async throws {
     let source = try Checkpoint(folder: try #require(ProjectFolders.asset("models/stories260K")))
     var random = SeededRandom(seed: 5)
     let rows = (0..<2).map { _ in
       [1] + (0..<63).map { _ in Int32(3 + random.integer(below: 509)) }
     }
-    try check(source, recipe, rows: rows, exports: false, padded: true)
+    try await check(source, recipe, rows: rows, exports: false, padded: true)
   }
 
   @Test(
     arguments: ["gpt2-tiny", "llama-tiny"],
     ["prune-heads=0.5", "prune-channels=0.4", "prune-heads=0.5,prune-channels=0.4,f16"])
-  func `transformers loads a padded emulator of a tiny model`(name: String, recipe: String) throws {
-    try check(
+  func `transformers loads a padded emulator of a tiny model`(name: String, recipe: String)
+    async throws
+  {
+    try await check(
       GoldenModels.checkpoint(name), recipe,
       rows: GoldenCase("expected", in: "checkpoints/\(name)").rows(), exports: false, padded: true)
   }
@@ -76,9 +78,9 @@ import Testing
     arguments: ["gpt2-tiny", "llama-tiny-bf16"],
     ["layers=0,share,int8", "prune-heads=0.5,prune-channels=0.4,low-rank=0.6,int4"])
   func `transformers computes what an emulator of a tiny model does`(name: String, recipe: String)
-    throws
+    async throws
   {
-    try check(
+    try await check(
       GoldenModels.checkpoint(name), recipe,
       rows: GoldenCase("expected", in: "checkpoints/\(name)").rows())
   }
