@@ -2,11 +2,7 @@ import Foundation
 
 /// The adapter of the round after which plug-in was best: on disk, so that memory holds no second copy.
 actor BestRound {
-  /// A round, and plug-in perplexity after it.
-  struct Place: Sendable, Equatable {
-    var round: Int
-    var plugIn: Double
-  }
+  typealias Place = RunResult.BestRound
 
   /// Of the rounds that counted; `nil` until something was measured.
   private var place: Place?

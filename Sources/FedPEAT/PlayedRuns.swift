@@ -9,10 +9,7 @@ public struct RunsMean: Sendable, Codable, Equatable {
   /// `nil` where there is nothing.
   init?(_ values: [Double]) {
     guard !values.isEmpty else { return nil }
-    let mean = values.reduce(0, +) / Double(values.count)
-    self.mean = mean
-    let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    deviation = values.count < 2 ? 0 : (squares / Double(values.count - 1)).squareRoot()
+    (mean, deviation) = values.meanAndDeviation
   }
 }
 

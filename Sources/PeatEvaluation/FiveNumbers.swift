@@ -152,11 +152,6 @@ public struct Spread: Sendable, Codable, Equatable {
   public init?(_ runs: [Double]) {
     guard !runs.isEmpty else { return nil }
     self.runs = runs
-    let mean = runs.reduce(0, +) / Double(runs.count)
-    self.mean = mean
-    deviation =
-      runs.count < 2
-      ? 0
-      : (runs.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(runs.count - 1)).squareRoot()
+    (mean, deviation) = runs.meanAndDeviation
   }
 }

@@ -7,15 +7,7 @@ public struct ComparisonTable: Sendable, Codable, Equatable {
     public var mean: Double
     public var deviation: Double
 
-    init(_ values: [Double]) {
-      let count = Double(max(values.count, 1))
-      let mean = values.reduce(0, +) / count
-      self.mean = mean
-      deviation =
-        values.count < 2
-        ? 0
-        : (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)).squareRoot()
-    }
+    init(_ values: [Double]) { (mean, deviation) = values.meanAndDeviation }
   }
 
   public struct Line: Sendable, Codable, Equatable {

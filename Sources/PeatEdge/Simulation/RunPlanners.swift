@@ -1,7 +1,7 @@
 import PeatFederation
 import PeatTensor
 
-/// A run's planners `idle`, `everyone`, `everyone:LEVEL`, `download-once` and `random` in a simulated cell: the rules of `EveryonePlanner` and `RandomPlanner`, by which a coordinator plans.
+/// A run's planners `everyone`, `everyone:LEVEL` and `random` in a simulated cell: the rules of `EveryonePlanner` and `RandomPlanner`, by which a coordinator plans.
 enum RunPlanners {
   /// The planner of a run: one of these, or another of the edge's.
   ///
@@ -19,7 +19,6 @@ enum RunPlanners {
     }
     return switch name {
     case "everyone": AlternatingEveryone()
-    case "download-once": StayingEveryone()
     case "random": DrawnShare(share: share, seed: seed)
     default:
       try EdgePlanners.make(

@@ -1,24 +1,4 @@
-/// In JSON every key is there: null where it says nothing.
-extension RoundPlan: Codable {
-  private enum CodingKeys: String, CodingKey { case assignments, regret, cost, skipped }
-
-  public init(from decoder: any Decoder) throws {
-    let table = try decoder.container(keyedBy: CodingKeys.self)
-    self.init(try table.decode([ClientID: Assignment].self, forKey: .assignments))
-    regret = try table.decodeIfPresent(Double.self, forKey: .regret)
-    cost = try table.decodeIfPresent(Double.self, forKey: .cost)
-    skipped = try table.decodeIfPresent(String.self, forKey: .skipped)
-  }
-
-  public func encode(to encoder: any Encoder) throws {
-    var table = encoder.container(keyedBy: CodingKeys.self)
-    try table.encode(assignments, forKey: .assignments)
-    try table.encode(regret, forKey: .regret)
-    try table.encode(cost, forKey: .cost)
-    try table.encode(skipped, forKey: .skipped)
-  }
-}
-
+/// In JSON every key is there: null where it says nothing. Who takes no part has no work, whatever a file says.
 extension RoundPlan.Assignment: Codable {
   private enum CodingKeys: String, CodingKey {
     case participates, emulatorLevel, refresh, localSteps, learningRateScale, trainedRank

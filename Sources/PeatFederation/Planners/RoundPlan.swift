@@ -188,3 +188,16 @@ extension FederationState {
     return assignment
   }
 }
+
+/// In JSON every key is there: null where it says nothing.
+extension RoundPlan: Codable {
+  private enum CodingKeys: String, CodingKey { case assignments, regret, cost, skipped }
+
+  public func encode(to encoder: any Encoder) throws {
+    var table = encoder.container(keyedBy: CodingKeys.self)
+    try table.encode(assignments, forKey: .assignments)
+    try table.encode(regret, forKey: .regret)
+    try table.encode(cost, forKey: .cost)
+    try table.encode(skipped, forKey: .skipped)
+  }
+}

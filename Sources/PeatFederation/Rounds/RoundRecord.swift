@@ -118,3 +118,44 @@ public struct RoundRecord: Sendable, Equatable {
     outcomes.filter { $0.result == .delivered }.map(\.client)
   }
 }
+
+/// In JSON every key is there: null where it says nothing.
+extension ClientOutcome: Codable {
+  private enum CodingKeys: String, CodingKey {
+    case client, emulatorLevel, result, exampleCount, metrics, telemetry, observed, bytesDown
+    case bytesUp
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var table = encoder.container(keyedBy: CodingKeys.self)
+    try table.encode(client, forKey: .client)
+    try table.encode(emulatorLevel, forKey: .emulatorLevel)
+    try table.encode(result, forKey: .result)
+    try table.encode(exampleCount, forKey: .exampleCount)
+    try table.encode(metrics, forKey: .metrics)
+    try table.encode(telemetry, forKey: .telemetry)
+    try table.encode(observed, forKey: .observed)
+    try table.encode(bytesDown, forKey: .bytesDown)
+    try table.encode(bytesUp, forKey: .bytesUp)
+  }
+}
+
+extension RoundRecord: Codable {
+  private enum CodingKeys: String, CodingKey {
+    case round, attempt, plan, outcomes, metrics, renewedLevels, serverWeight, serverFailure
+    case seconds
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var table = encoder.container(keyedBy: CodingKeys.self)
+    try table.encode(round, forKey: .round)
+    try table.encode(attempt, forKey: .attempt)
+    try table.encode(plan, forKey: .plan)
+    try table.encode(outcomes, forKey: .outcomes)
+    try table.encode(metrics, forKey: .metrics)
+    try table.encode(renewedLevels, forKey: .renewedLevels)
+    try table.encode(serverWeight, forKey: .serverWeight)
+    try table.encode(serverFailure, forKey: .serverFailure)
+    try table.encode(seconds, forKey: .seconds)
+  }
+}
