@@ -14,6 +14,7 @@ public final class CoordinatorServer: Sendable {
   private let server: GRPCServer<HTTP2ServerTransport.Posix>
   private let requested: NetworkAddress
   private let serving: Serving
+  private let connections = OpenConnections()
 
   /// - Parameters:
   ///   - address: where to listen: an IP address or "localhost"; port 0 lets the system choose one.
@@ -33,10 +34,12 @@ public final class CoordinatorServer: Sendable {
     try Self.check(address, security: security, allowsPlaintextNetwork: allowsPlaintextNetwork)
     let host = address.host == "localhost" ? "127.0.0.1" : address.host
     requested = NetworkAddress(host: host, port: address.port)
+    var configuration = Self.transportConfiguration
+    configuration.channelDebuggingCallbacks.onAcceptTCPConnection = connections.add
     let transport = HTTP2ServerTransport.Posix(
       address: host.contains(":")
         ? .ipv6(host: host, port: address.port) : .ipv4(host: host, port: address.port),
-      transportSecurity: .plaintext, config: Self.transportConfiguration)
+      transportSecurity: .plaintext, config: configuration)
     server = GRPCServer(
       transport: transport,
       services: [FederationService(endpoint: endpoint, chunkBytes: chunkBytes)])
@@ -107,15 +110,19 @@ public final class CoordinatorServer: Sendable {
   }
 
   /// Takes no more calls, lets those under way end, and closes what is left after `grace`.
+  ///
+  /// Connections are closed, and the calls on them end by that. The task that serves is never cancelled: it would
+  /// stop to take streams of connections that are still open, and SwiftNIO ends the process where a stream that has
+  /// arrived is dropped ("Deinited NIOAsyncWriter without calling finish()").
   public func stop(grace: Duration = .seconds(2)) async {
     server.beginGracefulShutdown()
     guard let task = await serving.take() else { return }
-    let timeout = Task {
+    let closing = Task { [connections] in
       guard (try? await Task.sleep(for: grace)) != nil else { return }
-      task.cancel()
+      connections.close()
     }
     _ = await task.result
-    timeout.cancel()
+    closing.cancel()
   }
 }
 

@@ -86,4 +86,28 @@ import Testing
     await connection.close()
     await second.stop()
   }
+
+  @Test func `stops while calls keep coming`() async throws {
+    for _ in 0..<20 {
+      let server = try CoordinatorServer(
+        FakeEndpoint(), at: NetworkAddress(host: "127.0.0.1", port: 0))
+      let address = try await server.start()
+      let callers = (0..<8).map { _ in
+        Task {
+          let connection = try GRPCConnection(to: address)
+          // Until the server is gone, many calls at once, so that some have just arrived when it stops.
+          let calls = (0..<16).map { _ in
+            Task {
+              while (try? await connection.join(JoinRequest(client: "a"))) != nil {}
+            }
+          }
+          for call in calls { await call.value }
+          await connection.close()
+        }
+      }
+      try await Task.sleep(for: .milliseconds(30))
+      await server.stop(grace: .zero)
+      for caller in callers { try await caller.value }
+    }
+  }
 }
