@@ -36,7 +36,7 @@ extension FederatedTuning {
   }
 
   /// The error, with a sentence more; how the program ends is the same.
-  static func adding(_ text: String, to error: any Error) -> any Error {
+  public static func adding(_ text: String, to error: any Error) -> any Error {
     switch error {
     case is CancellationError: PeatError(.interrupted, "Interrupted. \(text)", cause: error)
     case let error as PeatError:

@@ -37,7 +37,8 @@ public struct PlayedRun: Sendable, Codable {
     gap = episode.gapLeft
     (lostRounds, endsEarly) = (summary.lostRounds, summary.endsEarly)
     simulation = SimulationReport(
-      seconds: summary.seconds, violations: summary.violations, exposure: summary.exposure,
+      seconds: summary.seconds, joules: summary.joules, violations: summary.violations,
+      exposure: summary.exposure,
       rounds: episode.rounds, measured: [], finalLoss: finalLoss)
   }
 }

@@ -75,10 +75,14 @@ struct RunPlanning: Sendable {
     guard let cell else { return nil }
     var measured = report.rounds
     if let plugIn, let last = measured.indices.last { measured[last].metrics["plugIn"] = plugIn }
+    let played = await cell.rounds
+    // One that was played and then did not count took time and energy, but is no round of the run.
+    let counted = Set(measured.map(\.round))
     return await SimulationReport(
-      seconds: cell.seconds, violations: cell.violations, exposure: cell.exposure,
-      rounds: cell.rounds,
-      measured: measured, finalLoss: finalLoss)
+      seconds: cell.seconds, joules: played.reduce(0) { $0 + $1.joules },
+      violations: cell.violations, exposure: cell.exposure,
+      rounds: played.filter { counted.contains($0.round) }, measured: measured,
+      finalLoss: finalLoss)
   }
 }
 
@@ -125,15 +129,17 @@ public struct SimulationReport: Sendable, Codable, Equatable {
     try table.encode(predictionError, forKey: .predictionError)
   }
 
+  /// - Parameters:
+  ///   - seconds, joules: of all that was played, also attempts after the last round.
+  ///   - rounds: that counted.
   init(
-    seconds: Double, violations: Int, exposure: Double, rounds: [SimulatedRound],
-    measured: [RoundRecord],
-    finalLoss: Double
+    seconds: Double, joules: Double, violations: Int, exposure: Double, rounds: [SimulatedRound],
+    measured: [RoundRecord], finalLoss: Double
   ) {
     self.seconds = seconds
+    self.joules = joules
     self.violations = violations
     self.exposure = exposure
-    joules = rounds.reduce(0) { $0 + $1.joules }
     let losses = Dictionary(
       measured.compactMap { record in
         record.metrics["plugIn"].map { (record.round, naturalLogarithm($0)) }

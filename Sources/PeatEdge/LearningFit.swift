@@ -44,10 +44,11 @@ public struct LearningFit: Sendable {
   /// Least squares over η, the final loss, the floor and the slowing, by a search downhill from several places; with the ageing that the
   /// fidelities say.
   ///
+  /// - Parameter elsewhere: the lowest loss that was measured otherwise, for constants that are fitted later: the final loss lies below it, too.
   /// - Throws: `badData` where no loss falls, so that there is nothing to fit.
-  public init(_ curves: [Curve]) throws {
+  public init(_ curves: [Curve], lowest elsewhere: Double = .infinity) throws {
     let all = curves.flatMap(\.losses)
-    guard let lowest = all.min(), let start = curves.first?.losses.first,
+    guard var lowest = all.min(), let start = curves.first?.losses.first,
       all.allSatisfy(\.isFinite), lowest > 0, lowest < start,
       curves.contains(where: { $0.losses.count >= 3 })
     else {
@@ -55,6 +56,7 @@ public struct LearningFit: Sendable {
         "The losses that were measured (\(all.map { ($0 * 1000).rounded() / 1000 })) do not fall, so no learning model can be fitted. Use more rounds or local steps, or a lower learning rate."
       )
     }
+    if elsewhere > 0 { lowest = min(lowest, elsewhere) }
     // η; how far the final loss lies below the lowest measured; the floor; the slowing.
     let ranges = FitRanges(lowest: lowest, start: start)
     let ageing = Self.ageing(curves)

@@ -33,6 +33,24 @@ import Testing
     #expect(processes(in: folder) == [], sourceLocation: sourceLocation)
   }
 
+  @Test func `of a run with several seeds those that are done are kept`() async throws {
+    try await withWorkshop { workshop, folder in
+      try await expectInterrupted(
+        [
+          "simulate", workshop.url("run.yaml").path, "--seeds", "100", "--seed", "7", "--threads",
+          "1", "--out", "result", "--json",
+        ], after: "seed 9", in: folder)
+      let results = try JSONSerialization.jsonObject(
+        with: Data(contentsOf: folder.appendingPathComponent("result/results.json")))
+      let seeds = try #require((results as? [String: Any])?["seeds"] as? [Any])
+      #expect(seeds.count >= 2)
+      for number in 0..<seeds.count {
+        let own = folder.appendingPathComponent("result/seed-\(7 + number)/results.json")
+        #expect(FileManager.default.fileExists(atPath: own.path))
+      }
+    }
+  }
+
   @Test(arguments: ["lora", "end-blocks", "full"])
   func `tune saves a state that resumes to the same bits`(method: String) async throws {
     let workshop = try await TinyWorkshop.shared()

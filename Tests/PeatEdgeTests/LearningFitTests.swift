@@ -94,6 +94,32 @@ import Testing
     #expect(LearningFit.caution("x", -2, in: -2...2) != nil)
   }
 
+  @Test func `the final loss lies below all that was measured`() throws {
+    var model = LearningModel()
+    (model.rate, model.ageing, model.finalLoss, model.startGap) = (0.4, 0, 3, 1.2)
+    #expect(try LearningFit(curves(model)).model.finalLoss > 2.9)
+    // More steps came further than any of the curves.
+    #expect(try LearningFit(curves(model), lowest: 2.5).model.finalLoss < 2.5)
+  }
+
+  @Test func `choices that take more together than a round can are told`() {
+    var edge = EdgeConfiguration.pedestrian
+    edge.work = .usual
+    (edge.learning.rate, edge.learning.work.steps, edge.learning.work.learningRate) = (
+      0.5, 0.3, 0.3
+    )
+    // 0.5 · 2^0.6 = 0.76 and 0.5 · 2^1.6 = 1.52.
+    #expect(edge.cautionOfChoices == nil)
+    (edge.learning.work.steps, edge.learning.work.learningRate) = (0.8, 0.8)
+    let caution = edge.cautionOfChoices ?? ""
+    #expect(
+      caution.contains("2.0 times the local steps, 2.0 times the learning rate"), "\(caution)")
+    #expect(caution.contains("95.0 % count"), "\(caution)")
+    // Nothing to choose from, nothing to tell.
+    edge.work = WorkChoices()
+    #expect(edge.cautionOfChoices == nil)
+  }
+
   @Test func `what more steps do is found from how losses differ`() throws {
     var model = LearningModel()
     (model.finalLoss, model.startGap, model.ageing, model.work.steps) = (3, 1, 0, 0.4)

@@ -140,16 +140,24 @@ struct Calibrate: AsyncParsableCommand {
         "\(name): loss \(Format.number(curve.losses.first ?? 0, digits: 3)) to \(Format.number(curve.losses.last ?? 0, digits: 3)) in \(rounds) rounds, fidelity \(Format.number(curve.fidelity, digits: 3)) to \(Format.number(curve.laterFidelities.last ?? 0, digits: 3))"
       )
     }
+    let participation =
+      run.clients > 1 ? try await federations.measureParticipation(curves[0]) : nil
+    let changedWork = work ? try await federations.measureWork(curves[0]) : nil
     try checkInterruption()
-    let fit = try LearningFit(curves)
+    // The final loss lies below all that was measured, whatever it was measured with.
+    let fit = try LearningFit(
+      curves,
+      lowest: min(
+        participation?.lowestLoss ?? .infinity, changedWork?.lowestLoss ?? .infinity))
     var learning = fit.model
-    var cautions = fit.cautions + times.compactMap(\.caution)
-    if run.clients > 1 {
-      cautions += try await federations.measureParticipation(curves[0], &learning)
+    var cautions = fit.cautions + times.compactMap(\.caution) + Self.cautionsOfOrder(report)
+    if let participation {
+      cautions += CalibrationFederations.fit(participation, curves[0], &learning)
     }
-    if work { cautions += try await federations.measureWork(curves[0], &learning) }
+    if let changedWork { cautions += CalibrationFederations.fit(changedWork, curves[0], &learning) }
     var edge = try self.edge(
       base, levels, calibration, compute: compute, learning, run.targetPerplexity, run)
+    cautions += [edge.cautionOfChoices].compactMap { $0 }
     edge.calibration.cautions = cautions
     edge.calibration.spread = times.map(\.spread).max()
     cautions.forEach(Terminal.caution)
@@ -222,6 +230,17 @@ struct Calibrate: AsyncParsableCommand {
       guard spread > 0.2, let least = all.min(), let most = all.max() else { return nil }
       return
         "A round's training on \(name) took \(Format.seconds(least)) at one time and \(Format.seconds(most)) at another, \(Format.share(spread)) apart: this machine was busy with something else. Times and energy are known no better than that; measure again when it is idle."
+    }
+  }
+
+  /// That a level takes longer than one of more operations, which is seldom so on other machines.
+  private static func cautionsOfOrder(_ levels: [Report.Level]) -> [String] {
+    levels.compactMap { level in
+      let larger = levels.filter { $0.operations > 1.02 * level.operations }
+      guard let other = larger.min(by: { $0.seconds < $1.seconds }), other.seconds < level.seconds
+      else { return nil }
+      return
+        "\(level.name) takes \(Format.seconds(level.seconds)) for a round here, longer than \(other.name), \(Format.seconds(other.seconds)), which needs \(Format.share(other.operations / level.operations - 1)) more operations: either its form is slow on this machine, or what lies between them is chance. Planners take the times as they are; measure again when the machine is idle."
     }
   }
 

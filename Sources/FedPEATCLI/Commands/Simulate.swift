@@ -86,23 +86,42 @@ struct Simulate: AsyncParsableCommand {
           URL(path: $0).appendingPathComponent("seed-\(one.seed)").path
         }
       }
-      results.append(try await Simulate.run(one))
+      do { results.append(try await Simulate.run(one)) } catch {
+        // What other seeds gave is kept.
+        if let (report, _) = summary(results, configuration), let out = configuration.out {
+          try write(report, to: out)
+          throw FederatedTuning.adding(
+            "What \(results.count == 1 ? "the seed" : "the \(results.count) seeds") before gave is in '\(out)/results.json'.",
+            to: error)
+        }
+        throw error
+      }
     }
-    guard results.count > 1, let numbers = FiveNumbersOverSeeds(results.map(\.fiveNumbers)) else {
+    guard seeds > 1, let (report, numbers) = summary(results, configuration) else {
       if let result = results.first { try common.report(result) }
       return
     }
+    if let out = configuration.out { try write(report, to: out) }
+    try common.report(report, text: numbers.table)
+  }
+
+  /// What several seeds gave; `nil` where there is none.
+  private func summary(
+    _ results: [RunResult], _ configuration: RunConfiguration
+  ) -> (report: ManyReport, numbers: FiveNumbersOverSeeds)? {
+    guard let numbers = FiveNumbersOverSeeds(results.map(\.fiveNumbers)) else { return nil }
     let report = ManyReport(
       fiveNumbers: numbers, rounds: configuration.rounds,
       bytesUp: results.reduce(0) { $0 + $1.report.bytesUp } / results.count,
       bytesDown: results.reduce(0) { $0 + $1.report.bytesDown } / results.count,
       simulatedSeconds: results.meanSimulatedSeconds,
       seeds: results.map(\.summary))
-    if let out = configuration.out {
-      try AtomicOutput.write(
-        JSONFile.encode(report), to: URL(path: out).appendingPathComponent("results.json"))
-    }
-    try common.report(report, text: numbers.table)
+    return (report, numbers)
+  }
+
+  private func write(_ report: ManyReport, to out: String) throws {
+    try AtomicOutput.write(
+      JSONFile.encode(report), to: URL(path: out).appendingPathComponent("results.json"))
   }
 
   /// One run with the clients in this process.

@@ -62,16 +62,25 @@ struct CalibrationFederations {
     ) { [pace] round in pace.roundMeasured(round) }
   }
 
-  /// What it does to the losses of short runs on the first level when not all take part: others in each round, or always the same.
-  ///
-  /// - Returns: why what was found should not be trusted far.
-  func measureParticipation(
-    _ baseline: LearningFit.Curve, _ learning: inout LearningModel
-  ) async throws -> [String] {
+  /// What was measured with some of the clients.
+  struct Participation {
+    var half: LearningFit.Curve
+    var teams: [LearningFit.Curve]
+    /// Of a team, in words.
+    var team: String
+
+    var lowestLoss: Double {
+      ([half] + teams).flatMap(\.losses).min() ?? .infinity
+    }
+  }
+
+  /// Short runs on the first level when not all take part: others in each round, or always the same.
+  func measureParticipation(_ baseline: LearningFit.Curve) async throws -> Participation {
     let half = LearningFit.Curve(
       fidelity: baseline.fidelity,
       losses: try await losses(0, "half of the clients, drawn for each round", share: Self.share),
       share: (Self.share * Double(clients)).rounded(.up) / Double(clients))
+    note("half of the clients", [half])
     // The first and the last quarter of them.
     let size = max(clients / 4, 1)
     let same = size == 1 ? "always the same client" : "always the same \(size) clients"
@@ -83,24 +92,28 @@ struct CalibrationFederations {
           losses: try await losses(0, same, team: team),
           share: calibration.share(of: team), isSameTeam: true))
     }
+    note(same, teams)
+    return Participation(half: half, teams: teams, team: same)
+  }
+
+  /// The constants that say what it does to the losses when not all take part.
+  ///
+  /// - Returns: why what was found should not be trusted far.
+  static func fit(
+    _ measured: Participation, _ baseline: LearningFit.Curve, _ learning: inout LearningModel
+  ) -> [String] {
     let ranges = (participation: 0...1.5, coverage: 0...learning.startGap)
     // Each hardly depends on the other: twice is enough.
     for _ in 0..<2 {
       learning.participation = LearningFit.constant(
-        ranges.participation, learning, [half], baseline: baseline
+        ranges.participation, learning, [measured.half], baseline: baseline
       ) { $0.participation = $1 }
       learning.coverage = LearningFit.constant(
-        ranges.coverage, learning, teams, baseline: baseline
+        ranges.coverage, learning, measured.teams, baseline: baseline
       ) { $0.coverage = $1 }
     }
-    func last(_ curve: LearningFit.Curve) -> String {
-      Format.number(curve.losses.last ?? 0, digits: 3)
-    }
     Terminal.note(
-      "half of the clients: loss \(last(half)) after \(rounds) rounds; constant \(Format.number(learning.participation, digits: 3))"
-    )
-    Terminal.note(
-      "\(same): loss \(teams.map(last).joined(separator: ", ")) after \(rounds) rounds; constant \(Format.number(learning.coverage, digits: 3)) nats"
+      "constants: participation \(Format.number(learning.participation, digits: 3)), coverage \(Format.number(learning.coverage, digits: 3)) nats"
     )
     return [
       LearningFit.caution("participation", learning.participation, in: ranges.participation),
@@ -108,48 +121,84 @@ struct CalibrationFederations {
     ].compactMap { $0 }
   }
 
-  /// What each choice of a device's work does to the losses of short runs on the first level.
+  /// What was measured with other work of the devices: for each constant of its effects, the variants that tell it.
+  struct Work {
+    struct Effect {
+      var path: WritableKeyPath<WorkEffects, Double>
+      var range: ClosedRange<Double>
+      /// The constant's name in an edge file.
+      var constant: String
+      var what: String
+      var variants: [EdgeWork]
+      var curves: [LearningFit.Curve] = []
+    }
+
+    var effects: [Effect]
+
+    var lowestLoss: Double {
+      effects.flatMap(\.curves).flatMap(\.losses).min() ?? .infinity
+    }
+  }
+
+  /// Short runs on the first level with each choice of a device's work.
+  func measureWork(_ baseline: LearningFit.Curve) async throws -> Work {
+    let all = Self.variants
+    var result = Work(effects: [
+      .init(
+        path: \.steps, range: -2...2, constant: "steps", what: "half and twice the local steps",
+        variants: Array(all[0..<2])),
+      .init(
+        path: \.learningRate, range: -2...2, constant: "learningRate",
+        what: "half and twice the learning rate", variants: Array(all[2..<4])),
+      .init(
+        path: \.rank, range: -2...2, constant: "rank", what: "half the rank",
+        variants: Array(all[4..<5])),
+      .init(
+        path: \.rounding, range: 0...1, constant: "rounding", what: "8 bits",
+        variants: Array(all[5..<6])),
+    ])
+    for index in result.effects.indices {
+      let effect = result.effects[index]
+      for variant in effect.variants {
+        result.effects[index].curves.append(
+          .init(
+            fidelity: baseline.fidelity,
+            losses: try await losses(0, effect.what, work: variant), work: variant))
+      }
+      note(effect.what, result.effects[index].curves)
+    }
+    return result
+  }
+
+  /// The constants that say what each choice of a device's work does to the losses.
   ///
   /// - Returns: why what was found should not be trusted far.
-  func measureWork(
-    _ baseline: LearningFit.Curve, _ learning: inout LearningModel
-  ) async throws -> [String] {
+  static func fit(
+    _ measured: Work, _ baseline: LearningFit.Curve, _ learning: inout LearningModel
+  ) -> [String] {
+    var found = WorkEffects()
     var cautions: [String] = []
-    var effects = WorkEffects()
-    let model = learning
-    func fit(
-      _ path: WritableKeyPath<WorkEffects, Double>, _ range: ClosedRange<Double>,
-      _ constant: String, _ what: String, _ variants: ArraySlice<EdgeWork>
-    ) async throws {
-      var measured: [LearningFit.Curve] = []
-      for variant in variants {
-        measured.append(
-          .init(
-            fidelity: baseline.fidelity, losses: try await losses(0, what, work: variant),
-            work: variant))
-      }
-      effects[keyPath: path] = LearningFit.constant(
-        range, model, measured, baseline: baseline
+    for effect in measured.effects {
+      let value = LearningFit.constant(
+        effect.range, learning, effect.curves, baseline: baseline
       ) { model, value in
-        model.work[keyPath: path] = value
+        model.work[keyPath: effect.path] = value
       }
-      Terminal.note(
-        "\(what): "
-          + measured.map { "loss \(Format.number($0.losses.last ?? 0, digits: 3))" }
-          .joined(separator: ", ")
-          + " after \(rounds) rounds; constant \(Format.number(effects[keyPath: path], digits: 3))")
-      cautions += [LearningFit.caution("work.\(constant)", effects[keyPath: path], in: range)]
+      found[keyPath: effect.path] = value
+      cautions += [LearningFit.caution("work.\(effect.constant)", value, in: effect.range)]
         .compactMap { $0 }
     }
-    try await fit(
-      \.steps, -2...2, "steps", "half and twice the local steps", Self.variants[0..<2])
-    try await fit(
-      \.learningRate, -2...2, "learningRate", "half and twice the learning rate",
-      Self.variants[2..<4])
-    try await fit(\.rank, -2...2, "rank", "half the rank", Self.variants[4..<5])
-    try await fit(\.rounding, 0...1, "rounding", "8 bits", Self.variants[5..<6])
-    learning.work = effects
+    learning.work = found
+    let shown = measured.effects.map {
+      "\($0.constant) \(Format.number(found[keyPath: $0.path], digits: 3))"
+    }
+    Terminal.note("constants: \(shown.joined(separator: ", "))")
     return cautions
+  }
+
+  private func note(_ what: String, _ curves: [LearningFit.Curve]) {
+    let losses = curves.map { Format.number($0.losses.last ?? 0, digits: 3) }
+    Terminal.note("\(what): loss \(losses.joined(separator: ", ")) after \(rounds) rounds")
   }
 }
 

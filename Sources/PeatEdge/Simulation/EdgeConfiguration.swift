@@ -154,9 +154,11 @@ public struct LearningModel: Sendable, Codable, Equatable {
   package func progress(
     together sum: Double, share: Double, coverage: Double, gap: Double
   ) -> Double {
-    // However much is done in it, a round leaves something.
-    min(sum * togetherness(share: share, coverage: coverage, gap: gap), 0.95)
+    min(sum * togetherness(share: share, coverage: coverage, gap: gap), Self.mostOfARound)
   }
+
+  /// However much is done in it, a round leaves something of the gap.
+  static let mostOfARound = 0.95
 
   /// W^(π−1) and the last factor, by which the progress of participants counts together.
   func togetherness(share: Double, coverage: Double, gap: Double) -> Double {
