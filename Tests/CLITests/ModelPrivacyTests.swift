@@ -4,18 +4,23 @@ import Testing
 
 /// An emulator's margin is measured, shown, and minded.
 @Suite("Model privacy") struct ModelPrivacyTests {
+  /// A run with the emulator of this folder, which ends at once as nobody comes.
+  private func writeRun(of workshop: TinyWorkshop, to folder: URL) throws {
+    try Data(
+      """
+      model: \(workshop.model)
+      emulators: [emulator]
+      rounds: 1
+      context: 16
+      gatheringDeadline: 0.2
+      """.utf8
+    ).write(to: folder.appendingPathComponent("served.yaml"))
+  }
+
   @Test func `attack writes the margin, inspect shows it, serve minds it`() async throws {
     try await withWorkshop { workshop, folder in
       let emulator = try workshop.copy("emulator", to: folder)
-      try Data(
-        """
-        model: \(workshop.model)
-        emulators: [emulator]
-        rounds: 1
-        context: 16
-        gatheringDeadline: 0.2
-        """.utf8
-      ).write(to: folder.appendingPathComponent("served.yaml"))
+      try writeRun(of: workshop, to: folder)
       let before = try await FedpeatCommand.run(["inspect", "emulator", "--json"], in: folder)
       let unmeasured = try #require(
         try JSONSerialization.jsonObject(with: Data(before.output.utf8)) as? [String: Any])
@@ -47,6 +52,13 @@ import Testing
       }
       #expect((forAttacker["attacked"] as? [String: Double])?.keys.sorted() == ["middleOnOwn"])
       #expect(measured["leastForAttacker"] as? Double == after)
+      // All that was tried is told, and what was not measured is null.
+      let tried = try #require((run["tried"] as? [[String: Any]])?.first)
+      #expect(tried["name"] as? String == "middleOnOwn" && tried["steps"] as? Int == 6)
+      #expect(report["leastMarginForAttacker"] as? Double == after)
+      #expect(
+        report["caution"] as? String == "the attacker had 0 tokens of public text, fewer than 10000"
+      )
       #expect(
         try abs(#require(report["regained"] as? Double) - #require(margin) + #require(after))
           < 1e-12)
@@ -56,8 +68,12 @@ import Testing
       ] as [(Double, Double?, Bool)] {
         var changed = try facts()
         var margin: [String: Any] = [
-          "margin": 0.2, "afterAttack": least, "leastAfterAttack": least, "publicTokens": 100,
+          "margin": 0.2, "afterAttack": least, "leastAfterAttack": least, "publicTokens": 50_000,
           "runs": 2,
+          "attack": [
+            "learningRates": [0.001, 0.01], "epochs": 4, "steps": 300, "grows": true,
+            "context": 160, "tuningSteps": 100,
+          ],
         ]
         margin["leastForAttacker"] = forAttacker
         changed["margin"] = margin
@@ -71,6 +87,63 @@ import Testing
         #expect(refused.status == (isServed ? 69 : 64), "\(refused)")
         let told = try await FedpeatCommand.run(command + ["--without-model-privacy"], in: folder)
         #expect(!told.errors.contains("gives no model privacy"))
+      }
+    }
+  }
+
+  @Test func `an attack on public text tries several rates, and grows the emulator`() async throws {
+    try await withWorkshop { workshop, folder in
+      _ = try workshop.copy("emulator", to: folder)
+      try writeRun(of: workshop, to: folder)
+      let attacked = try await FedpeatCommand.run(
+        [
+          "attack", workshop.model, "emulator", "--task", workshop.text, "--held-out",
+          workshop.text, "--own", workshop.documents, "--public", workshop.text, "--steps", "2",
+          "--own-steps", "2", "--public-epochs", "2", "--public-rate", "1e-3, 1", "--layout",
+          "stream", "--json",
+        ], in: folder)
+      #expect(attacked.status == 0, "\(attacked)")
+      let report = try #require(
+        try JSONSerialization.jsonObject(with: Data(attacked.output.utf8)) as? [String: Any])
+      #expect(report["leastMarginForAttacker"] is NSNull)
+      let run = try #require((report["runs"] as? [[String: Any]])?.first)
+      #expect(run["forAttacker"] is NSNull)
+      let tried = try #require(run["tried"] as? [[String: Any]])
+      #expect(
+        tried.compactMap { $0["name"] as? String } == [
+          "middleOnOwn", "middleOnPublic", "middleOnPublic", "grownOnPublic", "grownOnPublic",
+          "middleOnBoth",
+        ])
+      let rates = tried.dropFirst().prefix(4).compactMap { $0["learningRate"] as? Double }
+      #expect(rates == [0.001, 1, 0.001, 1])
+      let blocks = tried.compactMap { $0["blocks"] as? Int }
+      #expect(blocks[3] == blocks[4] && blocks[3] > blocks[1])
+      // The least of all counts.
+      let least = try #require(tried.compactMap { $0["margin"] as? Double }.min())
+      let margin = try #require(run["margin"] as? Double)
+      #expect(abs(try #require(run["marginAfterAttack"] as? Double) - min(least, margin)) < 1e-12)
+      #expect(tried.allSatisfy { $0["ownPerplexity"] is NSNull })
+      // Too little to tell, which is said wherever the margin is shown.
+      #expect((report["caution"] as? String)?.contains("tokens of public text") == true)
+      let file = folder.appendingPathComponent("emulator/emulator.json")
+      var facts = try #require(
+        try JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+      var measured = try #require(facts["margin"] as? [String: Any])
+      let attack = try #require(measured["attack"] as? [String: Any])
+      #expect(attack["epochs"] as? Int == 2 && attack["tuningSteps"] as? Int == 2)
+      for change in [["leastAfterAttack": 0.1, "runs": 1], ["attack": NSNull()]] as [[String: Any]]
+      {
+        measured.merge(change) { $1 }
+        facts["margin"] = measured
+        try JSONSerialization.data(withJSONObject: facts).write(to: file)
+        let shown = try await FedpeatCommand.run(["inspect", "emulator"], in: folder)
+        #expect(shown.output.contains("the margin says little"), "\(shown)")
+        let inspected = try await FedpeatCommand.run(["inspect", "emulator", "--json"], in: folder)
+        let object = try #require(
+          try JSONSerialization.jsonObject(with: Data(inspected.output.utf8)) as? [String: Any])
+        #expect(object["modelPrivacy"] is NSNull && object["marginCaution"] is String)
+        let served = try await FedpeatCommand.run(["serve", "served.yaml"], in: folder)
+        #expect(served.errors.contains("says little"), "\(served)")
       }
     }
   }

@@ -66,6 +66,9 @@ import Testing
     Mistake(
       "attack MODEL EMULATOR --task TEXT --held-out TEXT --public-rate -1", "learning rate above 0"),
     Mistake(
+      "attack MODEL EMULATOR --task TEXT --held-out TEXT --public-rate 1e-3,fast",
+      "--public-rate needs learning rates", "1e-3,fast"),
+    Mistake(
       "compare-emulators MODEL --task TEXT --held-out TEXT --out x --recipe layer-drp=1",
       "Did you mean 'layer-drop'?"),
     Mistake(

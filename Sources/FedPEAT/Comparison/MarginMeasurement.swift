@@ -1,86 +1,5 @@
 import Foundation
 
-/// How much better the owner's tuned model is than the best that a device can make of its emulator.
-///
-///     margin = ln(perplexity of the emulator, tuned) − ln(perplexity of the full model, adapter plugged in)
-///
-/// 0 or below: whoever holds the emulator needs the owner's model no more. A device need not leave the emulator as it is: it has that, the tuned adapter, texts of
-/// its own and public ones, and tunes the emulator's middle, too. Three attacks are tried, each from the tuned adapter on: the middle and the adapter on
-/// its own texts, until those held back are predicted worse; the middle on public text; and the one after the other.
-///
-/// Two questions are asked of what comes out. Is it a model for everybody, on the texts that the owner's model is measured on? `marginAfterAttack` says that. And is it a
-/// model for the attacker, on texts like its own? A device with its own texts alone learns little of the others', and much of what it needs of its own; `forAttacker` says that. Each is the owner's worst
-/// case: beside the best of all attacks, or the emulator as it is.
-///
-/// The margin is that of Xiao, Lin and Han 2023, <https://arxiv.org/abs/2302.04870>, who ask that the plug-in be better than the tuned emulator; the attacks are ours.
-public struct MarginReport: Sendable, Codable, Equatable {
-  /// Perplexities on the task's held out texts.
-  public var fullZeroShot: Double
-  public var emulatorZeroShot: Double
-  public var emulatorTuned: Double
-  public var plugIn: Double
-  /// By attack: `middleOnOwn`, `middleOnPublic`, `middleOnBoth`.
-  public var attacked: [String: Double]
-  /// The same on held out texts of the attacker's own kind; `nil`: there were none.
-  public var forAttacker: OwnTexts?
-  public var margin: Double
-  public var marginAfterAttack: Double
-  /// Tokens of public text that the attacks used.
-  public var publicTokens: Int
-  public var settings: TuningTrial.Settings
-  public var attack: Attack
-
-  /// Perplexities on held out texts of the attacker's own kind.
-  public struct OwnTexts: Sendable, Codable, Equatable {
-    public var emulatorTuned: Double
-    public var plugIn: Double
-    public var attacked: [String: Double]
-    public var margin: Double
-    public var marginAfterAttack: Double
-
-    init(emulatorTuned: Double, plugIn: Double, attacked: [String: Double]) {
-      self.emulatorTuned = emulatorTuned
-      self.plugIn = plugIn
-      self.attacked = attacked
-      margin = log(emulatorTuned) - log(plugIn)
-      marginAfterAttack = log(attacked.values.reduce(emulatorTuned, min)) - log(plugIn)
-    }
-  }
-
-  /// How the middle is tuned.
-  public struct Attack: Sendable, Codable, Equatable {
-    /// Tokens of public text at most.
-    public var tokens = 100_000
-    public var epochs = 4
-    public var learningRate: Float = 1e-3
-    /// Steps on own texts at most.
-    public var ownSteps = 400
-
-    public init() {}
-
-    private enum CodingKeys: String, CodingKey { case tokens, epochs, learningRate, ownSteps }
-
-    /// Records from before there was a number of steps were made with as many as the adapter's, mostly this.
-    public init(from decoder: any Decoder) throws {
-      let table = try decoder.container(keyedBy: CodingKeys.self)
-      tokens = try table.decode(Int.self, forKey: .tokens)
-      epochs = try table.decode(Int.self, forKey: .epochs)
-      learningRate = try table.decode(Float.self, forKey: .learningRate)
-      ownSteps = try table.decodeIfPresent(Int.self, forKey: .ownSteps) ?? 100
-    }
-
-    public func validate() throws {
-      guard (0...100_000_000).contains(tokens), (1...1000).contains(epochs), learningRate > 0,
-        learningRate <= 1, (1...1_000_000).contains(ownSteps)
-      else {
-        throw PeatError.usage(
-          "An attack needs up to 100,000,000 public tokens, 1 to 1000 epochs, a learning rate above 0, at most 1, and 1 to 1,000,000 steps on own texts; found \(tokens), \(epochs), \(learningRate) and \(ownSteps)."
-        )
-      }
-    }
-  }
-}
-
 extension TuningTrial {
   /// Measures an emulator's margin.
   ///
@@ -94,75 +13,157 @@ extension TuningTrial {
   ) throws -> MarginReport {
     try attack.validate()
     // What can't be learned from is told before anything is learned.
-    let ownTexts = try own.isEmpty ? nil : HeldBack(own, for: self, "The attacker's own texts")
+    let ownTexts = try own.isEmpty ? nil : texts(own, "The attacker's own texts", held: 0.2)
     let publicData =
       try attack.tokens > 0 && !publicTexts.isEmpty
       ? named("The public text") { try dataset(publicTexts).prefix(tokens: attack.tokens) } : nil
+    let publicSplit = try publicData.map {
+      try CarefulTuning.Texts($0, holdingBack: 0.1, for: self, "The public text")
+    }
     let adapter = try adapter(
       through: emulator.model, ends: emulator.split.ends, stateNoise: settings.stateNoise,
       "tuning the adapter")
-    let tuned = try perplexity(emulator.model, with: adapter)
     let plugIn = try perplexity(full, with: adapter)
-    var attacked: [String: Double] = [:]
-    var attackedForOwn: [String: Double] = [:]
-    func measure(_ thief: Emulator, _ name: String) throws {
-      attacked[name] = try perplexity(thief.model)
-      if !ownHeldOut.isEmpty {
-        attackedForOwn[name] = try perplexity(thief.model, on: ownHeldOut)
-      }
-    }
-    // The adapter is in its place throughout: what the middle learns fits it.
-    func tuneOnOwn(
-      _ thief: Emulator, _ injected: InjectedAdapter, _ texts: HeldBack, _ name: String
-    ) throws {
-      try tuneCarefully(
-        thief.model, thief.middleParameters + injected.parameters.map(\.parameter), on: texts,
-        steps: attack.ownSteps, name)
-    }
+    var attacks = Attacks(
+      trial: self, adapter: adapter, plugIn: plugIn, ownHeldOut: ownHeldOut, attack: attack)
     if let ownTexts {
-      let thief = try emulator.unpacked()
-      let injected = try adapter.inject(into: thief.model)
-      defer { injected.remove() }
-      try tuneOnOwn(thief, injected, ownTexts, "attack: the middle on own texts")
-      try measure(thief, "middleOnOwn")
+      try attacks.tuneOnOwn(Thief(emulator, adapter), ownTexts, "middleOnOwn")
     }
-    if let publicData {
-      let thief = try emulator.unpacked()
-      let injected = try adapter.inject(into: thief.model)
-      defer { injected.remove() }
-      try tune(
-        thief.model, thief.middleParameters, on: publicData, epochs: attack.epochs,
-        learningRate: attack.learningRate, "attack: the middle on public text")
-      try measure(thief, "middleOnPublic")
-      if let ownTexts {
-        try tuneOnOwn(thief, injected, ownTexts, "attack: then on own texts")
-        try measure(thief, "middleOnBoth")
-      }
+    if let publicSplit {
+      let best = try attacks.tuneOnPublic(emulator, publicSplit, choosingBy: ownTexts)
+      if let ownTexts, let best { try attacks.tuneOnOwn(best, ownTexts, "middleOnBoth") }
     }
     let forAttacker =
       ownHeldOut.isEmpty
       ? nil
       : MarginReport.OwnTexts(
         emulatorTuned: try perplexity(emulator.model, with: adapter, on: ownHeldOut),
-        plugIn: try perplexity(full, with: adapter, on: ownHeldOut), attacked: attackedForOwn)
+        plugIn: try perplexity(full, with: adapter, on: ownHeldOut),
+        attacked: attacks.tried.best(\.ownPerplexity))
     return MarginReport(
       fullZeroShot: try perplexity(full), emulatorZeroShot: try perplexity(emulator.model),
-      emulatorTuned: tuned, plugIn: plugIn, attacked: attacked, forAttacker: forAttacker,
-      margin: log(tuned) - log(plugIn),
-      marginAfterAttack: log(attacked.values.reduce(tuned, min)) - log(plugIn),
+      emulatorTuned: try perplexity(emulator.model, with: adapter), plugIn: plugIn,
+      forAttacker: forAttacker, tried: attacks.tried,
       publicTokens: publicData?.tokens.count ?? 0, settings: settings, attack: attack)
+  }
+
+  private func texts(
+    _ documents: [Document], _ name: String, held: Double
+  ) throws -> CarefulTuning.Texts {
+    try CarefulTuning.Texts(
+      try named(name) { try dataset(documents) }, holdingBack: held, for: self, name)
   }
 }
 
-extension MarginFacts {
-  /// Of several runs; of none it is 0.
-  public init(_ reports: [MarginReport]) {
-    let count = Double(max(reports.count, 1))
-    self.init(
-      margin: reports.reduce(0) { $0 + $1.margin } / count,
-      afterAttack: reports.reduce(0) { $0 + $1.marginAfterAttack } / count,
-      leastAfterAttack: reports.map(\.marginAfterAttack).min() ?? 0,
-      leastForAttacker: reports.compactMap { $0.forAttacker?.marginAfterAttack }.min(),
-      publicTokens: reports.map(\.publicTokens).max() ?? 0, runs: reports.count)
+/// An emulator in an attacker's hands, with the tuned adapter in its place: what the middle learns fits it.
+private struct Thief {
+  let emulator: Emulator
+  let injected: InjectedAdapter
+
+  /// - Parameter emulator: it is not changed.
+  init(_ emulator: Emulator, _ adapter: Adapter) throws {
+    self.emulator = try emulator.unpacked()
+    injected = try adapter.inject(into: self.emulator.model)
+  }
+}
+
+/// Attacks on one emulator, one after the other.
+private struct Attacks {
+  let trial: TuningTrial
+  let adapter: Adapter
+  let plugIn: Double
+  let ownHeldOut: [Document]
+  let attack: MarginReport.Attack
+  private(set) var tried: [MarginReport.Tried] = []
+
+  init(
+    trial: TuningTrial, adapter: Adapter, plugIn: Double, ownHeldOut: [Document],
+    attack: MarginReport.Attack
+  ) {
+    self.trial = trial
+    self.adapter = adapter
+    self.plugIn = plugIn
+    self.ownHeldOut = ownHeldOut
+    self.attack = attack
+  }
+
+  /// The middle and the adapter, on the attacker's own texts, until those held back are predicted worse.
+  mutating func tuneOnOwn(
+    _ thief: Thief, _ texts: CarefulTuning.Texts, _ name: String
+  ) throws {
+    let tuning = CarefulTuning(
+      steps: attack.ownSteps, learningRate: trial.settings.learningRate, checks: 40,
+      patience: max(10, attack.ownSteps / 4))
+    let outcome = try trial.tune(
+      thief.emulator.model,
+      thief.emulator.middleParameters + thief.injected.parameters.map(\.parameter), on: texts,
+      tuning, "attack: \(MarginReport.title(of: name))")
+    try add(name, thief, outcome, tuning, texts)
+  }
+
+  /// The middle on public text, as it is and grown, at each rate.
+  ///
+  /// - Parameter own: by what an attacker chooses who has texts of the task; by public text that was held back if not given.
+  /// - Returns: what it would choose.
+  mutating func tuneOnPublic(
+    _ emulator: Emulator, _ texts: CarefulTuning.Texts, choosingBy own: CarefulTuning.Texts?
+  ) throws -> Thief? {
+    let batch = trial.settings.batch
+    let perEpoch = (texts.training.windowCount + batch - 1) / batch
+    let grown = attack.grows ? try emulator.grown() : nil
+    var best: (thief: Thief, loss: Double)?
+    for (name, start) in [("middleOnPublic", emulator), ("grownOnPublic", grown)] {
+      guard let start else { continue }
+      for rate in attack.learningRates {
+        let thief = try Thief(start, adapter)
+        let tuning = CarefulTuning(
+          steps: max(1, attack.epochs * perEpoch), learningRate: rate,
+          schedule: .init(.cosine), checks: 20)
+        let outcome = try trial.tune(
+          thief.emulator.model, thief.emulator.middleParameters, on: texts, tuning,
+          "attack: \(MarginReport.title(of: name)), rate \(rate)")
+        try add(name, thief, outcome, tuning, texts)
+        let loss = try own.map { try trial.loss(thief.emulator.model, on: $0.validation) }
+        if (loss ?? outcome.loss) < best?.loss ?? .infinity {
+          best = (thief, loss ?? outcome.loss)
+        }
+      }
+    }
+    return best?.thief
+  }
+
+  /// Measures what an attack came to.
+  private mutating func add(
+    _ name: String, _ thief: Thief, _ outcome: CarefulTuning.Outcome, _ tuning: CarefulTuning,
+    _ texts: CarefulTuning.Texts
+  ) throws {
+    let model = thief.emulator.model
+    let perplexity = try trial.perplexity(model)
+    let split = thief.emulator.split
+    tried.append(
+      .init(
+        name: name, learningRate: tuning.learningRate,
+        blocks: model.configuration.depth - split.bottom - split.top, steps: outcome.steps,
+        keptStep: outcome.keptStep,
+        epochs: Double(outcome.keptStep * trial.settings.batch)
+          / Double(max(texts.training.windowCount, 1)),
+        heldBackPerplexity: exp(outcome.loss), perplexity: perplexity,
+        margin: log(perplexity) - log(plugIn),
+        ownPerplexity: ownHeldOut.isEmpty
+          ? nil : try trial.perplexity(model, on: ownHeldOut)))
+  }
+}
+
+extension MarginReport {
+  /// What each attack does, by its name.
+  public static let titles = [
+    ("middleOnOwn", "the middle tuned on its own texts"),
+    ("middleOnPublic", "the middle tuned on public text"),
+    ("grownOnPublic", "grown to the model's depth, tuned on public text"),
+    ("middleOnBoth", "the best of these tuned on its own texts, too"),
+  ]
+
+  fileprivate static func title(of name: String) -> String {
+    titles.first { $0.0 == name }?.1 ?? name
   }
 }

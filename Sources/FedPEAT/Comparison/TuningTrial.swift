@@ -41,8 +41,8 @@ public struct TuningTrial: Sendable {
   private let training: TokenDataset
   private let heldOut: [Document]
   private let measure: PerplexityMeasure
-  private let shouldStop: @Sendable () -> Bool
-  private let onStep: @Sendable (String, Trainer.Progress) -> Void
+  let shouldStop: @Sendable () -> Bool
+  let onStep: @Sendable (String, Trainer.Progress) -> Void
 
   /// - Parameters:
   ///   - task: texts to tune on, such as those of devices.
@@ -126,66 +126,9 @@ public struct TuningTrial: Sendable {
     }
   }
 
-  /// Texts of which a fifth is held back.
-  struct HeldBack {
-    let training: TokenDataset
-    let validation: TokenDataset
-
-    /// - Parameter name: of the texts, for errors.
-    init(_ documents: [Document], for trial: TuningTrial, _ name: String) throws {
-      (training, validation) = try trial.named(name) {
-        try trial.dataset(documents).split(validationShare: 0.2, seed: trial.settings.seed)
-      }
-    }
-  }
-
-  /// Tunes weights of a model on texts, so often over all of them, with a rate that falls along a cosine.
-  ///
-  /// - Parameter name: of this part of the work.
-  func tune(
-    _ model: TransformerModel, _ parameters: [Parameter], on data: TokenDataset, epochs: Int,
-    learningRate: Float, _ name: String
-  ) throws {
-    var configuration = settings.training
-    configuration.schedule = .init(.cosine)
-    configuration.steps = max(
-      1, epochs * ((data.windowCount + settings.batch - 1) / settings.batch))
-    configuration.learningRate = learningRate
-    try tune(model, parameters, on: data, configuration, name)
-  }
-
-  /// Tunes weights of a model on some texts as somebody does who has no others: the weights are kept as they were when what was held back was predicted
-  /// best, which may be before the first step. Ends when a quarter of the steps brought nothing.
-  ///
-  /// - Parameter steps: at most.
-  func tuneCarefully(
-    _ model: TransformerModel, _ parameters: [Parameter], on texts: HeldBack, steps: Int,
-    _ name: String
-  ) throws {
-    func loss() throws -> Double {
-      try texts.validation.meanLoss(model, rows: settings.batch, threads: settings.threads)
-    }
-    var best = (step: 0, loss: try loss(), values: parameters.map { $0.tensor.copied() })
-    var configuration = settings.training
-    configuration.steps = steps
-    let trainer = try Trainer(
-      model, parameters: parameters, data: texts.training, configuration: configuration)
-    defer { trainer.finish() }
-    let interval = max(1, steps / 40)
-    func isInVain() -> Bool { trainer.step - best.step > max(10, steps / 4) }
-    let outcome = try trainer.run(
-      shouldStop: { shouldStop() || isInVain() },
-      onStep: { progress in
-        let step = progress.report.step
-        if step % interval == 0 {
-          let loss = try loss()
-          if loss < best.loss { best = (step, loss, parameters.map { $0.tensor.copied() }) }
-        }
-        onStep(name, progress)
-      })
-    guard outcome.isComplete || isInVain() else { throw PeatError(.interrupted, "Interrupted.") }
-    trainer.finish()
-    for (parameter, value) in zip(parameters, best.values) { parameter.assign(value) }
+  /// Mean nats per token of texts.
+  func loss(_ model: TransformerModel, on texts: TokenDataset) throws -> Double {
+    try texts.meanLoss(model, rows: settings.batch, threads: settings.threads)
   }
 
   private func newAdapter(_ ends: [Int]) throws -> Adapter {

@@ -10,7 +10,8 @@ struct Attack: AsyncParsableCommand {
       Example: fedpeat attack model emulator --task devices.jsonl --held-out held-out.jsonl --own one.jsonl --public public.txt
 
       Tunes an adapter through the emulator on --task and plugs it into the model; then does what a device could do to have a \
-      good model of its own: tune the emulator's middle, too, on its own texts, on public text, or on both. The margin is \
+      good model of its own: tune the emulator's middle, too, on its own texts, on public text, or on both; on public text at several \
+      learning rates, and also after the middle was filled up to the model's depth. The margin is \
       ln(perplexity of the best emulator) − ln(perplexity of the plug-in), on --held-out: who has the better model for \
       everybody. With --own-held-out, texts like the attacker's own, it is measured there, too: who has the better model for the \
       attacker. It is written into emulator.json: inspect shows it, and serve refuses an emulator whose margin is gone.
@@ -37,8 +38,28 @@ struct Attack: AsyncParsableCommand {
     var leastMarginForAttacker: Double?
     /// What the best attack takes from the margin.
     var regained: Double
-    var hasModelPrivacy: Bool
+    /// Null: the attack was too feeble to tell.
+    var hasModelPrivacy: Bool?
+    /// Why the margin says little; null: an attacker did what it could.
+    var caution: String?
     var runs: [MarginReport]
+
+    private enum CodingKeys: String, CodingKey {
+      case margin, marginAfterAttack, leastMarginAfterAttack, leastMarginForAttacker, regained
+      case hasModelPrivacy, caution, runs
+    }
+
+    func encode(to encoder: any Encoder) throws {
+      var table = encoder.container(keyedBy: CodingKeys.self)
+      try table.encode(margin, forKey: .margin)
+      try table.encode(marginAfterAttack, forKey: .marginAfterAttack)
+      try table.encode(leastMarginAfterAttack, forKey: .leastMarginAfterAttack)
+      try table.encode(leastMarginForAttacker, forKey: .leastMarginForAttacker)
+      try table.encode(regained, forKey: .regained)
+      try table.encode(hasModelPrivacy, forKey: .hasModelPrivacy)
+      try table.encode(caution, forKey: .caution)
+      try table.encode(runs, forKey: .runs)
+    }
   }
 
   func run() async throws {
@@ -84,7 +105,7 @@ struct Attack: AsyncParsableCommand {
         leastMarginAfterAttack: result.leastAfterAttack,
         leastMarginForAttacker: result.leastForAttacker,
         regained: result.margin - result.afterAttack, hasModelPrivacy: result.hasModelPrivacy,
-        runs: reports), text: text(result, reports))
+        caution: result.doubt, runs: reports), text: text(result, reports))
     if !dryRun { try write(result, to: folder, facts) }
   }
 
@@ -110,9 +131,15 @@ struct Attack: AsyncParsableCommand {
       ["emulator, tuned", mean(\.emulatorTuned)],
       ["adapter plugged in", mean(\.plugIn)],
     ]
-    for (name, title) in MarginReport.attackTitles {
-      if reports.allSatisfy({ $0.attacked[name] != nil }) {
-        rows.append(["attack: \(title)", mean { $0.attacked[name] ?? 0 }])
+    for (name, title) in MarginReport.titles {
+      // Each run tries the same, in the same order.
+      let tried = reports.map { $0.tried.filter { $0.name == name } }
+      for place in (tried.first ?? []).indices where tried.allSatisfy({ $0.count > place }) {
+        let rate = tried[0].count > 1 ? ", rate \(tried[0][place].learningRate)" : ""
+        let sum = tried.reduce(0) { $0 + $1[place].perplexity }
+        rows.append([
+          "attack: \(title)\(rate)", Format.number(sum / Double(tried.count)),
+        ])
       }
     }
     if reports.allSatisfy({ $0.forAttacker != nil }) {
@@ -121,7 +148,7 @@ struct Attack: AsyncParsableCommand {
         mean { $0.forAttacker?.emulatorTuned ?? 0 },
       ])
       rows.append(["adapter plugged in", mean { $0.forAttacker?.plugIn ?? 0 }])
-      for (name, title) in MarginReport.attackTitles {
+      for (name, title) in MarginReport.titles {
         if reports.allSatisfy({ $0.forAttacker?.attacked[name] != nil }) {
           rows.append(["attack: \(title)", mean { $0.forAttacker?.attacked[name] ?? 0 }])
         }
@@ -142,17 +169,8 @@ struct Attack: AsyncParsableCommand {
       ])
     }
     return Format.table(rows)
-      + (result.hasModelPrivacy
-        ? ""
-        : "\n\nNo model privacy: a device can make a model of this emulator that is as good as the owner's.")
+      + (result.hasModelPrivacy == false
+        ? "\n\nNo model privacy: a device can make a model of this emulator that is as good as the owner's."
+        : result.doubt.map { "\n\nSays little of model privacy: \($0)." } ?? "")
   }
-}
-
-extension MarginReport {
-  /// The attacks, with what they do.
-  static let attackTitles = [
-    ("middleOnOwn", "the middle tuned on its own texts"),
-    ("middleOnPublic", "the middle tuned on public text"),
-    ("middleOnBoth", "the middle tuned on both"),
-  ]
 }

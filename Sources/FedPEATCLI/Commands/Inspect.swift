@@ -36,8 +36,10 @@ struct Inspection: Encodable {
   var recipe: String?
   var exposure: Double?
   var margin: MarginFacts?
-  /// Whether the margin was measured and is there after attacks; null: it was not measured.
+  /// Whether the margin was measured and is there after attacks; null: it was not measured, or by an attack too feeble to tell.
   var modelPrivacy: Bool?
+  /// Why the margin says little; null: there is none, or an attacker did what it could.
+  var marginCaution: String?
   var licence: String?
   var method: String?
   var rank: Int?
@@ -54,7 +56,8 @@ struct Inspection: Encodable {
 
   private enum CodingKeys: String, CodingKey {
     case kind, architecture, parameters, blocks, hiddenSize, vocabularySize, contextLength, bytes
-    case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy, licence
+    case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy
+    case marginCaution, licence
     case method, rank, alpha, tensors, client, round, exampleCount, environment, devices, levels,
       choices, steps
   }
@@ -114,6 +117,7 @@ struct Inspection: Encodable {
     exposure = facts?.exposure
     margin = facts?.margin
     modelPrivacy = margin?.hasModelPrivacy
+    marginCaution = margin?.doubt
     if let facts { storage = Inspection.storage(of: facts) }
     licence = facts?.licence
   }
@@ -204,6 +208,7 @@ struct Inspection: Encodable {
     if kind == "emulator" {
       try container.encode(margin, forKey: .margin)
       try container.encode(modelPrivacy, forKey: .modelPrivacy)
+      try container.encode(marginCaution, forKey: .marginCaution)
     }
     try container.encodeIfPresent(licence, forKey: .licence)
     try container.encodeIfPresent(method, forKey: .method)
@@ -255,6 +260,8 @@ struct Inspection: Encodable {
         add(
           "no model privacy",
           "a device can make a model of this emulator that is as good as the owner's")
+      } else if let marginCaution {
+        add("the margin says little", "\(marginCaution); 'fedpeat attack' measures it again")
       }
     }
     add("licence of the source", licence.map { $0.count > 120 ? $0.prefix(120) + "…" : $0 })

@@ -51,6 +51,7 @@ struct Serve: AsyncParsableCommand {
     try configuration.validate()
     try configuration.checkOutput()
     try configuration.checkModelPrivacy()
+    for caution in try configuration.modelPrivacyCautions() { Terminal.caution(caution) }
     try CoordinatorServer.check(
       NetworkAddress(configuration.listen), allowsPlaintextNetwork: configuration.insecure)
     let progress = RunProgress(rounds: configuration.rounds)

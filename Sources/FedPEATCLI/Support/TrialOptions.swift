@@ -27,14 +27,21 @@ struct TrialOptions: ParsableArguments {
     help: "Public text that an attacker has; attacks have none if not given.")
   var publicText: String?
 
-  @Option(help: "Tokens of public text that an attacker uses, at most.")
+  @Option(help: "Tokens of public text that an attacker uses, at most; it holds a tenth back.")
   var publicTokens = MarginReport.Attack().tokens
 
   @Option(help: "How often an attacker goes over them.")
   var publicEpochs = MarginReport.Attack().epochs
 
-  @Option(help: "An attacker's learning rate on them.")
-  var publicRate = MarginReport.Attack().learningRate
+  @Option(help: "Learning rates that an attacker tries on them, one after the other.")
+  var publicRate = MarginReport.Attack().learningRates.map { "\($0)" }.joined(separator: ",")
+
+  @Flag(
+    inversion: .prefixedNo,
+    help:
+      "Have an attacker also try what comes of public text when the emulator's middle was first filled up to as many blocks as the model has there."
+  )
+  var grow = MarginReport.Attack().grows
 
   @Option(help: "Steps that an attacker makes on its own texts, at most.")
   var ownSteps = MarginReport.Attack().ownSteps
@@ -92,7 +99,15 @@ struct TrialOptions: ParsableArguments {
     var attack = MarginReport.Attack()
     attack.tokens = publicTokens
     attack.epochs = publicEpochs
-    attack.learningRate = publicRate
+    attack.learningRates = try publicRate.split(separator: ",", omittingEmptySubsequences: false)
+      .map { word in
+        guard let rate = Float(word.trimmingCharacters(in: .whitespaces)) else {
+          throw PeatError.usage(
+            "--public-rate needs learning rates, such as 1e-3,1e-2; found '\(publicRate)'.")
+        }
+        return rate
+      }
+    attack.grows = grow
     attack.ownSteps = ownSteps
     try attack.validate()
     return attack
