@@ -25,8 +25,9 @@ public struct FederatedTuning: Sendable {
     case opened(model: String, parameters: Int, blocks: Int)
     case compressed(
       level: Int, recipe: String, keptBlocks: [Int], bytes: Int, fullBytes: Int, exposure: Double)
-    case measuring(FiveNumberName)
-    case measured(FiveNumberName, Double)
+    /// `of`: of which emulator, where a run has several.
+    case measuring(FiveNumberName, of: String?)
+    case measured(FiveNumberName, of: String?, Double)
     case coordinator(CoordinatorProgress)
     case roundMeasured(round: Int, plugIn: Double)
     /// In a simulated cell.
@@ -112,11 +113,7 @@ public struct FederatedTuning: Sendable {
     let exposure = try ExposureLedger(
       contents: emulators.map(material.costs.contents), limit: configuration.maxExposure,
       wholeBlock: 1 / Double(material.split.middle.count))
-    let whole = exposures.indices.filter {
-      exposures[$0] > 1 - 1e-9 && exposure.allowsNewcomers($0)
-    }.map {
-      "Emulator \($0) shows all of the middle: whoever is sent it can put the full model together, and needs no plug-in. Where that must not be, leave it out, or set maxExposure below 1."
-    }
+    let whole = Self.warnings(emulators, exposures, exposure)
     for warning in whole { onEvent(.warning(warning)) }
     let realigner = Realigner(
       configuration, material, owner: owner, folder: work.url, onEvent: onEvent)
@@ -126,15 +123,13 @@ public struct FederatedTuning: Sendable {
     let coordinator = try await makeCoordinator(
       adapter, packages, planning, realigner, best, watch, exposure: exposure, store, work.url)
 
-    // ---- Measure before: the full model and the first emulator that clients may have, as they came
-    let shownLevel = emulators.indices.first(where: exposure.allowsNewcomers) ?? 0
-    let first = emulators[shownLevel]
+    // ---- Measure before: the full model and the emulators that clients may have, as they came
+    let allowed = emulators.indices.filter(exposure.allowsNewcomers)
+    var levels = LevelMeasurement(owner, emulators, levels: allowed.isEmpty ? [0] : allowed)
     var numbers = FiveNumbers()
     try await owner.measure(.fullZeroShot, &numbers) { try $0.perplexity(nil) }
     watch.untouched = numbers[.fullZeroShot]
-    try await owner.measure(.emulatorZeroShot, &numbers) {
-      try $0.perplexity(of: first.model)
-    }
+    try await levels.measureZeroShot(emulators, &numbers)
 
     /// What the run came to, with what was measured until now.
     func outcome(of report: RunReport) async throws -> RunResult {
@@ -147,8 +142,10 @@ public struct FederatedTuning: Sendable {
           ofLevels: Set(emulators.indices.filter(exposure.allowsNewcomers))))
       let place = try await best.settle(after: report.rounds.last?.round ?? 0)
       result.best = place.map { .init(round: $0.round, plugIn: $0.plugIn) }
-      result.warnings = whole + watch.warnings
+      result.warnings = whole + watch.warnings + (await realigner.warnings)
       result.levelExposures = exposures
+      result.levels = levels.numbers(plugIn: numbers[.plugIn])
+      result.shownLevel = levels.shown?.level ?? 0
       return result
     }
 
@@ -160,10 +157,9 @@ public struct FederatedTuning: Sendable {
 
       // ---- Plug in and measure
       let tuned = adapter
-      let shown = await realigner.emulators[shownLevel]
-      try await owner.measure(.emulatorTuned, &numbers) {
-        try $0.perplexity(of: shown.model, with: tuned)
-      }
+      let used = report.rounds.flatMap(\.outcomes).map(\.emulatorLevel)
+      try await levels.measureTuned(
+        await realigner.emulators, with: tuned, used: Set(used), &numbers)
       try await owner.measure(.plugIn, &numbers) { try $0.perplexity(tuned) }
       if let plugIn = numbers[.plugIn], let last = report.rounds.last {
         try await best.take(tuned, round: last.round, plugIn: plugIn)
@@ -200,6 +196,32 @@ public struct FederatedTuning: Sendable {
     try await owner.compare(
       &numbers, method: try configuration.adapterMethod(), ends: split.ends)
     return numbers
+  }
+
+  /// What the owner should know of the emulators before clients get them: one that gives the middle away, and several that do so together.
+  private static func warnings(
+    _ emulators: [Emulator], _ exposures: [Double], _ ledger: ExposureLedger
+  ) -> [String] {
+    func percent(_ share: Double) -> String { "\((1000 * share).rounded() / 10) %" }
+    let allowed = emulators.indices.filter(ledger.allowsNewcomers)
+    var warnings = allowed.filter { exposures[$0] >= 0.99 }.map { level in
+      let recipe = emulators[level].recipe
+      let shown = exposures[level] > 1 - 1e-9 ? "all" : percent(exposures[level])
+      let quotes =
+        recipe.isStorageAlone && emulators.count > 1
+        ? " If '\(recipe)' was meant to go with the word before it: a recipe with commas stands in quotes in a run file, [\"layer-drop=1,\(recipe)\"]."
+        : ""
+      return
+        "Emulator \(level) (\(recipe)) shows \(shown) of the middle: whoever is sent it can put the full model together, and needs no plug-in. Where that must not be, leave it out, or set maxExposure below 1.\(quotes)"
+    }
+    let together = ledger.exposure(ofLevels: Set(allowed))
+    let most = allowed.map { exposures[$0] }.max() ?? 0
+    if most < 0.99, together > most + 0.005 {
+      warnings.append(
+        "The emulators show \(percent(together)) of the middle together, more than any alone (\(percent(most)) at most): clients that put theirs together, or one that is sent several over time, come to that. Where that must not be, take levels that are parts of one another (layer-drop levels of one run are), or set maxExposure."
+      )
+    }
+    return warnings
   }
 
   private func makeCoordinator(

@@ -86,7 +86,7 @@ final class ModelOwner: Sendable {
 
   /// Measures one of the numbers, or notes that there is no text to measure it on.
   func measure(
-    _ name: FiveNumberName, _ numbers: inout FiveNumbers,
+    _ name: FiveNumberName, of emulator: String? = nil, _ numbers: inout FiveNumbers,
     _ work: @escaping @Sendable (ModelOwner) throws -> Double
   ) async throws {
     guard evaluation != nil else {
@@ -94,10 +94,10 @@ final class ModelOwner: Sendable {
         "no text to evaluate on was given (evaluationData)"
       return
     }
-    onEvent(.measuring(name))
+    onEvent(.measuring(name, of: emulator))
     let value = try await onThread(work)
     numbers[name] = value
-    onEvent(.measured(name, value))
+    onEvent(.measured(name, of: emulator, value))
   }
 
   // MARK: The server's own part

@@ -277,6 +277,11 @@ extension RunConfiguration {
   private func checkPlanner() throws {
     if LivePlanner.knows(planner) { return try LivePlanner.check(planner) }
     guard Planners.knows(planner) else {
+      if planner == "learned" || planner.hasSuffix(".safetensors") {
+        throw PeatError.usage(
+          "The planner '\(planner)' is no name of one. A trained controller is named by its file: learned:\(planner == "learned" ? "controller.safetensors" : planner)."
+        )
+      }
       throw PeatError.usage(
         "Unknown planner '\(planner)'. \(suggestion(for: planner, among: Self.plannerNames))")
     }

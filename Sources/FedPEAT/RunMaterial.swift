@@ -13,11 +13,16 @@ struct RunMaterial: Sendable {
       bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
     self.split = split
     var digests: [String?] = []
-    emulators = try configuration.emulators.map { word in
-      switch try EmulatorSource(word) {
-      case .recipe(let recipe):
+    let sources = try configuration.emulators.map(EmulatorSource.init)
+    var recipes = try EmulatorRecipe.nested(
+      sources.compactMap { source in
+        if case .recipe(let recipe) = source { recipe } else { nil }
+      })[...]
+    emulators = try sources.compactMap { source in
+      switch source {
+      case .recipe:
         digests.append(nil)
-        return try recipe.makeEmulator(from: owner.model, split: split)
+        return try recipes.popFirst()?.makeEmulator(from: owner.model, split: split)
       case .folder(let folder):
         let emulator = try Self.emulator(in: folder, split, owner)
         let isPlain = emulator.distillation == nil && !emulator.recipe.needsCalibration
@@ -92,7 +97,7 @@ struct RunMaterial: Sendable {
         "The edge '\(name)' is not of this run's emulators: \(reason). What they cost follows from their shapes, what they are worth from how much of the middle they keep, and how the loss falls is what the edge says; 'fedpeat calibrate' measures all that."
       ] + edge.calibration.cautions
     }
-    let power = edge.learning.work.steps
+    let power = (1000 * edge.learning.work.steps).rounded() / 1000
     return edge.calibration.differences(
       from: costs.calibration(method: adapter.method), name: name,
       steps: edge.work.steps.count > 1

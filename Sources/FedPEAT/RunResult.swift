@@ -19,6 +19,9 @@ public struct RunResult: Sendable {
   public var warnings: [String] = []
   /// The share of the middle's weights in each level as it was made.
   public var levelExposures: [Double] = []
+  /// What each level that clients may be sent came to, and which one the five numbers are of.
+  public var levels: [LevelNumbers] = []
+  public var shownLevel = 0
 
   /// A round, and plug-in perplexity after it.
   public struct BestRound: Sendable, Codable, Equatable {
@@ -107,6 +110,10 @@ public struct RunResult: Sendable {
     public var recoveredShare: Double?
     /// The owner's margin: ln(emulator tuned) − ln(plug-in).
     public var margin: Double?
+    /// The emulator that the five numbers are of: of those that clients trained on the one that is worth most to a device.
+    public var emulatorLevel: Int
+    /// Each that clients may be sent.
+    public var emulators: [LevelNumbers]
     public var bytesDown: Int
     public var bytesUp: Int
     public var fullModelBytes: Int
@@ -134,6 +141,8 @@ public struct RunResult: Sendable {
       try container.encode(bestPlugIn, forKey: .bestPlugIn)
       try container.encode(recoveredShare, forKey: .recoveredShare)
       try container.encode(margin, forKey: .margin)
+      try container.encode(emulatorLevel, forKey: .emulatorLevel)
+      try container.encode(emulators, forKey: .emulators)
       try container.encode(bytesDown, forKey: .bytesDown)
       try container.encode(bytesUp, forKey: .bytesUp)
       try container.encode(fullModelBytes, forKey: .fullModelBytes)
@@ -161,6 +170,7 @@ public struct RunResult: Sendable {
       fiveNumbers: fiveNumbers,
       bestRound: best?.round, bestPlugIn: best?.plugIn,
       recoveredShare: fiveNumbers.recoveredShare, margin: fiveNumbers.margin,
+      emulatorLevel: shownLevel, emulators: levels,
       bytesDown: report.bytesDown,
       bytesUp: report.bytesUp, fullModelBytes: fullModelBytes, exposure: exposure,
       exposureSent: .init(

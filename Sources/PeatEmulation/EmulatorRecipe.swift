@@ -78,6 +78,26 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     words.map { word in word.name + (word.value.map { "=\($0)" } ?? "") }.joined(separator: ",")
   }
 
+  /// Whether it only stores the middle in fewer bits: nothing is left out.
+  public var isStorageAlone: Bool { steps.allSatisfy { type(of: $0).stage == .storage } }
+
+  /// Levels of one run: each that begins with `layer-drop=N` keeps N of the blocks that the next larger keeps, so that several give away no more
+  /// than the largest. Others, which choose their blocks otherwise, stay as they are.
+  public static func nested(_ recipes: [EmulatorRecipe]) throws -> [EmulatorRecipe] {
+    func kept(_ recipe: EmulatorRecipe) -> Int? {
+      guard let first = recipe.words.first, first.name == LayerDrop.name else { return nil }
+      return first.value.flatMap { Int($0) }
+    }
+    let counts = Set(recipes.compactMap(kept)).sorted(by: >)
+    return try recipes.map { recipe in
+      guard let own = kept(recipe) else { return recipe }
+      let larger = counts.filter { $0 > own }.map {
+        Word(name: LayerDrop.name, value: String($0))
+      }
+      return larger.isEmpty ? recipe : try EmulatorRecipe(larger + recipe.words)
+    }
+  }
+
   /// Whether a word needs a text to see what the middle computes.
   public var needsCalibration: Bool { steps.contains(where: \.needsCalibration) }
 

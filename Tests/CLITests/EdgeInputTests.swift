@@ -162,7 +162,7 @@ import Testing
       let train = [
         "train-controller", "--environment", "edge.yaml", "--network", "flat", "--width", "8",
         "--processes", "16", "--rounds", "20", "--minibatch", "80", "--steps", "9600",
-        "--learning-rate", "0.01", "--quiet", "--threads", "1",
+        "--learning-rate", "0.01", "--cloning", "0", "--quiet", "--threads", "1",
       ]
       let said = try await FedpeatCommand.succeed(train + ["--out", "c.safetensors"], in: folder)
       #expect(said.output.contains("does nothing: it selected nobody"), "\(said)")

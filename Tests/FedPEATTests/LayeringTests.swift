@@ -36,6 +36,7 @@ import Testing
     "PeatTensor": ["Crypto"], "PeatFederation": ["Logging"],
     "PeatGRPC": [
       "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Logging",
+      "NIOCore",
     ],
     "FedPEATClient": ["Logging"], "FedPEAT": ["Logging", "Yams"],
     "FedPEATCLI": ["ArgumentParser", "Logging"],

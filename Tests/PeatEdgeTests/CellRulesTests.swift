@@ -79,14 +79,14 @@ import Testing
         try EdgeEnvironment.play(edge, planner: planner, episodes: 1, seed: 1).summaries.first)
     }
     let (held, sent) = (
-      try play("everyone", .sinceSent), try play("everyone-refreshing", .sinceSent)
+      try play("one-level", .sinceSent), try play("one-level-refreshing", .sinceSent)
     )
     #expect(sent.gap < held.gap && sent.bytesDown > 2 * held.bytesDown)
     let (heldMade, sentMade) = (
-      try play("everyone", .sinceMade), try play("everyone-refreshing", .sinceMade)
+      try play("one-level", .sinceMade), try play("one-level-refreshing", .sinceMade)
     )
     #expect(sentMade == heldMade && heldMade.bytesDown == held.bytesDown)
-    #expect(heldMade.gap > 1.5 * (try play("everyone", .sinceMade, ageing: 0)).gap)
+    #expect(heldMade.gap > 1.5 * (try play("one-level", .sinceMade, ageing: 0)).gap)
     // The heuristic sends anew after ten rounds what that makes fresh.
     let once = try play("heuristic", .sinceMade)
     #expect(try play("heuristic", .sinceSent).bytesDown > 1.5 * once.bytesDown)
@@ -225,6 +225,10 @@ import Testing
     #expect(measured.mismatch(with: run)?.contains("2 bottom blocks") == true)
     (measured.bottom, measured.emulators) = (1, [nil, nil])
     #expect(measured.mismatch(with: run)?.contains("emulator 1 was distilled") == true)
+    var fewer = run
+    fewer.emulators = [nil]
+    #expect(
+      measured.mismatch(with: fewer)?.contains("measured for 2 emulators, the run has 1") == true)
     measured.emulators = run.emulators
     measured.model = "other"
     #expect(measured.mismatch(with: run)?.contains("the model other") == true)

@@ -99,7 +99,7 @@ import Testing
     configuration.classes = [configuration.classes[0]]
     configuration.classes[0].battery = 300
     let environment = try EdgeEnvironment(configuration, cells: 4, seed: 3)
-    _ = try EdgeEnvironment.planner(named: "everyone-refreshing", seed: 1).play(environment)
+    _ = try EdgeEnvironment.planner(named: "one-level-refreshing", seed: 1).play(environment)
     for summary in environment.finished {
       // Nobody spends what it does not have; in the end all are empty.
       #expect(abs(summary.joules - 300 * 10) < 1e-6, "\(summary.joules)")

@@ -89,4 +89,22 @@ import Testing
   @Test func `an empty list of words is no recipe`() {
     #expect(throws: PeatError.self) { try EmulatorRecipe([EmulatorRecipe.Word]()) }
   }
+
+  @Test func `the levels of one run are parts of one another`() throws {
+    func nested(_ words: String...) throws -> [String] {
+      try EmulatorRecipe.nested(words.map { try EmulatorRecipe($0) }).map(\.description)
+    }
+    #expect(
+      try nested("layer-drop=1", "layer-drop=3,int8", "layer-drop=2", "low-rank=0.5")
+        == [
+          "layer-drop=3,layer-drop=2,layer-drop=1", "layer-drop=3,int8",
+          "layer-drop=3,layer-drop=2", "low-rank=0.5",
+        ])
+    // What is nested already, and the same twice, stays.
+    for words in [["layer-drop=2", "layer-drop=2,layer-drop=1"], ["layer-drop=1", "layer-drop=1"]] {
+      #expect(try nested(words[0], words[1]) == words)
+    }
+    // Blocks that are chosen otherwise are the owner's business.
+    #expect(try nested("layers=0:2", "layer-drop=1") == ["layers=0:2", "layer-drop=1"])
+  }
 }

@@ -18,7 +18,7 @@ struct EvaluateController: AsyncParsableCommand {
 
   @Argument(
     help: ArgumentHelp(
-      "Controllers that train-controller wrote, or planners by name: idle, random, everyone (sent once), everyone-refreshing (every round), download-once (each on the emulator that it was sent first), heuristic, oort (not in anchor), one-round, lookahead. If none is given: all of these, but the last two only where they take no more than a minute or so.",
+      "Controllers that train-controller wrote, or planners by name: idle, random (each choice by chance), everyone (on the emulators in turn, not in anchor), everyone:LEVEL, one-level (the most faithful that all can have, sent once), one-level-refreshing (sent every round), download-once (each on the emulator that it was sent first), heuristic, oort (not in anchor), one-round, lookahead. If none is given: all of these, but the last two only where they take no more than a minute or so.",
       valueName: "planner"))
   var planners: [String] = []
 
@@ -144,7 +144,7 @@ struct EvaluateController: AsyncParsableCommand {
     let planners = planners.isEmpty ? try usual(in: world) : planners
     try planners.forEach(world.check)
     let controllers = try planners.map { name in
-      try world.plannerNames.contains(name) ? nil : controller(name, in: world)
+      try world.knows(name) ? nil : controller(name, in: world)
     }
     var rows: [Row] = []
     for (name, network) in zip(planners, controllers) {

@@ -99,7 +99,22 @@ extension CommonOptions {
     }
     if let margin = summary.margin {
       text +=
-        "\nthe owner's margin is \(Format.number(margin, digits: 3)): \(margin > 0 ? "the plug-in is better than a device's own tuned emulator" : "a device's own tuned emulator is as good as the plug-in")"
+        "\nthe owner's margin\(result.levels.count > 1 ? " on emulator \(result.shownLevel)" : "") is \(Format.number(margin, digits: 3)): \(margin > 0 ? "the plug-in is better than a device's own tuned emulator" : "a device's own tuned emulator is as good as the plug-in")"
+    }
+    if result.levels.count > 1 {
+      var rows = [["emulator", "trained on", "zero-shot", "tuned", "margin"]]
+      func shown(_ value: Double?, _ digits: Int) -> String {
+        value.map { Format.number($0, digits: digits) } ?? "–"
+      }
+      for own in result.levels {
+        rows.append([
+          "\(own.level)  \(own.recipe)", own.isUsed ? "yes" : "no", shown(own.emulatorZeroShot, 2),
+          shown(own.emulatorTuned, 2), shown(own.margin, 3),
+        ])
+      }
+      text +=
+        "\nemulator numbers above are of emulator \(result.shownLevel), of those that clients trained on the one that is worth most to a device\n\n"
+        + Format.table(rows)
     }
     for (name, reason) in summary.fiveNumbers.notMeasured.sorted(by: { $0.key < $1.key }) {
       text += "\nnot measured: \(FiveNumberName(rawValue: name)?.term ?? name): \(reason)"

@@ -25,12 +25,15 @@ struct ControllerComparison {
   let returns: ReturnStatistics
   let selectedPerRound: Double
   let devices: Int
+  /// Whether the controller also decides what the searches leave as the run has it.
+  let choosesWork: Bool
   private(set) var rivals: [Rival] = []
 
-  init(_ played: PlayedEpisodes, devices: Int) {
+  init(_ played: PlayedEpisodes, devices: Int, choosesWork: Bool) {
     returns = played.statistics
     selectedPerRound = played.selectedPerRound
     self.devices = devices
+    self.choosesWork = choosesWork
   }
 
   mutating func add(_ name: String, _ other: PlayedEpisodes, beside own: PlayedEpisodes) {
@@ -91,13 +94,15 @@ struct ControllerComparison {
       "The controller is no better than the heuristic, which needs no training."
     case .behindLookahead:
       "The controller is better than the heuristic, but worse than the search that looks ahead (--planner lookahead), which needs no training."
+    case .aheadOfLookahead where choosesWork:
+      "The controller also decides local steps, learning rate, rank and bits, which the search leaves as the run has them: that it is ahead of the search says little of how good it is. Train with another --seed or two, and take the one with the highest return."
     case .aheadOfHeuristic, .levelWithLookahead, .aheadOfLookahead: nil
     }
   }
 
   /// What to try; `nil` where nothing speaks against the controller.
   func advice(_ configuration: ControllerTrainingConfiguration, steps: Int) -> String? {
-    guard sentence != nil else { return nil }
+    guard sentence != nil, verdict != .aheadOfLookahead else { return nil }
     var words: [String] = []
     if configuration.cloning == nil {
       words.append("--cloning 8, to begin with what the search would do")

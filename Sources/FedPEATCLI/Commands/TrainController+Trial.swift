@@ -147,7 +147,11 @@ struct ControllerTrial: WorldVisitor {
     }
     let controller = NetworkPolicy<Environment>(network)
     let own = try play(controller, "the controller", episodes.ofController)
-    var result = ControllerComparison(own, devices: network.shape.devices)
+    var result = ControllerComparison(
+      own, devices: network.shape.devices,
+      choosesWork: network.shape.branches.list.contains {
+        WorkChoices.branchNames.contains($0.name)
+      })
     for (name, count) in rivals {
       let other = try play(try planner(name, 0), name, count)
       let same =

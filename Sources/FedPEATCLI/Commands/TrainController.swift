@@ -65,8 +65,11 @@ struct TrainController: AsyncParsableCommand {
   @Option(help: "Weight of the entropy.")
   var entropy: Float = 0.001
 
-  @Option(help: "Iterations in which a search that looks ahead is imitated first; 0: none.")
-  var cloning = 0
+  @Option(
+    help:
+      "Iterations in which a search that looks ahead is imitated first; 0: none. (default: 8; 0 for more than 250 devices)"
+  )
+  var cloning: Int?
 
   @Option(help: "What the ratio of probabilities is taken of: joint, or perDevice.")
   var ratio = SABPPO.Settings.Ratio.joint
@@ -89,7 +92,7 @@ struct TrainController: AsyncParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    guard (0...10_000).contains(cloning) else {
+    if let cloning, !(0...10_000).contains(cloning) {
       throw ValidationError("--cloning is \(cloning); it must be between 0 and 10000.")
     }
   }
@@ -151,7 +154,7 @@ struct TrainController: AsyncParsableCommand {
       isBusy: "Another training of '\(out)' is at work. Wait for it, or write to another --out.")
   }
 
-  private func trainingConfiguration() -> ControllerTrainingConfiguration {
+  private func trainingConfiguration(_ world: PlanningWorld) -> ControllerTrainingConfiguration {
     var configuration = ControllerTrainingConfiguration()
     configuration.network = NetworkConfiguration(network, width: width, exchanges: exchanges)
     configuration.steps = steps
@@ -169,6 +172,7 @@ struct TrainController: AsyncParsableCommand {
     configuration.ppo.isGated = !plain
     configuration.ppo.anneals = !constantRate
     configuration.cloning = nil
+    let cloning = cloning ?? (steps == 0 || world.devices > 250 ? 0 : 8)
     if cloning != 0 {
       var settings = CloningSettings()
       settings.iterations = cloning
@@ -181,8 +185,8 @@ struct TrainController: AsyncParsableCommand {
   func run() async throws {
     let world = try PlanningWorld(environment)
     if case .edge(let edge) = world { edge.tellCautions(named: environment) }
-    if cloning > 0 { try world.check("lookahead") }
-    let configuration = trainingConfiguration()
+    let configuration = trainingConfiguration(world)
+    if configuration.cloning != nil { try world.check("lookahead") }
     try configuration.validate()
     try checkOutput()
     let lock = try lockTraining()

@@ -29,6 +29,13 @@ enum PlanningWorld {
     }
   }
 
+  var devices: Int {
+    switch self {
+    case .anchor: AnchorCell.deviceCount
+    case .edge(let configuration): configuration.devices
+    }
+  }
+
   var plannerNames: [String] {
     switch self {
     case .anchor: AnchorCell.policyNames
@@ -36,10 +43,19 @@ enum PlanningWorld {
     }
   }
 
-  /// Throws `usage` where a planner would take hours for a decision here.
+  /// Whether a planner needs no file.
+  func knows(_ planner: String) throws -> Bool {
+    switch self {
+    case .anchor: plannerNames.contains(planner)
+    case .edge: try plannerNames.contains(planner) || Planners.fixedLevel(planner) != nil
+    }
+  }
+
+  /// Throws `usage` where a planner would take hours for a decision here, or names an emulator that is not there.
   func check(_ planner: String) throws {
     if case .edge(let configuration) = self {
-      try EdgePlanners.check(planner, devices: configuration.devices)
+      try EdgePlanners.check(
+        planner, devices: configuration.devices, levels: configuration.levels.count)
     }
   }
 

@@ -27,9 +27,10 @@ final class RunProgress: Sendable {
         "emulator \(level)   \(recipe): blocks \(kept.map(String.init).joined(separator: " ")), "
           + "\(Format.bytes(bytes)) beside \(Format.bytes(full)), exposes \(Format.percent(exposure)) of the middle"
       )
-    case .measuring(let name): Terminal.status("measuring \(name.term) …")
-    case .measured(let name, let value):
-      Terminal.note("measured     \(name.term): perplexity \(Format.number(value))")
+    case .measuring(let name, let emulator):
+      Terminal.status("measuring \(Self.term(name, emulator)) …")
+    case .measured(let name, let emulator, let value):
+      Terminal.note("measured     \(Self.term(name, emulator)): perplexity \(Format.number(value))")
     case .comparing(let name, let step, let steps, let rate, let left):
       Terminal.status(
         "\(name.term): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"
@@ -157,5 +158,10 @@ final class RunProgress: Sendable {
       + missing(record) + (absent > 0 ? ", \(absent) left out" : "") + "  loss \(loss)"
       + measured
       + "  \(Format.bytes(down)) down, \(Format.bytes(up)) up  \(Format.time(left)) left"
+  }
+
+  /// A number's name, and of which emulator it is where there are several.
+  private static func term(_ name: FiveNumberName, _ emulator: String?) -> String {
+    emulator.map { "\(name.term) (\($0))" } ?? name.term
   }
 }

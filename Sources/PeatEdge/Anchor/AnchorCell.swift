@@ -77,7 +77,10 @@ public final class AnchorCell: ControlEnvironment {
   public var count: Int { processes.count }
   private var random: SeededRandom
 
-  public init(count: Int, devices: Int = 10, seed: UInt64) {
+  /// As it was measured with others.
+  public static let deviceCount = 10
+
+  public init(count: Int, devices: Int = deviceCount, seed: UInt64) {
     do {
       shape = ControlShape(
         devices: devices, deviceFeatures: 6, globalFeatures: 2,

@@ -4,8 +4,8 @@ import PeatTensor
 extension AnchorCell {
   /// The planners that need no training, by name.
   public static let policyNames = [
-    "idle", "random", "everyone", "everyone-refreshing", "download-once", "heuristic", "one-round",
-    "lookahead",
+    "idle", "random", "one-level", "one-level-refreshing", "download-once", "heuristic",
+    "one-round", "lookahead",
   ]
 
   /// - Throws: `usage` where there is no planner of this name.
@@ -15,8 +15,8 @@ extension AnchorCell {
     switch name {
     case "idle": return AnchorIdle()
     case "random": return AnchorRandom(seed: seed)
-    case "everyone": return AnchorFixedLevel(4)
-    case "everyone-refreshing": return AnchorFixedLevel(4, refreshing: true)
+    case "one-level": return AnchorFixedLevel(4)
+    case "one-level-refreshing": return AnchorFixedLevel(4, refreshing: true)
     case "download-once": return AnchorStaying()
     case "heuristic": return AnchorHeuristic()
     case "one-round": return AnchorSearch(rounds: 1)

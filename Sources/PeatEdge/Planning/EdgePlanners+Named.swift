@@ -1,12 +1,13 @@
 import PeatControl
+import PeatFederation
 import PeatTensor
 
 /// The planners of an edge by name.
 public enum EdgePlanners {
   /// Those that need no training.
   public static let names = [
-    "idle", "random", "everyone", "everyone-refreshing", "download-once", "heuristic", "oort",
-    "one-round", "lookahead",
+    "idle", "random", "everyone", "one-level", "one-level-refreshing", "download-once", "heuristic",
+    "oort", "one-round", "lookahead",
   ]
 
   /// The file behind `learned:`; `nil` where a name does not begin so.
@@ -17,8 +18,14 @@ public enum EdgePlanners {
   /// For so many devices a search still decides: it takes about a minute and a half, and grows with their square.
   static let mostSearched = 10_000
 
-  /// Throws `usage` where a planner would take hours for a decision.
-  public static func check(_ name: String, devices: Int) throws {
+  /// Throws `usage` where a planner would take hours for a decision, or names a level that is not there.
+  ///
+  /// - Parameter levels: how many there are; `nil`: any number.
+  public static func check(_ name: String, devices: Int, levels: Int? = nil) throws {
+    if let level = try Planners.fixedLevel(name), let levels, level >= levels {
+      throw PeatError.usage(
+        "The planner '\(name)' names emulator \(level); there are \(levels), numbered from 0.")
+    }
     guard ["one-round", "lookahead"].contains(name), devices > mostSearched else { return }
     throw PeatError.usage(
       "The planner '\(name)' searches among \(mostSearched) devices at most; for \(devices) a decision would take hours. Use heuristic, oort, or a controller that was trained for fewer (learned:FILE)."
@@ -26,7 +33,7 @@ public enum EdgePlanners {
   }
 
   /// - Parameters:
-  ///   - name: one of `names`, or `learned:FILE` with a file that `train-controller` wrote.
+  ///   - name: one of `names`, `everyone:LEVEL`, or `learned:FILE` with a file that `train-controller` wrote.
   ///   - levels: how many a controller must be made for; `nil`: for whatever it was made.
   ///   - work: what a controller must choose from.
   ///   - learning: what of it a controller must see.
@@ -42,11 +49,13 @@ public enum EdgePlanners {
       return try LearnedPlanner(
         path, levels: levels, work: work, learning: learning, devices: devices)
     }
+    if let level = try Planners.fixedLevel(name) { return FixedEveryone(level: level) }
     return switch name {
     case "idle": EdgeIdle()
     case "random": EdgeRandom(seed: seed)
-    case "everyone": EdgeEveryone()
-    case "everyone-refreshing": EdgeEveryone(refreshing: true)
+    case "everyone": AlternatingEveryone()
+    case "one-level": EdgeEveryone()
+    case "one-level-refreshing": EdgeEveryone(refreshing: true)
     case "download-once": StayingEveryone()
     case "heuristic": EdgeHeuristic()
     case "oort": EdgeOort()

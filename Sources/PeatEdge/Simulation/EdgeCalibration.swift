@@ -93,6 +93,10 @@ public struct EdgeCalibration: Sendable, Codable, Equatable {
       }
     }
     guard !emulators.isEmpty, emulators != run.emulators else { return nil }
+    guard emulators.count == run.emulators.count else {
+      return
+        "it was measured for \(emulators.count) emulator\(emulators.count == 1 ? "" : "s"), the run has \(run.emulators.count)"
+    }
     let level = zip(emulators, run.emulators).enumerated().first { $1.0 != $1.1 }?.offset ?? 0
     return
       "emulator \(level) was distilled, or made with a text, in another way than the one that was measured"

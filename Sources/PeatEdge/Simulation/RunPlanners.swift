@@ -1,7 +1,7 @@
 import PeatFederation
 import PeatTensor
 
-/// A run's planners `everyone`, `everyone:LEVEL` and `random` in a simulated cell: the rules of `EveryonePlanner` and `RandomPlanner`, by which a coordinator plans.
+/// A run's planners `everyone`, `everyone:LEVEL`, `download-once` and `random` in a simulated cell: the rules of `EveryonePlanner` and `RandomPlanner`, by which a coordinator plans.
 enum RunPlanners {
   /// The planner of a run: one of these, or another of the edge's.
   ///
@@ -10,20 +10,10 @@ enum RunPlanners {
     _ name: String, share: Double, levels: Int, work: WorkChoices, learning: LearningModel,
     devices: Int, seed: UInt64
   ) throws -> any EdgePlanner {
-    if let level = try Planners.fixedLevel(name) {
-      guard level < levels else {
-        throw PeatError.usage(
-          "The planner '\(name)' names emulator \(level); there are \(levels), numbered from 0.")
-      }
-      return FixedEveryone(level: level)
-    }
-    return switch name {
-    case "everyone": AlternatingEveryone()
-    case "random": DrawnShare(share: share, seed: seed)
-    default:
-      try EdgePlanners.make(
-        name, levels: levels, work: work, learning: learning, devices: devices, seed: seed)
-    }
+    if name == "random" { return DrawnShare(share: share, seed: seed) }
+    try EdgePlanners.check(name, devices: devices, levels: levels)
+    return try EdgePlanners.make(
+      name, levels: levels, work: work, learning: learning, devices: devices, seed: seed)
   }
 }
 
@@ -32,7 +22,8 @@ extension PlanningView {
   fileprivate func decision(for number: Int, wanting level: Int) -> EdgeDecision {
     let held = device(number).held
     func isPossible(_ level: Int) -> Bool {
-      allows(level, number) || level == held && holdsUsable(number)
+      levels.indices.contains(level) && allows(level, number)
+        || level == held && holdsUsable(number)
     }
     let own =
       isPossible(level)

@@ -66,6 +66,9 @@ public struct WorkChoices: Sendable, Codable, Equatable {
 
   public init() {}
 
+  /// The branches by which a controller chooses work.
+  public static let branchNames = ["steps", "learningRate", "rank", "uploadBits"]
+
   /// All that is worth choosing from.
   public static var usual: WorkChoices {
     var result = WorkChoices()
@@ -108,10 +111,8 @@ public struct WorkChoices: Sendable, Codable, Equatable {
 
   /// A branch for each list to choose from.
   var branches: [ActionBranch] {
-    [
-      ("steps", steps.count), ("learningRate", learningRates.count), ("rank", ranks.count),
-      ("uploadBits", uploadBits.count),
-    ].filter { $0.1 > 1 }.map { ActionBranch($0.0, choices: $0.1) }
+    zip(Self.branchNames, [steps.count, learningRates.count, ranks.count, uploadBits.count])
+      .filter { $0.1 > 1 }.map { ActionBranch($0.0, choices: $0.1) }
   }
 
   /// The work behind the choices of these branches.

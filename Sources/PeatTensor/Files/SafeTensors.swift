@@ -358,6 +358,20 @@ private func duplicateKeyCheck(_ json: Data, _ bad: (String) -> PeatError) throw
   return keys
 }
 
+/// A type as people say it.
+private func inWords(_ type: Any.Type) -> String {
+  let name = "\(type)"
+  if name.hasPrefix("Array") { return "a list" }
+  if name.hasPrefix("Dictionary") { return "a table of keys and values" }
+  return switch name {
+  case "Int", "UInt", "Int32", "UInt64": "a whole number"
+  case "Double", "Float": "a number"
+  case "String": "a text"
+  case "Bool": "true or false"
+  default: name
+  }
+}
+
 /// What a decoding error says, in one line.
 package func describe(_ error: any Error) -> String {
   func path(_ context: DecodingError.Context) -> String {
@@ -369,9 +383,9 @@ package func describe(_ error: any Error) -> String {
   case DecodingError.keyNotFound(let key, let context):
     return "the key '\(key.stringValue)' is missing \(path(context))"
   case DecodingError.typeMismatch(let type, let context):
-    return "expected \(type) \(path(context))"
+    return "expected \(inWords(type)) \(path(context))"
   case DecodingError.valueNotFound(let type, let context):
-    return "expected \(type), found null \(path(context))"
+    return "expected \(inWords(type)), found null \(path(context))"
   case DecodingError.dataCorrupted(let context):
     if let inner = context.underlyingError as? PeatError { return inner.message }
     let detail =
