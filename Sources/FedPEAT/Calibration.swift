@@ -74,7 +74,7 @@ public struct Calibration: Sendable {
   }
 
   /// What a short real run gave.
-  public struct ShortRun: Sendable {
+  public struct ShortRun: Sendable, Codable {
     /// The plug-in loss before the first round and after each, in nats per token.
     public var losses: [Double]
     /// The level's fidelity with the adapter as it was after each round; empty where it was not asked for.

@@ -33,6 +33,36 @@ import Testing
     #expect(processes(in: folder) == [], sourceLocation: sourceLocation)
   }
 
+  @Test func `a calibration goes on with the same command`() async throws {
+    try await withWorkshop { workshop, folder in
+      let calibrate = [
+        "calibrate", workshop.runFile, "--rounds", "3", "--threads", "1", "--out", "edge.yaml",
+      ]
+      try await expectInterrupted(calibrate, after: "in 3 rounds", in: folder)
+      let record = folder.appendingPathComponent("edge.yaml.calibration")
+      #expect(FileManager.default.fileExists(atPath: record.path))
+      // Other settings are measured anew.
+      let other = try await FedpeatCommand.succeed(
+        calibrate + ["--learning-rate", "0.001"], in: folder)
+      #expect(!other.errors.contains("goes on"), "\(other.errors)")
+      #expect(!FileManager.default.fileExists(atPath: record.path))
+
+      try await expectInterrupted(calibrate, after: "in 3 rounds", in: folder)
+      let rest = try await FedpeatCommand.succeed(calibrate, in: folder)
+      #expect(rest.errors.contains("interrupted calibration left: times"), "\(rest.errors)")
+      #expect(!FileManager.default.fileExists(atPath: record.path))
+      let edge = folder.appendingPathComponent("edge.yaml")
+      let parts = try String(contentsOf: edge, encoding: .utf8)
+      _ = try await FedpeatCommand.succeed(calibrate, in: folder)
+      let whole = try String(contentsOf: edge, encoding: .utf8)
+      // What losses say does not depend on the break; times do.
+      func learning(_ text: String) -> String {
+        String(text.components(separatedBy: "learning:").last?.prefix(200) ?? "")
+      }
+      #expect(learning(parts) == learning(whole))
+    }
+  }
+
   @Test func `of a run with several seeds those that are done are kept`() async throws {
     try await withWorkshop { workshop, folder in
       try await expectInterrupted(

@@ -14,7 +14,7 @@ struct Calibrate: AsyncParsableCommand {
       (how the loss falls). With several clients three more federations say what it does when not all take part, with --work six more \
       what a device's work does. All of them run here, one after the other: \
       together they take about --rounds times the number of clients times the seconds of a client's round, for each federation; how long \
-      that is is said once a step was measured. \
+      that is is said once a step was measured. An interrupted calibration goes on with the same command. \
       An emulator's fidelity is the cosine of the adapter's gradients through it and through the full model. The file is an \
       edge for train-controller --environment, simulate, estimate and serve --edge: the scenario's, with these \
       emulators, and device classes as fast against each other as in the scenario, the fastest as fast as this machine.
@@ -88,8 +88,37 @@ struct Calibrate: AsyncParsableCommand {
     let base = try EdgeFile.read(environment)
     let target = URL(path: out)
     try EdgeFile.checkOutput(target)
+    try CalibrationRecord.check(of: target)
     let parts = try ClientData(run)
     let calibration = try Calibration(run, data: parts)
+    let record = CalibrationRecord(
+      of: target, settings: try settings(calibration, run, base, parts))
+    do { try await measure(calibration, run, base, target, record) } catch {
+      guard !record.isEmpty else { throw error }
+      throw FederatedTuning.adding(
+        "What was measured is kept in '\(record.url.relativePath)': the same command goes on from it.",
+        to: error)
+    }
+  }
+
+  /// Names all that decides what is measured: the model, the run, the texts, and which federations there are.
+  private func settings(
+    _ calibration: Calibration, _ run: RunConfiguration, _ base: EdgeConfiguration,
+    _ data: ClientData
+  ) throws -> String {
+    var run = run
+    run.out = nil
+    let texts = data.groups.flatMap(\.documents).map(\.text).joined(separator: "\u{0}")
+    return Digest(
+      of: try JSONFile.encode(run) + JSONFile.encode(base) + JSONFile.encode(calibration.facts)
+        + Data(texts.utf8)
+    ).hex
+  }
+
+  private func measure(
+    _ calibration: Calibration, _ run: RunConfiguration, _ base: EdgeConfiguration,
+    _ target: URL, _ record: CalibrationRecord
+  ) async throws {
     let scratch = try WorkFolder(temporary: "calibrate")
     defer { scratch.remove() }
     let sample = scratch.url.appendingPathComponent("sample.txt")
@@ -98,13 +127,27 @@ struct Calibrate: AsyncParsableCommand {
     Terminal.note(
       "calibrating  \(calibration.recipes.count == 1 ? "an emulator" : "\(calibration.recipes.count) emulators"): a few steps of each, then short federations"
     )
+    if !record.isEmpty {
+      Terminal.note(
+        "goes on      with what an interrupted calibration left: \(record.times == nil ? "no times" : "times"), \(record.federations) federations"
+      )
+    }
     let evaluationSeconds = try await check(calibration, run)
     Terminal.status("measuring fidelities …")
     let fidelities = try await calibration.fidelities()
     var levels: [EmulatorLevel] = []
     var report: [Report.Level] = []
     var compute = 0.0
-    let times = try await measureSteps(calibration, on: sample, in: scratch.url, run)
+    for number in calibration.recipes.indices {
+      try calibration.writeEmulator(number, to: Self.folder(number, in: scratch.url))
+    }
+    let times: [CalibrationRecord.StepTimes]
+    if let kept = record.times {
+      times = kept
+    } else {
+      times = try await measureSteps(calibration, on: sample, in: scratch.url, run)
+      try record.keep(times)
+    }
     for (number, name) in calibration.recipes.enumerated() {
       var level = try calibration.level(number, in: Self.folder(number, in: scratch.url))
       let time = times[number]
@@ -129,7 +172,7 @@ struct Calibrate: AsyncParsableCommand {
     _ = try edge(base, levels, calibration, compute: compute, LearningModel(), nil, run)
     let federations = CalibrationFederations(
       calibration, rounds: rounds, clients: run.clients, roundSeconds: report.map(\.seconds),
-      evaluationSeconds: evaluationSeconds, measuresWork: work)
+      evaluationSeconds: evaluationSeconds, measuresWork: work, record: record)
     var curves: [LearningFit.Curve] = []
     for (number, name) in calibration.recipes.enumerated() {
       let curve = try await federations.curve(number, name, fidelity: levels[number].fidelity)
@@ -162,6 +205,7 @@ struct Calibrate: AsyncParsableCommand {
     edge.calibration.spread = times.map(\.spread).max()
     cautions.forEach(Terminal.caution)
     try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
+    record.remove()
     try common.report(
       Report(
         levels: report, adapterBytes: try calibration.adapterBytes, compute: compute,
@@ -211,28 +255,6 @@ struct Calibrate: AsyncParsableCommand {
   /// How often a round's training is measured on each level.
   private static let measurements = 3
 
-  /// What training on a level took, measured several times.
-  private struct StepTimes {
-    let name: String
-    /// Of a round's training, each time.
-    var all: [Double] = []
-    var peakMemoryBytes = 0
-
-    init(name: String) { self.name = name }
-
-    var seconds: Double { median(all) }
-
-    /// How far the times lie apart, as a share of their median.
-    var spread: Double { ((all.max() ?? 0) - (all.min() ?? 0)) / max(seconds, 1e-12) }
-
-    /// That they lie far apart; `nil` where they don't.
-    var caution: String? {
-      guard spread > 0.2, let least = all.min(), let most = all.max() else { return nil }
-      return
-        "A round's training on \(name) took \(Format.seconds(least)) at one time and \(Format.seconds(most)) at another, \(Format.share(spread)) apart: this machine was busy with something else. Times and energy are known no better than that; measure again when it is idle."
-    }
-  }
-
   /// That a level takes longer than one of more operations, which is seldom so on other machines.
   private static func cautionsOfOrder(_ levels: [Report.Level]) -> [String] {
     levels.compactMap { level in
@@ -251,12 +273,9 @@ struct Calibrate: AsyncParsableCommand {
   /// Measures each level in turn, several times, so that what slows the machine down for a while slows none alone.
   private func measureSteps(
     _ calibration: Calibration, on sample: URL, in scratch: URL, _ run: RunConfiguration
-  ) async throws -> [StepTimes] {
+  ) async throws -> [CalibrationRecord.StepTimes] {
     let names = calibration.recipes
-    var times = names.map { StepTimes(name: $0) }
-    for number in names.indices {
-      try calibration.writeEmulator(number, to: Self.folder(number, in: scratch))
-    }
+    var times = names.map { CalibrationRecord.StepTimes(name: $0) }
     for measurement in 1...Self.measurements {
       for (number, name) in names.enumerated() {
         try checkInterruption()

@@ -7,6 +7,7 @@ struct CalibrationFederations {
   private let rounds: Int
   private let clients: Int
   private let pace: CalibrationPace
+  private let record: CalibrationRecord
 
   /// Of the clients, that are drawn for a round where not all take part.
   private static let share = 0.5
@@ -19,13 +20,15 @@ struct CalibrationFederations {
   /// - Parameters:
   ///   - roundSeconds: of a client's round on each emulator.
   ///   - evaluationSeconds: of measuring perplexity once.
+  ///   - record: where each is kept.
   init(
     _ calibration: Calibration, rounds: Int, clients: Int, roundSeconds: [Double],
-    evaluationSeconds: Double, measuresWork: Bool
+    evaluationSeconds: Double, measuresWork: Bool, record: CalibrationRecord
   ) {
     self.calibration = calibration
     self.rounds = rounds
     self.clients = clients
+    self.record = record
     let own = roundSeconds.first ?? 0
     var trained = roundSeconds.map { Double(clients) * $0 }
     if clients > 1 {
@@ -57,9 +60,18 @@ struct CalibrationFederations {
   ) async throws -> Calibration.ShortRun {
     try checkInterruption()
     pace.begin(name)
-    return try await calibration.shortRun(
+    let place = team.map { "\($0.lowerBound)-\($0.upperBound)" } ?? "all"
+    let key =
+      "level \(level), steps \(work.steps), rate \(work.learningRate), rank \(work.rank), bits \(work.uploadBits), share \(share), team \(place)"
+    if let kept = record.run(key) {
+      pace.skip()
+      return kept
+    }
+    let run = try await calibration.shortRun(
       level, work: work, share: share, team: team, measuresFidelity: measuresFidelity
     ) { [pace] round in pace.roundMeasured(round) }
+    try record.keep(run, as: key)
+    return run
   }
 
   /// What was measured with some of the clients.

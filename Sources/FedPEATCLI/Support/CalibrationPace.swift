@@ -7,8 +7,9 @@ final class CalibrationPace: Sendable {
   private struct State {
     var begun = 0
     var name = ""
-    /// Seconds of what is done as they were expected, and as they were.
+    /// Seconds of what is done as they were expected, and of these of what was done before an interruption.
     var expectedDone = 0.0
+    var expectedBefore = 0.0
     var start = ContinuousClock.now
   }
 
@@ -43,6 +44,14 @@ final class CalibrationPace: Sendable {
     tell(round: 0)
   }
 
+  /// The federation that was begun was made before an interruption.
+  func skip() {
+    state.withLock { state in
+      guard expected.indices.contains(state.begun - 1) else { return }
+      state.expectedBefore += expected[state.begun - 1] * Double(rounds)
+    }
+  }
+
   func roundMeasured(_ round: Int) {
     state.withLock { state in
       guard expected.indices.contains(state.begun - 1) else { return }
@@ -55,7 +64,8 @@ final class CalibrationPace: Sendable {
   private func tell(round: Int) {
     let (state, total) = (state.withLock { $0 }, expected.reduce(0, +) * Double(rounds))
     let elapsed = (ContinuousClock.now - state.start) / .seconds(1)
-    let factor = state.expectedDone > 0 ? elapsed / state.expectedDone : 1
+    let done = state.expectedDone - state.expectedBefore
+    let factor = done > 0 ? elapsed / done : 1
     let left = max(total - state.expectedDone, 0) * factor
     Terminal.status(
       "federation \(state.begun) of \(expected.count), \(state.name): round \(min(round + 1, rounds)) of \(rounds), about \(Format.time(.seconds(left))) left"
