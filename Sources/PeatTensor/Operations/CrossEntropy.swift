@@ -122,7 +122,7 @@ struct CrossEntropyRecord {
 /// A chunk of logits, and then of their gradients: blocks of columns, one after the other, each row by row.
 ///
 /// Rows of a whole vocabulary would lie hundreds of kilobytes apart, a page of memory for every tile of a product.
-private struct Logits {
+struct Logits {
   let vocabulary: Int
   /// Columns of a block.
   let block: Int
@@ -139,7 +139,7 @@ private struct Logits {
   }
 
   /// The pieces of a row, in order.
-  @inline(__always) private func forEachPiece(
+  @inline(__always) func forEachPiece(
     row: Int, of rows: Int, _ body: (FloatPointer, Int) -> Void
   ) {
     var first = 0
@@ -190,7 +190,7 @@ private struct Logits {
 }
 
 /// logits = x · Wᵀ.
-private struct LogitsProduct: MatrixVisitor {
+struct LogitsProduct: MatrixVisitor {
   let rows: Int
   let x: FloatPointer
   let logits: Logits
@@ -206,7 +206,7 @@ private struct LogitsProduct: MatrixVisitor {
 }
 
 /// dx = gradient of the logits · W.
-private struct LogitsGradientProduct: MatrixVisitor {
+struct LogitsGradientProduct: MatrixVisitor {
   let rows: Int
   let logits: Logits
   let dx: FloatPointer
