@@ -111,7 +111,7 @@ public struct GradientRanks: ShareWord {
         let values = try SingularValues(of: matrix, named: name)
         let count = values.values.count
         var scores = GradientScore.ranks(values, inputs: sums.inputs, gradients).scores
-        let fixed = Int((GradientScore.fixedShare * Double(count)).rounded(.up))
+        let fixed = ceiling(GradientScore.fixedShare, of: count)
         for k in 0..<min(fixed, count) { scores[k] = .infinity }
         draft.keep(values.factors(of: largest(scores)), as: path, ofBlock: index)
       }

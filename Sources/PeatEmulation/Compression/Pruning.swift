@@ -34,7 +34,8 @@ public struct ChannelPruning: ShareWord {
 }
 
 /// Keeps a share of each attention layer's heads, those whose values weigh the most: `prune-heads=0.5` keeps ⌈half⌉. Where several query heads share
-/// keys and values they stay or go together.
+/// keys and values, of n heads in g groups ⌈F · g⌉ groups stay, with their keys and values, and as many heads in each, so that ⌈F · n⌉ or, where that can't be
+/// divided by the groups, a few more are left.
 ///
 /// A head's score is the norm of its value weights times that of its part in the output. After Michel et al. 2019, *Are sixteen heads really
 /// better than one?*, <https://arxiv.org/abs/1905.10650>, whose scores are gradients.
@@ -80,7 +81,13 @@ public struct HeadPruning: ShareWord {
           * norm(outputs[places(group, heads: queries)])
       }
       let kept = largest(scores)
-      let keptQueries = kept.flatMap { places($0, heads: queries) }
+      let keptHeads = (count(of: block.sizes.heads) + kept.count - 1) / kept.count
+      let keptQueries = kept.flatMap { group in
+        // Their values are the same: what tells them apart is their part in the output.
+        let heads = group * queries..<(group + 1) * queries
+        let parts = heads.map { norm(outputs[places($0, heads: 1)]) }
+        return largest(keptHeads, of: parts).flatMap { places(heads.lowerBound + $0, heads: 1) }
+      }
       let keptValues = kept.flatMap { places($0, heads: 1) }
       switch keys.projections {
       case .separate(let query, let key, let value):
@@ -94,7 +101,7 @@ public struct HeadPruning: ShareWord {
             + keptValues.map { $0 + firstValue }, of: path, layout: model.layout)
       }
       block.select(inputs: keptQueries, of: keys.attentionOutput, layout: model.layout)
-      block.sizes.heads = kept.count * queries
+      block.sizes.heads = kept.count * keptHeads
       block.sizes.keyValueHeads = kept.count
       draft.blocks[index] = block
     }

@@ -38,11 +38,21 @@ extension ShareWord {
     outline[keyPath: Self.mark] = true
   }
 
-  func count(of all: Int) -> Int { Int((share * Double(all)).rounded(.up)) }
+  func count(of all: Int) -> Int { ceiling(share, of: all) }
 
   /// The places of the largest scores, rising; of equal ones the first.
-  func largest(_ scores: [Double]) -> [Int] {
-    scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }.prefix(count(of: scores.count))
-      .sorted()
+  func largest(_ scores: [Double]) -> [Int] { largest(count(of: scores.count), of: scores) }
+
+  /// The places of so many of the largest.
+  func largest(_ count: Int, of scores: [Double]) -> [Int] {
+    scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }.prefix(count).sorted()
   }
+}
+
+/// ⌈share · n⌉, as in exact arithmetic of the share's decimal digits: a double is off by half a unit in its last place, 0.07 · 100 computes 7.0000000000000009,
+/// and what is nearer to a whole number than both roundings can be off is that number.
+package func ceiling(_ share: Double, of all: Int) -> Int {
+  let product = share * Double(all)
+  let whole = product.rounded()
+  return Int(abs(product - whole) <= 2 * whole.ulp ? whole : product.rounded(.up))
 }
