@@ -11,7 +11,7 @@ public enum CompressionBenchmark {
     public var modelBytes: Int
   }
 
-  /// The recipes that are measured, for a middle of so many blocks; the last is distilled.
+  /// The recipes that are measured, for a middle of so many blocks; the last two are distilled.
   public static func recipes(middle: Int) -> [String] {
     let half = max(1, middle / 2)
     return [
@@ -19,6 +19,7 @@ public enum CompressionBenchmark {
       "layer-drop=\(half),share", "prune-heads=0.5", "prune-channels=0.5", "gradient-channels=0.5",
       "low-rank=0.25", "weighted-low-rank=0.25", "gradient-ranks=0.25", "magnitude=0.5", "int8",
       "int8=gptq", "int4", "int4=gptq", "bf16", "f16", "layer-drop=\(half)+distilled",
+      "layer-drop=\(half),magnitude=0.1+distilled",
     ]
   }
 

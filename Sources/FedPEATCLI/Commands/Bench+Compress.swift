@@ -14,7 +14,7 @@ extension Bench {
   }
 
   func compress() async throws {
-    if let recipe, let model {
+    if recipe.count == 1, let recipe = recipe.first, let model {
       let report = try CompressionBenchmark.run(
         recipe, model: URL(path: model), windows: 8 * batch, seed: common.seedValue,
         threads: common.threadCount)
@@ -39,14 +39,21 @@ extension Bench {
       Terminal.status("a model with random weights …")
       try shape.write(layers: layers, seed: common.seedValue, to: folder)
     }
-    let blocks = try Checkpoint(folder: measured).configuration.blockCount
+    let configuration = try Checkpoint(folder: measured).configuration
+    let blocks = configuration.blockCount
     guard blocks > 2 else {
       throw PeatError.badData(
         "'\(measured.path)' has \(blocks) blocks; one with a middle has at least 3.")
     }
     struct Child: Decodable { var cases: [CompressionBenchmark.Report] }
     var reports: [CompressionBenchmark.Report] = []
-    for recipe in recipe.map({ [$0] }) ?? CompressionBenchmark.recipes(middle: blocks - 2) {
+    let split = try ModelSplit(bottom: 1, top: 1, of: blocks)
+    let chosen = recipe.isEmpty ? CompressionBenchmark.recipes(middle: blocks - 2) : recipe
+    // Before minutes are spent on those before it.
+    for text in chosen {
+      try EmulatorComparison.Candidate(text).recipe.check(configuration, split)
+    }
+    for recipe in chosen {
       try checkInterruption()
       Terminal.status("\(recipe) …")
       let child = try child(

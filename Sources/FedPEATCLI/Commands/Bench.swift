@@ -70,8 +70,10 @@ struct Bench: AsyncParsableCommand {
   var prefixCache: ByteCount?
 
   @Option(
-    help: "compress: a recipe, +distilled behind it to distil; all that there are if not given.")
-  var recipe: String?
+    help: ArgumentHelp(
+      "compress: a recipe, +distilled behind it to distil; may be given again; all that there are if not given.",
+      valueName: "recipe"))
+  var recipe: [String] = []
 
   @Option(
     help:
