@@ -16,15 +16,27 @@ extension RunConfiguration {
     }
   }
 
-  /// For each emulator of a folder whose margin was found by an attack too feeble to show that there is one: what is to be said of it.
+  /// For each emulator of a folder whose margin was found by an attack too feeble to show that there is one, or with other settings than the
+  /// run's: what is to be said of it.
   public func modelPrivacyCautions() throws -> [String] {
-    try emulators.compactMap { word in
+    try emulators.flatMap { word -> [String] in
       guard case .folder(let folder) = try EmulatorSource(word),
-        let margin = try EmulatorFacts.read(in: folder)?.margin, margin.hasModelPrivacy == nil,
-        let doubt = margin.doubt
-      else { return nil }
-      return
-        "the owner's margin that emulator.json of '\(word)' states says little: \(doubt); measure it again with 'fedpeat attack'"
+        let margin = try EmulatorFacts.read(in: folder)?.margin
+      else { return [] }
+      var cautions: [String] = []
+      if margin.hasModelPrivacy == nil, let doubt = margin.doubt {
+        cautions.append(
+          "the owner's margin that emulator.json of '\(word)' states says little: \(doubt); measure it again with 'fedpeat attack'"
+        )
+      }
+      let own = MarginFacts.Tuning(
+        learningRate: learningRate, stateNoise: stateNoise, rank: rank, alpha: alpha)
+      if method == LoRA.name, let difference = margin.tuning?.difference(from: own) {
+        cautions.append(
+          "the owner's margin that emulator.json of '\(word)' states is of tuning with \(difference): the run's may be less; 'fedpeat attack' with the run's settings measures it"
+        )
+      }
+      return cautions
     }
   }
 }

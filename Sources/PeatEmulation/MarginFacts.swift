@@ -15,6 +15,36 @@ public struct MarginFacts: Sendable, Codable, Equatable {
   public var runs: Int
   /// What the attacker did with public text; `nil` in files from before it was written down.
   public var attack: Strength?
+  /// How the adapter was tuned; `nil` in files from before it was written down.
+  public var tuning: Tuning?
+  /// Whether the text that was measured on is one that was tuned on.
+  public var isOnTunedText: Bool?
+
+  /// How the adapter was tuned: with other settings the margin is another.
+  public struct Tuning: Sendable, Codable, Equatable {
+    public var learningRate: Float
+    public var stateNoise: Double
+    public var rank: Int
+    public var alpha: Double
+
+    public init(learningRate: Float, stateNoise: Double, rank: Int, alpha: Double) {
+      self.learningRate = learningRate
+      self.stateNoise = stateNoise
+      self.rank = rank
+      self.alpha = alpha
+    }
+
+    /// What differs from how a run tunes, in words; `nil` where nothing does.
+    public func difference(from run: Tuning) -> String? {
+      let differing = [
+        ("learning rate", "\(learningRate)", "\(run.learningRate)"),
+        ("state noise", "\(stateNoise)", "\(run.stateNoise)"),
+        ("rank", "\(rank)", "\(run.rank)"), ("alpha", "\(alpha)", "\(run.alpha)"),
+      ].filter { $0.1 != $0.2 }
+      guard !differing.isEmpty else { return nil }
+      return differing.map { "\($0.0) \($0.1), the run with \($0.2)" }.joined(separator: "; ")
+    }
+  }
 
   /// How hard an emulator was attacked with public text.
   public struct Strength: Sendable, Codable, Equatable {
@@ -44,7 +74,7 @@ public struct MarginFacts: Sendable, Codable, Equatable {
 
   public init(
     margin: Double, afterAttack: Double, leastAfterAttack: Double, leastForAttacker: Double? = nil,
-    publicTokens: Int, runs: Int, attack: Strength? = nil
+    publicTokens: Int, runs: Int, attack: Strength? = nil, tuning: Tuning? = nil
   ) {
     self.margin = margin
     self.afterAttack = afterAttack
@@ -53,6 +83,7 @@ public struct MarginFacts: Sendable, Codable, Equatable {
     self.publicTokens = publicTokens
     self.runs = runs
     self.attack = attack
+    self.tuning = tuning
   }
 
   /// The least of all that was measured.
@@ -82,6 +113,6 @@ public struct MarginFacts: Sendable, Codable, Equatable {
     if attack.context < context {
       return "windows had \(attack.context) tokens, fewer than \(context)"
     }
-    return nil
+    return isOnTunedText == true ? "it was measured on a text that was tuned on" : nil
   }
 }

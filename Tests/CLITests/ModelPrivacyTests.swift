@@ -88,6 +88,26 @@ import Testing
         let told = try await FedpeatCommand.run(command + ["--without-model-privacy"], in: folder)
         #expect(!told.errors.contains("gives no model privacy"))
       }
+      // A weaker attack does not undo what was found before, unless that is said.
+      let weaker = [
+        "attack", workshop.model, "emulator", "--task", workshop.documents, "--held-out",
+        workshop.text, "--steps", "3", "--own-steps", "1", "--layout", "stream",
+      ]
+      let kept = try await FedpeatCommand.succeed(weaker, in: folder)
+      #expect(kept.errors.contains("an earlier attack"), "\(kept)")
+      var stated = try #require(try facts()["margin"] as? [String: Any])
+      #expect(stated["leastForAttacker"] as? Double == -0.3)
+      _ = try await FedpeatCommand.succeed(
+        weaker + ["--replace", "--learning-rate", "2e-3"], in: folder)
+      stated = try #require(try facts()["margin"] as? [String: Any])
+      #expect(stated["leastForAttacker"] == nil && stated["isOnTunedText"] == nil)
+      // A run that tunes otherwise is told.
+      let served = try await FedpeatCommand.run(
+        ["serve", "served.yaml", "--without-model-privacy"], in: folder)
+      #expect(
+        served.errors.contains(
+          "learning rate 0.002, the run with 0.003; state noise 0.3, the run with 0.0"),
+        "\(served)")
     }
   }
 

@@ -229,6 +229,11 @@ extension MarginFacts {
           learningRates: first.attack.learningRates, epochs: first.attack.epochs,
           steps: reports.map(\.publicSteps).min() ?? 0, grows: first.attack.grows,
           context: first.settings.context, tuningSteps: first.settings.steps)
+      },
+      tuning: reports.first.map { first in
+        Tuning(
+          learningRate: first.settings.learningRate, stateNoise: first.settings.stateNoise,
+          rank: first.settings.rank, alpha: first.settings.alpha)
       })
   }
 }

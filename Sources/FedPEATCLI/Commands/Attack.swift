@@ -14,7 +14,9 @@ struct Attack: AsyncParsableCommand {
       learning rates, and also after the middle was filled up to the model's depth. The margin is \
       ln(perplexity of the best emulator) − ln(perplexity of the plug-in), on --held-out: who has the better model for \
       everybody. With --own-held-out, texts like the attacker's own, it is measured there, too: who has the better model for the \
-      attacker. It is written into emulator.json: inspect shows it, and serve refuses an emulator whose margin is gone.
+      attacker. It is written into emulator.json: inspect shows it, and serve refuses an emulator whose margin is gone. What an earlier \
+      attack on the same emulator found stays where it was less. Tune as the run will (--learning-rate, --state-noise, --rank, --alpha): \
+      another way of tuning has another margin.
       """)
 
   @Argument(help: "The full model's folder.")
@@ -27,6 +29,9 @@ struct Attack: AsyncParsableCommand {
 
   @Flag(help: "Leave emulator.json as it is.")
   var dryRun = false
+
+  @Flag(help: "Write the margin also where an earlier attack on the emulator found less.")
+  var replace = false
 
   @OptionGroup var common: CommonOptions
 
@@ -79,7 +84,7 @@ struct Attack: AsyncParsableCommand {
       try AtomicOutput.checkFile(
         folder.appendingPathComponent("emulator.json"), "emulator", isOurs: { _ in true })
     }
-    var (texts, _) = try trial.texts()
+    var (texts, digests) = try trial.texts()
     if trial.own == nil { texts.own = texts.task }
     let full = try source.model()
     let compressed = try Emulator(folder: folder)
@@ -98,7 +103,10 @@ struct Attack: AsyncParsableCommand {
           of: compressed, own: texts.own, ownHeldOut: texts.ownHeldOut,
           publicTexts: texts.publicTexts, attack: attack))
     }
-    let result = MarginFacts(reports)
+    var result = MarginFacts(reports)
+    if let heldOut = digests["heldOut"], [digests["task"], digests["own"]].contains(heldOut) {
+      result.isOnTunedText = true
+    }
     try common.report(
       Report(
         margin: result.margin, marginAfterAttack: result.afterAttack,
@@ -115,6 +123,12 @@ struct Attack: AsyncParsableCommand {
       throw PeatError.badData(
         "'\(emulator)' was changed while it was attacked: emulator.json is left as it is. Attack it again."
       )
+    }
+    if let earlier = facts.margin, earlier.least < margin.least, !replace {
+      Terminal.caution(
+        "an earlier attack on '\(emulator)' left a margin of \(Format.number(earlier.least, digits: 3)), less than this one's \(Format.number(margin.least, digits: 3)): emulator.json keeps that. Where it was of another task, or a mistake, say --replace."
+      )
+      return
     }
     var facts = facts
     facts.margin = margin

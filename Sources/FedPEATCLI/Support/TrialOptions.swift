@@ -58,7 +58,10 @@ struct TrialOptions: ParsableArguments {
   @Option(help: "Input tokens per window; 256, or the model's longest, if not given.")
   var context: Int?
 
-  @Option(help: "Learning rate.")
+  @Option(
+    help:
+      "Learning rate. A run tunes with \(RunConfiguration().learningRate) unless it is told otherwise."
+  )
   var learningRate = TuningTrial.Settings().learningRate
 
   @Option(help: "Rank of the LoRA adapter.")
@@ -69,7 +72,7 @@ struct TrialOptions: ParsableArguments {
 
   @Option(
     help:
-      "Noise on the states behind an emulator's middle while an adapter is tuned, as a share of their root mean square."
+      "Noise on the states behind an emulator's middle while an adapter is tuned, as a share of their root mean square. A run has none unless it is told otherwise."
   )
   var stateNoise = TuningTrial.Settings().stateNoise
 
