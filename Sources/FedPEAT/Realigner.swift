@@ -3,7 +3,8 @@ import Foundation
 /// Makes emulators anew while a run goes on: when the adapter has moved so far that a level's gradients no longer point where the full model's do, its
 /// middle is distilled again with the adapter in place: of levels that are in use. Others wait until somebody trains on them.
 ///
-/// After Wu et al. 2024, *FedBiOT*, <https://arxiv.org/abs/2406.17706>, who do it before every round; here drift decides.
+/// After Wu et al. 2024, *FedBiOT*, <https://arxiv.org/abs/2406.17706>: what comes out of the middle is matched, and what is predicted, both with the adapter in the ends of both
+/// models (weights 30 and 1, ours). They do it before every round; here drift decides. What an attack on the new level would leave the owner nobody knows.
 actor Realigner {
   /// A level that was made anew. Fidelities are the cosines of the adapter's gradients through it and through the full model.
   struct Renewal: Sendable {
@@ -18,12 +19,16 @@ actor Realigner {
   private let onEvent: @Sendable (FederatedTuning.Event) -> Void
   /// The levels as they are now.
   private(set) var emulators: [Emulator]
-  /// What each was worth when it was made.
+  /// What each was worth when the run began: the bound is a share of that, however often it was made anew.
   private var worth: [Double] = []
   /// What all were worth after a round, where that was measured.
   private var measured: (round: Int, fidelities: [Double])?
   private var data: TokenDataset?
+  /// Of the text's bytes.
+  private var text: Digest?
   private var count = 0
+  /// What results are to say of levels that were made anew.
+  private(set) var warnings: [String] = []
 
   init(
     _ configuration: RunConfiguration, _ material: RunMaterial, owner: ModelOwner, folder: URL,
@@ -45,8 +50,10 @@ actor Realigner {
         "Emulators are realigned (realignData) when their fidelity has dropped, which needs a text to measure it on: evaluationData."
       )
     }
+    let url = URL(fileURLWithPath: file)
+    text = Digest(of: try Data(contentsOf: url))
     data = try TokenDataset.make(
-      try DocumentReader.read(URL(fileURLWithPath: file)), tokenizer: owner.tokenizer,
+      try DocumentReader.read(url), tokenizer: owner.tokenizer,
       layout: .stream, context: configuration.context, addBegin: configuration.bos)
     worth = try await fidelities(of: Array(emulators.indices), with: adapter)
   }
@@ -73,7 +80,7 @@ actor Realigner {
   func renew(
     _ adapter: Adapter, _ inUse: Set<Int>, after round: Int, into store: some BlobStore
   ) async throws -> [Int: Renewal] {
-    guard let data else { return [:] }
+    guard let data, let text else { return [:] }
     var result: [Int: Renewal] = [:]
     let levels = inUse.sorted()
     let now: [Double]
@@ -89,16 +96,20 @@ actor Realigner {
       let old = emulators[level]
       let settings = settings(count)
       onEvent(.realigning(level: level))
-      let fresh = try await owner.onThread {
+      var (fresh, loss) = try await owner.onThread {
         try $0.realigned(old, with: adapter, data: data, settings: settings)
       }
-      let value = try await owner.onThread { try $0.fidelities(of: [fresh], with: adapter)[0] }
+      let made = fresh
+      let value = try await owner.onThread { try $0.fidelities(of: [made], with: adapter)[0] }
       // One that hardly makes good what was lost is not worth sending.
       guard value - now > 0.25 * (worth[level] - now) else {
         onEvent(.realignedInVain(level: level, before: now, after: value))
         continue
       }
       count += 1
+      fresh.realigned = RealignmentFacts(
+        round: round, settings: settings, finalLoss: loss, text: text, fidelityBefore: now,
+        fidelityAfter: value)
       let place = folder.appendingPathComponent("level-\(level)-\(count)")
       try fresh.write(
         to: place, source: owner.checkpoint,
@@ -109,10 +120,19 @@ actor Realigner {
           contents: costs.contents(of: fresh)), fidelity: value)
       try FileManager.default.removeItem(at: place)
       emulators[level] = fresh
-      worth[level] = value
       onEvent(.realigned(level: level, before: now, after: value))
+      warn(level)
     }
     return result
+  }
+
+  /// Says once of a level that what was measured of it was of another copy.
+  private func warn(_ level: Int) {
+    let text =
+      "emulator \(level) was distilled again: the owner's margin on the new copy was not measured ('fedpeat attack' measures an emulator's folder)"
+    guard !warnings.contains(text) else { return }
+    warnings.append(text)
+    onEvent(.warning(text))
   }
 
   private func fidelities(of levels: [Int], with adapter: Adapter) async throws -> [Double] {
@@ -127,6 +147,7 @@ actor Realigner {
     settings.context = configuration.context
     settings.learningRate = configuration.realignRate
     settings.lossWeight = 0
+    settings.divergenceWeight = 1
     settings.checks = 0
     settings.seed = configuration.seed &+ UInt64(number)
     settings.threads = configuration.threadCount
@@ -135,11 +156,11 @@ actor Realigner {
 }
 
 extension ModelOwner {
-  /// An emulator whose middle was distilled with an adapter in the ends of both models.
+  /// An emulator whose middle was distilled with an adapter in the ends of both models, and the mean objective of the last steps.
   func realigned(
     _ emulator: Emulator, with adapter: Adapter, data: TokenDataset,
     settings: DistillationSettings
-  ) throws -> Emulator {
+  ) throws -> (emulator: Emulator, finalLoss: Double) {
     var fresh = try emulator.unpacked()
     let full = try model.sharingWeights()
     let (inFull, inFresh) = (
@@ -155,6 +176,6 @@ extension ModelOwner {
     guard outcome.isComplete else { throw CancellationError() }
     fresh.distillation = emulator.distillation
     try fresh.pack(CompressionCalibration(data, threads: settings.threads))
-    return fresh
+    return (fresh, outcome.finalLoss)
   }
 }

@@ -14,6 +14,8 @@ public struct Emulator: Sendable {
   public let recipe: EmulatorRecipe
   /// How its middle was distilled; `nil`: it was not.
   public var distillation: DistillationFacts?
+  /// How its middle was distilled again during a run; `nil`: it was not.
+  public var realigned: RealignmentFacts?
   /// How well it stands for the full model, where that was measured when it was made.
   public var fidelity: FidelityReport?
 
@@ -40,6 +42,7 @@ public struct Emulator: Sendable {
         bottom: facts.split.bottom, top: facts.split.top, of: facts.sourceBlocks),
       keptBlocks: facts.keptBlocks, recipe: facts.recipe)
     distillation = facts.distillation
+    realigned = facts.realigned
     fidelity = facts.fidelity
   }
 
@@ -125,6 +128,8 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
   public var fidelity: FidelityReport?
   /// How its middle was distilled; `nil`: it was not.
   public var distillation: DistillationFacts?
+  /// How its middle was distilled again during a run; `nil`: it was not.
+  public var realigned: RealignmentFacts?
   /// How much better the owner's tuned model is than what a device can make of this emulator, where that was measured.
   public var margin: MarginFacts?
   /// The licence of the source, where it is stated.
@@ -193,7 +198,8 @@ extension Emulator {
           )
         }),
       exposure: exposure(of: full), fidelity: fidelity,
-      distillation: distillation, licence: try Licence.stated(in: source.folder)
+      distillation: distillation, realigned: realigned,
+      licence: try Licence.stated(in: source.folder)
     )
   }
 

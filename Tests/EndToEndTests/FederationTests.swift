@@ -200,6 +200,9 @@ import Testing
         }
         #expect(down.dropFirst().allSatisfy { $0 <= down[0] + 200 }, "\(down)")
         #expect(down.dropFirst().contains { $0 > down[0] / 2 }, "\(down)")
+        // Nobody attacked the new copy.
+        let warnings = result["warnings"] as? [String] ?? []
+        #expect(warnings.count { $0.contains("was distilled again") } == 1, "\(warnings)")
       }
       if changes["planner"] == "random" {
         // ⌈0.6 · 3⌉ of three take part in a round, and both levels are in the run.

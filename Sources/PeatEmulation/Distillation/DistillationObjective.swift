@@ -6,15 +6,17 @@ import PeatTuning
 
 /// Makes an emulator's middle compute what the full model's does.
 ///
-///     lossWeight · (−ln p(next token)) + stateWeight · e(last) + blockWeight · Σ e(others),   e = ‖t − s‖² / (d · σ²)
+///     lossWeight · (−ln q(next token)) + stateWeight · e(last) + blockWeight · Σ e(others) + divergenceWeight · Σ p ln(p / q),   e = ‖t − s‖² / (d · σ²)
 ///
+/// p, q: the probabilities of the next token, the full model's and the emulator's, each with what is in its ends.
 /// All are means over tokens. t, s: states in the full model's middle and in the emulator's, where the same goes in: `last`, what comes out of it; the
 /// others, what comes out of each of its blocks but the last, beside what goes into the block that follows it in the full model. σ²: the mean square of
 /// t, measured once on the first windows; d: the hidden size.
 ///
 /// Source: Xiao, Lin and Han 2023, *Offsite-Tuning*, <https://arxiv.org/abs/2302.04870>: weights 1, 30 and 0. Block by block as in Wu et al. 2024,
-/// *FedBiOT*, <https://arxiv.org/abs/2406.17706>.
+/// *FedBiOT*, <https://arxiv.org/abs/2406.17706>, who also match what the models predict, both with the adapter.
 struct DistillationObjective: TrainingObjective {
+  private let full: TransformerModel
   private let teacher: TransformerModel
   private let emulator: Emulator
   private let settings: DistillationSettings
@@ -34,6 +36,7 @@ struct DistillationObjective: TrainingObjective {
     _ emulator: Emulator, full: TransformerModel, teacher: TransformerModel, data: TokenDataset,
     settings: DistillationSettings, _ training: TrainingConfiguration
   ) throws {
+    self.full = full
     self.teacher = teacher
     self.emulator = emulator
     self.settings = settings
@@ -77,6 +80,7 @@ struct DistillationObjective: TrainingObjective {
 
   var name: String {
     "distillation of \(emulator.recipe) \(emulator.keptBlocks): \(settings.lossWeight) \(settings.stateWeight) \(settings.blockWeight) \(settings.noise) \(meanSquares)"
+      + (settings.divergenceWeight > 0 ? ", divergence \(settings.divergenceWeight)" : "")
   }
 
   func loss(
@@ -105,15 +109,28 @@ struct DistillationObjective: TrainingObjective {
         loss += weight * tape.squaredError(states, to: target, scale: scale * Float(weight))
       }
     }
+    guard settings.lossWeight > 0 || settings.divergenceWeight > 0 else {
+      return TokenLoss(sum: loss, count: targets.count { $0 >= 0 })
+    }
+    let hidden = student.hiddenStates(
+      from: student.configuration.depth - split.top, states, layout: layout, on: tape)
     if settings.lossWeight > 0 {
-      let hidden = student.hiddenStates(
-        from: student.configuration.depth - split.top, states, layout: layout, on: tape)
       loss +=
         settings.lossWeight
         * student.loss(
           of: hidden, targets: targets, scale: scale * Float(settings.lossWeight), on: tape,
           logitRows: training.logitRows
         ).sum
+    }
+    if settings.divergenceWeight > 0 {
+      // What is in the full model's ends is not in the teacher's.
+      let predicted = full.hiddenStates(
+        from: split.blockCount - split.top, target, layout: layout, on: tape)
+      loss +=
+        settings.divergenceWeight
+        * tape.linearDivergence(
+          hidden, from: predicted, weight: student.head.weight,
+          scale: scale * Float(settings.divergenceWeight), chunkRows: training.logitRows)
     }
     return TokenLoss(sum: loss, count: targets.count { $0 >= 0 })
   }

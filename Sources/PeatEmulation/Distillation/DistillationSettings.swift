@@ -13,6 +13,8 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
   public var stateWeight = 30.0
   /// Of how far what comes out of each block but the last is off.
   public var blockWeight = 0.0
+  /// Of how far the tokens that the emulator predicts are from those that the full model predicts, Σ p ln(p / q), each with what is in its ends.
+  public var divergenceWeight = 0.0
   public var noise = 0.0
   /// How often on the way a probe says how good the emulator is; the best of these moments is kept. 0: the last one is.
   public var checks = 6
@@ -23,7 +25,7 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
 
   private enum CodingKeys: String, CodingKey {
     case steps, batch, context, learningRate, lossWeight, stateWeight, blockWeight, noise, checks
-    case seed, threads
+    case seed, threads, divergenceWeight
   }
 
   /// Files that were written before there were checks have none.
@@ -36,6 +38,7 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
     lossWeight = try table.decode(Double.self, forKey: .lossWeight)
     stateWeight = try table.decode(Double.self, forKey: .stateWeight)
     blockWeight = try table.decode(Double.self, forKey: .blockWeight)
+    divergenceWeight = try table.decodeIfPresent(Double.self, forKey: .divergenceWeight) ?? 0
     noise = try table.decode(Double.self, forKey: .noise)
     checks = try table.decodeIfPresent(Int.self, forKey: .checks) ?? 0
     seed = try table.decode(UInt64.self, forKey: .seed)
@@ -45,11 +48,12 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
   public func validate() throws {
     for (name, value) in [
       ("lossWeight", lossWeight), ("stateWeight", stateWeight), ("blockWeight", blockWeight),
+      ("divergenceWeight", divergenceWeight),
     ]
     where !(0...1e6).contains(value) {
       throw PeatError.usage("distillation: \(name) is \(value); it must be between 0 and 1e6.")
     }
-    guard lossWeight + stateWeight + blockWeight > 0 else {
+    guard lossWeight + stateWeight + blockWeight + divergenceWeight > 0 else {
       throw PeatError.usage(
         "distillation: lossWeight, stateWeight and blockWeight are all 0: there is nothing to make small."
       )
