@@ -15,8 +15,11 @@ extension Emulator {
   }
 
   private static func bytes(of parameter: Parameter, _ storage: EmulatorFacts.Storage?) -> Int {
-    if let packed = parameter.packed {
-      return packed.stored.values.reduce(0) { $0 + $1.bytes.count }
+    if let packed = parameter.packed, storage?.type != StorageType.bfloat16.rawValue,
+      storage?.type != StorageType.float16.rawValue
+    {
+      let parts = storage?.shape == nil ? packed.stored : packed.storedSparsely ?? packed.stored
+      return parts.values.reduce(0) { $0 + $1.bytes.count }
     }
     let bytesPerValue = storage?.type == StorageType.float32.rawValue || storage == nil ? 4 : 2
     // Of a sparse matrix what is not zero, and a bit for each place.

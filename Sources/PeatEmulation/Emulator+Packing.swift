@@ -54,7 +54,7 @@ extension Emulator {
           matrix.pack(
             try PackedMatrix(
               matrix.tensor, as: storage, axis: linear.inputAxis, products: products,
-              named: matrix.name))
+              keepsZeros: recipe.isSparse, named: matrix.name))
         }
       }
     }

@@ -90,7 +90,9 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
     }
 
     /// How a packed matrix lies in the file.
-    init(_ matrix: PackedMatrix) {
+    ///
+    /// - Parameter isSparse: whether only what is not zero is stored.
+    init(_ matrix: PackedMatrix, isSparse: Bool) {
       type = matrix.storage.rawValue
       // What has an axis stays packed in memory, too.
       axis = matrix.axis
@@ -103,6 +105,10 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
         scaleType = StorageType.float16.rawValue
         symmetric = true
         if matrix.storage == .int4 { packing = PackedMatrix.packing }
+      }
+      if isSparse {
+        shape = [matrix.rows, matrix.columns]
+        packing = SparseTensor.packing
       }
     }
   }
@@ -159,6 +165,32 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
       throw PeatError.badData(
         "'\(url.path)': split, keptBlocks and sourceBlocks contradict each other.")
     }
+    func refuse(_ what: String) -> PeatError {
+      .badData("'\(url.path)' \(what). The emulator is damaged; fetch or make it again.")
+    }
+    guard (0...1 + 1e-9).contains(facts.exposure) else {
+      throw refuse("says an exposure of \(facts.exposure); it is a share, from 0 to 1")
+    }
+    let middle = facts.sourceBlocks - numbers.bottom - numbers.top
+    guard (try? facts.recipe.storedBlocks(ofMiddle: middle)) == numbers.emulator else {
+      throw refuse(
+        "says that '\(facts.recipe)' left \(numbers.emulator) of \(middle) blocks, which it can't")
+    }
+    if let order = facts.variation?.order {
+      let bottom = Array(0..<numbers.bottom)
+      let top = Array(numbers.bottom + numbers.emulator..<facts.keptBlocks.count)
+      guard facts.recipe.isShared, order.count >= facts.keptBlocks.count,
+        Array(order.prefix(bottom.count)) == bottom, Array(order.suffix(top.count)) == top,
+        order.count - bottom.count - top.count == middle,
+        order.dropFirst(bottom.count).dropLast(top.count).allSatisfy({
+          (bottom.count..<bottom.count + numbers.emulator).contains($0)
+        })
+      else {
+        throw refuse(
+          "runs blocks in the order \(order.prefix(64)), in which not each end block comes once in its place and as many between them as the full model has, or which '\(facts.recipe)' does not ask for"
+        )
+      }
+    }
     return facts
   }
 
@@ -188,13 +220,12 @@ extension Emulator {
       padded: padded && model.configuration.variation != .none ? true : nil,
       storage: Dictionary(
         uniqueKeysWithValues: zip(model.parameters, sourceNames()).map { parameter, name in
-          (
+          let isSparse = sparseParts(of: parameter, types[name] ?? .float32) != nil
+          return (
             parameter.name,
-            parameter.packed.map { .init($0) }
+            parameter.packed.map { .init($0, isSparse: isSparse) }
               ?? .init(
-                type: types[name] ?? .float32,
-                sparseShape: sparseParts(of: parameter, types[name] ?? .float32) == nil
-                  ? nil : parameter.shape)
+                type: types[name] ?? .float32, sparseShape: isSparse ? parameter.shape : nil)
           )
         }),
       exposure: exposure(of: full), fidelity: fidelity,
@@ -217,15 +248,19 @@ extension Emulator {
     }
   }
 
-  /// What is stored of a matrix of a thinned out middle; `nil` where all of it is.
+  /// What is stored of a matrix of a thinned out middle, values that lie there as numbers and others by their ending; `nil` where all of it is.
   private func sparseParts(
     of parameter: Parameter, _ type: StorageType
-  ) -> (values: Tensor, mask: SafeTensors.Raw)? {
-    guard recipe.isSparse, parameter.shape.count == 2, parameter.packed == nil,
+  ) -> (values: Tensor?, raw: [String: SafeTensors.Raw])? {
+    guard recipe.isSparse, parameter.shape.count == 2,
       middleBlocks.contains(where: { block in block.parameters.contains { $0 === parameter } })
     else { return nil }
+    if let packed = parameter.packed, packed.storage == .int8 || packed.storage == .int4 {
+      return packed.storedSparsely.map { (nil, $0) }
+    }
     return SparseTensor.stored(
-      parameter.tensor, bytesPerValue: type == .float32 ? 4 : 2)
+      parameter.tensor, bytesPerValue: parameter.packed == nil && type == .float32 ? 4 : 2
+    ).map { ($0.values, [SparseTensor.maskSuffix: $0.mask]) }
   }
 
   /// Writes the emulator as a checkpoint folder that transformers loads too, with `emulator.json`.
@@ -242,17 +277,15 @@ extension Emulator {
         floats[parameter.name] = places.spread(parameter.tensor)
         continue
       }
-      guard let packed = parameter.packed else {
-        let type = facts.storage[parameter.name].flatMap { StorageType(rawValue: $0.type) }
-        if let parts = sparseParts(of: parameter, type ?? .float32) {
-          floats[parameter.name] = parts.values
-          raw[parameter.name + SparseTensor.maskSuffix] = parts.mask
-        } else {
-          floats[parameter.name] = parameter.tensor
-        }
-        continue
+      let type = facts.storage[parameter.name].flatMap { StorageType(rawValue: $0.type) }
+      if let parts = sparseParts(of: parameter, type ?? .float32) {
+        floats[parameter.name] = parts.values
+        for (suffix, tensor) in parts.raw { raw[parameter.name + suffix] = tensor }
+      } else if let packed = parameter.packed {
+        for (suffix, tensor) in packed.stored { raw[parameter.name + suffix] = tensor }
+      } else {
+        floats[parameter.name] = parameter.tensor
       }
-      for (suffix, tensor) in packed.stored { raw[parameter.name + suffix] = tensor }
     }
     try CheckpointWriter.write(
       to: folder, tensors: floats, raw: raw,

@@ -103,8 +103,7 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
 
   /// Throws `usage` where the recipe does not fit a model, such as more blocks to keep than there are: before any work.
   public func check(_ model: TransformerConfiguration, _ split: ModelSplit) throws {
-    var outline = CompressionOutline(model: model, blocks: split.middle.count)
-    for step in steps { try step.check(&outline) }
+    _ = try storedBlocks(ofMiddle: split.middle.count)
   }
 
   /// Throws `usage` where transformers can't load what the recipe makes even if narrower blocks are filled up with zeros.
@@ -146,17 +145,54 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
     from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration? = nil,
     onProgress: @escaping CompressionProgress.Listener = { _ in }
   ) throws -> Emulator {
+    var none = LevelBlocks()
+    return try makeUnpacked(
+      from: model, split: split, calibration: calibration, sharing: &none, onProgress: onProgress)
+  }
+
+  /// The same as a level of a ladder.
+  ///
+  /// - Parameter levels: blocks that a larger level of the same model has made, which are taken over; afterwards this one's, where it had to make its own.
+  public func makeUnpacked(
+    from model: TransformerModel, split: ModelSplit, calibration: CompressionCalibration?,
+    sharing levels: inout LevelBlocks,
+    onProgress: @escaping CompressionProgress.Listener = { _ in }
+  ) throws -> Emulator {
     precondition(
       split.blockCount == model.blocks.count,
       "a split of \(split.blockCount) blocks for \(model.blocks.count)")
     try check(model.configuration, split)
     var draft = EmulatorDraft(model, split, calibration, onProgress: onProgress)
-    for step in steps { try step.apply(to: &draft) }
+    for step in steps where type(of: step).stage <= .sharing { try step.apply(to: &draft) }
+    let later = zip(words, steps).filter {
+      type(of: $1).stage > .sharing && type(of: $1).stage < .storage
+    }
+    if let made = levels.made(later.map(\.0), of: draft.blocks) {
+      draft.blocks = made
+    } else {
+      for (_, step) in later { try step.apply(to: &draft) }
+      levels.keep(draft.blocks, by: later.map(\.0))
+    }
     return try draft.emulator(self)
   }
 
   /// How matrices are kept at last; `nil`: as in the source.
   var storage: (any StorageWord)? { steps.lazy.compactMap { $0 as? any StorageWord }.first }
+
+  /// The words that choose blocks.
+  public var choices: [String] {
+    steps.map { type(of: $0) }.filter { $0.stage == .selection }.map { $0.name }
+  }
+
+  /// How many blocks it stores of a middle of so many; throws `usage` where it does not fit one.
+  func storedBlocks(ofMiddle count: Int) throws -> Int {
+    var outline = CompressionOutline(blocks: count)
+    for step in steps { try step.check(&outline) }
+    return outline.blocks
+  }
+
+  /// Whether blocks may be run more than once.
+  var isShared: Bool { steps.contains { $0 is Sharing } }
 
   /// Whether matrices are mostly zeros.
   var isSparse: Bool { steps.contains { $0 is Magnitude } }
@@ -195,8 +231,7 @@ public enum CompressionStage: Int, Sendable, Comparable {
 
 /// What is known of an emulator before it is made.
 public struct CompressionOutline {
-  let model: TransformerConfiguration
-  /// Blocks of the middle that are stored, and that are run.
+  /// Blocks of the middle that are stored.
   var blocks: Int
   var isShared = false
   var isFactored = false

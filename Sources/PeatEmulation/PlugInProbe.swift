@@ -36,6 +36,9 @@ public struct PlugInProbe: Sendable {
     self.threads = threads
   }
 
+  /// Says with what it tunes and on which text: others may prefer another moment.
+  var name: String { "\(training.fingerprint) \(heldBack.fingerprint) \(seed)" }
+
   /// - Parameters:
   ///   - emulator: it is not changed; it may be under training.
   ///   - sourceDigest: of the full model.

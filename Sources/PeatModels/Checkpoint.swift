@@ -47,9 +47,8 @@ public struct Checkpoint: Sendable {
       configuration.variation = facts.variation ?? .none
       isPadded = facts.padded ?? false
       packed = (facts.storage ?? [:]).filter { $0.value.axis != nil }
-      sparse = (facts.storage ?? [:]).filter {
-        $0.value.axis == nil && $0.value.packing == SparseTensor.packing
-      }.mapValues { $0.shape ?? [] }
+      sparse = (facts.storage ?? [:]).filter { $0.value.packing == SparseTensor.packing }
+        .mapValues { $0.shape ?? [] }
       try configuration.variation.validate(for: configuration, source: folder.path)
     } else {
       emulatorJSON = nil
@@ -122,19 +121,28 @@ public struct Checkpoint: Sendable {
       guard let file = files[name], let stored = packed[name] else { return nil }
       if let type = StorageType(rawValue: stored.type), let storage = type.packed,
         stored.axis == inputAxis, file.entries[name]?.type == type,
-        padded[name] != nil || file.entries[name]?.shape == shape
+        padded[name] != nil || (sparse[name] ?? file.entries[name]?.shape) == shape
       {
-        let tensor = try narrowed(name, in: file)
+        let tensor = try self.whole(name, in: file)
         if tensor.shape == shape { return PackedMatrix(tensor, as: storage, axis: inputAxis) }
       }
       guard let storage = WeightStorage(rawValue: stored.type) else { return nil }
       guard stored.axis == inputAxis, stored.groupSize == PackedMatrix.groupSize,
         stored.scaleType == "F16", stored.symmetric == true,
-        storage == .int8 || stored.packing == PackedMatrix.packing
+        storage == .int8 || stored.packing == PackedMatrix.packing || sparse[name] == shape
       else {
         throw PeatError.badData(
           "'\(folder)/emulator.json' stores '\(name)' in a way that this program does not read: axis \(stored.axis ?? -1), groupSize \(stored.groupSize ?? 0), scaleType \(stored.scaleType ?? "none"), packing \(stored.packing ?? "none"). It reads axis \(inputAxis), groupSize \(PackedMatrix.groupSize), scaleType F16, symmetric, packing \(PackedMatrix.packing)."
         )
+      }
+      if let stated = sparse[name] {
+        guard stated == shape else {
+          throw PeatError.badData(
+            "'\(folder)/emulator.json' says that '\(name)' has the shape \(stated); the model's is \(shape). The emulator is damaged; make it again."
+          )
+        }
+        return try PackedMatrix(
+          sparse: storage, shape: shape, axis: inputAxis, in: file, name: name)
       }
       return try PackedMatrix(storage, shape: shape, axis: inputAxis, in: file, name: name)
     }
@@ -144,9 +152,15 @@ public struct Checkpoint: Sendable {
     }
     func tensor(named name: String) throws -> Tensor? {
       guard let file = files[name] else { return nil }
+      return try whole(name, in: file)
+    }
+
+    /// A tensor with all its zeros, or without those that fill it up.
+    private func whole(_ name: String, in file: SafeTensorsFile) throws -> Tensor {
       guard let shape = sparse[name] else { return try narrowed(name, in: file) }
       return try SparseTensor.read(name, shape: shape, longest: longest, from: file)
     }
+
     func release(_ name: String) { files[name]?.releasePages(of: name) }
 
     /// A tensor without the zeros that fill it up.
@@ -177,9 +191,10 @@ public struct Checkpoint: Sendable {
     return numbers
   }
 
-  /// Bytes of all safetensors files' tensors.
+  /// Bytes of its safetensors files, headers included.
   public var byteCount: Int {
-    files.reduce(0) { $0 + ($1.value.entries[$1.key]?.range.count ?? 0) }
+    Dictionary(files.values.map { ($0.url, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
+      .values.reduce(0, +)
   }
 
   /// How most of the values are stored.

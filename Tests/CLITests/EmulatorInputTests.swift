@@ -35,6 +35,100 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    (["--distill-batch", "0"], "batch is 0"), (["--distill-steps", "0"], "steps is 0"),
+    (["--distill-rate", "0"], "learningRate is 0"),
+    (["--distill-context", "0"], "context is 0"),
+  ])
+  func `a distillation that makes no sense is told before anything is made`(
+    options: [String], says: String
+  ) async throws {
+    try await withWorkshop { workshop, folder in
+      try await expect(
+        64, saying: ["distillation: \(says)"],
+        from: [
+          "compress", workshop.model, "--recipe", "layer-drop=1", "--distill", workshop.text,
+          "--out", "e",
+        ] + options, in: folder)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+    }
+  }
+
+  @Test func `a comparison that can't be distilled leaves no folder`() async throws {
+    try await withWorkshop { workshop, folder in
+      let command = [
+        "compare-emulators", workshop.model, "--task", workshop.text, "--held-out",
+        workshop.documents, "--layout", "stream", "--steps", "1", "--recipe",
+        "layer-drop=1+distilled", "--distill", workshop.text, "--out", "c",
+      ]
+      try await expect(
+        64, saying: ["distillation: steps is 0"], from: command + ["--distill-steps", "0"],
+        in: folder)
+      let corrected = try await FedpeatCommand.run(command + ["--distill-steps", "1"], in: folder)
+      #expect(corrected.status == 0, "\(corrected)")
+    }
+  }
+
+  @Test func `bytes are those of the files`() async throws {
+    try await withWorkshop { workshop, folder in
+      func size(_ file: URL) throws -> Int {
+        try #require(
+          try FileManager.default.attributesOfItem(atPath: file.path)[.size] as? Int)
+      }
+      func report(_ arguments: [String]) async throws -> [String: Any] {
+        let result = try await FedpeatCommand.run(arguments + ["--json"], in: folder)
+        return try #require(
+          try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [String: Any])
+      }
+      let made = try await report([
+        "compress", workshop.model, "--recipe", "layer-drop=1,int8", "--out", "e",
+      ])
+      let weights = folder.appendingPathComponent("e/model.safetensors")
+      #expect(made["bytes"] as? Int == (try size(weights)))
+      let whole = URL(fileURLWithPath: workshop.model).appendingPathComponent("model.safetensors")
+      #expect(made["fullBytes"] as? Int == (try size(whole)))
+      #expect(try await report(["inspect", "e"])["bytes"] as? Int == size(weights))
+      let all = try FileManager.default.contentsOfDirectory(atPath: folder.path + "/e").reduce(0) {
+        $0 + (try size(folder.appendingPathComponent("e/\($1)")))
+      }
+      #expect((made["cost"] as? [String: Any])?["diskBytes"] as? Int == all)
+      // It holds an update, too.
+      let adapter = try workshop.copy("adapter", to: folder)
+      for name in ["update", "adapter_model"] {
+        #expect(
+          try await report(["inspect", "adapter"])["bytes"] as? Int
+            == size(adapter.appendingPathComponent("\(name).safetensors")))
+        try? FileManager.default.removeItem(at: adapter.appendingPathComponent("update.json"))
+      }
+    }
+  }
+
+  @Test func `a ladder replaces all levels of the one before, and chooses its blocks itself`()
+    async throws
+  {
+    try await withWorkshop { workshop, folder in
+      func names(_ place: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder.path + "/" + place).sorted()
+      }
+      let command = ["compress", workshop.model, "--out", "l", "--ladder"]
+      let first = try await FedpeatCommand.run(command + ["2,1"], in: folder)
+      #expect(first.status == 0, "\(first)")
+      #expect(try names("l") == ["level-0", "level-1"])
+      let second = try await FedpeatCommand.run(command + ["1"], in: folder)
+      #expect(second.status == 0 && second.output.contains("as much as the one"), "\(second)")
+      #expect(try names("l") == ["level-0"])
+      try await expect(
+        64, saying: ["'layers' in --recipe"], from: command + ["2,1", "--recipe", "layers=0"],
+        in: folder)
+      // What is no level of ours stays, and nothing is begun.
+      let mine = folder.appendingPathComponent("l/level-7")
+      try FileManager.default.createDirectory(at: mine, withIntermediateDirectories: true)
+      try Data("mine".utf8).write(to: mine.appendingPathComponent("notes.txt"))
+      try await expect(74, saying: ["notes.txt"], from: command + ["2,1"], in: folder)
+      #expect(try names("l") == ["level-0", "level-7"])
+    }
+  }
+
   @Test func `what others wrote into an emulator does not steer the terminal`() async throws {
     try await withWorkshop { workshop, folder in
       let file = try workshop.copy("emulator", to: folder).appendingPathComponent("emulator.json")

@@ -51,7 +51,7 @@ import Testing
   @Test(
     .needsAssets("models/stories260K"),
     arguments: [
-      "layer-drop=2,prune-heads=0.5", "layer-drop=2,prune-channels=0.4",
+      "layer-drop=2,prune-heads=0.5", "layer-drop=2,prune-channels=0.4", "prune-heads=0.1",
       "prune-heads=0.5,prune-channels=0.3",
     ])
   func `transformers loads a padded emulator's own folder`(recipe: String) async throws {
@@ -65,7 +65,10 @@ import Testing
 
   @Test(
     arguments: ["gpt2-tiny", "llama-tiny"],
-    ["prune-heads=0.5", "prune-channels=0.4", "prune-heads=0.5,prune-channels=0.4,f16"])
+    [
+      "prune-heads=0.5", "prune-heads=0.2", "prune-channels=0.4",
+      "prune-heads=0.5,prune-channels=0.4,f16",
+    ])
   func `transformers loads a padded emulator of a tiny model`(name: String, recipe: String)
     async throws
   {

@@ -238,6 +238,63 @@ import Testing
     #expect(most.storage.values.allSatisfy { $0.packing == nil })
   }
 
+  @Test(
+    arguments: models + ["llama-tiny-bf16"],
+    ["bf16", "f16", "int8", "int4", "int8=gptq", "int4=gptq"])
+  func `only what is not zero is stored in fewer bits, too`(name: String, word: String) throws {
+    let sample = try Sample(name)
+    let sparse = try sample.emulator("magnitude=0.2")
+    let emulator = try sample.emulator("magnitude=0.2,\(word)")
+    for number in sample.split.middle {
+      for (own, thin) in zip(
+        emulator.model.blocks[number].linears, sparse.model.blocks[number].linears)
+      {
+        let (kept, all) = (own.weight.tensor, thin.weight.tensor)
+        #expect((0..<all.count).allSatisfy { all.pointer[$0] != 0 || kept.pointer[$0] == 0 })
+        #expect((0..<all.count).contains { kept.pointer[$0] != 0 })
+      }
+    }
+    try withTemporaryFolder { folder in
+      func written(_ emulator: Emulator) throws -> URL {
+        let place = folder.appendingPathComponent(emulator.recipe.description)
+        try emulator.write(
+          to: place, source: sample.checkpoint,
+          facts: try emulator.facts(source: sample.checkpoint, full: sample.full))
+        return place
+      }
+      let place = try written(emulator)
+      let facts = try #require(try EmulatorFacts.read(in: place))
+      #expect(facts.storage.values.contains { $0.packing == SparseTensor.packing })
+      let tokens: [Int32] = [1, 5, 90, 33]
+      let read = try Emulator(folder: place)
+      #expect(read.model.logits(tokens, length: 4) == emulator.model.logits(tokens, length: 4))
+      #expect(read.model.byteCount == emulator.model.byteCount)
+      #expect(read.model.blocks[1].linears[0].weight.packed != nil)
+      func bytes(_ place: URL) throws -> Int { try Checkpoint(folder: place).byteCount }
+      let (own, dense, wide) = try (
+        bytes(place), bytes(written(sample.emulator(word))), bytes(written(sparse))
+      )
+      #expect(own < dense)
+      // Half of numbers of 16 bits is saved where the source has 32.
+      #expect(name == "llama-tiny-bf16" || own < wide)
+      // Another shape than the model's.
+      let file = place.appendingPathComponent("emulator.json")
+      var json = try #require(
+        JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+      var storage = try #require(json["storage"] as? [String: [String: Any]])
+      let sparseNames = storage.filter { $0.value["shape"] != nil }.map(\.key)
+      let key = try #require(sparseNames.min())
+      storage[key]?["shape"] = [3, 5]
+      json["storage"] = storage
+      try JSONSerialization.data(withJSONObject: json).write(to: file)
+      #expect(throws: PeatError.self) { _ = try Emulator(folder: place) }
+    }
+    // Nothing is gained where nearly all stays.
+    let most = try sample.emulator("magnitude=0.99,\(word)").facts(
+      source: sample.checkpoint, full: sample.full)
+    #expect(most.storage.values.allSatisfy { $0.packing != SparseTensor.packing })
+  }
+
   @Test func `zeros stay zeros while the middle is distilled`() throws {
     let sample = try Sample("llama-tiny")
     let emulator = try EmulatorRecipe("magnitude=0.3").makeUnpacked(

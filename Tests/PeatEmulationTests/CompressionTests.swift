@@ -4,6 +4,7 @@ import PeatEmulation
 import PeatModels
 import PeatTensor
 import PeatTuning
+import Synchronization
 import TestSupport
 import Testing
 
@@ -143,6 +144,82 @@ import Testing
     #expect(sample.logits(same.model) == sample.logits(sample.full))
   }
 
+  @Test func `heads that share keys and values go one by one where few are to stay`() throws {
+    let sample = try Sample()
+    let model = sample.full.configuration
+    #expect(model.heads == 4 && model.keyValueHeads == 2)
+    let pruned = try sample.emulator("prune-heads=0.2")
+    let sizes = try #require(pruned.model.configuration.variation.sizes["1"])
+    #expect(sizes.heads == 1 && sizes.keyValueHeads == 1)
+    // In the full model: the group with the larger product of norms, and in it the head with the larger part in the output.
+    let width = model.headWidth
+    let tensors = sample.full.tensors.copied()
+    for number in sample.split.middle {
+      let name = "model.layers.\(number).self_attn"
+      let values = try #require(tensors["\(name).v_proj.weight"])
+      let outputs = try #require(tensors["\(name).o_proj.weight"])
+      func square(_ tensor: Tensor, rows: Range<Int>, columns: Range<Int>) -> Double {
+        rows.reduce(0) { sum, row in
+          columns.reduce(sum) {
+            let value = Double(tensor.pointer[row * tensor.shape[1] + $1])
+            return $0 + value * value
+          }
+        }
+      }
+      func part(_ head: Int) -> Double {
+        square(
+          outputs, rows: 0..<outputs.shape[0], columns: head * width..<(head + 1) * width)
+      }
+      let groups = (0..<2).map { group in
+        square(
+          values, rows: group * width..<(group + 1) * width, columns: 0..<values.shape[1])
+          * (part(2 * group) + part(2 * group + 1))
+      }
+      let group = groups[0] >= groups[1] ? 0 : 1
+      let head = 2 * group + (part(2 * group) >= part(2 * group + 1) ? 0 : 1)
+      for other in 0..<4 where other != head {
+        for row in 0..<outputs.shape[0] {
+          for column in other * width..<(other + 1) * width {
+            outputs.pointer[row * outputs.shape[1] + column] = 0
+          }
+        }
+      }
+    }
+    let zeroed = try TransformerModel(
+      configuration: model, tensors: tensors, source: "zeroed")
+    #expect(difference(sample.logits(zeroed), sample.logits(pruned.model)) < 2e-4)
+    // Groups go first: half of the heads is one of two groups, whole.
+    let half = try sample.emulator("prune-heads=0.5").model.configuration.variation.sizes["1"]
+    #expect(half?.heads == 2 && half?.keyValueHeads == 1)
+  }
+
+  @Test func `a share of n is rounded up as exact arithmetic does`() {
+    for hundredths in 1...100 {
+      for count in [1, 3, 8, 25, 50, 100, 172, 200, 300, 768, 2048, 3072, 11008, 589_824] {
+        let share = Double("0.\(hundredths < 10 ? "0" : "")\(hundredths)") ?? 1
+        #expect(
+          ceiling(hundredths == 100 ? 1 : share, of: count) == (hundredths * count + 99) / 100,
+          "\(hundredths) hundredths of \(count)")
+      }
+    }
+    // What is above a whole number by little is above it.
+    #expect(ceiling(0.500001, of: 100) == 51)
+    #expect(ceiling(1e-300, of: 5) == 1)
+  }
+
+  @Test func `a weight that is no number is found`() throws {
+    let sample = try Sample()
+    try sample.full.checkWeights(source: "sound")
+    let tensors = sample.full.tensors.copied()
+    let name = "model.layers.2.mlp.up_proj.weight"
+    try #require(tensors[name]).pointer[7] = .infinity
+    let damaged = try TransformerModel(
+      configuration: sample.full.configuration, tensors: tensors, source: "damaged")
+    expectError(.badData, "'damaged'", "'\(name)'") {
+      try damaged.checkWeights(source: "damaged")
+    }
+  }
+
   /// The values of a smaller tensor in their places in a larger one, which are found by what is equal; all others 0.
   private static func spread(_ small: Tensor, in whole: Tensor) -> Tensor {
     func lines(_ tensor: Tensor, _ isRow: Bool) -> [[Float]] {
@@ -240,6 +317,63 @@ import Testing
     let sample = try Sample()
     expectError(.usage, says) {
       try EmulatorRecipe(recipe).check(sample.full.configuration, sample.split)
+    }
+  }
+
+  @Test(arguments: [
+    "prune-channels=0.5,prune-heads=0.5", "low-rank=0.5", "weighted-low-rank=0.5,int8",
+    "gradient-channels=0.5,gradient-ranks=0.5,int4=gptq", "magnitude=0.3", "share,low-rank=0.4",
+  ])
+  func `a ladder's levels are those that are made one by one`(words: String) throws {
+    let sample = try Sample()
+    let text = try calibration()
+    var blocks = LevelBlocks()
+    for drops in ["layer-drop=3", "layer-drop=3,layer-drop=2", "layer-drop=3,layer-drop=1"] {
+      let recipe = try EmulatorRecipe("\(drops),\(words)")
+      let told = Mutex<[String]>([])
+      let level = try recipe.makeUnpacked(
+        from: sample.full, split: sample.split, calibration: text, sharing: &blocks
+      ) { progress in told.withLock { $0.append(progress.word) } }
+      try level.pack(text)
+      let alone = try recipe.makeEmulator(
+        from: sample.full, split: sample.split, calibration: text)
+      #expect(level.keptBlocks == alone.keptBlocks)
+      #expect(level.model.configuration == alone.model.configuration)
+      #expect(level.model.tensors == alone.model.tensors, "\(recipe)")
+      // Words that look at a text or compute singular values do so once.
+      #expect(told.withLock { $0.isEmpty } || drops == "layer-drop=3", "\(recipe)")
+    }
+  }
+
+  @Test(arguments: [
+    ("exposure", "-5", "exposure of -5"), ("exposure", "1e308", "a share, from 0 to 1"),
+    ("recipe", #"[{"name": "layer-drop", "value": "77"}]"#, "which it can't"),
+    ("recipe", #"[{"name": "layers", "value": "0"}, {"name": "share"}]"#, "which it can't"),
+    ("recipe", #"[{"name": "layers", "value": "0:2"}]"#, "does not ask for"),
+    ("variation", #"{"order": [0, 0, 1, 1, 2, 3]}"#, "in the order"),
+    ("variation", #"{"order": [0, 1, 1, 2, 2, 3]}"#, "in the order"),
+    ("variation", #"{"order": [0, 1, 2, 3]}"#, "in the order"),
+    ("variation", #"{"order": [0, 1, 3, 2, 3]}"#, "in the order"),
+  ])
+  func `an emulator json that contradicts itself is refused`(
+    key: String, value: String, says: String
+  ) throws {
+    let sample = try Sample()
+    try withTemporaryFolder { folder in
+      let place = folder.appendingPathComponent("emulator")
+      let emulator = try sample.emulator("layers=0:2,share")
+      try emulator.write(
+        to: place, source: sample.checkpoint,
+        facts: try emulator.facts(source: sample.checkpoint, full: sample.full))
+      let facts = try #require(try EmulatorFacts.read(in: place))
+      #expect(facts.variation?.order == [0, 1, 2, 2, 3])
+      let file = place.appendingPathComponent("emulator.json")
+      var json = try #require(
+        JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+      json[key] = try JSONSerialization.jsonObject(
+        with: Data(value.utf8), options: .fragmentsAllowed)
+      try JSONSerialization.data(withJSONObject: json).write(to: file)
+      expectError(.badData, "emulator.json", says) { _ = try EmulatorFacts.read(in: place) }
     }
   }
 

@@ -121,6 +121,31 @@ import Testing
     other.finish()
   }
 
+  @Test func `a distillation goes on with no other way to choose its moment`() throws {
+    let digest = Digest(of: Data("model".utf8))
+    func distillation(checks: Int, probeSeed: UInt64 = 1) throws -> Distillation {
+      let (full, emulator) = try self.emulator("layer-drop=2")
+      let data = try data()
+      return try Distillation(
+        emulator, full: full, data: data, settings: settings { $0.checks = checks },
+        probe: try PlugInProbe(data, seed: probeSeed, threads: 1), sourceDigest: digest)
+    }
+    let first = try distillation(checks: 4)
+    _ = try first.trainer.advance()
+    let state = first.trainer.state
+    first.trainer.finish()
+    for other in [
+      try distillation(checks: 5), try distillation(checks: 0),
+      try distillation(checks: 4, probeSeed: 2),
+    ] {
+      expectError(.badData, "another objective") { try other.trainer.resume(state) }
+      other.trainer.finish()
+    }
+    let same = try distillation(checks: 4)
+    try same.trainer.resume(state)
+    same.trainer.finish()
+  }
+
   @Test func `the best moment is kept, and an interrupted run finds the same one`() throws {
     let digest = Digest(of: Data("model".utf8))
     // A rate with which the middle is spoiled more and more: the best moment is not the last.
@@ -263,9 +288,16 @@ import Testing
       ({ $0.lossWeight = -1 }, "lossWeight is -1"), ({ $0.stateWeight = .nan }, "stateWeight"),
       ({ ($0.lossWeight, $0.stateWeight) = (0, 0) }, "nothing to make small"),
       ({ $0.noise = 11 }, "noise is 11"), ({ $0.checks = -1 }, "checks is -1"),
+      ({ $0.steps = 0 }, "steps is 0"), ({ $0.batch = 0 }, "batch is 0"),
+      ({ $0.context = 0 }, "context is 0"), ({ $0.context = 33 }, "between 1 and 32"),
+      ({ $0.learningRate = 0 }, "learningRate is 0"),
+      ({ $0.learningRate = .nan }, "learningRate is nan"), ({ $0.threads = 0 }, "threads is 0"),
     ] {
-      expectError(.usage, says) { try settings(change).validate() }
+      expectError(.usage, "distillation", says) {
+        try settings(change).validate(contextLength: 32)
+      }
     }
+    try settings().validate(contextLength: 32)
     // What was written before there were checks.
     var json = try #require(
       JSONSerialization.jsonObject(with: JSONEncoder().encode(settings())) as? [String: Any])

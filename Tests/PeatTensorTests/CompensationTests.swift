@@ -138,6 +138,58 @@ import Testing
     }
   }
 
+  @Test(arguments: [WeightStorage.int8, .int4], [0, 1])
+  func `sparse integers come back, and damaged ones are refused`(
+    storage: WeightStorage, axis: Int
+  ) throws {
+    var random = SeededRandom(seed: 5)
+    let dense = Tensor(
+      (0..<41 * 37).map { _ in random.uniform() < 0.1 ? random.normal() : Float(0) },
+      shape: [41, 37])
+    let packed = PackedMatrix(dense, as: storage, axis: axis, halfScales: true)
+    let parts = try #require(packed.storedSparsely)
+    let count = packed.unpacked().withUnsafeBufferPointer { $0.count { $0 != 0 } }
+    #expect(parts[""]?.shape == [storage == .int8 ? count : (count + 1) / 2])
+    #expect(parts[SparseTensor.maskSuffix]?.bytes.count == (41 * 37 + 7) / 8)
+    let full = Tensor((0..<41 * 37).map { Float($0 % 50 + 20) }, shape: [41, 37])
+    #expect(PackedMatrix(full, as: storage, axis: axis, halfScales: true).storedSparsely == nil)
+    try withTemporaryFolder { folder in
+      func read(
+        _ change: (inout [String: SafeTensors.Raw]) -> Void = { _ in }
+      ) throws -> PackedMatrix {
+        var parts = parts
+        change(&parts)
+        let url = folder.appendingPathComponent("a.safetensors")
+        try SafeTensors.write(
+          [:], raw: Dictionary(uniqueKeysWithValues: parts.map { ("w" + $0, $1) }), to: url,
+          as: { _ in .float32 })
+        return try PackedMatrix(
+          sparse: storage, shape: [41, 37], axis: axis,
+          in: try SafeTensorsFile(contentsOf: url), name: "w")
+      }
+      let again = try read()
+      #expect(again.unpacked() == packed.unpacked())
+      #expect(again.stored.mapValues(\.bytes) == packed.stored.mapValues(\.bytes))
+      expectError(.badData, "places of its mask") { _ = try read { $0["_mask"]?.bytes[0] ^= 0x07 } }
+      expectError(.badData, "needs 'w_mask'") { _ = try read { $0["_mask"] = nil } }
+      expectError(.badData, "needs 'w_scales'") { _ = try read { $0["_scales"] = nil } }
+      expectError(.badData, "places of its mask") { _ = try read { $0[""]?.dtype = "BOOL" } }
+      // Below the least value that there is.
+      expectError(.badData, "below") {
+        _ = try read { $0[""]?.bytes[0] = storage == .int8 ? 0x80 : 0x00 }
+      }
+      // As many places, one of them behind the last.
+      expectError(.badData, "too many places") {
+        _ = try read {
+          guard let mask = $0["_mask"]?.bytes, let place = mask.firstIndex(where: { $0 != 0 })
+          else { return }
+          $0["_mask"]?.bytes[place] &= mask[place] - 1
+          $0["_mask"]?.bytes[mask.count - 1] |= 0x80
+        }
+      }
+    }
+  }
+
   @Test func `a sparse tensor comes back, and a damaged mask is refused`() throws {
     var random = SeededRandom(seed: 4)
     let dense = Tensor(

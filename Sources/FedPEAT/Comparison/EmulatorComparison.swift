@@ -29,7 +29,7 @@ public struct EmulatorComparison: Sendable {
   public struct Row: Sendable, Codable, Equatable {
     public var candidate: Candidate
     public var seed: UInt64
-    /// Tensors' bytes, of the emulator.
+    /// Of the emulator's weights' file.
     public var bytes: Int
     public var exposure: Double
     /// To make it, distillation included.
@@ -109,6 +109,7 @@ public struct EmulatorComparison: Sendable {
   ) throws {
     self.source = source
     full = try source.model()
+    try full.checkWeights(source: source.folder.relativePath)
     split = try ModelSplit(
       bottom: settings.bottom, top: settings.top, of: full.blocks.count)
     if settings.distillation != nil { full.keepMiddleOnDisk(of: split) }
@@ -202,8 +203,9 @@ public struct EmulatorComparison: Sendable {
     if candidate.isDistilled, let documents = texts.distillation, var how = settings.distillation {
       how.seed = seed
       let distillation = try Distillation(
-        emulator, full: full, source: source, documents: documents, probed: sample?.data,
-        settings: how)
+        emulator, full: full, source: source,
+        data: try Distillation.data(documents, source: source, settings: how),
+        probed: sample?.data, settings: how)
       defer { distillation.trainer.finish() }
       let outcome = try distillation.run(
         shouldStop: shouldStop, onStep: { onStep("\(name): distilling", $0) })

@@ -142,7 +142,7 @@ struct CompareEmulators: AsyncParsableCommand {
     settings.context = min(
       trial.context ?? settings.context, source.configuration.contextLength)
     settings.threads = common.threadCount
-    try settings.validate()
+    try settings.validate(contextLength: source.configuration.contextLength)
     return settings
   }
 
@@ -194,6 +194,6 @@ extension ComparisonTable {
 
   /// What all are compared with.
   fileprivate var references: String {
-    "Perplexity: full model, zero-shot \(Format.number(fullZeroShot.mean, digits: 3)); ceiling (the adapter tuned without an emulator) \(Format.number(ceiling.mean, digits: 3)); full fine-tuning \(Format.number(fullFineTuning.mean, digits: 3)). Bytes: of the full model's \(Format.count(fullBytes))."
+    "Perplexity: full model, zero-shot \(Format.number(fullZeroShot.mean, digits: 3)); ceiling (the adapter tuned without an emulator) \(Format.number(ceiling.mean, digits: 3)); full fine-tuning \(Format.number(fullFineTuning.mean, digits: 3)). Bytes: of weights' files, of the full model's \(Format.count(fullBytes))."
   }
 }

@@ -5,6 +5,7 @@ import Foundation
 extension Compress {
   struct Report: Encodable {
     var recipe: String
+    /// Of the weights' files, and of the full model's.
     var bytes: Int
     var fullBytes: Int
     var blocks: Int
@@ -52,11 +53,11 @@ extension Compress {
     var rows = [
       ["emulator", report.folder],
       ["blocks of the full model kept", report.keptBlocks.map(String.init).joined(separator: " ")],
-      ["parameters", Format.count(report.parameters)], ["bytes", share(report)],
+      ["parameters", Format.count(report.parameters)], ["bytes of weights' files", share(report)],
       ["exposure of the middle", Format.percent(report.exposure)],
       [
         "in memory",
-        "\(Format.bytes(report.cost.memoryBytes)) of \(Format.bytes(report.cost.fullMemoryBytes)); on disk and on the wire \(Format.bytes(report.cost.diskBytes))",
+        "\(Format.bytes(report.cost.memoryBytes)) of \(Format.bytes(report.cost.fullMemoryBytes)); the whole folder, on disk and on the wire \(Format.bytes(report.cost.diskBytes))",
       ],
     ]
     if let own = report.cost.secondsPerStep, let whole = report.cost.fullSecondsPerStep {
@@ -91,8 +92,22 @@ extension Compress {
   }
 
   static func text(_ reports: [Report], _ exposure: Double) -> String {
-    Format.table(rows(reports))
-      + "\n\nAll levels together show \(Format.percent(exposure)) of the middle."
+    Format.table(rows(reports)) + "\n\n" + together(reports, exposure)
+  }
+
+  /// What all levels show together.
+  private static func together(_ reports: [Report], _ exposure: Double) -> String {
+    let most = reports.map(\.exposure).max() ?? 0
+    return "All levels together show \(precise(exposure)) of the middle"
+      + (exposure > most + 1e-9
+        ? ", the one that shows most alone \(precise(most)): distilled levels have blocks of their own."
+        : ", as much as the one that shows most.")
+  }
+
+  /// A share to a thousandth of a percent where it is near to all.
+  private static func precise(_ share: Double) -> String {
+    share > 0.99 && share < 1
+      ? "\(Format.number(100 * share, digits: 3)) %" : Format.percent(share)
   }
 
   /// A line per level, under a header.
@@ -113,7 +128,7 @@ extension Compress {
     var page = HTMLReport(reports.count == 1 ? "An emulator" : "Emulators")
     if reports.count > 1 {
       page.add(rows(reports), caption: "Levels")
-      page.add(paragraph: "All levels together show \(Format.percent(exposure)) of the middle.")
+      page.add(paragraph: together(reports, exposure))
     }
     for report in reports {
       var rows = [["", ""]] + lines(report)

@@ -42,7 +42,7 @@ struct Compress: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Make several levels, level-0, level-1, … in the output folder, that keep so many blocks of the middle each: 8,4,2. Each keeps some of those that the one before keeps, so that two together show no more than the larger; one is made if not given.",
+      "Make several levels, level-0, level-1, … in the output folder, that keep so many blocks of the middle each: 8,4,2. Each keeps some of the blocks of the one before, which are made once, so that two together show no more than the larger; where each is distilled, for itself, they show more, and what all show together is told. They replace all levels that were there. One is made if not given.",
       valueName: "counts"))
   var ladder: String?
 
@@ -74,9 +74,11 @@ struct Compress: AsyncParsableCommand {
   func run() async throws {
     let levels = try recipes()
     let target = URL(path: out)
-    let targets =
-      ladder == nil ? [target] : levels.indices.map { target.appendingPathComponent("level-\($0)") }
-    for target in targets {
+    let steps = ladder.map { _ in LadderFolder(target, count: levels.count) }
+    let targets = steps?.workshops ?? [target]
+    if let steps {
+      try steps.prepare(inputs: [URL(path: model)], resumes: distillation.resume)
+    } else {
       try CheckpointWriter.checkOutput(target, inputs: [URL(path: model)])
       if distillation.distill == nil { _ = try Trainer.State.read(in: target, resume: false) }
     }
@@ -87,7 +89,7 @@ struct Compress: AsyncParsableCommand {
     guard try EmulatorFacts.read(in: source.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator already; compress the full model.")
     }
-    guard !targets.contains(where: { $0.standardizedFileURL == source.folder.standardizedFileURL })
+    guard target.standardizedFileURL != source.folder.standardizedFileURL
     else { throw PeatError.usage("--out is the model's own folder; name another.") }
     let split = try ModelSplit(bottom: bottom, top: top, of: source.configuration.blockCount)
     for recipe in levels {
@@ -99,7 +101,9 @@ struct Compress: AsyncParsableCommand {
         )
       }
     }
+    let lesson = try distillation.lesson(source, common)
     let full = try source.model()
+    try full.checkWeights(source: model)
     if distillation.distill != nil { full.keepMiddleOnDisk(of: split) }
     let sample = try calibration.map { text in
       CompressionCalibration(
@@ -109,13 +113,18 @@ struct Compress: AsyncParsableCommand {
           context: min(256, full.configuration.contextLength), addBegin: nil),
         threads: common.threadCount)
     }
+    var fidelity = try calibration.map {
+      try FidelityMeasure(full, source, URL(path: $0), threads: common.threadCount)
+    }
+    var blocks = LevelBlocks()
     var reports: [Report] = []
     var contents: [[Int: Double]] = []
-    for (recipe, target) in zip(levels, targets) {
+    for (number, (recipe, target)) in zip(levels, targets).enumerated() {
       if ladder != nil { Terminal.note("level        \(recipe)") }
       let emulator =
-        try finished(recipe, split, source, in: target)
-        ?? make(recipe, from: full, source, split, sample, to: target)
+        try finished(recipe, split, source, lesson, in: target)
+        ?? make(
+          recipe, from: full, source, split, sample, lesson, &blocks, &fidelity, to: target)
       contents.append(emulator.shownBlocks(of: full))
       reports.append(
         Report(
@@ -126,8 +135,9 @@ struct Compress: AsyncParsableCommand {
           cost: try EmulatorCost(
             emulator, in: target, full: full, data: sample?.data, threads: common.threadCount,
             shouldStop: { Interruption.isRequested }),
-          folder: target.relativePath))
+          folder: (steps?.places[number] ?? target).relativePath))
     }
+    try steps?.finish()
     let exposure = try ExposureLedger(
       contents: contents, wholeBlock: 1 / Double(split.middle.count)
     ).exposure(ofLevels: Set(contents.indices))
@@ -158,6 +168,11 @@ struct Compress: AsyncParsableCommand {
       throw PeatError.usage(
         "--ladder needs falling numbers of blocks, at least 1 each: 8,4,2; found '\(ladder)'.")
     }
+    if let word = try recipe.map({ try EmulatorRecipe($0) })?.choices.first {
+      throw PeatError.usage(
+        "--ladder chooses the blocks of each level; '\(word)' in --recipe would choose them again, for all levels the same. Leave it out."
+      )
+    }
     return try counts.indices.map { level in
       let drops = counts[...level].map { "layer-drop=\($0)" }
       return try EmulatorRecipe((drops + (recipe.map { [$0] } ?? [])).joined(separator: ","))
@@ -166,11 +181,13 @@ struct Compress: AsyncParsableCommand {
 
   /// A level that an interrupted command had finished, where this one goes on.
   private func finished(
-    _ recipe: EmulatorRecipe, _ split: ModelSplit, _ source: Checkpoint, in target: URL
+    _ recipe: EmulatorRecipe, _ split: ModelSplit, _ source: Checkpoint,
+    _ lesson: DistillationOptions.Lesson?, in target: URL
   ) throws -> Emulator? {
     guard ladder != nil, distillation.resume, !Trainer.State.exists(in: target),
       let facts = try EmulatorFacts.read(in: target), facts.recipe == recipe,
-      facts.sourceDigest == source.digest()
+      facts.sourceDigest == source.digest(), facts.distillation?.settings == lesson?.settings,
+      facts.distillation?.text == lesson?.digest
     else { return nil }
     let emulator = try Emulator(folder: target)
     return emulator.split == split ? emulator : nil
@@ -178,7 +195,9 @@ struct Compress: AsyncParsableCommand {
 
   private func make(
     _ recipe: EmulatorRecipe, from full: TransformerModel, _ source: Checkpoint,
-    _ split: ModelSplit, _ sample: CompressionCalibration?, to target: URL
+    _ split: ModelSplit, _ sample: CompressionCalibration?,
+    _ lesson: DistillationOptions.Lesson?, _ blocks: inout LevelBlocks,
+    _ fidelity: inout FidelityMeasure?, to target: URL
   ) throws -> Emulator {
     let start = ContinuousClock.now
     let onProgress: CompressionProgress.Listener = { progress in
@@ -188,13 +207,16 @@ struct Compress: AsyncParsableCommand {
       )
     }
     var emulator = try recipe.makeUnpacked(
-      from: full, split: split, calibration: sample, onProgress: onProgress)
-    try distillation.run(
-      &emulator, full: full, source: source, target: target, common, probeText: sample?.data,
-      isOneOfSeveral: ladder != nil)
+      from: full, split: split, calibration: sample, sharing: &blocks, onProgress: onProgress)
+    if let lesson {
+      try distillation.run(
+        &emulator, lesson, full: full, source: source, target: target, probeText: sample?.data,
+        isOneOfSeveral: ladder != nil)
+    }
     try emulator.pack(sample, onProgress: onProgress)
-    if let calibration, let sample {
-      emulator.fidelity = try measure(full, emulator, source, URL(path: calibration), sample)
+    if let sample {
+      emulator.fidelity = try fidelity?.report(
+        emulator, beside: full, on: sample, seed: common.seedValue, source)
     }
     let facts = try emulator.facts(source: source, full: full, padded: transformers)
     try checkInterruption()
@@ -203,24 +225,37 @@ struct Compress: AsyncParsableCommand {
     try emulator.write(to: target, source: source, facts: facts)
     return emulator
   }
+}
 
-  private func measure(
-    _ full: TransformerModel, _ emulator: Emulator, _ source: Checkpoint, _ file: URL,
-    _ sample: CompressionCalibration
-  ) throws -> FidelityReport {
+/// How well emulators stand for a model on a text: what is the model's own is measured once for all levels.
+private struct FidelityMeasure {
+  private let rows: [[Int32]]
+  private let measure: PerplexityMeasure
+  private var fullLoss: TokenLoss?
+
+  init(_ full: TransformerModel, _ source: Checkpoint, _ file: URL, threads: Int) throws {
     let tokenizer = try Tokenizer(folder: source.folder)
-    let tokens = try DocumentReader.read(file).map {
+    rows = try DocumentReader.read(file).map {
       try tokenizer.encode($0.text, addSpecialTokens: true)
     }
-    let measure = try PerplexityMeasure(
-      context: min(full.configuration.contextLength, 512), threads: common.threadCount, model: full)
+    measure = try PerplexityMeasure(
+      context: min(full.configuration.contextLength, 512), threads: threads, model: full)
+  }
+
+  mutating func report(
+    _ emulator: Emulator, beside full: TransformerModel, on sample: CompressionCalibration,
+    seed: UInt64, _ source: Checkpoint
+  ) throws -> FidelityReport {
+    let whole =
+      try fullLoss
+      ?? measure.loss(full, rows: rows, shouldStop: { Interruption.isRequested })
+    fullLoss = whole
     var report = FidelityReport(
-      full: try measure.loss(
-        full, rows: tokens, shouldStop: { Interruption.isRequested }),
+      full: whole,
       emulator: try measure.loss(
-        emulator.model, rows: tokens, shouldStop: { Interruption.isRequested }))
+        emulator.model, rows: rows, shouldStop: { Interruption.isRequested }))
     try emulator.measure(
-      &report, beside: full, on: sample, seed: common.seedValue, sourceDigest: source.digest(),
+      &report, beside: full, on: sample, seed: seed, sourceDigest: source.digest(),
       shouldStop: { Interruption.isRequested })
     return report
   }

@@ -28,6 +28,7 @@ struct Inspection: Encodable {
   var hiddenSize: Int?
   var vocabularySize: Int?
   var contextLength: Int?
+  /// Of the files that hold the weights.
   var bytes: Int
   var digest: Digest
   var storage: String?
@@ -144,7 +145,7 @@ struct Inspection: Encodable {
     let values = Dictionary(
       uniqueKeysWithValues: controller.network.parameters.map { ($0.name, $0.tensor) })
     parameters = values.parameterCount
-    bytes = 4 * parameters
+    bytes = try SafeTensorsFile(contentsOf: file).byteCount
     digest = values.digest
     tensors = values.count
     environment = facts.environment
@@ -161,7 +162,9 @@ struct Inspection: Encodable {
     let (method, values, facts) = try AdapterFolder.readFiles(folder)
     kind = "adapter"
     parameters = values.parameterCount
-    bytes = 4 * parameters
+    bytes = try SafeTensorsFile(
+      contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
+    ).byteCount
     digest = values.digest
     tensors = values.count
     self.method = method.name
@@ -177,7 +180,9 @@ struct Inspection: Encodable {
     let update = try ClientUpdate(contentsOf: folder)
     kind = "update"
     parameters = update.tensors.parameterCount
-    bytes = 4 * parameters
+    bytes = try SafeTensorsFile(
+      contentsOf: folder.appendingPathComponent(ClientUpdate.tensorsFile)
+    ).byteCount
     digest = update.tensors.digest
     tensors = update.tensors.count
     method = update.header.method
@@ -238,7 +243,7 @@ struct Inspection: Encodable {
     add("hidden size", hiddenSize.map(String.init))
     add("vocabulary", vocabularySize.map(Format.count))
     add("context", contextLength.map(Format.count))
-    add("bytes", Format.count(bytes))
+    add("bytes of weights' files", Format.count(bytes))
     add("stored as", storage)
     add("digest", digest.hex)
     add("digest of the full model", sourceDigest?.hex)

@@ -69,7 +69,27 @@ struct DistillationOptions: ParsableArguments {
     }
   }
 
-  func settings(_ common: CommonOptions, longest: Int) throws -> DistillationSettings {
+  /// What a distillation is made with: settings that make sense, and the text.
+  struct Lesson {
+    var settings: DistillationSettings
+    var data: TokenDataset
+    /// Digest of the text's bytes.
+    var digest: Digest
+  }
+
+  /// Reads the text and checks the settings, before any work; `nil` where nothing is to be distilled.
+  func lesson(_ source: Checkpoint, _ common: CommonOptions) throws -> Lesson? {
+    guard let distill else { return nil }
+    let settings = try settings(common, longest: source.configuration.contextLength)
+    let url = URL(path: distill)
+    return Lesson(
+      settings: settings,
+      data: try Distillation.data(
+        try DocumentReader.read(url), source: source, settings: settings),
+      digest: Digest(of: try Data(contentsOf: url)))
+  }
+
+  private func settings(_ common: CommonOptions, longest: Int) throws -> DistillationSettings {
     var settings = DistillationSettings()
     if let distillContext, distillContext > longest {
       throw PeatError.usage(
@@ -86,24 +106,22 @@ struct DistillationOptions: ParsableArguments {
     settings.checks = distillChecks ?? settings.checks
     settings.seed = common.seedValue
     settings.threads = common.threadCount
-    try settings.validate()
+    try settings.validate(contextLength: longest)
     return settings
   }
 
-  /// Distils where it was asked for; saves the state where it is interrupted.
+  /// Distils; saves the state where it is interrupted.
   func run(
-    _ emulator: inout Emulator, full: TransformerModel, source: Checkpoint, target: URL,
-    _ common: CommonOptions, probeText: TokenDataset? = nil, isOneOfSeveral: Bool = false
+    _ emulator: inout Emulator, _ lesson: Lesson, full: TransformerModel, source: Checkpoint,
+    target: URL, probeText: TokenDataset? = nil, isOneOfSeveral: Bool = false
   ) throws {
-    guard let distill else { return }
     // Of several levels only the one that was under way has a state.
     let goesOn = resume && (!isOneOfSeveral || Trainer.State.exists(in: target))
     let saved = try Trainer.State.read(in: target, resume: goesOn)
-    let settings = try settings(common, longest: source.configuration.contextLength)
-    let url = URL(path: distill)
+    let settings = lesson.settings
     let distillation = try Distillation(
-      emulator, full: full, source: source, documents: try DocumentReader.read(url),
-      probed: probeText, settings: settings)
+      emulator, full: full, source: source, data: lesson.data, probed: probeText,
+      settings: settings)
     defer { distillation.trainer.finish() }
     if let saved {
       try distillation.resume(saved, from: target)
@@ -137,7 +155,7 @@ struct DistillationOptions: ParsableArguments {
       )
     }
     emulator.distillation = DistillationFacts(
-      settings: settings, finalLoss: outcome.finalLoss,
-      text: Digest(of: try Data(contentsOf: url)), chosen: distillation.chosen)
+      settings: settings, finalLoss: outcome.finalLoss, text: lesson.digest,
+      chosen: distillation.chosen)
   }
 }

@@ -28,18 +28,20 @@ public final class Distillation {
     _ emulator: Emulator, full: TransformerModel, data: TokenDataset,
     settings: DistillationSettings, probe: PlugInProbe? = nil, sourceDigest: Digest? = nil
   ) throws {
-    try settings.validate()
+    try settings.validate(contextLength: full.configuration.contextLength)
     teacher = try full.asTeacher(of: emulator.split)
     let training = settings.training(emulator.model.configuration)
+    let probe = settings.checks > 0 ? probe : nil
     let objective = try DistillationObjective(
-      emulator, full: full, teacher: teacher, data: data, settings: settings, training)
+      emulator, full: full, teacher: teacher, data: data, settings: settings, training,
+      choosing: probe.map { "\(settings.checks) checks on \($0.name)" } ?? "the last")
     trainer = try Trainer(
       emulator.model, parameters: emulator.middleParameters, data: data,
       configuration: training, objective: objective)
     trainer.modelDigest = sourceDigest
     self.emulator = emulator
     self.settings = settings
-    self.probe = settings.checks > 0 ? probe : nil
+    self.probe = probe
     self.sourceDigest = sourceDigest
   }
 

@@ -26,21 +26,25 @@ struct DistillationObjective: TrainingObjective {
   /// σ² at each.
   private let meanSquares: [Double]
   /// Matrices whose zeros stay zero, with the places.
-  private let zeros: [(matrix: Parameter, places: [Int])]
+  private let zeros: [(matrix: Parameter, places: ZeroPlaces)]
+  /// How the moment that is kept is chosen.
+  private let choice: String
 
   /// - Parameters:
   ///   - full: says, with what is in its ends, how large states are.
   ///   - teacher: the same in less memory.
+  ///   - choice: how the moment that is kept is chosen, in words.
   /// - Throws: `badData` where the full model computes no numbers.
   init(
     _ emulator: Emulator, full: TransformerModel, teacher: TransformerModel, data: TokenDataset,
-    settings: DistillationSettings, _ training: TrainingConfiguration
+    settings: DistillationSettings, _ training: TrainingConfiguration, choosing choice: String
   ) throws {
     self.full = full
     self.teacher = teacher
     self.emulator = emulator
     self.settings = settings
     self.training = training
+    self.choice = choice
     depths = emulator.middleDepths
     zeros = emulator.zeros
     var sampler = BatchSampler(data, .sequential, rows: settings.batch, seed: 0)
@@ -72,14 +76,11 @@ struct DistillationObjective: TrainingObjective {
   var sharesGradient: Bool { true }
 
   func restrain() {
-    for (matrix, places) in zeros {
-      let values = matrix.tensor.pointer
-      for place in places { values[place] = 0 }
-    }
+    for (matrix, places) in zeros { places.clear(matrix.tensor) }
   }
 
   var name: String {
-    "distillation of \(emulator.recipe) \(emulator.keptBlocks): \(settings.lossWeight) \(settings.stateWeight) \(settings.blockWeight) \(settings.noise) \(meanSquares)"
+    "distillation of \(emulator.recipe) \(emulator.keptBlocks): \(settings.lossWeight) \(settings.stateWeight) \(settings.blockWeight) \(settings.noise) \(meanSquares), keeping \(choice)"
       + (settings.divergenceWeight > 0 ? ", divergence \(settings.divergenceWeight)" : "")
   }
 
@@ -160,11 +161,10 @@ extension DistillationObjective {
 
 extension Emulator {
   /// Where the matrices of a thinned out middle have zeros.
-  fileprivate var zeros: [(matrix: Parameter, places: [Int])] {
+  fileprivate var zeros: [(matrix: Parameter, places: ZeroPlaces)] {
     guard recipe.isSparse else { return [] }
-    return middleBlocks.flatMap(\.linears).flatMap(\.matrices).map { matrix in
-      let tensor = matrix.tensor
-      return (matrix, (0..<tensor.count).filter { tensor.pointer[$0] == 0 })
+    return middleBlocks.flatMap(\.linears).flatMap(\.matrices).map {
+      ($0, ZeroPlaces(of: $0.tensor))
     }
   }
 

@@ -45,7 +45,17 @@ public struct DistillationSettings: Sendable, Codable, Equatable {
     threads = try table.decode(Int.self, forKey: .threads)
   }
 
-  public func validate() throws {
+  /// Throws `usage` where a value makes no sense, or the context is longer than the model's: before any work.
+  ///
+  /// - Parameter contextLength: the longest that the model reads, in tokens.
+  public func validate(contextLength: Int) throws {
+    do {
+      try TrainingConfiguration(
+        steps: steps, batch: batch, context: context, learningRate: learningRate, threads: threads
+      ).validate(contextLength: contextLength)
+    } catch let error as PeatError {
+      throw PeatError(error.code, "distillation: \(error.message)")
+    }
     for (name, value) in [
       ("lossWeight", lossWeight), ("stateWeight", stateWeight), ("blockWeight", blockWeight),
       ("divergenceWeight", divergenceWeight),

@@ -94,10 +94,7 @@ extension PackedMatrix {
         "must be \(type) of shape \(shapes.values) as \(storage.rawValue), found \(file.entries[name].map { "\($0.dtype) \($0.shape)" } ?? "nothing")"
       )
     }
-    guard let scaleEntry = file.entries[name + Self.scalesSuffix], scaleEntry.dtype == "F16",
-      scaleEntry.shape == shapes.scales
-    else { throw refuse("needs '\(name)\(Self.scalesSuffix)', F16 of shape \(shapes.scales)") }
-    self.init(storage, rows: shape[0], columns: shape[1], axis: axis)
+    try self.init(scalesOf: storage, shape: shape, axis: axis, in: file, name: name)
     let limit: Int8 = storage == .int8 ? 127 : 7
     try file.withBytes(of: values) { bytes in
       for row in 0..<storedRows {
@@ -114,6 +111,22 @@ extension PackedMatrix {
         }
       }
     }
+  }
+
+  /// A matrix of zeros with the scales that a file has for it.
+  convenience init(
+    scalesOf storage: WeightStorage, shape: [Int], axis: Int, in file: SafeTensorsFile,
+    name: String
+  ) throws {
+    func refuse(_ what: String) -> PeatError {
+      .badData(
+        "'\(file.url.path)': '\(name)' \(what). The file is damaged; fetch or make it again.")
+    }
+    let shapes = Self.shapes(storage, rows: shape[0], columns: shape[1], axis: axis)
+    guard let scaleEntry = file.entries[name + Self.scalesSuffix], scaleEntry.dtype == "F16",
+      scaleEntry.shape == shapes.scales
+    else { throw refuse("needs '\(name)\(Self.scalesSuffix)', F16 of shape \(shapes.scales)") }
+    self.init(storage, rows: shape[0], columns: shape[1], axis: axis)
     try file.withBytes(of: scaleEntry) { bytes in
       for row in 0..<storedRows {
         for group in 0..<scaleStride {

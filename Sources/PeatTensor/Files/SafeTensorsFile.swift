@@ -23,6 +23,9 @@ public struct SafeTensorsFile: Sendable {
 
   public var names: [String] { entries.keys.sorted() }
 
+  /// What the file takes, header included.
+  public var byteCount: Int { map.bytes.count }
+
   /// One tensor as float32; throws if there is none of this name.
   public func tensor(named name: String) throws -> Tensor {
     guard let entry = entries[name] else {

@@ -10,10 +10,12 @@ extension PackedMatrix {
   ///
   /// - Parameters:
   ///   - products: H, `[inputs, inputs]`: the sum over the inputs x seen of x · xᵀ.
+  ///   - keepsZeros: what is zero stays so, and makes nothing good.
   ///   - name: what errors call the matrix.
   /// - Throws: `badData` where the products are none.
   package convenience init(
-    _ matrix: Tensor, as storage: WeightStorage, axis: Int, products: Tensor, named name: String
+    _ matrix: Tensor, as storage: WeightStorage, axis: Int, products: Tensor,
+    keepsZeros: Bool = false, named name: String
   ) throws {
     precondition(storage == .int8 || storage == .int4, "error compensation is for integers")
     guard matrix.isFinite else {
@@ -28,16 +30,22 @@ extension PackedMatrix {
     let group = Self.groupSize
     let limit: Float = storage == .int8 ? 127 : 7
     let errors = Tensor(zeros: [max(rows, 1), group])
+    let zeros = keepsZeros ? weights.copied() : nil
+    let seen = Tensor(zeros: [group])
     for first in stride(from: 0, to: columns, by: group) {
       let count = min(group, columns - first)
       for row in 0..<rows {
         let line = weights.pointer + row * columns + first
-        let scale = Self.scale(line, count, limit: limit, factor, first)
+        let own = zeros.map { $0.pointer + row * columns + first }
+        func isGone(_ place: Int) -> Bool { own.map { $0[place] == 0 } ?? false }
+        for place in 0..<count { seen.pointer[place] = isGone(place) ? 0 : line[place] }
+        let scale = Self.scale(seen.pointer, count, limit: limit, factor, first)
         scales[row * scaleStride + first / group] = scale
         let error = errors.pointer + row * group
         for place in 0..<count {
           let whole = factor.pointer + (first + place) * columns
-          let rounded = scale > 0 ? (line[place] / scale).rounded(.toNearestOrEven) : 0
+          let rounded =
+            scale > 0 && !isGone(place) ? (line[place] / scale).rounded(.toNearestOrEven) : 0
           let kept = max(-limit, min(limit, rounded))
           put(Int8(kept), row, first + place)
           let off = (line[place] - kept * scale) / whole[first + place]
