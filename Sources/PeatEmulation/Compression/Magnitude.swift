@@ -25,6 +25,7 @@ public struct Magnitude: ShareWord {
   public func apply(to draft: inout EmulatorDraft) throws {
     for index in draft.blocks.indices {
       try draft.tell(Self.name, index, of: draft.blocks.count)
+      var thinned: NamedTensors = [:]
       for path in draft.full.configuration.keys.linearPaths {
         let name = "\(path).weight"
         guard let matrix = draft.blocks[index].tensors[name] else { continue }
@@ -43,7 +44,12 @@ public struct Magnitude: ShareWord {
           }
           result.pointer[place] = matrix.pointer[place]
         }
-        draft.blocks[index].tensors[name] = result
+        thinned[name] = result
+        matrix.releasePages()
+      }
+      // What is to be distilled is copied once more; memory in pieces is not given back for it.
+      for (name, tensor) in (try? thinned.onDisk()) ?? thinned {
+        draft.blocks[index].tensors[name] = tensor
       }
     }
   }
