@@ -155,9 +155,9 @@ public struct MarginReport: Sendable, Codable, Equatable {
   public struct Attack: Sendable, Codable, Equatable {
     /// Tokens of public text at most; a tenth is held back.
     public var tokens = 100_000
-    public var epochs = 4
+    public var epochs = 8
     /// Each is tried; it falls along a cosine.
-    public var learningRates: [Float] = [1e-3, 4e-3, 1e-2]
+    public var learningRates: [Float] = [4e-3, 1e-2, 3e-2]
     /// Whether an emulator with fewer blocks than the full model is also filled up to as many before it is tuned.
     public var grows = true
     /// Steps on own texts at most.
