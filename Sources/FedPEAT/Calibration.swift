@@ -98,7 +98,12 @@ public struct Calibration: Sendable {
       configuration.planner = RandomPlanner.name
       configuration.share = share
     }
-    configuration.emulators = [configuration.emulators[level]]
+    // As it is beside the run's other levels: they are nested.
+    if case .recipe = try EmulatorSource(configuration.emulators[level]) {
+      configuration.emulators = [material.emulators[level].recipe.description]
+    } else {
+      configuration.emulators = [configuration.emulators[level]]
+    }
     let own = material.workSettings(configuration)
     configuration.localSteps = own.localSteps(of: work)
     configuration.learningRate *= Float(work.learningRate)

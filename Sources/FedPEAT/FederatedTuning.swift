@@ -144,6 +144,7 @@ public struct FederatedTuning: Sendable {
       result.best = place.map { .init(round: $0.round, plugIn: $0.plugIn) }
       result.warnings = whole + watch.warnings + (await realigner.warnings)
       result.levelExposures = exposures
+      levels.note(used: Set(report.rounds.flatMap(\.outcomes).map(\.emulatorLevel)))
       result.levels = levels.numbers(plugIn: numbers[.plugIn])
       result.shownLevel = levels.shown?.level ?? 0
       return result
@@ -206,7 +207,9 @@ public struct FederatedTuning: Sendable {
     let allowed = emulators.indices.filter(ledger.allowsNewcomers)
     var warnings = allowed.filter { exposures[$0] >= 0.99 }.map { level in
       let recipe = emulators[level].recipe
-      let shown = exposures[level] > 1 - 1e-9 ? "all" : percent(exposures[level])
+      let shown =
+        exposures[level] > 1 - 1e-9
+        ? "all" : exposures[level] > 0.9995 ? "nearly all" : percent(exposures[level])
       let quotes =
         recipe.isStorageAlone && emulators.count > 1
         ? " If '\(recipe)' was meant to go with the word before it: a recipe with commas stands in quotes in a run file, [\"layer-drop=1,\(recipe)\"]."
@@ -218,7 +221,7 @@ public struct FederatedTuning: Sendable {
     let most = allowed.map { exposures[$0] }.max() ?? 0
     if most < 0.99, together > most + 0.005 {
       warnings.append(
-        "The emulators show \(percent(together)) of the middle together, more than any alone (\(percent(most)) at most): clients that put theirs together, or one that is sent several over time, come to that. Where that must not be, take levels that are parts of one another (layer-drop levels of one run are), or set maxExposure."
+        "The emulators show \(percent(together)) of the middle together, more than any alone (\(percent(most)) at most): clients that put theirs together, or one that is sent several over time, come to that. Where that must not be, take levels that are parts of one another (recipes layer-drop=N of one run are, and the folders of one 'compress --ladder'), or set maxExposure."
       )
     }
     return warnings

@@ -59,7 +59,7 @@ struct LevelMeasurement: Sendable {
   mutating func measureTuned(
     _ emulators: [Emulator], with adapter: Adapter, used: Set<Int>, _ numbers: inout FiveNumbers
   ) async throws {
-    for place in levels.indices { levels[place].isUsed = used.contains(levels[place].level) }
+    note(used: used)
     let measured = levels.indices.filter { levels[$0].isUsed }
     for place in measured.isEmpty ? Array(levels.indices.prefix(1)) : measured {
       let emulator = emulators[levels[place].level]
@@ -71,6 +71,11 @@ struct LevelMeasurement: Sendable {
     guard let shown else { return }
     numbers[.emulatorZeroShot] = shown.emulatorZeroShot
     numbers[.emulatorTuned] = shown.emulatorTuned
+  }
+
+  /// Notes which levels clients were told to train on.
+  mutating func note(used: Set<Int>) {
+    for place in levels.indices { levels[place].isUsed = used.contains(levels[place].level) }
   }
 
   /// With the margin beside each.

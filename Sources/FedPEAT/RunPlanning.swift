@@ -79,7 +79,7 @@ struct RunPlanning: Sendable {
     // One that was played and then did not count took time and energy, but is no round of the run.
     let counted = Set(measured.map(\.round))
     return await SimulationReport(
-      seconds: cell.seconds, joules: played.reduce(0) { $0 + $1.joules },
+      seconds: cell.seconds, joules: cell.joules,
       violations: cell.violations, exposure: cell.exposure,
       rounds: played.filter { counted.contains($0.round) }, measured: measured,
       finalLoss: finalLoss)

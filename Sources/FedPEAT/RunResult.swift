@@ -87,6 +87,19 @@ public struct RunResult: Sendable {
         }
       }
 
+      /// `nil`: it was completed.
+      public init(_ error: (any Error)?) {
+        guard let error else {
+          (kind, reason) = ("completed", nil)
+          return
+        }
+        let known = error as? PeatError
+        let isInterrupted = error is CancellationError || known?.code == .interrupted
+        (kind, reason) = (
+          isInterrupted ? "cancelled" : "failed", known?.message ?? "\(error)"
+        )
+      }
+
       private enum CodingKeys: String, CodingKey { case kind, reason }
 
       /// Says every key, also those that are null.

@@ -60,6 +60,14 @@ import Testing
         String(text.components(separatedBy: "learning:").last?.prefix(200) ?? "")
       }
       #expect(learning(parts) == learning(whole))
+      // A record that no calibration wrote is not gone on from.
+      try await expectInterrupted(calibrate, after: "in 3 rounds", in: folder)
+      var table = try #require(
+        JSONSerialization.jsonObject(with: Data(contentsOf: record)) as? [String: Any])
+      table["times"] = [Any]()
+      try JSONSerialization.data(withJSONObject: table).write(to: record)
+      let damaged = try await FedpeatCommand.succeed(calibrate, in: folder)
+      #expect(damaged.errors.contains("begins anew"), "\(damaged.errors)")
     }
   }
 
@@ -72,8 +80,16 @@ import Testing
         ], after: "seed 9", in: folder)
       let results = try JSONSerialization.jsonObject(
         with: Data(contentsOf: folder.appendingPathComponent("result/results.json")))
-      let seeds = try #require((results as? [String: Any])?["seeds"] as? [Any])
-      #expect(seeds.count >= 2)
+      let table = try #require(results as? [String: Any])
+      let seeds = try #require(table["seeds"] as? [[String: Any]])
+      #expect(seeds.count >= 2 && table["seedsAsked"] as? Int == 100)
+      #expect((table["ending"] as? [String: Any])?["kind"] as? String == "cancelled")
+      // And may be made again there.
+      _ = try await FedpeatCommand.succeed(
+        [
+          "simulate", workshop.url("run.yaml").path, "--seeds", "2", "--seed", "7", "--threads",
+          "1", "--out", "result", "--json",
+        ], in: folder)
       for number in 0..<seeds.count {
         let own = folder.appendingPathComponent("result/seed-\(7 + number)/results.json")
         #expect(FileManager.default.fileExists(atPath: own.path))

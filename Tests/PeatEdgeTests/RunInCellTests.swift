@@ -128,6 +128,9 @@ import Testing
       #expect(error?.message.contains("Round 1 was tried 3 times") == true)
       let lost = told.withLock { $0 }
       #expect(lost.map(\.attempt) == expected && lost.map(\.isLast) == expected.map { $0 == 3 })
+      // What it took is counted, although no round came of it.
+      #expect(await cell.rounds.isEmpty)
+      #expect(await cell.joules > 0)
     }
   }
 

@@ -89,12 +89,19 @@ struct Calibrate: AsyncParsableCommand {
     let target = URL(path: out)
     try EdgeFile.checkOutput(target)
     try CalibrationRecord.check(of: target)
+    let file = target.standardizedFileURL
+    let lock = try FolderLock(
+      file.deletingLastPathComponent(), name: ".\(file.lastPathComponent).lock",
+      isBusy: "Another calibration of '\(out)' is at work. Wait for it, or write to another --out.")
+    defer { lock.remove() }
     let parts = try ClientData(run)
     let calibration = try Calibration(run, data: parts)
     let record = CalibrationRecord(
-      of: target, settings: try settings(calibration, run, base, parts))
+      of: target, settings: try settings(calibration, run, base, parts),
+      levels: calibration.recipes, rounds: rounds)
     do { try await measure(calibration, run, base, target, record) } catch {
-      guard !record.isEmpty else { throw error }
+      // What failed would fail again.
+      guard !record.isEmpty, Interruption.isRequested else { throw error }
       throw FederatedTuning.adding(
         "What was measured is kept in '\(record.url.relativePath)': the same command goes on from it.",
         to: error)
@@ -108,10 +115,12 @@ struct Calibrate: AsyncParsableCommand {
   ) throws -> String {
     var run = run
     run.out = nil
-    let texts = data.groups.flatMap(\.documents).map(\.text).joined(separator: "\u{0}")
+    let texts = (data.groups.map(\.documents) + [data.evaluation]).map { documents in
+      documents.map { [$0.prompt ?? "", $0.text] }
+    }
     return Digest(
       of: try JSONFile.encode(run) + JSONFile.encode(base) + JSONFile.encode(calibration.facts)
-        + Data(texts.utf8)
+        + JSONFile.encode(texts)
     ).hex
   }
 
@@ -201,9 +210,10 @@ struct Calibrate: AsyncParsableCommand {
     var edge = try self.edge(
       base, levels, calibration, compute: compute, learning, run.targetPerplexity, run)
     cautions += [edge.cautionOfChoices].compactMap { $0 }
-    edge.calibration.cautions = cautions
+    edge.calibration.cautions = Self.shortened(cautions)
     edge.calibration.spread = times.map(\.spread).max()
     cautions.forEach(Terminal.caution)
+    try edge.validate()
     try AtomicOutput.write(try ConfigurationReader.yaml(edge), to: target)
     record.remove()
     try common.report(
@@ -254,6 +264,15 @@ struct Calibrate: AsyncParsableCommand {
 
   /// How often a round's training is measured on each level.
   private static let measurements = 3
+
+  /// As many cautions as an edge file can hold.
+  private static func shortened(_ cautions: [String]) -> [String] {
+    let most = 50
+    guard cautions.count > most else { return cautions }
+    return cautions.prefix(most - 1) + [
+      "\(cautions.count - most + 1) more cautions of these kinds were told while it was measured."
+    ]
+  }
 
   /// That a level takes longer than one of more operations, which is seldom so on other machines.
   private static func cautionsOfOrder(_ levels: [Report.Level]) -> [String] {

@@ -18,7 +18,7 @@ struct EvaluateController: AsyncParsableCommand {
 
   @Argument(
     help: ArgumentHelp(
-      "Controllers that train-controller wrote, or planners by name: idle, random (each choice by chance), everyone (on the emulators in turn, not in anchor), everyone:LEVEL, one-level (the most faithful that all can have, sent once), one-level-refreshing (sent every round), download-once (each on the emulator that it was sent first), heuristic, oort (not in anchor), one-round, lookahead. If none is given: all of these, but the last two only where they take no more than a minute or so.",
+      "Controllers that train-controller wrote, or planners by name: idle, random (each choice by chance), everyone (on the emulators in turn) and everyone:LEVEL (neither in anchor), one-level (the most faithful that all can have, sent once), one-level-refreshing (sent every round), download-once (each on the emulator that it was sent first), heuristic, oort (not in anchor), one-round, lookahead. If none is given: all of these, but the last two only where they take no more than a minute or so.",
       valueName: "planner"))
   var planners: [String] = []
 

@@ -101,7 +101,7 @@ extension CommonOptions {
       text +=
         "\nthe owner's margin\(result.levels.count > 1 ? " on emulator \(result.shownLevel)" : "") is \(Format.number(margin, digits: 3)): \(margin > 0 ? "the plug-in is better than a device's own tuned emulator" : "a device's own tuned emulator is as good as the plug-in")"
     }
-    if result.levels.count > 1 {
+    if result.levels.count > 1, result.levels.contains(where: { $0.emulatorTuned != nil }) {
       var rows = [["emulator", "trained on", "zero-shot", "tuned", "margin"]]
       func shown(_ value: Double?, _ digits: Int) -> String {
         value.map { Format.number($0, digits: digits) } ?? "–"
@@ -113,7 +113,7 @@ extension CommonOptions {
         ])
       }
       text +=
-        "\nemulator numbers above are of emulator \(result.shownLevel), of those that clients trained on the one that is worth most to a device\n\n"
+        "\nemulator numbers above are of emulator \(result.shownLevel)\(result.levels.contains(where: \.isUsed) ? ", of those that clients trained on the one that is worth most to a device" : "")\n\n"
         + Format.table(rows)
     }
     for (name, reason) in summary.fiveNumbers.notMeasured.sorted(by: { $0.key < $1.key }) {

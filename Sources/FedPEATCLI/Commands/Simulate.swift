@@ -50,10 +50,13 @@ struct Simulate: AsyncParsableCommand {
     var bytesUp: Int
     var bytesDown: Int
     var simulatedSeconds: Double?
+    /// How many were asked for, and how it ended before they were done.
+    var seedsAsked: Int
+    var ending: RunResult.Summary.Ending
     var seeds: [RunResult.Summary]
 
     private enum CodingKeys: String, CodingKey {
-      case fiveNumbers, rounds, bytesUp, bytesDown, simulatedSeconds, seeds
+      case fiveNumbers, rounds, bytesUp, bytesDown, simulatedSeconds, seedsAsked, ending, seeds
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -63,6 +66,8 @@ struct Simulate: AsyncParsableCommand {
       try container.encode(bytesUp, forKey: .bytesUp)
       try container.encode(bytesDown, forKey: .bytesDown)
       try container.encode(simulatedSeconds, forKey: .simulatedSeconds)
+      try container.encode(seedsAsked, forKey: .seedsAsked)
+      try container.encode(ending, forKey: .ending)
       try container.encode(seeds, forKey: .seeds)
     }
   }
@@ -75,7 +80,7 @@ struct Simulate: AsyncParsableCommand {
     if learningModel {
       return try play(configuration)
     }
-    try configuration.checkOutput()
+    try checkOutput(configuration)
     var results: [RunResult] = []
     for number in 0..<seeds {
       var one = configuration
@@ -88,7 +93,9 @@ struct Simulate: AsyncParsableCommand {
       }
       do { results.append(try await Simulate.run(one)) } catch {
         // What other seeds gave is kept.
-        if let (report, _) = summary(results, configuration), let out = configuration.out {
+        if let (report, _) = summary(results, configuration, endedBy: error),
+          let out = configuration.out
+        {
           try write(report, to: out)
           throw FederatedTuning.adding(
             "What \(results.count == 1 ? "the seed" : "the \(results.count) seeds") before gave is in '\(out)/results.json'.",
@@ -97,7 +104,7 @@ struct Simulate: AsyncParsableCommand {
         throw error
       }
     }
-    guard seeds > 1, let (report, numbers) = summary(results, configuration) else {
+    guard seeds > 1, let (report, numbers) = summary(results, configuration, endedBy: nil) else {
       if let result = results.first { try common.report(result) }
       return
     }
@@ -107,16 +114,33 @@ struct Simulate: AsyncParsableCommand {
 
   /// What several seeds gave; `nil` where there is none.
   private func summary(
-    _ results: [RunResult], _ configuration: RunConfiguration
+    _ results: [RunResult], _ configuration: RunConfiguration, endedBy error: (any Error)?
   ) -> (report: ManyReport, numbers: FiveNumbersOverSeeds)? {
     guard let numbers = FiveNumbersOverSeeds(results.map(\.fiveNumbers)) else { return nil }
     let report = ManyReport(
       fiveNumbers: numbers, rounds: configuration.rounds,
       bytesUp: results.reduce(0) { $0 + $1.report.bytesUp } / results.count,
       bytesDown: results.reduce(0) { $0 + $1.report.bytesDown } / results.count,
-      simulatedSeconds: results.meanSimulatedSeconds,
+      simulatedSeconds: results.meanSimulatedSeconds, seedsAsked: seeds,
+      ending: .init(error),
       seeds: results.map(\.summary))
     return (report, numbers)
+  }
+
+  /// Of several seeds each has a folder of its own, which an earlier run with seeds may have left.
+  private func checkOutput(_ configuration: RunConfiguration) throws {
+    guard seeds > 1, let out = configuration.out.map(URL.init(path:)) else {
+      return try configuration.checkOutput()
+    }
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: out.path)) ?? []
+    guard names.allSatisfy({ $0 == "results.json" || $0.hasPrefix("seed-") }) else {
+      return try configuration.checkOutput()
+    }
+    for number in 0..<seeds {
+      var one = configuration
+      one.out = out.appendingPathComponent("seed-\(configuration.seed &+ UInt64(number))").path
+      try one.checkOutput()
+    }
   }
 
   private func write(_ report: ManyReport, to out: String) throws {

@@ -9,8 +9,8 @@ struct TrainController: AsyncParsableCommand {
     discussion: """
       Example: fedpeat train-controller --environment pedestrian --out controller.safetensors
 
-      SABPPO: proximal policy optimization with a branch per decision. With --cloning the network first learns to \
-      decide as an exact search does. Beside the controller stand its learning curve as .csv and .svg. While it lasts, \
+      SABPPO: proximal policy optimization with a branch per decision. The network first learns to \
+      decide as an exact search does (--cloning). Beside the controller stand its learning curve as .csv and .svg. While it lasts, \
       a file .training keeps what --resume goes on from; no other training replaces it. \
       A return is an episode's sum of rewards, minus what its rounds cost: doing nothing returns -50, higher is better.
       """)

@@ -31,6 +31,27 @@ final class CalibrationRecord: Sendable {
     var settings: String
     var times: [StepTimes]?
     var runs: [String: Calibration.ShortRun] = [:]
+
+    /// Whether it is of these settings and holds what a calibration of them would have written.
+    func isSound(_ settings: String, _ levels: [String], _ rounds: Int) -> Bool {
+      func isMeasured(_ value: Double, _ range: ClosedRange<Double>) -> Bool {
+        range.contains(value)
+      }
+      guard formatVersion == Self.currentFormat, self.settings == settings else { return false }
+      if let times {
+        guard times.map(\.name) == levels,
+          times.allSatisfy({ time in
+            !time.all.isEmpty && time.all.allSatisfy { isMeasured($0, 1e-9...1e9) }
+              && (1...1 << 50).contains(time.peakMemoryBytes)
+          })
+        else { return false }
+      }
+      return runs.values.allSatisfy { run in
+        run.losses.count == rounds + 1 && run.losses.allSatisfy { isMeasured($0, -100...1000) }
+          && [0, rounds].contains(run.fidelities.count)
+          && run.fidelities.allSatisfy { isMeasured($0, -1.01...1.01) }
+      }
+    }
   }
 
   let url: URL
@@ -41,12 +62,21 @@ final class CalibrationRecord: Sendable {
   /// - Parameters:
   ///   - out: the edge file.
   ///   - settings: names all that decides what is measured.
-  init(of out: URL, settings: String) {
+  ///   - levels: the emulators' recipes.
+  ///   - rounds: of each federation.
+  init(of out: URL, settings: String, levels: [String], rounds: Int) {
     url = out.appendingPathExtension("calibration")
     let left = try? JSONFile.read(Content.self, from: url)
-    let isOurs =
-      left?.formatVersion == Content.currentFormat && left?.settings == settings
-    content = Mutex(isOurs ? left ?? Content(settings: settings) : Content(settings: settings))
+    if let left, left.isSound(settings, levels, rounds) {
+      content = Mutex(left)
+      return
+    }
+    if left != nil {
+      Terminal.note(
+        "begins anew: what '\(url.relativePath)' holds was measured with other settings, or is damaged"
+      )
+    }
+    content = Mutex(Content(settings: settings))
   }
 
   /// Throws `inputOutput` where something else lies in the record's place.

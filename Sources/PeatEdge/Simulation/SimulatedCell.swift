@@ -55,6 +55,11 @@ public actor SimulatedCell: RoundPlanner {
   /// The rounds so far.
   public private(set) var rounds: [SimulatedRound] = []
 
+  /// What attempts at a round took that never counted: the run ended with them.
+  private var joulesInVain = 0.0
+  /// Of all that was played, also in vain.
+  public var joules: Double { rounds.reduce(joulesInVain) { $0 + $1.joules } }
+
   /// Devices that were told to train on more than they have memory for.
   public private(set) var violations = 0
 
@@ -133,6 +138,7 @@ public actor SimulatedCell: RoundPlanner {
         delivered: arrived.map { clients[$0] }, needed: state.minimumUpdates)
       onLostRound(lost)
       if lost.isLast {
+        joulesInVain += spent.joules
         throw PeatError.unavailable(
           "Round \(lost.round) was tried \(attempt) times; the last time \(lost.delivered.count) of the \(lost.needed) updates it needs arrived in the simulated cell, whose rounds last at most \(rounded(lost.deadline)) s. "
             + "Give its devices more time, memory or battery (deadline, classes), raise attempts, lower minimumUpdates, or choose another planner."
