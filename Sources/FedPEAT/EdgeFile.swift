@@ -24,7 +24,8 @@ public enum EdgeFile {
     guard FileManager.default.fileExists(atPath: url.path) else {
       let known = others + EdgeConfiguration.examples.keys.sorted()
       throw PeatError.usage(
-        "'\(word)' is neither a file nor an environment. \(suggestion(for: url.lastPathComponent, among: known))")
+        "'\(word)' is neither a file nor an environment. \(suggestion(for: url.lastPathComponent, among: known))"
+      )
     }
     let configuration = try ConfigurationReader.read(EdgeConfiguration.pedestrian, from: url)
     do { try configuration.validate() } catch let error as PeatError {

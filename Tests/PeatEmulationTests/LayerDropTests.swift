@@ -101,7 +101,9 @@ import Testing
           "layer-drop=3,layer-drop=2", "low-rank=0.5",
         ])
     // What is nested already, and the same twice, stays.
-    for words in [["layer-drop=2", "layer-drop=2,layer-drop=1"], ["layer-drop=1", "layer-drop=1"]] {
+    for words in [
+      ["layer-drop=2", "layer-drop=2,layer-drop=1"], ["layer-drop=1", "layer-drop=1"],
+    ] {
       #expect(try nested(words[0], words[1]) == words)
     }
     // Blocks that are chosen otherwise are the owner's business.
