@@ -120,7 +120,7 @@ import Testing
       let wrong: [(String, JSONValue?, String)] = [
         ("peft_type", .string("IA3"), "IA3"), ("peft_type", nil, "Supported: LORA"),
         ("r", .integer(0), "rank"), ("r", .integer(8), "has rank 4"),
-        ("r", nil, "'r'"), ("r", .string("4"), "Int"),
+        ("r", nil, "'r'"), ("r", .string("4"), "a whole number at r"),
         ("lora_alpha", .integer(-1), "alpha"), ("lora_alpha", nil, "lora_alpha"),
         ("use_dora", .bool(true), "DoRA"), ("bias", .string("all"), "bias"),
         ("lora_bias", .bool(true), "lora_bias"),
