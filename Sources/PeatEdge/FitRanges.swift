@@ -59,6 +59,13 @@ struct FitRanges: Sendable {
     return result
   }
 
+  /// That the measured losses do not tell where they end: a model that ends far below fits them as well; `nil` where none does.
+  func caution(of model: LearningModel, beside free: LearningModel) -> String? {
+    guard model.finalLoss - free.finalLoss > 0.25 * (start - lowest) else { return nil }
+    return
+      "The final loss, \(shown(model.finalLoss)) nats, was not measured: one as low as \(shown(free.finalLoss)), reached ever more slowly, fits the measured losses about as well. The higher is taken; measure more rounds to know."
+  }
+
   /// Why how emulators age should not be trusted far.
   ///
   /// - Parameter misses: modelled minus measured fidelities.

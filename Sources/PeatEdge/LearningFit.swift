@@ -72,7 +72,38 @@ public struct LearningFit: Sendable {
       model.startGap = start - model.finalLoss
       return model
     }
-    // From some places of a coarse grid downhill.
+    // A final loss far below all that was measured, reached ever more slowly, often fits a short run a little better than one close by, and foresees
+    // worse: of fits that are nearly as good the one is taken that goes the least below.
+    let free = Self.nearest(curves, box, candidate)
+    var best = free
+    for share in Self.depths {
+      let close = min(box[1].upperBound, share * (start - lowest))
+      let bound = Self.nearest(curves, [box[0], 0...close, box[2], box[3]], candidate)
+      guard bound.error.squareRoot() <= Self.tolerance * free.error.squareRoot() else { continue }
+      best = bound
+      break
+    }
+    model = best.model
+    error = best.error.squareRoot()
+    cautions =
+      ranges.cautions(
+        of: best.model, error: error, rounds: (curves.map(\.losses.count).max() ?? 1) - 1)
+      + [ranges.caution(of: best.model, beside: free.model)].compactMap { $0 }
+      + FitRanges.cautions(ageing: ageing, misses: Self.misses(ageing, curves))
+  }
+
+  /// How far below the lowest loss the final one may lie, as shares of how far the loss fell, in the order in which they are tried.
+  private static let depths = [0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75]
+  /// By how much more than the best fit one may miss the measured losses that goes less far below them.
+  private static let tolerance = 1.03
+
+  /// The candidate with the least error in a box of constants: from some places of a coarse grid downhill.
+  private static func nearest(
+    _ curves: [Curve], _ box: [ClosedRange<Double>], _ candidate: ([Double]) -> LearningModel
+  ) -> (model: LearningModel, error: Double) {
+    func inside(_ values: [Double]) -> [Double] {
+      zip(values, box).map { min(max($0, $1.lowerBound), $1.upperBound) }
+    }
     var starts: [(values: [Double], error: Double)] = []
     for corner in 0..<5 * 5 * 5 * 5 {
       var rest = corner
@@ -81,23 +112,19 @@ public struct LearningFit: Sendable {
         rest /= 5
         return range.lowerBound + (range.upperBound - range.lowerBound) * step / 4
       }
-      starts.append((values, Self.error(candidate(values), curves)))
+      starts.append((values, error(candidate(values), curves)))
     }
     starts.sort { $0.error < $1.error }
     var best = (model: candidate(starts[0].values), error: starts[0].error)
     for start in starts.prefix(6) {
       let sizes = box.map { 0.1 * ($0.upperBound - $0.lowerBound) }
       let found = candidate(
-        downhill(from: start.values, sizes: sizes) { Self.error(candidate($0), curves) })
-      let error = Self.error(found, curves)
-      if error < best.error { best = (found, error) }
+        inside(
+          downhill(from: start.values, sizes: sizes) { error(candidate(inside($0)), curves) }))
+      let missed = error(found, curves)
+      if missed < best.error { best = (found, missed) }
     }
-    model = best.model
-    error = best.error.squareRoot()
-    cautions =
-      ranges.cautions(
-        of: best.model, error: error, rounds: (curves.map(\.losses.count).max() ?? 1) - 1)
-      + FitRanges.cautions(ageing: ageing, misses: Self.misses(ageing, curves))
+    return best
   }
 
   /// μ: least squares over what was left of each fidelity after each round, `q · e^(−μ·round)`; 0 where they did not fall, or were not

@@ -102,6 +102,19 @@ import Testing
     #expect(try LearningFit(curves(model), lowest: 2.5).model.finalLoss < 2.5)
   }
 
+  @Test func `a final loss close by is taken where one far below fits no better`() throws {
+    // Losses as a calibration measured them, with the second curve's emulator ageing: a fit without bounds ends 1.6 nats below.
+    let measured = [
+      (1.0, [4.782, 3.62, 3.33, 3.21, 3.14, 3.10, 3.07, 3.05, 3.03, 3.01, 3.00, 2.99, 2.98]),
+      (0.76, [4.782, 3.85, 3.60, 3.49, 3.42, 3.38, 3.35, 3.33, 3.31, 3.30, 3.28, 3.27, 3.264]),
+      (0.615, [4.782, 4.20, 3.98, 3.87, 3.80, 3.76, 3.73, 3.71, 3.70, 3.68, 3.67, 3.66, 3.651]),
+    ]
+    let fit = try LearningFit(
+      measured.map { LearningFit.Curve(fidelity: $0.0, losses: $0.1) })
+    #expect(fit.model.finalLoss > 2.6, "\(fit.model)")
+    #expect(fit.error < 0.1)
+  }
+
   @Test func `choices that take more together than a round can are told`() {
     var edge = EdgeConfiguration.pedestrian
     edge.work = .usual
