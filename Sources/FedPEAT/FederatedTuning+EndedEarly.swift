@@ -58,12 +58,10 @@ extension RunResult {
     )
     guard report.ending == nil || report.ending == .completed else { return result }
     // All rounds counted; something went wrong with what follows on them.
-    let known = error as? PeatError
-    let isInterrupted = error is CancellationError || known?.code == .interrupted
     result.report.ending =
-      isInterrupted
+      error.isInterruption
       ? .cancelled(reason: "Interrupted after the last round, while it was measured.")
-      : .failed(reason: known?.message ?? "\(error)")
+      : .failed(reason: (error as? PeatError)?.message ?? "\(error)")
     return result
   }
 

@@ -144,7 +144,7 @@ public struct FederatedTuning: Sendable {
       result.best = place.map { .init(round: $0.round, plugIn: $0.plugIn) }
       result.warnings = whole + watch.warnings + (await realigner.warnings)
       result.levelExposures = exposures
-      levels.note(used: Set(report.rounds.flatMap(\.outcomes).map(\.emulatorLevel)))
+      levels.note(usedIn: report)
       result.levels = levels.numbers(plugIn: numbers[.plugIn])
       result.shownLevel = levels.shown?.level ?? 0
       return result
@@ -158,9 +158,8 @@ public struct FederatedTuning: Sendable {
 
       // ---- Plug in and measure
       let tuned = adapter
-      let used = report.rounds.flatMap(\.outcomes).map(\.emulatorLevel)
-      try await levels.measureTuned(
-        await realigner.emulators, with: tuned, used: Set(used), &numbers)
+      levels.note(usedIn: report)
+      try await levels.measureTuned(await realigner.emulators, with: tuned, &numbers)
       try await owner.measure(.plugIn, &numbers) { try $0.perplexity(tuned) }
       if let plugIn = numbers[.plugIn], let last = report.rounds.last {
         try await best.take(tuned, round: last.round, plugIn: plugIn)

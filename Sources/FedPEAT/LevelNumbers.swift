@@ -55,11 +55,10 @@ struct LevelMeasurement: Sendable {
     }
   }
 
-  /// Those that were used, or the first where none was, with the run's adapter.
+  /// Those that are noted as used, or the first where none is, with the run's adapter.
   mutating func measureTuned(
-    _ emulators: [Emulator], with adapter: Adapter, used: Set<Int>, _ numbers: inout FiveNumbers
+    _ emulators: [Emulator], with adapter: Adapter, _ numbers: inout FiveNumbers
   ) async throws {
-    note(used: used)
     let measured = levels.indices.filter { levels[$0].isUsed }
     for place in measured.isEmpty ? Array(levels.indices.prefix(1)) : measured {
       let emulator = emulators[levels[place].level]
@@ -74,7 +73,8 @@ struct LevelMeasurement: Sendable {
   }
 
   /// Notes which levels clients were told to train on.
-  mutating func note(used: Set<Int>) {
+  mutating func note(usedIn report: RunReport) {
+    let used = Set(report.rounds.flatMap(\.outcomes).map(\.emulatorLevel))
     for place in levels.indices { levels[place].isUsed = used.contains(levels[place].level) }
   }
 

@@ -93,10 +93,9 @@ public struct RunResult: Sendable {
           (kind, reason) = ("completed", nil)
           return
         }
-        let known = error as? PeatError
-        let isInterrupted = error is CancellationError || known?.code == .interrupted
         (kind, reason) = (
-          isInterrupted ? "cancelled" : "failed", known?.message ?? "\(error)"
+          error.isInterruption ? "cancelled" : "failed",
+          (error as? PeatError)?.message ?? "\(error)"
         )
       }
 

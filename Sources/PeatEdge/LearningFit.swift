@@ -62,12 +62,11 @@ public struct LearningFit: Sendable {
     let ageing = Self.ageing(curves)
     let box = [ranges.rate, ranges.depth, ranges.floor, ranges.slowing]
     func candidate(_ values: [Double]) -> LearningModel {
-      let inside = zip(values, box).map { min(max($0, $1.lowerBound), $1.upperBound) }
       var model = LearningModel()
-      model.rate = inside[0]
-      model.finalLoss = lowest - 0.001 - inside[1]
-      model.floor = inside[2]
-      model.slowing = inside[3]
+      model.rate = values[0]
+      model.finalLoss = lowest - 0.001 - values[1]
+      model.floor = values[2]
+      model.slowing = values[3]
       model.ageing = ageing
       model.startGap = start - model.finalLoss
       return model

@@ -64,24 +64,7 @@ import Testing
     let trainer = try distillation(settings()).trainer
     let gradient = trainer.gradient()
     trainer.finish()
-    func objective(_ step: Float) throws -> Double {
-      var offset = 0
-      let before = emulator.middleParameters.map { $0.tensor.copied() }
-      for parameter in emulator.middleParameters {
-        let changed = parameter.tensor.copied()
-        for index in 0..<changed.count { changed.pointer[index] += step * gradient[offset + index] }
-        offset += changed.count
-        parameter.assign(changed)
-      }
-      let loss = try firstLoss()
-      for (parameter, old) in zip(emulator.middleParameters, before) { parameter.assign(old) }
-      return loss
-    }
-    let square = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }
-    #expect(square > 0)
-    let step = Float(1e-3 / square.squareRoot())
-    let slope = try (objective(step) - objective(-step)) / (2 * Double(step))
-    #expect(abs(slope / square - 1) < 0.01, "\(slope), expected \(square)")
+    try expectRises(along: gradient, in: emulator, loss: firstLoss)
   }
 
   @Test func `it is the weight times the mean divergence of the full model's predictions`() throws {

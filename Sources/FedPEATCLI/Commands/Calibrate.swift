@@ -89,9 +89,8 @@ struct Calibrate: AsyncParsableCommand {
     let target = URL(path: out)
     try EdgeFile.checkOutput(target)
     try CalibrationRecord.check(of: target)
-    let file = target.standardizedFileURL
     let lock = try FolderLock(
-      file.deletingLastPathComponent(), name: ".\(file.lastPathComponent).lock",
+      of: target,
       isBusy: "Another calibration of '\(out)' is at work. Wait for it, or write to another --out.")
     defer { lock.remove() }
     let parts = try ClientData(run)

@@ -148,9 +148,8 @@ struct TrainController: AsyncParsableCommand {
 
   /// Two trainings of one controller would overwrite each other's state.
   private func lockTraining() throws -> FolderLock {
-    let target = URL(path: out).standardizedFileURL
-    return try FolderLock(
-      target.deletingLastPathComponent(), name: ".\(target.lastPathComponent).lock",
+    try FolderLock(
+      of: URL(path: out),
       isBusy: "Another training of '\(out)' is at work. Wait for it, or write to another --out.")
   }
 

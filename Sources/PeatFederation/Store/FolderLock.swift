@@ -26,6 +26,15 @@ public final class FolderLock: Sendable {
     }
   }
 
+  /// Keeps a file that is to be written for one command at a time.
+  ///
+  /// - Parameter isBusy: what the error says where another has it.
+  public convenience init(of file: URL, isBusy: String) throws {
+    let file = file.standardizedFileURL
+    try self.init(
+      file.deletingLastPathComponent(), name: ".\(file.lastPathComponent).lock", isBusy: isBusy)
+  }
+
   /// Takes the locked file away, where nothing else is to stay; the lock is held until the object is gone.
   public func remove() { try? FileManager.default.removeItem(at: file) }
 

@@ -58,6 +58,13 @@ public func nearestWord(to word: String, among known: some Sequence<String>) -> 
   return best?.word
 }
 
+extension Error {
+  /// Whether it says that somebody stopped the work, and not that it failed.
+  package var isInterruption: Bool {
+    self is CancellationError || (self as? PeatError)?.code == .interrupted
+  }
+}
+
 /// "Did you mean 'x'? " or nothing, followed by the known words: the tail of an error message.
 public func suggestion(for word: String, among known: some Sequence<String>) -> String {
   let list = known.sorted().joined(separator: ", ")
