@@ -18,6 +18,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var alpha = 16.0
   /// Linear layers that get LoRA; null: all of a block's.
   public var targetModules: [String]?
+  /// The most components of low-rank pairs that each client of `simulate` trains, dealt out in turn, [2, 4, 8]; null: the whole rank. Over a network
+  /// `join --rank-limit` says it.
+  public var rankLimits: [Int]?
 
   // MARK: On what
 
@@ -125,7 +128,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public init() {}
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
-    case model, bottom, top, emulators, method, rank, alpha, targetModules, data, clientsBy, clients
+    case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
+    case data, clientsBy, clients
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
     case context, learningRate, weightDecay, clipNorm, strategy, planner, share, edge, maxExposure
     case minimumClients
@@ -151,6 +155,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(rank, forKey: .rank)
     try container.encode(alpha, forKey: .alpha)
     try container.encode(targetModules, forKey: .targetModules)
+    try container.encode(rankLimits, forKey: .rankLimits)
     try container.encode(data, forKey: .data)
     try container.encode(clientsBy, forKey: .clientsBy)
     try container.encode(clients, forKey: .clients)
@@ -265,7 +270,13 @@ extension RunConfiguration {
       serverWeight >= 0 && serverWeight < 1,
       "serverWeight is \(serverWeight); it must be at least 0 and below 1.")
     try rules.validate()
-    _ = try Strategies.named(strategy)
+    try check(
+      rankLimits?.allSatisfy { $0 > 0 } ?? true, "rankLimits must be ranks of at least 1.")
+    let rule = try Strategies.named(strategy)
+    try check(
+      !rule.freezesDown || method == LoRA.name,
+      "The strategy '\(strategy)' leaves LoRA's A as it is; the method '\(method)' has none. Use fedavg."
+    )
     try checkPlanner()
     try check(
       (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be between 0 and 1.")
@@ -325,10 +336,12 @@ extension RunConfiguration {
   var roundTokens: Int { localSteps * stepTokens }
 
   /// How one client tunes in one round.
-  func localTuning(method: Adapter.Method) -> LocalTuning {
+  func localTuning(method: Adapter.Method) throws -> LocalTuning {
     var settings = training(steps: localSteps, rate: learningRate, seed: seed)
     settings.stateNoise = stateNoise
-    return LocalTuning(training: settings, layout: layout, addBegin: bos, method: method)
+    var tuning = LocalTuning(training: settings, layout: layout, addBegin: bos, method: method)
+    tuning.freezesDown = try Strategies.named(strategy).freezesDown
+    return tuning
   }
 
   func training(steps: Int, rate: Float, seed: UInt64) -> TrainingConfiguration {

@@ -36,6 +36,8 @@ struct Aggregate: AsyncParsableCommand {
     var exampleCount: Int
     var parameters: Int
     var digest: Digest
+    /// How far the low-rank products are from their exact weighted mean.
+    var relativeError: Double
   }
 
   func validate() throws {
@@ -72,16 +74,19 @@ struct Aggregate: AsyncParsableCommand {
       seen.append(update)
       try checkInterruption()
     }
-    let result = try rule.aggregate(seen, into: base)
+    let aggregated = try rule.aggregate(seen, into: base)
+    let result = aggregated.state
     try write(result, first.header, broadcast?.sourceDigest ?? origin, to: target)
     let report = Report(
       clients: seen.count, strategy: strategy, exampleCount: total,
-      parameters: result.parameterCount, digest: result.digest)
+      parameters: result.parameterCount, digest: result.digest,
+      relativeError: aggregated.relativeError)
     try common.report(
       report,
       text: Format.table([
         ["written to", out], ["clients", "\(report.clients)"], ["strategy", strategy],
         ["examples", Format.count(total)], ["parameters", Format.count(report.parameters)],
+        ["error of products", Format.percent(report.relativeError)],
       ]))
   }
 

@@ -96,6 +96,7 @@ public enum AdapterFolder {
     _ folder: URL, _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
     baseModel: String
   ) throws {
+    let adapter = try adapter.mergingRemainders()
     var localNumber: [Int: Int] = [:]
     for (local, full) in facts.blockMap { localNumber[full] = Int(local) }
     let tensors = try renumbered(adapter.state, localNumber, keys, in: "adapter")
