@@ -48,6 +48,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var batch = 8
   public var context = 256
   public var learningRate: Float = 3e-3
+  /// How the learning rate falls from round to round, and from step to step of what the run is compared with: `constant`, `linear` or `cosine`.
+  public var schedule = LearningRateSchedule.Course.constant
   public var weightDecay: Float = 0
   public var clipNorm: Float?
   /// Noise on the states behind the emulator's middle while devices tune, as a share of their root mean square: it keeps adapters from
@@ -131,7 +133,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
     case data, clientsBy, clients
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
-    case context, learningRate, weightDecay, clipNorm, strategy, planner, share, edge, maxExposure
+    case context, learningRate, schedule, weightDecay, clipNorm, strategy, planner, share, edge,
+      maxExposure
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
     case evaluateEvery
@@ -169,6 +172,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(batch, forKey: .batch)
     try container.encode(context, forKey: .context)
     try container.encode(learningRate, forKey: .learningRate)
+    try container.encode(schedule, forKey: .schedule)
     try container.encode(weightDecay, forKey: .weightDecay)
     try container.encode(clipNorm, forKey: .clipNorm)
     try container.encode(stateNoise, forKey: .stateNoise)
@@ -344,10 +348,13 @@ extension RunConfiguration {
     return tuning
   }
 
-  func training(steps: Int, rate: Float, seed: UInt64) -> TrainingConfiguration {
+  func training(
+    steps: Int, rate: Float, course: LearningRateSchedule.Course = .constant, seed: UInt64
+  ) -> TrainingConfiguration {
     TrainingConfiguration(
       steps: steps, batch: batch, context: context, learningRate: rate,
-      optimizer: .init(weightDecay: weightDecay), clipNorm: clipNorm,
+      schedule: LearningRateSchedule(course), optimizer: .init(weightDecay: weightDecay),
+      clipNorm: clipNorm,
       order: layout == .stream ? .uniformWindows : .shuffledEpochs, seed: seed,
       threads: threadCount)
   }

@@ -448,6 +448,8 @@ public actor Coordinator {
     if let rank = configuration.rank, let limit = stays[client]?.rankLimit, limit < rank {
       task.trainedRank = min(task.trainedRank ?? rank, limit)
     }
+    let factor = configuration.learningRateFactor(round)
+    if factor != 1 { task.learningRateScale = factor * (task.learningRateScale ?? 1) }
     task.uploadBits = assignment.uploadBits ?? configuration.uploadBits
     return task
   }

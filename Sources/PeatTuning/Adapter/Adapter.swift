@@ -19,6 +19,11 @@ public struct Adapter: Sendable {
     /// The names of all methods.
     public static let names = [LoRA.name, EndBlocks.name]
 
+    /// LoRA's configuration, where that is the method.
+    public var lora: LoRAConfiguration? {
+      if case .lora(let configuration) = self { configuration } else { nil }
+    }
+
     public var tuning: any TuningMethod {
       switch self {
       case .lora(let configuration): LoRA(configuration)
