@@ -1,16 +1,28 @@
+import PeatNN
 import PeatTensor
 
 /// The keys and values of the tokens so far, so that generating the next token does not compute them again.
+///
+/// Where a block has learned ones in front of them, it begins with those.
 public final class KeyValueCache {
   /// One block's share.
   final class Layer {
     private let keys: Activation
     private let values: Activation
-    private(set) var length = 0
+    /// Rows that are learned and stand in front.
+    let prefixLength: Int
+    private(set) var length: Int
 
-    init(capacity: Int, width: Int, tape: Tape) {
-      keys = tape.makeActivation(rows: capacity, columns: width, needsGradient: false)
-      values = tape.makeActivation(rows: capacity, columns: width, needsGradient: false)
+    init(capacity: Int, width: Int, prefix: KeyValuePrefix?, tape: Tape) {
+      prefixLength = prefix?.count ?? 0
+      length = prefixLength
+      let rows = capacity + prefixLength
+      keys = tape.makeActivation(rows: rows, columns: width, needsGradient: false)
+      values = tape.makeActivation(rows: rows, columns: width, needsGradient: false)
+      if let prefix {
+        tape.input(prefix.keys.tensor).copyRows(to: keys, at: 0)
+        tape.input(prefix.values.tensor).copyRows(to: values, at: 0)
+      }
     }
 
     /// Adds the rows of new tokens and returns all rows so far.
@@ -28,17 +40,19 @@ public final class KeyValueCache {
   let layers: [Layer]
 
   /// - Parameters:
-  ///   - capacity: longest sequence, in tokens.
+  ///   - model: with its adapter, which must stay while the cache is used.
+  ///   - capacity: longest sequence, in tokens, with those of a prompt that is learned.
   ///   - tape: whose memory is used; it outlives the cache.
-  public init(_ configuration: TransformerConfiguration, capacity: Int, on tape: Tape) {
+  public init(_ model: TransformerModel, capacity: Int, on tape: Tape) {
+    let configuration = model.configuration
     layers = configuration.order.map { block in
       Layer(
         capacity: capacity,
         width: configuration.sizes(ofBlock: block).keyValueHeads * configuration.headWidth,
-        tape: tape)
+        prefix: model.blocks[block].prefix, tape: tape)
     }
   }
 
-  /// How many tokens it holds.
-  public var length: Int { layers.first?.length ?? 0 }
+  /// How many tokens it holds, with those of a prompt that is learned.
+  public var length: Int { layers.first.map { $0.length - $0.prefixLength } ?? 0 }
 }
