@@ -12,12 +12,19 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var top = 1
   /// One per emulator level, at least one: a recipe such as `layer-drop=2`, or a folder that `compress` wrote.
   public var emulators: [String] = ["layer-drop=2"]
-  /// `lora` or `end-blocks`.
+  /// `lora`, `end-blocks`, `prefix-tuning`, `prompt-tuning` or `bottleneck`.
   public var method = LoRA.name
   public var rank = 8
   public var alpha = 16.0
   /// Linear layers that get LoRA; null: all of a block's.
   public var targetModules: [String]?
+  /// Virtual tokens of a prefix or a prompt.
+  public var virtualTokens = 20
+  /// A text that virtual tokens start from; null: tokens drawn from the vocabulary.
+  public var initialText: String?
+  /// Values between the two layers of a bottleneck adapter, and `relu` or `gelu` between them.
+  public var bottleneckSize = 64
+  public var activation = BottleneckAdapter.Activation.relu
 
   // MARK: On what
 
@@ -126,6 +133,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, data, clientsBy, clients
+    case virtualTokens, initialText, bottleneckSize, activation
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
     case context, learningRate, weightDecay, clipNorm, strategy, planner, share, edge, maxExposure
     case minimumClients
@@ -151,6 +159,10 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(rank, forKey: .rank)
     try container.encode(alpha, forKey: .alpha)
     try container.encode(targetModules, forKey: .targetModules)
+    try container.encode(virtualTokens, forKey: .virtualTokens)
+    try container.encode(initialText, forKey: .initialText)
+    try container.encode(bottleneckSize, forKey: .bottleneckSize)
+    try container.encode(activation, forKey: .activation)
     try container.encode(data, forKey: .data)
     try container.encode(clientsBy, forKey: .clientsBy)
     try container.encode(clients, forKey: .clients)
@@ -294,15 +306,17 @@ extension RunConfiguration {
   }
 
   /// The tuning method as a value.
-  public func adapterMethod() throws -> Adapter.Method {
-    switch method {
-    case LoRA.name:
-      .lora(try LoRAConfiguration(rank: rank, alpha: alpha, targetModules: targetModules))
-    case EndBlocks.name: .endBlocks
-    default:
-      throw PeatError.usage(
-        "Unknown method '\(method)'. " + suggestion(for: method, among: Adapter.Method.names))
+  ///
+  /// - Parameter tokenizer: of the model, for a text that virtual tokens start from; without it they start from the vocabulary.
+  public func adapterMethod(tokenizer: Tokenizer? = nil) throws -> Adapter.Method {
+    var options = MethodOptions()
+    (options.rank, options.alpha, options.targetModules) = (rank, alpha, targetModules)
+    (options.virtualTokens, options.bottleneckSize) = (virtualTokens, bottleneckSize)
+    options.activation = activation
+    if let initialText, let tokenizer {
+      options.start = .tokens(try tokenizer.encode(initialText, addSpecialTokens: true))
     }
+    return try options.method(named: method)
   }
 
   var rules: RoundRules {

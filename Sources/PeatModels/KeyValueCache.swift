@@ -35,6 +35,12 @@ public final class KeyValueCache {
       length += newKeys.rows
       return (keys.rows(0..<length), values.rows(0..<length))
     }
+
+    /// The last rows, copied.
+    func tensors(ofLast count: Int) -> (keys: Tensor, values: Tensor) {
+      let rows = length - count..<length
+      return (keys.rows(rows).tensor(), values.rows(rows).tensor())
+    }
   }
 
   let layers: [Layer]
@@ -55,4 +61,29 @@ public final class KeyValueCache {
 
   /// How many tokens it holds, with those of a prompt that is learned.
   public var length: Int { layers.first.map { $0.length - $0.prefixLength } ?? 0 }
+}
+
+extension TransformerModel {
+  /// The keys and values that each of the stored blocks computes of a sequence, `[tokens, key width]` each; where a block is run more than once, the
+  /// first time. Rotary positions have turned the keys.
+  package func keysAndValues(of tokens: [Int32]) -> [(keys: Tensor, values: Tensor)] {
+    let tape = Tape()
+    let cache = KeyValueCache(self, capacity: tokens.count + promptLength, on: tape)
+    tokens.withUnsafeBufferPointer {
+      _ = hiddenStates(
+        $0, layout: SequenceLayout(lengths: [tokens.count]), on: tape, cache: cache)
+    }
+    return blocks.indices.map { block in
+      cache.layers[order.firstIndex(of: block) ?? 0].tensors(ofLast: tokens.count)
+    }
+  }
+
+  /// The rows of the embedding, `[tokens, d]`, without positions.
+  package func embeddings(of tokens: [Int32]) -> Tensor {
+    tokens.withUnsafeBufferPointer {
+      Tape().embedding(
+        $0, layout: SequenceLayout(lengths: [tokens.count]), table: embedding.weight
+      ).tensor()
+    }
+  }
 }

@@ -13,7 +13,7 @@ public final class TransformerModel: @unchecked Sendable {
   public let positions: Parameter?
   /// As they are stored; `order` says how they are run.
   public let blocks: [TransformerBlock]
-  private let order: [Int]
+  let order: [Int]
   public let finalNorm: Normalization
   /// The output layer, `[V, d]`: the embedding itself where the two are tied.
   public let head: Parameter

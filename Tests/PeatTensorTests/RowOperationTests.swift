@@ -19,11 +19,11 @@ import Testing
       Reference.sum(x[0], x[0])
     }.check()
     OperationCase(
-      "addition of columns", inputs: [a, Operand("b", randomTensor([rows, 40], &random))]
+      "addition of columns", inputs: [a, Operand("b", randomTensor([rows, 70], &random))]
     ) { tape, x, _ in
       .matrix(tape.addition(x[0], x[1].columns(3..<3 + width)))
     } reference: { x, _ in
-      Reference.sum(x[0], Reference.columns(x[1], width: 40, 3..<3 + width))
+      Reference.sum(x[0], Reference.columns(x[1], width: 70, 3..<3 + width))
     }.check()
   }
 
