@@ -241,7 +241,8 @@ public struct FederatedTuning: Sendable {
     settings.settings = try JSONEncoder().encode(configuration.localTuning(method: adapter.method))
     settings.updateSizeLimit = configuration.updateSizeLimit
     settings.exposure = exposure
-    settings.uploadBits = configuration.uploadBits == 32 ? nil : configuration.uploadBits
+    settings.upload = try configuration.uploadEncoding
+    settings.download = try configuration.downloadEncoding
     var server: ServerParticipation?
     if configuration.participate {
       server = try ServerParticipation(
