@@ -75,7 +75,7 @@ struct RunMaterial: Sendable {
       try choices.uploadBits.compactMap { bits in
         var work = EdgeWork()
         work.rank = share
-        let whole = try choices.uploadBits.count == 1 ? own : nil
+        let whole = choices.uploadBits.count == 1 ? own : nil
         let encoding = try (whole ?? UpdateEncoding(bits: bits)).limited(
           to: share == 1 ? nil : settings.rank(of: work))
         if encoding.isPlain { return nil }

@@ -13,7 +13,7 @@ import Testing
 
   @Test(arguments: [("f32", 0), ("f16", 0.001), ("bf16", 0.008), ("int8", 0.025), ("int4", 0.45)])
   func `clients read what the coordinator believes they read`(
-    word: String, bound: Float
+    word: String, bound: Double
   ) throws {
     let encoding = try UpdateEncoding(word: word)
     let (data, read) = try BroadcastAdapter.encode(adapter, as: encoding, seed: 1)
@@ -25,7 +25,7 @@ import Testing
       #expect(found == read && found.digest == read.digest)
       for (name, tensor) in adapter {
         let values = try #require(found[name])
-        for (x, y) in zip(tensor.scalars, values.scalars) { #expect(abs(x - y) <= bound) }
+        for (x, y) in zip(tensor.scalars, values.scalars) { #expect(abs(Double(x - y)) <= bound) }
       }
       if word != "f32" {
         expectError(.badData, "more than the 600 bytes") {

@@ -240,7 +240,7 @@ import Testing
   @Test func `what is not as asked for is refused`() throws {
     let encoding = try UpdateEncoding(rank: 2, word: "int8")
     func refusal(_ data: Data) throws -> UpdateRefusal? {
-      #expect(throws: UpdateRefusal.self) { try read(data, as: encoding, onto: base) }
+      return #expect(throws: UpdateRefusal.self) { try read(data, as: encoding, onto: base) }
     }
     for other in [
       try UpdateEncoding(rank: 1, word: "int8"), try UpdateEncoding(word: "int8"),
@@ -265,8 +265,7 @@ import Testing
   ) throws -> UpdateRefusal? {
     let encoding = try UpdateEncoding(word: word)
     let data = try encoding.encode(moved(base, by: 1, 1), from: base, seed: 0)
-    let header =
-      8 + Int(data.prefix(8).enumerated().reduce(0) { $0 + Int($1.element) << (8 * $1.offset) })
+    let header = 8 + Int(data.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) })
     var packed = Data(data.dropFirst(header))
     change(&packed)
     return #expect(throws: UpdateRefusal.self) {

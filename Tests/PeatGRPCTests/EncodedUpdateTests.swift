@@ -37,14 +37,14 @@ import Testing
     ("int4", "f32", 0.3), ("top-k=0.5,int8", "f32", 1.0), ("f32", "int4", 1.5),
   ])
   func `clients deliver them over both transports to the same bits, and near what f32 gives`(
-    upload: String, download: String, bound: Float
+    upload: String, download: String, bound: Double
   ) async throws {
     let plain = try await run(.inMemory, upload: "f32").0
     let (first, reports) = try await run(.inMemory, upload: upload, download: download)
     let second = try await run(.gRPC, upload: upload, download: download).0
     #expect(first.adapter == second.adapter)
     #expect(first.adapter != plain.adapter)
-    #expect(distance(first.adapter, plain.adapter) <= bound)
+    #expect(Double(distance(first.adapter, plain.adapter)) <= bound)
 
     let shapes = ToyTrainer.adapter.mapValues(\.shape)
     let up = try UpdateEncoding(word: upload).byteCount(shapes)
@@ -55,7 +55,8 @@ import Testing
       #expect(report.bytesUp == 12 * up)
       #expect(report.bytesDown == 12 * down + 1000 + 12)
       #expect(first.traffic[id]?.bytesDown == report.bytesDown)
-      #expect(first.rounds.last?.outcomes.first { $0.client == id }?.telemetry?.bytesUp == up)
+      #expect(
+        first.rounds.last?.outcomes.first(where: { $0.client == id })?.telemetry?.bytesUp == up)
     }
   }
 

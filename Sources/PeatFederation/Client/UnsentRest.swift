@@ -64,7 +64,7 @@ package struct UnsentRest: Sendable {
   /// What to add to this task's update; empty where there is nothing, or what is kept belongs to another run, or to other tensors.
   package func rest(for task: TrainingTask, tensors: NamedTensors) -> NamedTensors {
     guard let counted = task.countedRound, let kept, kept.run == task.run,
-      task.round >= kept.round, (kept.countedRound...kept.round).contains(counted)
+      task.round >= kept.round, kept.countedRound <= counted, counted <= kept.round
     else { return [:] }
     let rest: NamedTensors
     if task.round == kept.round {

@@ -524,9 +524,9 @@ public actor Coordinator {
       } catch { await goOnWithoutServer(round, error) }
     }
     var next = try accumulator.finish()
-    // What the broadcast lacked of the adapter is not lost: it comes back here.
+    // What the broadcast lacked of the adapter is not lost: it comes back here. Remainders are made anew each round.
     if strategy.keepsFactors, configuration.download.isLossy {
-      next.state = next.state.adding(whole.subtracting(current))
+      next.state = next.state.adding(whole.withoutRemainders.subtracting(current))
     }
     return next
   }
