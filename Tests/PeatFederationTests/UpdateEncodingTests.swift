@@ -204,7 +204,7 @@ import Testing
     var random = SeededRandom(seed: 4)
     var rest: NamedTensors = [:]
     var base = base
-    var truth = base.copied()
+    let truth = base.copied()
     for round in 0..<200 {
       // Components beyond the rank do not train.
       var tuned = base
@@ -351,7 +351,7 @@ import Testing
         do {
           let values = try policy.decode(file, header)
           #expect(values.mapValues(\.shape) == base.mapValues(\.shape))
-          #expect(values.values.allSatisfy(\.isFinite))
+          #expect(values.values.allSatisfy { $0.isFinite })
         } catch { #expect(error is UpdateRefusal) }
       }
     }
