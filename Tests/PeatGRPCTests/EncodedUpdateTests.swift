@@ -34,7 +34,7 @@ import Testing
 
   @Test(arguments: [
     ("f16", "f32", 0.002), ("bf16", "bf16", 0.05), ("int8", "f32", 0.02), ("int8", "int8", 0.2),
-    ("int4", "f32", 0.3), ("top-k=0.5,int8", "f32", 1.0), ("f32", "int4", 1.5),
+    ("int4", "f32", 0.3), ("top-k=0.5,int8", "f32", 1.5), ("f32", "int4", 1.5),
   ])
   func `clients deliver them over both transports to the same bits, and near what f32 gives`(
     upload: String, download: String, bound: Double
