@@ -37,7 +37,7 @@ public struct Calibration: Sendable {
   public var adapterBytes: Int { get throws { try material.adapterBytes } }
   /// What updates take that a planner can ask for.
   public func uploads(_ choices: WorkChoices) throws -> [UploadSize] {
-    try material.uploads(choices, material.workSettings(configuration))
+    try material.uploads(choices, material.workSettings(configuration), own: nil)
   }
 
   /// Tokens that a device trains on in a round.
@@ -111,7 +111,7 @@ public struct Calibration: Sendable {
     // As with part of a larger rank's components: the same scale.
     configuration.alpha *= Double(rank) / Double(configuration.rank)
     configuration.rank = rank
-    configuration.uploadBits = work.uploadBits
+    (configuration.uploadBits, configuration.upload) = (work.uploadBits, nil)
     let groups = team.map { Array(data.groups[$0]) } ?? data.groups
     configuration.clients = groups.count
     configuration.minimumClients = groups.count

@@ -244,7 +244,8 @@ public struct FederatedTuning: Sendable {
     let (schedule, rounds) = (LearningRateSchedule(configuration.schedule), configuration.rounds)
     settings.learningRateFactor = { Double(schedule.factor(at: $0 - 1, of: rounds)) }
     settings.exposure = exposure
-    settings.uploadBits = configuration.uploadBits == 32 ? nil : configuration.uploadBits
+    settings.upload = try configuration.uploadEncoding
+    settings.download = try configuration.downloadEncoding
     var server: ServerParticipation?
     if configuration.participate {
       server = try ServerParticipation(

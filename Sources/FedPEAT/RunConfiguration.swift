@@ -83,8 +83,13 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var attempts = 3
   /// The most bytes an update may take; null: what the adapter takes, and a little more.
   public var updateSizeLimit: Int?
-  /// In how many bits each value of an update is sent: 32, 16 or 8. Below 32 it is the difference from the broadcast adapter, rounded.
+  /// In how many bits each value of an update is sent: 32, 16, 8 or 4. Below 32 it is the difference from the broadcast adapter, rounded.
   public var uploadBits = 32
+  /// The same in words, which say more: `f32`, `f16`, `bf16`, `int8`, `int4`, and before one of them `top-k=S` where only the share S of the differences
+  /// is sent, the largest; null: as `uploadBits` says.
+  public var upload: String?
+  /// How the adapter is sent to clients: `f32`, or its values rounded to `f16`, `bf16`, `int8` or `int4`.
+  public var download = "f32"
   /// Plug-in perplexity is measured every so many rounds; 0: only at the end.
   public var evaluateEvery = 0
   /// The run ends after the round in which plug-in perplexity reaches this; null: after all rounds. It is then measured every round where
@@ -145,6 +150,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
       maxExposure
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
+    case upload, download
     case evaluateEvery
     case targetPerplexity
     case stateNoise
@@ -200,6 +206,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(attempts, forKey: .attempts)
     try container.encode(updateSizeLimit, forKey: .updateSizeLimit)
     try container.encode(uploadBits, forKey: .uploadBits)
+    try container.encode(upload, forKey: .upload)
+    try container.encode(download, forKey: .download)
     try container.encode(evaluateEvery, forKey: .evaluateEvery)
     try container.encode(targetPerplexity, forKey: .targetPerplexity)
     try container.encode(realignData, forKey: .realignData)
@@ -261,7 +269,8 @@ extension RunConfiguration {
     try check(
       updateSizeLimit.map { $0 > 0 } ?? true,
       "updateSizeLimit must be above 0; leave it out for the default.")
-    _ = try UpdateEncoding(rank: nil, bits: uploadBits)
+    _ = try uploadEncoding
+    _ = try downloadEncoding
     try check(
       roundDeadline > 0 && roundDeadline < 1e9 && gatheringDeadline > 0 && gatheringDeadline < 1e9,
       "roundDeadline and gatheringDeadline are seconds above 0; found \(roundDeadline) and \(gatheringDeadline)."
@@ -339,6 +348,38 @@ extension RunConfiguration {
       rounds: rounds, minimumClients: minimumClients, minimumUpdates: minimumUpdates,
       deadline: .seconds(roundDeadline), gatheringDeadline: .seconds(gatheringDeadline),
       attempts: attempts, target: targetPerplexity.map { .init("plugIn", atMost: $0) })
+  }
+
+  /// How updates are written where a planner does not say it.
+  public var uploadEncoding: UpdateEncoding {
+    get throws {
+      guard let upload else { return try UpdateEncoding(bits: uploadBits) }
+      guard uploadBits == 32 else {
+        throw PeatError.usage(
+          "upload is '\(upload)' and uploadBits \(uploadBits). Give one of both: the words of upload say the bits, too."
+        )
+      }
+      return try Self.encoding(upload, "upload")
+    }
+  }
+
+  /// How the adapter is written that clients are sent.
+  public var downloadEncoding: UpdateEncoding {
+    get throws {
+      let encoding = try Self.encoding(download, "download")
+      guard encoding.share == nil else {
+        throw PeatError.usage(
+          "download is '\(download)'; the adapter is sent whole, so it can't be top-k: f32, f16, bf16, int8 or int4."
+        )
+      }
+      return encoding
+    }
+  }
+
+  private static func encoding(_ word: String, _ key: String) throws -> UpdateEncoding {
+    do { return try UpdateEncoding(word: word) } catch let error as PeatError {
+      throw PeatError.usage("\(key): \(error.message)")
+    }
   }
 
   var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }

@@ -61,15 +61,25 @@ struct RunMaterial: Sendable {
     get throws { try UpdateEncoding(rank: nil, bits: nil).byteCount(shapes) }
   }
 
+  /// Bytes of the adapter as clients are sent it.
+  func downloadBytes(_ configuration: RunConfiguration) throws -> Int {
+    try BroadcastAdapter.byteCount(shapes, as: configuration.downloadEncoding)
+  }
+
   /// What updates take that a planner can ask for, beside those of the whole adapter.
-  func uploads(_ choices: WorkChoices, _ settings: WorkSettings) throws -> [UploadSize] {
+  ///
+  /// - Parameter own: how the run writes updates where planners can't choose; `nil`: in as many bits as the choice says.
+  func uploads(
+    _ choices: WorkChoices, _ settings: WorkSettings, own: UpdateEncoding?
+  ) throws -> [UploadSize] {
     try choices.ranks.flatMap { share in
       try choices.uploadBits.compactMap { bits in
-        if share == 1, bits == 32 { return nil }
         var work = EdgeWork()
         work.rank = share
-        let encoding = try UpdateEncoding(
-          rank: share == 1 ? nil : settings.rank(of: work), bits: bits)
+        let whole = choices.uploadBits.count == 1 ? own : nil
+        let encoding = try (whole ?? UpdateEncoding(bits: bits)).limited(
+          to: share == 1 ? nil : settings.rank(of: work))
+        if encoding.isPlain { return nil }
         return UploadSize(rank: share, bits: bits, bytes: Double(encoding.byteCount(shapes)))
       }
     }
@@ -121,7 +131,9 @@ extension EdgeConfiguration {
     var edge = scaled(to: configuration)
     edge.levels = levels
     edge.adapterBytes = Double(try material.adapterBytes)
-    edge.uploads = try material.uploads(edge.work, material.workSettings(configuration))
+    edge.downloadBytes = Double(try material.downloadBytes(configuration))
+    edge.uploads = try material.uploads(
+      edge.work, material.workSettings(configuration), own: configuration.uploadEncoding)
     edge.middleBlocks = material.split.middle.count
     edge.maxExposure = min(maxExposure, configuration.maxExposure)
     // What is learned is of use after the run too.
@@ -160,7 +172,9 @@ extension RunConfiguration {
   /// What planners may choose: as an edge says, with the run's own bits where there is no choice.
   func workChoices(in edge: EdgeConfiguration?) -> WorkChoices {
     var choices = edge?.work ?? WorkChoices()
-    if choices.uploadBits.count == 1 { choices.uploadBits = [uploadBits] }
+    if choices.uploadBits.count == 1 {
+      choices.uploadBits = [(try? uploadEncoding)?.bits ?? uploadBits]
+    }
     return choices
   }
 

@@ -45,7 +45,9 @@ struct RunPlanning: Sendable {
         isReferenceTimeMeasured: own == nil, learning: own?.learning ?? LearningModel(),
         server: configuration.server(in: edge),
         adapterBytes: Double(try material.adapterBytes),
-        uploads: try material.uploads(choices, work), deadline: configuration.roundDeadline,
+        downloadBytes: Double(try material.downloadBytes(configuration)),
+        uploads: try material.uploads(choices, work, own: configuration.uploadEncoding),
+        deadline: configuration.roundDeadline,
         target: edge?.target(of: configuration) ?? 0,
         choices: choices, work: work),
       seed: configuration.seed)

@@ -13,6 +13,10 @@ public protocol AggregationStrategy: Sendable {
   /// Whether A of each low-rank pair stays as it is: it does not train, and updates leave it out.
   var freezesDown: Bool { get }
 
+  /// Whether the next adapter's values stand for the same as the old one's, so that what rounding kept back of those can be added to them: not where
+  /// factors are made anew.
+  var keepsFactors: Bool { get }
+
   /// An empty accumulator for one round.
   ///
   /// - Parameter current: the adapter the round began with.
@@ -21,6 +25,7 @@ public protocol AggregationStrategy: Sendable {
 
 extension AggregationStrategy {
   public var freezesDown: Bool { false }
+  public var keepsFactors: Bool { true }
 
   /// Whether updates may have other ranks than the adapter they make: not where they lack A.
   public var takesMixedRanks: Bool { !freezesDown }

@@ -44,6 +44,8 @@ public struct UpdateHeader: Sendable, Codable, Equatable {
   /// adapter are written; absent where all are there, as float32 values. See `UpdateEncoding`.
   public var trainedRank: Int?
   public var uploadBits: Int?
+  /// In words where bits are not enough: `top-k=0.1,int8`.
+  public var upload: String?
   /// What the trainer measured, by name: `loss`, for example.
   public var metrics: [String: Double]
   public var telemetry: Telemetry

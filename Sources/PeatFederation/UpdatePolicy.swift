@@ -112,19 +112,16 @@ public struct UpdatePolicy: Sendable {
   public func check(_ header: UpdateHeader, followsTask task: TrainingTask?) throws {
     try expect(header.trainedRank, task?.trainedRank, .wrongEncoding, "trainedRank")
     try expect(header.uploadBits, task?.uploadBits, .wrongEncoding, "uploadBits")
+    try expect(header.upload, task?.upload, .wrongEncoding, "upload")
   }
 
   /// Reads the adapter's new values from a complete file and checks names, shapes and values. Throws `UpdateRefusal`.
   public func decode(_ file: URL, _ header: UpdateHeader) throws -> NamedTensors {
     let tensors: NamedTensors
     do {
-      let encoding = try UpdateEncoding(rank: header.trainedRank, bits: header.uploadBits)
-      let stored = try SafeTensorsFile(contentsOf: file)
-      if encoding.isPlain {
-        tensors = try stored.tensors()
-      } else {
-        tensors = try encoding.decode(stored, onto: base)
-      }
+      let encoding = try UpdateEncoding(
+        rank: header.trainedRank, bits: header.uploadBits, word: header.upload)
+      tensors = try encoding.decode(SafeTensorsFile(contentsOf: file), onto: base)
     } catch let refusal as UpdateRefusal { throw refusal } catch {
       let reason = "\(error)".replacingOccurrences(of: file.path, with: ClientUpdate.tensorsFile)
       throw UpdateRefusal(.malformed, reason)

@@ -117,6 +117,8 @@ extension Fedpeat_V1_TrainingTask {
     if let value = task.learningRateScale { learningRateScale = value }
     if let value = task.trainedRank { trainedRank = UInt32(clamping: value) }
     if let value = task.uploadBits { uploadBits = UInt32(clamping: value) }
+    if let value = task.upload { upload = value }
+    if let value = task.countedRound { countedRound = UInt32(clamping: value) }
     seed = task.seed
     deadlineSeconds = task.deadlineSeconds
     updateSizeLimit = UInt64(clamping: task.updateSizeLimit)
@@ -138,6 +140,8 @@ extension Fedpeat_V1_TrainingTask {
       task.learningRateScale = hasLearningRateScale ? learningRateScale : nil
       task.trainedRank = hasTrainedRank ? Int(trainedRank) : nil
       task.uploadBits = hasUploadBits ? Int(uploadBits) : nil
+      task.upload = hasUpload ? upload : nil
+      task.countedRound = hasCountedRound ? Int(countedRound) : nil
       return task
     }
   }

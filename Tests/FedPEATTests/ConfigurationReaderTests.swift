@@ -191,6 +191,8 @@ import Testing
       ("rounds", { $0.rounds = 0 }), ("evaluateEvery", { $0.evaluateEvery = -1 }),
       ("comparisonSteps", { $0.comparisonSteps = 0 }),
       ("updateSizeLimit", { $0.updateSizeLimit = 0 }),
+      ("int8", { $0.upload = "int9" }), ("top-k", { $0.download = "top-k=0.1,int8" }),
+      ("Give one of both", { ($0.upload, $0.uploadBits) = ("int8", 8) }),
       ("roundDeadline", { $0.roundDeadline = 0 }), ("roundDeadline", { $0.roundDeadline = .nan }),
       ("gatheringDeadline", { $0.gatheringDeadline = 1e12 }), ("threads", { $0.threads = 0 }),
       ("--server-data", { $0.participate = true }),

@@ -24,12 +24,17 @@ import Testing
     return configuration
   }
 
-  @Test(arguments: [32, 16, 8])
-  func `updates take the bytes that were foreseen`(bits: Int) async throws {
+  @Test(arguments: [
+    (32, "f32", "f32"), (16, "f16", "bf16"), (8, "int8", "int8"), (4, "int4", "f16"),
+    (16, "bf16", "f32"), (8, "top-k=0.1,int8", "f32"), (32, "top-k=0.2,f32", "int4"),
+  ])
+  func `updates and the adapter take the bytes that were foreseen`(
+    bits: Int, upload: String, download: String
+  ) async throws {
     let workshop = try await TinyWorkshop.shared()
     var run = configuration(workshop, "layer-drop=1", edge: "pedestrian")
     (run.rounds, run.localSteps, run.batch, run.fullFineTuning) = (1, 1, 1, false)
-    (run.uploadBits, run.minimumClients, run.minimumUpdates) = (bits, 2, 2)
+    (run.upload, run.download, run.minimumClients, run.minimumUpdates) = (upload, download, 2, 2)
     let data = try ClientData(run)
     let tuning = try FederatedTuning(
       run, evaluation: nil, cell: try data.shares(), logger: Logger(label: "test"))
@@ -40,6 +45,7 @@ import Testing
     let edge = try RunForecast(run).edge
     let foreseen = edge.uploads.first { $0.bits == bits }?.bytes ?? edge.adapterBytes
     #expect(sent.count == 2 && sent.allSatisfy { Double($0) == foreseen })
+    #expect((try #require(edge.downloadBytes) < edge.adapterBytes) == (download != "f32"))
     // And so they are in the simulated cell.
     #expect(result.simulation?.rounds.map(\.cell.bytesUp) == [2 * foreseen])
   }

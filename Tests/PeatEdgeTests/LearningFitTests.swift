@@ -373,7 +373,7 @@ import Testing
     edge.work = choices
     expectError(.badData, "work.steps", "must hold 1") { try edge.validate() }
     choices.steps = [1]
-    choices.uploadBits = [32, 4]
+    choices.uploadBits = [32, 5]
     edge.work = choices
     expectError(.badData, "work.uploadBits") { try edge.validate() }
   }

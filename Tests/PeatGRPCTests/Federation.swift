@@ -44,6 +44,8 @@ final class Federation: Sendable {
     pollTimeout: Duration = .seconds(5), heartbeat: Duration = .seconds(600),
     grace: Duration = .milliseconds(50),
     clientLimit: Int = 100, exposure: ExposureLedger? = nil,
+    upload: UpdateEncoding = .plain, download: UpdateEncoding = .plain,
+    strategy: any AggregationStrategy = .fedAvg,
     onRound: @escaping Coordinator.Evaluation = { _, _ in [:] },
     renewal:
       @escaping @Sendable (_ round: Int, _ inUse: Set<Int>, MemoryBlobStore) async throws -> [Int:
@@ -61,14 +63,16 @@ final class Federation: Sendable {
       levels.append(try await Package(folder: source, store: store))
     }
     let progress = progress
+    var configuration = CoordinatorConfiguration(
+      run: "test-run", seed: seed, rules: rules, method: "lora", rank: 2, alpha: 4,
+      settings: ToyTrainer.settings, updateSizeLimit: sizeLimit, exposure: exposure,
+      clientLimit: clientLimit,
+      pollTimeout: pollTimeout, heartbeat: heartbeat, grace: grace, farewell: .seconds(2))
+    (configuration.upload, configuration.download) = (upload, download)
     coordinator = try await Coordinator(
-      CoordinatorConfiguration(
-        run: "test-run", seed: seed, rules: rules, method: "lora", rank: 2, alpha: 4,
-        settings: ToyTrainer.settings, updateSizeLimit: sizeLimit, exposure: exposure,
-        clientLimit: clientLimit,
-        pollTimeout: pollTimeout, heartbeat: heartbeat, grace: grace, farewell: .seconds(2)),
-      adapter: ToyTrainer.adapter, levels: levels, store: store,
-      workFolder: folder.appendingPathComponent("coordinator"), planner: planner, server: server,
+      configuration, adapter: ToyTrainer.adapter, levels: levels, store: store,
+      workFolder: folder.appendingPathComponent("coordinator"), planner: planner,
+      strategy: strategy, server: server,
       clock: clock, logger: .quiet, onRound: onRound,
       onRenewal: { round, _, inUse in try await renewal(round, inUse, store) },
       onProgress: { event in Task { await progress.add(event) } })

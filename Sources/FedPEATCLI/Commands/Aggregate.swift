@@ -228,15 +228,23 @@ struct Aggregate: AsyncParsableCommand {
     guard update.exampleCount > 0 else {
       throw refuse("has an exampleCount of \(update.exampleCount)")
     }
-    let isSameRank =
-      update.header.rank == first.header.rank && update.header.alpha == first.header.alpha
+    let isSameRank = update.header.rank == first.header.rank
     guard update.header.method == first.header.method,
-      isSameRank || (rule.takesMixedRanks && update.header.rank != nil)
+      isSameRank
+        ? update.header.alpha == first.header.alpha
+        : rule.takesMixedRanks && update.header.rank != nil
     else { throw refuse("was tuned with another method, rank or alpha than '\(updates[0])'") }
     guard !isSameRank || update.header.baseDigest == first.header.baseDigest else {
       throw refuse(
         "was tuned from another adapter (baseDigest) than '\(updates[0])'; tune both with the same --seed, or --from one adapter"
       )
+    }
+    let ranks = Set(
+      update.tensors.lowRankLayers.compactMap {
+        update.tensors[$0 + LowRankNames.down]?.shape.first
+      })
+    if let rank = update.header.rank, !ranks.isEmpty, !ranks.contains(rank) {
+      throw refuse("states rank \(rank), but its pairs have \(ranks.sorted().map(String.init).joined(separator: ", "))")
     }
     if let (name, _) = update.tensors.sorted(by: { $0.key < $1.key }).first(where: {
       !$0.value.isFinite

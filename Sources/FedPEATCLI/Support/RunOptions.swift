@@ -33,6 +33,18 @@ struct ForecastOptions: ParsableArguments {
   )
   var maxExposure: Double?
 
+  @Option(
+    help:
+      "How updates are sent: f32, or differences as f16, bf16, int8 or int4, with top-k=S before it the share S of them that is largest, as in top-k=0.1,int8. (default: \(UpdateEncoding.plain))"
+  )
+  var upload: String?
+
+  @Option(
+    help:
+      "How the adapter is sent to clients: f32, f16, bf16, int8 or int4. (default: \(standard.download))"
+  )
+  var download: String?
+
   @Flag(help: "The coordinator tunes too, through the full middle, on --server-data.")
   var participate = false
 
@@ -56,6 +68,12 @@ struct ForecastOptions: ParsableArguments {
     set(.planner, planner.map { .string($0) })
     set(.edge, edge.map { .string(EdgeFile.isScenario($0) ? $0 : URL(path: $0).path) })
     set(.maxExposure, maxExposure.map { .number($0) })
+    if let upload {
+      set(.upload, .string(upload))
+      // The words say the bits, too.
+      set(.uploadBits, .integer(32))
+    }
+    set(.download, download.map { .string($0) })
     if participate { set(.participate, .bool(true)) }
     set(.serverData, serverData.map { .string(URL(path: $0).path) })
     set(.serverWeight, serverWeight.map { .number($0) })

@@ -168,14 +168,15 @@ public actor LivePlanner: RoundPlanner {
     if settings.isReferenceTimeMeasured {
       // A round of the median device on the first level.
       let times = clients.map {
-        8 * settings.adapterBytes * (1 / $0.down + 1 / $0.up)
+        8 * (settings.downloadBytes / $0.down + settings.adapterBytes / $0.up)
           + settings.levels[0].work / $0.device.compute
       }.sorted()
       objective.referenceTime = max(times.isEmpty ? 1 : times[times.count / 2], 1e-3)
     }
     return LiveView(
       levels: settings.levels, objective: objective, learning: settings.learning,
-      server: settings.server, adapterBytes: settings.adapterBytes, uploads: settings.uploads,
+      server: settings.server, adapterBytes: settings.adapterBytes,
+      adapterDownBytes: settings.downloadBytes, uploads: settings.uploads,
       choices: settings.choices, deadline: settings.deadline,
       round: state.round - 1,
       // What is learned is of use after the run too.

@@ -11,8 +11,9 @@ public struct LiveSettings: Sendable {
   public var learning: LearningModel
   /// The coordinator's own part.
   public var server: EdgeServer
-  /// The adapter, each way, in bytes.
+  /// The adapter in bytes, and as it is sent to clients.
   public var adapterBytes: Double
+  public var downloadBytes: Double
   /// What smaller updates take.
   public var uploads: [UploadSize]
   /// Seconds that a round lasts at most.
@@ -26,7 +27,8 @@ public struct LiveSettings: Sendable {
   public init(
     levels: [EmulatorLevel], objective: Objective = Objective(),
     isReferenceTimeMeasured: Bool = true, learning: LearningModel = LearningModel(),
-    server: EdgeServer = EdgeServer(), adapterBytes: Double, uploads: [UploadSize] = [],
+    server: EdgeServer = EdgeServer(), adapterBytes: Double, downloadBytes: Double? = nil,
+    uploads: [UploadSize] = [],
     deadline: Double,
     target: Double = 0,
     choices: WorkChoices = WorkChoices(),
@@ -38,6 +40,7 @@ public struct LiveSettings: Sendable {
     self.learning = learning
     self.server = server
     self.adapterBytes = adapterBytes
+    self.downloadBytes = downloadBytes ?? adapterBytes
     self.uploads = uploads
     self.deadline = deadline
     self.target = target
@@ -64,6 +67,7 @@ struct LiveView: PlanningView {
   var learning: LearningModel
   var server: EdgeServer
   var adapterBytes: Double
+  var adapterDownBytes: Double
   var uploads: [UploadSize]
   var choices: WorkChoices
   var deadline: Double

@@ -36,6 +36,8 @@ protocol PlanningView {
   var server: EdgeServer { get }
   /// The adapter, each way, in bytes.
   var adapterBytes: Double { get }
+  /// The same on its way to a device.
+  var adapterDownBytes: Double { get }
   /// What smaller updates take, and among what the planner chooses.
   var uploads: [UploadSize] { get }
   var choices: WorkChoices { get }
@@ -148,7 +150,7 @@ extension PlanningView {
     _ device: PlannedDevice, bits: Double, level: Int, down: Double, up: Double,
     work: EdgeWork = .own
   ) -> Double {
-    (8 * adapterBytes + bits) / down + work.steps * levels[level].work / device.compute
+    (8 * adapterDownBytes + bits) / down + work.steps * levels[level].work / device.compute
       + 8 * uploadBytes(work) / up
   }
 

@@ -64,7 +64,7 @@ extension EdgeCell {
         Demand(
           channel: device.report,
           seconds: world.costs[level].work * decision.work.steps / device.believedCompute,
-          sent: configuration.adapterBytes
+          sent: adapterDownBytes
             + (decision.level.map { bytesToSend($0, to: number) } ?? 0),
           received: uploadBytes(decision.work)))
     }

@@ -194,7 +194,7 @@ public struct EdgeCell: Sendable {
       parts.append(
         Part(
           device: number, level: level, isSent: isSent, work: work,
-          sent: configuration.adapterBytes + (isSent ? configuration.levels[level].bytes : 0),
+          sent: adapterDownBytes + (isSent ? configuration.levels[level].bytes : 0),
           received: uploadBytes(work),
           seconds: world.costs[level].work * work.steps / device.compute))
     }
@@ -411,6 +411,7 @@ extension EdgeCell: PlanningView {
   var learning: LearningModel { configuration.learning }
   var server: EdgeServer { configuration.server }
   var adapterBytes: Double { configuration.adapterBytes }
+  var adapterDownBytes: Double { configuration.downloadBytes ?? configuration.adapterBytes }
   var choices: WorkChoices { configuration.work }
   var uploads: [UploadSize] { configuration.uploads }
   var deadline: Double { configuration.deadline }

@@ -300,6 +300,8 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
   public var work = WorkChoices()
   /// The adapter as it is sent, each way, in bytes.
   public var adapterBytes = 12e6
+  /// The same to devices, where that takes other bytes.
+  public var downloadBytes: Double?
   /// What updates take of which not all is sent, or not in 32 bits; others take bytes in proportion.
   public var uploads: [UploadSize] = []
   /// Blocks of the middle.
@@ -345,6 +347,8 @@ public struct EdgeConfiguration: Sendable, Codable, Equatable {
     try check((1...64).contains(levels.count), "There are \(levels.count) levels; 1 to 64 can be.")
     try check(
       (1...1e15).contains(adapterBytes), "adapterBytes is \(adapterBytes); it must be 1 to 1e15.")
+    try check(
+      downloadBytes.map((1...1e15).contains) ?? true, "downloadBytes must be 1 to 1e15.")
     try check(
       (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be 0 to 1.")
     try check(

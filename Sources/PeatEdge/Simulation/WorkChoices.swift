@@ -39,18 +39,17 @@ extension [UploadSize] {
   ///
   /// - Parameter adapterBytes: of one of which all is sent, in 32 bits.
   func bytes(_ work: EdgeWork, adapterBytes: Double) -> Double {
-    if work.rank == 1, work.uploadBits == 32 { return adapterBytes }
-    return first { $0.rank == work.rank && $0.bits == work.uploadBits }?.bytes
+    first { $0.rank == work.rank && $0.bits == work.uploadBits }?.bytes
       ?? adapterBytes * work.rank * Double(work.uploadBits) / 32
   }
 
   func validate() throws {
     for size in self
-    where !(0.001...1).contains(size.rank) || ![32, 16, 8].contains(size.bits)
+    where !(0.001...1).contains(size.rank) || !WorkChoices.knownBits.contains(size.bits)
       || !(1...1e15).contains(size.bytes)
     {
       throw PeatError.badData(
-        "uploads: rank must be 0.001 to 1, bits 32, 16 or 8, and bytes 1 to 1e15; found \(size.rank), \(size.bits) and \(size.bytes)."
+        "uploads: rank must be 0.001 to 1, bits 32, 16, 8 or 4, and bytes 1 to 1e15; found \(size.rank), \(size.bits) and \(size.bytes)."
       )
     }
   }
@@ -65,6 +64,9 @@ public struct WorkChoices: Sendable, Codable, Equatable {
   public var uploadBits = [32]
 
   public init() {}
+
+  /// In how many bits a value of an update can be sent.
+  static let knownBits: Set = [32, 16, 8, 4]
 
   /// The branches by which a controller chooses work.
   public static let branchNames = ["steps", "learningRate", "rank", "uploadBits"]
@@ -93,10 +95,10 @@ public struct WorkChoices: Sendable, Codable, Equatable {
       }
     }
     guard uploadBits.contains(32) || uploadBits.count == 1,
-      uploadBits.allSatisfy([32, 16, 8].contains), Set(uploadBits).count == uploadBits.count
+      uploadBits.allSatisfy(Self.knownBits.contains), Set(uploadBits).count == uploadBits.count
     else {
       throw PeatError.badData(
-        "work.uploadBits is \(uploadBits); it must hold 32, and may hold 16 and 8, each once; or one of them, the run's own."
+        "work.uploadBits is \(uploadBits); it must hold 32, and may hold 16, 8 and 4, each once; or one of them, the run's own."
       )
     }
   }
@@ -148,7 +150,7 @@ public struct WorkChoices: Sendable, Codable, Equatable {
 
 /// What a device's work does to the progress of a round: our own model, fitted by `calibrate`.
 ///
-///     factor = steps^α · c^β · rank^ρ · (1 − ε if 8 bits)
+///     factor = steps^α · c^β · rank^ρ · (1 − ε if 8 bits or 4)
 ///
 /// c: what the learning rate is multiplied with; steps and rank as shares of the run's own.
 public struct WorkEffects: Sendable, Codable, Equatable {
@@ -179,7 +181,7 @@ public struct WorkEffects: Sendable, Codable, Equatable {
     let powers =
       steps * naturalLogarithm(work.steps) + learningRate * naturalLogarithm(work.learningRate)
       + rank * naturalLogarithm(work.rank)
-    return exponential(powers) * (work.uploadBits == 8 ? 1 - rounding : 1)
+    return exponential(powers) * (work.uploadBits <= 8 ? 1 - rounding : 1)
   }
 }
 

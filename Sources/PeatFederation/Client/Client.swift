@@ -52,6 +52,7 @@ public actor Client {
   /// The packages that were fetched or checked by this process.
   private var checked: Set<Digest> = []
   private var lastUploadSeconds = 0.0
+  private var unsent: UnsentRest
   /// How many rounds the run has.
   private var roundCount = 0
   /// What was measured before the first joining.
@@ -78,6 +79,7 @@ public actor Client {
     self.onProgress = onProgress
     self.workFolder = workFolder
     store = try FolderBlobStore(workFolder)
+    unsent = UnsentRest(in: workFolder)
     packages = try PackageFolders(workFolder.appendingPathComponent("packages"), store: store)
     random = SeededRandom(seed: configuration.seed, "retries of \(configuration.client)")
   }
@@ -89,6 +91,10 @@ public actor Client {
   public func run() async throws -> ClientReport {
     let lock = try FolderLock(workFolder)
     defer { withExtendedLifetime(lock) {} }
+    do { try unsent.restore() } catch {
+      logger.warning("what earlier updates lacked is lost: \(failureReason(error))")
+      try unsent.forget()
+    }
     do {
       try await join()
       let ending = try await workUntilTheEnd()
@@ -259,20 +265,31 @@ public actor Client {
     onProgress(.training(task))
     let result = try await trainer.train(task, adapter: base)
     try Task.checkCancellation()
-    let payload = try UpdateEncoding(rank: task.trainedRank, bits: task.uploadBits).encode(
-      result.tensors, from: base, seed: task.seed)
+    let payload = try encode(result.tensors, task, base)
     var header = UpdateHeader(
       run: task.run, round: task.round, client: configuration.client,
       exampleCount: result.exampleCount, baseDigest: task.baseDigest, method: task.method,
       rank: task.rank, alpha: task.alpha, metrics: result.metrics)
     header.trainedRank = task.trainedRank
     header.uploadBits = task.uploadBits
+    header.upload = task.upload
     header.telemetry = Telemetry(
       bytesDown: report.bytesDown - before.bytesDown, bytesUp: payload.count,
       downloadSeconds: downloadSeconds, computeSeconds: result.computeSeconds,
       uploadSeconds: lastUploadSeconds, peakMemoryBytes: result.peakMemoryBytes,
       freeMemoryBytes: free, tokens: result.tokens)
     try await deliver(payload, header)
+  }
+
+  /// The update's bytes, with what earlier ones lack of what was tuned; what these lack is kept for the next.
+  private func encode(
+    _ tensors: NamedTensors, _ task: TrainingTask, _ base: NamedTensors
+  ) throws -> Data {
+    let rest = unsent.rest(for: task, tensors: tensors)
+    let (payload, left) = try task.encoding.encodeKeepingRest(
+      tensors.adding(rest), from: base, seed: task.seed)
+    try unsent.keep(left, before: rest, of: task)
+    return payload
   }
 
   private func fetchAdapter(of task: TrainingTask) async throws -> NamedTensors {
@@ -282,8 +299,8 @@ public actor Client {
           + "\(configuration.adapterSizeLimit).")
     }
     try await fetch(task.adapter.digest, bytes: task.adapter.bytes, name: "adapter")
-    let adapter = try SafeTensors.decode(
-      try Data(contentsOf: store.url(of: task.adapter.digest)), from: "the round's adapter")
+    let adapter = try BroadcastAdapter.read(
+      store.url(of: task.adapter.digest), sizeLimit: configuration.adapterSizeLimit)
     await store.remove(task.adapter.digest)
     guard adapter.digest == task.baseDigest else {
       throw PeatError.badData(

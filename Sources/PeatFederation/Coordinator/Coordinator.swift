@@ -45,6 +45,8 @@ public actor Coordinator {
     var observed: ObservedTrip?
     var exampleCount: Int?
     var delivered = 0
+    /// The last round that counted and that its update is in.
+    var countedRound = 0
     var failed = 0
     var late = Lateness()
     /// The level that it was last told to train on.
@@ -101,6 +103,8 @@ public actor Coordinator {
 
   private(set) var machine: RoundStateMachine
   private(set) var adapter: NamedTensors
+  /// The same as clients read it from `broadcast`.
+  private var sent: NamedTensors
   /// How far its low-rank products are from the exact mean of the last round's updates.
   private var aggregationError = 0.0
   /// The adapter after the last round that counted: `adapter` may be of one that is still evaluated.
@@ -191,15 +195,23 @@ public actor Coordinator {
     machine = RoundStateMachine(rules: configuration.rules)
     watch = Stopwatch(clock)
     roundWatch = watch
-    let bytes = SafeTensors.encode(adapter)
-    updateSizeLimit = configuration.updateSizeLimit ?? bytes.count + Self.headerRoom
-    guard bytes.count <= updateSizeLimit else {
+    guard configuration.download.share == nil, configuration.download.rank == nil else {
+      throw PeatError.usage("The adapter is sent whole: 'download' can't be top-k.")
+    }
+    let bytes = max(
+      UpdateEncoding.plain.byteCount(adapter.mapValues(\.shape)),
+      configuration.upload.byteCount(adapter.mapValues(\.shape)))
+    updateSizeLimit = configuration.updateSizeLimit ?? bytes + Self.headerRoom
+    guard bytes <= updateSizeLimit else {
       throw PeatError.usage(
-        "The adapter takes \(bytes.count) bytes, more than the \(updateSizeLimit) that an update "
+        "The adapter takes \(bytes) bytes, more than the \(updateSizeLimit) that an update "
           + "may take. Raise updateSizeLimit, or leave it out.")
     }
-    policy = Self.policy(configuration, round: 1, adapter, strategy, updateSizeLimit)
-    broadcast = BlobReference(digest: try await store.put(bytes), bytes: bytes.count)
+    let data: Data
+    (data, sent) = try BroadcastAdapter.encode(
+      adapter, as: configuration.download, seed: configuration.seed)
+    policy = Self.policy(configuration, round: 1, sent, strategy, updateSizeLimit)
+    broadcast = BlobReference(digest: try await store.put(data), bytes: data.count)
   }
 
   /// Runs all rounds and stays until the clients have heard of the end.
@@ -405,9 +417,9 @@ public actor Coordinator {
     let task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
     serverPart = ServerPart(
       round: round,
-      work: Task { [adapter] in
+      work: Task { [sent] in
         do {
-          let trained = try await server.trainer.train(task, adapter: adapter)
+          let trained = try await server.trainer.train(task, adapter: sent)
           endServerPart(round, .success(trained.tensors))
         } catch { endServerPart(round, .failure(error)) }
       })
@@ -450,7 +462,8 @@ public actor Coordinator {
     }
     let factor = configuration.learningRateFactor(round)
     if factor != 1 { task.learningRateScale = factor * (task.learningRateScale ?? 1) }
-    task.uploadBits = assignment.uploadBits ?? configuration.uploadBits
+    if assignment.uploadBits == nil { (task.uploadBits, task.upload) = configuration.upload.wire }
+    if strategy.keepsFactors { task.countedRound = histories[client]?.countedRound ?? 0 }
     return task
   }
 
@@ -491,7 +504,7 @@ public actor Coordinator {
   private nonisolated func combine(
     _ updates: [(ClientID, UpdateHeader)], _ round: Int
   ) async throws -> AggregatedAdapter {
-    let current = await adapter
+    let (whole, current) = await (adapter, sent)
     let policy = await policy
     var accumulator = strategy.makeAccumulator(into: current)
     for (client, header) in updates {
@@ -502,7 +515,7 @@ public actor Coordinator {
     let own = try await serversOwn(round)
     if updates.isEmpty {
       // Nobody was asked: for the clients stands the adapter they would have begun with.
-      guard own != nil else { return AggregatedAdapter(state: current, relativeError: 0) }
+      guard own != nil else { return AggregatedAdapter(state: whole, relativeError: 0) }
       try accumulator.add(
         ClientUpdate(strategy.trained(of: current), exampleCount: 1), scale: 1)
     }
@@ -512,7 +525,12 @@ public actor Coordinator {
         await noteServerPart(round)
       } catch { await goOnWithoutServer(round, error) }
     }
-    return try accumulator.finish()
+    var next = try accumulator.finish()
+    // What the broadcast lacked of the adapter is not lost: it comes back here. Remainders are made anew each round.
+    if strategy.keepsFactors, configuration.download.isLossy {
+      next.state = next.state.adding(whole.withoutRemainders.subtracting(current))
+    }
+    return next
   }
 
   /// What the server's own part gave, once it has ended. As with a client, it may fail or be late, and the round goes on without it.
@@ -548,13 +566,16 @@ public actor Coordinator {
   }
 
   private func install(_ next: AggregatedAdapter, after round: Int) async throws {
-    let bytes = SafeTensors.encode(next.state)
+    var random = SeededRandom(seed: configuration.seed, "broadcast after round \(round)")
+    let (bytes, read) = try BroadcastAdapter.encode(
+      next.state, as: configuration.download, seed: random.next())
     let digest = try await store.put(bytes)
     let old = broadcast.digest
     adapter = next.state
+    sent = read
     aggregationError = next.relativeError
     broadcast = BlobReference(digest: digest, bytes: bytes.count)
-    policy = Self.policy(configuration, round: round + 1, next.state, strategy, updateSizeLimit)
+    policy = Self.policy(configuration, round: round + 1, sent, strategy, updateSizeLimit)
     if old != digest { try await store.remove(old) }
   }
 
@@ -593,6 +614,9 @@ public actor Coordinator {
   private func close(_ record: RoundRecord) {
     var record = completed(record)
     record.aggregationError = aggregationError
+    for outcome in record.outcomes where outcome.result == .delivered {
+      histories[outcome.client]?.countedRound = record.round
+    }
     current = nil
     rounds.append(record)
     counted = adapter

@@ -22,6 +22,8 @@ public struct ProductFactors: AggregationStrategy {
       : "the mean of LoRA's products, factored anew and cut to the rank"
   }
 
+  public var keepsFactors: Bool { false }
+
   /// The length of A's rows: the root mean square of Kaiming's uniform draw.
   private static let rowLength = 1 / 3.0.squareRoot()
 

@@ -120,6 +120,11 @@ public struct TrainingTask: Sendable, Codable, Equatable {
   public var learningRateScale: Double?
   public var trainedRank: Int?
   public var uploadBits: Int?
+  /// How the update is written, in words, where bits are not enough to say it: see `UpdateEncoding`.
+  public var upload: String?
+  /// The last round before this one in which an update of this client was counted, 0: none. `nil`: what rounding keeps back of an update is not
+  /// to be added to the next, as adapters of different rounds can't be compared value by value.
+  public var countedRound: Int?
   /// From the run's seed, the round and the client's name.
   public var seed: UInt64
   /// When the coordinator stops waiting for this round, in seconds from the start of the task.
@@ -159,6 +164,13 @@ public struct TrainingTask: Sendable, Codable, Equatable {
     learningRateScale = assignment.learningRateScale
     trainedRank = assignment.trainedRank
     uploadBits = assignment.uploadBits
+  }
+
+  /// How the update is written.
+  ///
+  /// - Throws: `badData` where what is said of it can't be.
+  public var encoding: UpdateEncoding {
+    get throws { try UpdateEncoding(rank: trainedRank, bits: uploadBits, word: upload) }
   }
 
   /// The training instructions as the type that the trainer reads them as.

@@ -340,6 +340,26 @@ nonisolated struct Fedpeat_V1_TrainingTask: @unchecked Sendable {
   /// Clears the value of `uploadBits`. Subsequent reads from it will return its default value.
   mutating func clearUploadBits() {_uniqueStorage()._uploadBits = nil}
 
+  /// How the update is written, in words, where bits do not say it.
+  var upload: String {
+    get {_storage._upload ?? String()}
+    set {_uniqueStorage()._upload = newValue}
+  }
+  /// Returns true if `upload` has been explicitly set.
+  var hasUpload: Bool {_storage._upload != nil}
+  /// Clears the value of `upload`. Subsequent reads from it will return its default value.
+  mutating func clearUpload() {_uniqueStorage()._upload = nil}
+
+  /// The last round in which an update of this client was counted, 0: none; absent where what rounding keeps back is not to be carried on.
+  var countedRound: UInt32 {
+    get {_storage._countedRound ?? 0}
+    set {_uniqueStorage()._countedRound = newValue}
+  }
+  /// Returns true if `countedRound` has been explicitly set.
+  var hasCountedRound: Bool {_storage._countedRound != nil}
+  /// Clears the value of `countedRound`. Subsequent reads from it will return its default value.
+  mutating func clearCountedRound() {_uniqueStorage()._countedRound = nil}
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
@@ -1053,7 +1073,7 @@ nonisolated extension Fedpeat_V1_PackageFile: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".TrainingTask"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}run\0\u{1}round\0\u{1}attempt\0\u{1}client\0\u{1}level\0\u{1}package\0\u{1}refresh\0\u{1}adapter\0\u{3}base_digest\0\u{1}method\0\u{1}rank\0\u{1}alpha\0\u{1}settings\0\u{3}local_steps\0\u{1}seed\0\u{3}deadline_seconds\0\u{3}update_size_limit\0\u{3}learning_rate_scale\0\u{3}trained_rank\0\u{3}upload_bits\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}run\0\u{1}round\0\u{1}attempt\0\u{1}client\0\u{1}level\0\u{1}package\0\u{1}refresh\0\u{1}adapter\0\u{3}base_digest\0\u{1}method\0\u{1}rank\0\u{1}alpha\0\u{1}settings\0\u{3}local_steps\0\u{1}seed\0\u{3}deadline_seconds\0\u{3}update_size_limit\0\u{3}learning_rate_scale\0\u{3}trained_rank\0\u{3}upload_bits\0\u{1}upload\0\u{3}counted_round\0")
 
   fileprivate class _StorageClass {
     var _run: String = String()
@@ -1076,6 +1096,8 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
     var _learningRateScale: Double? = nil
     var _trainedRank: UInt32? = nil
     var _uploadBits: UInt32? = nil
+    var _upload: String? = nil
+    var _countedRound: UInt32? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1106,6 +1128,8 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
       _learningRateScale = source._learningRateScale
       _trainedRank = source._trainedRank
       _uploadBits = source._uploadBits
+      _upload = source._upload
+      _countedRound = source._countedRound
     }
   }
 
@@ -1144,6 +1168,8 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
         case 18: try { try decoder.decodeSingularDoubleField(value: &_storage._learningRateScale) }()
         case 19: try { try decoder.decodeSingularUInt32Field(value: &_storage._trainedRank) }()
         case 20: try { try decoder.decodeSingularUInt32Field(value: &_storage._uploadBits) }()
+        case 21: try { try decoder.decodeSingularStringField(value: &_storage._upload) }()
+        case 22: try { try decoder.decodeSingularUInt32Field(value: &_storage._countedRound) }()
         default: break
         }
       }
@@ -1216,6 +1242,12 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
       try { if let v = _storage._uploadBits {
         try visitor.visitSingularUInt32Field(value: v, fieldNumber: 20)
       } }()
+      try { if let v = _storage._upload {
+        try visitor.visitSingularStringField(value: v, fieldNumber: 21)
+      } }()
+      try { if let v = _storage._countedRound {
+        try visitor.visitSingularUInt32Field(value: v, fieldNumber: 22)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1245,6 +1277,8 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
         if _storage._learningRateScale != rhs_storage._learningRateScale {return false}
         if _storage._trainedRank != rhs_storage._trainedRank {return false}
         if _storage._uploadBits != rhs_storage._uploadBits {return false}
+        if _storage._upload != rhs_storage._upload {return false}
+        if _storage._countedRound != rhs_storage._countedRound {return false}
         return true
       }
       if !storagesAreEqual {return false}

@@ -175,21 +175,25 @@ public enum SafeTensors {
   }
 
   /// Stored values as a block of safetensors bytes, sorted by name.
-  public static func encode(_ tensors: [String: Raw]) -> Data {
+  public static func encode(
+    _ tensors: [String: Raw], metadata: [String: String] = [:]
+  ) -> Data {
     let sorted = tensors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
     var data = header(
-      sorted.map { ($0.key, $0.value.dtype, $0.value.shape, $0.value.bytes.count) }, metadata: [:])
+      sorted.map { ($0.key, $0.value.dtype, $0.value.shape, $0.value.bytes.count) },
+      metadata: metadata)
     for (_, tensor) in sorted { data.append(tensor.bytes) }
     return data
   }
 
   /// As many bytes as `encode` makes of values of these types and shapes.
   package static func byteCount(
-    _ tensors: [String: (dtype: String, shape: [Int], bytes: Int)]
+    _ tensors: [String: (dtype: String, shape: [Int], bytes: Int)],
+    metadata: [String: String] = [:]
   ) -> Int {
     let sorted = tensors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
     return header(
-      sorted.map { ($0.key, $0.value.dtype, $0.value.shape, $0.value.bytes) }, metadata: [:]
+      sorted.map { ($0.key, $0.value.dtype, $0.value.shape, $0.value.bytes) }, metadata: metadata
     ).count + sorted.reduce(0) { $0 + $1.value.bytes }
   }
 
