@@ -194,7 +194,8 @@ public struct FederatedTuning: Sendable {
       bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
     var numbers = numbers
     try await owner.compare(
-      &numbers, method: try configuration.adapterMethod(), ends: split.ends)
+      &numbers, method: try configuration.adapterMethod(tokenizer: owner.tokenizer),
+      ends: split.ends)
     return numbers
   }
 

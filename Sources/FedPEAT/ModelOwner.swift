@@ -32,7 +32,9 @@ final class ModelOwner: Sendable {
     tokenizer = try Tokenizer(folder: checkpoint.folder)
     digest = checkpoint.digest()
     try configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
-      .validate(contextLength: model.configuration.contextLength)
+      .validate(
+        contextLength: model.configuration.contextLength,
+        virtualTokens: try configuration.adapterMethod().virtualTokens)
     if model.blocks.enumerated().contains(where: { $0 != $1.numberInFullModel }) {
       throw PeatError.badData(
         "'\(configuration.model)' is an emulator; a federation starts from the full model.")

@@ -12,7 +12,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var top = 1
   /// One per emulator level, at least one: a recipe such as `layer-drop=2`, or a folder that `compress` wrote.
   public var emulators: [String] = ["layer-drop=2"]
-  /// `lora` or `end-blocks`.
+  /// `lora`, `end-blocks`, `prefix-tuning`, `prompt-tuning` or `bottleneck`.
   public var method = LoRA.name
   public var rank = 8
   public var alpha = 16.0
@@ -21,6 +21,13 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// The most components of low-rank pairs that each client of `simulate` trains, dealt out in turn, [2, 4, 8]; null: the whole rank. Over a network
   /// `join --rank-limit` says it.
   public var rankLimits: [Int]?
+  /// Virtual tokens of a prefix or a prompt.
+  public var virtualTokens = 20
+  /// A text that virtual tokens start from; null: tokens drawn from the vocabulary.
+  public var initialText: String?
+  /// Values between the two layers of a bottleneck adapter, and `relu` or `gelu` between them.
+  public var bottleneckSize = 64
+  public var activation = BottleneckAdapter.Activation.relu
 
   // MARK: On what
 
@@ -132,6 +139,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
     case data, clientsBy, clients
+    case virtualTokens, initialText, bottleneckSize, activation
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
     case context, learningRate, schedule, weightDecay, clipNorm, strategy, planner, share, edge,
       maxExposure
@@ -159,6 +167,10 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(alpha, forKey: .alpha)
     try container.encode(targetModules, forKey: .targetModules)
     try container.encode(rankLimits, forKey: .rankLimits)
+    try container.encode(virtualTokens, forKey: .virtualTokens)
+    try container.encode(initialText, forKey: .initialText)
+    try container.encode(bottleneckSize, forKey: .bottleneckSize)
+    try container.encode(activation, forKey: .activation)
     try container.encode(data, forKey: .data)
     try container.encode(clientsBy, forKey: .clientsBy)
     try container.encode(clients, forKey: .clients)
@@ -309,15 +321,17 @@ extension RunConfiguration {
   }
 
   /// The tuning method as a value.
-  public func adapterMethod() throws -> Adapter.Method {
-    switch method {
-    case LoRA.name:
-      .lora(try LoRAConfiguration(rank: rank, alpha: alpha, targetModules: targetModules))
-    case EndBlocks.name: .endBlocks
-    default:
-      throw PeatError.usage(
-        "Unknown method '\(method)'. " + suggestion(for: method, among: Adapter.Method.names))
+  ///
+  /// - Parameter tokenizer: of the model, for a text that virtual tokens start from; without it they start from the vocabulary.
+  public func adapterMethod(tokenizer: Tokenizer? = nil) throws -> Adapter.Method {
+    var options = MethodOptions()
+    (options.rank, options.alpha, options.targetModules) = (rank, alpha, targetModules)
+    (options.virtualTokens, options.bottleneckSize) = (virtualTokens, bottleneckSize)
+    options.activation = activation
+    if let initialText, let tokenizer {
+      options.start = .tokens(try tokenizer.encode(initialText, addSpecialTokens: true))
     }
+    return try options.method(named: method)
   }
 
   var rules: RoundRules {

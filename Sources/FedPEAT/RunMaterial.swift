@@ -31,7 +31,8 @@ struct RunMaterial: Sendable {
       }
     }
     adapter = try Adapter(
-      new: configuration.adapterMethod(), for: owner.model, blocks: split.ends,
+      new: configuration.adapterMethod(tokenizer: owner.tokenizer), for: owner.model,
+      blocks: split.ends,
       seed: configuration.seed, sourceDigest: owner.digest)
     costs = EmulatorCosts(configuration, owner, split, digests: digests)
   }

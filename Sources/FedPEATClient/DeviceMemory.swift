@@ -41,7 +41,9 @@ public struct DeviceMemory: Sendable {
     let configuration = checkpoint.configuration
     let ends = facts?.localEndBlocks ?? Array(0..<configuration.blockCount)
     // The instructions come from outside.
-    try settings.training.validate(contextLength: configuration.contextLength)
+    try settings.training.validate(
+      contextLength: configuration.contextLength,
+      virtualTokens: settings.method.virtualTokens)
     let plan = try limit.map { limit in
       var demands = MemoryDemands(
         model: configuration, packed: checkpoint.packedStorages, method: settings.method,

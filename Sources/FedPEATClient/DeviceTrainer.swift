@@ -154,7 +154,8 @@ public final class DeviceTrainer: LocalTrainer {
       if case .folder(let folder) = prepared.source {
         // The instructions come from outside.
         try settings.training.validate(
-          contextLength: try Checkpoint(folder: folder).configuration.contextLength)
+          contextLength: try Checkpoint(folder: folder).configuration.contextLength,
+          virtualTokens: settings.method.virtualTokens)
       }
       // The data first: what it takes is there already when memory is planned.
       let wanted = EncodingSettings(

@@ -14,8 +14,11 @@ public struct LocalTuning: Sendable, Codable, Equatable {
   public var addBegin: Bool?
   /// Whether A of each low-rank pair does not train (`true` where the strategy is `ffa`).
   public var freezesDown = false
-  /// LoRA's configuration; absent for plain end blocks.
+  /// The method's configuration; all are absent for plain end blocks.
   public var lora: LoRAConfiguration?
+  public var prefix: PrefixTuningConfiguration?
+  public var prompt: PromptTuningConfiguration?
+  public var bottleneck: BottleneckConfiguration?
 
   public init(
     training: TrainingConfiguration, layout: Layout = .stream, addBegin: Bool? = nil,
@@ -24,10 +27,22 @@ public struct LocalTuning: Sendable, Codable, Equatable {
     self.training = training
     self.layout = layout
     self.addBegin = addBegin
-    if case .lora(let configuration) = method { lora = configuration }
+    switch method {
+    case .lora(let configuration): lora = configuration
+    case .prefixTuning(let configuration): prefix = configuration
+    case .promptTuning(let configuration): prompt = configuration
+    case .bottleneck(let configuration): bottleneck = configuration
+    case .endBlocks: break
+    }
   }
 
-  public var method: Adapter.Method { lora.map { .lora($0) } ?? .endBlocks }
+  public var method: Adapter.Method {
+    if let lora { return .lora(lora) }
+    if let prefix { return .prefixTuning(prefix) }
+    if let prompt { return .promptTuning(prompt) }
+    if let bottleneck { return .bottleneck(bottleneck) }
+    return .endBlocks
+  }
 
   /// The documents' tokens, arranged.
   public func dataset(_ documents: [Document], tokenizer: Tokenizer) throws -> TokenDataset {

@@ -71,7 +71,7 @@ public struct MultipleChoiceMeasure {
         "The tokenizer gives token \(token), the model knows \(model.configuration.vocabularySize)."
       )
     }
-    let first = max(0, whole.count - 1 - model.configuration.contextLength)
+    let first = max(0, whole.count - 1 - model.contextLength)
     let inputs = Array(whole[first..<whole.count - 1])
     let targets = (first + 1..<whole.count).map { $0 < max(shared, 1) ? -1 : whole[$0] }
     let loss = inputs.withUnsafeBufferPointer { inputs in

@@ -42,10 +42,11 @@ public struct PerplexityMeasure: Sendable {
 
   /// Throws where the context is longer than the model's, or the stride than the context.
   public init(context: Int, stride: Int? = nil, threads: Int = 1, model: TransformerModel) throws {
-    let longest = model.configuration.contextLength
+    let longest = model.contextLength
     guard context > 0, context <= longest else {
       throw PeatError.usage(
-        "A context of \(context) does not fit: it must be between 1 and \(longest), the longest the model reads."
+        "A context of \(context) does not fit: it must be between 1 and \(longest), the longest the model reads"
+          + model.besideVirtualTokens + "."
       )
     }
     let stride = stride ?? context

@@ -1,16 +1,28 @@
+import PeatNN
 import PeatTensor
 
 /// The keys and values of the tokens so far, so that generating the next token does not compute them again.
+///
+/// Where a block has learned ones in front of them, it begins with those.
 public final class KeyValueCache {
   /// One block's share.
   final class Layer {
     private let keys: Activation
     private let values: Activation
-    private(set) var length = 0
+    /// Rows that are learned and stand in front.
+    let prefixLength: Int
+    private(set) var length: Int
 
-    init(capacity: Int, width: Int, tape: Tape) {
-      keys = tape.makeActivation(rows: capacity, columns: width, needsGradient: false)
-      values = tape.makeActivation(rows: capacity, columns: width, needsGradient: false)
+    init(capacity: Int, width: Int, prefix: KeyValuePrefix?, tape: Tape) {
+      prefixLength = prefix?.count ?? 0
+      length = prefixLength
+      let rows = capacity + prefixLength
+      keys = tape.makeActivation(rows: rows, columns: width, needsGradient: false)
+      values = tape.makeActivation(rows: rows, columns: width, needsGradient: false)
+      if let prefix {
+        tape.input(prefix.keys.tensor).copyRows(to: keys, at: 0)
+        tape.input(prefix.values.tensor).copyRows(to: values, at: 0)
+      }
     }
 
     /// Adds the rows of new tokens and returns all rows so far.
@@ -23,22 +35,55 @@ public final class KeyValueCache {
       length += newKeys.rows
       return (keys.rows(0..<length), values.rows(0..<length))
     }
+
+    /// The last rows, copied.
+    func tensors(ofLast count: Int) -> (keys: Tensor, values: Tensor) {
+      let rows = length - count..<length
+      return (keys.rows(rows).tensor(), values.rows(rows).tensor())
+    }
   }
 
   let layers: [Layer]
 
   /// - Parameters:
-  ///   - capacity: longest sequence, in tokens.
+  ///   - model: with its adapter, which must stay while the cache is used.
+  ///   - capacity: longest sequence, in tokens, with those of a prompt that is learned.
   ///   - tape: whose memory is used; it outlives the cache.
-  public init(_ configuration: TransformerConfiguration, capacity: Int, on tape: Tape) {
+  public init(_ model: TransformerModel, capacity: Int, on tape: Tape) {
+    let configuration = model.configuration
     layers = configuration.order.map { block in
       Layer(
         capacity: capacity,
         width: configuration.sizes(ofBlock: block).keyValueHeads * configuration.headWidth,
-        tape: tape)
+        prefix: model.blocks[block].prefix, tape: tape)
     }
   }
 
-  /// How many tokens it holds.
-  public var length: Int { layers.first?.length ?? 0 }
+  /// How many tokens it holds, with those of a prompt that is learned.
+  public var length: Int { layers.first.map { $0.length - $0.prefixLength } ?? 0 }
+}
+
+extension TransformerModel {
+  /// The keys and values that each of the stored blocks computes of a sequence, `[tokens, key width]` each; where a block is run more than once, the
+  /// first time. Rotary positions have turned the keys.
+  package func keysAndValues(of tokens: [Int32]) -> [(keys: Tensor, values: Tensor)] {
+    let tape = Tape()
+    let cache = KeyValueCache(self, capacity: tokens.count + promptLength, on: tape)
+    tokens.withUnsafeBufferPointer {
+      _ = hiddenStates(
+        $0, layout: SequenceLayout(lengths: [tokens.count]), on: tape, cache: cache)
+    }
+    return blocks.indices.map { block in
+      cache.layers[order.firstIndex(of: block) ?? 0].tensors(ofLast: tokens.count)
+    }
+  }
+
+  /// The rows of the embedding, `[tokens, d]`, without positions.
+  package func embeddings(of tokens: [Int32]) -> Tensor {
+    tokens.withUnsafeBufferPointer {
+      Tape().embedding(
+        $0, layout: SequenceLayout(lengths: [tokens.count]), table: embedding.weight
+      ).tensor()
+    }
+  }
 }

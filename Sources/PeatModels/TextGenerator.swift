@@ -35,14 +35,15 @@ public struct TextGenerator {
     _ model: TransformerModel, prompt: [Int32], capacity: Int, settings: SamplingSettings,
     threads: Int = 1
   ) throws {
-    let context = model.configuration.contextLength
+    let context = model.contextLength
     guard !prompt.isEmpty else {
       throw PeatError.usage(
         "There is nothing to continue: the prompt is empty and the tokenizer has no begin token.")
     }
     guard prompt.count < context else {
       throw PeatError.badData(
-        "The prompt has \(prompt.count) tokens; the model's context of \(context) leaves no room for more."
+        "The prompt has \(prompt.count) tokens; the model's context of \(context)\(model.besideVirtualTokens) leaves "
+          + "no room for more."
       )
     }
     if let token = prompt.first(where: { $0 < 0 || $0 >= model.configuration.vocabularySize }) {
@@ -50,7 +51,8 @@ public struct TextGenerator {
         "The tokenizer gives token \(token), the model knows \(model.configuration.vocabularySize). Check that "
           + "tokenizer.json and config.json come from the same checkpoint.")
     }
-    room = max(min(capacity, context), prompt.count + 1)
+    // A prompt that is learned lies in the cache with the tokens.
+    room = max(min(capacity, context), prompt.count + 1) + model.promptLength
     let sizes = model.configuration
     try MemoryDemand.check(
       bytes: 8 * Double(room) * Double(sizes.depth * sizes.keyValueHeads * sizes.headWidth),
@@ -60,7 +62,7 @@ public struct TextGenerator {
     self.settings = settings
     pending = prompt
     random = SeededRandom(seed: settings.seed, "generation")
-    cache = KeyValueCache(sizes, capacity: room, on: tape)
+    cache = KeyValueCache(model, capacity: room, on: tape)
     tape.team = ThreadTeam(count: threads)
   }
 

@@ -5,7 +5,9 @@ import PeatTensor
 ///
 ///     x ← x + attention(norm₁(x))
 ///     x ← x + feedForward(norm₂(x))
-public final class TransformerBlock: Sendable {
+///
+/// Unchecked Sendable: what a tuning method puts into it is set between steps, by the owner of the model.
+public final class TransformerBlock: @unchecked Sendable {
   /// Queries, keys and values, as the checkpoint keeps them.
   enum Projections: Sendable {
     case separate(query: Linear, key: Linear, value: Linear)
@@ -24,6 +26,12 @@ public final class TransformerBlock: Sendable {
   private let configuration: TransformerConfiguration
   /// How wide it is inside.
   public let sizes: BlockSizes
+  /// Keys and values in front of each sequence's, where it is tuned that way.
+  public var prefix: KeyValuePrefix?
+  /// What stands behind attention, where it is tuned that way.
+  public var attentionAdapter: BottleneckAdapter?
+  /// What stands behind the feed-forward layer, where it is tuned that way.
+  public var feedForwardAdapter: BottleneckAdapter?
 
   init(
     configuration: TransformerConfiguration, number: Int, numberInFullModel full: Int,
@@ -93,28 +101,38 @@ public final class TransformerBlock: Sendable {
   /// The block's own weights, without those of low-rank updates.
   public var parameters: [Parameter] { norms + linears.flatMap(\.parameters) }
 
+  /// What a prefix or adapters have in it.
+  package var added: [Parameter] {
+    (prefix?.parameters ?? []) + (attentionAdapter?.parameters ?? [])
+      + (feedForwardAdapter?.parameters ?? [])
+  }
+
   /// Whether anything in the block trains.
   var trains: Bool {
-    parameters.contains(where: \.trains)
+    parameters.contains(where: \.trains) || added.contains(where: \.trains)
       || linears.contains { $0.lowRank.map { $0.down.trains || $0.up.trains } ?? false }
   }
 
   /// `[N, d]` → `[N, d]`; with a cache, the tokens are one sequence that follows those in the cache.
+  ///
+  /// - Parameter positions: the layout with the positions that rows turn by, which begin behind a prefix.
   func callAsFunction(
-    _ x: Activation, layout: SequenceLayout, rotary: RotaryTable?, on tape: Tape,
-    cache: KeyValueCache.Layer? = nil
+    _ x: Activation, layout: SequenceLayout, positions: SequenceLayout, rotary: RotaryTable?,
+    on tape: Tape, cache: KeyValueCache.Layer? = nil
   ) -> Activation {
     let normed = attentionNorm(x, on: tape)
     var (queries, keys, values) = project(normed, on: tape)
     if let rotary {
-      queries = tape.rotary(queries, table: rotary, layout: layout)
-      keys = tape.rotary(keys, table: rotary, layout: layout)
+      queries = tape.rotary(queries, table: rotary, layout: positions)
+      keys = tape.rotary(keys, table: rotary, layout: positions)
     }
     if let cache { (keys, values) = cache.append(keys: keys, values: values) }
     let attended = tape.causalAttention(
       queries: queries, keys: keys, values: values, heads: sizes.heads,
-      keyValueHeads: sizes.keyValueHeads, layout: layout)
-    let x = attentionOutput(attended, on: tape, residual: x)
+      keyValueHeads: sizes.keyValueHeads,
+      layout: cache.map { layout.shifted(by: $0.prefixLength) } ?? layout,
+      prefix: cache == nil ? prefix?.weights : nil)
+    let x = output(of: attentionOutput, attended, attentionAdapter, residual: x, on: tape)
     let inner = feedForwardNorm(x, on: tape)
     let raised = up(inner, on: tape)
     let active: Activation
@@ -125,7 +143,16 @@ public final class TransformerBlock: Sendable {
     case .gelu(let form):
       active = tape.gelu(raised, form: form)
     }
-    return down(active, on: tape, residual: x)
+    return output(of: down, active, feedForwardAdapter, residual: x, on: tape)
+  }
+
+  /// A sublayer's last layer, its adapter where it has one, and what came into the sublayer.
+  private func output(
+    of layer: Linear, _ x: Activation, _ adapter: BottleneckAdapter?, residual: Activation,
+    on tape: Tape
+  ) -> Activation {
+    guard let adapter else { return layer(x, on: tape, residual: residual) }
+    return adapter(layer(x, on: tape), on: tape, residual: residual)
   }
 
   private func project(

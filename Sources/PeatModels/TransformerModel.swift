@@ -5,16 +5,20 @@ import PeatTensor
 ///
 /// Several models may share tensors: an emulator and the full model, or the clients of one process. Weights are
 /// frozen until a trainer takes them.
-public final class TransformerModel: Sendable {
+///
+/// Unchecked Sendable: a prompt is set between steps, by the owner of the model.
+public final class TransformerModel: @unchecked Sendable {
   public let configuration: TransformerConfiguration
   public let embedding: Parameter
   public let positions: Parameter?
   /// As they are stored; `order` says how they are run.
   public let blocks: [TransformerBlock]
-  private let order: [Int]
+  let order: [Int]
   public let finalNorm: Normalization
   /// The output layer, `[V, d]`: the embedding itself where the two are tied.
   public let head: Parameter
+  /// Learned embeddings in front of those of each sequence's tokens, `[P, d]`, where the model is tuned that way.
+  public var prompt: Parameter?
 
   /// - Parameters:
   ///   - configuration: the description.
@@ -85,11 +89,54 @@ public final class TransformerModel: Sendable {
   /// Bytes that the weights take in memory.
   public var byteCount: Int { parameters.reduce(0) { $0 + $1.byteCount } }
 
+  /// Rows of a prompt that is learned.
+  public var promptLength: Int { prompt?.shape[0] ?? 0 }
+
+  /// Positions that nobody's tokens take: those of a prompt, or of keys and values that are learned.
+  public var virtualTokens: Int { promptLength + prefixLength }
+
+  /// Longest sequence, in tokens, with the adapter that is in it.
+  public var contextLength: Int { max(configuration.contextLength - virtualTokens, 0) }
+
+  /// For messages about the context: what the adapter takes of it, or nothing.
+  public var besideVirtualTokens: String {
+    virtualTokens == 0 ? "" : " beside the \(virtualTokens) virtual tokens of its adapter"
+  }
+
+  /// How many learned keys and values stand in front of sequences. Blocks without them count positions as the others do.
+  private var prefixLength: Int { blocks.reduce(0) { max($0, $1.prefix?.count ?? 0) } }
+
+  /// Rows on their way through the blocks, and the positions they have there.
+  private struct Placement {
+    let rows: SequenceLayout
+    let positions: SequenceLayout
+  }
+
+  private func placement(of layout: SequenceLayout) -> Placement {
+    let rows = layout.prepending(promptLength)
+    return Placement(rows: rows, positions: rows.shifted(by: prefixLength))
+  }
+
+  private func embedded(
+    _ tokens: UnsafeBufferPointer<Int32>, _ placement: Placement, on tape: Tape
+  ) -> Activation {
+    tape.embedding(
+      tokens, layout: placement.positions, table: embedding.weight, positions: positions?.weight,
+      prompt: prompt?.weight)
+  }
+
+  /// The final norm of the rows that belong to tokens.
+  private func final(_ states: Activation, _ placement: Placement, on tape: Tape) -> Activation {
+    finalNorm(
+      placement.rows.prepended == 0 ? states : tape.rows(states, placement.rows.tokenRows),
+      on: tape)
+  }
+
   /// The final hidden states, `[N, d]`.
   ///
   /// - Parameters:
   ///   - tokens: `N` token numbers, sequence by sequence.
-  ///   - layout: how they divide into sequences, none longer than the context length.
+  ///   - layout: how they divide into sequences, none longer than `contextLength`.
   ///   - checkpointing: keep only each block's input and compute the block again in the backward pass.
   ///   - cache: the tokens before these, which are then one sequence; `layout` counts from there.
   ///   - noise: on the states on their way, for training.
@@ -97,67 +144,68 @@ public final class TransformerModel: Sendable {
     _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape,
     checkpointing: Bool = false, cache: KeyValueCache? = nil, noise: StateNoise? = nil
   ) -> Activation {
-    let embedded = tape.embedding(
-      tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
+    let placement = placement(of: layout)
+    let embedded = embedded(tokens, placement, on: tape)
     guard let noise, order.indices.contains(noise.place) else {
-      return finalNorm(
+      return final(
         through(
-          order.indices, embedded, layout: layout, on: tape, checkpointing: checkpointing,
-          cache: cache), on: tape)
+          order.indices, embedded, placement, on: tape, checkpointing: checkpointing, cache: cache),
+        placement, on: tape)
     }
     let states = through(
-      0..<noise.place, embedded, layout: layout, on: tape, checkpointing: checkpointing,
-      cache: cache)
+      0..<noise.place, embedded, placement, on: tape, checkpointing: checkpointing, cache: cache)
     noise.add(to: states, tokens: tokens)
     let x = through(
-      noise.place..<order.count, states, layout: layout, on: tape, checkpointing: checkpointing,
+      noise.place..<order.count, states, placement, on: tape, checkpointing: checkpointing,
       cache: cache)
-    return finalNorm(x, on: tape)
+    return final(x, placement, on: tape)
   }
 
-  /// What goes into the block that is run after `count` others, `[N, d]`.
+  /// What goes into the block that is run after `count` others, `[N, d]`; a prompt's rows are among them.
   package func hiddenStates(
     below count: Int, _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape
   ) -> Activation {
-    let embedded = tape.embedding(
-      tokens, layout: layout, table: embedding.weight, positions: positions?.weight)
-    return through(0..<count, embedded, layout: layout, on: tape)
+    let placement = placement(of: layout)
+    return through(0..<count, embedded(tokens, placement, on: tape), placement, on: tape)
   }
 
-  /// Some blocks of those that are run, by their place in the order.
+  /// Some blocks of those that are run, by their place in the order; a prompt's rows are among the states.
   package func hiddenStates(
     through places: Range<Int>, _ states: Activation, layout: SequenceLayout, on tape: Tape,
     checkpointing: Bool = false
   ) -> Activation {
-    through(places, states, layout: layout, on: tape, checkpointing: checkpointing)
+    through(places, states, placement(of: layout), on: tape, checkpointing: checkpointing)
   }
 
-  /// The rest of the computation, from what goes into the block that is run as number `first`.
+  /// The rest of the computation, from what goes into the block that is run as number `first`; a prompt's rows are among it.
   package func hiddenStates(
     from first: Int, _ states: Activation, layout: SequenceLayout, on tape: Tape,
     checkpointing: Bool = false
   ) -> Activation {
-    finalNorm(
-      through(
-        first..<order.count, states, layout: layout, on: tape, checkpointing: checkpointing),
-      on: tape)
+    let placement = placement(of: layout)
+    return final(
+      through(first..<order.count, states, placement, on: tape, checkpointing: checkpointing),
+      placement, on: tape)
   }
 
   private func through(
-    _ range: Range<Int>, _ states: Activation, layout: SequenceLayout, on tape: Tape,
+    _ range: Range<Int>, _ states: Activation, _ placement: Placement, on tape: Tape,
     checkpointing: Bool = false, cache: KeyValueCache? = nil
   ) -> Activation {
     var x = states
-    let rotary = rotaryTable(positions: layout.positions)
+    let (layout, positions) = (placement.rows, placement.positions)
+    let rotary = rotaryTable(positions: positions.positions)
     for index in range {
       let block = blocks[order[index]]
       // The last block's backward pass comes at once: computing it again would save nothing.
       if checkpointing, index < order.count - 1 {
         x = tape.checkpoint(x, trains: block.trains) { tape, x in
-          block(x, layout: layout, rotary: rotary, on: tape)
+          block(x, layout: layout, positions: positions, rotary: rotary, on: tape)
         }
       } else {
-        x = block(x, layout: layout, rotary: rotary, on: tape, cache: cache?.layers[index])
+        x = block(
+          x, layout: layout, positions: positions, rotary: rotary, on: tape,
+          cache: cache?.layers[index])
       }
     }
     return x
@@ -166,7 +214,7 @@ public final class TransformerModel: Sendable {
   /// How many of the blocks that are run first have nothing that trains, neither in them nor in the embedding below: what goes into the
   /// next one depends on the tokens alone.
   package var frozenBlocks: Int {
-    if embedding.trains || positions?.trains == true { return 0 }
+    if embedding.trains || positions?.trains == true || prompt != nil { return 0 }
     return order.firstIndex { blocks[$0].trains } ?? order.count
   }
 

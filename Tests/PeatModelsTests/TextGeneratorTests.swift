@@ -23,7 +23,7 @@ import Testing
     let whole = model.logits(text, length: text.count)
     for first in [1, 3, 20] {
       let tape = Tape()
-      let cache = KeyValueCache(model.configuration, capacity: text.count, on: tape)
+      let cache = KeyValueCache(model, capacity: text.count, on: tape)
       var pieces = [Array(text.prefix(first))]
       pieces += text.dropFirst(first).map { [$0] }
       var position = 0

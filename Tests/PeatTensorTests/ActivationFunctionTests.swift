@@ -69,6 +69,31 @@ import Testing
   }
 
   @Test(arguments: raggedSizes, [1, 9])
+  func `ReLU agrees with its reference`(width: Int, rows: Int) {
+    var random = SeededRandom(seed: UInt64(width * 100 + rows))
+    // Away from the bend, which finite differences would cross.
+    let values = randomTensor([rows, width], &random).map { $0 + ($0 < 0 ? -0.2 : 0.2) }
+    let x = Operand("x", values)
+    OperationCase("relu [\(rows), \(width)]", inputs: [x]) { tape, x, _ in
+      .matrix(tape.relu(x[0]))
+    } reference: { x, _ in
+      x[0].map { max($0, 0) }
+    }.check()
+    OperationCase("relu of columns", inputs: [x]) { tape, x, _ in
+      .matrix(tape.relu(x[0].columns(0..<(width + 1) / 2)))
+    } reference: { x, _ in
+      Reference.columns(x[0], width: width, 0..<(width + 1) / 2).map { max($0, 0) }
+    }.check()
+  }
+
+  @Test func `ReLU has the slope 0 at 0`() {
+    let x = Operand("x", Tensor([0, -1, 2], shape: [1, 3]))
+    let run = OperationRun(inputs: [x], weights: []) { tape, x, _ in .matrix(tape.relu(x[0])) }
+    #expect(run.output == [0, 0, 2])
+    #expect(run.inputGradients[0].scalars == [0, 0, 1])
+  }
+
+  @Test(arguments: raggedSizes, [1, 9])
   func `SwiGLU agrees with its reference`(width: Int, rows: Int) {
     var random = SeededRandom(seed: UInt64(width * 100 + rows))
     OperationCase(

@@ -73,4 +73,48 @@ import Testing
           == Tensor([33, 44, 31, 42], shape: [2, 2]))
     }
   }
+
+  @Test(arguments: [0..<7, 0..<2, 2..<5, 5..<7])
+  func `rows in front of sequences are a prompt's, whoever holds them`(held: Range<Int>) {
+    var random = SeededRandom(seed: 4)
+    let (vocabulary, width, count, shift) = (5, 9, 3, 2)
+    let tokens: [Int32] = [1, 1, 4, 0, 3, 1, 0]
+    let lengths = [3, 4]
+    let layout = SequenceLayout(lengths: lengths).part(held).prepending(count).shifted(by: shift)
+    OperationCase(
+      "embedding behind a prompt, rows \(held)",
+      weights: [
+        Operand("table", randomTensor([vocabulary, width], &random)),
+        Operand("positions", randomTensor([20, width], &random)),
+        Operand("prompt", randomTensor([count, width], &random)),
+      ]
+    ) { tape, _, w in
+      tokens[held].withUnsafeBufferPointer {
+        .matrix(
+          tape.embedding($0, layout: layout, table: w[0], positions: w[1], prompt: w[2]))
+      }
+    } reference: { _, w in
+      var rows: [[Double]] = []
+      var number = 0
+      for length in lengths {
+        for index in 0..<length {
+          if held.contains(number), index == 0 {
+            for row in 0..<count {
+              rows.append(
+                (0..<width).map { w[2][row * width + $0] + w[1][(shift + row) * width + $0] })
+            }
+          }
+          if held.contains(number) {
+            rows.append(
+              (0..<width).map {
+                w[0][Int(tokens[number]) * width + $0]
+                  + w[1][(shift + count + index) * width + $0]
+              })
+          }
+          number += 1
+        }
+      }
+      return rows.flatMap { $0 }
+    }.check()
+  }
 }

@@ -40,4 +40,37 @@ import Testing
       }
     }
   }
+
+  @Test func `rows in front lengthen every sequence, and parts still fit together`() {
+    let layout = SequenceLayout(lengths: [3, 1, 4])
+    let longer = layout.prepending(2)
+    #expect(pieces(longer) == [[0, 0, 5, 0, 0], [1, 5, 3, 0, 0], [2, 8, 6, 0, 0]])
+    #expect(longer.tokenRows == [2..<5, 7..<8, 10..<14])
+    #expect(longer.prependedRows.map(\.row) == [0, 5, 8])
+    #expect(longer.prependedRows.allSatisfy { $0.rows == 0..<2 })
+    // Whoever holds a sequence's first row holds those in front; nobody else does.
+    let first = layout.part(0..<2).prepending(2)
+    let second = layout.part(2..<6).prepending(2)
+    let third = layout.part(6..<8).prepending(2)
+    #expect(pieces(first) == [[0, 0, 4, 0, 1]])
+    #expect(pieces(second) == [[0, 0, 1, 4, 0], [1, 1, 3, 0, 0], [2, 4, 4, 0, 1]])
+    #expect(pieces(third) == [[2, 0, 2, 4, 0]])
+    #expect(second.tokenRows == [0..<1, 3..<4, 6..<8])
+    #expect(third.tokenRows == [0..<2] && third.prependedRows.isEmpty)
+    #expect(first.count + second.count + third.count == longer.count)
+    for cut in 1..<8 {
+      let rows = [layout.part(0..<cut), layout.part(cut..<8)].map { $0.prepending(2).rows }
+      #expect(rows[0].upperBound == rows[1].lowerBound && rows[1].upperBound == 14)
+    }
+    // A cache holds them already.
+    let cached = SequenceLayout(lengths: [3], firstPosition: 5)
+    #expect(cached.prepending(2) == cached)
+  }
+
+  @Test func `positions can be counted from later on`() {
+    let layout = SequenceLayout(lengths: [2, 3]).prepending(1).part(1..<5).shifted(by: 10)
+    #expect(pieces(layout) == [[0, 0, 2, 11, 0], [1, 2, 2, 10, 1]])
+    #expect(layout.tokenRows == [0..<2, 3..<4])
+    #expect(layout.positions == 13)
+  }
 }

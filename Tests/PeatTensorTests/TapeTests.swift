@@ -446,6 +446,8 @@ private struct Block {
     check("gelu tanh", inputs: [x]) { tape, x, _ in
       .matrix(tape.gelu(x[0], form: .tanhApproximation))
     }
+    check("relu", inputs: [x]) { tape, x, _ in .matrix(tape.relu(x[0])) }
+    check("addition", inputs: [x, up]) { tape, x, _ in .matrix(tape.addition(x[0], x[1])) }
     check("swiGLU", inputs: [x, up]) { tape, x, _ in .matrix(tape.swiGLU(gate: x[0], up: x[1])) }
     check("linear", inputs: [x, up], weights: [matrix, bias]) { tape, x, w in
       .matrix(tape.linear(x[0], weight: w[0], bias: w[1], residual: x[1]))
@@ -455,6 +457,14 @@ private struct Block {
         tape.causalAttention(
           queries: x[0], keys: x[1], values: x[2], heads: 1, keyValueHeads: 1,
           layout: SequenceLayout(lengths: [3])))
+    }
+    let prefix = Operand("prefix", randomTensor([5, width], &random))
+    check("attention with a prefix", inputs: [x], weights: [prefix, prefix]) { tape, x, w in
+      .matrix(
+        tape.causalAttention(
+          queries: x[0], keys: x[0], values: x[0], heads: 1, keyValueHeads: 1,
+          layout: SequenceLayout(lengths: [3]),
+          prefix: KeyValuePrefixWeights(keys: w[0], values: w[1])))
     }
     let targets: [Int32] = [0, -1, 2]
     check("cross-entropy", inputs: [x], weights: [matrix]) { tape, x, w in

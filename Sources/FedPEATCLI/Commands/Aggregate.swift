@@ -188,11 +188,25 @@ struct Aggregate: AsyncParsableCommand {
       method = .lora(try LoRAConfiguration(rank: rank, alpha: alpha))
     case EndBlocks.name: method = .endBlocks
     default:
-      throw PeatError.badData(
-        "'\(updates[0])' was tuned with the method '\(header.method)'. Known: "
-          + Adapter.Method.names.joined(separator: ", ") + ".")
+      guard Adapter.Method.names.contains(header.method) else {
+        throw PeatError.badData(
+          "'\(updates[0])' was tuned with the method '\(header.method)'. Known: "
+            + Adapter.Method.names.joined(separator: ", ") + ".")
+      }
+      // The update's folder is an adapter's too, which says the rest.
+      method = try AdapterFolder.readFiles(URL(path: updates[0])).method
+      guard method.name == header.method else {
+        throw PeatError.badData(
+          "'\(updates[0])' is an update of the method '\(header.method)' beside an adapter of '\(method.name)'."
+        )
+      }
     }
-    guard let architecture = Architectures.architecture(ofTensors: tensors.keys) else {
+    // A prompt lies outside the blocks, under the same name in all architectures.
+    let shared = tensors.keys.allSatisfy { $0 == PromptTuning.tensorName }
+    guard
+      let architecture = shared
+        ? Architectures.all.first : Architectures.architecture(ofTensors: tensors.keys)
+    else {
       throw PeatError.badData(
         "'\(updates[0])' holds tensors of no architecture that this program knows. Supported: "
           + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", ") + ".")

@@ -45,6 +45,10 @@ struct Inspection: Encodable {
   var method: String?
   var rank: Int?
   var alpha: Double?
+  var virtualTokens: Int?
+  var bottleneckSize: Int?
+  /// Why Python PEFT can't read an adapter; null: it can, or nobody said.
+  var notInPEFT: String?
   var tensors: Int?
   var client: String?
   var round: Int?
@@ -59,6 +63,7 @@ struct Inspection: Encodable {
     case kind, architecture, parameters, blocks, hiddenSize, vocabularySize, contextLength, bytes
     case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy
     case marginCaution, licence
+    case virtualTokens, bottleneckSize, notInPEFT
     case method, rank, alpha, tensors, client, round, exampleCount, environment, devices, levels,
       choices, steps
   }
@@ -172,6 +177,9 @@ struct Inspection: Encodable {
       rank = lora.rank
       alpha = lora.alpha
     }
+    if method.virtualTokens > 0 { virtualTokens = method.virtualTokens }
+    if case .bottleneck(let bottleneck) = method { bottleneckSize = bottleneck.size }
+    notInPEFT = facts?.notInPEFT
     sourceDigest = facts?.sourceDigest
     blocks = facts.map { Set($0.blockMap.values).count }
   }
@@ -219,6 +227,9 @@ struct Inspection: Encodable {
     try container.encodeIfPresent(method, forKey: .method)
     try container.encodeIfPresent(rank, forKey: .rank)
     try container.encodeIfPresent(alpha, forKey: .alpha)
+    try container.encodeIfPresent(virtualTokens, forKey: .virtualTokens)
+    try container.encodeIfPresent(bottleneckSize, forKey: .bottleneckSize)
+    try container.encodeIfPresent(notInPEFT, forKey: .notInPEFT)
     try container.encodeIfPresent(tensors, forKey: .tensors)
     try container.encodeIfPresent(client, forKey: .client)
     try container.encodeIfPresent(round, forKey: .round)
@@ -273,6 +284,9 @@ struct Inspection: Encodable {
     add("method", method)
     add("rank", rank.map(String.init))
     add("alpha", alpha.map { Format.number($0, digits: 1) })
+    add("virtual tokens", virtualTokens.map(String.init))
+    add("bottleneck", bottleneckSize.map(String.init))
+    add("not for PEFT", notInPEFT)
     add("tensors", tensors.map(String.init))
     add("client", client)
     add("round", round.map(String.init))

@@ -48,7 +48,7 @@ struct PlugInCommand: AsyncParsableCommand {
     where folder.standardizedFileURL == target.standardizedFileURL {
       throw PeatError.usage("--out is a folder that is read from; name another.")
     }
-    let (tensors, replaced) = try PlugIn.mergedTensors(tuned, into: full, digest: digest)
+    let (tensors, replaced) = try act(tuned, in: full, digest)
     if let name = replaced.sorted().first(where: { tensors[$0]?.isFinite == false }) {
       throw PeatError.badData(
         "With the adapter '\(adapter)' the model's '\(name)' would hold NaN or infinity.")
@@ -85,5 +85,17 @@ struct PlugInCommand: AsyncParsableCommand {
         ["adapter parameters", Format.count(report.parameters)],
         [merge ? "tensors replaced" : "tensors it acts on", Format.count(report.replacedTensors)],
       ]))
+  }
+
+  /// The model's tensors with the adapter worked into them; of a method that no weight can hold, the model's own, once it has been
+  /// seen to fit.
+  private func act(
+    _ tuned: Adapter, in full: TransformerModel, _ digest: Digest
+  ) throws -> (tensors: NamedTensors, replaced: [String]) {
+    if merge || tuned.method.isMergeable {
+      return try PlugIn.mergedTensors(tuned, into: full, digest: digest)
+    }
+    try PlugIn(tuned, into: full, digest: digest).remove()
+    return (full.tensors, [])
   }
 }

@@ -9,7 +9,9 @@ struct Tune: AsyncParsableCommand {
       Example: fedpeat tune emulator --data mine.txt --method lora --rank 8 --alpha 16 --steps 100 --out adapter
 
       On an emulator the adapter sits in the end blocks; on a full model in all blocks, unless --bottom and --top say \
-      which ends. Methods: lora; end-blocks (the blocks' own weights); full (every weight; writes a whole checkpoint). \
+      which ends. Methods: lora; end-blocks (the blocks' own weights); prefix-tuning (learned keys and values in front of \
+      each sequence's); prompt-tuning (learned embeddings in front of each sequence's); bottleneck (small layers behind \
+      attention and feed-forward); full (every weight; writes a whole checkpoint). \
       Data: text, a JSON array, JSON lines with text or prompt and completion, or Alpaca-style instructions (the prompt \
       is not learned). Ctrl-C saves a state in the output folder, beside what an earlier run wrote there; --resume goes \
       on from it.
@@ -21,7 +23,10 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "What to tune on.")
   var data: String
 
-  @Option(help: "lora, end-blocks or full; lora, or the method of --from, if not given.")
+  @Option(
+    help:
+      "lora, end-blocks, prefix-tuning, prompt-tuning, bottleneck or full; lora, or the method of --from, if not given."
+  )
   var method: String?
 
   @Option(help: "LoRA: rank.")
@@ -32,6 +37,21 @@ struct Tune: AsyncParsableCommand {
 
   @Option(help: "LoRA: linear layers that get one, such as q_proj,v_proj; all if not given.")
   var targetModules: String?
+
+  @Option(help: "Prefix and prompt tuning: learned tokens in front of each sequence.")
+  var virtualTokens = 20
+
+  @Option(
+    help:
+      "Prefix and prompt tuning: a text to start from, repeated or cut to so many tokens; random tokens if not given."
+  )
+  var initialText: String?
+
+  @Option(help: "Bottleneck adapters: values between the two layers.")
+  var bottleneckSize = 64
+
+  @Option(help: "Bottleneck adapters: relu or gelu.")
+  var activation = BottleneckAdapter.Activation.relu.rawValue
 
   @Option(
     help:
@@ -164,8 +184,9 @@ struct Tune: AsyncParsableCommand {
     try memory.memoryLimit?.checkReading(URL(path: data))
     let loaded = try LoadedModel(URL(path: model)) { checkpoint, emulator, tokenizer in
       let longest = checkpoint.configuration.contextLength
-      let wanted = try trainingConfiguration(longest: longest)
-      try wanted.validate(contextLength: longest)
+      let virtual = try adapterMethod()?.virtualTokens ?? 0
+      let wanted = try trainingConfiguration(longest: longest - virtual)
+      try wanted.validate(contextLength: longest, virtualTokens: virtual)
       // The data first: what it takes is there already when memory is planned.
       let documents = try DocumentReader.read(URL(path: data))
       let arrangement = arrangement(of: documents)
@@ -255,11 +276,10 @@ struct Tune: AsyncParsableCommand {
     into chosen: inout (configuration: TrainingConfiguration, plan: MemoryPlan?)?
   ) throws -> StoragePlan {
     let model = checkpoint.configuration
-    var configuration = try trainingConfiguration(longest: model.contextLength)
-    try configuration.validate(contextLength: model.contextLength)
-    let adapterMethod: Adapter.Method? =
-      method == "full"
-      ? nil : try from.map { try AdapterFolder.readFiles(URL(path: $0)).method } ?? newMethod()
+    let adapterMethod = try adapterMethod()
+    let virtual = adapterMethod?.virtualTokens ?? 0
+    var configuration = try trainingConfiguration(longest: model.contextLength - virtual)
+    try configuration.validate(contextLength: model.contextLength, virtualTokens: virtual)
     let ends = try localBlocks(checkpoint, emulator)
     var demands = MemoryDemands(
       model: model, packed: checkpoint.packedStorages, method: adapterMethod, blocks: ends,
@@ -437,20 +457,39 @@ struct Tune: AsyncParsableCommand {
         method: adapter.method, state: adapter.state, sourceDigest: loaded.sourceDigest)
     }
     return try Adapter(
-      new: try newMethod(), for: loaded.model, blocks: try blocks(of: loaded),
+      new: try newMethod(tokenizer: loaded.tokenizer), for: loaded.model,
+      blocks: try blocks(of: loaded),
       seed: common.seedValue,
       sourceDigest: loaded.sourceDigest)
   }
 
+  /// What will be tuned; `nil`: every weight.
+  private func adapterMethod() throws -> Adapter.Method? {
+    if method == "full" { return nil }
+    return try from.map { try AdapterFolder.readFiles(URL(path: $0)).method } ?? newMethod()
+  }
+
   /// The method of an adapter that starts anew.
-  private func newMethod() throws -> Adapter.Method {
-    guard (method ?? LoRA.name) == LoRA.name else { return .endBlocks }
-    return .lora(
-      try LoRAConfiguration(
-        rank: rank, alpha: alpha,
-        targetModules: targetModules?.split(separator: ",").map {
-          $0.trimmingCharacters(in: .whitespaces)
-        }))
+  ///
+  /// - Parameter tokenizer: for a text to start from.
+  private func newMethod(tokenizer: Tokenizer? = nil) throws -> Adapter.Method {
+    var options = MethodOptions()
+    (options.rank, options.alpha) = (rank, alpha)
+    options.targetModules = targetModules?.split(separator: ",").map {
+      $0.trimmingCharacters(in: .whitespaces)
+    }
+    (options.virtualTokens, options.bottleneckSize) = (virtualTokens, bottleneckSize)
+    guard let function = BottleneckAdapter.Activation(rawValue: activation) else {
+      throw PeatError.usage(
+        "Unknown activation '\(activation)'. "
+          + suggestion(
+            for: activation, among: BottleneckAdapter.Activation.allCases.map(\.rawValue)))
+    }
+    options.activation = function
+    if let initialText, let tokenizer {
+      options.start = .tokens(try tokenizer.encode(initialText, addSpecialTokens: true))
+    }
+    return try options.method(named: method ?? LoRA.name)
   }
 
   /// The update's two files, if one was asked for.

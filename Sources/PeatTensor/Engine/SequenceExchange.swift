@@ -74,11 +74,14 @@ package final class SequenceShare {
   }
 
   /// Those of some workers that hold rows of a sequence, with the piece that each holds.
+  ///
+  /// - Parameter prepended: rows that all of them have put in front of each sequence since.
   func holders(
-    of sequence: Int, in workers: Range<Int>
+    of sequence: Int, in workers: Range<Int>, prepended: Int
   ) -> [(worker: Int, piece: SequenceLayout.Piece)] {
     workers.compactMap { worker in
-      exchange.layouts[worker].pieces.first { $0.sequence == sequence }.map { (worker, $0) }
+      exchange.layouts[worker].prepending(prepended).pieces.first { $0.sequence == sequence }
+        .map { (worker, $0) }
     }
   }
 

@@ -197,10 +197,14 @@ enum Record {
   case pooling(PoolingRecord)
   case squaredError(SquaredErrorRecord)
   case observation(ObservationRecord)
+  case rowSelection(RowSelectionRecord)
+  case addition(AdditionRecord)
+  case relu(ReLURecord)
 
   private var part: StepProfile.Part? {
     switch self {
-    case .embedding, .rotary, .gelu, .swiGLU, .tanh, .pooling: .elementwise
+    case .embedding, .rotary, .gelu, .swiGLU, .tanh, .pooling, .rowSelection, .addition, .relu:
+      .elementwise
     case .rmsNorm, .layerNorm: .norms
     case .linear: .products
     case .attention: .attention
@@ -233,6 +237,9 @@ enum Record {
     case .pooling(let record): record.backward(tape)
     case .squaredError(let record): record.backward(tape)
     case .observation(let record): record.backward(tape)
+    case .rowSelection(let record): record.backward(tape)
+    case .addition(let record): record.backward(tape)
+    case .relu(let record): record.backward(tape)
     }
   }
 }

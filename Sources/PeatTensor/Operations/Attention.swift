@@ -16,13 +16,14 @@ extension Tape {
   ///   - keyValueHeads: `G`.
   ///   - layout: how the rows divide into sequences. Rows of a sequence that other workers hold come from the tape's
   ///     exchange with them.
+  ///   - prefix: learned keys and values, which every query of every sequence sees; not beside a cache, which holds them.
   /// - Returns: `[N, H·D]`.
   ///
   /// Source: Dao et al. 2022, Algorithm 1, <https://arxiv.org/abs/2205.14135>; grouped heads after Ainslie et al.
   /// 2023, <https://arxiv.org/abs/2305.13245>.
   public func causalAttention(
     queries: Activation, keys: Activation, values: Activation, heads: Int, keyValueHeads: Int,
-    layout: SequenceLayout
+    layout: SequenceLayout, prefix: KeyValuePrefixWeights? = nil
   ) -> Activation {
     profile?.enter(.attention)
     defer { profile?.leave() }
@@ -36,11 +37,20 @@ extension Tape {
       "causalAttention: queries [\(queries.rows), \(queries.columns)], keys [\(keys.rows), \(keys.columns)], "
         + "values [\(values.rows), \(values.columns)], \(heads) heads on \(keyValueHeads), \(layout.count) rows"
     )
+    if let prefix {
+      precondition(
+        layout.firstPosition == 0 && prefix.keys.shape == [prefix.count, keys.columns]
+          && prefix.values.shape == prefix.keys.shape,
+        "causalAttention: a prefix of \(prefix.keys.shape) and \(prefix.values.shape) for keys of \(keys.columns) "
+          + "behind \(layout.firstPosition)")
+    }
     let output = makeActivation(
       rows: queries.rows, columns: queries.columns,
-      needsGradient: queries.needsGradient || keys.needsGradient || values.needsGradient)
+      needsGradient: queries.needsGradient || keys.needsGradient || values.needsGradient
+        || prefix?.trains == true)
     let record = AttentionRecord(
       queries: queries, keys: keys, values: values, heads: heads, keyValueHeads: keyValueHeads,
+      prefix: prefix, prepended: layout.prepended,
       pieces: attentionPieces(pieces, keys, values, layout),
       statistics: pool.take(2 * heads * AttentionRecord.statisticsStride(queries.rows)),
       output: output)
@@ -60,10 +70,12 @@ extension Tape {
       if let last = pieces.last, last.continues {
         share.exchange.post(
           .init(first: keys, second: values), by: share.worker, at: meeting, backward: false,
-          readers: share.holders(of: last.sequence, in: share.workersBehind).count)
+          readers: share.holders(
+            of: last.sequence, in: share.workersBehind, prepended: layout.prepended
+          ).count)
       }
       if let first = pieces.first, first.position > 0 {
-        shared = fetch(first, keys, values, share, meeting)
+        shared = fetch(first, keys, values, share, meeting, layout)
       }
     }
     return pieces.enumerated().map { number, piece in
@@ -80,12 +92,14 @@ extension Tape {
   /// The keys and values of a sequence whose beginning other workers hold.
   private func fetch(
     _ piece: SequenceLayout.Piece, _ keys: Activation, _ values: Activation,
-    _ share: SequenceShare, _ meeting: Int
+    _ share: SequenceShare, _ meeting: Int, _ layout: SequenceLayout
   ) -> (keys: Activation, values: Activation) {
     let rows = piece.position + piece.count
     let allKeys = makeActivation(rows: rows, columns: keys.columns, needsGradient: false)
     let allValues = makeActivation(rows: rows, columns: values.columns, needsGradient: false)
-    for (worker, other) in share.holders(of: piece.sequence, in: share.workersBefore) {
+    for (worker, other) in share.holders(
+      of: piece.sequence, in: share.workersBefore, prepended: layout.prepended)
+    {
       let post = share.exchange.take(from: worker, at: meeting, backward: false)
       post.first.rows(other.row..<other.row + other.count).copyRows(to: allKeys, at: other.position)
       post.second.rows(other.row..<other.row + other.count)
@@ -114,6 +128,9 @@ struct AttentionRecord {
   let values: Activation
   let heads: Int
   let keyValueHeads: Int
+  let prefix: KeyValuePrefixWeights?
+  /// Rows in front of each sequence that belong to no token.
+  let prepended: Int
   let pieces: [AttentionPiece]
   /// For each head each query's largest score, before scaling, then likewise 1 / Σ exp(…).
   let statistics: Buffer
@@ -154,6 +171,9 @@ struct AttentionRecord {
   // Pieces in order: a panel's last statistics may lie where the next piece's first come.
   func forward(_ pool: BufferPool, team: ThreadTeam? = nil) {
     for piece in pieces {
+      let piece = prefix?.joined(piece, pool) ?? piece
+      // Kernels use bare pointers into what was joined.
+      defer { withExtendedLifetime(piece) {} }
       let row = piece.piece.row
       let kernel = kernel(piece, pool)
       if piece.piece.count <= Self.fewQueries, output.slot == nil {
@@ -205,18 +225,26 @@ struct AttentionRecord {
     let dK = keys.slot.map { clearedTarget(tape, keys, $0) }
     let dV = values.slot.map { clearedTarget(tape, values, $0) }
     let meeting = tape.share?.nextMeeting(backward: true)
+    let prefixGradient = prefix.map { KeyValuePrefixGradient(of: $0, tape) }
     for piece in pieces {
       let row = piece.piece.row
-      let kernel = kernel(piece, tape.pool)
-      // Of keys that other workers hold, the gradients collect beside, to be handed over.
-      let beside = piece.isShared ? zeros(like: piece, tape) : nil
-      let keyTarget = beside.map { (pointer: $0.first.pointer, stride: $0.first.stride) }
-      let valueTarget = beside.map { (pointer: $0.second.pointer, stride: $0.second.stride) }
+      let seen = prefix?.joined(piece, tape.pool) ?? piece
+      defer { withExtendedLifetime(seen) {} }
+      let kernel = kernel(seen, tape.pool)
+      // Of keys that others hold, workers or a prefix, the gradients collect beside, to be handed over.
+      let beside = piece.isShared || prefix != nil ? zeros(like: seen, tape) : nil
+      let keyTarget =
+        keys.slot == nil && prefix?.keys.trains != true
+        ? nil : beside.map { ($0.first.pointer, $0.first.stride) } ?? dK.map { ($0, keys.stride) }
+      let valueTarget =
+        values.slot == nil && prefix?.values.trains != true
+        ? nil
+        : beside.map { ($0.second.pointer, $0.second.stride) } ?? dV.map { ($0, values.stride) }
       for keyHead in 0..<keyValueHeads {
         let packedKeys = kernel.pack(
-          rows(piece.keys, piece.keyRow, head: keyHead), panels: dQ != nil)
+          rows(seen.keys, seen.keyRow, head: keyHead), panels: dQ != nil)
         let packedValues = kernel.pack(
-          rows(piece.values, piece.keyRow, head: keyHead), panels: false)
+          rows(seen.values, seen.keyRow, head: keyHead), panels: false)
         for head in keyHead * group..<(keyHead + 1) * group {
           kernel.backward(
             queries: rows(queries, row, head: head), keys: packedKeys, values: packedValues,
@@ -224,31 +252,30 @@ struct AttentionRecord {
             outputGradient: rows(gradient.pointer, output.stride, row, head: head),
             tops: tops(head, piece), inverses: inverses(head, piece),
             dQ: dQ.map { rows($0, queries.stride, row, head: head) },
-            dK: dK.map {
-              rows(
-                keyTarget?.pointer ?? $0, keyTarget?.stride ?? keys.stride, piece.keyRow,
-                head: keyHead)
-            },
-            dV: dV.map {
-              rows(
-                valueTarget?.pointer ?? $0, valueTarget?.stride ?? values.stride, piece.keyRow,
-                head: keyHead)
-            })
+            dK: keyTarget.map { rows($0.0, $0.1, seen.keyRow, head: keyHead) },
+            dV: valueTarget.map { rows($0.0, $0.1, seen.keyRow, head: keyHead) })
         }
       }
-      if let beside, let share = tape.share, let meeting {
+      guard let beside else { continue }
+      let own = prefixGradient?.take(beside) ?? beside
+      if piece.isShared, let share = tape.share, let meeting {
         share.exchange.post(
-          beside, by: share.worker, at: meeting, backward: true,
-          readers: share.holders(of: piece.piece.sequence, in: share.workersBefore).count)
-        take(beside, for: piece.piece, dK, dV)
+          own, by: share.worker, at: meeting, backward: true,
+          readers: share.holders(
+            of: piece.piece.sequence, in: share.workersBefore, prepended: prepended
+          ).count)
       }
+      take(own, for: piece.piece, dK, dV)
     }
     if let last = pieces.last?.piece, last.continues, let share = tape.share, let meeting {
-      for (worker, _) in share.holders(of: last.sequence, in: share.workersBehind) {
+      for (worker, _) in share.holders(
+        of: last.sequence, in: share.workersBehind, prepended: prepended)
+      {
         let post = share.exchange.take(from: worker, at: meeting, backward: true)
         take(post, for: last, dK, dV)
       }
     }
+    prefixGradient?.give(to: tape)
   }
 
   private func zeros(like piece: AttentionPiece, _ tape: Tape) -> SequenceExchange.Post {

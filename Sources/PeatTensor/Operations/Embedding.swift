@@ -3,6 +3,8 @@ extension Tape {
   ///
   /// Equal to `table[tokens] + positions[t]`, t being a token's position in its sequence.
   ///
+  /// Rows that the layout has in front of sequences belong to no token: they are the rows of `prompt` instead.
+  ///
   /// `N` tokens, `V` vocabulary, `P` positions, `d` width.
   ///
   /// - Parameters:
@@ -10,10 +12,11 @@ extension Tape {
   ///   - layout: how they divide into sequences.
   ///   - table: `[V, d]`.
   ///   - positions: `[P, d]`, with no sequence longer than `P`.
-  /// - Returns: `[N, d]`.
+  ///   - prompt: as many rows as the layout has in front of each sequence, `d` wide.
+  /// - Returns: `[N, d]`, or the layout's rows where it has some in front of sequences.
   public func embedding(
     _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, table: Weight,
-    positions: Weight? = nil
+    positions: Weight? = nil, prompt: Weight? = nil
   ) -> Activation {
     profile?.enter(.elementwise)
     defer { profile?.leave() }
@@ -22,20 +25,32 @@ extension Tape {
     precondition(
       table.storedLayout(.outputsByInputs) == .outputsByInputs,
       "embedding: a packed table's groups run along its rows")
+    let prompt = layout.prepended > 0 ? prompt : nil
     precondition(
-      tokens.count == layout.count, "embedding: \(tokens.count) tokens in \(layout.count) rows")
+      prompt?.shape ?? [0, width] == [layout.prepended, width],
+      "embedding: a prompt \(prompt?.shape ?? []) for \(layout.prepended) rows of \(width)")
+    let places = layout.tokenRows
+    let count = places.reduce(0) { $0 + $1.count }
+    precondition(tokens.count == count, "embedding: \(tokens.count) tokens in \(count) rows")
     if let positions {
       precondition(
         layout.positions <= positions.shape[0],
         "embedding: \(layout.positions) positions, the model has \(positions.shape[0])")
     }
-    let trains = table.trains || positions?.trains == true
-    let output = makeActivation(rows: tokens.count, columns: width, needsGradient: trains)
-    for row in 0..<tokens.count {
-      let token = Int(tokens[row])
+    let trains = table.trains || positions?.trains == true || prompt?.trains == true
+    let output = makeActivation(rows: layout.count, columns: width, needsGradient: trains)
+    var number = 0
+    for row in places.joined() {
+      let token = Int(tokens[number])
       precondition(token >= 0 && token < vocabulary, "embedding: token \(token) of \(vocabulary)")
-      let place = output.pointer + row * width
-      table.accept(RowCopy(row: token, to: place))
+      table.accept(RowCopy(row: token, to: output.pointer + row * width))
+      number += 1
+    }
+    if let prompt {
+      for (row, rows) in layout.prependedRows {
+        (output.pointer + row * width).update(
+          from: prompt.pointer + rows.lowerBound * width, count: rows.count * width)
+      }
     }
     if let positions {
       for piece in layout.pieces {
@@ -49,6 +64,7 @@ extension Tape {
         .embedding(
           EmbeddingRecord(
             tokens: Array(tokens), layout: layout, table: table, positions: positions,
+            prompt: prompt,
             output: output.shapeOnly)))
     }
     return output
@@ -82,14 +98,26 @@ struct EmbeddingRecord {
   let layout: SequenceLayout
   let table: Weight
   let positions: Weight?
+  let prompt: Weight?
   let output: Activation
 
   func backward(_ tape: Tape) {
     guard let gradient = tape.takeGradient(of: output) else { return }
     let width = output.columns
     tape.addGradient(of: table) { tableGradient in
-      for row in 0..<output.rows {
-        add(width, gradient.pointer + row * width, to: tableGradient + Int(tokens[row]) * width)
+      var number = 0
+      for row in layout.tokenRows.joined() {
+        add(width, gradient.pointer + row * width, to: tableGradient + Int(tokens[number]) * width)
+        number += 1
+      }
+    }
+    if let prompt {
+      tape.addGradient(of: prompt) { promptGradient in
+        for (row, rows) in layout.prependedRows {
+          add(
+            rows.count * width, gradient.pointer + row * width,
+            to: promptGradient + rows.lowerBound * width)
+        }
       }
     }
     if let positions {

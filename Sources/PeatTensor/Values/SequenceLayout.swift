@@ -9,11 +9,14 @@ public struct SequenceLayout: Sendable, Equatable {
   public let rows: Range<Int>
   /// The position of each sequence's first row: so many tokens stand before it, in a cache.
   package let firstPosition: Int
+  /// How many rows at the beginning of each sequence belong to no token.
+  package let prepended: Int
 
-  private init(starts: [Int], rows: Range<Int>, firstPosition: Int) {
+  private init(starts: [Int], rows: Range<Int>, firstPosition: Int, prepended: Int = 0) {
     self.starts = starts
     self.rows = rows
     self.firstPosition = firstPosition
+    self.prepended = prepended
   }
 
   /// Sequences of these lengths.
@@ -48,7 +51,55 @@ public struct SequenceLayout: Sendable, Equatable {
       firstPosition == 0 || range == 0..<count, "SequenceLayout: a part beside a cache")
     return SequenceLayout(
       starts: starts, rows: rows.lowerBound + range.lowerBound..<rows.lowerBound + range.upperBound,
-      firstPosition: firstPosition)
+      firstPosition: firstPosition, prepended: prepended)
+  }
+
+  /// The same rows, each so many positions later.
+  package func shifted(by positions: Int) -> SequenceLayout {
+    SequenceLayout(
+      starts: starts, rows: rows, firstPosition: firstPosition + positions, prepended: prepended)
+  }
+
+  /// The same sequences, each with so many more rows in front: rows of no token, held by whoever holds the sequence's first.
+  ///
+  /// Sequences that go on behind a cache have them there already.
+  package func prepending(_ count: Int) -> SequenceLayout {
+    guard count > 0, firstPosition == 0 else { return self }
+    precondition(prepended == 0, "SequenceLayout: rows are in front already")
+    // All sequences that begin before a row have grown.
+    func moved(_ row: Int) -> Int { row + count * begun(before: row) }
+    return SequenceLayout(
+      starts: starts.enumerated().map { $1 + count * $0 },
+      rows: moved(rows.lowerBound)..<moved(rows.upperBound), firstPosition: 0, prepended: count)
+  }
+
+  /// How many sequences begin before a row of the whole batch.
+  private func begun(before row: Int) -> Int {
+    var (low, high) = (0, starts.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if starts[middle] < row { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
+  /// The rows in front of sequences that are held: where they begin, counted from the first held row, and which of their sequence's they are.
+  package var prependedRows: [(row: Int, rows: Range<Int>)] {
+    if prepended == 0 { return [] }
+    return pieces.compactMap { piece in
+      let first = piece.position - firstPosition
+      return first < prepended
+        ? (piece.row, first..<min(first + piece.count, prepended)) : nil
+    }
+  }
+
+  /// The held rows that belong to tokens, counted from the first held one.
+  package var tokenRows: [Range<Int>] {
+    if prepended == 0 { return [0..<count] }
+    return pieces.compactMap { piece in
+      let skipped = max(0, prepended - (piece.position - firstPosition))
+      return skipped < piece.count ? piece.row + skipped..<piece.row + piece.count : nil
+    }
   }
 
   /// Consecutive rows of one sequence.

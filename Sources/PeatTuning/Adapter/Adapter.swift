@@ -8,16 +8,24 @@ public struct Adapter: Sendable {
   public enum Method: Sendable, Equatable {
     case lora(LoRAConfiguration)
     case endBlocks
+    case prefixTuning(PrefixTuningConfiguration)
+    case promptTuning(PromptTuningConfiguration)
+    case bottleneck(BottleneckConfiguration)
 
     public var name: String {
       switch self {
       case .lora: LoRA.name
       case .endBlocks: EndBlocks.name
+      case .prefixTuning: PrefixTuning.name
+      case .promptTuning: PromptTuning.name
+      case .bottleneck: Bottleneck.name
       }
     }
 
     /// The names of all methods.
-    public static let names = [LoRA.name, EndBlocks.name]
+    public static let names = [
+      LoRA.name, EndBlocks.name, PrefixTuning.name, PromptTuning.name, Bottleneck.name,
+    ]
 
     /// LoRA's configuration, where that is the method.
     public var lora: LoRAConfiguration? {
@@ -28,6 +36,26 @@ public struct Adapter: Sendable {
       switch self {
       case .lora(let configuration): LoRA(configuration)
       case .endBlocks: EndBlocks()
+      case .prefixTuning(let configuration): PrefixTuning(configuration)
+      case .promptTuning(let configuration): PromptTuning(configuration)
+      case .bottleneck(let configuration): Bottleneck(configuration)
+      }
+    }
+
+    /// Positions of the context that it takes from tokens.
+    public var virtualTokens: Int {
+      switch self {
+      case .prefixTuning(let configuration): configuration.virtualTokens
+      case .promptTuning(let configuration): configuration.virtualTokens
+      case .lora, .endBlocks, .bottleneck: 0
+      }
+    }
+
+    /// Whether a plain checkpoint can hold what it does, worked into the model's weights.
+    public var isMergeable: Bool {
+      switch self {
+      case .lora, .endBlocks: true
+      case .prefixTuning, .promptTuning, .bottleneck: false
       }
     }
   }

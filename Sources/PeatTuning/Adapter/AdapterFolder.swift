@@ -22,6 +22,14 @@ public enum AdapterFolder {
     public var blockMap: [String: Int]
     /// The full model an adapter was plugged into without merging.
     public var model: ModelReference?
+    /// Of bottleneck adapters.
+    public var bottleneck: BottleneckConfiguration?
+    /// Of a prefix that PEFT's file can't hold.
+    public var prefix: PrefixTuningConfiguration?
+    /// `model_type` of the model, where the tensors' names do not tell.
+    public var modelType: String?
+    /// Why Python PEFT can't read the folder.
+    public var notInPEFT: String?
 
     public init(
       method: String, sourceDigest: Digest?, modelDigest: Digest?, split: SplitNumbers?,
@@ -74,7 +82,8 @@ public enum AdapterFolder {
   ) throws {
     try write(
       adapter, facts: facts, keys: configuration.keys, layout: configuration.layout,
-      baseModel: baseModel, to: folder, otherFiles: otherFiles, fillMore: fillMore)
+      sizes: configuration, baseModel: baseModel, to: folder, otherFiles: otherFiles,
+      fillMore: fillMore)
   }
 
   /// Writes an adapter folder where the model itself is not at hand: its kind is enough.
@@ -83,8 +92,20 @@ public enum AdapterFolder {
     baseModel: String, to folder: URL, otherFiles: [String: Data] = [:],
     fillMore: (URL) throws -> Void = { _ in }
   ) throws {
+    try write(
+      adapter, facts: facts, keys: keys, layout: layout, sizes: nil, baseModel: baseModel,
+      to: folder, otherFiles: otherFiles, fillMore: fillMore)
+  }
+
+  private static func write(
+    _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
+    sizes: TransformerConfiguration?, baseModel: String, to folder: URL,
+    otherFiles: [String: Data], fillMore: (URL) throws -> Void
+  ) throws {
     try AtomicOutput.folder(at: folder, replacing: CheckpointWriter.isOurs) { folder in
-      try fill(folder, adapter, facts: facts, keys: keys, layout: layout, baseModel: baseModel)
+      try fill(
+        folder, adapter, facts: facts, keys: keys, layout: layout, sizes: sizes,
+        baseModel: baseModel)
       for (name, data) in otherFiles {
         try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
       }
@@ -94,12 +115,23 @@ public enum AdapterFolder {
 
   private static func fill(
     _ folder: URL, _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
-    baseModel: String
+    sizes: TransformerConfiguration?, baseModel: String
   ) throws {
     let adapter = try adapter.mergingRemainders()
+    var facts = facts
     var localNumber: [Int: Int] = [:]
     for (local, full) in facts.blockMap { localNumber[full] = Int(local) }
-    let tensors = try renumbered(adapter.state, localNumber, keys, in: "adapter")
+    var tensors = try renumbered(adapter.state, localNumber, keys, in: "adapter")
+    if case .bottleneck(let configuration) = adapter.method {
+      facts.bottleneck = configuration
+      facts.notInPEFT = "PEFT has no bottleneck adapters"
+    }
+    if let configuration = try virtualTokens(
+      of: adapter.method, &tensors, &facts, keys, sizes, baseModel: baseModel)
+    {
+      try JSONFile.write(
+        configuration, to: folder.appendingPathComponent("adapter_config.json"))
+    }
     try SafeTensors.write(
       tensors, to: folder.appendingPathComponent("adapter_model.safetensors"),
       metadata: ["format": "pt"])
@@ -197,6 +229,9 @@ public enum AdapterFolder {
   public static func read(_ folder: URL, for model: TransformerModel) throws -> (Adapter, Facts?) {
     var (method, tensors, facts) = try readFiles(folder)
     let keys = model.configuration.keys
+    tensors = try withPrefix(
+      tensors, method, blockCount: facts?.blockMap.count ?? model.configuration.blockCount, keys,
+      folder)
     let ownNumbers = Dictionary(
       uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
     let numbers = try facts.map { try self.numbers(of: $0, folder) } ?? ownNumbers
@@ -228,8 +263,16 @@ public enum AdapterFolder {
   /// Reads an adapter folder without its model: in the full model's numbers where `fedpeat.json` maps them, else as they
   /// are.
   public static func read(_ folder: URL) throws -> (Adapter, Facts?) {
-    let (method, tensors, facts) = try readFiles(folder)
-    guard let architecture = Architectures.architecture(ofTensors: tensors.keys) else {
+    var (method, tensors, facts) = try readFiles(folder)
+    if case .promptTuning = method {
+      return (Adapter(method: method, state: tensors, sourceDigest: facts?.sourceDigest), facts)
+    }
+    let named = Architectures.all.first { $0.modelType == facts?.modelType }
+    if let named, let facts {
+      tensors = try withPrefix(
+        tensors, method, blockCount: facts.blockMap.count, named.keys, folder)
+    }
+    guard let architecture = named ?? Architectures.architecture(ofTensors: tensors.keys) else {
       throw PeatError.badData(
         "'\(folder.path)' holds tensors of no architecture that this program knows. Supported: "
           + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", ") + ".")
@@ -293,15 +336,20 @@ public enum AdapterFolder {
     var ranks: [Int] = []
     if files.fileExists(atPath: configurationURL.path) {
       let json = try JSONFile.read(JSONValue.self, from: configurationURL)
-      try refuseUnknownParts(json, configurationURL.path)
-      ranks = json["rank_pattern"]?.object?.values.compactMap(\.integer) ?? []
-      method = .lora(try JSONFile.read(LoRAConfiguration.self, from: configurationURL))
-    } else if facts?.method == EndBlocks.name {
-      method = .endBlocks
+      switch json["peft_type"]?.string {
+      case "PREFIX_TUNING":
+        method = .prefixTuning(
+          try JSONFile.read(PrefixTuningConfiguration.self, from: configurationURL))
+      case "PROMPT_TUNING":
+        method = .promptTuning(
+          try JSONFile.read(PromptTuningConfiguration.self, from: configurationURL))
+      default:
+        try refuseUnknownParts(json, configurationURL.path)
+        ranks = json["rank_pattern"]?.object?.values.compactMap(\.integer) ?? []
+        method = .lora(try JSONFile.read(LoRAConfiguration.self, from: configurationURL))
+      }
     } else {
-      throw PeatError.inputOutput(
-        "'\(folder.path)' is no adapter folder: it has neither an adapter_config.json (PEFT) nor a fedpeat.json of "
-          + "the method '\(EndBlocks.name)'.")
+      method = try ownMethod(facts, folder)
     }
     let tensors = try SafeTensorsFile(
       contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
@@ -327,7 +375,9 @@ public enum AdapterFolder {
     }
     let type = json["peft_type"]?.string ?? "nothing"
     guard type == "LORA" else {
-      throw PeatError.badData("'\(name)' is an adapter of the type \(type). Supported: LORA.")
+      throw PeatError.badData(
+        "'\(name)' is an adapter of the type \(type). Supported: LORA, PREFIX_TUNING, PROMPT_TUNING."
+      )
     }
     if json["use_dora"]?.bool == true { try refuse("DoRA (use_dora)") }
     // These change the model's own weights when PEFT loads the adapter.
@@ -367,7 +417,10 @@ public enum AdapterFolder {
   ) throws -> NamedTensors {
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
-      result[try renumbered(name, numbers, keys, in: folder)] = tensor
+      // A prompt is no block's.
+      result[
+        name == PromptTuning.tensorName ? name : try renumbered(name, numbers, keys, in: folder)] =
+        tensor
     }
     return result
   }

@@ -29,10 +29,17 @@ public final class PlugIn {
 
   /// A plain checkpoint's weights with the adapter worked into them: W + s · B · A, or the tuned blocks themselves.
   ///
+  /// Throws `usage` for a method that no plain checkpoint can hold.
+  ///
   /// - Returns: all tensors of the model by name, and the names of those that differ from the model's.
   public static func mergedTensors(
     _ adapter: Adapter, into model: TransformerModel, digest: Digest
   ) throws -> (tensors: NamedTensors, replaced: [String]) {
+    guard adapter.method.isMergeable else {
+      throw PeatError.usage(
+        "\(adapter.method.name) adds to the model what no weight of a plain checkpoint can hold, so it can't be worked "
+          + "into them. Plug it in without merging.")
+    }
     let plugged = try PlugIn(adapter, into: model, digest: digest)
     defer { plugged.remove() }
     var tensors = model.tensors
@@ -49,6 +56,7 @@ public final class PlugIn {
     case .endBlocks:
       replaced = plugged.injected.parameters.map(\.name)
       for (name, parameter) in plugged.injected.parameters { tensors[name] = parameter.tensor }
+    case .prefixTuning, .promptTuning, .bottleneck: break
     }
     return (tensors, replaced.sorted())
   }

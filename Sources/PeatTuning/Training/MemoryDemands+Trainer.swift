@@ -20,11 +20,15 @@ extension MemoryDemands {
     }
     let blocks = model.blocks.indices.filter {
       model.blocks[$0].parameters.contains(where: trains) || !updates(model.blocks[$0]).isEmpty
+        || model.blocks[$0].added.contains(where: trains)
     }
     self.init(
       model: model.configuration, packed: model.packedStorages, method: .endBlocks, blocks: blocks,
       batch: configuration.batch, context: configuration.context, threads: configuration.threads)
-    if trains(model.embedding) || model.positions.map(trains) == true { frozenPrefix = 0 }
+    if trains(model.embedding) || model.positions.map(trains) == true || model.prompt != nil {
+      frozenPrefix = 0
+    }
+    added = AddedMemory(of: model)
     rank =
       model.blocks.flatMap(updates).map { $0.down.shape.first ?? 0 }.max() ?? 0
     trainable = parameters.reduce(0) { $0 + $1.count }

@@ -25,6 +25,8 @@ public struct MemoryDemands: Sendable {
   public var trainableWeights: Int
   /// Low-rank updates in a block that trains.
   public var rank: Int
+  /// What other methods add to a step's activations.
+  var added = AddedMemory()
   public var batch: Int
   public var context: Int
   public var threads: Int
@@ -67,6 +69,25 @@ public struct MemoryDemands: Sendable {
         $0 + model.matrixWeights(ofBlock: $1) + model.vectorWeights(ofBlock: $1)
       }
       trainableWeights = trainable
+    case .prefixTuning(let configuration):
+      added.prefix = configuration.virtualTokens
+      trainable = blocks.reduce(0) {
+        $0 + 2 * configuration.virtualTokens * model.sizes(ofBlock: $1).keyValueHeads
+          * model.headWidth
+      }
+      trainableWeights = 0
+    case .promptTuning(let configuration):
+      added.prompt = configuration.virtualTokens
+      trainable = configuration.virtualTokens * model.hiddenSize
+      trainableWeights = 0
+      // It goes in at the bottom, and its gradient comes through all blocks.
+      frozenPrefix = 0
+    case .bottleneck(let configuration):
+      added.bottleneck = configuration.size
+      trainable =
+        2 * blocks.count
+        * (2 * configuration.size * model.hiddenSize + configuration.size + model.hiddenSize)
+      trainableWeights = 0
     case nil:
       trainable =
         model.storedMatrixWeights + model.tableWeights + model.otherWeights
@@ -119,9 +140,12 @@ public struct MemoryDemands: Sendable {
     checkpointing: Bool, accumulation: Int, logitRows: Int
   ) -> Double {
     let windows = (Double(batch) / Double(accumulation)).rounded(.up)
+    let length = Double(context + added.prompt)
     return 4
-      * StepMemory(model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix).floats(
-        rows: windows * Double(context), context: Double(context), threads: threads,
+      * StepMemory(
+        model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix, added: added
+      ).floats(
+        rows: windows * length, context: length, threads: threads,
         logitRows: logitRows, checkpointing: checkpointing,
         isDivided: windows.truncatingRemainder(dividingBy: Double(threads)) != 0 || isRagged)
   }

@@ -13,11 +13,16 @@ struct StepMemory {
   let trained: Set<Int>
   /// How many of the blocks that are run first keep nothing.
   let frozenPrefix: Int
+  let added: AddedMemory
   /// The place where an activation function's result was, for each row: by the time of the backward pass something small lies in
   /// it, such as the gradient of the residual stream, so that it fits nothing of its size any more.
   private var gap = 0.0
 
-  init(model: TransformerConfiguration, rank: Int, trained: Set<Int>, frozenPrefix: Int) {
+  init(
+    model: TransformerConfiguration, rank: Int, trained: Set<Int>, frozenPrefix: Int,
+    added: AddedMemory
+  ) {
+    self.added = added
     self.model = model
     self.rank = rank
     self.trained = trained
@@ -37,7 +42,13 @@ struct StepMemory {
     let lowRank = trained.contains(block) ? Double(rank * linears) : 0
     let statistics = 2 * Double(sizes.heads) + (model.keys.gate == nil ? 4 : 2)
     return 2 * hidden + 2 * queries + keyValues(block)
-      + branches * Double(sizes.feedForwardSize) + lowRank + statistics
+      + branches * Double(sizes.feedForwardSize) + lowRank + statistics + bottleneck(block)
+  }
+
+  /// Kept of a block's bottleneck adapters, for each row: what goes into their two layers, and into GELU.
+  private func bottleneck(_ block: Int) -> Double {
+    added.bottleneck > 0 && trained.contains(block)
+      ? 2 * (hidden + 2 * Double(added.bottleneck)) : 0
   }
 
   /// Keys and values of a row.
@@ -62,7 +73,11 @@ struct StepMemory {
     // The activation function's gradient, and those of what goes into it or its slopes; and attention's, when those are gone.
     let attention = queries + keyValues(block) + max(queries, 2 * hidden) - branches * inner
     let lowRank = trained.contains(block) ? Double(2 * rank) : 0
-    let own = max(3 * inner, branches * inner + 2 * hidden, attention) + factor(block) + lowRank
+    // Of a bottleneck: the gradients of its result, of what goes into it, and between its layers.
+    let bottleneck = bottleneck(block) > 0 ? 2 * hidden + 2 * Double(added.bottleneck) : 0
+    let own =
+      max(3 * inner, branches * inner + 2 * hidden, attention) + factor(block) + lowRank
+      + bottleneck
     return hidden + gap + own
   }
 
@@ -122,6 +137,36 @@ struct StepMemory {
   /// Panels of products, blocks of attention.
   private func workspace(context: Double, threads: Int) -> Double {
     let width = Double(model.headWidth) + 48
-    return Double(threads) * (64 * 840 + context * (2 * 96 + 4 * width))
+    return Double(threads)
+      * (64 * 840 + (context + Double(added.prefix)) * (2 * 96 + 4 * width)
+        + behindPrefix(context: context))
+  }
+
+  /// Keys and values with those of a prefix in front, their gradients, and the prefix's own.
+  private func behindPrefix(context: Double) -> Double {
+    if added.prefix == 0 { return 0 }
+    let widest = trained.reduce(0) { max($0, keyValues($1)) }
+    return widest * (2 * (context + Double(added.prefix)) + Double(added.prefix))
+  }
+}
+
+/// What methods beside LoRA and the model's own weights add to the activations of a step.
+struct AddedMemory {
+  /// Rows in front of each sequence.
+  var prompt = 0
+  /// Keys and values in front of each sequence's.
+  var prefix = 0
+  /// Values between a bottleneck adapter's layers.
+  var bottleneck = 0
+
+  init() {}
+
+  /// What is in a model.
+  init(of model: TransformerModel) {
+    prompt = model.promptLength
+    prefix = model.virtualTokens - model.promptLength
+    bottleneck = model.blocks.reduce(0) {
+      max($0, $1.attentionAdapter?.size ?? 0, $1.feedForwardAdapter?.size ?? 0)
+    }
   }
 }

@@ -47,7 +47,8 @@ public final class Trainer {
     _ model: TransformerModel, parameters: [Parameter], data: TokenDataset,
     configuration: TrainingConfiguration, objective: (any TrainingObjective)? = nil
   ) throws {
-    try configuration.validate(contextLength: model.configuration.contextLength)
+    try configuration.validate(
+      contextLength: model.configuration.contextLength, virtualTokens: model.virtualTokens)
     try data.check(vocabularySize: model.configuration.vocabularySize)
     try MemoryDemands(
       of: model, tuning: parameters, configuration, isRagged: data.arrangement.isByDocument,

@@ -56,15 +56,23 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
   }
 
   /// Throws where a value makes no sense, or the context is longer than the model's.
-  public func validate(contextLength: Int) throws {
+  ///
+  /// - Parameter virtualTokens: positions of the model's context that a method takes from tokens.
+  public func validate(contextLength: Int, virtualTokens: Int = 0) throws {
+    let longest = contextLength - virtualTokens
     func check(_ holds: Bool, _ message: String) throws {
       if !holds { throw PeatError.usage(message) }
     }
     try check(steps > 0, "steps is \(steps); it must be at least 1.")
     try check(batch > 0, "batch is \(batch); it must be at least 1.")
     try check(
-      context > 0 && context <= contextLength,
-      "context is \(context); it must be between 1 and \(contextLength), the longest the model reads."
+      longest > 0 || virtualTokens == 0,
+      "\(virtualTokens) virtual tokens leave no room in the model's context of \(contextLength)."
+    )
+    try check(
+      context > 0 && context <= longest,
+      "context is \(context); it must be between 1 and \(longest), the longest the model reads"
+        + (virtualTokens > 0 ? " beside \(virtualTokens) virtual tokens." : ".")
     )
     try check(
       Double(batch) * Double(context) <= 1e8,

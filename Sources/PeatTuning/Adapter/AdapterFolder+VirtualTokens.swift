@@ -1,0 +1,88 @@
+import Foundation
+import PeatModels
+import PeatTensor
+
+extension AdapterFolder {
+  /// What PEFT's adapter_config.json says of a prompt or a prefix; `nil` for another method, and where PEFT can't read it.
+  ///
+  /// - Parameters:
+  ///   - tensors: numbered as the folder counts blocks; a prefix becomes PEFT's table where it can.
+  ///   - facts: gets what only fedpeat.json can say then.
+  ///   - sizes: of the model it was tuned on, where somebody knows.
+  static func virtualTokens(
+    of method: Adapter.Method, _ tensors: inout NamedTensors, _ facts: inout Facts,
+    _ keys: TransformerKeys, _ sizes: TransformerConfiguration?, baseModel: String
+  ) throws -> JSONValue? {
+    var values: [String: JSONValue] = [
+      "base_model_name_or_path": .string(baseModel),
+      "task_type": .string("CAUSAL_LM"),
+      "inference_mode": .bool(true),
+      "num_virtual_tokens": .integer(method.virtualTokens),
+      "num_transformer_submodules": .integer(1),
+      "num_layers": sizes.map { .integer($0.blockCount) } ?? .null,
+      "revision": .null,
+    ]
+    switch method {
+    case .promptTuning:
+      values["peft_type"] = .string("PROMPT_TUNING")
+      values["prompt_tuning_init"] = .string("RANDOM")
+      values["num_attention_heads"] = sizes.map { .integer($0.heads) } ?? .null
+      values["token_dim"] =
+        tensors[PromptTuning.tensorName]?.shape.last.map { .integer($0) } ?? .null
+    case .prefixTuning(let configuration):
+      facts.modelType = Architectures.all.first { $0.keys == keys }?.modelType
+      guard let sizes,
+        let table = PrefixTuning.table(of: tensors, blockCount: sizes.blockCount, keys)
+      else {
+        facts.prefix = configuration
+        facts.notInPEFT =
+          sizes == nil
+          ? "it is not known here whether every block of the model has a prefix, as PEFT's have"
+          : "only some blocks have a prefix; PEFT's have one in every block, and one of zeros would be another thing, as attention gives weight to it"
+        return nil
+      }
+      tensors = [PrefixTuning.tableName: table]
+      values["peft_type"] = .string("PREFIX_TUNING")
+      values["prefix_projection"] = .bool(false)
+      values["encoder_hidden_size"] = .integer(sizes.keyValueHeads * sizes.headWidth)
+      values["num_attention_heads"] = .integer(sizes.keyValueHeads)
+      values["token_dim"] = .integer(sizes.keyValueHeads * sizes.headWidth)
+    case .lora, .endBlocks, .bottleneck: return nil
+    }
+    return .object(values)
+  }
+
+  /// The tensors with PEFT's table of a prefix taken apart, block by block.
+  static func withPrefix(
+    _ tensors: NamedTensors, _ method: Adapter.Method, blockCount: Int, _ keys: TransformerKeys,
+    _ folder: URL
+  ) throws -> NamedTensors {
+    guard case .prefixTuning = method, let table = tensors[PrefixTuning.tableName] else {
+      return tensors
+    }
+    guard tensors.count == 1, blockCount > 0 else {
+      throw PeatError.badData(
+        "'\(folder.path)' holds tensors beside '\(PrefixTuning.tableName)', which is all that a prefix consists of."
+      )
+    }
+    return try PrefixTuning.state(of: table, blockCount: blockCount, keys, in: folder.path)
+  }
+
+  /// The method of a folder that is not PEFT's.
+  static func ownMethod(_ facts: Facts?, _ folder: URL) throws -> Adapter.Method {
+    switch facts?.method {
+    case EndBlocks.name: return .endBlocks
+    case Bottleneck.name:
+      guard let configuration = facts?.bottleneck else { break }
+      return .bottleneck(configuration)
+    case PrefixTuning.name:
+      guard let configuration = facts?.prefix else { break }
+      return .prefixTuning(configuration)
+    default: break
+    }
+    throw PeatError.inputOutput(
+      "'\(folder.path)' is no adapter folder: it has neither an adapter_config.json (PEFT) nor a fedpeat.json that "
+        + "describes one of the methods \(EndBlocks.name), \(Bottleneck.name) and \(PrefixTuning.name)."
+    )
+  }
+}

@@ -1,0 +1,40 @@
+import PeatModels
+import PeatNN
+import PeatTensor
+
+/// What a person says of a method, by the names of options and run files; each method takes what is its own.
+public struct MethodOptions: Sendable {
+  /// LoRA.
+  public var rank = 8
+  public var alpha = 16.0
+  public var targetModules: [String]?
+  /// Prefix and prompt tuning.
+  public var virtualTokens = 20
+  public var start = VirtualTokenStart.vocabulary
+  /// Bottleneck adapters.
+  public var bottleneckSize = 64
+  public var activation = BottleneckAdapter.Activation.relu
+
+  public init() {}
+
+  /// Throws `usage` for an unknown name, or where a value makes no sense.
+  public func method(named name: String) throws -> Adapter.Method {
+    switch name {
+    case LoRA.name:
+      return .lora(try LoRAConfiguration(rank: rank, alpha: alpha, targetModules: targetModules))
+    case EndBlocks.name: return .endBlocks
+    case PrefixTuning.name:
+      return .prefixTuning(
+        try PrefixTuningConfiguration(virtualTokens: virtualTokens, start: start))
+    case PromptTuning.name:
+      return .promptTuning(
+        try PromptTuningConfiguration(virtualTokens: virtualTokens, start: start))
+    case Bottleneck.name:
+      return .bottleneck(
+        try BottleneckConfiguration(size: bottleneckSize, activation: activation))
+    default:
+      throw PeatError.usage(
+        "Unknown method '\(name)'. " + suggestion(for: name, among: Adapter.Method.names))
+    }
+  }
+}
