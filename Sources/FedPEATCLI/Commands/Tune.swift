@@ -46,16 +46,23 @@ struct Tune: AsyncParsableCommand {
   @Flag(help: "LoRA: scale with alpha / √rank instead.")
   var rankStabilized = false
 
-  @Option(help: "LoRA: other ranks of some layers, such as down_proj=2,layers.0.mlp.up_proj=4; none if not given.")
+  @Option(
+    help:
+      "LoRA: other ranks of some layers, such as down_proj=2,layers.0.mlp.up_proj=4; none if not given."
+  )
   var rankPattern: String?
 
   @Option(help: "LoRA: other alphas of some layers, such as v_proj=32; none if not given.")
   var alphaPattern: String?
 
-  @Option(help: "LoRA: the blocks that get one, by their number in the full model, such as 0,11; all if not given.")
+  @Option(
+    help:
+      "LoRA: the blocks that get one, by their number in the full model, such as 0,11; all if not given."
+  )
   var layers: String?
 
-  @Option(help: "LoRA: how probable it is that training drops a value of what goes into a layer's A.")
+  @Option(
+    help: "LoRA: how probable it is that training drops a value of what goes into a layer's A.")
   var dropout = 0.0
 
   @Option(

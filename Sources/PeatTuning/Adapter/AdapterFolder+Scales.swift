@@ -58,7 +58,8 @@ extension AdapterFolder {
       {
         throw PeatError.badData(
           "'\(folder.path)': '\(name)' has shape \(tensor.shape), but by feedforward_modules in adapter_config.json the layer "
-            + "is \(scalesInput ? "none" : "one") of the feed-forward modules, whose vectors are [1, inputs].")
+            + "is \(scalesInput ? "none" : "one") of the feed-forward modules, whose vectors are [1, inputs]."
+        )
       }
       let path = String(after.dropFirst())
       targets.insert(path)

@@ -369,7 +369,8 @@ public enum AdapterFolder {
     }
     if let stated = facts?.method, stated != method.name {
       throw PeatError.badData(
-        "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'.")
+        "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
+      )
     }
     let tensors = try SafeTensorsFile(
       contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
@@ -395,7 +396,8 @@ public enum AdapterFolder {
   private static func refuseSavedModules(_ json: JSONValue, _ name: String) throws {
     if let saved = json["modules_to_save"]?.array, !saved.isEmpty {
       throw PeatError.badData(
-        "'\(name)' asks for whole modules beside the adapter (modules_to_save), which this program does not compute.")
+        "'\(name)' asks for whole modules beside the adapter (modules_to_save), which this program does not compute."
+      )
     }
   }
 

@@ -29,7 +29,8 @@ public struct LoRA: TuningMethod {
   ) throws -> NamedTensors {
     let lookup = BlockLookup(model)
     try lookup.require(blocks)
-    if let layers = configuration.layers, let stranger = layers.first(where: { !blocks.contains($0) })
+    if let layers = configuration.layers,
+      let stranger = layers.first(where: { !blocks.contains($0) })
     {
       throw PeatError.usage(
         "Layer \(stranger) is none that an adapter may sit in. There are: "
@@ -38,13 +39,15 @@ public struct LoRA: TuningMethod {
     let targets = try TargetModules(configuration.targetModules, of: model.configuration.keys)
     let known = model.configuration.keys
     let layers: [(name: String, layer: Linear)] = blocks.sorted().flatMap { number in
-      guard configuration.layers?.contains(number) ?? true, let (block, local) = lookup.block(number)
+      guard configuration.layers?.contains(number) ?? true,
+        let (block, local) = lookup.block(number)
       else { return [(name: String, layer: Linear)]() }
       return block.linears.filter { targets.contain($0.name) }.map {
         (lookup.fullName($0.name, of: block, local: local), $0)
       }
     }
-    for pattern in configuration.rankPattern.keys.sorted() + configuration.alphaPattern.keys.sorted()
+    for pattern in configuration.rankPattern.keys.sorted()
+      + configuration.alphaPattern.keys.sorted()
     where !layers.contains(where: { LoRAConfiguration.matches(pattern, $0.name) }) {
       throw PeatError.usage(
         "No layer that gets LoRA is meant by the pattern '\(pattern)'. There are: "
@@ -207,7 +210,8 @@ public struct LoRA: TuningMethod {
           } ?? false)
       }
       throw PeatError.badData(
-        "The adapter has '\(strangers.min() ?? "?")', which is not part of a \(configuration.usesMagnitudes ? "DoRA" : "LoRA") adapter.")
+        "The adapter has '\(strangers.min() ?? "?")', which is not part of a \(configuration.usesMagnitudes ? "DoRA" : "LoRA") adapter."
+      )
     }
     guard !result.isEmpty else { throw PeatError.badData("The adapter is empty.") }
     return result
