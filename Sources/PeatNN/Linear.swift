@@ -69,7 +69,7 @@ public final class Linear: @unchecked Sendable {
         tape.linear(x, weight: weight.weight, layout: layout, bias: bias?.weight),
         by: outputScale.weight, residual: residual)
     }
-    if let lowRank, lowRank.dropout > 0, tape.dropout != nil {
+    if let lowRank, lowRank.dropout > 0, tape.dropoutPlace != nil {
       let kept = tape.dropout(
         x, rate: lowRank.dropout, scale: lowRank.scale, key: lowRank.dropoutKey)
       return tape.linear(

@@ -70,7 +70,7 @@ import Testing
     _ x: Tensor, step: Int = 1, firstRow: Int = 0, rate: Float = 0.25, key: UInt64 = 5
   ) -> [Float] {
     let tape = Tape()
-    tape.dropout = DropoutPlace(seed: 9, step: step, firstRow: firstRow)
+    tape.dropoutPlace = DropoutPlace(seed: 9, step: step, firstRow: firstRow)
     return tape.dropout(tape.input(x), rate: rate, scale: 2, key: key).tensor().scalars
   }
 
@@ -95,7 +95,7 @@ import Testing
     let x = Operand("x", randomTensor([3, 21], &random))
     let mask = dropped(Tensor(repeating: 1, shape: [3, 21]))
     OperationCase("dropout", inputs: [x]) { tape, x, _ in
-      tape.dropout = DropoutPlace(seed: 9, step: 1, firstRow: 0)
+      tape.dropoutPlace = DropoutPlace(seed: 9, step: 1, firstRow: 0)
       return .matrix(tape.dropout(x[0], rate: 0.25, scale: 2, key: 5))
     } reference: { x, _ in
       x[0].indices.map { x[0][$0] * Double(mask[$0]) }

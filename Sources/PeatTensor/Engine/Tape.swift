@@ -17,7 +17,7 @@ public final class Tape {
   package var turn: GradientTurn?
 
   /// Where in training it is, for what is dropped by chance; `nil` where nothing is dropped.
-  package var dropout: DropoutPlace?
+  package var dropoutPlace: DropoutPlace?
 
   /// Threads that share the work of each operation, where a tape only computes.
   package var team: ThreadTeam?

@@ -23,7 +23,7 @@ package struct DropoutPlace: Sendable, Equatable {
 extension Tape {
   /// Sets values to zero by chance, and scales the rest so that the mean stays: `x · keep · scale / (1 − p)`.
   ///
-  /// The tape must know its place (`dropout`).
+  /// The tape must know its place (`dropoutPlace`).
   ///
   /// - Parameters:
   ///   - x: `[N, d]`.
@@ -35,10 +35,10 @@ extension Tape {
   package func dropout(_ x: Activation, rate: Float, scale: Float, key: UInt64) -> Activation {
     profile?.enter(.elementwise)
     defer { profile?.leave() }
-    guard let dropout else { preconditionFailure("dropout on a tape that knows no step") }
+    guard let dropoutPlace else { preconditionFailure("dropout on a tape that knows no step") }
     precondition(rate >= 0 && rate < 1, "dropout: a rate of \(rate)")
     let mask = DropoutMask(
-      seed: mixed(dropout.seed ^ key), firstRow: dropout.firstRow,
+      seed: mixed(dropoutPlace.seed ^ key), firstRow: dropoutPlace.firstRow,
       threshold: UInt32(Double(rate) * 0x1p32), factor: scale / (1 - rate))
     let width = x.columns
     let output = makeActivation(rows: x.rows, columns: width, needsGradient: x.needsGradient)

@@ -59,17 +59,18 @@ public struct MemoryDemands: Sendable {
     switch method {
     case .lora(let configuration):
       // Of patterns the largest rank, as if all layers had it: the plan errs on the safe side.
-      rank = ([configuration.rank] + configuration.rankPattern.values).max() ?? 0
+      let largest = ([configuration.rank] + configuration.rankPattern.values).max() ?? 0
+      rank = largest
       let sizes = blocks.map { model.targetSizes(ofBlock: $0, configuration.targetModules) }
       trainable = sizes.joined().reduce(0) {
-        $0 + rank * ($1.inputs + $1.outputs) + (configuration.usesMagnitudes ? $1.outputs : 0)
+        $0 + largest * ($1.inputs + $1.outputs) + (configuration.usesMagnitudes ? $1.outputs : 0)
       }
       added.values = sizes.reduce(0) { most, linears in
         max(
           most,
           linears.reduce(0) {
             $0 + (configuration.usesMagnitudes ? $1.outputs : 0)
-              + (configuration.dropout > 0 ? $1.inputs + rank : 0)
+              + (configuration.dropout > 0 ? $1.inputs + largest : 0)
           })
       }
       trainableWeights = 0

@@ -158,7 +158,7 @@ public final class Trainer {
       (cache: $0.blockCount, tensors: $0.states(for: batch, windows: windows, model, workers))
     }
     return workers.run(batch.layout.part(batch.places(ofWindows: windows))) { tape, layout in
-      tape.dropout = DropoutPlace(
+      tape.dropoutPlace = DropoutPlace(
         seed: configuration.seed, step: step, firstRow: layout.rows.lowerBound)
       return batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer { targets in
