@@ -126,7 +126,7 @@ public struct Calibration: Sendable {
     let result = try await tuning.run(
       FederatedTuning.inProcess(
         groups, threads: configuration.threads ?? 1, seed: configuration.seed,
-        logger: .silent))
+        rankLimits: configuration.rankLimits ?? [], logger: .silent))
     let perplexities =
       [result.fiveNumbers[.fullZeroShot]].compactMap { $0 }
       + result.report.rounds.compactMap { $0.metrics["plugIn"] }

@@ -29,8 +29,9 @@ extension FederatedTuning {
   /// - Parameters:
   ///   - groups: each client's name and documents.
   ///   - threads: threads of one client's tuning; the same number as over a network gives the same bits.
+  ///   - rankLimits: the most components of low-rank pairs that a client trains, dealt out in turn; none: as many as there are.
   public static func inProcess(
-    _ groups: [DocumentGroup], threads: Int, seed: UInt64,
+    _ groups: [DocumentGroup], threads: Int, seed: UInt64, rankLimits: [Int] = [],
     logger: Logger = Logger(label: "fedpeat.client")
   ) -> Meeting {
     { coordinator, _ in
@@ -42,7 +43,10 @@ extension FederatedTuning {
       return try await withThrowingTaskGroup(of: Void.self) { group in
         for (number, clientData) in groups.enumerated() {
           let client = try Client(
-            ClientConfiguration(client: try ClientID(clientData.name), seed: seed),
+            ClientConfiguration(
+              client: try ClientID(clientData.name),
+              rankLimit: rankLimits.isEmpty ? nil : rankLimits[number % rankLimits.count],
+              seed: seed),
             connection: transport.connect(),
             trainer: DeviceTrainer(documents: clientData.documents, threads: threads, gate: gate),
             workFolder: work.url.appendingPathComponent("client-\(number)"), logger: logger)

@@ -191,7 +191,8 @@ final class ModelOwner: Sendable {
       addBegin: configuration.bos)
     let trainer = try Trainer(
       copy, parameters: parameters, data: dataset,
-      configuration: configuration.training(steps: steps, rate: rate, seed: configuration.seed))
+      configuration: configuration.training(
+        steps: steps, rate: rate, course: configuration.schedule, seed: configuration.seed))
     defer { trainer.finish() }
     let outcome = try trainer.run(
       shouldStop: { shouldStop.load(ordering: .relaxed) },

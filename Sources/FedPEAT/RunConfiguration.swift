@@ -18,6 +18,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var alpha = 16.0
   /// Linear layers that get LoRA; null: all of a block's.
   public var targetModules: [String]?
+  /// The most components of low-rank pairs that each client of `simulate` trains, dealt out in turn, [2, 4, 8]; null: the whole rank. Over a network
+  /// `join --rank-limit` says it.
+  public var rankLimits: [Int]?
   /// Virtual tokens of a prefix or a prompt.
   public var virtualTokens = 20
   /// A text that virtual tokens start from; null: tokens drawn from the vocabulary.
@@ -52,6 +55,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var batch = 8
   public var context = 256
   public var learningRate: Float = 3e-3
+  /// How the learning rate falls from round to round, and from step to step of what the run is compared with: `constant`, `linear` or `cosine`.
+  public var schedule = LearningRateSchedule.Course.constant
   public var weightDecay: Float = 0
   public var clipNorm: Float?
   /// Noise on the states behind the emulator's middle while devices tune, as a share of their root mean square: it keeps adapters from
@@ -132,10 +137,12 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public init() {}
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
-    case model, bottom, top, emulators, method, rank, alpha, targetModules, data, clientsBy, clients
+    case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
+    case data, clientsBy, clients
     case virtualTokens, initialText, bottleneckSize, activation
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
-    case context, learningRate, weightDecay, clipNorm, strategy, planner, share, edge, maxExposure
+    case context, learningRate, schedule, weightDecay, clipNorm, strategy, planner, share, edge,
+      maxExposure
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
     case evaluateEvery
@@ -159,6 +166,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(rank, forKey: .rank)
     try container.encode(alpha, forKey: .alpha)
     try container.encode(targetModules, forKey: .targetModules)
+    try container.encode(rankLimits, forKey: .rankLimits)
     try container.encode(virtualTokens, forKey: .virtualTokens)
     try container.encode(initialText, forKey: .initialText)
     try container.encode(bottleneckSize, forKey: .bottleneckSize)
@@ -176,6 +184,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(batch, forKey: .batch)
     try container.encode(context, forKey: .context)
     try container.encode(learningRate, forKey: .learningRate)
+    try container.encode(schedule, forKey: .schedule)
     try container.encode(weightDecay, forKey: .weightDecay)
     try container.encode(clipNorm, forKey: .clipNorm)
     try container.encode(stateNoise, forKey: .stateNoise)
@@ -277,7 +286,13 @@ extension RunConfiguration {
       serverWeight >= 0 && serverWeight < 1,
       "serverWeight is \(serverWeight); it must be at least 0 and below 1.")
     try rules.validate()
-    _ = try Strategies.named(strategy)
+    try check(
+      rankLimits?.allSatisfy { $0 > 0 } ?? true, "rankLimits must be ranks of at least 1.")
+    let rule = try Strategies.named(strategy)
+    try check(
+      !rule.freezesDown || method == LoRA.name,
+      "The strategy '\(strategy)' leaves LoRA's A as it is; the method '\(method)' has none. Use fedavg."
+    )
     try checkPlanner()
     try check(
       (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be between 0 and 1.")
@@ -339,16 +354,21 @@ extension RunConfiguration {
   var roundTokens: Int { localSteps * stepTokens }
 
   /// How one client tunes in one round.
-  func localTuning(method: Adapter.Method) -> LocalTuning {
+  func localTuning(method: Adapter.Method) throws -> LocalTuning {
     var settings = training(steps: localSteps, rate: learningRate, seed: seed)
     settings.stateNoise = stateNoise
-    return LocalTuning(training: settings, layout: layout, addBegin: bos, method: method)
+    var tuning = LocalTuning(training: settings, layout: layout, addBegin: bos, method: method)
+    tuning.freezesDown = try Strategies.named(strategy).freezesDown
+    return tuning
   }
 
-  func training(steps: Int, rate: Float, seed: UInt64) -> TrainingConfiguration {
+  func training(
+    steps: Int, rate: Float, course: LearningRateSchedule.Course = .constant, seed: UInt64
+  ) -> TrainingConfiguration {
     TrainingConfiguration(
       steps: steps, batch: batch, context: context, learningRate: rate,
-      optimizer: .init(weightDecay: weightDecay), clipNorm: clipNorm,
+      schedule: LearningRateSchedule(course), optimizer: .init(weightDecay: weightDecay),
+      clipNorm: clipNorm,
       order: layout == .stream ? .uniformWindows : .shuffledEpochs, seed: seed,
       threads: threadCount)
   }

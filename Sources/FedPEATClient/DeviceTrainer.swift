@@ -108,25 +108,20 @@ public final class DeviceTrainer: LocalTrainer {
     configuration.seed = task.seed
     configuration.threads = threads
     try configuration.follow(task)
-    let encoding = try UpdateEncoding(rank: task.trainedRank, bits: task.uploadBits)
     let injected = try Adapter(method: settings.method, state: tensors, sourceDigest: nil)
-      .inject(into: model)
+      .inject(into: model, trainedRank: task.trainedRank)
     defer { injected.remove() }
+    let trained = injected.parameters.filter {
+      !(settings.freezesDown && LowRankNames.layer(ofDown: $0.name) != nil)
+    }
     let trainer = try Trainer(
-      model, parameters: injected.parameters.map(\.parameter), data: dataset,
-      configuration: configuration)
+      model, parameters: trained.map(\.parameter), data: dataset, configuration: configuration)
     defer { trainer.finish() }
     let clock = ContinuousClock()
     var stepStart = clock.now
     let outcome = try trainer.run(
       shouldStop: { cancelled.load(ordering: .relaxed) },
       onStep: { progress in
-        if encoding.rank != nil {
-          for (name, parameter) in injected.parameters {
-            guard let base = tensors[name] else { continue }
-            encoding.restore(parameter.tensor, named: name, from: base)
-          }
-        }
         onStep(progress)
         guard computeShare < 1 else { return }
         let rest = (clock.now - stepStart) * (1 / computeShare - 1)
@@ -137,8 +132,10 @@ public final class DeviceTrainer: LocalTrainer {
         stepStart = clock.now
       })
     if !outcome.isComplete { throw CancellationError() }
+    let names = Set(trained.map(\.name))
     return LocalResult(
-      tensors: injected.state, exampleCount: dataset.windowCount,
+      tensors: injected.state.widened(from: tensors).filter { names.contains($0.key) },
+      exampleCount: dataset.windowCount,
       metrics: ["loss": outcome.finalLoss], computeSeconds: outcome.seconds,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, tokens: outcome.tokens)
   }

@@ -12,6 +12,8 @@ public struct LocalTuning: Sendable, Codable, Equatable {
   public var layout: Layout
   /// Whether documents begin with the begin token; `nil`: as the tokenizer does.
   public var addBegin: Bool?
+  /// Whether A of each low-rank pair does not train (`true` where the strategy is `ffa`).
+  public var freezesDown = false
   /// The method's configuration; all are absent for plain end blocks.
   public var lora: LoRAConfiguration?
   public var prefix: PrefixTuningConfiguration?

@@ -5,45 +5,85 @@ import PeatTensor
 /// Updates stream through an accumulator, so memory does not grow with the number of clients.
 public protocol AggregationStrategy: Sendable {
   /// The name a configuration calls the rule by.
-  static var name: String { get }
+  var name: String { get }
+
+  /// What it does, in one line.
+  var summary: String { get }
+
+  /// Whether A of each low-rank pair stays as it is: it does not train, and updates leave it out.
+  var freezesDown: Bool { get }
 
   /// An empty accumulator for one round.
-  func makeAccumulator() -> any UpdateAccumulator
+  ///
+  /// - Parameter current: the adapter the round began with.
+  func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator
+}
+
+extension AggregationStrategy {
+  public var freezesDown: Bool { false }
+
+  /// Whether updates may have other ranks than the adapter they make: not where they lack A.
+  public var takesMixedRanks: Bool { !freezesDown }
+
+  /// The tensors of an adapter that clients train and send.
+  public func trained(of adapter: NamedTensors) -> NamedTensors {
+    adapter.filter {
+      !LowRankNames.isRemainder($0.key)
+        && !(freezesDown && LowRankNames.layer(ofDown: $0.key) != nil)
+    }
+  }
 }
 
 /// Takes the updates of one round one after the other, then gives the next adapter.
 public protocol UpdateAccumulator {
-  /// Takes one update. Throws where it does not fit those before it.
-  mutating func add(_ update: ClientUpdate) throws
+  /// Takes one update. Throws where it does not fit the adapter.
+  ///
+  /// - Parameter scale: what multiplies its low-rank products, where they are scaled otherwise (α/r) than the adapter's.
+  mutating func add(_ update: ClientUpdate, scale: Double) throws
 
-  /// The next adapter. `current` is the adapter the round began with. Throws where no update was added.
-  func finish(into current: NamedTensors) throws -> NamedTensors
+  /// Takes the server's own adapter. Throws, and changes nothing, where it does not fit.
+  ///
+  /// - Parameter share: W, of the next adapter: (1 − W) · clients + W · server, 0 ≤ W < 1. With W = 0 nothing is taken.
+  mutating func add(server tensors: NamedTensors, share: Double) throws
+
+  /// The next adapter. Throws where no update was added.
+  func finish() throws -> AggregatedAdapter
+}
+
+/// What a rule makes of a round's updates.
+public struct AggregatedAdapter: Sendable {
+  /// The next adapter.
+  public var state: NamedTensors
+  /// ‖next − exact‖ / ‖exact‖, where `exact` is the weighted sum of all clients' low-rank products B · A, over all layers in the Frobenius norm;
+  /// 0 where the adapter has no low-rank pairs: plain means are exact.
+  public var relativeError: Double
 }
 
 extension AggregationStrategy {
   /// The next adapter from updates that are all at hand, added in the order given.
   public func aggregate(
     _ updates: some Sequence<ClientUpdate>, into current: NamedTensors
-  ) throws -> NamedTensors {
-    var accumulator = makeAccumulator()
-    for update in updates { try accumulator.add(update) }
-    return try accumulator.finish(into: current)
+  ) throws -> AggregatedAdapter {
+    var accumulator = makeAccumulator(into: current)
+    for update in updates { try accumulator.add(update, scale: 1) }
+    return try accumulator.finish()
   }
 }
 
 /// The strategies by name.
 public enum Strategies {
-  private static let known: [String: @Sendable () -> any AggregationStrategy] = [
-    FedAvg.name: { FedAvg() }
+  /// All of them.
+  public static let all: [any AggregationStrategy] = [
+    FedAvg(), FreezeA(), FedEx(), ProductFactors(), ProductFactors(keepsRemainder: true),
   ]
 
-  public static var names: [String] { known.keys.sorted() }
+  public static var names: [String] { all.map(\.name) }
 
   /// The strategy of this name; an unknown one is an error that names the nearest.
   public static func named(_ name: String) throws -> any AggregationStrategy {
-    guard let make = known[name] else {
+    guard let strategy = all.first(where: { $0.name == name }) else {
       throw PeatError.usage("Unknown strategy '\(name)'. \(suggestion(for: name, among: names))")
     }
-    return make()
+    return strategy
   }
 }

@@ -18,34 +18,3 @@ public struct ServerParticipation: Sendable {
     self.trainer = trainer
   }
 }
-
-/// `(1 − W)·clients + W·server`, in float64, rounded once; with `W = 0` exactly `clients`.
-///
-/// Throws where the server's adapter has other names or shapes, or a value that is not finite.
-public func mixing(
-  _ clients: NamedTensors, with server: NamedTensors, weight: Double
-) throws -> NamedTensors {
-  precondition(weight >= 0 && weight < 1, "mixing: weight \(weight) outside of 0..<1")
-  if weight == 0 { return clients }
-  guard clients.count == server.count else {
-    throw PeatError.badData(
-      "The server's adapter has \(server.count) tensors, the clients' has \(clients.count).")
-  }
-  var result: NamedTensors = [:]
-  for (name, tensor) in clients {
-    guard let other = server[name], other.shape == tensor.shape, other.isFinite else {
-      throw PeatError.badData(
-        "The server's adapter does not fit the clients' in '\(name)': shape "
-          + "\(server[name].map { "\($0.shape)" } ?? "none") beside \(tensor.shape), or a value "
-          + "that is not finite. Check the server's learning rate and data.")
-    }
-    result[name] = tensor.withUnsafeBufferPointer { a in
-      other.withUnsafeBufferPointer { b in
-        Tensor(
-          a.indices.map { Float((1 - weight) * Double(a[$0]) + weight * Double(b[$0])) },
-          shape: tensor.shape)
-      }
-    }
-  }
-  return result
-}

@@ -30,11 +30,12 @@ public struct UpdateRefusal: Error, Sendable, Codable, Equatable, CustomStringCo
 public struct UpdatePolicy: Sendable {
   public var run: RunID
   public var round: Int
+  /// The digest of that adapter, whole.
   public var baseDigest: Digest
   public var method: String
   public var rank: Int?
   public var alpha: Double?
-  /// The adapter that the round began with.
+  /// What trains of the adapter that the round began with.
   public var base: NamedTensors
   /// The shape of each of its tensors.
   public var shapes: [String: [Int]]
@@ -45,13 +46,13 @@ public struct UpdatePolicy: Sendable {
   static let metricLimit = 64
 
   public init(
-    run: RunID, round: Int, base: NamedTensors, method: String, rank: Int?, alpha: Double?,
-    sizeLimit: Int
+    run: RunID, round: Int, base: NamedTensors, baseDigest: Digest? = nil, method: String,
+    rank: Int?, alpha: Double?, sizeLimit: Int
   ) {
     self.run = run
     self.round = round
     self.base = base
-    baseDigest = base.digest
+    self.baseDigest = baseDigest ?? base.digest
     self.method = method
     self.rank = rank
     self.alpha = alpha

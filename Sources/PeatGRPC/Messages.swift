@@ -51,6 +51,7 @@ extension Fedpeat_V1_JoinRequest {
     if let rate = request.rates.download { downloadRate = rate }
     if let rate = request.rates.upload { uploadRate = rate }
     if let rate = request.rates.compute { computeRate = rate }
+    if let limit = request.rankLimit { rankLimit = UInt32(clamping: limit) }
   }
   var value: JoinRequest {
     get throws {
@@ -60,7 +61,8 @@ extension Fedpeat_V1_JoinRequest {
         holds: try holds.map(digest),
         rates: DeviceRates(
           download: hasDownloadRate ? downloadRate : nil,
-          upload: hasUploadRate ? uploadRate : nil, compute: hasComputeRate ? computeRate : nil))
+          upload: hasUploadRate ? uploadRate : nil, compute: hasComputeRate ? computeRate : nil),
+        rankLimit: hasRankLimit ? Int(rankLimit) : nil)
       request.protocolVersion = Int(protocolVersion)
       return request
     }

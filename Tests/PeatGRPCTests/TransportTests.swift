@@ -532,7 +532,9 @@ import Testing
     let task = try #require(await serverTrainer.seen.tasks.last)
     #expect(task.client == .server && task.round == 1)
     let own = try await serverTrainer.train(task, adapter: ToyTrainer.adapter).tensors
-    #expect(half == (try mixing(alone, with: own, weight: 0.5)))
+    // One client: its adapter and the server's count the same.
+    let both = [ClientUpdate(alone, exampleCount: 1), ClientUpdate(own, exampleCount: 1)]
+    #expect(half == (try FedAvg().aggregate(both, into: alone).state))
     #expect(half != alone)
   }
 

@@ -9,8 +9,10 @@ struct Aggregate: AsyncParsableCommand {
       Example: fedpeat aggregate update-1 update-2 --strategy fedavg --out aggregated
 
       Each update is a folder with update.safetensors and update.json, such as tune --update writes. All must start from \
-      the same adapter: tune them with the same --seed, or --from one folder. The result is an adapter folder in the full \
-      model's numbers, which plug-in takes.
+      the same adapter: tune them with the same --seed, or --from one folder; only LoRA's rank may differ, and with it the \
+      start. The result is an adapter folder in the full model's numbers, which plug-in takes.
+
+      \(Strategies.all.map { "\($0.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \($0.summary)" }.joined(separator: "\n"))
       """)
 
   @Argument(help: "Update folders.")
@@ -25,6 +27,11 @@ struct Aggregate: AsyncParsableCommand {
   )
   var from: String?
 
+  @Option(
+    help: "LoRA's rank of the result; the largest of the updates', or that of --from, if not given."
+  )
+  var rank: Int?
+
   @Option(help: "The folder to write.")
   var out: String
 
@@ -36,6 +43,8 @@ struct Aggregate: AsyncParsableCommand {
     var exampleCount: Int
     var parameters: Int
     var digest: Digest
+    /// How far the low-rank products are from their exact weighted mean.
+    var relativeError: Double
   }
 
   func validate() throws {
@@ -50,15 +59,22 @@ struct Aggregate: AsyncParsableCommand {
     }
     let target = URL(path: out)
     try CheckpointWriter.checkOutput(target, inputs: updates.map(URL.init(path:)))
-    let first = try ClientUpdate(contentsOf: URL(path: updates[0]))
+    let all = try updates.map { try ClientUpdate(contentsOf: URL(path: $0)) }
+    // Of several ranks the largest holds all.
+    guard let widest = all.max(by: { ($0.header.rank ?? 0) < ($1.header.rank ?? 0) }) else {
+      return
+    }
+    let first = rule.takesMixedRanks ? widest : all[0]
     let broadcast = try from.map { try AdapterFolder.read(URL(path: $0)).0 }
-    let base = broadcast?.state ?? first.tensors
+    var header = first.header
+    if let rank = broadcast?.method.lora?.rank { header.rank = rank }
+    if let alpha = broadcast?.method.lora?.alpha { header.alpha = alpha }
+    let base = try resized(broadcast?.state ?? first.tensors, &header)
     let origin = try commonOrigin()
     var total = 0
-    var seen: [ClientUpdate] = []
-    for path in updates {
-      let update = try ClientUpdate(contentsOf: URL(path: path))
-      try check(update, path, against: first, base)
+    var accumulator = rule.makeAccumulator(into: base)
+    for (path, update) in zip(updates, all) {
+      try check(update, path, against: first, rule)
       if let from, let broadcast, let stated = update.header.baseDigest,
         stated != broadcast.state.digest
       {
@@ -69,20 +85,76 @@ struct Aggregate: AsyncParsableCommand {
       let (sum, overflow) = total.addingReportingOverflow(update.exampleCount)
       guard !overflow else { throw PeatError.badData("'\(path)' has an absurd exampleCount.") }
       total = sum
-      seen.append(update)
+      var taken = update
+      if rule.freezesDown { taken.tensors = try withoutDown(update.tensors, base, path) }
+      do {
+        try accumulator.add(taken, scale: scale(of: update.header) / scale(of: header))
+      } catch let error as PeatError {
+        throw PeatError(error.code, "'\(path)': \(error.message)", cause: error)
+      }
       try checkInterruption()
     }
-    let result = try rule.aggregate(seen, into: base)
-    try write(result, first.header, broadcast?.sourceDigest ?? origin, to: target)
+    let aggregated = try accumulator.finish()
+    let result = aggregated.state
+    try write(result, header, broadcast?.sourceDigest ?? origin, to: target)
     let report = Report(
-      clients: seen.count, strategy: strategy, exampleCount: total,
-      parameters: result.parameterCount, digest: result.digest)
+      clients: all.count, strategy: strategy, exampleCount: total,
+      parameters: result.parameterCount, digest: result.digest,
+      relativeError: aggregated.relativeError)
     try common.report(
       report,
       text: Format.table([
         ["written to", out], ["clients", "\(report.clients)"], ["strategy", strategy],
         ["examples", Format.count(total)], ["parameters", Format.count(report.parameters)],
+        ["error of products", Format.percent(report.relativeError)],
       ]))
+  }
+
+  /// The adapter with pairs of `--rank`, the first components; the header then says so, with the same scale.
+  private func resized(
+    _ state: NamedTensors, _ header: inout UpdateHeader
+  ) throws -> NamedTensors {
+    guard let rank else { return state }
+    guard let own = header.rank, let alpha = header.alpha else {
+      throw PeatError.usage("--rank is LoRA's; the method '\(header.method)' has no rank.")
+    }
+    guard (1...own).contains(rank) else {
+      throw PeatError.usage(
+        "--rank is \(rank); it must be between 1 and \(own), the largest there is.")
+    }
+    header.rank = rank
+    header.alpha = alpha * Double(rank) / Double(own)
+    var result = state
+    for layer in state.lowRankLayers {
+      guard let down = state[layer + LowRankNames.down], let up = state[layer + LowRankNames.up],
+        down.shape.count == 2, up.shape.count == 2, down.shape[0] == up.shape[1],
+        down.shape[0] > rank
+      else { continue }
+      let part = LowRankFactors(down: down, up: up).components(0..<rank)
+      result[layer + LowRankNames.down] = part.down
+      result[layer + LowRankNames.up] = part.up
+    }
+    return result
+  }
+
+  /// What multiplies B · A.
+  private func scale(of header: UpdateHeader) -> Double {
+    guard let rank = header.rank, let alpha = header.alpha, rank > 0, alpha > 0 else { return 1 }
+    return alpha / Double(rank)
+  }
+
+  /// For rules by which A does not train: an update without it, where it is the base's.
+  private func withoutDown(
+    _ tensors: NamedTensors, _ base: NamedTensors, _ path: String
+  ) throws -> NamedTensors {
+    for layer in tensors.lowRankLayers
+    where tensors[layer + LowRankNames.down] != base[layer + LowRankNames.down] {
+      throw PeatError.badData(
+        "The update '\(path)' has another A of '\(layer)' than \(from == nil ? "'\(updates[0])'" : "--from"), but by the "
+          + "strategy '\(strategy)' A does not train. Tune with --freeze-a, or take another strategy."
+      )
+    }
+    return tensors.filter { LowRankNames.layer(ofDown: $0.key) == nil }
   }
 
   /// The digest of the full model that the updates' folders name; `nil` where none does.
@@ -149,27 +221,22 @@ struct Aggregate: AsyncParsableCommand {
   }
 
   private func check(
-    _ update: ClientUpdate, _ path: String, against first: ClientUpdate, _ base: NamedTensors
+    _ update: ClientUpdate, _ path: String, against first: ClientUpdate,
+    _ rule: any AggregationStrategy
   ) throws {
     func refuse(_ what: String) -> PeatError { .badData("The update '\(path)' \(what).") }
     guard update.exampleCount > 0 else {
       throw refuse("has an exampleCount of \(update.exampleCount)")
     }
-    guard update.header.method == first.header.method, update.header.rank == first.header.rank,
-      update.header.alpha == first.header.alpha
+    let isSameRank =
+      update.header.rank == first.header.rank && update.header.alpha == first.header.alpha
+    guard update.header.method == first.header.method,
+      isSameRank || (rule.takesMixedRanks && update.header.rank != nil)
     else { throw refuse("was tuned with another method, rank or alpha than '\(updates[0])'") }
-    guard update.header.baseDigest == first.header.baseDigest else {
+    guard !isSameRank || update.header.baseDigest == first.header.baseDigest else {
       throw refuse(
         "was tuned from another adapter (baseDigest) than '\(updates[0])'; tune both with the same --seed, or --from one adapter"
       )
-    }
-    for (name, tensor) in base where update.tensors[name]?.shape != tensor.shape {
-      throw refuse(
-        "has '\(name)' with shape \(update.tensors[name].map { "\($0.shape)" } ?? "none"), expected \(tensor.shape)"
-      )
-    }
-    if let stranger = update.tensors.keys.filter({ base[$0] == nil }).min() {
-      throw refuse("has '\(stranger)', which the others do not have")
     }
     if let (name, _) = update.tensors.sorted(by: { $0.key < $1.key }).first(where: {
       !$0.value.isFinite

@@ -15,13 +15,16 @@ struct Bench: AsyncParsableCommand {
       prefix     an adapter in the top two blocks, with and without keeping what the blocks below compute
       processes  two processes of one thread beside one of two
       compress   each way to compress a model, with a text of 8 × --batch windows: time and memory
+      aggregate  LoRA updates of one layer of --width, aggregated in factors beside by way of the matrix
       controller training of the planner, rounds per second of one core; with --peer FOLDER beside PyTorch
       peak       the most arithmetic the cores do together, in GFLOP/s
       peers      step and generate in several shapes, each beside its peer
       """)
 
   @Argument(
-    help: "step, generate, emulator, prefix, processes, compress, controller, peak or peers.")
+    help:
+      "step, generate, emulator, prefix, processes, compress, aggregate, controller, peak or peers."
+  )
   var what: String
 
   @Option(help: "The model's shape: gpt2 or llama.")
@@ -80,6 +83,19 @@ struct Bench: AsyncParsableCommand {
       "compress: the model's folder; a model with random weights, in a temporary folder, if not given."
   )
   var model: String?
+
+  @Option(help: "aggregate: inputs and outputs of the layer.")
+  var width = 2048
+
+  @Option(help: "aggregate: how many clients.")
+  var clients = 8
+
+  @Option(help: "aggregate: the rank of each client's update, and of the result.")
+  var rank = 8
+
+  @Option(
+    help: "aggregate: measure one way only, factors or dense; both in turn if not given.")
+  var way: AggregationBenchmark.Way?
 
   @OptionGroup var memory: MemoryOptions
 
@@ -161,8 +177,8 @@ struct Bench: AsyncParsableCommand {
   }
 
   private static let all = [
-    "step", "generate", "emulator", "prefix", "processes", "compress", "controller", "peak",
-    "peers",
+    "step", "generate", "emulator", "prefix", "processes", "compress", "aggregate", "controller",
+    "peak", "peers",
   ]
 
   func validate() throws {
@@ -172,7 +188,8 @@ struct Bench: AsyncParsableCommand {
     }
     for (name, value) in [
       ("layers", layers), ("batch", batch), ("context", context), ("runs", runs),
-      ("prompt-tokens", promptTokens), ("tokens", tokens),
+      ("prompt-tokens", promptTokens), ("tokens", tokens), ("width", width), ("clients", clients),
+      ("rank", rank),
     ]
     where value < 1 || value > 4096 {
       throw ValidationError("--\(name) is \(value); it must be between 1 and 4096.")
@@ -197,6 +214,7 @@ struct Bench: AsyncParsableCommand {
     case "prefix": try await prefix()
     case "processes": try await processes()
     case "compress": try await compress()
+    case "aggregate": try await aggregate()
     case "controller": try controller()
     case "peers": try await peers()
     case "peak": try peak()

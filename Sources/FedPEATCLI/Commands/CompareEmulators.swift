@@ -35,6 +35,15 @@ struct CompareEmulators: AsyncParsableCommand {
   @Option(help: "Steps of distillation.")
   var distillSteps = DistillationSettings().steps
 
+  @Option(help: "Learning rate of distillation; it falls along a cosine.")
+  var distillRate = DistillationSettings().learningRate
+
+  @Option(
+    help:
+      "Noise on the states before the middle in distillation, as a share of their root mean square, at most."
+  )
+  var distillNoise = DistillationSettings().noise
+
   @Option(help: "Weight of the loss of predicting each next token in distillation.")
   var lossWeight = DistillationSettings().lossWeight
 
@@ -74,12 +83,13 @@ struct CompareEmulators: AsyncParsableCommand {
     for number in 0..<trial.runs {
       let seed = common.seedValue &+ UInt64(number)
       if !folder.hasReference(seed: seed) {
-        try folder.append(.reference(try comparison.reference(seed: seed)))
+        let reference = try telling(done, of: all) { try comparison.reference(seed: seed) }
+        try folder.append(.reference(reference))
       }
       for candidate in candidates {
         done += 1
         if folder.hasRow(candidate, seed: seed) { continue }
-        let row = try comparison.row(candidate, seed: seed)
+        let row = try telling(done - 1, of: all) { try comparison.row(candidate, seed: seed) }
         try folder.append(.row(row))
         made += 1
         let left = (ContinuousClock.now - start) / made * (all - done)
@@ -92,6 +102,18 @@ struct CompareEmulators: AsyncParsableCommand {
       folder.records, candidates: candidates, fullBytes: source.byteCount)
     try write(table, settings, to: folder.url)
     try common.report(table, text: Format.table(table.rows) + "\n\n" + table.references)
+  }
+
+  /// Says how far it came where it is interrupted.
+  private func telling<Result>(
+    _ done: Int, of all: Int, _ work: () throws -> Result
+  ) throws -> Result {
+    do { return try work() } catch  where error.isInterruption {
+      throw PeatError(
+        .interrupted,
+        "Interrupted with \(done) of \(all) rows measured. They are kept in '\(out)'; the same command goes on."
+      )
+    }
   }
 
   private func candidates(
@@ -138,6 +160,8 @@ struct CompareEmulators: AsyncParsableCommand {
     guard distill != nil else { return nil }
     var settings = DistillationSettings()
     settings.steps = distillSteps
+    settings.learningRate = distillRate
+    settings.noise = distillNoise
     settings.lossWeight = lossWeight
     settings.context = min(
       trial.context ?? settings.context, source.configuration.contextLength)

@@ -246,17 +246,25 @@ private struct FidelityMeasure {
     _ emulator: Emulator, beside full: TransformerModel, on sample: CompressionCalibration,
     seed: UInt64, _ source: Checkpoint
   ) throws -> FidelityReport {
-    let whole =
-      try fullLoss
-      ?? measure.loss(full, rows: rows, shouldStop: { Interruption.isRequested })
+    let whole = try fullLoss ?? loss(full, "the full model's loss")
     fullLoss = whole
     var report = FidelityReport(
-      full: whole,
-      emulator: try measure.loss(
-        emulator.model, rows: rows, shouldStop: { Interruption.isRequested }))
+      full: whole, emulator: try loss(emulator.model, "the emulator's loss"))
+    Terminal.status("measuring: states, gradients and a probe's tuning …")
     try emulator.measure(
       &report, beside: full, on: sample, seed: seed, sourceDigest: source.digest(),
       shouldStop: { Interruption.isRequested })
     return report
+  }
+
+  private func loss(_ model: TransformerModel, _ what: String) throws -> TokenLoss {
+    let start = ContinuousClock.now
+    return try measure.loss(
+      model, rows: rows, shouldStop: { Interruption.isRequested },
+      onProgress: { done, all in
+        let left = (ContinuousClock.now - start) / max(done, 1) * (all - done)
+        Terminal.status(
+          "measuring: \(what), window \(done) of \(all)  \(Format.time(left)) left")
+      })
   }
 }

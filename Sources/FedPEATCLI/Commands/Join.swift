@@ -51,6 +51,12 @@ struct Join: AsyncParsableCommand {
   )
   var computeShare: Double?
 
+  @Option(
+    help:
+      "The most components of low-rank adapters to train, where the run's rank is more for this device; all if not given."
+  )
+  var rankLimit: Int?
+
   @OptionGroup var memory: MemoryOptions
 
   @OptionGroup var common: CommonOptions
@@ -65,6 +71,7 @@ struct Join: AsyncParsableCommand {
     var downloadRate: ByteCount?
     var uploadRate: ByteCount?
     var computeShare = 1.0
+    var rankLimit: Int?
     var storage: WeightStorage?
     /// A number of bytes, or a size such as 512MB.
     var memoryLimit: ByteCount?
@@ -73,7 +80,7 @@ struct Join: AsyncParsableCommand {
 
     private enum CodingKeys: String, CodingKey {
       case coordinator, data, name, folder, retries, downloadRate, uploadRate, computeShare
-      case storage, memoryLimit, threads, seed
+      case rankLimit, storage, memoryLimit, threads, seed
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -86,6 +93,7 @@ struct Join: AsyncParsableCommand {
       try container.encode(downloadRate, forKey: .downloadRate)
       try container.encode(uploadRate, forKey: .uploadRate)
       try container.encode(computeShare, forKey: .computeShare)
+      try container.encode(rankLimit, forKey: .rankLimit)
       try container.encode(storage, forKey: .storage)
       try container.encode(memoryLimit, forKey: .memoryLimit)
       try container.encode(threads, forKey: .threads)
@@ -125,6 +133,9 @@ struct Join: AsyncParsableCommand {
     if let threads = configuration.threads, !(1...1024).contains(threads) {
       throw PeatError.badData("threads is \(threads); it must be between 1 and 1024.")
     }
+    if let limit = configuration.rankLimit, limit < 1 {
+      throw PeatError.usage("rankLimit is \(limit); it must be at least 1.")
+    }
     try configuration.memoryLimit?.checkReading(URL(path: data))
     let documents = try DocumentReader.read(URL(path: data))
     let id = try ClientID(
@@ -151,7 +162,8 @@ struct Join: AsyncParsableCommand {
     }
     let client = try Client(
       ClientConfiguration(
-        client: id, retry: RetryPolicy(attempts: configuration.retries), seed: configuration.seed),
+        client: id, retry: RetryPolicy(attempts: configuration.retries),
+        rankLimit: configuration.rankLimit, seed: configuration.seed),
       connection: connection, trainer: trainer, workFolder: work.url, logger: .silent,
       freeMemory: { [limit = configuration.memoryLimit?.bytes] in
         // No more than tuning may take.
@@ -184,6 +196,7 @@ struct Join: AsyncParsableCommand {
     if let downloadRate { overrides["downloadRate"] = .integer(downloadRate.bytes) }
     if let uploadRate { overrides["uploadRate"] = .integer(uploadRate.bytes) }
     if let computeShare { overrides["computeShare"] = .number(computeShare) }
+    if let rankLimit { overrides["rankLimit"] = .integer(rankLimit) }
     if let storage = memory.storage { overrides["storage"] = .string(storage.rawValue) }
     if let limit = memory.memoryLimit { overrides["memoryLimit"] = .integer(limit.bytes) }
     if let threads = common.threads { overrides["threads"] = .integer(threads) }

@@ -166,7 +166,7 @@ struct Simulate: AsyncParsableCommand {
     return try await tuning.run(
       FederatedTuning.inProcess(
         parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
-        logger: .silent))
+        rankLimits: configuration.rankLimits ?? [], logger: .silent))
   }
 }
 

@@ -65,6 +65,12 @@ struct Tune: AsyncParsableCommand {
   )
   var top: Int?
 
+  @Flag(
+    help:
+      "LoRA: only B trains, A stays as it is: what aggregate --strategy ffa takes. Start all from one A, by --seed or --from."
+  )
+  var freezeA = false
+
   @Option(help: "Optimizer steps.")
   var steps = 100
 
@@ -421,7 +427,13 @@ struct Tune: AsyncParsableCommand {
     }
     let adapter = try startingAdapter(loaded)
     let injected = try adapter.inject(into: loaded.model)
-    return Work(parameters: injected.parameters.map(\.parameter)) { target, outcome in
+    let isFrozen = { (name: String) in freezeA && LowRankNames.layer(ofDown: name) != nil }
+    guard !freezeA || injected.parameters.contains(where: { isFrozen($0.name) }) else {
+      throw PeatError.usage(
+        "--freeze-a is for LoRA; the method '\(adapter.method.name)' has no A.")
+    }
+    let trained = injected.parameters.filter { !isFrozen($0.name) }
+    return Work(parameters: trained.map(\.parameter)) { target, outcome in
       var tuned = adapter
       tuned.state = injected.state
       try AdapterFolder.write(

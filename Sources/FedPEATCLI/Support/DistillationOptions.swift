@@ -142,7 +142,7 @@ struct DistillationOptions: ParsableArguments {
           },
           onCheck: { check in
             Terminal.note(
-              "distilling   step \(check.step): a probe's adapter is worth \(Format.number(check.plugInLoss, digits: 4)) nats per token in the full model"
+              "distilling   step \(check.step): with a probe's adapter the full model's loss is \(Format.number(check.plugInLoss, digits: 4)) nats per token"
             )
           })
       } catch let error as PeatError where error.code == .interrupted { return nil }
@@ -153,6 +153,9 @@ struct DistillationOptions: ParsableArguments {
         .interrupted,
         "Interrupted at step \(distillation.trainer.step) of \(settings.steps). The state is saved; go on with the same command and --resume."
       )
+    }
+    if let chosen = distillation.chosen {
+      Terminal.note("distilled    kept as it was at step \(chosen.step), where that loss was least")
     }
     emulator.distillation = DistillationFacts(
       settings: settings, finalLoss: outcome.finalLoss, text: lesson.digest,

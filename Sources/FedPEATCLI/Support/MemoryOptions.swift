@@ -77,6 +77,8 @@ extension WeightStorage: ExpressibleByArgument {}
 
 extension BenchmarkShape: ExpressibleByArgument {}
 
+extension AggregationBenchmark.Way: ExpressibleByArgument {}
+
 extension ByteCount: Codable {
   /// From a file: a number of bytes, or the same text as on the command line.
   init(from decoder: any Decoder) throws {

@@ -150,13 +150,15 @@ final class RunProgress: Sendable {
     let absent = record.plan.assignments.count - record.plan.participants.count
     let up = record.outcomes.reduce(0) { $0 + $1.bytesUp }
     let measured = plugIn.map { "  plug-in perplexity \(Format.number($0))" } ?? ""
+    let isOff = record.aggregationError >= 0.0005
+    let off = isOff ? "  products \(Format.percent(record.aggregationError)) off their mean" : ""
     if let reason = record.plan.skipped {
       return "round \(record.round) of \(rounds)  passes without clients (\(reason))" + measured
     }
     return
       "round \(record.round) of \(rounds)  \(record.delivered.count) of \(record.outcomes.count) delivered"
       + missing(record) + (absent > 0 ? ", \(absent) left out" : "") + "  loss \(loss)"
-      + measured
+      + measured + off
       + "  \(Format.bytes(down)) down, \(Format.bytes(up)) up  \(Format.time(left)) left"
   }
 

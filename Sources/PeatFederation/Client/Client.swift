@@ -9,17 +9,20 @@ public struct ClientConfiguration: Sendable {
   /// The most bytes an emulator may take, and the most an adapter may.
   public var packageSizeLimit: Int
   public var adapterSizeLimit: Int
+  /// The most components of low-rank pairs that this device trains; `nil`: as many as there are.
+  public var rankLimit: Int?
   /// Spreads the waits between tries.
   public var seed: UInt64
 
   public init(
     client: ClientID, retry: RetryPolicy = RetryPolicy(), packageSizeLimit: Int = 16 << 30,
-    adapterSizeLimit: Int = 1 << 30, seed: UInt64 = 0
+    adapterSizeLimit: Int = 1 << 30, rankLimit: Int? = nil, seed: UInt64 = 0
   ) {
     self.client = client
     self.retry = retry
     self.packageSizeLimit = packageSizeLimit
     self.adapterSizeLimit = adapterSizeLimit
+    self.rankLimit = rankLimit
     self.seed = seed
   }
 }
@@ -124,7 +127,7 @@ public actor Client {
     let rates = try await measureRates()
     let request = JoinRequest(
       client: configuration.client, freeMemoryBytes: freeMemory(), holds: packages.held,
-      rates: rates)
+      rates: rates, rankLimit: configuration.rankLimit)
     let reply = try await retrying { try await $0.join(request) }
     caller = Caller(client: configuration.client, session: reply.session)
     report.run = reply.run

@@ -14,6 +14,10 @@ extension Coordinator: CoordinatorEndpoint {
     guard request.holds.count <= 256 else {
       throw PeatError.badData("A client can't hold \(request.holds.count) packages.")
     }
+    if let limit = request.rankLimit, limit < 1 {
+      throw PeatError.badData(
+        "A client can't train \(limit) components; its rankLimit is at least 1.")
+    }
     let client = request.client
     guard histories[client] != nil || histories.count < configuration.clientLimit else {
       throw PeatError.unavailable(
@@ -23,7 +27,7 @@ extension Coordinator: CoordinatorEndpoint {
     let session = newSession()
     stays[client] = Stay(
       session: session, freeMemoryBytes: request.freeMemoryBytes, holds: Set(request.holds),
-      rates: request.rates.plausible)
+      rates: request.rates.plausible, rankLimit: request.rankLimit)
     histories[client] = histories[client] ?? History()
     // What it kept of an earlier run it has seen too.
     for level in levels.indices where request.holds.contains(levels[level].digest) {

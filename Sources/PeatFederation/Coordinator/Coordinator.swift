@@ -32,6 +32,8 @@ public actor Coordinator {
     var freeMemoryBytes: Int?
     var holds: Set<Digest>
     var rates = DeviceRates()
+    /// The most components of low-rank pairs that it trains.
+    var rankLimit: Int?
     /// The round, and the attempt at it, that it was last told goes on without it.
     var toldOf: (round: Int, attempt: Int)?
   }
@@ -99,6 +101,8 @@ public actor Coordinator {
 
   private(set) var machine: RoundStateMachine
   private(set) var adapter: NamedTensors
+  /// How far its low-rank products are from the exact mean of the last round's updates.
+  private var aggregationError = 0.0
   /// The adapter after the last round that counted: `adapter` may be of one that is still evaluated.
   private var counted: NamedTensors
   /// The adapter of the current round as bytes in `store`, and what an update to it must be like.
@@ -194,7 +198,7 @@ public actor Coordinator {
         "The adapter takes \(bytes.count) bytes, more than the \(updateSizeLimit) that an update "
           + "may take. Raise updateSizeLimit, or leave it out.")
     }
-    policy = Self.policy(configuration, round: 1, adapter, updateSizeLimit)
+    policy = Self.policy(configuration, round: 1, adapter, strategy, updateSizeLimit)
     broadcast = BlobReference(digest: try await store.put(bytes), bytes: bytes.count)
   }
 
@@ -244,12 +248,13 @@ public actor Coordinator {
   }
 
   private static func policy(
-    _ configuration: CoordinatorConfiguration, round: Int, _ base: NamedTensors, _ sizeLimit: Int
+    _ configuration: CoordinatorConfiguration, round: Int, _ adapter: NamedTensors,
+    _ strategy: any AggregationStrategy, _ sizeLimit: Int
   ) -> UpdatePolicy {
     UpdatePolicy(
-      run: configuration.run, round: round, base: base, method: configuration.method,
-      rank: configuration.rank, alpha: configuration.alpha,
-      sizeLimit: sizeLimit)
+      run: configuration.run, round: round, base: strategy.trained(of: adapter),
+      baseDigest: adapter.digest, method: configuration.method, rank: configuration.rank,
+      alpha: configuration.alpha, sizeLimit: sizeLimit)
   }
 
   func newSession() -> String { makeSession() }
@@ -440,6 +445,11 @@ public actor Coordinator {
       seed: TrainingTask.seed(run: configuration.seed, round: round, client: client),
       deadlineSeconds: max(left, .zero).inSeconds, updateSizeLimit: updateSizeLimit)
     task.follow(assignment)
+    if let rank = configuration.rank, let limit = stays[client]?.rankLimit, limit < rank {
+      task.trainedRank = min(task.trainedRank ?? rank, limit)
+    }
+    let factor = configuration.learningRateFactor(round)
+    if factor != 1 { task.learningRateScale = factor * (task.learningRateScale ?? 1) }
     task.uploadBits = assignment.uploadBits ?? configuration.uploadBits
     return task
   }
@@ -466,9 +476,8 @@ public actor Coordinator {
     let updates = clients.compactMap { client in accepted[client].map { (client, $0) } }
     work { coordinator in
       do {
-        var next = try await coordinator.combine(updates)
-        next = try await coordinator.mixServer(into: next, round)
-        guard next.values.allSatisfy(\.isFinite) else {
+        let next = try await coordinator.combine(updates, round)
+        guard next.state.values.allSatisfy(\.isFinite) else {
           throw PeatError.badData("The aggregated adapter holds values that are not finite.")
         }
         try await coordinator.install(next, after: round)
@@ -480,24 +489,35 @@ public actor Coordinator {
   /// Reads the updates one after the other, in the order of the clients' names. Not on the actor: clients go on
   /// talking to the coordinator meanwhile.
   private nonisolated func combine(
-    _ updates: [(ClientID, UpdateHeader)]
-  ) async throws -> NamedTensors {
+    _ updates: [(ClientID, UpdateHeader)], _ round: Int
+  ) async throws -> AggregatedAdapter {
     let current = await adapter
-    // Nobody was asked.
-    guard !updates.isEmpty else { return current }
     let policy = await policy
-    var accumulator = strategy.makeAccumulator()
+    var accumulator = strategy.makeAccumulator(into: current)
     for (client, header) in updates {
       try Task.checkCancellation()
-      try accumulator.add(
-        ClientUpdate(header: header, tensors: try policy.decode(spool.file(of: client), header)))
+      let tensors = try policy.decode(spool.file(of: client), header)
+      try accumulator.add(ClientUpdate(header: header, tensors: tensors), scale: 1)
     }
-    return try accumulator.finish(into: current)
+    let own = try await serversOwn(round)
+    if updates.isEmpty {
+      // Nobody was asked: for the clients stands the adapter they would have begun with.
+      guard own != nil else { return AggregatedAdapter(state: current, relativeError: 0) }
+      try accumulator.add(
+        ClientUpdate(strategy.trained(of: current), exampleCount: 1), scale: 1)
+    }
+    if let own, let server {
+      do {
+        try accumulator.add(server: own, share: server.weight)
+        await noteServerPart(round)
+      } catch { await goOnWithoutServer(round, error) }
+    }
+    return try accumulator.finish()
   }
 
-  /// Adds the server's own part. As with a client, it may fail or be late, and the round goes on without it.
-  private func mixServer(into next: NamedTensors, _ round: Int) async throws -> NamedTensors {
-    guard let server, serverPart?.round == round else { return next }
+  /// What the server's own part gave, once it has ended. As with a client, it may fail or be late, and the round goes on without it.
+  private func serversOwn(_ round: Int) async throws -> NamedTensors? {
+    guard serverPart?.round == round else { return nil }
     while serverPart?.result == nil {
       try Task.checkCancellation()
       let left = configuration.rules.deadline - roundWatch.elapsed
@@ -510,27 +530,31 @@ public actor Coordinator {
         await waitForNews(timeout: left)
       }
     }
-    do {
-      guard let own = try serverPart?.result?.get() else { return next }
-      let mixed = try mixing(next, with: own, weight: server.weight)
-      serverPart?.isMixedIn = true
-      return mixed
-    } catch {
-      let reason = failureReason(error)
-      serverPart?.result = .failure(error)
-      logger.warning("round \(round) goes on without the server's own part: \(reason)")
-      tell(.serverFailed(round: round, reason: reason))
-      return next
+    do { return try serverPart?.result?.get() } catch {
+      goOnWithoutServer(round, error)
+      return nil
     }
   }
 
-  private func install(_ next: NamedTensors, after round: Int) async throws {
-    let bytes = SafeTensors.encode(next)
+  private func noteServerPart(_ round: Int) {
+    if serverPart?.round == round { serverPart?.isMixedIn = true }
+  }
+
+  private func goOnWithoutServer(_ round: Int, _ error: any Error) {
+    let reason = failureReason(error)
+    serverPart?.result = .failure(error)
+    logger.warning("round \(round) goes on without the server's own part: \(reason)")
+    tell(.serverFailed(round: round, reason: reason))
+  }
+
+  private func install(_ next: AggregatedAdapter, after round: Int) async throws {
+    let bytes = SafeTensors.encode(next.state)
     let digest = try await store.put(bytes)
     let old = broadcast.digest
-    adapter = next
+    adapter = next.state
+    aggregationError = next.relativeError
     broadcast = BlobReference(digest: digest, bytes: bytes.count)
-    policy = Self.policy(configuration, round: round + 1, next, updateSizeLimit)
+    policy = Self.policy(configuration, round: round + 1, next.state, strategy, updateSizeLimit)
     if old != digest { try await store.remove(old) }
   }
 
@@ -567,7 +591,8 @@ public actor Coordinator {
   }
 
   private func close(_ record: RoundRecord) {
-    let record = completed(record)
+    var record = completed(record)
+    record.aggregationError = aggregationError
     current = nil
     rounds.append(record)
     counted = adapter

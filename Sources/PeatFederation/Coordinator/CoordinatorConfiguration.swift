@@ -17,6 +17,8 @@ public struct CoordinatorConfiguration: Sendable {
   public var updateSizeLimit: Int?
   /// In how many bits each value of an update is sent where the plan does not say: 32, 16 or 8; `nil`: 32.
   public var uploadBits: Int?
+  /// What all learning rates are multiplied with in a round, from 1, beside what the plan says; above 0.
+  public var learningRateFactor: @Sendable (_ round: Int) -> Double = { _ in 1 }
   /// What each level shows of the middle, and how much of it a client may see; `nil`: nothing is counted.
   public var exposure: ExposureLedger?
   /// The most clients that are remembered; further ones are turned away.

@@ -97,6 +97,8 @@ public struct RoundRecord: Sendable, Equatable {
   public var renewedLevels: [Int] = []
   /// The share of the server's own update in the new adapter; 0 where it took no part or failed.
   public var serverWeight: Double
+  /// How far the new adapter's low-rank products are from the exact mean of the updates: ‖new − exact‖ / ‖exact‖.
+  public var aggregationError = 0.0
   /// Why the server's own part came to nothing; `nil` where it did not.
   public var serverFailure: String?
   public var seconds: Double
@@ -142,8 +144,8 @@ extension ClientOutcome: Codable {
 
 extension RoundRecord: Codable {
   private enum CodingKeys: String, CodingKey {
-    case round, attempt, plan, outcomes, metrics, renewedLevels, serverWeight, serverFailure
-    case seconds
+    case round, attempt, plan, outcomes, metrics, renewedLevels, aggregationError, serverWeight
+    case serverFailure, seconds
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -154,6 +156,7 @@ extension RoundRecord: Codable {
     try table.encode(outcomes, forKey: .outcomes)
     try table.encode(metrics, forKey: .metrics)
     try table.encode(renewedLevels, forKey: .renewedLevels)
+    try table.encode(aggregationError, forKey: .aggregationError)
     try table.encode(serverWeight, forKey: .serverWeight)
     try table.encode(serverFailure, forKey: .serverFailure)
     try table.encode(seconds, forKey: .seconds)

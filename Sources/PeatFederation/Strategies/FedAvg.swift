@@ -4,7 +4,8 @@ import PeatTensor
 ///
 /// `next = Σ nₖ·wₖ / Σ nₖ`, summed in float64 and rounded to float32 once.
 ///
-/// `wₖ` the adapter of client `k`, `nₖ` its example count.
+/// `wₖ` the adapter of client `k`, `nₖ` its example count. Of low-rank pairs each matrix is averaged by itself, which is inexact: the product of
+/// the means is not the mean of the products. How far it is off is reported with each round.
 ///
 /// Source: McMahan et al. 2017, Algorithm 1, <https://arxiv.org/abs/1602.05629>.
 public struct FedAvg: AggregationStrategy {
@@ -12,57 +13,14 @@ public struct FedAvg: AggregationStrategy {
 
   public init() {}
 
-  public func makeAccumulator() -> any UpdateAccumulator { WeightedSum() }
+  public var name: String { Self.name }
+  public var summary: String { "weighted mean of each tensor; of LoRA's matrices inexact" }
+
+  public func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator {
+    SumAccumulator(UpdateSums(current, for: self, averagesPairs: true)) { try $0.means() }
+  }
 }
 
 extension AggregationStrategy where Self == FedAvg {
   public static var fedAvg: FedAvg { FedAvg() }
-}
-
-/// Sums of `weight · value` in float64, and of the weights.
-private struct WeightedSum: UpdateAccumulator {
-  private var sums: [String: (shape: [Int], values: [Double])] = [:]
-  private var weight = 0.0
-
-  mutating func add(_ update: ClientUpdate) throws {
-    guard update.exampleCount > 0 else {
-      throw PeatError.badData(
-        "FedAvg weighs by examples: the update of '\(update.client)' has \(update.exampleCount).")
-    }
-    if weight == 0 {
-      sums = update.tensors.mapValues { ($0.shape, Array(repeating: 0, count: $0.count)) }
-    }
-    guard sums.count == update.tensors.count,
-      sums.allSatisfy({ update.tensors[$0.key]?.shape == $0.value.shape })
-    else {
-      throw PeatError.badData(
-        "The update of '\(update.client)' has other tensors or shapes than those before it. "
-          + "Aggregate updates of one and the same adapter.")
-    }
-    let share = Double(update.exampleCount)
-    for (name, tensor) in update.tensors {
-      guard let index = sums.index(forKey: name) else { continue }
-      tensor.withUnsafeBufferPointer { source in
-        sums.values[index].values.withUnsafeMutableBufferPointer { target in
-          for i in source.indices { target[i] += share * Double(source[i]) }
-        }
-      }
-    }
-    weight += share
-  }
-
-  func finish(into current: NamedTensors) throws -> NamedTensors {
-    guard weight > 0 else {
-      throw PeatError.badData("FedAvg: there is no update to average.")
-    }
-    guard current.count == sums.count,
-      sums.allSatisfy({ current[$0.key]?.shape == $0.value.shape })
-    else {
-      throw PeatError.badData(
-        "The updates have other tensors or shapes than the adapter they are to replace.")
-    }
-    return sums.mapValues { sum in
-      Tensor(sum.values.map { Float($0 / weight) }, shape: sum.shape)
-    }
-  }
 }

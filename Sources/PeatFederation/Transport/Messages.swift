@@ -14,16 +14,19 @@ public struct JoinRequest: Sendable, Codable, Equatable {
   public var holds: [Digest]
   /// What it measured of itself before it joined.
   public var rates: DeviceRates
+  /// The most components of low-rank pairs that it trains; `nil`: as many as there are.
+  public var rankLimit: Int?
 
   public init(
     client: ClientID, freeMemoryBytes: Int? = nil, holds: [Digest] = [],
-    rates: DeviceRates = DeviceRates()
+    rates: DeviceRates = DeviceRates(), rankLimit: Int? = nil
   ) {
     protocolVersion = PeatFederation.protocolVersion
     self.client = client
     self.freeMemoryBytes = freeMemoryBytes
     self.holds = holds
     self.rates = rates
+    self.rankLimit = rankLimit
   }
 }
 

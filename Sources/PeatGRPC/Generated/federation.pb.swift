@@ -130,6 +130,16 @@ nonisolated struct Fedpeat_V1_JoinRequest: Sendable {
   /// Clears the value of `computeRate`. Subsequent reads from it will return its default value.
   mutating func clearComputeRate() {self._computeRate = nil}
 
+  /// The most components of low-rank pairs that the client trains; absent: as many as there are.
+  var rankLimit: UInt32 {
+    get {_rankLimit ?? 0}
+    set {_rankLimit = newValue}
+  }
+  /// Returns true if `rankLimit` has been explicitly set.
+  var hasRankLimit: Bool {self._rankLimit != nil}
+  /// Clears the value of `rankLimit`. Subsequent reads from it will return its default value.
+  mutating func clearRankLimit() {self._rankLimit = nil}
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
@@ -138,6 +148,7 @@ nonisolated struct Fedpeat_V1_JoinRequest: Sendable {
   fileprivate var _downloadRate: Double? = nil
   fileprivate var _uploadRate: Double? = nil
   fileprivate var _computeRate: Double? = nil
+  fileprivate var _rankLimit: UInt32? = nil
 }
 
 nonisolated struct Fedpeat_V1_JoinReply: Sendable {
@@ -859,7 +870,7 @@ nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension Fedpeat_V1_JoinRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".JoinRequest"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}client\0\u{3}free_memory_bytes\0\u{1}holds\0\u{3}download_rate\0\u{3}upload_rate\0\u{3}compute_rate\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}client\0\u{3}free_memory_bytes\0\u{1}holds\0\u{3}download_rate\0\u{3}upload_rate\0\u{3}compute_rate\0\u{3}rank_limit\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -874,6 +885,7 @@ nonisolated extension Fedpeat_V1_JoinRequest: SwiftProtobuf.Message, SwiftProtob
       case 5: try { try decoder.decodeSingularDoubleField(value: &self._downloadRate) }()
       case 6: try { try decoder.decodeSingularDoubleField(value: &self._uploadRate) }()
       case 7: try { try decoder.decodeSingularDoubleField(value: &self._computeRate) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self._rankLimit) }()
       default: break
       }
     }
@@ -905,6 +917,9 @@ nonisolated extension Fedpeat_V1_JoinRequest: SwiftProtobuf.Message, SwiftProtob
     try { if let v = self._computeRate {
       try visitor.visitSingularDoubleField(value: v, fieldNumber: 7)
     } }()
+    try { if let v = self._rankLimit {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 8)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -916,6 +931,7 @@ nonisolated extension Fedpeat_V1_JoinRequest: SwiftProtobuf.Message, SwiftProtob
     if lhs._downloadRate != rhs._downloadRate {return false}
     if lhs._uploadRate != rhs._uploadRate {return false}
     if lhs._computeRate != rhs._computeRate {return false}
+    if lhs._rankLimit != rhs._rankLimit {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

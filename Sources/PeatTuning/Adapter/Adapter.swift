@@ -27,6 +27,11 @@ public struct Adapter: Sendable {
       LoRA.name, EndBlocks.name, PrefixTuning.name, PromptTuning.name, Bottleneck.name,
     ]
 
+    /// LoRA's configuration, where that is the method.
+    public var lora: LoRAConfiguration? {
+      if case .lora(let configuration) = self { configuration } else { nil }
+    }
+
     public var tuning: any TuningMethod {
       switch self {
       case .lora(let configuration): LoRA(configuration)
@@ -82,7 +87,17 @@ public struct Adapter: Sendable {
   public var parameterCount: Int { state.parameterCount }
 
   /// Puts the adapter into a model that has its blocks: the full model, or an emulator of it.
-  public func inject(into model: TransformerModel) throws -> InjectedAdapter {
-    try method.tuning.inject(state, into: model)
+  ///
+  /// - Parameter trainedRank: how many components of low-rank pairs become parameters; the others act, and do not train. `nil`: all.
+  public func inject(
+    into model: TransformerModel, trainedRank: Int? = nil
+  ) throws -> InjectedAdapter {
+    guard let trainedRank else { return try method.tuning.inject(state, into: model) }
+    guard case .lora(let configuration) = method else {
+      throw PeatError.badData(
+        "A part of the rank is to train (\(trainedRank)), but the method '\(method.name)' has no rank."
+      )
+    }
+    return try LoRA(configuration).inject(state, into: model, trainedRank: trainedRank)
   }
 }

@@ -117,6 +117,7 @@ public enum AdapterFolder {
     _ folder: URL, _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
     sizes: TransformerConfiguration?, baseModel: String
   ) throws {
+    let adapter = try adapter.mergingRemainders()
     var facts = facts
     var localNumber: [Int: Int] = [:]
     for (local, full) in facts.blockMap { localNumber[full] = Int(local) }

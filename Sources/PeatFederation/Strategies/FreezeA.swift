@@ -1,0 +1,19 @@
+import PeatTensor
+
+/// FFA-LoRA: A of each low-rank pair stays as it was drawn, B alone trains and travels. With one and the same A for all the mean of the B is exact:
+/// `Σ wₖ·(Bₖ·A) = (Σ wₖ·Bₖ)·A`.
+///
+/// Source: Sun, Li, Li and Ding 2024, <https://arxiv.org/abs/2403.12313>.
+public struct FreezeA: AggregationStrategy {
+  public init() {}
+
+  public var name: String { "ffa" }
+  public var summary: String {
+    "LoRA's A stays, the weighted mean of B is exact; half of the bytes"
+  }
+  public var freezesDown: Bool { true }
+
+  public func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator {
+    SumAccumulator(UpdateSums(current, for: self, averagesPairs: true)) { try $0.means() }
+  }
+}

@@ -1,0 +1,60 @@
+import PeatTensor
+
+/// The mean of the clients' products B · A, factored anew: its r largest singular components become the next A and B.
+///
+/// The mean is summed as factors, `[√w₁·B₁ …]·[√w₁·A₁ …]`, and its singular values are those of a small matrix between two orthogonal ones (QR): no
+/// matrix of the layer's size is made. Components come with falling weight, so a device that trains the first few has the best few.
+/// Rows of A get the length that LoRA draws them with, 1/√3, and B the singular value: a component of no weight can learn as a new one can.
+///
+/// What is beyond rank r is lost, or with `keepsRemainder` kept as a second pair that does not train: then the sum is exact.
+///
+/// Sources: Bai et al. 2024, *FlexLoRA*, <https://arxiv.org/abs/2402.11505>; the factor form as in the HLoRA example of NVFlare.
+public struct ProductFactors: AggregationStrategy {
+  private let keepsRemainder: Bool
+
+  /// - Parameter keepsRemainder: whether components beyond the rank are kept.
+  public init(keepsRemainder: Bool = false) { self.keepsRemainder = keepsRemainder }
+
+  public var name: String { keepsRemainder ? "product-exact" : "product" }
+  public var summary: String {
+    keepsRemainder
+      ? "the mean of LoRA's products, factored anew, what is beyond the rank as a remainder; exact"
+      : "the mean of LoRA's products, factored anew and cut to the rank"
+  }
+
+  /// The length of A's rows: the root mean square of Kaiming's uniform draw.
+  private static let rowLength = 1 / 3.0.squareRoot()
+
+  public func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator {
+    SumAccumulator(UpdateSums(current, for: self, averagesPairs: false)) { sums in
+      var next = try sums.means().withoutRemainders
+      for layer in current.lowRankLayers { try factor(layer, of: sums, into: &next) }
+      return next
+    }
+  }
+
+  private func factor(
+    _ layer: String, of sums: UpdateSums, into next: inout NamedTensors
+  ) throws {
+    guard let old = sums.current[layer + LowRankNames.down], let rank = old.shape.first else {
+      return
+    }
+    let product = try sums.product(layer)
+    let parts = try product.singularValues()
+    let least = Remainder.leastValue(beside: product)
+    let kept = min(rank, parts.values.prefix { $0 > least }.count)
+    let (up, down) = parts.factors(0..<kept) { _ in Self.rowLength }
+    // Components that have no weight keep their A, and begin anew.
+    let wide = Tensor(zeros: [product.rows, rank])
+    let high = old.copied()
+    for row in 0..<product.rows {
+      (wide.pointer + row * rank).update(from: up.pointer + row * kept, count: kept)
+    }
+    high.pointer.update(from: down.pointer, count: kept * product.columns)
+    next[layer + LowRankNames.up] = wide
+    next[layer + LowRankNames.down] = high
+    if keepsRemainder {
+      Remainder.write(parts, from: kept, above: least, of: layer, to: &next)
+    }
+  }
+}
