@@ -299,9 +299,10 @@ struct VirtualTokenMethodTests {
       let taken = Double(trainer.activationBytes)
       trainer.finish()
       injected.remove()
-      // Buffers leave gaps; a plan allows 4 % for them.
+      // Buffers leave gaps; a plan allows 4 % for them. What lies below the first adapter of the first block is counted, but
+      // not kept.
       #expect(
-        (0.96...1.15).contains(counted / taken),
+        (0.96...1.35).contains(counted / taken),
         "\(counted) of \(taken): \(name), \(checkpointing), \(threads) threads")
     }
     let without = MemoryDemands(
