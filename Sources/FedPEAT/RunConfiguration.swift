@@ -12,12 +12,23 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var top = 1
   /// One per emulator level, at least one: a recipe such as `layer-drop=2`, or a folder that `compress` wrote.
   public var emulators: [String] = ["layer-drop=2"]
-  /// `lora`, `end-blocks`, `prefix-tuning`, `prompt-tuning` or `bottleneck`.
+  /// `lora`, `dora`, `ia3`, `norm-tuning`, `bitfit`, `end-blocks`, `prefix-tuning`, `prompt-tuning` or `bottleneck`.
   public var method = LoRA.name
   public var rank = 8
   public var alpha = 16.0
-  /// Linear layers that get LoRA; null: all of a block's.
+  /// Linear layers that get LoRA, DoRA or IA³; null: all of a block's, for IA³ keys, values and the feed-forward layer's last.
   public var targetModules: [String]?
+  /// Whether LoRA's scale is alpha / √rank instead of alpha / rank.
+  public var rankStabilized = false
+  /// Other ranks and alphas for single layers, by the end of their names: {"down_proj": 4}.
+  public var rankPattern: [String: Int] = [:]
+  public var alphaPattern: [String: Double] = [:]
+  /// Of the end blocks, those that get LoRA, by their number in the full model; null: all.
+  public var layers: [Int]?
+  /// How probable it is that training drops a value of what goes into LoRA's A.
+  public var dropout = 0.0
+  /// IA³: targets whose input is scaled instead of their output; null: the feed-forward layer's last.
+  public var feedForwardModules: [String]?
   /// The most components of low-rank pairs that each client of `simulate` trains, dealt out in turn, [2, 4, 8]; null: the whole rank. Over a network
   /// `join --rank-limit` says it.
   public var rankLimits: [Int]?
@@ -140,6 +151,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
     case data, clientsBy, clients
     case virtualTokens, initialText, bottleneckSize, activation
+    case rankStabilized, rankPattern, alphaPattern, layers, dropout, feedForwardModules
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
     case context, learningRate, schedule, weightDecay, clipNorm, strategy, planner, share, edge,
       maxExposure
@@ -167,6 +179,12 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(alpha, forKey: .alpha)
     try container.encode(targetModules, forKey: .targetModules)
     try container.encode(rankLimits, forKey: .rankLimits)
+    try container.encode(rankStabilized, forKey: .rankStabilized)
+    try container.encode(rankPattern, forKey: .rankPattern)
+    try container.encode(alphaPattern, forKey: .alphaPattern)
+    try container.encode(layers, forKey: .layers)
+    try container.encode(dropout, forKey: .dropout)
+    try container.encode(feedForwardModules, forKey: .feedForwardModules)
     try container.encode(virtualTokens, forKey: .virtualTokens)
     try container.encode(initialText, forKey: .initialText)
     try container.encode(bottleneckSize, forKey: .bottleneckSize)
@@ -328,6 +346,9 @@ extension RunConfiguration {
     (options.rank, options.alpha, options.targetModules) = (rank, alpha, targetModules)
     (options.virtualTokens, options.bottleneckSize) = (virtualTokens, bottleneckSize)
     options.activation = activation
+    (options.usesRankStabilizedScale, options.dropout) = (rankStabilized, dropout)
+    (options.rankPattern, options.alphaPattern) = (rankPattern, alphaPattern)
+    (options.layers, options.feedForwardModules) = (layers, feedForwardModules)
     if let initialText, let tokenizer {
       options.start = .tokens(try tokenizer.encode(initialText, addSpecialTokens: true))
     }

@@ -19,6 +19,9 @@ public struct LocalTuning: Sendable, Codable, Equatable {
   public var prefix: PrefixTuningConfiguration?
   public var prompt: PromptTuningConfiguration?
   public var bottleneck: BottleneckConfiguration?
+  public var ia3: IA3Configuration?
+  /// A method that has nothing to say but its name, other than plain end blocks: `norm-tuning` or `bitfit`.
+  public var named: String?
 
   public init(
     training: TrainingConfiguration, layout: Layout = .stream, addBegin: Bool? = nil,
@@ -32,6 +35,8 @@ public struct LocalTuning: Sendable, Codable, Equatable {
     case .prefixTuning(let configuration): prefix = configuration
     case .promptTuning(let configuration): prompt = configuration
     case .bottleneck(let configuration): bottleneck = configuration
+    case .ia3(let configuration): ia3 = configuration
+    case .normTuning, .bitFit: named = method.name
     case .endBlocks: break
     }
   }
@@ -41,6 +46,9 @@ public struct LocalTuning: Sendable, Codable, Equatable {
     if let prefix { return .prefixTuning(prefix) }
     if let prompt { return .promptTuning(prompt) }
     if let bottleneck { return .bottleneck(bottleneck) }
+    if let ia3 { return .ia3(ia3) }
+    if named == NormTuning.name { return .normTuning }
+    if named == BitFit.name { return .bitFit }
     return .endBlocks
   }
 

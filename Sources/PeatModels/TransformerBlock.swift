@@ -101,16 +101,15 @@ public final class TransformerBlock: @unchecked Sendable {
   /// The block's own weights, without those of low-rank updates.
   public var parameters: [Parameter] { norms + linears.flatMap(\.parameters) }
 
-  /// What a prefix or adapters have in it.
+  /// What a tuning method has put into it.
   package var added: [Parameter] {
     (prefix?.parameters ?? []) + (attentionAdapter?.parameters ?? [])
-      + (feedForwardAdapter?.parameters ?? [])
+      + (feedForwardAdapter?.parameters ?? []) + linears.flatMap(\.added)
   }
 
   /// Whether anything in the block trains.
   var trains: Bool {
     parameters.contains(where: \.trains) || added.contains(where: \.trains)
-      || linears.contains { $0.lowRank.map { $0.down.trains || $0.up.trains } ?? false }
   }
 
   /// `[N, d]` → `[N, d]`; with a cache, the tokens are one sequence that follows those in the cache.

@@ -6,7 +6,7 @@ expected.safetensors with `input_ids` [1, 19] (as F32) and `logits` [1, 19, V] w
 - `ends`: rank 4, alpha 8 on all linear modules of the first and last block.
 - `pattern`: on attention and MLP of every block, with `rank_pattern` and `alpha_pattern`.
 - `rslora`: as `ends`, scaled by alpha / sqrt(rank).
-- `dora`: as `ends` with DoRA's magnitudes; a reader that knows LoRA alone must refuse it.
+- `dora`: as `ends` with DoRA's magnitudes.
 - `modules-to-save`: as `ends` with changed copies of every norm (`modules_to_save: ["norm"]`, which PEFT matches with the
   ends of module names); to be refused or applied.
 - `bias`: as `ends` with `bias: "lora_only"`, which stores the biases of the adapted modules; to be refused or applied.

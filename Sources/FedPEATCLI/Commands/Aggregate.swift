@@ -180,12 +180,27 @@ struct Aggregate: AsyncParsableCommand {
   ) throws {
     let method: Adapter.Method
     switch header.method {
-    case LoRA.name:
+    case LoRA.name, LoRA.magnitudeName:
       guard let rank = header.rank, let alpha = header.alpha else {
         throw PeatError.badData(
           "'\(updates[0])/update.json' states no rank and alpha, which LoRA needs.")
       }
-      method = .lora(try LoRAConfiguration(rank: rank, alpha: alpha))
+      var lora = try LoRAConfiguration(
+        rank: rank, alpha: alpha, usesMagnitudes: header.method == LoRA.magnitudeName)
+      // The update's folder may be an adapter's too, which says the rest.
+      let folder = URL(path: updates[0])
+      if FileManager.default.fileExists(
+        atPath: folder.appendingPathComponent("adapter_config.json").path),
+        let stated = try AdapterFolder.read(folder).0.method.lora
+      {
+        if stated.usesRankStabilizedScale, self.rank != nil {
+          throw PeatError.usage(
+            "--rank can't be given where LoRA's scale is alpha / √rank; leave it out.")
+        }
+        lora.usesRankStabilizedScale = stated.usesRankStabilizedScale
+        lora.alphaPattern = stated.alphaPattern
+      }
+      method = .lora(lora)
     case EndBlocks.name: method = .endBlocks
     default:
       guard Adapter.Method.names.contains(header.method) else {

@@ -9,7 +9,9 @@ struct Tune: AsyncParsableCommand {
       Example: fedpeat tune emulator --data mine.txt --method lora --rank 8 --alpha 16 --steps 100 --out adapter
 
       On an emulator the adapter sits in the end blocks; on a full model in all blocks, unless --bottom and --top say \
-      which ends. Methods: lora; end-blocks (the blocks' own weights); prefix-tuning (learned keys and values in front of \
+      which ends. Methods: lora; dora (LoRA whose rows' norms train apart); ia3 (learned scales of keys, values and \
+      feed-forward); norm-tuning (the blocks' norms); bitfit (the blocks' biases); end-blocks (the blocks' own weights); \
+      prefix-tuning (learned keys and values in front of \
       each sequence's); prompt-tuning (learned embeddings in front of each sequence's); bottleneck (small layers behind \
       attention and feed-forward); full (every weight; writes a whole checkpoint). \
       Data: text, a JSON array, JSON lines with text or prompt and completion, or Alpaca-style instructions (the prompt \
@@ -25,18 +27,49 @@ struct Tune: AsyncParsableCommand {
 
   @Option(
     help:
-      "lora, end-blocks, prefix-tuning, prompt-tuning, bottleneck or full; lora, or the method of --from, if not given."
+      "lora, dora, ia3, norm-tuning, bitfit, end-blocks, prefix-tuning, prompt-tuning, bottleneck or full; lora, or the method of --from, if not given."
   )
   var method: String?
 
-  @Option(help: "LoRA: rank.")
+  @Option(help: "LoRA and DoRA: rank.")
   var rank = 8
 
   @Option(help: "LoRA: the update is scaled with alpha / rank.")
   var alpha = 16.0
 
-  @Option(help: "LoRA: linear layers that get one, such as q_proj,v_proj; all if not given.")
+  @Option(
+    help:
+      "LoRA, DoRA, IA3: linear layers that get one, such as q_proj,v_proj, or all-linear; all, or IA3's usual, if not given."
+  )
   var targetModules: String?
+
+  @Flag(help: "LoRA: scale with alpha / √rank instead.")
+  var rankStabilized = false
+
+  @Option(
+    help:
+      "LoRA: other ranks of some layers, such as down_proj=2,layers.0.mlp.up_proj=4; none if not given."
+  )
+  var rankPattern: String?
+
+  @Option(help: "LoRA: other alphas of some layers, such as v_proj=32; none if not given.")
+  var alphaPattern: String?
+
+  @Option(
+    help:
+      "LoRA: the blocks that get one, by their number in the full model, such as 0,11; all if not given."
+  )
+  var layers: String?
+
+  @Option(
+    help: "LoRA: how probable it is that training drops a value of what goes into a layer's A.")
+  var dropout = 0.0
+
+  @Option(
+    help:
+      "IA3: targets whose input is scaled instead of their output; the feed-forward layer's last if not given."
+  )
+  var feedForwardModules: String?
 
   @Option(help: "Prefix and prompt tuning: learned tokens in front of each sequence.")
   var virtualTokens = 20
@@ -475,9 +508,14 @@ struct Tune: AsyncParsableCommand {
   private func newMethod(tokenizer: Tokenizer? = nil) throws -> Adapter.Method {
     var options = MethodOptions()
     (options.rank, options.alpha) = (rank, alpha)
-    options.targetModules = targetModules?.split(separator: ",").map {
-      $0.trimmingCharacters(in: .whitespaces)
+    options.targetModules = targetModules.map(MethodWords.list)
+    options.feedForwardModules = feedForwardModules.map(MethodWords.list)
+    (options.usesRankStabilizedScale, options.dropout) = (rankStabilized, dropout)
+    options.rankPattern = try MethodWords.pattern(rankPattern, of: "--rank-pattern") { Int($0) }
+    options.alphaPattern = try MethodWords.pattern(alphaPattern, of: "--alpha-pattern") {
+      Double($0)
     }
+    options.layers = try layers.map { try MethodWords.numbers($0, of: "--layers") }
     (options.virtualTokens, options.bottleneckSize) = (virtualTokens, bottleneckSize)
     guard let function = BottleneckAdapter.Activation(rawValue: activation) else {
       throw PeatError.usage(

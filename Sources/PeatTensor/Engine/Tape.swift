@@ -16,6 +16,9 @@ public final class Tape {
   /// Its turn among the workers that add to the same gradients; `nil` where they are its own.
   package var turn: GradientTurn?
 
+  /// Where in training it is, for what is dropped by chance; `nil` where nothing is dropped.
+  package var dropoutPlace: DropoutPlace?
+
   /// Threads that share the work of each operation, where a tape only computes.
   package var team: ThreadTeam?
 
@@ -200,10 +203,13 @@ enum Record {
   case rowSelection(RowSelectionRecord)
   case addition(AdditionRecord)
   case relu(ReLURecord)
+  case columnScaling(ColumnScalingRecord)
+  case dropout(DropoutRecord)
 
   private var part: StepProfile.Part? {
     switch self {
-    case .embedding, .rotary, .gelu, .swiGLU, .tanh, .pooling, .rowSelection, .addition, .relu:
+    case .embedding, .rotary, .gelu, .swiGLU, .tanh, .pooling, .rowSelection, .addition, .relu,
+      .columnScaling, .dropout:
       .elementwise
     case .rmsNorm, .layerNorm: .norms
     case .linear: .products
@@ -240,6 +246,8 @@ enum Record {
     case .rowSelection(let record): record.backward(tape)
     case .addition(let record): record.backward(tape)
     case .relu(let record): record.backward(tape)
+    case .columnScaling(let record): record.backward(tape)
+    case .dropout(let record): record.backward(tape)
     }
   }
 }

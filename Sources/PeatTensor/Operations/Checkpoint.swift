@@ -32,6 +32,7 @@ struct CheckpointRecord {
     nested.profile = tape.profile
     nested.share = tape.share
     nested.turn = tape.turn
+    nested.dropoutPlace = tape.dropoutPlace
     let input = Activation(
       buffer: x.buffer, offset: x.offset, rows: x.rows, columns: x.columns, stride: x.stride,
       slot: x.needsGradient ? nested.makeSlot() : nil)

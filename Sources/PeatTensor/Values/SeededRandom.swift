@@ -34,9 +34,12 @@ public struct SeededRandom: RandomNumberGenerator, Sendable, Codable, Equatable 
   ///
   /// The label is hashed with FNV-1a, so that streams do not depend on the order in which they are made.
   public init(seed: UInt64, _ label: String) {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in label.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    self.init(seed: seed ^ hash)
+    self.init(seed: seed ^ SeededRandom.hash(of: label))
+  }
+
+  /// FNV-1a.
+  package static func hash(of label: String) -> UInt64 {
+    label.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
 
   public mutating func next() -> UInt64 {

@@ -11,23 +11,31 @@ public struct Adapter: Sendable {
     case prefixTuning(PrefixTuningConfiguration)
     case promptTuning(PromptTuningConfiguration)
     case bottleneck(BottleneckConfiguration)
+    case ia3(IA3Configuration)
+    case normTuning
+    case bitFit
 
     public var name: String {
       switch self {
-      case .lora: LoRA.name
+      case .lora(let configuration):
+        configuration.usesMagnitudes ? LoRA.magnitudeName : LoRA.name
       case .endBlocks: EndBlocks.name
       case .prefixTuning: PrefixTuning.name
       case .promptTuning: PromptTuning.name
       case .bottleneck: Bottleneck.name
+      case .ia3: IA3.name
+      case .normTuning: NormTuning.name
+      case .bitFit: BitFit.name
       }
     }
 
     /// The names of all methods.
     public static let names = [
-      LoRA.name, EndBlocks.name, PrefixTuning.name, PromptTuning.name, Bottleneck.name,
+      LoRA.name, LoRA.magnitudeName, IA3.name, NormTuning.name, BitFit.name, EndBlocks.name,
+      PrefixTuning.name, PromptTuning.name, Bottleneck.name,
     ]
 
-    /// LoRA's configuration, where that is the method.
+    /// LoRA's configuration, where that is the method, or DoRA.
     public var lora: LoRAConfiguration? {
       if case .lora(let configuration) = self { configuration } else { nil }
     }
@@ -39,6 +47,9 @@ public struct Adapter: Sendable {
       case .prefixTuning(let configuration): PrefixTuning(configuration)
       case .promptTuning(let configuration): PromptTuning(configuration)
       case .bottleneck(let configuration): Bottleneck(configuration)
+      case .ia3(let configuration): IA3(configuration)
+      case .normTuning: NormTuning()
+      case .bitFit: BitFit()
       }
     }
 
@@ -47,14 +58,14 @@ public struct Adapter: Sendable {
       switch self {
       case .prefixTuning(let configuration): configuration.virtualTokens
       case .promptTuning(let configuration): configuration.virtualTokens
-      case .lora, .endBlocks, .bottleneck: 0
+      case .lora, .endBlocks, .bottleneck, .ia3, .normTuning, .bitFit: 0
       }
     }
 
     /// Whether a plain checkpoint can hold what it does, worked into the model's weights.
     public var isMergeable: Bool {
       switch self {
-      case .lora, .endBlocks: true
+      case .lora, .endBlocks, .ia3, .normTuning, .bitFit: true
       case .prefixTuning, .promptTuning, .bottleneck: false
       }
     }

@@ -47,7 +47,7 @@ extension AdapterFolder {
       values["encoder_hidden_size"] = .integer(sizes.keyValueHeads * sizes.headWidth)
       values["num_attention_heads"] = .integer(sizes.keyValueHeads)
       values["token_dim"] = .integer(sizes.keyValueHeads * sizes.headWidth)
-    case .lora, .endBlocks, .bottleneck: return nil
+    case .lora, .endBlocks, .bottleneck, .ia3, .normTuning, .bitFit: return nil
     }
     return .object(values)
   }
@@ -72,6 +72,7 @@ extension AdapterFolder {
   static func ownMethod(_ facts: Facts?, _ folder: URL) throws -> Adapter.Method {
     switch facts?.method {
     case EndBlocks.name: return .endBlocks
+    case BitFit.name: return .bitFit
     case Bottleneck.name:
       guard let configuration = facts?.bottleneck else { break }
       return .bottleneck(configuration)
@@ -82,7 +83,7 @@ extension AdapterFolder {
     }
     throw PeatError.inputOutput(
       "'\(folder.path)' is no adapter folder: it has neither an adapter_config.json (PEFT) nor a fedpeat.json that "
-        + "describes one of the methods \(EndBlocks.name), \(Bottleneck.name) and \(PrefixTuning.name)."
+        + "describes one of the methods \(EndBlocks.name), \(BitFit.name), \(Bottleneck.name) and \(PrefixTuning.name)."
     )
   }
 }

@@ -132,12 +132,20 @@ public enum AdapterFolder {
       try JSONFile.write(
         configuration, to: folder.appendingPathComponent("adapter_config.json"))
     }
+    if adapter.method == .bitFit { facts.notInPEFT = "PEFT has no tuning of biases alone" }
+    if let configuration = scalesAndNorms(
+      of: adapter.method, tensors, keys, layout, baseModel: baseModel)
+    {
+      try JSONFile.write(
+        configuration, to: folder.appendingPathComponent("adapter_config.json"))
+    }
     try SafeTensors.write(
       tensors, to: folder.appendingPathComponent("adapter_model.safetensors"),
       metadata: ["format": "pt"])
     try JSONFile.write(facts, to: folder.appendingPathComponent("fedpeat.json"))
     if case .lora(var lora) = adapter.method {
       lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, keys)
+      lora.rankPattern = [:]
       try JSONFile.write(
         peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel),
         to: folder.appendingPathComponent("adapter_config.json"))
@@ -179,11 +187,11 @@ public enum AdapterFolder {
         .string(String(keys.blocks.split(separator: ".").last ?? ""))
       } ?? .null,
       "fan_in_fan_out": .bool(layout == .inputsByOutputs),
-      "lora_dropout": .number(0),
+      "lora_dropout": .number(lora.dropout),
       "bias": .string("none"),
       "init_lora_weights": .bool(true),
       "inference_mode": .bool(true),
-      "use_dora": .bool(false),
+      "use_dora": .bool(lora.usesMagnitudes),
       "modules_to_save": .null,
     ])
   }
@@ -198,7 +206,7 @@ public enum AdapterFolder {
   }
 
   /// The layers of a block by their last part, `c_attn`, or by as much as tells them from others, `mlp.c_proj`.
-  private static func shortNames(of paths: Set<String>, _ keys: TransformerKeys) -> [String] {
+  static func shortNames(of paths: Set<String>, _ keys: TransformerKeys) -> [String] {
     func last(_ path: String) -> String { String(path.split(separator: ".").last ?? "") }
     var names: [String] = []
     for path in keys.linearPaths where paths.contains(path) {
@@ -225,7 +233,7 @@ public enum AdapterFolder {
   ///
   /// - Parameters:
   ///   - model: the emulator or full model it is meant for. Without `fedpeat.json` the numbering is this model's own.
-  /// - Throws: `badData` for what this program can't compute (DoRA, biases, saved modules, other PEFT types).
+  /// - Throws: `badData` for what this program can't compute (biases, saved modules, other PEFT types).
   public static func read(_ folder: URL, for model: TransformerModel) throws -> (Adapter, Facts?) {
     var (method, tensors, facts) = try readFiles(folder)
     let keys = model.configuration.keys
@@ -238,6 +246,8 @@ public enum AdapterFolder {
     if case .lora(var lora) = method {
       // Patterns may name blocks, whose numbers change too.
       lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, keys)
+      // The tensors say which layers have it, and what rank.
+      (lora.rankPattern, lora.layers) = ([:], nil)
       method = .lora(lora)
     }
     let state = try renumbered(tensors, numbers, keys, in: folder.path)
@@ -331,7 +341,7 @@ public enum AdapterFolder {
       }
     }
     let configurationURL = folder.appendingPathComponent("adapter_config.json")
-    let method: Adapter.Method
+    var method: Adapter.Method
     /// Ranks that some layers have instead of r.
     var ranks: [Int] = []
     if files.fileExists(atPath: configurationURL.path) {
@@ -343,6 +353,12 @@ public enum AdapterFolder {
       case "PROMPT_TUNING":
         method = .promptTuning(
           try JSONFile.read(PromptTuningConfiguration.self, from: configurationURL))
+      case "IA3":
+        try refuseSavedModules(json, configurationURL.path)
+        method = .ia3(try JSONFile.read(IA3Configuration.self, from: configurationURL))
+      case "LN_TUNING":
+        try refuseSavedModules(json, configurationURL.path)
+        method = .normTuning
       default:
         try refuseUnknownParts(json, configurationURL.path)
         ranks = json["rank_pattern"]?.object?.values.compactMap(\.integer) ?? []
@@ -351,11 +367,19 @@ public enum AdapterFolder {
     } else {
       method = try ownMethod(facts, folder)
     }
+    if let stated = facts?.method, stated != method.name {
+      throw PeatError.badData(
+        "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
+      )
+    }
     let tensors = try SafeTensorsFile(
       contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
     ).tensors()
     if let (name, _) = tensors.first(where: { !$0.value.isFinite }) {
       throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
+    }
+    if case .ia3(let stated) = method {
+      method = .ia3(try scales(tensors, stated, folder))
     }
     if case .lora(let lora) = method {
       for (layer, down) in downMatrices(tensors) {
@@ -369,6 +393,14 @@ public enum AdapterFolder {
     return (method, tensors, facts)
   }
 
+  private static func refuseSavedModules(_ json: JSONValue, _ name: String) throws {
+    if let saved = json["modules_to_save"]?.array, !saved.isEmpty {
+      throw PeatError.badData(
+        "'\(name)' asks for whole modules beside the adapter (modules_to_save), which this program does not compute."
+      )
+    }
+  }
+
   private static func refuseUnknownParts(_ json: JSONValue, _ name: String) throws {
     func refuse(_ what: String) throws {
       throw PeatError.badData("'\(name)' asks for \(what), which this program does not compute.")
@@ -376,10 +408,9 @@ public enum AdapterFolder {
     let type = json["peft_type"]?.string ?? "nothing"
     guard type == "LORA" else {
       throw PeatError.badData(
-        "'\(name)' is an adapter of the type \(type). Supported: LORA, PREFIX_TUNING, PROMPT_TUNING."
+        "'\(name)' is an adapter of the type \(type). Supported: LORA, IA3, LN_TUNING, PREFIX_TUNING, PROMPT_TUNING."
       )
     }
-    if json["use_dora"]?.bool == true { try refuse("DoRA (use_dora)") }
     // These change the model's own weights when PEFT loads the adapter.
     if let start = json["init_lora_weights"]?.string?.lowercased(),
       ["pissa", "olora", "corda", "loftq"].contains(where: start.hasPrefix)
@@ -390,9 +421,7 @@ public enum AdapterFolder {
     if let bias = json["bias"]?.string, bias != "none" {
       try refuse("tuned biases (bias = \(bias))")
     }
-    if let saved = json["modules_to_save"]?.array, !saved.isEmpty {
-      try refuse("whole modules beside LoRA (modules_to_save)")
-    }
+    try refuseSavedModules(json, name)
     if let saved = json["trainable_token_indices"], !saved.isNull {
       try refuse("tuned tokens (trainable_token_indices)")
     }
@@ -443,7 +472,7 @@ public enum AdapterFolder {
   }
 
   /// `base_model.model.model.layers.` `3` `.mlp.up_proj.lora_A.weight`
-  private static func split(
+  static func split(
     _ name: String, _ keys: TransformerKeys
   ) -> (before: String, number: Substring, after: String)? {
     for prefix in [LoRA.prefix + keys.blocks + ".", keys.blocks + "."] where name.hasPrefix(prefix)

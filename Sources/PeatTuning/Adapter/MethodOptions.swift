@@ -4,10 +4,18 @@ import PeatTensor
 
 /// What a person says of a method, by the names of options and run files; each method takes what is its own.
 public struct MethodOptions: Sendable {
-  /// LoRA.
+  /// LoRA and DoRA.
   public var rank = 8
   public var alpha = 16.0
+  public var usesRankStabilizedScale = false
+  public var dropout = 0.0
+  public var rankPattern: [String: Int] = [:]
+  public var alphaPattern: [String: Double] = [:]
+  public var layers: [Int]?
+  /// LoRA, DoRA and IA³.
   public var targetModules: [String]?
+  /// IA³.
+  public var feedForwardModules: [String]?
   /// Prefix and prompt tuning.
   public var virtualTokens = 20
   public var start = VirtualTokenStart.vocabulary
@@ -20,8 +28,18 @@ public struct MethodOptions: Sendable {
   /// Throws `usage` for an unknown name, or where a value makes no sense.
   public func method(named name: String) throws -> Adapter.Method {
     switch name {
-    case LoRA.name:
-      return .lora(try LoRAConfiguration(rank: rank, alpha: alpha, targetModules: targetModules))
+    case LoRA.name, LoRA.magnitudeName:
+      return .lora(
+        try LoRAConfiguration(
+          rank: rank, alpha: alpha, targetModules: targetModules,
+          usesRankStabilizedScale: usesRankStabilizedScale, alphaPattern: alphaPattern,
+          rankPattern: rankPattern, layers: layers, dropout: dropout,
+          usesMagnitudes: name == LoRA.magnitudeName))
+    case IA3.name:
+      return .ia3(
+        try IA3Configuration(targetModules: targetModules, feedForwardModules: feedForwardModules))
+    case NormTuning.name: return .normTuning
+    case BitFit.name: return .bitFit
     case EndBlocks.name: return .endBlocks
     case PrefixTuning.name:
       return .prefixTuning(

@@ -27,7 +27,7 @@ public final class PlugIn {
         + "Plug it into the model it was made from.")
   }
 
-  /// A plain checkpoint's weights with the adapter worked into them: W + s · B · A, or the tuned blocks themselves.
+  /// A plain checkpoint's weights with the adapter worked into them: W + s · B · A for LoRA, or the tuned weights themselves.
   ///
   /// Throws `usage` for a method that no plain checkpoint can hold.
   ///
@@ -35,29 +35,11 @@ public final class PlugIn {
   public static func mergedTensors(
     _ adapter: Adapter, into model: TransformerModel, digest: Digest
   ) throws -> (tensors: NamedTensors, replaced: [String]) {
-    guard adapter.method.isMergeable else {
-      throw PeatError.usage(
-        "\(adapter.method.name) adds to the model what no weight of a plain checkpoint can hold, so it can't be worked "
-          + "into them. Plug it in without merging.")
-    }
     let plugged = try PlugIn(adapter, into: model, digest: digest)
     defer { plugged.remove() }
     var tensors = model.tensors
-    var replaced: [String] = []
-    switch adapter.method {
-    case .lora:
-      for linear in model.blocks.flatMap(\.linears) {
-        guard let pair = linear.lowRank else { continue }
-        tensors[linear.weight.name] = mergingLowRank(
-          linear.weight.tensor, down: pair.down.tensor, up: pair.up.tensor, scale: pair.scale,
-          layout: linear.layout)
-        replaced.append(linear.weight.name)
-      }
-    case .endBlocks:
-      replaced = plugged.injected.parameters.map(\.name)
-      for (name, parameter) in plugged.injected.parameters { tensors[name] = parameter.tensor }
-    case .prefixTuning, .promptTuning, .bottleneck: break
-    }
-    return (tensors, replaced.sorted())
+    let weights = try MergedWeight.all(of: adapter, in: model)
+    for weight in weights { tensors[weight.parameter.name] = weight.tensor }
+    return (tensors, weights.map(\.parameter.name).sorted())
   }
 }

@@ -82,6 +82,20 @@ struct BlockLookup {
     return (block, "\(prefix)\(local)\(rest[dot...])")
   }
 
+  /// The linear layer of a name in PEFT's files, whose block number is the full model's: `base_model.model.` and its name.
+  func linear(_ adapterName: String) -> Linear? {
+    guard adapterName.hasPrefix(LoRA.prefix),
+      let (block, localName) = resolve(adapterName.dropFirst(LoRA.prefix.count))
+    else { return nil }
+    return block.linears.first { $0.name == localName }
+  }
+
+  /// What the model has, for errors.
+  var description: String {
+    "It has the blocks " + model.blocks.map { String($0.numberInFullModel) }.joined(separator: ", ")
+      + " with " + model.configuration.keys.linearNames.joined(separator: ", ") + "."
+  }
+
   /// Turns the checkpoint name of a tensor of this model into the full model's.
   func fullName(_ localName: String, of block: TransformerBlock, local: Int) -> String {
     let keys = model.configuration.keys

@@ -58,11 +58,40 @@ public struct MemoryDemands: Sendable {
     rank = 0
     switch method {
     case .lora(let configuration):
-      rank = configuration.rank
-      trainable = blocks.reduce(0) { sum, block in
-        sum + configuration.rank
-          * model.linearSizes(ofBlock: block).reduce(0) { $0 + $1.inputs + $1.outputs }
+      // Of patterns the largest rank, as if all layers had it: the plan errs on the safe side.
+      let largest = ([configuration.rank] + configuration.rankPattern.values).max() ?? 0
+      rank = largest
+      let sizes = blocks.map { model.targetSizes(ofBlock: $0, configuration.targetModules) }
+      trainable = sizes.joined().reduce(0) {
+        $0 + largest * ($1.inputs + $1.outputs) + (configuration.usesMagnitudes ? $1.outputs : 0)
       }
+      added.values = sizes.reduce(0) { most, linears in
+        max(
+          most,
+          linears.reduce(0) {
+            $0 + (configuration.usesMagnitudes ? $1.outputs : 0)
+              + (configuration.dropout > 0 ? $1.inputs + largest : 0)
+          })
+      }
+      trainableWeights = 0
+    case .ia3(let configuration):
+      let targets = try? configuration.targets(of: model.keys)
+      let feedForward = try? configuration.feedForward(of: model.keys)
+      var total = 0
+      for block in blocks {
+        var own = 0
+        for (path, size) in zip(model.keys.linearPaths, model.linearSizes(ofBlock: block))
+        where targets?.contain(path) ?? true {
+          own += feedForward?.contain(path) == true ? size.inputs : size.outputs
+        }
+        added.values = max(added.values, 2 * own)
+        total += own
+      }
+      trainable = total
+      trainableWeights = 0
+    case .normTuning, .bitFit:
+      // At most all vectors.
+      trainable = blocks.reduce(0) { $0 + model.vectorWeights(ofBlock: $1) }
       trainableWeights = 0
     case .endBlocks:
       trainable = blocks.reduce(0) {
@@ -239,5 +268,16 @@ public struct MemoryDemands: Sendable {
     let rows = max(1, parts / Double(threads))
     let fill = 1 + 20 / rows + 5 / min(rows, Double(plan.logitRows))
     return fill * (plan.checkpointing ? 1.3 : 1)
+  }
+}
+
+extension TransformerConfiguration {
+  /// The linear layers of a stored block that targets mean; all where a name is unknown, which is somebody else's to say.
+  fileprivate func targetSizes(
+    ofBlock block: Int, _ targets: [String]?
+  ) -> [(inputs: Int, outputs: Int)] {
+    let sizes = linearSizes(ofBlock: block)
+    guard let modules = try? TargetModules(targets, of: keys) else { return sizes }
+    return zip(keys.linearPaths, sizes).filter { modules.contain($0.0) }.map(\.1)
   }
 }

@@ -47,7 +47,8 @@ extension StoragePlan {
     of model: TransformerConfiguration
   ) -> StoragePlan {
     switch method {
-    case .lora, .prefixTuning, .promptTuning, .bottleneck: return .all(storage)
+    case .lora, .prefixTuning, .promptTuning, .bottleneck, .ia3, .normTuning, .bitFit:
+      return .all(storage)
     case .endBlocks:
       let trained = blocks.map { model.keys.block($0) + "." }
       return StoragePlan { name in

@@ -43,6 +43,7 @@ struct StepMemory {
     let statistics = 2 * Double(sizes.heads) + (model.keys.gate == nil ? 4 : 2)
     return 2 * hidden + 2 * queries + keyValues(block)
       + branches * Double(sizes.feedForwardSize) + lowRank + statistics + bottleneck(block)
+      + (trained.contains(block) ? Double(added.values) : 0)
   }
 
   /// Kept of a block's bottleneck adapters, for each row: what goes into their two layers, and into GELU.
@@ -160,6 +161,8 @@ struct AddedMemory {
   var prefix = 0
   /// Values between a bottleneck adapter's layers.
   var bottleneck = 0
+  /// Values of a row that the layers of a block keep beside what they would: before they are scaled, after some are dropped.
+  var values = 0
 
   init() {}
 
@@ -169,6 +172,20 @@ struct AddedMemory {
     prefix = model.virtualTokens - model.promptLength
     bottleneck = model.blocks.reduce(0) {
       max($0, $1.attentionAdapter?.size ?? 0, $1.feedForwardAdapter?.size ?? 0)
+    }
+    values = model.blocks.reduce(0) { most, block in
+      max(
+        most,
+        block.linears.reduce(0) { sum, linear in
+          var sum = sum
+          if linear.magnitude != nil { sum += linear.outputs }
+          if linear.outputScale != nil { sum += 2 * linear.outputs }
+          if linear.inputScale != nil { sum += 2 * linear.inputs }
+          if let pair = linear.lowRank, pair.dropout > 0 {
+            sum += linear.inputs + pair.down.shape[0]
+          }
+          return sum
+        })
     }
   }
 }

@@ -153,11 +153,14 @@ public final class Trainer {
     let configuration = configuration
     let objective = objective
     let noise = noise
+    let step = step
     let states = prefix.map {
       (cache: $0.blockCount, tensors: $0.states(for: batch, windows: windows, model, workers))
     }
     return workers.run(batch.layout.part(batch.places(ofWindows: windows))) { tape, layout in
-      batch.tokens.withUnsafeBufferPointer { tokens in
+      tape.dropoutPlace = DropoutPlace(
+        seed: configuration.seed, step: step, firstRow: layout.rows.lowerBound)
+      return batch.tokens.withUnsafeBufferPointer { tokens in
         batch.targets.withUnsafeBufferPointer { targets in
           let targets = UnsafeBufferPointer(rebasing: targets[layout.rows])
           if let objective {

@@ -8,9 +8,14 @@ import PeatTensor
 /// and `.lora_B.weight` (`[outputs, r]`). A remainder, which exact aggregation makes, is a second pair, `.remainder_A.weight` (`[q, inputs]`) and
 /// `.remainder_B.weight`: it does not train, and stands in the layer's weight while the adapter is in.
 ///
-/// Source: Hu et al. 2021, <https://arxiv.org/abs/2106.09685>.
+/// DoRA also has `.lora_magnitude_vector` (`[outputs]`), the norms of the rows of W + s · B · A.
+///
+/// Source: Hu et al. 2021, <https://arxiv.org/abs/2106.09685>; DoRA: Liu et al. 2024, <https://arxiv.org/abs/2402.09353>.
 public struct LoRA: TuningMethod {
   public static let name = "lora"
+  /// LoRA with magnitudes.
+  public static let magnitudeName = "dora"
+  static let magnitudeSuffix = ".lora_magnitude_vector"
   static let prefix = "base_model.model."
   static let downSuffix = LowRankNames.down
 
@@ -24,36 +29,52 @@ public struct LoRA: TuningMethod {
   ) throws -> NamedTensors {
     let lookup = BlockLookup(model)
     try lookup.require(blocks)
-    let known = model.configuration.keys.linearNames
-    for target in configuration.targetModules ?? [] where !known.contains(target) {
+    if let layers = configuration.layers,
+      let stranger = layers.first(where: { !blocks.contains($0) })
+    {
       throw PeatError.usage(
-        "Unknown target module '\(target)'. " + suggestion(for: target, among: known))
+        "Layer \(stranger) is none that an adapter may sit in. There are: "
+          + blocks.sorted().map(String.init).joined(separator: ", ") + ".")
     }
-    let rank = configuration.rank
-    let chosen = blocks.compactMap { lookup.block($0)?.0 }.flatMap(\.linears).filter {
-      targets($0.name)
+    let targets = try TargetModules(configuration.targetModules, of: model.configuration.keys)
+    let known = model.configuration.keys
+    let layers: [(name: String, layer: Linear)] = blocks.sorted().flatMap { number in
+      guard configuration.layers?.contains(number) ?? true,
+        let (block, local) = lookup.block(number)
+      else { return [(name: String, layer: Linear)]() }
+      return block.linears.filter { targets.contain($0.name) }.map {
+        (lookup.fullName($0.name, of: block, local: local), $0)
+      }
+    }
+    for pattern in configuration.rankPattern.keys.sorted()
+      + configuration.alphaPattern.keys.sorted()
+    where !layers.contains(where: { LoRAConfiguration.matches(pattern, $0.name) }) {
+      throw PeatError.usage(
+        "No layer that gets LoRA is meant by the pattern '\(pattern)'. There are: "
+          + known.linearPaths.joined(separator: ", ") + ".")
     }
     // Values, their copies in training, gradient and two moments.
     try MemoryDemand.check(
-      bytes: 24 * Double(rank) * chosen.reduce(0.0) { $0 + Double($1.inputs + $1.outputs) },
-      for: "An adapter of rank \(rank)", advice: "Lower the rank.")
+      bytes: layers.reduce(0.0) { sum, entry in
+        sum + 24 * Double(configuration.rank(forLayer: entry.name))
+          * Double(entry.layer.inputs + entry.layer.outputs)
+      },
+      for: "An adapter of rank \(configuration.rank)", advice: "Lower the rank.")
     var state: NamedTensors = [:]
-    for number in blocks {
-      guard let (block, local) = lookup.block(number) else { continue }
-      for linear in block.linears where targets(linear.name) {
-        let name = LoRA.prefix + lookup.fullName(linear.name, of: block, local: local)
-        let bound = 1 / Float(linear.inputs).squareRoot()
-        state["\(name).lora_A.weight"] = .uniform(
-          [rank, linear.inputs], bound: bound, using: &random)
-        state["\(name).lora_B.weight"] = Tensor(zeros: [linear.outputs, rank])
+    for (layer, linear) in layers {
+      let name = LoRA.prefix + layer
+      let rank = configuration.rank(forLayer: layer)
+      let bound = 1 / Float(linear.inputs).squareRoot()
+      state["\(name).lora_A.weight"] = .uniform(
+        [rank, linear.inputs], bound: bound, using: &random)
+      state["\(name).lora_B.weight"] = Tensor(zeros: [linear.outputs, rank])
+      if configuration.usesMagnitudes {
+        let norms = squaredRowNorms(linear.weight.tensor, layout: linear.layout)
+        for row in 0..<linear.outputs { norms.pointer[row] = norms.pointer[row].squareRoot() }
+        state[name + LoRA.magnitudeSuffix] = norms
       }
     }
     return state
-  }
-
-  private func targets(_ layer: String) -> Bool {
-    guard let targets = configuration.targetModules else { return true }
-    return targets.contains(String(layer.split(separator: ".").last ?? ""))
   }
 
   public func inject(_ state: NamedTensors, into model: TransformerModel) throws -> InjectedAdapter
@@ -71,17 +92,19 @@ public struct LoRA: TuningMethod {
     for entry in layers {
       entry.layer.lowRank = entry.pair
       if let weight = entry.weight { entry.layer.weight.replace(with: weight) }
+      entry.layer.magnitude = entry.magnitude.map { Magnitude($0, for: entry.layer) }
     }
     return InjectedAdapter(
       parameters: layers.flatMap { entry in
         [
           (entry.name + LowRankNames.down, entry.pair.down),
           (entry.name + LowRankNames.up, entry.pair.up),
-        ]
+        ] + (entry.magnitude.map { [(entry.name + LoRA.magnitudeSuffix, $0)] } ?? [])
       },
       undo: {
         for entry in layers {
           entry.layer.lowRank = nil
+          entry.layer.magnitude = nil
           if entry.weight != nil { entry.layer.weight.restore() }
         }
       })
@@ -95,6 +118,8 @@ public struct LoRA: TuningMethod {
     var pair: LowRankPair
     /// W with what does not train of the adapter; `nil` where all does.
     var weight: Tensor?
+    /// m, `[outputs]`.
+    var magnitude: Parameter?
   }
 
   /// The layers a state belongs to.
@@ -106,7 +131,7 @@ public struct LoRA: TuningMethod {
     var used = 0
     for (key, down) in state.sorted(by: { $0.key < $1.key }) where key.hasSuffix(LoRA.downSuffix) {
       let name = String(key.dropLast(LoRA.downSuffix.count))
-      guard let layer = linear(name, lookup) else {
+      guard let layer = lookup.linear(name) else {
         throw PeatError.badData(
           "The adapter has '\(key)', for which this model has no layer. It has the blocks "
             + model.blocks.map { String($0.numberInFullModel) }.joined(separator: ", ") + " with "
@@ -128,7 +153,7 @@ public struct LoRA: TuningMethod {
           "The layer '\(layer.name)' is kept as two factors; adapters sit in the bottom and top blocks, which are whole."
         )
       }
-      guard layer.lowRank == nil, !layer.weight.isReplaced else {
+      guard !layer.isTuned else {
         throw PeatError.badData(
           "The layer '\(layer.name)' already carries an adapter; remove it first.")
       }
@@ -140,6 +165,19 @@ public struct LoRA: TuningMethod {
         used += 2
         frozen.append(remainder)
       }
+      let magnitude = state[name + LoRA.magnitudeSuffix]
+      if configuration.usesMagnitudes {
+        guard let magnitude else {
+          throw PeatError.badData(
+            "The adapter has '\(key)' but no '\(name)\(LoRA.magnitudeSuffix)', which DoRA needs.")
+        }
+        guard magnitude.shape == [layer.outputs] else {
+          throw PeatError.badData(
+            "The adapter's '\(name)\(LoRA.magnitudeSuffix)' has shape \(magnitude.shape); the layer has \(layer.outputs) "
+              + "outputs. Was it tuned for another model?")
+        }
+        used += 1
+      }
       var trained = LowRankFactors(down: down, up: up)
       if let trainedRank, trainedRank < trained.rank {
         frozen.append(trained.components(trainedRank..<trained.rank))
@@ -150,23 +188,30 @@ public struct LoRA: TuningMethod {
           name: name, layer: layer,
           pair: LowRankPair(
             down: Parameter("\(layer.name).lora_A", trained.down.copied()),
-            up: Parameter("\(layer.name).lora_B", trained.up.copied()), scale: scale),
+            up: Parameter("\(layer.name).lora_B", trained.up.copied()), scale: scale,
+            dropout: Float(configuration.dropout), dropoutKey: SeededRandom.hash(of: name)),
           weight: frozen.isEmpty
             ? nil
             : frozen.reduce(layer.weight.tensor) {
               mergingLowRank($0, down: $1.down, up: $1.up, scale: scale, layout: layer.layout)
-            }))
+            },
+          magnitude: configuration.usesMagnitudes
+            ? magnitude.map { Parameter("\(layer.name).lora_magnitude_vector", $0.copied()) } : nil
+        ))
     }
     guard used == state.count else {
       let strangers = state.keys.filter {
         name in
         !name.hasSuffix(LoRA.downSuffix)
+          && !(configuration.usesMagnitudes && name.hasSuffix(LoRA.magnitudeSuffix)
+            && state[name.dropLast(LoRA.magnitudeSuffix.count) + LowRankNames.down] != nil)
           && !((LowRankNames.layer(ofUp: name) ?? LowRankNames.layer(ofRemainder: name)).map {
             state[$0 + LowRankNames.down] != nil
           } ?? false)
       }
       throw PeatError.badData(
-        "The adapter has '\(strangers.min() ?? "?")', which is not part of a LoRA adapter.")
+        "The adapter has '\(strangers.min() ?? "?")', which is not part of a \(configuration.usesMagnitudes ? "DoRA" : "LoRA") adapter."
+      )
     }
     guard !result.isEmpty else { throw PeatError.badData("The adapter is empty.") }
     return result
@@ -189,10 +234,4 @@ public struct LoRA: TuningMethod {
     return LowRankFactors(down: down, up: up)
   }
 
-  private func linear(_ adapterName: String, _ lookup: BlockLookup) -> Linear? {
-    guard adapterName.hasPrefix(LoRA.prefix),
-      let (block, localName) = lookup.resolve(adapterName.dropFirst(LoRA.prefix.count))
-    else { return nil }
-    return block.linears.first { $0.name == localName }
-  }
 }

@@ -1,0 +1,36 @@
+import FedPEAT
+import Foundation
+
+/// How lists and patterns of layers are written on the command line.
+enum MethodWords {
+  /// `q_proj,v_proj`
+  static func list(_ text: String) -> [String] {
+    text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+  }
+
+  /// `0,11`
+  static func numbers(_ text: String, of option: String) throws -> [Int] {
+    try list(text).map { word in
+      guard let number = Int(word) else {
+        throw PeatError.usage("\(option) has '\(word)'; it takes numbers, such as 0,11.")
+      }
+      return number
+    }
+  }
+
+  /// `down_proj=2,v_proj=16`
+  static func pattern<Value>(
+    _ text: String?, of option: String, _ value: (String) -> Value?
+  ) throws -> [String: Value] {
+    var result: [String: Value] = [:]
+    for word in text.map(list) ?? [] {
+      let parts = word.split(separator: "=", omittingEmptySubsequences: false).map(String.init)
+      guard parts.count == 2, !parts[0].isEmpty, let value = value(parts[1]) else {
+        throw PeatError.usage(
+          "\(option) has '\(word)'; it takes layers and numbers, such as down_proj=2,v_proj=16.")
+      }
+      result[parts[0]] = value
+    }
+    return result
+  }
+}

@@ -1,0 +1,23 @@
+import PeatModels
+import PeatTensor
+
+/// The linear layers of a block that a method is for: by the end of their names, `q_proj` or `mlp.c_proj`, or all.
+struct TargetModules {
+  private let names: [String]?
+
+  /// - Parameter names: `nil` and `all-linear` mean all.
+  /// - Throws: `usage` for a name that no layer of this architecture has.
+  init(_ names: [String]?, of keys: TransformerKeys) throws {
+    self.names = names == ["all-linear"] ? nil : names
+    let known = keys.linearNames + keys.linearPaths.filter { !keys.linearNames.contains($0) }
+    for name in self.names ?? [] where !known.contains(name) {
+      throw PeatError.usage(
+        "Unknown target module '\(name)'. " + suggestion(for: name, among: known))
+    }
+  }
+
+  func contain(_ layer: String) -> Bool {
+    guard let names else { return true }
+    return names.contains { layer == $0 || layer.hasSuffix(".\($0)") }
+  }
+}

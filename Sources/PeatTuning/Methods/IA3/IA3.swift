@@ -1,0 +1,83 @@
+import PeatModels
+import PeatNN
+import PeatTensor
+
+/// IA³: learned vectors scale what comes out of keys and values, and what goes into the feed-forward layer's last.
+///
+///     y = (x · Wᵀ + b) ⊙ l,  or  y = (x ⊙ l) · Wᵀ + b in a feed-forward layer
+///
+/// Tensors are named as PEFT names them: `base_model.model.` + the layer's name + `.ia3_l`, `[outputs, 1]` or `[1, inputs]`.
+///
+/// Source: Liu et al. 2022, <https://arxiv.org/abs/2205.05638>.
+public struct IA3: TuningMethod {
+  public static let name = "ia3"
+  static let suffix = ".ia3_l"
+
+  public let configuration: IA3Configuration
+
+  public init(_ configuration: IA3Configuration) { self.configuration = configuration }
+
+  /// Ones: the adapter starts as no change.
+  public func initialState(
+    for model: TransformerModel, blocks: [Int], using random: inout SeededRandom
+  ) throws -> NamedTensors {
+    let lookup = BlockLookup(model)
+    try lookup.require(blocks)
+    let targets = try configuration.targets(of: model.configuration.keys)
+    let feedForward = try configuration.feedForward(of: model.configuration.keys)
+    var state: NamedTensors = [:]
+    for number in blocks {
+      guard let (block, local) = lookup.block(number) else { continue }
+      for linear in block.linears where targets.contain(linear.name) {
+        let name = LoRA.prefix + lookup.fullName(linear.name, of: block, local: local)
+        state[name + IA3.suffix] = Tensor(
+          repeating: 1,
+          shape: feedForward.contain(linear.name) ? [1, linear.inputs] : [linear.outputs, 1])
+      }
+    }
+    return state
+  }
+
+  public func inject(_ state: NamedTensors, into model: TransformerModel) throws -> InjectedAdapter
+  {
+    let lookup = BlockLookup(model)
+    let feedForward = try configuration.feedForward(of: model.configuration.keys)
+    var found: [(name: String, layer: Linear, scalesInput: Bool, parameter: Parameter)] = []
+    for (name, tensor) in state.sorted(by: { $0.key < $1.key }) {
+      guard name.hasSuffix(IA3.suffix) else {
+        throw PeatError.badData("The adapter has '\(name)', which is not part of an IA3 adapter.")
+      }
+      guard let layer = lookup.linear(String(name.dropLast(IA3.suffix.count))) else {
+        throw PeatError.badData(
+          "The adapter has '\(name)', for which this model has no layer. \(lookup.description)")
+      }
+      let scalesInput = feedForward.contain(layer.name)
+      let expected = scalesInput ? [1, layer.inputs] : [layer.outputs, 1]
+      guard tensor.shape == expected else {
+        throw PeatError.badData(
+          "The adapter's '\(name)' has shape \(tensor.shape); this layer, \(scalesInput ? "" : "not ")one of the feed-forward "
+            + "modules, has \(expected). Was it tuned for another model?")
+      }
+      guard layer.reduction == nil else {
+        throw PeatError.badData(
+          "The layer '\(layer.name)' is kept as two factors; adapters sit in the bottom and top blocks, which are whole."
+        )
+      }
+      guard !layer.isTuned else {
+        throw PeatError.badData(
+          "The layer '\(layer.name)' already carries an adapter; remove it first.")
+      }
+      found.append((name, layer, scalesInput, Parameter("\(layer.name).ia3_l", tensor.copied())))
+    }
+    guard !found.isEmpty else { throw PeatError.badData("The adapter is empty.") }
+    for (_, layer, scalesInput, parameter) in found {
+      if scalesInput { layer.inputScale = parameter } else { layer.outputScale = parameter }
+    }
+    let layers = found.map(\.layer)
+    return InjectedAdapter(
+      parameters: found.map { ($0.name, $0.parameter) },
+      undo: {
+        for layer in layers { (layer.inputScale, layer.outputScale) = (nil, nil) }
+      })
+  }
+}

@@ -1,0 +1,40 @@
+import PeatModels
+import PeatTensor
+
+/// The blocks' norms train: scales, and shifts where they have them.
+///
+/// Tensors are named as PEFT's LN_TUNING names them: `base_model.model.` + the norm's name + `.ln_tuning_layers.weight` and `.bias`.
+///
+/// Source: Zhao et al. 2023, <https://arxiv.org/abs/2312.11420>.
+public struct NormTuning: TuningMethod {
+  public static let name = "norm-tuning"
+  static let mark = ".ln_tuning_layers"
+
+  public init() {}
+
+  public func initialState(
+    for model: TransformerModel, blocks: [Int], using random: inout SeededRandom
+  ) throws -> NamedTensors {
+    try weights.initialState(for: model, blocks: blocks)
+  }
+
+  public func inject(_ state: NamedTensors, into model: TransformerModel) throws -> InjectedAdapter
+  {
+    try weights.inject(state, into: model)
+  }
+
+  private var weights: OwnWeights {
+    OwnWeights(
+      choice: { $0.norms },
+      adapterName: { name in
+        guard let dot = name.lastIndex(of: ".") else { return name }
+        return LoRA.prefix + name[..<dot] + Self.mark + name[dot...]
+      },
+      weightName: { name in
+        guard name.hasPrefix(LoRA.prefix), let dot = name.lastIndex(of: "."),
+          name[..<dot].hasSuffix(Self.mark)
+        else { return nil }
+        return name[..<dot].dropFirst(LoRA.prefix.count).dropLast(Self.mark.count) + name[dot...]
+      })
+  }
+}
