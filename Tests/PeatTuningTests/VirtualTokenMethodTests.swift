@@ -315,5 +315,12 @@ struct VirtualTokenMethodTests {
       demands.activationBytes(checkpointing: false, accumulation: 1, logitRows: 512)
     }
     #expect(bytes(with) > bytes(without))
+    // A prompt stands in front of each document of a packed window.
+    let packed = try TokenDataset(
+      [3, 4, 9, 2].map { TokenSequence([Int32](repeating: 1, count: $0)) }, .packed(context: 20))
+    #expect(packed.mostSequencesInWindow == 4)
+    var several = with
+    several.sequencesPerWindow = packed.mostSequencesInWindow
+    #expect((bytes(several) > bytes(with)) == (name == PromptTuning.name))
   }
 }
