@@ -32,9 +32,10 @@ public struct DeviceMemory: Sendable {
 
   /// Reads an emulator so that tuning through it stays below the limit.
   ///
+  /// - Parameter sequencesPerWindow: the most that a window of the data has.
   /// - Throws: `usage` where it does not fit.
   func open(
-    _ folder: URL, for settings: LocalTuning, threads: Int
+    _ folder: URL, for settings: LocalTuning, sequencesPerWindow: Int, threads: Int
   ) throws -> (TransformerModel, MemoryPlan?) {
     let checkpoint = try Checkpoint(folder: folder)
     let facts = try EmulatorFacts.read(in: folder)
@@ -50,6 +51,7 @@ public struct DeviceMemory: Sendable {
         blocks: ends, batch: settings.training.batch, context: settings.training.context,
         threads: threads)
       demands.isRagged = settings.layout != .stream
+      demands.sequencesPerWindow = sequencesPerWindow
       demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight
       return try demands.plan(
         below: limit, storage: storage,

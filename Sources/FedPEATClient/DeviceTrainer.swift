@@ -172,7 +172,9 @@ public final class DeviceTrainer: LocalTrainer {
       switch prepared.source {
       case .model(let ready): model = ready
       case .folder(let folder):
-        (model, prepared.plan) = try memory.open(folder, for: settings, threads: threads)
+        (model, prepared.plan) = try memory.open(
+          folder, for: settings, sequencesPerWindow: dataset.mostSequencesInWindow,
+          threads: threads)
         prepared.source = .model(model)
       }
       state = prepared

@@ -202,6 +202,12 @@ public struct TokenDataset: Sendable {
       sequenceLengths: lengths, windowPlaces: windows.map(\.start))
   }
 
+  /// The most sequences that a window divides into: documents in a packed one, else one.
+  public var mostSequencesInWindow: Int {
+    guard case .packed = arrangement else { return 1 }
+    return windows.reduce(1) { max($0, sequenceLengths(in: $1).count) }
+  }
+
   /// How many places of a window belong to each of its documents; in a stream, all belong together.
   private func sequenceLengths(in window: Window) -> [Int] {
     guard case .packed = arrangement else { return [window.count] }

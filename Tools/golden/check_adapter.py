@@ -29,7 +29,9 @@ def main(base, adapter, ids, out):
     if wrong:
         sys.exit(f"{adapter}: PEFT holds other values than the file in {sorted(wrong)}")
     with torch.no_grad():
-        logits = model(input_ids=read_ids(ids), use_cache=False).logits
+        tokens = read_ids(ids)
+        # Without the rows of virtual tokens.
+        logits = model(input_ids=tokens, use_cache=False).logits[:, -tokens.shape[1] :]
     write_tensors(Path(out), {"logits": logits})
 
 

@@ -225,7 +225,9 @@ struct Tune: AsyncParsableCommand {
       let arrangement = arrangement(of: documents)
       parts = try datasets(documents, tokenizer, arrangement, context: wanted.context)
       ProcessMeasurement.releaseFreeMemory()
-      return try plan(checkpoint, emulator, arrangement, saved, into: &chosen)
+      return try plan(
+        checkpoint, emulator, arrangement, saved,
+        sequencesPerWindow: parts?.training.mostSequencesInWindow ?? 1, into: &chosen)
     }
     guard let (planned, plan) = chosen, let (training, validation) = parts else {
       throw PeatError(.internalError, "The model was read without a plan.")
@@ -305,7 +307,7 @@ struct Tune: AsyncParsableCommand {
   /// Decides how the step is computed and weights are kept, before a weight is read.
   private func plan(
     _ checkpoint: Checkpoint, _ emulator: EmulatorFacts?, _ arrangement: LocalTuning.Layout,
-    _ saved: Trainer.State?,
+    _ saved: Trainer.State?, sequencesPerWindow: Int,
     into chosen: inout (configuration: TrainingConfiguration, plan: MemoryPlan?)?
   ) throws -> StoragePlan {
     let model = checkpoint.configuration
@@ -318,6 +320,7 @@ struct Tune: AsyncParsableCommand {
       model: model, packed: checkpoint.packedStorages, method: adapterMethod, blocks: ends,
       batch: batch, context: configuration.context, threads: configuration.threads)
     demands.isRagged = arrangement != .stream
+    demands.sequencesPerWindow = sequencesPerWindow
     demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight
     // Another storage would give other numbers than the run that was interrupted.
     let wanted = saved?.storage ?? memory.storage

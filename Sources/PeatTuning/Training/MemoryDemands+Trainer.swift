@@ -8,10 +8,12 @@ extension MemoryDemands {
   /// - Parameters:
   ///   - parameters: all that trains, the model's own weights or low-rank updates beside them.
   ///   - isRagged: whether batches differ in shape.
+  ///   - sequencesPerWindow: the most that a window has.
   ///   - sharesGradient: whether threads add to one gradient.
   package init(
     of model: TransformerModel, tuning parameters: [Parameter],
-    _ configuration: TrainingConfiguration, isRagged: Bool, sharesGradient: Bool
+    _ configuration: TrainingConfiguration, isRagged: Bool, sequencesPerWindow: Int = 1,
+    sharesGradient: Bool
   ) {
     let chosen = Set(parameters.map(ObjectIdentifier.init))
     func trains(_ parameter: Parameter) -> Bool { chosen.contains(ObjectIdentifier(parameter)) }
@@ -35,6 +37,7 @@ extension MemoryDemands {
     trainableWeights = model.parameters.filter(trains).reduce(0) { $0 + $1.count }
     adapterCopies = 0
     self.isRagged = isRagged
+    self.sequencesPerWindow = sequencesPerWindow
     self.sharesGradient = sharesGradient
   }
 

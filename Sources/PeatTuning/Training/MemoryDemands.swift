@@ -32,6 +32,8 @@ public struct MemoryDemands: Sendable {
   public var threads: Int
   /// Whether batches differ in shape, so that threads divide sequences.
   public var isRagged = false
+  /// The most sequences in a window: each has a prompt's rows in front.
+  public var sequencesPerWindow = 1
   /// Copies of what trains, beside the values, moments and gradients of a step: an adapter as it was and as it is written, and a state
   /// that is saved.
   public var adapterCopies = 5
@@ -170,11 +172,12 @@ public struct MemoryDemands: Sendable {
   ) -> Double {
     let windows = (Double(batch) / Double(accumulation)).rounded(.up)
     let length = Double(context + added.prompt)
+    let rows = Double(context + added.prompt * sequencesPerWindow)
     return 4
       * StepMemory(
         model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix, added: added
       ).floats(
-        rows: windows * length, context: length, threads: threads,
+        rows: windows * rows, context: length, threads: threads,
         logitRows: logitRows, checkpointing: checkpointing,
         isDivided: windows.truncatingRemainder(dividingBy: Double(threads)) != 0 || isRagged)
   }

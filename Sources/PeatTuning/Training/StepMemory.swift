@@ -76,9 +76,11 @@ struct StepMemory {
     let lowRank = trained.contains(block) ? Double(2 * rank) : 0
     // Of a bottleneck: the gradients of its result, of what goes into it, and between its layers.
     let bottleneck = bottleneck(block) > 0 ? 2 * hidden + 2 * Double(added.bottleneck) : 0
+    // Of virtual tokens: a copy of the states without them, and gaps that copies of keys and values leave (measured).
+    let virtual = added.prompt + added.prefix > 0 ? 2 * hidden : 0
     let own =
       max(3 * inner, branches * inner + 2 * hidden, attention) + factor(block) + lowRank
-      + bottleneck
+      + bottleneck + virtual
     return hidden + gap + own
   }
 

@@ -52,6 +52,7 @@ public final class Trainer {
     try data.check(vocabularySize: model.configuration.vocabularySize)
     try MemoryDemands(
       of: model, tuning: parameters, configuration, isRagged: data.arrangement.isByDocument,
+      sequencesPerWindow: model.prompt == nil ? 1 : data.mostSequencesInWindow,
       sharesGradient: objective?.sharesGradient ?? false
     ).check(configuration, weightBytes: model.byteCount)
     self.model = model

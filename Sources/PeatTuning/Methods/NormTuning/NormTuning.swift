@@ -28,14 +28,14 @@ public struct NormTuning: TuningMethod {
       choice: { $0.norms },
       adapterName: { name in
         guard let dot = name.lastIndex(of: ".") else { return name }
-        return LoRA.prefix + name[..<dot] + Self.mark + name[dot...]
+        return LoRA.prefix + String(name[..<dot]) + Self.mark + String(name[dot...])
       },
       weightName: { name in
         guard name.hasPrefix(LoRA.prefix), let dot = name.lastIndex(of: "."),
           name[..<dot].hasSuffix(Self.mark)
         else { return nil }
-        let layer = name[..<dot].dropFirst(LoRA.prefix.count).dropLast(Self.mark.count)
-        return String(layer) + String(name[dot...])
+        let norm = name[..<dot].dropFirst(LoRA.prefix.count).dropLast(Self.mark.count)
+        return String(norm) + String(name[dot...])
       })
   }
 }
