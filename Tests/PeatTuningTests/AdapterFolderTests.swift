@@ -118,11 +118,12 @@ import Testing
       let url = folder.appendingPathComponent("adapter_config.json")
       let original = try Data(contentsOf: url)
       let wrong: [(String, JSONValue?, String)] = [
-        ("peft_type", .string("IA3"), "IA3"), ("peft_type", nil, "Supported: LORA"),
+        ("peft_type", .string("ADALORA"), "ADALORA"),
+        ("peft_type", .string("IA3"), "describes 'ia3'"), ("peft_type", nil, "Supported: LORA"),
         ("r", .integer(0), "rank"), ("r", .integer(8), "has rank 4"),
         ("r", nil, "'r'"), ("r", .string("4"), "a whole number at r"),
         ("lora_alpha", .integer(-1), "alpha"), ("lora_alpha", nil, "lora_alpha"),
-        ("use_dora", .bool(true), "DoRA"), ("bias", .string("all"), "bias"),
+        ("use_dora", .bool(true), "describes 'dora'"), ("bias", .string("all"), "bias"),
         ("lora_bias", .bool(true), "lora_bias"),
         ("modules_to_save", .array([.string("lm_head")]), "modules_to_save"),
         ("trainable_token_indices", .array([.integer(1)]), "trainable_token_indices"),
