@@ -259,7 +259,9 @@ struct Aggregate: AsyncParsableCommand {
         update.tensors[$0 + LowRankNames.down]?.shape.first
       })
     if let rank = update.header.rank, !ranks.isEmpty, !ranks.contains(rank) {
-      throw refuse("states rank \(rank), but its pairs have \(ranks.sorted().map(String.init).joined(separator: ", "))")
+      throw refuse(
+        "states rank \(rank), but its pairs have \(ranks.sorted().map(String.init).joined(separator: ", "))"
+      )
     }
     if let (name, _) = update.tensors.sorted(by: { $0.key < $1.key }).first(where: {
       !$0.value.isFinite
