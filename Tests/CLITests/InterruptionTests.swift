@@ -36,9 +36,9 @@ import Testing
   @Test func `a calibration goes on with the same command`() async throws {
     try await withWorkshop { workshop, folder in
       let calibrate = [
-        "calibrate", workshop.runFile, "--rounds", "3", "--threads", "1", "--out", "edge.yaml",
+        "calibrate", workshop.runFile, "--rounds", "20", "--threads", "1", "--out", "edge.yaml",
       ]
-      try await expectInterrupted(calibrate, after: "in 3 rounds", in: folder)
+      try await expectInterrupted(calibrate, after: "in 20 rounds", in: folder)
       let record = folder.appendingPathComponent("edge.yaml.calibration")
       #expect(FileManager.default.fileExists(atPath: record.path))
       // Other settings are measured anew.
@@ -47,7 +47,7 @@ import Testing
       #expect(!other.errors.contains("goes on"), "\(other.errors)")
       #expect(!FileManager.default.fileExists(atPath: record.path))
 
-      try await expectInterrupted(calibrate, after: "in 3 rounds", in: folder)
+      try await expectInterrupted(calibrate, after: "in 20 rounds", in: folder)
       let rest = try await FedpeatCommand.succeed(calibrate, in: folder)
       #expect(rest.errors.contains("interrupted calibration left: times"), "\(rest.errors)")
       #expect(!FileManager.default.fileExists(atPath: record.path))
@@ -61,7 +61,7 @@ import Testing
       }
       #expect(learning(parts) == learning(whole))
       // A record that no calibration wrote is not gone on from.
-      try await expectInterrupted(calibrate, after: "in 3 rounds", in: folder)
+      try await expectInterrupted(calibrate, after: "in 20 rounds", in: folder)
       var table = try #require(
         JSONSerialization.jsonObject(with: Data(contentsOf: record)) as? [String: Any])
       table["times"] = [Any]()
