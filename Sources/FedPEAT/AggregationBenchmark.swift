@@ -42,27 +42,27 @@ public enum AggregationBenchmark {
     ProcessMeasurement.releaseFreeMemory()
     let before = ProcessMeasurement.peakMemoryBytes
     let start = ContinuousClock.now
-    let (first, second): (Tensor, Tensor)
+    let result: LowRankFactors
     switch way {
     case .factors:
       let next = try ProductFactors().aggregate(updates, into: current).state
-      guard let up = next[layer + LowRankNames.up], let down = next[layer + LowRankNames.down]
-      else { throw PeatError(.internalError, "No pair was made.") }
-      (first, second) = (up, down)
+      guard let pair = next.pair(of: layer) else {
+        throw PeatError(.internalError, "No pair was made.")
+      }
+      result = pair
     case .dense:
       var sum = Tensor(zeros: [width, width])
       for update in updates {
-        guard let up = update.tensors[layer + LowRankNames.up],
-          let down = update.tensors[layer + LowRankNames.down]
-        else { continue }
+        guard let pair = update.tensors.pair(of: layer) else { continue }
         sum = mergingLowRank(
-          sum, down: down, up: up, scale: 1 / Float(clients), layout: .outputsByInputs)
+          sum, down: pair.down, up: pair.up, scale: 1 / Float(clients), layout: .outputsByInputs)
       }
-      (first, second) = try SingularValues(of: sum, named: layer).factors(of: Array(0..<rank))
+      let (up, down) = try SingularValues(of: sum, named: layer).factors(of: Array(0..<rank))
+      result = LowRankFactors(down: down, up: up)
     }
     let seconds = (ContinuousClock.now - start).seconds
     var made = FactorSum(rows: width, columns: width)
-    try made.add(1, first, second)
+    try made.add(1, result)
     let peak = ProcessMeasurement.peakMemoryBytes
     return Report(
       way: way, seconds: seconds, peakMemoryBytes: peak, addedMemoryBytes: max(peak - before, 0),

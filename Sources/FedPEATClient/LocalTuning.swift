@@ -16,8 +16,8 @@ public struct LocalTuning: Sendable, Codable, Equatable {
   public var freezesDown = false
   /// The method's configuration; all are absent for plain end blocks.
   public var lora: LoRAConfiguration?
-  public var prefix: PrefixTuningConfiguration?
-  public var prompt: PromptTuningConfiguration?
+  public var prefix: VirtualTokenConfiguration?
+  public var prompt: VirtualTokenConfiguration?
   public var bottleneck: BottleneckConfiguration?
   public var ia3: IA3Configuration?
   /// A method that has nothing to say but its name, other than plain end blocks: `norm-tuning` or `bitfit`.

@@ -32,19 +32,10 @@ struct UpdateSums {
       Array(repeating: 0, count: $0.count)
     }
     for layer in layers {
-      guard let (down, up) = Self.pair(layer, of: current) else { continue }
-      products[layer] = FactorSum(rows: up.shape.first ?? 0, columns: down.shape.last ?? 0)
+      guard let pair = current.pair(of: layer) else { continue }
+      products[layer] = FactorSum(
+        rows: pair.up.shape.first ?? 0, columns: pair.down.shape.last ?? 0)
     }
-  }
-
-  private static func pair(
-    _ layer: String, of tensors: NamedTensors, or others: NamedTensors = [:]
-  ) -> (down: Tensor, up: Tensor)? {
-    let (down, up) = (layer + LowRankNames.down, layer + LowRankNames.up)
-    guard let first = tensors[down] ?? others[down], let second = tensors[up] ?? others[up] else {
-      return nil
-    }
-    return (first, second)
   }
 
   // MARK: Taking updates
@@ -77,12 +68,14 @@ struct UpdateSums {
       if let tensor = tensors[name] { add(tensor, to: name, width: tensor.count, share) }
     }
     for layer in layers {
-      guard let (down, up) = Self.pair(layer, of: tensors, or: current) else { continue }
+      // Where A does not train updates leave it out.
+      guard let up = tensors[layer + LowRankNames.up],
+        let down = tensors[layer + LowRankNames.down] ?? current[layer + LowRankNames.down]
+      else { continue }
       try products[layer]?.add(share * scale, up, down)
       guard averagesPairs else { continue }
       // Of a smaller rank, what it lacks counts as zero; of a larger, what is beyond the adapter's is left out.
-      let inputs = down.shape[1]
-      add(down, to: layer + LowRankNames.down, width: inputs, share)
+      add(down, to: layer + LowRankNames.down, width: down.shape[1], share)
       add(up, to: layer + LowRankNames.up, width: up.shape[1], share * scale)
     }
     weight += share
@@ -132,9 +125,9 @@ struct UpdateSums {
 
   /// A pair may have a rank of its own.
   private func checkPair(_ layer: String, of tensors: NamedTensors, _ what: String) throws {
-    guard let (down, up) = Self.pair(layer, of: tensors), let product = products[layer],
-      let rank = down.shape.first, rank > 0, down.shape == [rank, product.columns],
-      up.shape == [product.rows, rank]
+    guard let pair = tensors.pair(of: layer), let product = products[layer],
+      let rank = pair.down.shape.first, rank > 0, pair.down.shape == [rank, product.columns],
+      pair.up.shape == [product.rows, rank]
     else {
       throw PeatError.badData(
         "\(what) has a pair of '\(layer)' that does not fit: A is [r, \(products[layer]?.columns ?? 0)], B "
@@ -161,17 +154,8 @@ struct UpdateSums {
   func product(_ layer: String) throws -> FactorSum {
     guard var product = products[layer], weight > 0 else { throw Self.nothing }
     product.scale(by: 1 / weight)
-    if let (down, up) = Self.remainder(layer, of: current) { try product.add(1, up, down) }
+    if let remainder = current.remainder(of: layer) { try product.add(1, remainder) }
     return product
-  }
-
-  private static func remainder(
-    _ layer: String, of tensors: NamedTensors
-  ) -> (down: Tensor, up: Tensor)? {
-    guard let down = tensors[layer + LowRankNames.remainderDown],
-      let up = tensors[layer + LowRankNames.remainderUp]
-    else { return nil }
-    return (down, up)
   }
 
   /// An adapter with how far its products are from the exact ones.
@@ -180,8 +164,9 @@ struct UpdateSums {
     for layer in layers {
       var difference = try product(layer)
       let norm = difference.norm
-      if let (down, up) = Self.pair(layer, of: state) { try difference.add(-1, up, down) }
-      if let (down, up) = Self.remainder(layer, of: state) { try difference.add(-1, up, down) }
+      for pair in [state.pair(of: layer), state.remainder(of: layer)] {
+        if let pair { try difference.add(-1, pair) }
+      }
       let distance = difference.norm
       off += distance * distance
       all += norm * norm

@@ -187,7 +187,7 @@ import Testing
     let emulator = try EmulatorRecipe("layer-drop=2").makeEmulator(
       from: full, split: ModelSplit(bottom: 1, top: 1, of: full.blocks.count))
     let adapter = try Adapter(
-      new: .promptTuning(try PromptTuningConfiguration(virtualTokens: 3)), for: emulator.model,
+      new: .promptTuning(try VirtualTokenConfiguration(virtualTokens: 3)), for: emulator.model,
       blocks: [0, 4], seed: 4, sourceDigest: checkpoint.digest())
     try await withTemporaryFolder { scratch in
       let base = scratch.appendingPathComponent("emulator")

@@ -70,17 +70,17 @@ import Testing
     #expect(parts.values == parts.values.sorted(by: >))
     #expect(parts.rank(tolerance: 1e-12) == min(rows, columns, ranks.reduce(0, +)))
     for share in [{ $0.squareRoot() }, { _ in 0.5 }] as [(Double) -> Double] {
-      let (first, second) = parts.factors(0..<parts.values.count, share: share)
-      #expect(one.distance(first, second) < 3e-7)
+      let pair = parts.factors(0..<parts.values.count, share: share)
+      #expect(one.distance(pair.up, pair.down) < 3e-7)
     }
   }
 
   @Test func `the first components are the best of their rank`() throws {
     let one = try random(12, 15, ranks: [4, 4])
     let parts = try one.sum.singularValues()
-    let (first, second) = parts.factors(0..<3) { $0.squareRoot() }
+    let pair = parts.factors(0..<3) { $0.squareRoot() }
     let lost = parts.values[3...].reduce(0) { $0 + $1 * $1 }.squareRoot() / one.norm
-    #expect(abs(one.distance(first, second) / lost - 1) < 1e-5)
+    #expect(abs(one.distance(pair.up, pair.down) / lost - 1) < 1e-5)
   }
 
   @Test func `many products are no wider than the matrix needs`() throws {

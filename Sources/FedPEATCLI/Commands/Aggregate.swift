@@ -126,13 +126,10 @@ struct Aggregate: AsyncParsableCommand {
     header.alpha = alpha * Double(rank) / Double(own)
     var result = state
     for layer in state.lowRankLayers {
-      guard let down = state[layer + LowRankNames.down], let up = state[layer + LowRankNames.up],
-        down.shape.count == 2, up.shape.count == 2, down.shape[0] == up.shape[1],
-        down.shape[0] > rank
+      guard let pair = state.pair(of: layer), pair.down.shape.count == 2,
+        pair.up.shape.count == 2, pair.rank == pair.up.shape[1], pair.rank > rank
       else { continue }
-      let part = LowRankFactors(down: down, up: up).components(0..<rank)
-      result[layer + LowRankNames.down] = part.down
-      result[layer + LowRankNames.up] = part.up
+      result.setPair(pair.components(0..<rank), of: layer)
     }
     return result
   }

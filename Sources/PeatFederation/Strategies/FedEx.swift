@@ -18,11 +18,10 @@ public struct FedEx: AggregationStrategy {
     SumAccumulator(UpdateSums(current, for: self, averagesPairs: true)) { sums in
       var next = try sums.means().withoutRemainders
       for layer in next.lowRankLayers {
-        guard let down = next[layer + LowRankNames.down], let up = next[layer + LowRankNames.up]
-        else { continue }
+        guard let means = next.pair(of: layer) else { continue }
         var rest = try sums.product(layer)
         let least = Remainder.leastValue(beside: rest)
-        try rest.add(-1, up, down)
+        try rest.add(-1, means)
         Remainder.write(try rest.singularValues(), from: 0, above: least, of: layer, to: &next)
       }
       return next
@@ -42,8 +41,6 @@ enum Remainder {
   ) {
     let end = parts.values.prefix { $0 > least }.count
     guard first < end else { return }
-    let (up, down) = parts.factors(first..<end) { $0.squareRoot() }
-    state[layer + LowRankNames.remainderDown] = down
-    state[layer + LowRankNames.remainderUp] = up
+    state.setRemainder(parts.factors(first..<end) { $0.squareRoot() }, of: layer)
   }
 }

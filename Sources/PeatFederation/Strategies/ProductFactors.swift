@@ -38,23 +38,15 @@ public struct ProductFactors: AggregationStrategy {
   private func factor(
     _ layer: String, of sums: UpdateSums, into next: inout NamedTensors
   ) throws {
-    guard let old = sums.current[layer + LowRankNames.down], let rank = old.shape.first else {
-      return
-    }
+    guard let old = sums.current.pair(of: layer) else { return }
     let product = try sums.product(layer)
     let parts = try product.singularValues()
     let least = Remainder.leastValue(beside: product)
-    let kept = min(rank, parts.values.prefix { $0 > least }.count)
-    let (up, down) = parts.factors(0..<kept) { _ in Self.rowLength }
+    let kept = min(old.rank, parts.values.prefix { $0 > least }.count)
     // Components that have no weight keep their A, and begin anew.
-    let wide = Tensor(zeros: [product.rows, rank])
-    let high = old.copied()
-    for row in 0..<product.rows {
-      (wide.pointer + row * rank).update(from: up.pointer + row * kept, count: kept)
-    }
-    high.pointer.update(from: down.pointer, count: kept * product.columns)
-    next[layer + LowRankNames.up] = wide
-    next[layer + LowRankNames.down] = high
+    let blank = LowRankFactors(down: old.down, up: Tensor(zeros: old.up.shape))
+    next.setPair(
+      blank.replacingFirst(with: parts.factors(0..<kept) { _ in Self.rowLength }), of: layer)
     if keepsRemainder {
       Remainder.write(parts, from: kept, above: least, of: layer, to: &next)
     }

@@ -43,6 +43,11 @@ package struct FactorSum: Sendable {
     if width > 2 * min(rows, columns) { try compress() }
   }
 
+  /// Adds w · B · A.
+  package mutating func add(_ weight: Double, _ pair: LowRankFactors) throws {
+    try add(weight, pair.up, pair.down)
+  }
+
   /// Adds w times another sum of the same size.
   package mutating func add(_ weight: Double, _ other: FactorSum) {
     precondition(other.rows == rows && other.columns == columns, "FactorSum: another size")
@@ -122,12 +127,10 @@ package struct FactorSum: Sendable {
       return values.prefix { $0 > tolerance * largest }.count
     }
 
-    /// Some components as two factors, rounded to float32: `[rows, r]` and `[r, columns]`.
+    /// Some components as two factors, rounded to float32: B `[rows, r]` and A `[r, columns]`.
     ///
-    /// - Parameter share: from a singular value to what multiplies its row of the second factor; the first is multiplied with the rest.
-    package func factors(
-      _ places: Range<Int>, share: (Double) -> Double
-    ) -> (first: Tensor, second: Tensor) {
+    /// - Parameter share: from a singular value to what multiplies its row of A; B is multiplied with the rest.
+    package func factors(_ places: Range<Int>, share: (Double) -> Double) -> LowRankFactors {
       let rank = places.count
       let first = Tensor(uninitialized: [rows, rank])
       let second = Tensor(uninitialized: [rank, columns])
@@ -140,7 +143,7 @@ package struct FactorSum: Sendable {
           second.pointer[new * columns + column] = Float(value * own)
         }
       }
-      return (first, second)
+      return LowRankFactors(down: second, up: first)
     }
   }
 

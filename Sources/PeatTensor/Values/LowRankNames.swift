@@ -72,18 +72,38 @@ extension NamedTensors {
     keys.compactMap(LowRankNames.layer(ofDown:)).sorted()
   }
 
+  /// A layer's pair; `nil` where a matrix of it is missing.
+  package func pair(of layer: String) -> LowRankFactors? {
+    factors(layer + LowRankNames.down, layer + LowRankNames.up)
+  }
+
+  /// A layer's pair that does not train; `nil` where a matrix of it is missing.
+  package func remainder(of layer: String) -> LowRankFactors? {
+    factors(layer + LowRankNames.remainderDown, layer + LowRankNames.remainderUp)
+  }
+
+  private func factors(_ down: String, _ up: String) -> LowRankFactors? {
+    guard let down = self[down], let up = self[up] else { return nil }
+    return LowRankFactors(down: down, up: up)
+  }
+
+  package mutating func setPair(_ pair: LowRankFactors, of layer: String) {
+    self[layer + LowRankNames.down] = pair.down
+    self[layer + LowRankNames.up] = pair.up
+  }
+
+  package mutating func setRemainder(_ pair: LowRankFactors, of layer: String) {
+    self[layer + LowRankNames.remainderDown] = pair.down
+    self[layer + LowRankNames.remainderUp] = pair.up
+  }
+
   /// The tensors with those that have fewer components than a whole adapter's set into its.
   package func widened(from whole: NamedTensors) -> NamedTensors {
     var result = self
     for layer in lowRankLayers {
-      let (down, up) = (layer + LowRankNames.down, layer + LowRankNames.up)
-      guard let a = self[down], let b = self[up], let wholeA = whole[down],
-        let wholeB = whole[up], a.shape != wholeA.shape
+      guard let own = pair(of: layer), let wide = whole.pair(of: layer), own.rank != wide.rank
       else { continue }
-      let wide = LowRankFactors(down: wholeA, up: wholeB)
-        .replacingFirst(with: LowRankFactors(down: a, up: b))
-      result[down] = wide.down
-      result[up] = wide.up
+      result.setPair(wide.replacingFirst(with: own), of: layer)
     }
     return result
   }

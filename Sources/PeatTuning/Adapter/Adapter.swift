@@ -8,8 +8,8 @@ public struct Adapter: Sendable {
   public enum Method: Sendable, Equatable {
     case lora(LoRAConfiguration)
     case endBlocks
-    case prefixTuning(PrefixTuningConfiguration)
-    case promptTuning(PromptTuningConfiguration)
+    case prefixTuning(VirtualTokenConfiguration)
+    case promptTuning(VirtualTokenConfiguration)
     case bottleneck(BottleneckConfiguration)
     case ia3(IA3Configuration)
     case normTuning

@@ -25,7 +25,7 @@ public enum AdapterFolder {
     /// Of bottleneck adapters.
     public var bottleneck: BottleneckConfiguration?
     /// Of a prefix that PEFT's file can't hold.
-    public var prefix: PrefixTuningConfiguration?
+    public var prefix: VirtualTokenConfiguration?
     /// `model_type` of the model, where the tensors' names do not tell.
     public var modelType: String?
     /// Why Python PEFT can't read the folder.
@@ -349,10 +349,10 @@ public enum AdapterFolder {
       switch json["peft_type"]?.string {
       case "PREFIX_TUNING":
         method = .prefixTuning(
-          try JSONFile.read(PrefixTuningConfiguration.self, from: configurationURL))
+          try JSONFile.read(VirtualTokenConfiguration.self, from: configurationURL))
       case "PROMPT_TUNING":
         method = .promptTuning(
-          try JSONFile.read(PromptTuningConfiguration.self, from: configurationURL))
+          try JSONFile.read(VirtualTokenConfiguration.self, from: configurationURL))
       case "IA3":
         try refuseSavedModules(json, configurationURL.path)
         method = .ia3(try JSONFile.read(IA3Configuration.self, from: configurationURL))

@@ -43,10 +43,10 @@ public struct MethodOptions: Sendable {
     case EndBlocks.name: return .endBlocks
     case PrefixTuning.name:
       return .prefixTuning(
-        try PrefixTuningConfiguration(virtualTokens: virtualTokens, start: start))
+        try VirtualTokenConfiguration(virtualTokens: virtualTokens, start: start))
     case PromptTuning.name:
       return .promptTuning(
-        try PromptTuningConfiguration(virtualTokens: virtualTokens, start: start))
+        try VirtualTokenConfiguration(virtualTokens: virtualTokens, start: start))
     case Bottleneck.name:
       return .bottleneck(
         try BottleneckConfiguration(size: bottleneckSize, activation: activation))

@@ -90,6 +90,19 @@ struct BlockLookup {
     return block.linears.first { $0.name == localName }
   }
 
+  /// Throws where a layer is no place for an adapter, or has one.
+  func requireFree(_ layer: Linear) throws {
+    guard layer.reduction == nil else {
+      throw PeatError.badData(
+        "The layer '\(layer.name)' is kept as two factors; adapters sit in the bottom and top blocks, which are whole."
+      )
+    }
+    guard !layer.isTuned else {
+      throw PeatError.badData(
+        "The layer '\(layer.name)' already carries an adapter; remove it first.")
+    }
+  }
+
   /// What the model has, for errors.
   var description: String {
     "It has the blocks " + model.blocks.map { String($0.numberInFullModel) }.joined(separator: ", ")

@@ -58,15 +58,7 @@ public struct IA3: TuningMethod {
           "The adapter's '\(name)' has shape \(tensor.shape); this layer, \(scalesInput ? "" : "not ")one of the feed-forward "
             + "modules, has \(expected). Was it tuned for another model?")
       }
-      guard layer.reduction == nil else {
-        throw PeatError.badData(
-          "The layer '\(layer.name)' is kept as two factors; adapters sit in the bottom and top blocks, which are whole."
-        )
-      }
-      guard !layer.isTuned else {
-        throw PeatError.badData(
-          "The layer '\(layer.name)' already carries an adapter; remove it first.")
-      }
+      try lookup.requireFree(layer)
       found.append((name, layer, scalesInput, Parameter("\(layer.name).ia3_l", tensor.copied())))
     }
     guard !found.isEmpty else { throw PeatError.badData("The adapter is empty.") }

@@ -9,23 +9,18 @@ extension Adapter {
     var result = state.withoutRemainders
     var alphas: [String: Double] = [:]
     for key in state.lowRankLayers {
-      guard let down = state[key + LowRankNames.down], let up = state[key + LowRankNames.up]
-      else { continue }
+      guard let pair = state.pair(of: key) else { continue }
       let layer = String(key.dropFirst(LoRA.prefix.count))
       let alpha = configuration.alpha(forLayer: layer)
       if alpha != configuration.alpha { alphas[layer] = alpha }
-      guard let restDown = state[key + LowRankNames.remainderDown],
-        let restUp = state[key + LowRankNames.remainderUp]
-      else { continue }
-      var sum = FactorSum(rows: up.shape[0], columns: down.shape[1])
-      try sum.add(1, up, down)
-      try sum.add(1, restUp, restDown)
+      guard let remainder = state.remainder(of: key) else { continue }
+      var sum = FactorSum(rows: pair.up.shape[0], columns: pair.down.shape[1])
+      try sum.add(1, pair)
+      try sum.add(1, remainder)
       let parts = try sum.singularValues()
       let rank = max(parts.rank(tolerance: 1e-8), 1)
-      let (first, second) = parts.factors(0..<rank) { $0.squareRoot() }
-      result[key + LowRankNames.up] = first
-      result[key + LowRankNames.down] = second
-      let growth = Double(rank) / Double(down.shape[0])
+      result.setPair(parts.factors(0..<rank) { $0.squareRoot() }, of: key)
+      let growth = Double(rank) / Double(pair.rank)
       alphas[layer] =
         alpha * (configuration.usesRankStabilizedScale ? growth.squareRoot() : growth)
     }

@@ -133,9 +133,7 @@ public struct LoRA: TuningMethod {
       let name = String(key.dropLast(LoRA.downSuffix.count))
       guard let layer = lookup.linear(name) else {
         throw PeatError.badData(
-          "The adapter has '\(key)', for which this model has no layer. It has the blocks "
-            + model.blocks.map { String($0.numberInFullModel) }.joined(separator: ", ") + " with "
-            + model.configuration.keys.linearNames.joined(separator: ", ") + ".")
+          "The adapter has '\(key)', for which this model has no layer. \(lookup.description)")
       }
       guard let up = state["\(name).lora_B.weight"] else {
         throw PeatError.badData("The adapter has '\(key)' but no '\(name).lora_B.weight'.")
@@ -148,15 +146,7 @@ public struct LoRA: TuningMethod {
             + "\(layer.inputs) to \(layer.outputs), so A is [r, \(layer.inputs)] and B [\(layer.outputs), r]. "
             + "Was it tuned for another model?")
       }
-      guard layer.reduction == nil else {
-        throw PeatError.badData(
-          "The layer '\(layer.name)' is kept as two factors; adapters sit in the bottom and top blocks, which are whole."
-        )
-      }
-      guard !layer.isTuned else {
-        throw PeatError.badData(
-          "The layer '\(layer.name)' already carries an adapter; remove it first.")
-      }
+      try lookup.requireFree(layer)
       used += 2
       let scale = configuration.scale(
         forLayer: String(name.dropFirst(LoRA.prefix.count)), rank: down.shape[0])

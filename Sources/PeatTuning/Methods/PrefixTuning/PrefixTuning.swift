@@ -14,9 +14,9 @@ public struct PrefixTuning: TuningMethod {
   static let keysSuffix = ".attention_prefix.keys"
   static let valuesSuffix = ".attention_prefix.values"
 
-  public let configuration: PrefixTuningConfiguration
+  public let configuration: VirtualTokenConfiguration
 
-  public init(_ configuration: PrefixTuningConfiguration) { self.configuration = configuration }
+  public init(_ configuration: VirtualTokenConfiguration) { self.configuration = configuration }
 
   /// The keys and values that the model computes of P tokens: with those of all blocks it starts as if it had read them. Normal
   /// numbers where the configuration wants that.

@@ -13,9 +13,9 @@ public struct PromptTuning: TuningMethod {
   /// The tensor's name, PEFT's.
   public static let tensorName = "prompt_embeddings"
 
-  public let configuration: PromptTuningConfiguration
+  public let configuration: VirtualTokenConfiguration
 
-  public init(_ configuration: PromptTuningConfiguration) { self.configuration = configuration }
+  public init(_ configuration: VirtualTokenConfiguration) { self.configuration = configuration }
 
   /// The embeddings of P tokens: the model starts as if they stood in front of each sequence. Normal numbers where the configuration
   /// wants that.

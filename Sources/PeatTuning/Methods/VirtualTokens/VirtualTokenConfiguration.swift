@@ -1,10 +1,10 @@
 import PeatTensor
 
-/// What a prefix consists of; JSON keys as in PEFT's adapter_config.json.
-public struct PrefixTuningConfiguration: Sendable, Codable, Equatable {
-  /// P: how many keys and values stand in front of each sequence.
+/// What a prefix or a prompt consists of; JSON keys as in PEFT's adapter_config.json.
+public struct VirtualTokenConfiguration: Sendable, Codable, Equatable {
+  /// P: how many keys and values, or embeddings, stand in front of each sequence.
   public var virtualTokens: Int
-  /// What a new prefix starts from; an adapter's file does not keep it.
+  /// What a new one starts from; an adapter's file does not keep it.
   public var start: VirtualTokenStart
 
   enum CodingKeys: String, CodingKey {
