@@ -126,7 +126,7 @@ public final class TransformerBlock: @unchecked Sendable {
       keys = tape.rotary(keys, table: rotary, layout: positions)
     }
     if let cache { (keys, values) = cache.append(keys: keys, values: values) }
-    let attended = tape.causalAttention(
+    let attended = tape.attention(
       queries: queries, keys: keys, values: values, heads: sizes.heads,
       keyValueHeads: sizes.keyValueHeads,
       layout: cache.map { layout.shifted(by: $0.prefixLength) } ?? layout,

@@ -118,7 +118,7 @@ import Testing
     let length: Int = try golden.fact("queries")
     let keyLength: Int = try golden.fact("keys")
     try compare(golden, inputs: ["q", "k", "v"], within: 3e-6) { tape, x, _ in
-      tape.causalAttention(
+      tape.attention(
         queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
         layout: SequenceLayout(
           rows: x[0].rows, length: length, firstPosition: keyLength - length))

@@ -28,7 +28,7 @@ import Testing
       ]
     ) { tape, x, w in
       .matrix(
-        tape.causalAttention(
+        tape.attention(
           queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
           layout: SequenceLayout(lengths: lengths),
           prefix: KeyValuePrefixWeights(keys: w[0], values: w[1])))
@@ -76,7 +76,7 @@ import Testing
 
   @Test func `a single token behind a single key weighs both`() {
     let tape = Tape()
-    let output = tape.causalAttention(
+    let output = tape.attention(
       queries: tape.input(Tensor([0, 0], shape: [1, 2])),
       keys: tape.input(Tensor([3, 4], shape: [1, 2])),
       values: tape.input(Tensor([5, 6], shape: [1, 2])), heads: 1, keyValueHeads: 1,

@@ -2,13 +2,13 @@ import PeatTensor
 import TestSupport
 import Testing
 
-@Suite("Causal attention") struct AttentionTests {
+@Suite("Attention") struct AttentionTests {
   /// Heads, key/value heads, head width.
   typealias Heads = (heads: Int, keyValueHeads: Int, width: Int)
 
   private func check(
-    _ shape: Heads, batch: Int, length: Int, keyLength: Int, trains: [Bool] = [true, true, true],
-    seed: UInt64 = 1
+    _ shape: Heads, batch: Int, length: Int, keyLength: Int, pattern: AttentionPattern = .causal,
+    trains: [Bool] = [true, true, true], seed: UInt64 = 1
   ) {
     var random = SeededRandom(seed: seed)
     let (heads, keyValueHeads, width) = shape
@@ -26,15 +26,43 @@ import Testing
       ]
     ) { tape, x, _ in
       .matrix(
-        tape.causalAttention(
+        tape.attention(
           queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
           layout: SequenceLayout(
-            rows: batch * length, length: length, firstPosition: keyLength - length)))
+            rows: batch * length, length: length, firstPosition: keyLength - length),
+          pattern: pattern))
     } reference: { x, _ in
       Reference.attention(
         x[0], x[1], x[2], heads: heads, keyValueHeads: keyValueHeads, headWidth: width,
-        length: length, keyLength: keyLength)
+        length: length, keyLength: keyLength, pattern: pattern)
     }.check()
+  }
+
+  @Test(arguments: [1, 2, 5, 16, 17, 64, 100, 500])
+  func `a window hides the keys that are further back`(window: Int) {
+    let pattern = AttentionPattern(window: window)
+    for length in [1, 7, 33, 200] {
+      check((2, 1, 8), batch: 2, length: length, keyLength: length, pattern: pattern)
+    }
+    // Few queries behind many keys are attended without packing.
+    check((4, 2, 8), batch: 1, length: 3, keyLength: 130, pattern: pattern)
+    check((4, 2, 8), batch: 1, length: 20, keyLength: 130, pattern: pattern)
+  }
+
+  @Test(arguments: raggedSizes + [130])
+  func `queries of who looks both ways see all keys of their sequence`(length: Int) {
+    check((4, 2, 9), batch: 2, length: length, keyLength: length, pattern: .bidirectional)
+  }
+
+  @Test(arguments: [
+    AttentionPattern(scale: 0.7), AttentionPattern(softCap: 0.8),
+    AttentionPattern(window: 9, scale: 1.3, softCap: 2),
+    AttentionPattern(isCausal: false, scale: 0.4, softCap: 1.5),
+  ])
+  func `scores may be scaled otherwise, and capped`(pattern: AttentionPattern) {
+    for length in [3, 8, 65, 130] {
+      check((2, 1, 8), batch: 2, length: length, keyLength: length, pattern: pattern)
+    }
   }
 
   @Test(arguments: raggedSizes + [130])
@@ -70,7 +98,7 @@ import Testing
       "attention of one matrix", inputs: [Operand("x", randomTensor([2 * length, 60], &random))]
     ) { tape, x, _ in
       .matrix(
-        tape.causalAttention(
+        tape.attention(
           queries: x[0].columns(5..<29), keys: x[0].columns(30..<42),
           values: x[0].columns(42..<54), heads: 4, keyValueHeads: 2,
           layout: SequenceLayout(rows: 2 * length, length: length)))
@@ -88,7 +116,7 @@ import Testing
       "attention(x, x, x)", inputs: [Operand("x", randomTensor([2 * 11, 12], &random))]
     ) { tape, x, _ in
       .matrix(
-        tape.causalAttention(
+        tape.attention(
           queries: x[0], keys: x[0], values: x[0], heads: 2, keyValueHeads: 2,
           layout: SequenceLayout(rows: 22, length: 11)))
     } reference: { x, _ in
@@ -111,7 +139,7 @@ import Testing
       ]
     ) { tape, x, _ in
       .matrix(
-        tape.causalAttention(
+        tape.attention(
           queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
           layout: SequenceLayout(lengths: lengths)))
     } reference: { x, _ in
@@ -137,7 +165,7 @@ import Testing
     let spoilt = length - count
     for i in 0..<16 { q[spoilt * 16 + i] = .nan }
     let tape = Tape()
-    let output = tape.causalAttention(
+    let output = tape.attention(
       queries: tape.input(Tensor(q, shape: [length, 16])),
       keys: tape.input(randomTensor([length, 16], &random)),
       values: tape.input(randomTensor([length, 16], &random)), heads: 2, keyValueHeads: 2,
@@ -156,11 +184,11 @@ import Testing
     let k = randomTensor([keyLength, 8], &random)
     let v = randomTensor([keyLength, 8], &random)
     let tape = Tape()
-    let whole = tape.causalAttention(
+    let whole = tape.attention(
       queries: tape.input(q), keys: tape.input(k), values: tape.input(v), heads: 4,
       keyValueHeads: 2, layout: SequenceLayout(lengths: [keyLength])
     ).tensor()
-    let last = tape.causalAttention(
+    let last = tape.attention(
       queries: tape.input(q.rows(keyLength - length..<keyLength)), keys: tape.input(k),
       values: tape.input(v), heads: 4, keyValueHeads: 2,
       layout: SequenceLayout(lengths: [length], firstPosition: keyLength - length)
@@ -184,7 +212,7 @@ import Testing
       ]
     ) { tape, x, _ in
       .matrix(
-        tape.causalAttention(
+        tape.attention(
           queries: x[0], keys: x[1], values: x[2], heads: 1, keyValueHeads: 1,
           layout: SequenceLayout(lengths: [length])))
     } reference: { x, _ in
@@ -196,7 +224,7 @@ import Testing
 
   @Test func `one token attends to itself alone`() {
     let tape = Tape()
-    let output = tape.causalAttention(
+    let output = tape.attention(
       queries: tape.input(Tensor([1, 2], shape: [1, 2])),
       keys: tape.input(Tensor([3, 4], shape: [1, 2])),
       values: tape.input(Tensor([5, 6], shape: [1, 2])), heads: 1, keyValueHeads: 1,

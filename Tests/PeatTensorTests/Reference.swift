@@ -1,4 +1,5 @@
 import Foundation
+import PeatTensor
 
 /// The operations in double precision, by the formula and simple loops. Matrices are row-major.
 enum Reference {
@@ -72,29 +73,36 @@ enum Reference {
 
   static func attention(
     _ q: [Double], _ k: [Double], _ v: [Double], heads: Int, keyValueHeads: Int, headWidth: Int,
-    length: Int, keyLength: Int
+    length: Int, keyLength: Int, pattern: AttentionPattern = .causal
   ) -> [Double] {
     var output = [Double](repeating: 0, count: q.count)
     let qWidth = heads * headWidth
     let kWidth = keyValueHeads * headWidth
     for row in 0..<q.count / qWidth {
       let sequence = row / length
-      let seen = keyLength - length + row % length + 1
+      let position = keyLength - length + row % length
+      let seen = (0..<keyLength).filter { key in
+        (!pattern.isCausal || key <= position) && pattern.window.map { key > position - $0 } ?? true
+      }
+      let scale = pattern.scale.map(Double.init) ?? 1 / Double(headWidth).squareRoot()
       for head in 0..<heads {
         let group = head / (heads / keyValueHeads)
-        let scores = (0..<seen).map { key in
-          (0..<headWidth).reduce(0.0) {
-            $0 + q[row * qWidth + head * headWidth + $1]
-              * k[(sequence * keyLength + key) * kWidth + group * headWidth + $1]
-          } / Double(headWidth).squareRoot()
+        let scores = seen.map { key in
+          let score =
+            (0..<headWidth).reduce(0.0) {
+              $0 + q[row * qWidth + head * headWidth + $1]
+                * k[(sequence * keyLength + key) * kWidth + group * headWidth + $1]
+            } * scale
+          return pattern.softCap.map { Double($0) * tanh(score / Double($0)) } ?? score
         }
         let top = scores.max() ?? 0
         let weights = scores.map { exp($0 - top) }
         let total = weights.reduce(0, +)
         for i in 0..<headWidth {
           var sum = 0.0
-          for key in 0..<seen {
-            sum += weights[key] * v[(sequence * keyLength + key) * kWidth + group * headWidth + i]
+          for (number, key) in seen.enumerated() {
+            let place = (sequence * keyLength + key) * kWidth + group * headWidth + i
+            sum += weights[number] * v[place]
           }
           output[row * qWidth + head * headWidth + i] = sum / total
         }

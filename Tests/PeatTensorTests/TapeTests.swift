@@ -34,7 +34,7 @@ private struct Block {
     let qkv = tape.linear(
       tape.rmsNorm(x, weight: w[0], epsilon: 1e-5), weight: w[1],
       lowRank: LowRankWeights(down: w[6], up: w[7], scale: 2))
-    let attended = tape.causalAttention(
+    let attended = tape.attention(
       queries: tape.rotary(qkv.columns(0..<qWidth), table: table, layout: layout),
       keys: tape.rotary(qkv.columns(qWidth..<qWidth + kWidth), table: table, layout: layout),
       values: qkv.columns(qWidth + kWidth..<qkvWidth), heads: heads, keyValueHeads: keyValueHeads,
@@ -454,14 +454,14 @@ private struct Block {
     }
     check("attention", inputs: [x, up, x]) { tape, x, _ in
       .matrix(
-        tape.causalAttention(
+        tape.attention(
           queries: x[0], keys: x[1], values: x[2], heads: 1, keyValueHeads: 1,
           layout: SequenceLayout(lengths: [3])))
     }
     let prefix = Operand("prefix", randomTensor([5, width], &random))
     check("attention with a prefix", inputs: [x], weights: [prefix, prefix]) { tape, x, w in
       .matrix(
-        tape.causalAttention(
+        tape.attention(
           queries: x[0], keys: x[0], values: x[0], heads: 1, keyValueHeads: 1,
           layout: SequenceLayout(lengths: [3]),
           prefix: KeyValuePrefixWeights(keys: w[0], values: w[1])))
@@ -485,7 +485,7 @@ private struct Block {
         let shifted = tape.layerNorm(x[0], weight: w[0], bias: w[1], epsilon: 1e-6)
         let gated = tape.swiGLU(gate: normed, up: tape.gelu(shifted, form: .tanhApproximation))
         return .matrix(
-          tape.causalAttention(
+          tape.attention(
             queries: gated, keys: gated, values: gated, heads: 2, keyValueHeads: 2,
             layout: SequenceLayout(lengths: [3])))
       }

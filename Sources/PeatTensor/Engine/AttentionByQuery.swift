@@ -8,15 +8,22 @@ extension AttentionKernel {
   func forwardByQuery(
     queries: Rows, keys: Rows, values: Rows, output: Rows, weights: FloatPointer
   ) {
-    let scale = 1 / Float(width).squareRoot()
     for query in 0..<queryCount {
-      let seen = firstPosition + query + 1
-      score(queries.pointer + query * queries.stride, keys, count: seen, into: weights)
+      let first = firstVisible(to: query)
+      let seen = visible(to: query) - first
+      score(
+        queries.pointer + query * queries.stride, keys.dropping(first), count: seen, into: weights)
+      var factor = broadcast(scale)
+      if let cap = pattern.softCap {
+        let inner = broadcast(scale / cap)
+        mapVectors(seen, weights, into: weights) { tanh($0 * inner) }
+        factor = broadcast(cap)
+      }
       let top = broadcast(maximum(seen, weights))
-      let factor = broadcast(scale)
       mapVectors(seen, weights, into: weights) { exp(($0 - top) * factor) }
       average(
-        values, by: weights, count: seen, factor: 1 / PeatTensor.sum(seen, weights),
+        values.dropping(first), by: weights, count: seen,
+        factor: 1 / PeatTensor.sum(seen, weights),
         into: output.pointer + query * output.stride)
     }
   }

@@ -11,19 +11,24 @@ struct AttentionKernel {
   struct Rows {
     let pointer: FloatPointer
     let stride: Int
+
+    func dropping(_ count: Int) -> Rows {
+      Rows(pointer: pointer + count * stride, stride: stride)
+    }
   }
 
   /// How many queries there are.
   let queryCount: Int
   /// How many keys stand before the first query.
   let firstPosition: Int
+  let pattern: AttentionPattern
   /// D.
   let width: Int
   let pool: BufferPool
 
-  private var keyCount: Int { firstPosition + queryCount }
+  var keyCount: Int { firstPosition + queryCount }
   private var paddedKeys: Int { ProductTile.wholeRows(keyCount) }
-  private var scale: Float { 1 / Float(width).squareRoot() }
+  var scale: Float { pattern.scale ?? 1 / Float(width).squareRoot() }
 
   /// Panels across a head, of as many registers each as can be.
   private var panels: Int {
@@ -85,13 +90,17 @@ struct AttentionKernel {
     let panel: Buffer
     /// `[keys, blockColumns]`.
     let scores: Buffer
+    /// Slopes of the soft cap at the scores, `[keys, blockColumns]`, in the backward pass of who has one.
+    let capSlopes: Buffer?
     let tile: Buffer
   }
 
-  private func makeWorkspace() -> Workspace {
+  private func makeWorkspace(backward: Bool = false) -> Workspace {
     Workspace(
       panel: pool.take(width * ProductTile.columns),
       scores: pool.take(paddedKeys * Self.blockColumns),
+      capSlopes: backward && pattern.softCap != nil
+        ? pool.take(paddedKeys * Self.blockColumns) : nil,
       tile: pool.take(ProductTile.rows * ProductTile.columns))
   }
 
@@ -111,9 +120,38 @@ struct AttentionKernel {
     }
   }
 
-  /// How many keys the last of these queries sees.
-  private func visible(to query: Int) -> Int {
-    firstPosition + min(query, queryCount - 1) + 1
+  /// Behind which key a query sees none.
+  func visible(to query: Int) -> Int {
+    pattern.isCausal ? firstPosition + min(query, queryCount - 1) + 1 : keyCount
+  }
+
+  /// The first key that a query sees.
+  func firstVisible(to query: Int) -> Int {
+    guard let window = pattern.window else { return 0 }
+    return max(0, firstPosition + query - (window - 1))
+  }
+
+  /// The first key that a block computes with: a whole tile's.
+  private func firstKey(of block: Block) -> Int {
+    firstVisible(to: block.first) / ProductTile.rows * ProductTile.rows
+  }
+
+  /// The keys that a register of queries sees: some of its queries see all of `keys`, all of them see `common`.
+  private struct Sight {
+    let keys: Range<Int>
+    let common: Range<Int>
+  }
+
+  /// - Parameters:
+  ///   - query: the first of the register.
+  ///   - end: behind which key the panel has none.
+  private func sight(from query: Int, end: Int) -> Sight {
+    let position = firstPosition + query
+    let high = pattern.isCausal ? min(position + lanes, end) : keyCount
+    let low = min(firstVisible(to: query), high)
+    let commonLow = min(firstVisible(to: query + lanes - 1), high)
+    let commonHigh = pattern.isCausal ? min(position + 1, high) : high
+    return Sight(keys: low..<high, common: commonLow..<max(commonLow, commonHigh))
   }
 
   // MARK: Forward
@@ -134,8 +172,10 @@ struct AttentionKernel {
       for panel in 0..<block.panels {
         let first = block.first + panel * ProductTile.columns
         let right = rows(queries, block, panel)
-        score(keys, right, first, workspace, panel)
-        softmax(workspace, panel, first, right.count, tops + first, inverses + first)
+        score(keys, right, first, workspace, panel, from: firstKey(of: block))
+        softmax(
+          workspace, panel, first, right.count, tops + first, inverses + first,
+          from: firstKey(of: block))
       }
       weigh(
         block, workspace, by: workspace.scores.pointer, valuePanels.pointer, keyCount, into: output,
@@ -158,10 +198,10 @@ struct AttentionKernel {
     )
   }
 
-  /// One panel's columns of left · rightᵀ, for the keys that its last query sees; zeros for the block's other keys.
+  /// One panel's columns of left · rightᵀ, for the keys up to those that its last query sees; zeros for the block's keys behind.
   private func score(
     _ left: Packed, _ right: (rows: Rows, count: Int), _ first: Int,
-    _ workspace: Workspace, _ panel: Int, into target: FloatPointer? = nil
+    _ workspace: Workspace, _ panel: Int, from start: Int, into target: FloatPointer? = nil
   ) {
     let place = (target ?? workspace.scores.pointer) + panel * ProductTile.columns
     let stride = Self.blockColumns
@@ -171,8 +211,9 @@ struct AttentionKernel {
     let seen = visible(to: first + ProductTile.columns - 1)
     var factors = ProductTile.Factors(
       depth: width, strip: strip(of: left.rows), panel: workspace.panel.pointer)
+    factors.strip.pointer += start &* factors.strip.rowStride
     var walk = LineWalk.none
-    var key = 0
+    var key = start
     while key < seen {
       if key &+ ProductTile.rows > keyCount {
         factors.strip = ProductTile.Strip(
@@ -194,49 +235,90 @@ struct AttentionKernel {
   /// Registers that so many queries take.
   @inline(__always) private func registers(_ count: Int) -> Int { (count &+ lanes &- 1) / lanes }
 
-  /// Turns a panel's scores into exp((score − top) / √D), and finds tops and inverse sums.
+  /// Turns a panel's scores into exp(score − top), both scaled and capped, and finds tops, before that, and inverse sums.
   private func softmax(
     _ workspace: Workspace, _ panel: Int, _ first: Int, _ count: Int, _ tops: FloatPointer,
-    _ inverses: FloatPointer
+    _ inverses: FloatPointer, from start: Int
   ) {
-    let scaleVector = broadcast(scale)
     let stride = Self.blockColumns
+    let end = visible(to: first + ProductTile.columns - 1)
     for part in 0..<registers(count) {
-      let column = panel * ProductTile.columns + part * lanes
-      let place = workspace.scores.pointer + column
+      let place = workspace.scores.pointer + panel * ProductTile.columns + part * lanes
       let position = firstPosition + first + part * lanes
-      let all = min(position + 1, keyCount)
-      let seen = min(position + lanes, visible(to: first + ProductTile.columns - 1))
+      let sight = sight(from: first + part * lanes, end: end)
+      let (keys, common) = (sight.keys, sight.common)
       var top = broadcast(-.infinity)
-      for key in 0..<all {
+      @inline(__always) func raise(_ keys: Range<Int>) {
+        for key in keys {
+          let value = load(place + key &* stride)
+          top.replace(with: value, where: value .> top .& sees(key, from: position))
+        }
+      }
+      raise(keys.lowerBound..<common.lowerBound)
+      for key in common {
         let value = load(place + key &* stride)
         top.replace(with: value, where: value .> top)
       }
-      for key in all..<max(all, seen) {
-        let value = load(place + key &* stride)
-        top.replace(with: value, where: value .> top .& sees(key, from: position))
-      }
+      raise(common.upperBound..<keys.upperBound)
+      let weight = Weighing(self, top: top)
       var sum = Vector.zero
-      for key in 0..<all {
-        let value = exp((load(place + key &* stride) - top) * scaleVector)
+      @inline(__always) func addMasked(_ keys: Range<Int>) {
+        for key in keys {
+          let masked = Vector.zero.replacing(
+            with: weight(load(place + key &* stride)), where: sees(key, from: position))
+          store(masked, place + key &* stride)
+          sum += masked
+        }
+      }
+      addMasked(keys.lowerBound..<common.lowerBound)
+      for key in common {
+        let value = weight(load(place + key &* stride))
         store(value, place + key &* stride)
         sum += value
       }
-      for key in all..<max(all, seen) {
-        let value = exp((load(place + key &* stride) - top) * scaleVector)
-        let masked = Vector.zero.replacing(with: value, where: sees(key, from: position))
-        store(masked, place + key &* stride)
-        sum += masked
-      }
-      clear(place, from: max(all, seen), to: visible(to: first + ProductTile.columns - 1))
+      addMasked(common.upperBound..<keys.upperBound)
+      clear(place, from: start, to: keys.lowerBound)
+      clear(place, from: keys.upperBound, to: end)
       store(top, tops + part * lanes)
       store(broadcast(1) / sum, inverses + part * lanes)
     }
   }
 
+  /// exp(score − top), both scaled and, where the pattern says so, capped.
+  private struct Weighing {
+    private let scale: Vector
+    private let cap: Float?
+    /// Before scaling; where there is a cap, as it is capped.
+    private let top: Vector
+
+    init(_ kernel: AttentionKernel, top: Vector) {
+      scale = broadcast(kernel.scale)
+      cap = kernel.pattern.softCap
+      self.top = cap.map { Self.capped(top * broadcast(kernel.scale), $0) } ?? top
+    }
+
+    @inline(__always) func callAsFunction(_ score: Vector) -> Vector {
+      guard let cap else { return exp((score - top) * scale) }
+      return exp(Self.capped(score * scale, cap) - top)
+    }
+
+    /// How the capped score grows with the score.
+    func slope(_ score: Vector, cap: Float) -> Vector {
+      let t = tanh(score * scale * broadcast(1 / cap))
+      return fma(-t, t, broadcast(1))
+    }
+
+    @inline(__always) private static func capped(_ score: Vector, _ cap: Float) -> Vector {
+      tanh(score * broadcast(1 / cap)) * broadcast(cap)
+    }
+  }
+
   /// Which lanes, queries from a position on, see a key.
   @inline(__always) private func sees(_ key: Int, from position: Int) -> SIMDMask<MaskStorage> {
-    Self.laneNumbers .>= broadcast(Float(key &- position))
+    let ahead = Float(key &- position)
+    let behind = Self.laneNumbers .>= broadcast(pattern.isCausal ? ahead : -.infinity)
+    guard let window = pattern.window else { return behind }
+    return behind .& (Self.laneNumbers .< broadcast(ahead + Float(window)))
   }
 
   private func clear(_ place: FloatPointer, from first: Int, to end: Int) {
@@ -271,15 +353,17 @@ struct AttentionKernel {
     var walk = LineWalk.none
     var row = 0
     while row < block.count {
-      let depth = visible(to: block.first + min(row + ProductTile.rows, block.count) - 1)
+      let start = firstVisible(to: block.first + row)
+      let depth = visible(to: block.first + min(row + ProductTile.rows, block.count) - 1) - start
       let line = out.pointer + (block.first + row) * out.stride
       for panel in 0..<panels {
         let column = panel * panelColumns
         let factors = ProductTile.Factors(
           depth: depth,
           strip: ProductTile.Strip(
-            pointer: weights + row, rowStride: 1, depthStride: Self.blockColumns),
-          panel: right + panel * rightRows * panelColumns, panelStride: panelColumns)
+            pointer: weights + start * Self.blockColumns + row, rowStride: 1,
+            depthStride: Self.blockColumns),
+          panel: right + (panel * rightRows + start) * panelColumns, panelStride: panelColumns)
         ProductTile.compute(
           rows: block.count - row, columns: min(panelColumns, width - column), factors,
           line + column, out.stride,
@@ -299,19 +383,21 @@ struct AttentionKernel {
     queries: Rows, keys: Packed, values: Packed, output: Rows, outputGradient: Rows,
     tops: FloatPointer, inverses: FloatPointer, dQ: Rows?, dK: Rows?, dV: Rows?
   ) {
-    let workspace = makeWorkspace()
+    let workspace = makeWorkspace(backward: true)
     let slopes = pool.take(paddedKeys * Self.blockColumns)
     let deltas = pool.take(Self.blockColumns)
     defer {
       withExtendedLifetime((workspace.panel, workspace.scores, workspace.tile)) {}
-      withExtendedLifetime((slopes, deltas)) {}
+      withExtendedLifetime((slopes, deltas, workspace.capSlopes)) {}
     }
     forEachBlock { block in
       for panel in 0..<block.panels {
         let first = block.first + panel * ProductTile.columns
         let right = rows(queries, block, panel)
-        score(keys, right, first, workspace, panel)
-        probabilities(workspace, panel, first, right.count, tops + first, inverses + first)
+        score(keys, right, first, workspace, panel, from: firstKey(of: block))
+        probabilities(
+          workspace, panel, first, right.count, tops + first, inverses + first,
+          from: firstKey(of: block))
       }
       let gradient = Rows(
         pointer: outputGradient.pointer + block.first * outputGradient.stride,
@@ -329,9 +415,11 @@ struct AttentionKernel {
       for panel in 0..<block.panels {
         let first = block.first + panel * ProductTile.columns
         let right = rows(outputGradient, block, panel)
-        score(values, right, first, workspace, panel, into: slopes.pointer)
+        let start = firstKey(of: block)
+        score(values, right, first, workspace, panel, from: start, into: slopes.pointer)
         slope(
-          slopes.pointer, workspace.scores.pointer, deltas.pointer, panel, first, right.count)
+          slopes.pointer, workspace, deltas.pointer, panel,
+          start..<visible(to: first + ProductTile.columns - 1), right.count)
       }
       if let dQ, let keyPanels = keys.panels {
         weigh(
@@ -348,48 +436,79 @@ struct AttentionKernel {
   /// Turns a panel's scores into probabilities, from the statistics of the forward pass.
   private func probabilities(
     _ workspace: Workspace, _ panel: Int, _ first: Int, _ count: Int, _ tops: FloatPointer,
-    _ inverses: FloatPointer
+    _ inverses: FloatPointer, from start: Int
   ) {
-    let scaleVector = broadcast(scale)
     let stride = Self.blockColumns
+    let end = visible(to: first + ProductTile.columns - 1)
     for part in 0..<registers(count) {
-      let place = workspace.scores.pointer + panel * ProductTile.columns + part * lanes
+      let column = panel * ProductTile.columns + part * lanes
+      let place = workspace.scores.pointer + column
       let position = firstPosition + first + part * lanes
-      let all = min(position + 1, keyCount)
-      let seen = max(all, min(position + lanes, visible(to: first + ProductTile.columns - 1)))
-      let top = load(tops + part * lanes)
+      let sight = sight(from: first + part * lanes, end: end)
+      let (keys, common) = (sight.keys, sight.common)
+      let weight = Weighing(self, top: load(tops + part * lanes))
       let inverse = load(inverses + part * lanes)
-      for key in 0..<all {
-        let value = exp((load(place + key &* stride) - top) * scaleVector) * inverse
-        store(value, place + key &* stride)
+      if let cap = pattern.softCap, let slopes = workspace.capSlopes {
+        for key in keys {
+          store(
+            weight.slope(load(place + key &* stride), cap: cap),
+            slopes.pointer + column + key &* stride)
+        }
       }
-      for key in all..<seen {
-        let value = exp((load(place + key &* stride) - top) * scaleVector) * inverse
-        store(
-          Vector.zero.replacing(with: value, where: sees(key, from: position)),
-          place + key &* stride)
+      @inline(__always) func setMasked(_ keys: Range<Int>) {
+        for key in keys {
+          let value = weight(load(place + key &* stride)) * inverse
+          store(
+            Vector.zero.replacing(with: value, where: sees(key, from: position)),
+            place + key &* stride)
+        }
       }
-      clear(place, from: seen, to: visible(to: first + ProductTile.columns - 1))
+      setMasked(keys.lowerBound..<common.lowerBound)
+      for key in common {
+        store(weight(load(place + key &* stride)) * inverse, place + key &* stride)
+      }
+      setMasked(common.upperBound..<keys.upperBound)
+      clear(place, from: start, to: keys.lowerBound)
+      clear(place, from: keys.upperBound, to: end)
     }
   }
 
-  /// dS = P ∘ (dP − δ) / √D for a panel's columns, in the place of dP.
+  /// dS = P ∘ (dP − δ) · scale, times the cap's slope, for a panel's columns, in the place of dP.
   private func slope(
-    _ slopes: FloatPointer, _ probabilities: FloatPointer, _ deltas: FloatPointer, _ panel: Int,
-    _ first: Int, _ count: Int
+    _ slopes: FloatPointer, _ workspace: Workspace, _ deltas: FloatPointer, _ panel: Int,
+    _ keys: Range<Int>, _ count: Int
   ) {
     let scaleVector = broadcast(scale)
     let stride = Self.blockColumns
+    let probabilities = workspace.scores.pointer
     for part in 0..<registers(count) {
       let column = panel * ProductTile.columns + part * lanes
       let delta = load(deltas + column)
-      for key in 0..<visible(to: first + ProductTile.columns - 1) {
+      for key in keys {
         let place = column &+ key &* stride
         store(
           (load(slopes + place) - delta) * load(probabilities + place) * scaleVector, slopes + place
         )
       }
+      guard let caps = workspace.capSlopes else { continue }
+      for key in keys {
+        let place = column &+ key &* stride
+        // What no query of the register sees has no slope: there it is not a number, perhaps.
+        let value = load(slopes + place) * load(caps.pointer + place)
+        store(
+          Vector.zero.replacing(with: value, where: load(probabilities + place) .> .zero),
+          slopes + place)
+      }
     }
+  }
+
+  /// Which of a block's queries, counted from its first, may see a tile's keys.
+  private func queries(seeing key: Int, of block: Block) -> Range<Int> {
+    let skipped =
+      pattern.isCausal ? max(0, key - firstPosition - block.first) / lanes * lanes : 0
+    guard let window = pattern.window else { return skipped..<block.count }
+    let end = key + ProductTile.rows - 1 + window - firstPosition - block.first
+    return skipped..<max(skipped, min(block.count, end))
   }
 
   /// out += weights · right, for the keys that a block sees: its queries are summed over.
@@ -406,15 +525,15 @@ struct AttentionKernel {
     defer { withExtendedLifetime(packed) {} }
     let seen = visible(to: block.first + block.count - 1)
     var walk = LineWalk.none
-    var key = 0
+    var key = firstKey(of: block)
     while key < seen {
-      // Earlier queries do not see these keys.
-      let skipped = max(0, key - firstPosition - block.first) / lanes * lanes
+      let queries = self.queries(seeing: key, of: block)
+      let (skipped, depth) = (queries.lowerBound, queries.count)
       let line = out.pointer + key * out.stride
       for panel in 0..<panels {
         let column = panel * panelColumns
         let factors = ProductTile.Factors(
-          depth: block.count - skipped,
+          depth: depth,
           strip: ProductTile.Strip(
             pointer: weights + key * Self.blockColumns + skipped, rowStride: Self.blockColumns,
             depthStride: 1),

@@ -1,7 +1,7 @@
 extension Tape {
-  /// Attends from each query to the keys of its sequence at or before it, in one fused pass.
+  /// Attends from each query to the keys of its sequence that the pattern lets it see, in one fused pass.
   ///
-  /// Equal to `softmax(q · kᵀ / √D + mask) · v` per head, computed in float32. A block of queries' scores is held,
+  /// Equal to `softmax(cap(s · q · kᵀ) + mask) · v` per head, computed in float32. A block of queries' scores is held,
   /// never a `T × S` matrix; each query's largest score and the inverse of its sum are saved, and the probabilities are
   /// computed again, to the same bits, in the backward pass. Queries look only at the keys that they may see.
   ///
@@ -15,15 +15,17 @@ extension Tape {
   ///   - heads: `H`.
   ///   - keyValueHeads: `G`.
   ///   - layout: how the rows divide into sequences. Rows of a sequence that other workers hold come from the tape's
-  ///     exchange with them.
+  ///     exchange with them; only those before, so that who sees all keys needs whole sequences.
+  ///   - pattern: which keys a query sees, and what becomes of the scores.
   ///   - prefix: learned keys and values, which every query of every sequence sees; not beside a cache, which holds them.
   /// - Returns: `[N, H·D]`.
   ///
   /// Source: Dao et al. 2022, Algorithm 1, <https://arxiv.org/abs/2205.14135>; grouped heads after Ainslie et al.
   /// 2023, <https://arxiv.org/abs/2305.13245>.
-  public func causalAttention(
+  public func attention(
     queries: Activation, keys: Activation, values: Activation, heads: Int, keyValueHeads: Int,
-    layout: SequenceLayout, prefix: KeyValuePrefixWeights? = nil
+    layout: SequenceLayout, pattern: AttentionPattern = .causal,
+    prefix: KeyValuePrefixWeights? = nil
   ) -> Activation {
     profile?.enter(.attention)
     defer { profile?.leave() }
@@ -34,14 +36,17 @@ extension Tape {
         && values.rows == keys.rows
         && keys.columns == queries.columns / heads * keyValueHeads
         && values.columns == keys.columns,
-      "causalAttention: queries [\(queries.rows), \(queries.columns)], keys [\(keys.rows), \(keys.columns)], "
+      "attention: queries [\(queries.rows), \(queries.columns)], keys [\(keys.rows), \(keys.columns)], "
         + "values [\(values.rows), \(values.columns)], \(heads) heads on \(keyValueHeads), \(layout.count) rows"
     )
+    precondition(
+      pattern.isCausal || pieces.allSatisfy { !$0.continues && $0.position == layout.firstPosition },
+      "attention: a part of a sequence that sees all keys")
     if let prefix {
       precondition(
         layout.firstPosition == 0 && prefix.keys.shape == [prefix.count, keys.columns]
           && prefix.values.shape == prefix.keys.shape,
-        "causalAttention: a prefix of \(prefix.keys.shape) and \(prefix.values.shape) for keys of \(keys.columns) "
+        "attention: a prefix of \(prefix.keys.shape) and \(prefix.values.shape) for keys of \(keys.columns) "
           + "behind \(layout.firstPosition)")
     }
     let output = makeActivation(
@@ -50,7 +55,7 @@ extension Tape {
         || prefix?.trains == true)
     let record = AttentionRecord(
       queries: queries, keys: keys, values: values, heads: heads, keyValueHeads: keyValueHeads,
-      prefix: prefix, prepended: layout.prepended,
+      pattern: pattern, prefix: prefix, prepended: layout.prepended,
       pieces: attentionPieces(pieces, keys, values, layout),
       statistics: pool.take(2 * heads * AttentionRecord.statisticsStride(queries.rows)),
       output: output)
@@ -128,6 +133,7 @@ struct AttentionRecord {
   let values: Activation
   let heads: Int
   let keyValueHeads: Int
+  let pattern: AttentionPattern
   let prefix: KeyValuePrefixWeights?
   /// Rows in front of each sequence that belong to no token.
   let prepended: Int
@@ -147,7 +153,8 @@ struct AttentionRecord {
 
   private func kernel(_ piece: AttentionPiece, _ pool: BufferPool) -> AttentionKernel {
     AttentionKernel(
-      queryCount: piece.piece.count, firstPosition: piece.piece.position, width: width, pool: pool)
+      queryCount: piece.piece.count, firstPosition: piece.piece.position, pattern: pattern,
+      width: width, pool: pool)
   }
 
   private func rows(_ matrix: Activation, _ row: Int, head: Int) -> AttentionKernel.Rows {
