@@ -24,7 +24,8 @@ public final class GenerationBenchmark {
     }
     weightBytes =
       model.blocks.reduce(0) { $0 + $1.parameters.reduce(0) { $0 + $1.byteCount } }
-      + model.finalNorm.parameters.reduce(0) { $0 + $1.byteCount } + model.head.byteCount
+      + (model.finalNorm?.parameters ?? []).reduce(0) { $0 + $1.byteCount }
+      + model.head.table.byteCount
   }
 
   /// Seconds for the whole text, prompt included.

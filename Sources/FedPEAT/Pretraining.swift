@@ -185,8 +185,8 @@ public struct Pretraining {
     var tensors: NamedTensors = [
       keys.embedding: .normal(
         [configuration.vocabularySize, hidden], deviation: 0.02, using: &random),
-      "\(keys.finalNorm).weight": ones(),
     ]
+    if let norm = keys.finalNorm { tensors["\(norm).weight"] = ones() }
     guard case .separate(let query, let key, let value) = keys.projections, let gate = keys.gate
     else {
       preconditionFailure("a new model is of the Llama type")

@@ -67,25 +67,23 @@ private struct RandomWeights: WeightSource {
     let d = configuration.hiddenSize
     var shapes = [keys.embedding: [configuration.vocabularySize, d]]
     if let positions = keys.positions { shapes[positions] = [configuration.contextLength, d] }
-    func norm(_ name: String) {
-      shapes["\(name).weight"] = [d]
-      if case .layer = configuration.norm { shapes["\(name).bias"] = [d] }
+    func norm(_ name: String, _ width: Int) {
+      shapes["\(name).weight"] = [width]
+      if case .layer = configuration.norm { shapes["\(name).bias"] = [width] }
     }
-    let attention = keys.linearPaths.count - (keys.gate == nil ? 2 : 3)
     for block in 0..<configuration.blockCount {
       let prefix = keys.block(block)
-      norm("\(prefix).\(keys.attentionNorm)")
-      norm("\(prefix).\(keys.feedForwardNorm)")
-      for (number, (path, size)) in zip(keys.linearPaths, configuration.linearSizes).enumerated() {
+      for item in configuration.blockNorms { norm("\(prefix).\(item.path)", item.width) }
+      for (path, (size, hasBias)) in zip(
+        keys.linearPaths, zip(configuration.linearSizes, configuration.linearBiases))
+      {
         shapes["\(prefix).\(path).weight"] =
           configuration.layout == .inputsByOutputs
           ? [size.inputs, size.outputs] : [size.outputs, size.inputs]
-        let hasBias =
-          number < attention ? configuration.attentionHasBias : configuration.feedForwardHasBias
         if hasBias { shapes["\(prefix).\(path).bias"] = [size.outputs] }
       }
     }
-    norm(keys.finalNorm)
+    if let name = keys.finalNorm { norm(name, d) }
     self.shapes = shapes
   }
 

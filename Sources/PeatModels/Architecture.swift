@@ -14,11 +14,23 @@ public protocol Architecture: Sendable {
 
   /// Throws where a key is missing, wrong, or asks for something this program does not compute.
   static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration
+
+  /// What `layer_types` says in config.json where blocks differ in the keys that they see; `nil` where they do not.
+  static func layerTypes(_ file: ConfigurationFile) throws -> [String]?
+}
+
+extension Architecture {
+  public static var layout: WeightLayout { .outputsByInputs }
+
+  public static func layerTypes(_ file: ConfigurationFile) throws -> [String]? { nil }
 }
 
 /// The architectures this program knows. A new one is one file in Architectures/ and one line here.
 public enum Architectures {
-  public static let all: [any Architecture.Type] = [Llama.self, GPT2.self]
+  public static let all: [any Architecture.Type] = [
+    Llama.self, GPT2.self, GPTNeoX.self, OPT.self, Mistral.self, Qwen2.self, Qwen3.self, Gemma.self,
+    Gemma2.self,
+  ]
 
   /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; `nil` if none.
   public static func architecture(ofTensors names: some Sequence<String>) -> (
@@ -38,6 +50,11 @@ public enum Architectures {
       let architecture = all.first(where: { $0.modelType == json["model_type"]?.string })
     else { return json }
     if let count = table[architecture.blockCountKey]?.integer {
+      // What a file leaves to a block's number has to be said where numbers change.
+      let file = ConfigurationFile(name: "config.json", json: json)
+      if table["layer_types"] == nil, let types = try? architecture.layerTypes(file) {
+        table["layer_types"] = .array(types.map { .string($0) })
+      }
       // The list with one entry per block keeps the entries of the blocks that stay.
       if let types = table["layer_types"]?.array, types.count == count {
         table["layer_types"] = .array(numbers.filter { $0 < count }.map { types[$0] })
@@ -61,6 +78,17 @@ public enum Architectures {
     try configuration.validate(file.name)
     return configuration
   }
+}
+
+/// What `layer_types` calls the kinds of attention.
+enum LayerType {
+  static let sliding = "sliding_attention"
+  static let full = "full_attention"
+}
+
+extension [Int?] {
+  /// Windows as `layer_types` says them.
+  var layerTypes: [String] { map { $0 == nil ? LayerType.full : LayerType.sliding } }
 }
 
 /// A config.json whose values are asked for by key, with errors that name the key.
@@ -105,8 +133,21 @@ public struct ConfigurationFile: Sendable {
     return number
   }
 
+  /// A whole number from 0 on, below 2³¹.
+  public func optionalCount(_ key: String) throws -> Int? {
+    guard let value = value(key) else { return nil }
+    guard let number = value.integer, number >= 0, number < 1 << 31 else {
+      throw wrong(key, "a whole number from 0 on", value)
+    }
+    return number
+  }
+
   public func number(_ key: String, default standard: Double) throws -> Double {
-    guard let value = value(key) else { return standard }
+    try optionalNumber(key) ?? standard
+  }
+
+  public func optionalNumber(_ key: String) throws -> Double? {
+    guard let value = value(key) else { return nil }
     guard let number = value.number, number.isFinite else { throw wrong(key, "a number", value) }
     return number
   }
@@ -115,6 +156,46 @@ public struct ConfigurationFile: Sendable {
     guard let value = value(key) else { return standard }
     guard let flag = value.bool else { throw wrong(key, "true or false", value) }
     return flag
+  }
+
+  /// A table inside this file.
+  public func optionalTable(_ key: String) throws -> ConfigurationFile? {
+    guard let value = value(key) else { return nil }
+    guard value.object != nil else { throw wrong(key, "a table", value) }
+    return ConfigurationFile(name: "\(name): \(key)", json: value)
+  }
+
+  /// An activation function, by the name that transformers has for it.
+  public func activation(
+    _ key: String, default standard: ActivationFunction
+  ) throws -> ActivationFunction {
+    guard let name = try optionalString(key) else { return standard }
+    guard let function = ActivationFunction(configurationName: name) else {
+      throw unsupported(key, .string(name))
+    }
+    return function
+  }
+
+  /// For each block how many keys its queries see at most: by `layer_types` or, in older files, by a rule, as many as `sliding_window` says.
+  ///
+  /// - Parameter standard: where `sliding_window` is not there.
+  func windows(
+    blocks: Int, standard: Int, _ isSliding: (Int) -> Bool
+  ) throws -> [Int?] {
+    let window = try optionalSize("sliding_window") ?? standard
+    guard let types = json["layer_types"], !types.isNull else {
+      return (0..<blocks).map { isSliding($0) ? window : nil }
+    }
+    guard let names = types.array?.map(\.string), names.count == blocks else {
+      throw wrong("layer_types", "a list with one text per block, \(blocks) of them", types)
+    }
+    return try names.map { name in
+      switch name {
+      case LayerType.sliding: window
+      case LayerType.full: nil
+      default: throw unsupported("layer_types", types)
+      }
+    }
   }
 
   /// Throws unless `key` is absent or has one of the values this program computes.
@@ -127,7 +208,7 @@ public struct ConfigurationFile: Sendable {
     .badData("'\(name)' asks for \(key) = \(shown(value)), which this program does not compute.")
   }
 
-  private func missing(_ key: String) -> PeatError {
+  func missing(_ key: String) -> PeatError {
     .badData("'\(name)' has no '\(key)', which a model of its type needs.")
   }
 
@@ -148,24 +229,19 @@ extension TransformerConfiguration {
       if !holds { throw PeatError.badData("'\(name)': \(message).") }
     }
     switch norm {
-    case .rms(let epsilon), .layer(let epsilon):
+    case .rms(let epsilon, _), .layer(let epsilon):
       try check(epsilon >= 0, "the norm's epsilon \(epsilon) can't be negative")
     }
     try check(
       heads % keyValueHeads == 0,
       "\(heads) attention heads can't share \(keyValueHeads) key/value heads evenly")
-    if case .rotary(let theta) = positions {
-      try check(
-        headWidth % 2 == 0, "a rotary embedding needs an even head width, found \(headWidth)")
-      try check(theta > 1, "rope_theta \(theta) must be above 1")
-    }
     // Products of two sizes are computed in Int; sizes themselves are below 2³¹.
     try check(
       heads < 1 << 16 && headWidth < 1 << 16, "\(heads) heads of width \(headWidth) are too many")
     try check(blockCount < 1 << 16, "\(blockCount) blocks are too many")
     // So that whoever counts weights, bytes or an adapter's values can do so in Int.
     let perBlock = linearSizes.reduce(0.0) { $0 + Double($1.inputs) * Double($1.outputs) }
-    let tables = 2 * Double(vocabularySize) + (positions == .learned ? Double(contextLength) : 0)
+    let tables = 2 * Double(vocabularySize) + (positions.isLearned ? Double(contextLength) : 0)
     try check(
       Double(blockCount) * perBlock + tables * Double(hiddenSize) < 0x1p44,
       "its sizes make a model of more than 17 trillion weights, which is too many")

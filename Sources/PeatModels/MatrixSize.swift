@@ -37,20 +37,17 @@ extension TransformerConfiguration {
 
   /// Values of a stored block's norms and biases.
   public func vectorWeights(ofBlock number: Int) -> Int {
-    let sizes = linearSizes(ofBlock: number)
-    let attention = sizes.count - (keys.gate == nil ? 2 : 3)
-    let biases = sizes.enumerated().reduce(0) { sum, item in
-      let hasBias = item.offset < attention ? attentionHasBias : feedForwardHasBias
-      return sum + (hasBias ? item.element.outputs : 0)
+    let biases = zip(linearSizes(ofBlock: number), linearBiases).reduce(0) {
+      $0 + ($1.1 ? $1.0.outputs : 0)
     }
-    return 2 * normWeights + biases
+    return blockNorms.reduce(biases) { $0 + normWeights(width: $1.width) }
   }
 
-  /// Values of a norm.
-  var normWeights: Int {
+  /// Values of a norm over so many.
+  func normWeights(width: Int) -> Int {
     switch norm {
-    case .rms: hiddenSize
-    case .layer: 2 * hiddenSize
+    case .rms: width
+    case .layer: 2 * width
     }
   }
 }

@@ -92,9 +92,9 @@ extension TransformerConfiguration {
 /// Where a narrower block's inner lines are in one as wide as the model says.
 private struct BlockPlaces {
   private let keys: TransformerKeys
+  /// By the path of the layer whose outputs they are.
+  private var projections: [String: TensorPlaces.Lines?] = [:]
   private let queries: TensorPlaces.Lines?
-  private let keyValues: TensorPlaces.Lines?
-  private let all: TensorPlaces.Lines?
   private let channels: TensorPlaces.Lines?
 
   init(_ sizes: BlockSizes, in model: TransformerConfiguration, name: String) throws {
@@ -106,35 +106,45 @@ private struct BlockPlaces {
         "Block '\(name)' has \(own) heads for each of its \(sizes.keyValueHeads) key/value heads, the whole model at most \(most): no plain checkpoint computes that. Make the emulator again with prune-heads."
       )
     }
-    func lines(_ heads: [Int], from first: Int = 0) -> [Int] {
-      heads.flatMap { head in
-        (0..<model.headWidth).map { (first + head) * model.headWidth + $0 }
+    func place(ofQuery head: Int) -> Int { head / own * most + head % own }
+    keys = model.keys
+    let narrow = model.projectionLines(sizes)
+    let whole = model.projectionLines(
+      BlockSizes(
+        heads: model.heads, keyValueHeads: model.keyValueHeads,
+        feedForwardSize: model.feedForwardSize))
+    var places: [String: [Int: Int]] = [:]
+    var counts: [String: Int] = [:]
+    for part in ProjectionLines.Part.allCases {
+      let path = narrow.path(of: part)
+      counts[path, default: 0] += whole.heads(of: part) * model.headWidth
+      for head in 0..<narrow.heads(of: part) {
+        let target = part == .query ? place(ofQuery: head) : head
+        for (line, place) in zip(
+          narrow.lines(of: part, head: head), whole.lines(of: part, head: target))
+        {
+          places[path, default: [:]][line] = place
+        }
       }
     }
-    let queryHeads = (0..<sizes.heads).map { $0 / own * most + $0 % own }
-    let valueHeads = Array(0..<sizes.keyValueHeads)
-    let (queryLines, valueLines) = (lines(queryHeads), lines(valueHeads))
-    let fused =
-      queryLines + lines(valueHeads, from: model.heads)
-      + lines(valueHeads, from: model.heads + model.keyValueHeads)
-    keys = model.keys
-    queries = .init(queryLines, of: model.heads * model.headWidth)
-    keyValues = .init(valueLines, of: model.keyValueHeads * model.headWidth)
-    all = .init(fused, of: (model.heads + 2 * model.keyValueHeads) * model.headWidth)
+    for (path, lines) in places {
+      projections[path] = .some(
+        .init(lines.keys.sorted().compactMap { lines[$0] }, of: counts[path] ?? 0))
+    }
+    queries = .init(
+      (0..<sizes.heads).flatMap { head in
+        (0..<model.headWidth).map { place(ofQuery: head) * model.headWidth + $0 }
+      }, of: model.heads * model.headWidth)
     channels = .init(Array(0..<sizes.feedForwardSize), of: model.feedForwardSize)
   }
 
   /// Of a linear layer's inputs and outputs.
   func ofLinear(_ path: String) -> (inputs: TensorPlaces.Lines?, outputs: TensorPlaces.Lines?) {
     switch path {
-    case keys.attentionOutput: return (queries, nil)
-    case keys.down: return (channels, nil)
-    case keys.up, keys.gate: return (nil, channels)
-    default: break
-    }
-    switch keys.projections {
-    case .fused: return (nil, all)
-    case .separate(let query, _, _): return (nil, path == query ? queries : keyValues)
+    case keys.attentionOutput: (queries, nil)
+    case keys.down: (channels, nil)
+    case keys.up, keys.gate: (nil, channels)
+    default: (nil, projections[path] ?? nil)
     }
   }
 }

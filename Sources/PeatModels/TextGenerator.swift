@@ -76,7 +76,7 @@ public struct TextGenerator {
     let logits = pending.withUnsafeBufferPointer { tokens in
       let layout = SequenceLayout(lengths: [tokens.count], firstPosition: cache.length)
       let hidden = model.hiddenStates(tokens, layout: layout, on: tape, cache: cache)
-      return tape.linear(hidden.rows(hidden.rows - 1..<hidden.rows), weight: model.head.weight)
+      return model.head(hidden.rows(hidden.rows - 1..<hidden.rows), on: tape)
     }
     guard logits.isFinite else {
       throw PeatError.badData(

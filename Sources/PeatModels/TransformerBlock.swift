@@ -1,10 +1,12 @@
 import PeatNN
 import PeatTensor
 
-/// One block: attention and feed-forward, each behind a norm and added to what came in.
+/// One block: attention and feed-forward, each with a norm, and added to what came in.
 ///
 ///     x ← x + attention(norm₁(x))
 ///     x ← x + feedForward(norm₂(x))
+///
+/// or with norms in other places, or side by side, as the configuration says.
 ///
 /// Unchecked Sendable: what a tuning method puts into it is set between steps, by the owner of the model.
 public final class TransformerBlock: @unchecked Sendable {
@@ -12,18 +14,24 @@ public final class TransformerBlock: @unchecked Sendable {
   enum Projections: Sendable {
     case separate(query: Linear, key: Linear, value: Linear)
     case fused(Linear)
+    case fusedByHead(Linear)
   }
 
   /// Its number in the full model; an emulator's blocks keep the number they had.
   public let numberInFullModel: Int
   let attentionNorm: Normalization
   let projections: Projections
+  let queryNorm: Normalization?
+  let keyNorm: Normalization?
   let attentionOutput: Linear
+  let attentionOutputNorm: Normalization?
   let feedForwardNorm: Normalization
   let gate: Linear?
   let up: Linear
   let down: Linear
+  let feedForwardOutputNorm: Normalization?
   private let configuration: TransformerConfiguration
+  private let pattern: AttentionPattern
   /// How wide it is inside.
   public let sizes: BlockSizes
   /// Keys and values in front of each sequence's, where it is tuned that way.
@@ -39,6 +47,7 @@ public final class TransformerBlock: @unchecked Sendable {
   ) throws {
     self.configuration = configuration
     numberInFullModel = full
+    pattern = configuration.attention(ofBlock: number)
     let sizes = configuration.sizes(ofBlock: number)
     self.sizes = sizes
     let keys = configuration.keys
@@ -63,24 +72,35 @@ public final class TransformerBlock: @unchecked Sendable {
         layout: configuration.layout)
     }
 
-    attentionNorm = try .make(configuration, "\(prefix).\(keys.attentionNorm)", parameter)
-    feedForwardNorm = try .make(configuration, "\(prefix).\(keys.feedForwardNorm)", parameter)
-    let bias = configuration.attentionHasBias
+    func norm(_ path: String, _ width: Int) throws -> Normalization {
+      try .make(configuration, "\(prefix).\(path)", width: width, parameter)
+    }
+
+    let biases = configuration.biases
+    attentionNorm = try norm(keys.attentionNorm, hidden)
+    queryNorm = try keys.queryNorm.map { try norm($0, configuration.headWidth) }
+    keyNorm = try keys.keyNorm.map { try norm($0, configuration.headWidth) }
+    attentionOutputNorm = try keys.attentionOutputNorm.map { try norm($0, hidden) }
+    feedForwardNorm = try norm(keys.feedForwardNorm, hidden)
+    feedForwardOutputNorm = try keys.feedForwardOutputNorm.map { try norm($0, hidden) }
+    func fused(_ path: String) throws -> Linear {
+      try linear(path, hidden, queryWidth + 2 * keyWidth, bias: biases.projections)
+    }
     switch keys.projections {
     case .separate(let query, let key, let value):
       projections = .separate(
-        query: try linear(query, hidden, queryWidth, bias: bias),
-        key: try linear(key, hidden, keyWidth, bias: bias),
-        value: try linear(value, hidden, keyWidth, bias: bias))
-    case .fused(let path):
-      projections = .fused(try linear(path, hidden, queryWidth + 2 * keyWidth, bias: bias))
+        query: try linear(query, hidden, queryWidth, bias: biases.projections),
+        key: try linear(key, hidden, keyWidth, bias: biases.projections),
+        value: try linear(value, hidden, keyWidth, bias: biases.projections))
+    case .fused(let path): projections = .fused(try fused(path))
+    case .fusedByHead(let path): projections = .fusedByHead(try fused(path))
     }
-    attentionOutput = try linear(keys.attentionOutput, queryWidth, hidden, bias: bias)
+    attentionOutput = try linear(
+      keys.attentionOutput, queryWidth, hidden, bias: biases.attentionOutput)
     let inner = sizes.feedForwardSize
-    let innerBias = configuration.feedForwardHasBias
-    gate = try keys.gate.map { try linear($0, hidden, inner, bias: innerBias) }
-    up = try linear(keys.up, hidden, inner, bias: innerBias)
-    down = try linear(keys.down, inner, hidden, bias: innerBias)
+    gate = try keys.gate.map { try linear($0, hidden, inner, bias: biases.feedForward) }
+    up = try linear(keys.up, hidden, inner, bias: biases.feedForward)
+    down = try linear(keys.down, inner, hidden, bias: biases.feedForward)
   }
 
   /// Every linear layer, in the order of the computation.
@@ -88,7 +108,7 @@ public final class TransformerBlock: @unchecked Sendable {
     var result: [Linear]
     switch projections {
     case .separate(let query, let key, let value): result = [query, key, value]
-    case .fused(let linear): result = [linear]
+    case .fused(let linear), .fusedByHead(let linear): result = [linear]
     }
     result.append(attentionOutput)
     if let gate { result.append(gate) }
@@ -96,7 +116,12 @@ public final class TransformerBlock: @unchecked Sendable {
   }
 
   /// The weights of its norms.
-  public var norms: [Parameter] { attentionNorm.parameters + feedForwardNorm.parameters }
+  public var norms: [Parameter] {
+    [
+      attentionNorm, queryNorm, keyNorm, attentionOutputNorm, feedForwardNorm,
+      feedForwardOutputNorm,
+    ].flatMap { $0?.parameters ?? [] }
+  }
 
   /// The block's own weights, without those of low-rank updates.
   public var parameters: [Parameter] { norms + linears.flatMap(\.parameters) }
@@ -119,35 +144,78 @@ public final class TransformerBlock: @unchecked Sendable {
     _ x: Activation, layout: SequenceLayout, positions: SequenceLayout, rotary: RotaryTable?,
     on tape: Tape, cache: KeyValueCache.Layer? = nil
   ) -> Activation {
-    let normed = attentionNorm(x, on: tape)
-    var (queries, keys, values) = project(normed, on: tape)
+    func attend(_ x: Activation) -> Activation {
+      attention(x, layout, positions, rotary, on: tape, cache: cache)
+    }
+    switch configuration.normPlace {
+    case .before:
+      let attended = output(
+        of: attentionOutput, attend(attentionNorm(x, on: tape)), attentionAdapter, residual: x,
+        on: tape)
+      let inner = feedForwardNorm(configuration.isParallel ? x : attended, on: tape)
+      return output(
+        of: down, channels(inner, on: tape), feedForwardAdapter, residual: attended, on: tape)
+    case .after:
+      let attended = attentionNorm(
+        output(of: attentionOutput, attend(x), attentionAdapter, residual: x, on: tape), on: tape)
+      return feedForwardNorm(
+        output(
+          of: down, channels(attended, on: tape), feedForwardAdapter, residual: attended, on: tape),
+        on: tape)
+    case .around:
+      let attended = output(
+        of: attentionOutput, attend(attentionNorm(x, on: tape)), attentionAdapter, on: tape)
+      let x = tape.addition(attentionOutputNorm?(attended, on: tape) ?? attended, x)
+      let fed = output(
+        of: down, channels(feedForwardNorm(x, on: tape), on: tape), feedForwardAdapter, on: tape)
+      return tape.addition(feedForwardOutputNorm?(fed, on: tape) ?? fed, x)
+    }
+  }
+
+  /// What attention gives before its last layer, `[N, H·D]`.
+  private func attention(
+    _ x: Activation, _ layout: SequenceLayout, _ positions: SequenceLayout, _ rotary: RotaryTable?,
+    on tape: Tape, cache: KeyValueCache.Layer?
+  ) -> Activation {
+    var (queries, keys, values) = project(x, on: tape)
+    queries = normed(queries, by: queryNorm, on: tape)
+    keys = normed(keys, by: keyNorm, on: tape)
     if let rotary {
       queries = tape.rotary(queries, table: rotary, layout: positions)
       keys = tape.rotary(keys, table: rotary, layout: positions)
     }
     if let cache { (keys, values) = cache.append(keys: keys, values: values) }
-    let attended = tape.attention(
+    return tape.attention(
       queries: queries, keys: keys, values: values, heads: sizes.heads,
       keyValueHeads: sizes.keyValueHeads,
-      layout: cache.map { layout.shifted(by: $0.prefixLength) } ?? layout,
+      layout: cache.map { layout.shifted(by: $0.prefixLength) } ?? layout, pattern: pattern,
       prefix: cache == nil ? prefix?.weights : nil)
-    let x = output(of: attentionOutput, attended, attentionAdapter, residual: x, on: tape)
-    let inner = feedForwardNorm(x, on: tape)
-    let raised = up(inner, on: tape)
-    let active: Activation
-    switch configuration.feedForward {
-    case .swiGLU:
-      guard let gate else { preconditionFailure("a SwiGLU layer has a gate") }
-      active = tape.swiGLU(gate: gate(inner, on: tape), up: raised)
-    case .gelu(let form):
-      active = tape.gelu(raised, form: form)
-    }
-    return output(of: down, active, feedForwardAdapter, residual: x, on: tape)
   }
 
-  /// A sublayer's last layer, its adapter where it has one, and what came into the sublayer.
+  /// Each head's values normalised by themselves.
+  private func normed(
+    _ heads: Activation, by norm: Normalization?, on tape: Tape
+  ) -> Activation {
+    guard let norm else { return heads }
+    return norm(heads.reshaped(columns: configuration.headWidth), on: tape)
+      .reshaped(columns: heads.columns)
+  }
+
+  /// What the feed-forward layer gives before its last layer, `[N, f]`.
+  private func channels(_ x: Activation, on tape: Tape) -> Activation {
+    let raised = up(x, on: tape)
+    switch configuration.feedForward {
+    case .gated(let function):
+      guard let gate else { preconditionFailure("a gated layer has a gate") }
+      return tape.gated(gate: gate(x, on: tape), up: raised, by: function)
+    case .plain(let function):
+      return tape.activated(raised, by: function)
+    }
+  }
+
+  /// A sublayer's last layer, its adapter where it has one, and what came into the sublayer where that is added.
   private func output(
-    of layer: Linear, _ x: Activation, _ adapter: BottleneckAdapter?, residual: Activation,
+    of layer: Linear, _ x: Activation, _ adapter: BottleneckAdapter?, residual: Activation? = nil,
     on tape: Tape
   ) -> Activation {
     guard let adapter else { return layer(x, on: tape, residual: residual) }
@@ -157,32 +225,34 @@ public final class TransformerBlock: @unchecked Sendable {
   private func project(
     _ x: Activation, on tape: Tape
   ) -> (queries: Activation, keys: Activation, values: Activation) {
+    let all: Activation
     switch projections {
     case .separate(let query, let key, let value):
       return (query(x, on: tape), key(x, on: tape), value(x, on: tape))
-    case .fused(let linear):
-      let all = linear(x, on: tape)
-      let q = sizes.heads * configuration.headWidth
-      let k = sizes.keyValueHeads * configuration.headWidth
-      return (
-        all.columns(0..<q), all.columns(q..<q + k), all.columns(q + k..<q + 2 * k)
-      )
+    case .fused(let linear): all = linear(x, on: tape)
+    case .fusedByHead(let linear):
+      all = tape.regrouped(linear(x, on: tape), groups: sizes.heads, parts: 3)
     }
+    let q = sizes.heads * configuration.headWidth
+    let k = sizes.keyValueHeads * configuration.headWidth
+    return (
+      all.columns(0..<q), all.columns(q..<q + k), all.columns(q + k..<q + 2 * k)
+    )
   }
 }
 
 extension Normalization {
   static func make(
-    _ configuration: TransformerConfiguration, _ name: String,
+    _ configuration: TransformerConfiguration, _ name: String, width: Int,
     _ parameter: (String, [Int], _ inputAxis: Int?) throws -> Parameter
   ) throws -> Normalization {
-    let weight = try parameter("\(name).weight", [configuration.hiddenSize], nil)
+    let weight = try parameter("\(name).weight", [width], nil)
     switch configuration.norm {
-    case .rms(let epsilon): return Normalization(weight: weight, bias: nil, epsilon: epsilon)
+    case .rms(let epsilon, let offset):
+      return Normalization(weight: weight, bias: nil, epsilon: epsilon, offset: offset)
     case .layer(let epsilon):
       return Normalization(
-        weight: weight, bias: try parameter("\(name).bias", [configuration.hiddenSize], nil),
-        epsilon: epsilon)
+        weight: weight, bias: try parameter("\(name).bias", [width], nil), epsilon: epsilon)
     }
   }
 }

@@ -7,7 +7,7 @@ extension TransformerConfiguration {
     switch keys.projections {
     case .separate:
       result = [(hiddenSize, queries), (hiddenSize, keyValues), (hiddenSize, keyValues)]
-    case .fused: result = [(hiddenSize, queries + 2 * keyValues)]
+    case .fused, .fusedByHead: result = [(hiddenSize, queries + 2 * keyValues)]
     }
     result.append((queries, hiddenSize))
     if keys.gate != nil { result.append((hiddenSize, feedForwardSize)) }
@@ -37,7 +37,31 @@ extension TransformerConfiguration {
 
   /// Weights of learned positions and the final norm.
   public var otherWeights: Int {
-    (positions == .learned ? contextLength * hiddenSize : 0) + normWeights
+    (positions.isLearned ? positionRows * hiddenSize : 0)
+      + (keys.finalNorm == nil ? 0 : normWeights(width: hiddenSize))
+  }
+
+  /// Rows of a table of learned positions, and which of them is a sequence's first.
+  var positionRows: Int { firstPositionRow + contextLength }
+  var firstPositionRow: Int {
+    if case .learned(let first) = positions { first } else { 0 }
+  }
+
+  /// Whether each linear layer of a block has a bias, in the order of the computation.
+  public var linearBiases: [Bool] {
+    Array(repeating: biases.projections, count: keys.attentionPaths.count - 1)
+      + [biases.attentionOutput]
+      + Array(repeating: biases.feedForward, count: keys.feedForwardPaths.count)
+  }
+
+  /// A block's norms: where they lie in it, and how many values they normalise.
+  public var blockNorms: [(path: String, width: Int)] {
+    let whole = [
+      keys.attentionNorm, keys.attentionOutputNorm, keys.feedForwardNorm,
+      keys.feedForwardOutputNorm,
+    ].compactMap { $0 }
+    return whole.map { ($0, hiddenSize) }
+      + [keys.queryNorm, keys.keyNorm].compactMap { $0 }.map { ($0, headWidth) }
   }
 
   /// Operations of a training step per token, in products with the weights of the blocks' linear layers and of the head.

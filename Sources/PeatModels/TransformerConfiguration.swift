@@ -2,29 +2,58 @@ import PeatTensor
 
 /// What a transformer consists of: the sizes, the kinds of its parts, and the names of its tensors.
 ///
-/// An architecture reads it out of config.json; `TransformerModel` is built from it. So Llama and GPT-2 are two
-/// descriptions of the same parts.
+/// An architecture reads it out of config.json; `TransformerModel` is built from it. So all families are descriptions of the same
+/// parts.
 public struct TransformerConfiguration: Sendable, Equatable {
-  /// Which rule normalises in front of attention, feed-forward and head.
+  /// Which rule normalises.
   public enum Norm: Sendable, Equatable {
-    case rms(epsilon: Float)
+    /// `x / rms(x) · (w + offset)`.
+    case rms(epsilon: Float, offset: Float = 0)
     case layer(epsilon: Float)
+  }
+
+  /// Where in a block norms stand, f being attention or the feed-forward layer.
+  public enum NormPlace: Sendable, Equatable {
+    /// `x + f(norm(x))`.
+    case before
+    /// `norm(x + f(x))`.
+    case after
+    /// `x + norm(f(norm(x)))`.
+    case around
   }
 
   /// How a token's position enters.
   public enum Positions: Sendable, Equatable {
     /// Queries and keys are turned by their position.
-    case rotary(theta: Double)
-    /// A learned row per position is added to the embedding.
-    case learned
+    case rotary(RotaryEmbedding)
+    /// A learned row per position is added to the embedding, from a first row of the table on.
+    case learned(firstRow: Int = 0)
+
+    var isLearned: Bool { if case .learned = self { true } else { false } }
   }
 
   /// The feed-forward layer.
   public enum FeedForward: Sendable, Equatable {
-    /// `down(silu(gate(x)) · up(x))`
-    case swiGLU
-    /// `down(gelu(up(x)))`
-    case gelu(GELUForm)
+    /// `down(f(gate(x)) · up(x))`
+    case gated(ActivationFunction)
+    /// `down(f(up(x)))`
+    case plain(ActivationFunction)
+  }
+
+  /// Which linear layers have a bias.
+  public struct Biases: Sendable, Equatable {
+    public var projections: Bool
+    public var attentionOutput: Bool
+    public var feedForward: Bool
+
+    public init(projections: Bool, attentionOutput: Bool, feedForward: Bool) {
+      self.projections = projections
+      self.attentionOutput = attentionOutput
+      self.feedForward = feedForward
+    }
+
+    public static let all = Biases(projections: true, attentionOutput: true, feedForward: true)
+    public static let none = Biases(projections: false, attentionOutput: false, feedForward: false)
   }
 
   /// `model_type` in config.json.
@@ -39,38 +68,67 @@ public struct TransformerConfiguration: Sendable, Equatable {
   /// Longest sequence, in tokens.
   public var contextLength: Int
   public var norm: Norm
+  public var normPlace = NormPlace.before
+  /// Whether attention and feed-forward layer both see what comes into the block, `x + attention(norm₁(x)) + feedForward(norm₂(x))`.
+  public var isParallel = false
   public var positions: Positions
+  /// What the embedding's rows are multiplied with.
+  public var embeddingScale: Float = 1
+  /// Which keys a query sees, and what becomes of scores.
+  public var attention = AttentionPattern.causal
+  /// For each stored block how many keys a query sees at most; `nil`: all, in all blocks.
+  public var windows: [Int?]?
   public var feedForward: FeedForward
   /// Whether the head is the embedding table.
   public var tiesEmbeddings: Bool
-  public var attentionHasBias: Bool
-  public var feedForwardHasBias: Bool
-  public var layout: WeightLayout
+  /// c, where logits become `c · tanh(logit / c)`.
+  public var logitSoftCap: Float?
+  public var biases: Biases
+  public var layout = WeightLayout.outputsByInputs
   public var keys: TransformerKeys
   /// What an emulator changes of it.
   public var variation = ModelVariation.none
+
+  /// Which keys the queries of a stored block see.
+  public func attention(ofBlock number: Int) -> AttentionPattern {
+    var pattern = attention
+    if let windows { pattern.window = windows[number] }
+    return pattern
+  }
 }
 
 /// The checkpoint's name of each tensor. Names of blocks stand behind `blocks` and the block's number.
 public struct TransformerKeys: Sendable, Equatable {
-  /// Queries, keys and values: three layers, or one layer whose outputs are cut in three.
+  /// Queries, keys and values.
   public enum Projections: Sendable, Equatable {
+    /// Three layers.
     case separate(query: String, key: String, value: String)
+    /// One layer: of its outputs all queries come first, then all keys, then all values.
     case fused(String)
+    /// One layer: of its outputs each head's query, key and value lie side by side.
+    case fusedByHead(String)
   }
 
   public var embedding: String
   public var positions: String?
   /// `model.layers`, so that block 3 is `model.layers.3`.
   public var blocks: String
+  /// In front of attention, or behind it where norms stand behind.
   public var attentionNorm: String
   public var projections: Projections
+  /// Norms of each head's queries and keys.
+  public var queryNorm: String?
+  public var keyNorm: String?
   public var attentionOutput: String
+  /// Behind attention, where norms stand around it.
+  public var attentionOutputNorm: String?
   public var feedForwardNorm: String
   public var gate: String?
   public var up: String
   public var down: String
-  public var finalNorm: String
+  /// Behind the feed-forward layer, where norms stand around it.
+  public var feedForwardOutputNorm: String?
+  public var finalNorm: String?
   /// The head's weight where it is not tied.
   public var head: String
   /// Endings of tensors that checkpoints may hold and that are no weights.
@@ -82,17 +140,21 @@ public struct TransformerKeys: Sendable, Equatable {
   public func block(_ number: Int) -> String { "\(blocks).\(number)" }
 
   /// Where a block's linear layers lie in it, in the order of the computation: `self_attn.q_proj`, `attn.c_attn`.
-  public var linearPaths: [String] {
-    attentionPaths + (gate.map { [$0] } ?? []) + [up, down]
-  }
+  public var linearPaths: [String] { attentionPaths + feedForwardPaths }
 
   /// Those of attention.
   public var attentionPaths: [String] {
     switch projections {
     case .separate(let query, let key, let value): [query, key, value, attentionOutput]
-    case .fused(let path): [path, attentionOutput]
+    case .fused(let path), .fusedByHead(let path): [path, attentionOutput]
     }
   }
+
+  /// Those of the feed-forward layer.
+  public var feedForwardPaths: [String] { innerPaths + [down] }
+
+  /// Those that lead into the feed-forward layer's channels.
+  public var innerPaths: [String] { (gate.map { [$0] } ?? []) + [up] }
 
   /// The short names of a block's linear layers, as LoRA targets are named: `q_proj`, `c_attn`.
   public var linearNames: [String] {

@@ -14,9 +14,9 @@ public final class TransformerModel: @unchecked Sendable {
   /// As they are stored; `order` says how they are run.
   public let blocks: [TransformerBlock]
   let order: [Int]
-  public let finalNorm: Normalization
-  /// The output layer, `[V, d]`: the embedding itself where the two are tied.
-  public let head: Parameter
+  public let finalNorm: Normalization?
+  /// The output layer.
+  public let head: TokenHead
   /// Learned embeddings in front of those of each sequence's tokens, `[P, d]`, where the model is tuned that way.
   public var prompt: Parameter?
 
@@ -44,19 +44,23 @@ public final class TransformerModel: @unchecked Sendable {
     embedding = try reader.parameter(keys.embedding, tableShape, inputAxis: 1)
     positions = try keys.positions.map {
       try reader.parameter(
-        $0, [configuration.contextLength, configuration.hiddenSize], inputAxis: nil)
+        $0, [configuration.positionRows, configuration.hiddenSize], inputAxis: nil)
     }
     blocks = try numbers.enumerated().map { number, fullNumber in
       try TransformerBlock(
         configuration: configuration, number: number, numberInFullModel: fullNumber,
         parameter: reader.parameter)
     }
-    finalNorm = try .make(configuration, keys.finalNorm, reader.parameter)
+    finalNorm = try keys.finalNorm.map {
+      try .make(configuration, $0, width: configuration.hiddenSize, reader.parameter)
+    }
     if configuration.tiesEmbeddings {
-      head = embedding
+      head = TokenHead(table: embedding, softCap: configuration.logitSoftCap)
       try reader.checkTied(keys.head, to: keys.embedding)
     } else {
-      head = try reader.parameter(keys.head, tableShape, inputAxis: 1)
+      head = TokenHead(
+        table: try reader.parameter(keys.head, tableShape, inputAxis: 1),
+        softCap: configuration.logitSoftCap)
     }
     try reader.checkNothingIsLeft()
   }
@@ -73,7 +77,7 @@ public final class TransformerModel: @unchecked Sendable {
   /// Every weight once, without low-rank updates.
   public var parameters: [Parameter] {
     [embedding] + (positions.map { [$0] } ?? []) + blocks.flatMap(\.parameters)
-      + finalNorm.parameters + (head === embedding ? [] : [head])
+      + (finalNorm?.parameters ?? []) + (head.table === embedding ? [] : [head.table])
   }
 
   /// The weights by name, sharing memory with the model.
@@ -121,15 +125,16 @@ public final class TransformerModel: @unchecked Sendable {
     _ tokens: UnsafeBufferPointer<Int32>, _ placement: Placement, on tape: Tape
   ) -> Activation {
     tape.embedding(
-      tokens, layout: placement.positions, table: embedding.weight, positions: positions?.weight,
-      prompt: prompt?.weight)
+      tokens, layout: placement.positions, table: embedding.weight,
+      scale: configuration.embeddingScale, positions: positions?.weight,
+      firstPosition: configuration.firstPositionRow, prompt: prompt?.weight)
   }
 
   /// The final norm of the rows that belong to tokens.
   private func final(_ states: Activation, _ placement: Placement, on tape: Tape) -> Activation {
-    finalNorm(
-      placement.rows.prepended == 0 ? states : tape.rows(states, placement.rows.tokenRows),
-      on: tape)
+    let rows =
+      placement.rows.prepended == 0 ? states : tape.rows(states, placement.rows.tokenRows)
+    return finalNorm?(rows, on: tape) ?? rows
   }
 
   /// The final hidden states, `[N, d]`.
@@ -228,10 +233,10 @@ public final class TransformerModel: @unchecked Sendable {
     precondition(
       positions <= configuration.contextLength,
       "\(positions) positions, the model has \(configuration.contextLength)")
-    guard case .rotary(let theta) = configuration.positions else { return nil }
+    guard case .rotary(let embedding) = configuration.positions else { return nil }
     var capacity = 64
     while capacity < positions { capacity *= 2 }
-    return .shared(headWidth: configuration.headWidth, positions: capacity, theta: theta)
+    return .shared(embedding, positions: capacity)
   }
 
   /// The loss of predicting `targets` and, on a recording tape, the start of its gradient.
@@ -259,7 +264,8 @@ public final class TransformerModel: @unchecked Sendable {
     logitRows: Int
   ) -> TokenLoss {
     tape.linearCrossEntropy(
-      hidden, weight: head.weight, targets: targets, scale: scale, chunkRows: logitRows)
+      hidden, weight: head.table.weight, softCap: head.softCap, targets: targets, scale: scale,
+      chunkRows: logitRows)
   }
 
   /// Logits for every position, `[B·T, V]`: for small inputs and tests.
@@ -268,7 +274,7 @@ public final class TransformerModel: @unchecked Sendable {
     return tokens.withUnsafeBufferPointer { tokens in
       let hidden = hiddenStates(
         tokens, layout: SequenceLayout(rows: tokens.count, length: length), on: tape)
-      return tape.linear(hidden, weight: head.weight).tensor()
+      return head(hidden, on: tape).tensor()
     }
   }
 }

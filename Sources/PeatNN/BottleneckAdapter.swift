@@ -32,17 +32,17 @@ public final class BottleneckAdapter: Sendable {
 
   /// - Parameters:
   ///   - h: the sublayer's result, `[N, d]`.
-  ///   - residual: what came into the sublayer, `[N, d]`.
-  /// - Returns: both and the adapter's result added, `[N, d]`.
+  ///   - residual: what came into the sublayer, `[N, d]`, where it is added here.
+  /// - Returns: all these and the adapter's result added, `[N, d]`.
   public func callAsFunction(
-    _ h: PeatTensor.Activation, on tape: Tape, residual: PeatTensor.Activation
+    _ h: PeatTensor.Activation, on tape: Tape, residual: PeatTensor.Activation?
   ) -> PeatTensor.Activation {
     let narrow = down(h, on: tape)
     let active =
       switch activation {
-      case .relu: tape.relu(narrow)
-      case .gelu: tape.gelu(narrow, form: .exact)
+      case .relu: tape.activated(narrow, by: .relu)
+      case .gelu: tape.activated(narrow, by: .gelu)
       }
-    return up(active, on: tape, residual: tape.addition(h, residual))
+    return up(active, on: tape, residual: residual.map { tape.addition(h, $0) } ?? h)
   }
 }

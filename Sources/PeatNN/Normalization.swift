@@ -6,11 +6,14 @@ public struct Normalization: Sendable {
   /// Present in layer norm, absent in RMS norm.
   public let bias: Parameter?
   public let epsilon: Float
+  /// What is added to an RMS norm's weights: 1 where they are kept as what they differ from 1 by.
+  public let offset: Float
 
-  public init(weight: Parameter, bias: Parameter?, epsilon: Float) {
+  public init(weight: Parameter, bias: Parameter?, epsilon: Float, offset: Float = 0) {
     self.weight = weight
     self.bias = bias
     self.epsilon = epsilon
+    self.offset = offset
   }
 
   /// `[N, d]` → `[N, d]`.
@@ -18,7 +21,7 @@ public struct Normalization: Sendable {
     if let bias {
       tape.layerNorm(x, weight: weight.weight, bias: bias.weight, epsilon: epsilon)
     } else {
-      tape.rmsNorm(x, weight: weight.weight, epsilon: epsilon)
+      tape.rmsNorm(x, weight: weight.weight, epsilon: epsilon, offset: offset)
     }
   }
 

@@ -81,12 +81,13 @@ public final class StepWorkers {
 
   /// Runs `body` for each worker's part of the rows, each followed by its backward pass; returns the summed losses.
   ///
-  /// Rows may be cut inside sequences, so that one long text keeps all workers busy. Gradients are added to what the
+  /// Rows may be cut inside sequences, so that one long text keeps all workers busy, unless the model looks both ways. Gradients are added to what the
   /// workers already hold.
   package func run(
-    _ layout: SequenceLayout, _ body: @escaping @Sendable (Tape, SequenceLayout) -> TokenLoss
+    _ layout: SequenceLayout, wholeSequences: Bool = false,
+    _ body: @escaping @Sendable (Tape, SequenceLayout) -> TokenLoss
   ) -> TokenLoss {
-    let parts = layout.split(into: workers.count).map(layout.part)
+    let parts = layout.split(into: workers.count, wholeSequences: wholeSequences).map(layout.part)
     let workers = workers
     let isDivided = parts.contains { $0.pieces.last?.continues == true }
     let exchange = isDivided ? SequenceExchange(parts) : nil

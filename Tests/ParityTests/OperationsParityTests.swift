@@ -125,16 +125,16 @@ import Testing
     }
   }
 
-  @Test(arguments: [("gelu_exact", GELUForm.exact), ("gelu_tanh", .tanhApproximation)])
-  func gelu(name: String, form: GELUForm) throws {
+  @Test(arguments: [("gelu_exact", ActivationFunction.gelu), ("gelu_tanh", .tanhGELU)])
+  func gelu(name: String, function: ActivationFunction) throws {
     try compare(try GoldenCase(name), inputs: ["x"], within: 2e-6) { tape, x, _ in
-      tape.gelu(x[0], form: form)
+      tape.activated(x[0], by: function)
     }
   }
 
   @Test func swiGLU() throws {
     try compare(try GoldenCase("swiglu"), inputs: ["gate", "up"], within: 1e-6) { tape, x, _ in
-      tape.swiGLU(gate: x[0], up: x[1])
+      tape.gated(gate: x[0], up: x[1])
     }
   }
 

@@ -85,7 +85,7 @@ import Testing
   @Test func `an unknown architecture, with the ones that are supported`() throws {
     expectBadData(
       try TinyModel.error(configuration: ["model_type": "mamba"]), "'mamba'",
-      "Supported: gpt2, llama")
+      "Supported: gemma, gemma2, gpt2, gpt_neox, llama, mistral, opt, qwen2, qwen3")
     expectBadData(try TinyModel.error(configuration: ["model_type": nil]), "model_type")
     expectBadData(try TinyModel.error(configuration: ["model_type": 3]), "model_type", "a text")
   }
@@ -141,7 +141,7 @@ import Testing
 
   @Test func `heads that do not divide`() throws {
     expectBadData(
-      try TinyModel.error(configuration: ["head_dim": 7]), "even head width", "7")
+      try TinyModel.error(configuration: ["head_dim": 7]), "pairs of values", "7")
     expectBadData(
       try TinyModel.error(configuration: ["num_key_value_heads": 3]), "4 attention heads",
       "3 key/value heads")
@@ -152,21 +152,32 @@ import Testing
   }
 
   @Test func `what this program does not compute`() throws {
-    let scaling: JSONValue = ["rope_type": "llama3", "factor": 8]
+    func rope(_ settings: JSONValue, _ words: String...) throws {
+      // The golden file has rope_parameters, which are looked at first.
+      for key in ["rope_parameters", "rope_scaling"] {
+        var changes: [String: JSONValue?] = [:]
+        changes.updateValue(nil, forKey: "rope_parameters")
+        changes[key] = .some(settings)
+        let error = try TinyModel.error(configuration: changes)
+        #expect(error?.code == .badData)
+        for word in words + [key] { #expect(error?.message.contains(word) == true, "\(word)") }
+      }
+    }
+    try rope(["rope_type": "longrope", "factor": 8], "rope_type", "longrope")
+    try rope(["rope_type": "linear"], "no 'factor'")
+    try rope(["type": "linear", "factor": 0], "factor", "above 0")
+    try rope(["rope_type": "llama3", "factor": 8], "no 'low_freq_factor'")
+    try rope(
+      [
+        "rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4,
+        "original_max_position_embeddings": 8,
+      ], "high_freq_factor")
+    try rope(["rope_type": "yarn", "factor": -2], "factor")
+    try rope(5, "a table")
+    expectBadData(try TinyModel.error(configuration: ["hidden_act": "mish"]), "hidden_act")
     expectBadData(
-      try TinyModel.error(configuration: ["rope_scaling": scaling]), "rope_scaling", "llama3")
-    expectBadData(
-      try TinyModel.error(configuration: [
-        "rope_parameters": ["rope_type": "yarn", "rope_theta": 10000]
-      ]), "rope_type", "yarn")
-    expectBadData(
-      try TinyModel.error(configuration: ["rope_parameters": ["type": "linear", "factor": 4]]),
-      "type", "linear")
-    expectBadData(try TinyModel.error(configuration: ["rope_parameters": 5]), "rope_parameters")
-    expectBadData(try TinyModel.error(configuration: ["hidden_act": "gelu"]), "hidden_act")
-    expectBadData(
-      try TinyModel.error("gpt2-tiny", configuration: ["activation_function": "relu"]),
-      "activation_function", "relu")
+      try TinyModel.error("gpt2-tiny", configuration: ["activation_function": "tanh"]),
+      "activation_function", "tanh")
     expectBadData(
       try TinyModel.error("gpt2-tiny", configuration: ["scale_attn_by_inverse_layer_idx": true]),
       "scale_attn_by_inverse_layer_idx")

@@ -37,8 +37,8 @@ import Testing
           let hidden = tokens.withUnsafeBufferPointer {
             tape.embedding(.init(rebasing: $0[layout.rows]), layout: layout, table: table.weight)
           }
-          let raised = tape.gelu(
-            tape.linear(hidden, weight: weight.weight), form: .tanhApproximation)
+          let raised = tape.activated(
+            tape.linear(hidden, weight: weight.weight), by: .tanhGELU)
           return targets.withUnsafeBufferPointer {
             tape.linearCrossEntropy(
               raised, weight: head.weight, targets: .init(rebasing: $0[layout.rows]),

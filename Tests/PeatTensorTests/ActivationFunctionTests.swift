@@ -57,12 +57,12 @@ import Testing
     var random = SeededRandom(seed: UInt64(width * 100 + rows))
     let x = Operand("x", randomTensor([rows, width], &random, scale: 2.5))
     OperationCase("gelu exact [\(rows), \(width)]", inputs: [x]) { tape, x, _ in
-      .matrix(tape.gelu(x[0], form: .exact))
+      .matrix(tape.activated(x[0], by: .gelu))
     } reference: { x, _ in
       Reference.gelu(x[0])
     }.check()
     OperationCase("gelu tanh [\(rows), \(width)]", inputs: [x]) { tape, x, _ in
-      .matrix(tape.gelu(x[0], form: .tanhApproximation))
+      .matrix(tape.activated(x[0], by: .tanhGELU))
     } reference: { x, _ in
       Reference.geluTanh(x[0])
     }.check()
@@ -103,7 +103,7 @@ import Testing
         Operand("up", randomTensor([rows, width], &random)),
       ]
     ) { tape, x, _ in
-      .matrix(tape.swiGLU(gate: x[0], up: x[1]))
+      .matrix(tape.gated(gate: x[0], up: x[1]))
     } reference: { x, _ in
       Reference.swiGLU(gate: x[0], up: x[1])
     }.check()
@@ -119,7 +119,7 @@ import Testing
       "swiGLU of columns \(gate), \(up)",
       inputs: [Operand("x", randomTensor([5, width], &random))]
     ) { tape, x, _ in
-      .matrix(tape.swiGLU(gate: x[0].columns(gate), up: x[0].columns(up)))
+      .matrix(tape.gated(gate: x[0].columns(gate), up: x[0].columns(up)))
     } reference: { x, _ in
       Reference.swiGLU(
         gate: Reference.columns(x[0], width: width, gate),
@@ -131,7 +131,7 @@ import Testing
     var random = SeededRandom(seed: 8)
     OperationCase("swiGLU(x, x)", inputs: [Operand("x", randomTensor([5, 13], &random))]) {
       tape, x, _ in
-      .matrix(tape.swiGLU(gate: x[0], up: x[0]))
+      .matrix(tape.gated(gate: x[0], up: x[0]))
     } reference: { x, _ in
       Reference.swiGLU(gate: x[0], up: x[0])
     }.check()
@@ -140,12 +140,12 @@ import Testing
   @Test func `GELU reads and gives gradients to a range of columns`() {
     var random = SeededRandom(seed: 9)
     let x = Operand("x", randomTensor([5, 20], &random, scale: 2))
-    for form in [GELUForm.exact, .tanhApproximation] {
-      OperationCase("gelu \(form) of columns", inputs: [x]) { tape, x, _ in
-        .matrix(tape.gelu(x[0].columns(2..<15), form: form))
+    for function in [ActivationFunction.gelu, .tanhGELU] {
+      OperationCase("\(function) of columns", inputs: [x]) { tape, x, _ in
+        .matrix(tape.activated(x[0].columns(2..<15), by: function))
       } reference: { x, _ in
         let part = Reference.columns(x[0], width: 20, 2..<15)
-        return form == .exact ? Reference.gelu(part) : Reference.geluTanh(part)
+        return function == .gelu ? Reference.gelu(part) : Reference.geluTanh(part)
       }.check()
     }
   }
@@ -159,7 +159,7 @@ import Testing
           Operand("input \($0)", randomTensor([3, 11], &random), trains: $0 == trained)
         }
       ) { tape, x, _ in
-        .matrix(tape.swiGLU(gate: x[0], up: x[1]))
+        .matrix(tape.gated(gate: x[0], up: x[1]))
       } reference: { x, _ in
         Reference.swiGLU(gate: x[0], up: x[1])
       }.check()
@@ -169,17 +169,18 @@ import Testing
   @Test(arguments: [1e30, 1e20, 1e10, 1e4, 100, 30, 12] as [Float])
   func `far from zero the functions become x or 0, and their slopes 1 or 0`(size: Float) {
     let x = Operand("x", Tensor([size, -size], shape: [1, 2]))
-    for form in [GELUForm.exact, .tanhApproximation] {
+    for function in [ActivationFunction.gelu, .tanhGELU] {
       let run = OperationRun(inputs: [x], weights: []) { tape, x, _ in
-        .matrix(tape.gelu(x[0], form: form))
+        .matrix(tape.activated(x[0], by: function))
       }
       #expect(abs(run.output[0] / Double(size) - 1) < 1e-6)
       #expect(abs(run.output[1] / Double(size)) < 1e-6)
-      expectClose(run.inputGradients[0], Tensor([1, 0], shape: [1, 2]), within: 1e-5, "\(form)")
+      expectClose(
+        run.inputGradients[0], Tensor([1, 0], shape: [1, 2]), within: 1e-5, "\(function)")
     }
     let gated = OperationRun(
       inputs: [x, Operand("up", Tensor([2, 2], shape: [1, 2]))], weights: []
-    ) { tape, x, _ in .matrix(tape.swiGLU(gate: x[0], up: x[1])) }
+    ) { tape, x, _ in .matrix(tape.gated(gate: x[0], up: x[1])) }
     #expect(abs(gated.output[0] / Double(size) - 2) < 2e-5)
     #expect(abs(gated.output[1] / Double(size)) < 2e-5)
     expectClose(

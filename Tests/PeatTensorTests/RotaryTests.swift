@@ -31,7 +31,7 @@ import Testing
       "rotary of columns", inputs: [Operand("x", randomTensor([5, 27], &random))]
     ) { tape, x, _ in
       _ = tape.rotary(x[0].columns(3..<19), table: table, layout: SequenceLayout(lengths: [5]))
-      return .matrix(tape.gelu(x[0], form: .exact))
+      return .matrix(tape.activated(x[0], by: .gelu))
     } reference: { x, _ in
       let turned = Reference.rotary(
         Reference.columns(x[0], width: 27, 3..<19), headWidth: 8, heads: 2, length: 5, theta: 500,
@@ -58,10 +58,20 @@ import Testing
   }
 
   @Test func `one table serves all who ask for the same`() {
-    let first = RotaryTable.shared(headWidth: 8, positions: 10, theta: 123)
-    #expect(first === RotaryTable.shared(headWidth: 8, positions: 10, theta: 123))
-    #expect(first !== RotaryTable.shared(headWidth: 8, positions: 10, theta: 124))
-    #expect(first !== RotaryTable.shared(headWidth: 8, positions: 11, theta: 123))
+    let first = RotaryTable.shared(
+      RotaryEmbedding(headWidth: 8, theta: 123), positions: 10)
+    #expect(
+      first
+        === RotaryTable.shared(
+          RotaryEmbedding(headWidth: 8, theta: 123), positions: 10))
+    #expect(
+      first
+        !== RotaryTable.shared(
+          RotaryEmbedding(headWidth: 8, theta: 124), positions: 10))
+    #expect(
+      first
+        !== RotaryTable.shared(
+          RotaryEmbedding(headWidth: 8, theta: 123), positions: 11))
     #expect(first.headWidth == 8 && first.positions == 10)
   }
 }

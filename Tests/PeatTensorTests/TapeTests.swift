@@ -41,7 +41,7 @@ private struct Block {
       layout: layout)
     let middle = tape.linear(attended, weight: w[2], residual: x)
     let gateUp = tape.linear(tape.rmsNorm(middle, weight: w[3], epsilon: 1e-5), weight: w[4])
-    let gated = tape.swiGLU(
+    let gated = tape.gated(
       gate: gateUp.columns(0..<hidden), up: gateUp.columns(hidden..<2 * hidden))
     return tape.linear(gated, weight: w[5], residual: middle)
   }
@@ -192,7 +192,7 @@ private struct Block {
     func run(_ checkpoints: Bool) -> OperationRun {
       OperationRun(inputs: [x], weights: weights) { tape, x, w in
         func inner(_ tape: Tape, _ x: Activation) -> Activation {
-          tape.gelu(tape.linear(x, weight: w[0], residual: x), form: .exact)
+          tape.activated(tape.linear(x, weight: w[0], residual: x), by: .gelu)
         }
         let h = checkpoints ? tape.checkpoint(x[0], trains: true, inner) : inner(tape, x[0])
         return .matrix(tape.linear(h, weight: w[0], residual: x[0]))
@@ -207,11 +207,11 @@ private struct Block {
     func run(_ checkpoints: Bool) -> OperationRun {
       OperationRun(inputs: [x], weights: []) { tape, x, w in
         func inner(_ tape: Tape, _ x: Activation) -> Activation {
-          tape.gelu(x, form: .exact).columns(1..<7)
+          tape.activated(x, by: .gelu).columns(1..<7)
         }
         let part = x[0].columns(3..<12)
         let h = checkpoints ? tape.checkpoint(part, trains: false, inner) : inner(tape, part)
-        return .matrix(tape.swiGLU(gate: h, up: x[0].columns(4..<10)))
+        return .matrix(tape.gated(gate: h, up: x[0].columns(4..<10)))
       }
     }
     expectSame(run(true), run(false))
@@ -442,13 +442,13 @@ private struct Block {
     check("layerNorm", inputs: [x], weights: [weight, bias]) { tape, x, w in
       .matrix(tape.layerNorm(x[0], weight: w[0], bias: w[1], epsilon: 1e-5))
     }
-    check("gelu exact", inputs: [x]) { tape, x, _ in .matrix(tape.gelu(x[0], form: .exact)) }
+    check("gelu exact", inputs: [x]) { tape, x, _ in .matrix(tape.activated(x[0], by: .gelu)) }
     check("gelu tanh", inputs: [x]) { tape, x, _ in
-      .matrix(tape.gelu(x[0], form: .tanhApproximation))
+      .matrix(tape.activated(x[0], by: .tanhGELU))
     }
     check("relu", inputs: [x]) { tape, x, _ in .matrix(tape.relu(x[0])) }
     check("addition", inputs: [x, up]) { tape, x, _ in .matrix(tape.addition(x[0], x[1])) }
-    check("swiGLU", inputs: [x, up]) { tape, x, _ in .matrix(tape.swiGLU(gate: x[0], up: x[1])) }
+    check("swiGLU", inputs: [x, up]) { tape, x, _ in .matrix(tape.gated(gate: x[0], up: x[1])) }
     check("linear", inputs: [x, up], weights: [matrix, bias]) { tape, x, w in
       .matrix(tape.linear(x[0], weight: w[0], bias: w[1], residual: x[1]))
     }
@@ -483,7 +483,7 @@ private struct Block {
       let run = OperationRun(inputs: [x], weights: [weight, weight]) { tape, x, w in
         let normed = tape.rmsNorm(x[0], weight: w[0], epsilon: 1e-6)
         let shifted = tape.layerNorm(x[0], weight: w[0], bias: w[1], epsilon: 1e-6)
-        let gated = tape.swiGLU(gate: normed, up: tape.gelu(shifted, form: .tanhApproximation))
+        let gated = tape.gated(gate: normed, up: tape.activated(shifted, by: .tanhGELU))
         return .matrix(
           tape.attention(
             queries: gated, keys: gated, values: gated, heads: 2, keyValueHeads: 2,

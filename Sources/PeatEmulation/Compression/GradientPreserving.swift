@@ -138,7 +138,7 @@ public struct GradientChannels: ShareWord {
     let keys = draft.full.configuration.keys
     try calibration.descend(
       draft.full, draft.split,
-      paths: [keys.up, keys.down] + (keys.gate.map { [$0] } ?? [])
+      paths: keys.feedForwardPaths
     ) { number, seen in
       try draft.tell(
         Self.name, draft.split.middle.upperBound - 1 - number, of: draft.split.middle.count)
@@ -148,7 +148,7 @@ public struct GradientChannels: ShareWord {
       let count = draft.blocks[index].sizes.feedForwardSize
       let none = Array(repeating: 0.0, count: count)
       var terms = GradientScore.Terms(changes: none, losses: none)
-      for path in [keys.up, keys.down] + (keys.gate.map { [$0] } ?? []) {
+      for path in keys.feedForwardPaths {
         guard let matrix = draft.outputsByInputs(path, ofBlock: index),
           let sums = seen["\(keys.block(number)).\(path).weight"], let gradients = sums.gradients
         else { continue }

@@ -20,7 +20,7 @@ public struct ChannelPruning: ShareWord {
     for index in draft.blocks.indices {
       let block = draft.blocks[index]
       let count = block.sizes.feedForwardSize
-      let into = [keys.up] + (keys.gate.map { [$0] } ?? [])
+      let into = keys.innerPaths
       var scores = Array(repeating: 1.0, count: count)
       for path in into + [keys.down] {
         guard let matrix = block.tensors["\(path).weight"] else { continue }
@@ -55,20 +55,13 @@ public struct HeadPruning: ShareWord {
       var block = draft.blocks[index]
       let groups = block.sizes.keyValueHeads
       let queries = block.sizes.heads / groups
-      /// Rows of a group among the outputs of a layer with so many heads per group, from a first one on.
-      func places(_ group: Int, heads: Int, from first: Int = 0) -> Range<Int> {
+      /// Lines of a group among the inputs of the output layer, with so many heads per group.
+      func places(_ group: Int, heads: Int) -> Range<Int> {
         let width = heads * model.headWidth
-        return first + group * width..<first + (group + 1) * width
+        return group * width..<(group + 1) * width
       }
-      let valuePath: String
-      var firstValue = 0
-      switch keys.projections {
-      case .separate(_, _, let value): valuePath = value
-      case .fused(let path):
-        valuePath = path
-        firstValue = (block.sizes.heads + groups) * model.headWidth
-      }
-      let values = block.tensors["\(valuePath).weight"]?.norms(
+      let lines = model.projectionLines(block.sizes)
+      let values = block.tensors["\(lines.path(of: .value)).weight"]?.norms(
         axis: model.layout == .outputsByInputs ? 0 : 1)
       let outputs = block.tensors["\(keys.attentionOutput).weight"]?.norms(
         axis: model.layout == .outputsByInputs ? 1 : 0)
@@ -77,7 +70,7 @@ public struct HeadPruning: ShareWord {
         values.reduce(0) { $0 + $1 * $1 }.squareRoot()
       }
       let scores = (0..<groups).map { group in
-        norm(values[places(group, heads: 1, from: firstValue)])
+        norm(values[lines.lines(of: .value, head: group)])
           * norm(outputs[places(group, heads: queries)])
       }
       let kept = largest(scores)
@@ -86,21 +79,19 @@ public struct HeadPruning: ShareWord {
         // Their values are the same: what tells them apart is their part in the output.
         let heads = group * queries..<(group + 1) * queries
         let parts = heads.map { norm(outputs[places($0, heads: 1)]) }
-        return largest(keptHeads, of: parts).flatMap { places(heads.lowerBound + $0, heads: 1) }
+        return largest(keptHeads, of: parts).map { heads.lowerBound + $0 }
       }
-      let keptValues = kept.flatMap { places($0, heads: 1) }
-      switch keys.projections {
-      case .separate(let query, let key, let value):
-        block.select(outputs: keptQueries, of: query, layout: model.layout)
-        block.select(outputs: keptValues, of: key, layout: model.layout)
-        block.select(outputs: keptValues, of: value, layout: model.layout)
-      case .fused(let path):
-        let firstKey = block.sizes.heads * model.headWidth
-        block.select(
-          outputs: keptQueries + keptValues.map { $0 + firstKey }
-            + keptValues.map { $0 + firstValue }, of: path, layout: model.layout)
+      var outputsByLayer: [String: [Int]] = [:]
+      for part in ProjectionLines.Part.allCases {
+        for head in part == .query ? keptQueries : kept {
+          outputsByLayer[lines.path(of: part), default: []] += lines.lines(of: part, head: head)
+        }
       }
-      block.select(inputs: keptQueries, of: keys.attentionOutput, layout: model.layout)
+      for (path, outputs) in outputsByLayer {
+        block.select(outputs: outputs.sorted(), of: path, layout: model.layout)
+      }
+      let keptInputs = keptQueries.flatMap { places($0, heads: 1) }
+      block.select(inputs: keptInputs, of: keys.attentionOutput, layout: model.layout)
       block.sizes.heads = kept.count * keptHeads
       block.sizes.keyValueHeads = kept.count
       draft.blocks[index] = block
@@ -168,7 +159,7 @@ extension EmulatorDraft {
   mutating func keepChannels(_ kept: [Int], ofBlock index: Int) {
     let keys = full.configuration.keys
     let layout = full.configuration.layout
-    for path in [keys.up] + (keys.gate.map { [$0] } ?? []) {
+    for path in keys.innerPaths {
       blocks[index].select(outputs: kept, of: path, layout: layout)
     }
     blocks[index].select(inputs: kept, of: keys.down, layout: layout)

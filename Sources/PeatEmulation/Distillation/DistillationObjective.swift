@@ -130,7 +130,8 @@ struct DistillationObjective: TrainingObjective {
       loss +=
         settings.divergenceWeight
         * tape.linearDivergence(
-          hidden, from: predicted, weight: student.head.weight,
+          hidden, from: predicted, weight: student.head.table.weight,
+          softCap: student.head.softCap,
           scale: scale * Float(settings.divergenceWeight), chunkRows: training.logitRows)
     }
     return TokenLoss(sum: loss, count: targets.count { $0 >= 0 })

@@ -33,21 +33,12 @@ public enum GPT2: Architecture {
       feedForwardSize: try file.optionalSize("n_inner") ?? 4 * hiddenSize,
       contextLength: try file.optionalSize("n_positions") ?? 1024,
       norm: .layer(epsilon: Float(try file.number("layer_norm_epsilon", default: 1e-5))),
-      positions: .learned,
-      feedForward: .gelu(try form(file)),
+      positions: .learned(),
+      feedForward: .plain(try file.activation("activation_function", default: .tanhGELU)),
       tiesEmbeddings: try file.flag("tie_word_embeddings", default: true),
-      attentionHasBias: true,
-      feedForwardHasBias: true,
+      biases: .all,
       layout: layout,
       keys: keys)
-  }
-
-  private static func form(_ file: ConfigurationFile) throws -> GELUForm {
-    switch try file.optionalString("activation_function") ?? "gelu_new" {
-    case "gelu_new", "gelu_pytorch_tanh": return .tanhApproximation
-    case "gelu": return .exact
-    case let other: throw file.unsupported("activation_function", .string(other))
-    }
   }
 
   public static let keys = TransformerKeys(

@@ -2,28 +2,39 @@
 
 import PeatTensor
 
-/// RMS norm, rotary positions, grouped key/value heads, SwiGLU.
+/// RMS norm, rotary positions, grouped key/value heads, SwiGLU. Versions 1 to 3, with the ways in which positions are stretched.
 public enum Llama: Architecture {
   public static let modelType = "llama"
-
-  public static let layout = WeightLayout.outputsByInputs
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {
-    try file.require("hidden_act", [.string("silu")])
-    try file.require("rope_scaling", [])
+    var model = try likeLlama(file, modelType: modelType, keys: keys)
+    let attentionBias = try file.flag("attention_bias", default: false)
+    model.biases = .init(
+      projections: attentionBias, attentionOutput: attentionBias,
+      feedForward: try file.flag("mlp_bias", default: false))
+    return model
+  }
+
+  /// What the families that follow Llama have in common with it. They change what is their own.
+  ///
+  /// - Parameter headWidth: where the file names none; the hidden size divided among the heads if not given.
+  static func likeLlama(
+    _ file: ConfigurationFile, modelType: String, keys: TransformerKeys, headWidth: Int? = nil,
+    activation: String = "hidden_act", tiesEmbeddings: Bool = false
+  ) throws -> TransformerConfiguration {
     let hiddenSize = try file.size("hidden_size")
     let heads = try file.size("num_attention_heads")
-    let headWidth = try file.optionalSize("head_dim") ?? hiddenSize / heads
-    if !file.has("head_dim"), hiddenSize % heads != 0 {
+    let stated = try file.optionalSize("head_dim") ?? headWidth
+    if stated == nil, hiddenSize % heads != 0 {
       throw PeatError.badData(
         "'\(file.name)': hidden_size \(hiddenSize) is not a multiple of num_attention_heads \(heads)."
       )
     }
-    let attentionBias = try file.flag("attention_bias", default: false)
-    let feedForwardBias = try file.flag("mlp_bias", default: false)
+    let width = stated ?? hiddenSize / heads
+    let context = try file.optionalSize("max_position_embeddings") ?? 2048
     return TransformerConfiguration(
       modelType: modelType,
       vocabularySize: try file.size("vocab_size"),
@@ -31,30 +42,15 @@ public enum Llama: Architecture {
       blockCount: try file.size("num_hidden_layers"),
       heads: heads,
       keyValueHeads: try file.optionalSize("num_key_value_heads") ?? heads,
-      headWidth: headWidth,
+      headWidth: width,
       feedForwardSize: try file.size("intermediate_size"),
-      contextLength: try file.optionalSize("max_position_embeddings") ?? 2048,
+      contextLength: context,
       norm: .rms(epsilon: Float(try file.number("rms_norm_eps", default: 1e-6))),
-      positions: .rotary(theta: try theta(file)),
-      feedForward: .swiGLU,
-      tiesEmbeddings: try file.flag("tie_word_embeddings", default: false),
-      attentionHasBias: attentionBias,
-      feedForwardHasBias: feedForwardBias,
-      layout: layout,
+      positions: .rotary(try file.rotary(headWidth: width, contextLength: context)),
+      feedForward: .gated(try file.activation(activation, default: .silu)),
+      tiesEmbeddings: try file.flag("tie_word_embeddings", default: tiesEmbeddings),
+      biases: .none,
       keys: keys)
-  }
-
-  /// `rope_theta`, where newer files keep it inside `rope_parameters`.
-  private static func theta(_ file: ConfigurationFile) throws -> Double {
-    guard let parameters = file.json["rope_parameters"], !parameters.isNull else {
-      return try file.number("rope_theta", default: 10000)
-    }
-    guard parameters.object != nil else { throw file.unsupported("rope_parameters", parameters) }
-    let inner = ConfigurationFile(name: "\(file.name): rope_parameters", json: parameters)
-    try inner.require("rope_type", [.string("default")])
-    // The key's older name.
-    try inner.require("type", [.string("default")])
-    return try inner.number("rope_theta", default: file.number("rope_theta", default: 10000))
   }
 
   public static let keys = TransformerKeys(

@@ -55,6 +55,16 @@ public struct Activation {
       stride: stride, slot: slot)
   }
 
+  /// The same values, so many in a row, sharing memory and gradient. Rows must lie one behind the other.
+  package func reshaped(columns count: Int) -> Activation {
+    precondition(
+      columns == stride && rows * columns % count == 0,
+      "reshaped: [\(rows), \(columns)] in rows of \(stride) to rows of \(count)")
+    return Activation(
+      buffer: buffer, offset: offset, rows: rows * columns / count, columns: count, stride: count,
+      slot: slot)
+  }
+
   /// The same values, treated as a constant: no gradient flows through it.
   package var detached: Activation {
     Activation(

@@ -192,8 +192,9 @@ enum Record {
   case linear(LinearRecord)
   case rotary(RotaryRecord)
   case attention(AttentionRecord)
-  case gelu(GELURecord)
-  case swiGLU(SwiGLURecord)
+  case activated(ActivatedRecord)
+  case gated(GatedRecord)
+  case regrouping(RegroupingRecord)
   case crossEntropy(CrossEntropyRecord)
   case checkpoint(CheckpointRecord)
   case tanh(TanhRecord)
@@ -208,8 +209,8 @@ enum Record {
 
   private var part: StepProfile.Part? {
     switch self {
-    case .embedding, .rotary, .gelu, .swiGLU, .tanh, .pooling, .rowSelection, .addition, .relu,
-      .columnScaling, .dropout:
+    case .embedding, .rotary, .activated, .gated, .regrouping, .tanh, .pooling, .rowSelection,
+      .addition, .relu, .columnScaling, .dropout:
       .elementwise
     case .rmsNorm, .layerNorm: .norms
     case .linear: .products
@@ -235,8 +236,9 @@ enum Record {
     case .linear(let record): record.backward(tape)
     case .rotary(let record): record.backward(tape)
     case .attention(let record): record.backward(tape)
-    case .gelu(let record): record.backward(tape)
-    case .swiGLU(let record): record.backward(tape)
+    case .activated(let record): record.backward(tape)
+    case .gated(let record): record.backward(tape)
+    case .regrouping(let record): record.backward(tape)
     case .crossEntropy(let record): record.backward(tape)
     case .checkpoint(let record): record.backward(tape)
     case .tanh(let record): record.backward(tape)

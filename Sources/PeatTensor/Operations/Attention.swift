@@ -40,7 +40,8 @@ extension Tape {
         + "values [\(values.rows), \(values.columns)], \(heads) heads on \(keyValueHeads), \(layout.count) rows"
     )
     precondition(
-      pattern.isCausal || pieces.allSatisfy { !$0.continues && $0.position == layout.firstPosition },
+      pattern.isCausal
+        || pieces.allSatisfy { !$0.continues && $0.position == layout.firstPosition },
       "attention: a part of a sequence that sees all keys")
     if let prefix {
       precondition(

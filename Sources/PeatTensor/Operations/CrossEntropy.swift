@@ -20,7 +20,7 @@ public struct TokenLoss: Sendable {
 extension Tape {
   /// The output layer and its loss together, a few rows at a time: the logits never exist as a whole.
   ///
-  /// Loss: `−Σ ln softmax(x · Wᵀ)[target]` over rows whose target is not negative. The gradient of `scale · loss` is
+  /// Loss: `−Σ ln softmax(cap(x · Wᵀ + b))[target]` over rows whose target is not negative. The gradient of `scale · loss` is
   /// computed in the same pass, because the logits are at hand. Rows without target take no part in any product.
   ///
   /// `N` rows, `d` width, `V` vocabulary.
@@ -28,25 +28,28 @@ extension Tape {
   /// - Parameters:
   ///   - x: `[N, d]`, contiguous.
   ///   - weight: W, `[V, d]`.
+  ///   - bias: b, `[V]`.
+  ///   - softCap: c, where logits become `c · tanh(logit / c)`.
   ///   - targets: `N` token numbers below `V`; negative where the row has no target.
   ///   - scale: what the loss is multiplied with before gradients are taken, such as 1 / count for a mean.
   ///   - chunkRows: how many rows of logits are held at a time.
   public func linearCrossEntropy(
-    _ x: Activation, weight: Weight, targets: UnsafeBufferPointer<Int32>, scale: Float,
-    chunkRows: Int = 256
+    _ x: Activation, weight: Weight, bias: Weight? = nil, softCap: Float? = nil,
+    targets: UnsafeBufferPointer<Int32>, scale: Float, chunkRows: Int = 256
   ) -> TokenLoss {
     profile?.enter(.loss)
     defer { profile?.leave() }
     let width = x.columns
     let vocabulary = weight.shape[0]
     precondition(
-      weight.shape[1] == width && targets.count == x.rows && x.stride == width,
+      weight.shape[1] == width && targets.count == x.rows && x.stride == width
+        && bias?.shape ?? [vocabulary] == [vocabulary],
       "linearCrossEntropy: input [\(x.rows), \(width)], weight \(weight.shape), \(targets.count) targets"
     )
     precondition(
-      turn == nil || !weight.trains,
+      turn == nil || !(weight.trains || bias?.trains == true),
       "linearCrossEntropy: workers that share gradients have different numbers of chunks here")
-    let wantsGradient = isRecording && (x.needsGradient || weight.trains)
+    let wantsGradient = isRecording && (x.needsGradient || weight.trains || bias?.trains == true)
     let dx = wantsGradient && x.needsGradient ? pool.take(x.rows * width) : nil
     let counted = (0..<x.rows).filter { targets[$0] >= 0 }
     if let dx, counted.count < x.rows {
@@ -56,6 +59,8 @@ extension Tape {
     let chunks = max(1, (counted.count + chunkRows - 1) / chunkRows)
     let chunk = ProductTile.wholeRows(max(1, (counted.count + chunks - 1) / chunks))
     let logits = Logits(rows: chunk, vocabulary: vocabulary, pool)
+    let slopes =
+      softCap != nil && wantsGradient ? Logits(rows: chunk, vocabulary: vocabulary, pool) : nil
     let gathered = pool.take(chunk * width)
     let gatheredGradient = pool.take(chunk * width)
     var total = 0.0
@@ -76,12 +81,14 @@ extension Tape {
       measured(.products) {
         weight.accept(LogitsProduct(rows: rows, x: input, logits: logits, pool: pool))
       }
+      logits.finish(rows: rows, bias: bias, softCap: softCap, slopes: slopes)
       for i in 0..<rows {
         let target = Int(targets[counted[start + i]])
         precondition(target < vocabulary, "linearCrossEntropy: target \(target) of \(vocabulary)")
         total += logits.softmaxLoss(
           row: i, of: rows, target: target, gradientScale: wantsGradient ? scale : nil)
       }
+      if let slopes { logits.multiply(by: slopes, rows: rows) }
       if let dx {
         measured(.products) {
           weight.accept(
@@ -102,6 +109,7 @@ extension Tape {
             logits.addWeightGradient(rows: rows, x: input, width: width, to: dW, pool)
           }
         }
+        if let bias { addGradient(of: bias) { logits.addRows(rows, to: $0) } }
       }
       start += rows
     }
@@ -170,6 +178,48 @@ struct Logits {
     }
     // In this order: beside a huge logit the logarithm would be lost.
     return Double(top) - Double(targetLogit) + Double(logarithm(total))
+  }
+
+  /// Adds a bias and caps what comes of it.
+  ///
+  /// - Parameter slopes: takes how each capped logit grows with the uncapped.
+  func finish(rows: Int, bias: Weight?, softCap: Float?, slopes: Logits? = nil) {
+    if bias == nil, softCap == nil { return }
+    for row in 0..<rows {
+      var column = 0
+      forEachPiece(row: row, of: rows) { piece, count in
+        if let bias { add(count, bias.pointer + column, to: piece) }
+        column += count
+        guard let softCap else { return }
+        let (cap, inverse) = (broadcast(softCap), broadcast(1 / softCap))
+        mapVectors(count, piece, into: piece) { tanh($0 * inverse) }
+        if let slopes {
+          mapVectors(count, piece, into: slopes.pointer + (piece - pointer)) {
+            fma(-$0, $0, broadcast(1))
+          }
+        }
+        mapVectors(count, piece, into: piece) { $0 * cap }
+      }
+    }
+  }
+
+  func multiply(by others: Logits, rows: Int) {
+    for row in 0..<rows {
+      forEachPiece(row: row, of: rows) { piece, count in
+        mapVectors(count, piece, others.pointer + (piece - pointer), into: piece) { $0 * $1 }
+      }
+    }
+  }
+
+  /// Adds all rows to one.
+  func addRows(_ rows: Int, to sum: FloatPointer) {
+    for row in 0..<rows {
+      var column = 0
+      forEachPiece(row: row, of: rows) { piece, count in
+        add(count, piece, to: sum + column)
+        column += count
+      }
+    }
   }
 
   /// dW += gradientᵀ · x.

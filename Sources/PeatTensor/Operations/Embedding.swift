@@ -1,7 +1,7 @@
 extension Tape {
   /// Looks up a row of `table` for each token and, if the model has learned positions, adds the position's row.
   ///
-  /// Equal to `table[tokens] + positions[t]`, t being a token's position in its sequence.
+  /// Equal to `scale · table[tokens] + positions[t + o] + shared`, t being a token's position in its sequence.
   ///
   /// Rows that the layout has in front of sequences belong to no token: they are the rows of `prompt` instead.
   ///
@@ -11,12 +11,16 @@ extension Tape {
   ///   - tokens: `N` token numbers, sequence by sequence, each below `V`.
   ///   - layout: how they divide into sequences.
   ///   - table: `[V, d]`.
-  ///   - positions: `[P, d]`, with no sequence longer than `P`.
+  ///   - scale: what the table's rows are multiplied with.
+  ///   - positions: `[P, d]`, with no sequence longer than `P − o`.
+  ///   - firstPosition: o, the row of a sequence's first token.
+  ///   - shared: a row that is added to all, the first of these, `[…, d]`.
   ///   - prompt: as many rows as the layout has in front of each sequence, `d` wide.
   /// - Returns: `[N, d]`, or the layout's rows where it has some in front of sequences.
   public func embedding(
     _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, table: Weight,
-    positions: Weight? = nil, prompt: Weight? = nil
+    scale: Float = 1, positions: Weight? = nil, firstPosition: Int = 0, shared: Weight? = nil,
+    prompt: Weight? = nil
   ) -> Activation {
     profile?.enter(.elementwise)
     defer { profile?.leave() }
@@ -34,16 +38,19 @@ extension Tape {
     precondition(tokens.count == count, "embedding: \(tokens.count) tokens in \(count) rows")
     if let positions {
       precondition(
-        layout.positions <= positions.shape[0],
-        "embedding: \(layout.positions) positions, the model has \(positions.shape[0])")
+        layout.positions + firstPosition <= positions.shape[0],
+        "embedding: \(layout.positions) positions from \(firstPosition) on, the model has \(positions.shape[0])"
+      )
     }
-    let trains = table.trains || positions?.trains == true || prompt?.trains == true
+    let trains = [table, positions, shared, prompt].contains { $0?.trains == true }
     let output = makeActivation(rows: layout.count, columns: width, needsGradient: trains)
     var number = 0
     for row in places.joined() {
       let token = Int(tokens[number])
       precondition(token >= 0 && token < vocabulary, "embedding: token \(token) of \(vocabulary)")
-      table.accept(RowCopy(row: token, to: output.pointer + row * width))
+      let place = output.pointer + row * width
+      table.accept(RowCopy(row: token, to: place))
+      if scale != 1 { PeatTensor.scale(width, place, by: scale) }
       number += 1
     }
     if let prompt {
@@ -55,16 +62,19 @@ extension Tape {
     if let positions {
       for piece in layout.pieces {
         add(
-          piece.count * width, positions.pointer + piece.position * width,
+          piece.count * width, positions.pointer + (firstPosition + piece.position) * width,
           to: output.pointer + piece.row * width)
       }
+    }
+    if let shared {
+      for row in 0..<output.rows { add(width, shared.pointer, to: output.pointer + row * width) }
     }
     if output.needsGradient {
       record(
         .embedding(
           EmbeddingRecord(
-            tokens: Array(tokens), layout: layout, table: table, positions: positions,
-            prompt: prompt,
+            tokens: Array(tokens), layout: layout, table: table, scale: scale,
+            positions: positions, firstPosition: firstPosition, shared: shared, prompt: prompt,
             output: output.shapeOnly)))
     }
     return output
@@ -97,7 +107,10 @@ struct EmbeddingRecord {
   let tokens: [Int32]
   let layout: SequenceLayout
   let table: Weight
+  let scale: Float
   let positions: Weight?
+  let firstPosition: Int
+  let shared: Weight?
   let prompt: Weight?
   let output: Activation
 
@@ -107,7 +120,9 @@ struct EmbeddingRecord {
     tape.addGradient(of: table) { tableGradient in
       var number = 0
       for row in layout.tokenRows.joined() {
-        add(width, gradient.pointer + row * width, to: tableGradient + Int(tokens[number]) * width)
+        addScaled(
+          width, scale, gradient.pointer + row * width,
+          to: tableGradient + Int(tokens[number]) * width)
         number += 1
       }
     }
@@ -125,7 +140,14 @@ struct EmbeddingRecord {
         for piece in layout.pieces {
           add(
             piece.count * width, gradient.pointer + piece.row * width,
-            to: positionGradient + piece.position * width)
+            to: positionGradient + (firstPosition + piece.position) * width)
+        }
+      }
+    }
+    if let shared {
+      tape.addGradient(of: shared) { sharedGradient in
+        for row in 0..<output.rows {
+          add(width, gradient.pointer + row * width, to: sharedGradient)
         }
       }
     }

@@ -1,7 +1,7 @@
 extension Tape {
   /// How far the tokens that one model predicts are from those that another predicts, and the start of the gradient of `scale` times that: the output layer and its loss together, a few rows at a time.
   ///
-  ///     Σ p · ln(p / q),   p = softmax(t · Wᵀ), q = softmax(x · Wᵀ), in nats
+  ///     Σ p · ln(p / q),   p = softmax(cap(t · Wᵀ + b)), q = softmax(cap(x · Wᵀ + b)), in nats
   ///
   /// The sum goes over all rows and all of the vocabulary; the gradient with respect to the logits of q is q − p.
   ///
@@ -11,10 +11,13 @@ extension Tape {
   ///   - x: `[N, d]`, contiguous.
   ///   - target: t, a constant of the same shape.
   ///   - weight: W, `[V, d]`, the output layer of both; it must be frozen.
+  ///   - bias: b, `[V]`; it must be frozen.
+  ///   - softCap: c, where logits become `c · tanh(logit / c)`.
   ///   - scale: what the sum is multiplied with before the gradient is taken, such as 1 / N for a mean.
   ///   - chunkRows: how many rows of logits, of each, are held at a time.
   public func linearDivergence(
-    _ x: Activation, from target: Activation, weight: Weight, scale: Float, chunkRows: Int = 256
+    _ x: Activation, from target: Activation, weight: Weight, bias: Weight? = nil,
+    softCap: Float? = nil, scale: Float, chunkRows: Int = 256
   ) -> Double {
     profile?.enter(.loss)
     defer { profile?.leave() }
@@ -25,13 +28,16 @@ extension Tape {
         && target.rows == x.rows && target.columns == width,
       "linearDivergence: inputs [\(x.rows), \(width)] and [\(target.rows), \(target.columns)], weight \(weight.shape)"
     )
-    precondition(!weight.trains, "linearDivergence: the output layer trains")
+    precondition(
+      !weight.trains && bias?.trains != true, "linearDivergence: the output layer trains")
     let wantsGradient = isRecording && x.needsGradient
     let dx = wantsGradient ? pool.take(max(x.rows * width, 1)) : nil
     let chunks = max(1, (x.rows + chunkRows - 1) / chunkRows)
     let chunk = ProductTile.wholeRows(max(1, (x.rows + chunks - 1) / chunks))
     let logits = Logits(rows: chunk, vocabulary: vocabulary, pool)
     let targets = Logits(rows: chunk, vocabulary: vocabulary, pool)
+    let slopes =
+      softCap != nil && wantsGradient ? Logits(rows: chunk, vocabulary: vocabulary, pool) : nil
     let scratch = pool.take(logits.block)
     var total = 0.0
     for start in stride(from: 0, to: x.rows, by: chunk) {
@@ -43,11 +49,14 @@ extension Tape {
               rows: rows, x: states.pointer + start * width, logits: logits, pool: pool))
         }
       }
+      logits.finish(rows: rows, bias: bias, softCap: softCap, slopes: slopes)
+      targets.finish(rows: rows, bias: bias, softCap: softCap)
       for row in 0..<rows {
         total += logits.divergence(
           from: targets, row: row, of: rows, scratch: scratch.pointer,
           gradientScale: wantsGradient ? scale : nil)
       }
+      if let slopes { logits.multiply(by: slopes, rows: rows) }
       if let dx {
         measured(.products) {
           weight.accept(

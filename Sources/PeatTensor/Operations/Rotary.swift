@@ -1,34 +1,39 @@
 import Synchronization
 
-/// Cosines and sines of the rotary embedding for positions 0, 1, 2, …
+/// Cosines and sines of a rotary embedding for positions 0, 1, 2, …
 ///
-/// Pair i of a head of width `D` turns by `t · θ^(−2i/D)` at position t.
+/// Pair i of a head turns by t times its frequency at position t.
 ///
 /// Source: Su et al. 2021, <https://arxiv.org/abs/2104.09864>; the halves convention of transformers
-/// (`rotate_half`): value i is paired with value i + D/2.
+/// (`rotate_half`): of the R values that turn value i is paired with value i + R/2. The others stay.
 public final class RotaryTable: @unchecked Sendable {  // written only in init
   public let headWidth: Int
   public let positions: Int
-  /// `[positions, headWidth / 2]`.
+  /// R/2.
+  let half: Int
+  /// `[positions, R/2]`.
   let cosines: Tensor
   let sines: Tensor
 
-  public init(headWidth: Int, positions: Int, theta: Double) {
-    precondition(headWidth % 2 == 0, "RotaryTable: head width \(headWidth) is odd")
-    self.headWidth = headWidth
+  public init(_ embedding: RotaryEmbedding, positions: Int) {
     self.positions = positions
-    let half = headWidth / 2
+    headWidth = embedding.headWidth
+    let frequencies = embedding.frequencies
+    half = frequencies.count
     cosines = Tensor(uninitialized: [positions, half])
     sines = Tensor(uninitialized: [positions, half])
-    for i in 0..<half {
-      // transformers computes the frequency and the angle in float32; so do we, to agree at long positions.
-      let frequency = Float(1 / power(theta, 2 * Double(i) / Double(headWidth)))
+    for (i, frequency) in frequencies.enumerated() {
       for t in 0..<positions {
+        // transformers computes the angle in float32; so do we, to agree at long positions.
         let angle = Float(t) * frequency
-        cosines.pointer[t * half + i] = cosine(angle)
-        sines.pointer[t * half + i] = sine(angle)
+        cosines.pointer[t * half + i] = cosine(angle) * embedding.scale
+        sines.pointer[t * half + i] = sine(angle) * embedding.scale
       }
     }
+  }
+
+  public convenience init(headWidth: Int, positions: Int, theta: Double) {
+    self.init(RotaryEmbedding(headWidth: headWidth, theta: theta), positions: positions)
   }
 }
 
@@ -74,7 +79,7 @@ struct RotaryRecord {
 
   func turn(_ values: FloatPointer, sign: Float) {
     let width = table.headWidth
-    let half = width / 2
+    let half = table.half
     let heads = x.columns / width
     for piece in layout.pieces {
       for row in 0..<piece.count {
@@ -118,17 +123,16 @@ struct RotaryRecord {
 
 extension RotaryTable {
   private struct Key: Hashable {
-    let headWidth: Int
+    let embedding: RotaryEmbedding
     let positions: Int
-    let theta: Double
   }
 
   private static let tables = LockedTables()
 
   /// The table for these sizes, made once per process: models of one process share it.
-  public static func shared(headWidth: Int, positions: Int, theta: Double) -> RotaryTable {
-    tables.table(Key(headWidth: headWidth, positions: positions, theta: theta)) {
-      RotaryTable(headWidth: headWidth, positions: positions, theta: theta)
+  public static func shared(_ embedding: RotaryEmbedding, positions: Int) -> RotaryTable {
+    tables.table(Key(embedding: embedding, positions: positions)) {
+      RotaryTable(embedding, positions: positions)
     }
   }
 

@@ -16,7 +16,8 @@ public struct AttentionPattern: Sendable, Hashable {
   public init(
     isCausal: Bool = true, window: Int? = nil, scale: Float? = nil, softCap: Float? = nil
   ) {
-    precondition(window.map { $0 > 0 && isCausal } ?? true, "a window looks back, at one key or more")
+    precondition(
+      window.map { $0 > 0 && isCausal } ?? true, "a window looks back, at one key or more")
     precondition(scale.map { $0 > 0 } ?? true, "attention's scale must be positive")
     precondition(softCap.map { $0 > 0 } ?? true, "attention's soft cap must be positive")
     self.isCausal = isCausal

@@ -149,11 +149,13 @@ public struct SequenceLayout: Sendable, Equatable {
   ///
   /// A cut moves to the border of a sequence that is near, within a sixteenth of a part: there the parts need nothing of
   /// each other.
-  package func split(into parts: Int) -> [Range<Int>] {
+  ///
+  /// - Parameter wholeSequences: whether to cut at borders alone.
+  package func split(into parts: Int, wholeSequences: Bool = false) -> [Range<Int>] {
     let parts = min(parts, count)
     guard parts > 0 else { return [] }
     let borders = pieces.map(\.row)
-    let reach = count / parts / 16
+    let reach = wholeSequences ? count : count / parts / 16
     var cuts = [0]
     for number in 1..<max(parts, 1) {
       let even = count * number / parts

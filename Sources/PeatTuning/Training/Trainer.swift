@@ -158,7 +158,10 @@ public final class Trainer {
     let states = prefix.map {
       (cache: $0.blockCount, tensors: $0.states(for: batch, windows: windows, model, workers))
     }
-    return workers.run(batch.layout.part(batch.places(ofWindows: windows))) { tape, layout in
+    return workers.run(
+      batch.layout.part(batch.places(ofWindows: windows)),
+      wholeSequences: !model.configuration.attention.isCausal
+    ) { tape, layout in
       tape.dropoutPlace = DropoutPlace(
         seed: configuration.seed, step: step, firstRow: layout.rows.lowerBound)
       return batch.tokens.withUnsafeBufferPointer { tokens in

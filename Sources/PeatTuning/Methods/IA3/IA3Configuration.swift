@@ -37,7 +37,7 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
       let attention: [String] =
         switch keys.projections {
         case .separate(_, let key, let value): [key, value]
-        case .fused(let path): [path]
+        case .fused(let path), .fusedByHead(let path): [path]
         }
       return try TargetModules(attention + [keys.down], of: keys)
     }

@@ -1,0 +1,146 @@
+import Foundation
+import PeatModels
+import PeatNN
+import PeatTensor
+
+/// What another program computed of a checkpoint: logits, loss and gradients for some tokens.
+///
+/// A safetensors file with `input_ids` `[B, T]`, `logits` `[B, T, V]`, `loss` `[1]` (each token predicts the next, the mean over
+/// B · (T − 1)) and `gradient.NAME` of parameters; `Tools/golden/reference.py` makes it with transformers.
+public struct ModelReference: Sendable {
+  private let rows: [[Int32]]
+  private let logits: Tensor
+  private let loss: Float
+  private let gradients: NamedTensors
+
+  /// How far a model is from the reference: the largest difference over the largest value, of each tensor. Gradients whose largest value is
+  /// below a hundredth of all gradients' are compared with that: those of keys' biases are rounding alone, as no score's rank depends on them.
+  public struct Agreement: Sendable, Codable, Equatable {
+    public let logits: Double
+    public let loss: Double
+    /// Of the gradient that is furthest off.
+    public let gradient: Double
+    /// The parameter whose gradient that is.
+    public let furthest: String
+    public let gradients: Int
+  }
+
+  private static let prefix = "gradient."
+
+  /// - Throws: `badData` where something is missing or of another shape.
+  public init(contentsOf url: URL) throws {
+    let tensors = try SafeTensorsFile(contentsOf: url).tensors()
+    func tensor(_ name: String, dimensions: Int) throws -> Tensor {
+      guard let tensor = tensors[name], tensor.shape.count == dimensions, tensor.count > 0 else {
+        throw PeatError.badData(
+          "'\(url.path)' has no '\(name)' of \(dimensions) dimensions. Make the file with Tools/golden/reference.py."
+        )
+      }
+      return tensor
+    }
+    let ids = try tensor("input_ids", dimensions: 2)
+    let logits = try tensor("logits", dimensions: 3)
+    guard ids.shape[1] > 1, Array(logits.shape.prefix(2)) == ids.shape,
+      ids.scalars.allSatisfy({ $0 >= 0 && $0 < Float(logits.shape[2]) && $0 == $0.rounded() })
+    else {
+      throw PeatError.badData(
+        "'\(url.path)': input_ids \(ids.shape) must be whole numbers below the vocabulary of logits \(logits.shape), two or more in a row."
+      )
+    }
+    rows = (0..<ids.shape[0]).map { row in
+      ids.scalars[row * ids.shape[1]..<(row + 1) * ids.shape[1]].map { Int32($0) }
+    }
+    self.logits = logits
+    loss = try tensor("loss", dimensions: 1).scalars[0]
+    gradients = Dictionary(
+      uniqueKeysWithValues: tensors.filter { $0.key.hasPrefix(Self.prefix) }.map {
+        (String($0.key.dropFirst(Self.prefix.count)), $0.value)
+      })
+  }
+
+  /// Computes the same with a model. Its weights are as before afterwards.
+  ///
+  /// - Throws: `badData` where the model is another one than the reference is of.
+  public func agreement(of model: TransformerModel, threads: Int = 1) throws -> Agreement {
+    let vocabulary = logits.shape[2]
+    let length = rows[0].count
+    guard model.configuration.vocabularySize == vocabulary, length <= model.contextLength else {
+      throw PeatError.badData(
+        "The reference is of a vocabulary of \(vocabulary) and has rows of \(length) tokens; the model has \(model.configuration.vocabularySize) and takes \(model.contextLength)."
+      )
+    }
+    let found = model.logits(rows.flatMap { $0 }, length: length)
+    let (computed, ownLoss) = gradient(of: model, threads: threads)
+    for (name, tensor) in gradients {
+      guard let own = computed[name], own.shape == tensor.shape else {
+        throw PeatError.badData(
+          "The reference has a gradient of '\(name)' \(tensor.shape), the model \(computed[name].map { "one of \($0.shape)" } ?? "no such parameter")."
+        )
+      }
+    }
+    if let missing = computed.keys.sorted().first(where: { gradients[$0] == nil }),
+      !gradients.isEmpty
+    {
+      throw PeatError.badData("The reference has no gradient of '\(missing)', which the model has.")
+    }
+    let largest = gradients.values.reduce(0) { max($0, Self.largest($1)) }
+    let distances = gradients.map { name, tensor in
+      (name: name, distance: distance(computed[name] ?? tensor, tensor, least: 1e-2 * largest))
+    }.sorted { ($0.distance, $1.name) > ($1.distance, $0.name) }
+    return Agreement(
+      logits: distance(found.reshaped(logits.shape), logits),
+      loss: abs(Double(ownLoss) - Double(loss)) / Double(loss),
+      gradient: distances.first?.distance ?? 0, furthest: distances.first?.name ?? "",
+      gradients: distances.count)
+  }
+
+  /// The gradient of each parameter, and the loss.
+  private func gradient(
+    of model: TransformerModel, threads: Int
+  ) -> (gradients: NamedTensors, loss: Double) {
+    let trainable = TrainableParameters(model.parameters)
+    defer { trainable.release() }
+    let workers = StepWorkers(count: threads, parameterCount: trainable.count)
+    workers.zeroGradient()
+    let tokens = rows.flatMap { $0 }
+    let targets = rows.flatMap { $0.dropFirst() + [-1] }
+    let scale = 1 / Float(rows.count * (rows[0].count - 1))
+    let loss = workers.run(
+      SequenceLayout(rows: tokens.count, length: rows[0].count),
+      wholeSequences: !model.configuration.attention.isCausal
+    ) { tape, layout in
+      tokens.withUnsafeBufferPointer { tokens in
+        targets.withUnsafeBufferPointer { targets in
+          model.loss(
+            UnsafeBufferPointer(rebasing: tokens[layout.rows]),
+            targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout,
+            scale: scale, on: tape)
+        }
+      }
+    }
+    workers.joinGradients()
+    var result: NamedTensors = [:]
+    for (parameter, range) in zip(trainable.parameters, trainable.ranges) {
+      let tensor = Tensor(uninitialized: parameter.shape)
+      tensor.pointer.update(from: workers.gradient + range.lowerBound, count: range.count)
+      result[parameter.name] = tensor
+    }
+    return (result, loss.mean)
+  }
+
+  /// max |a − b| / max |b|; infinite where something is not a number.
+  private func distance(_ found: Tensor, _ expected: Tensor, least: Double = 0) -> Double {
+    guard found.shape == expected.shape else { return .infinity }
+    var difference = 0.0
+    for (a, b) in zip(found.scalars, expected.scalars) {
+      guard a.isFinite, b.isFinite else { return .infinity }
+      difference = max(difference, abs(Double(a) - Double(b)))
+    }
+    let size = max(Self.largest(expected), least)
+    return size == 0 ? difference : difference / size
+  }
+
+  private static func largest(_ tensor: Tensor) -> Double {
+    tensor.scalars.reduce(0) { max($0, abs(Double($1))) }
+  }
+}

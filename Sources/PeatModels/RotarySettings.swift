@@ -1,0 +1,142 @@
+import PeatTensor
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+extension ConfigurationFile {
+  /// How a model of the Llama kind turns queries and keys: `rope_parameters`, or in older files `rope_theta` with `rope_scaling`.
+  ///
+  /// Kinds: `default`; `linear` (positions divided by a factor); `dynamic`, which is the same as `default` up to the context that config.json
+  /// states; `llama3`; `yarn` (Peng et al. 2023, <https://arxiv.org/abs/2309.00071>). Mirrors transformers `modeling_rope_utils.py`.
+  ///
+  /// - Parameters:
+  ///   - headWidth: D.
+  ///   - share: the share of a head's values that turn, where nothing else is said.
+  ///   - theta: θ, where nothing is said.
+  ///   - contextLength: the longest sequence.
+  func rotary(
+    headWidth: Int, share: Double = 1, theta: Double = 10000, contextLength: Int
+  ) throws -> RotaryEmbedding {
+    // Tables of angles are made before sizes are checked as a whole.
+    guard headWidth < 1 << 16 else {
+      throw PeatError.badData("'\(name)': heads of \(headWidth) values are too wide.")
+    }
+    let newer = try optionalTable("rope_parameters")
+    let older = try optionalTable("rope_scaling")
+    let settings = newer ?? older
+    let theta =
+      try settings?.optionalNumber("rope_theta") ?? number("rope_theta", default: theta)
+    guard theta > 1 else {
+      throw PeatError.badData("'\(name)': rope_theta \(theta) must be above 1.")
+    }
+    let share =
+      try settings?.optionalNumber("partial_rotary_factor")
+      ?? number("partial_rotary_factor", default: share)
+    guard (0...1).contains(share) else {
+      throw PeatError.badData(
+        "'\(name)': the share of a head's values that turn is \(share); expected a number from 0 to 1."
+      )
+    }
+    let width = Int(Double(headWidth) * share)
+    guard width % 2 == 0, width > 0, width <= headWidth else {
+      throw PeatError.badData(
+        "'\(name)': a rotary embedding turns pairs of values, so an even number of a head's \(headWidth); found \(width)."
+      )
+    }
+    let plain = RotaryEmbedding.frequencies(width: width, theta: theta)
+    func embedding(_ frequencies: [Double], scale: Double = 1) -> RotaryEmbedding {
+      RotaryEmbedding(
+        headWidth: headWidth, frequencies: frequencies.map { Float($0) }, scale: Float(scale))
+    }
+    guard let settings else { return embedding(plain) }
+    // The key's older name.
+    let kind =
+      try settings.optionalString("rope_type") ?? settings.optionalString("type") ?? "default"
+    switch kind {
+    case "default", "dynamic": return embedding(plain)
+    case "linear":
+      let factor = try settings.positive("factor")
+      return embedding(plain.map { $0 / factor })
+    case "llama3":
+      return embedding(try settings.llama3(plain))
+    case "yarn":
+      let yarn = try settings.yarn(plain, width: width, theta: theta, contextLength: contextLength)
+      return embedding(yarn.frequencies, scale: yarn.scale)
+    default:
+      throw settings.unsupported("rope_type", .string(kind))
+    }
+  }
+
+  /// Slow pairs turn slower by a factor, fast ones as before, those between in between.
+  ///
+  /// Source: transformers `_compute_llama3_parameters`; Grattafiori et al. 2024, <https://arxiv.org/abs/2407.21783>.
+  private func llama3(_ frequencies: [Double]) throws -> [Double] {
+    let factor = try positive("factor")
+    let (low, high) = (try positive("low_freq_factor"), try positive("high_freq_factor"))
+    let context = Double(try size("original_max_position_embeddings"))
+    guard high > low else {
+      throw PeatError.badData(
+        "'\(name)': high_freq_factor \(high) must be above low_freq_factor \(low).")
+    }
+    return frequencies.map { frequency in
+      let length = 2 * Double.pi / frequency
+      if length < context / high { return frequency }
+      if length > context / low { return frequency / factor }
+      let smooth = (context / length - low) / (high - low)
+      return (1 - smooth) * frequency / factor + smooth * frequency
+    }
+  }
+
+  /// As `llama3`, with a ramp over the pairs, and larger values.
+  ///
+  /// Source: transformers `_compute_yarn_parameters`.
+  private func yarn(
+    _ frequencies: [Double], width: Int, theta: Double, contextLength: Int
+  ) throws -> (frequencies: [Double], scale: Double) {
+    let original = Double(
+      try optionalSize("original_max_position_embeddings") ?? contextLength)
+    let factor = try optionalPositive("factor") ?? Double(contextLength) / original
+    func growth(_ weight: Double) -> Double { factor <= 1 ? 1 : 0.1 * weight * log(factor) + 1 }
+    let scale: Double
+    if let stated = try optionalPositive("attention_factor") {
+      scale = stated
+    } else if let own = try optionalPositive("mscale"),
+      let all = try optionalPositive("mscale_all_dim")
+    {
+      scale = growth(own) / growth(all)
+    } else {
+      scale = growth(1)
+    }
+    func pair(turning turns: Double) -> Double {
+      Double(width) * log(original / (turns * 2 * Double.pi)) / (2 * log(theta))
+    }
+    var first = pair(turning: try optionalPositive("beta_fast") ?? 32)
+    var last = pair(turning: try optionalPositive("beta_slow") ?? 1)
+    if try flag("truncate", default: true) { (first, last) = (floor(first), ceil(last)) }
+    first = max(first, 0)
+    last = min(last, Double(width - 1))
+    if first == last { last += 0.001 }
+    let result = frequencies.enumerated().map { number, frequency in
+      let ramp = min(max((Double(number) - first) / (last - first), 0), 1)
+      return frequency / factor * ramp + frequency * (1 - ramp)
+    }
+    return (result, scale)
+  }
+
+  private func positive(_ key: String) throws -> Double {
+    guard let number = try optionalPositive(key) else { throw missing(key) }
+    return number
+  }
+
+  /// A number above 0.
+  private func optionalPositive(_ key: String) throws -> Double? {
+    guard let number = try optionalNumber(key) else { return nil }
+    guard number > 0 else {
+      throw PeatError.badData("'\(name)' has \(key) = \(number); expected a number above 0.")
+    }
+    return number
+  }
+}

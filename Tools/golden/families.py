@@ -1,0 +1,90 @@
+"""A tiny random checkpoint of each family of models, and what transformers computes of it.
+
+Writes Tests/ParityTests/Golden/families/<name>/: config.json and model.safetensors as `save_pretrained` writes them, and
+reference.safetensors as `reference.py` does. Computed in float32 with eager attention.
+"""
+
+import shutil
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GemmaConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from golden import GOLDEN, Dice, write_manifest, write_tensors
+from reference import causal_reference
+
+SEED = 777
+FOLDER = GOLDEN / "families"
+VOCABULARY = 53
+COMMON = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 3, "max_position_embeddings": 48}
+GATED = COMMON | {"intermediate_size": 24, "num_key_value_heads": 2, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 300.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0,
+    "original_max_position_embeddings": 12,
+}
+YARN = {"rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "original_max_position_embeddings": 12}
+
+DECODERS = {
+    "llama": LlamaConfig(**GATED, attention_bias=True, mlp_bias=True, head_dim=6),
+    "llama-rope-linear": LlamaConfig(**GATED, rope_parameters={"rope_type": "linear", "rope_theta": 300.0, "factor": 3.0}),
+    "llama-rope-llama3": LlamaConfig(**GATED, rope_parameters=LLAMA3),
+    "llama-rope-yarn": LlamaConfig(**GATED, rope_parameters=YARN),
+    "mistral": MistralConfig(**GATED, sliding_window=5),
+    "qwen2": Qwen2Config(**GATED, use_sliding_window=True, sliding_window=6, max_window_layers=1, tie_word_embeddings=True),
+    "qwen3": Qwen3Config(**GATED, head_dim=8),
+    "gemma": GemmaConfig(**GATED, head_dim=8),
+    "gemma2": Gemma2Config(
+        **GATED, head_dim=8, sliding_window=4, query_pre_attn_scalar=7, attn_logit_softcapping=2.0, final_logit_softcapping=3.0
+    ),
+    "gpt-neox": GPTNeoXConfig(
+        **COMMON, intermediate_size=40, bos_token_id=0, eos_token_id=0,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5},
+    ),
+    "gpt-neox-sequential": GPTNeoXConfig(
+        **COMMON, intermediate_size=40, bos_token_id=0, eos_token_id=0, use_parallel_residual=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0},
+    ),
+    "opt": OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=16),
+    "opt-norms-behind": OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=16, do_layer_norm_before=False),
+}
+
+
+def scatter(model, seed):
+    """Weights that make every part matter: norms away from 1, biases away from 0, matrices that keep the size of x."""
+    dice = Dice(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            mean = p.mean().item() if p.ndim == 1 else 0
+            scale = 0.2 if p.ndim == 1 else 1.2 * p.shape[-1] ** -0.5
+            p.copy_(dice.normal(*p.shape, scale=scale, mean=round(mean)))
+    return model.eval()
+
+
+def main():
+    torch.set_num_threads(1)
+    for number, (name, config) in enumerate(DECODERS.items()):
+        model = scatter(AutoModelForCausalLM.from_config(config, attn_implementation="eager"), SEED + number)
+        folder = FOLDER / name
+        shutil.rmtree(folder, ignore_errors=True)
+        model.save_pretrained(folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        ids = Dice(SEED + 100 + number).integers(VOCABULARY, 2, 17)
+        values = causal_reference(model, ids)
+        write_tensors(folder / "reference.safetensors", values)
+        print(name, "loss", values["loss"].item(), "parameters", model.num_parameters())
+    write_manifest(FOLDER, "families.py", SEED, computedIn="float32")
+
+
+if __name__ == "__main__":
+    main()
