@@ -19,7 +19,7 @@ struct Fedpeat: AsyncParsableCommand {
       PlugInCommand.self, Aggregate.self, Serve.self, Join.self, Simulate.self, Reports.self,
       Pretrain.self,
       Calibrate.self, Estimate.self, TrainController.self, EvaluateController.self, Bench.self,
-      Doctor.self,
+      Parity.self, Doctor.self,
     ])
 
   static let version = "0.1.0"

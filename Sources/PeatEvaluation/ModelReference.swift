@@ -26,6 +26,8 @@ public struct ModelReference: Sendable {
   }
 
   private static let prefix = "gradient."
+  /// What the file is called beside a model.
+  public static let fileName = "reference.safetensors"
 
   /// - Throws: `badData` where something is missing or of another shape.
   public init(contentsOf url: URL) throws {

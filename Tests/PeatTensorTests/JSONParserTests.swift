@@ -1,3 +1,4 @@
+import Foundation
 import PeatTensor
 import Testing
 
@@ -92,5 +93,38 @@ import Testing
     let elements = try parser.parseElements()
     #expect(elements.map(\.line) == [2, 2, 4])
     #expect(elements.map { show($0.value) } == ["number 1", "number 2", "'x'"])
+  }
+}
+
+@Suite("JSONValue") struct JSONValueTests {
+  @Test func `numbers stay as they are written, whole or not`() throws {
+    let text = """
+      {
+        "a" : 3.0,
+        "b" : 3,
+        "c" : 1e-05,
+        "d" : [
+          "x/é\\n",
+          null,
+          -0.5,
+          [],
+          {}
+        ],
+        "e" : true
+      }
+
+      """
+    let value = try JSONFile.decode(JSONValue.self, from: Data(text.utf8), name: "test")
+    #expect(value["a"] == .number(3) && value["b"] == .integer(3))
+    #expect(value["a"]?.integer == 3 && value["b"]?.number == 3)
+    #expect(String(decoding: try JSONFile.encode(value), as: UTF8.self) == text)
+  }
+
+  @Test func `what is no JSON is refused with its line`() {
+    let error = #expect(throws: PeatError.self) {
+      try JSONFile.decode(JSONValue.self, from: Data("{\n\"a\": tru}".utf8), name: "some.json")
+    }
+    #expect(error?.message.contains("some.json") == true)
+    #expect(error?.message.contains("line 2") == true)
   }
 }

@@ -1,8 +1,8 @@
 """What transformers computes of a checkpoint: logits, loss and all gradients, for `fedpeat parity` to compare with.
 
-    Tools/golden/reference.py MODEL OUT.safetensors [--seed N] [--length N]
+    Tools/golden/reference.py MODEL [--seed N] [--length N]
 
-Writes `input_ids` [B, T] (as F32), `logits` [B, T, V], `loss` [1] (each token predicts the next, mean over B x (T - 1)), and
+Writes MODEL/reference.safetensors: `input_ids` [B, T] (as F32), `logits` [B, T, V], `loss` [1] (each token predicts the next, mean over B x (T - 1)), and
 `gradient.NAME` of each parameter, under the checkpoint's names. Computed in float32 with eager attention.
 """
 
@@ -31,14 +31,13 @@ def causal_reference(model, ids: torch.Tensor) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--length", type=int, default=19)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32, attn_implementation="eager").eval()
     ids = Dice(options.seed).integers(model.config.vocab_size, 2, options.length)
-    write_tensors(options.out, causal_reference(model, ids))
+    write_tensors(options.model / "reference.safetensors", causal_reference(model, ids))
 
 
 if __name__ == "__main__":

@@ -1,42 +1,72 @@
 import ArgumentParser
 import FedPEAT
 import Foundation
-import PeatEvaluation
-import PeatModels
-import PeatTensor
 
-/// `fedpeat parity`: whether this program computes of a checkpoint what another does.
-struct Parity: FedpeatCommand {
+struct Parity: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Compare what this program computes of a model with what transformers does.",
+    abstract: "Compare what this program computes of models with what transformers does.",
     discussion: """
-      Example: fedpeat parity model reference.safetensors
+      Example: fedpeat parity model
 
-      Logits, the loss, and the gradient of every weight, each as the largest difference over the largest value. The reference is made by
-      Tools/golden/reference.py MODEL reference.safetensors, which needs Python with transformers.
+      Logits, loss, and the gradient of every weight, each as the largest difference over the largest value. What transformers computes lies \
+      in the model's folder as reference.safetensors; Tools/golden/reference.py MODEL makes it, which needs Python with transformers.
       """)
 
+  @Argument(help: "Folders of models, each with its reference.safetensors.")
+  var models: [String]
+
+  @Option(help: "The largest difference that counts as agreement.")
+  var tolerance = 1e-4
+
   @OptionGroup var common: CommonOptions
-  @Argument(help: "The model's folder.")
-  var model: String
-  @Argument(help: "A file that reference.py made of it.")
-  var reference: String
 
-  func run(_ output: Output) async throws {
-    let checkpoint = try Checkpoint(folder: folder(model))
-    let reference = try ModelReference(contentsOf: URL(fileURLWithPath: reference))
-    let found = try reference.agreement(of: checkpoint.model(), threads: common.threadCount)
-    output.line("architecture      \(checkpoint.configuration.modelType)")
-    output.line("logits            \(scientific(found.logits))")
-    output.line("loss              \(scientific(found.loss))")
-    output.line(
-      "gradients         \(scientific(found.gradient)) at most, of \(found.gradients): \(found.furthest)")
-    try output.json(
-      Report(architecture: checkpoint.configuration.modelType, agreement: found))
-  }
-
-  private struct Report: Encodable {
+  struct Row: Encodable {
+    var model: String
     var architecture: String
+    var parameters: Int
     var agreement: ModelReference.Agreement
   }
+
+  struct Report: Encodable {
+    var agrees: Bool
+    var models: [Row]
+  }
+
+  func run() async throws {
+    var rows: [Row] = []
+    for name in models {
+      let folder = URL(path: name)
+      let reference = try ModelReference(
+        contentsOf: folder.appendingPathComponent(ModelReference.fileName))
+      try checkInterruption()
+      let checkpoint = try Checkpoint(folder: folder)
+      let model = try checkpoint.model()
+      rows.append(
+        Row(
+          model: folder.lastPathComponent, architecture: checkpoint.configuration.modelType,
+          parameters: model.parameterCount,
+          agreement: try reference.agreement(of: model, threads: common.threadCount)))
+    }
+    let worst = rows.reduce(0) {
+      max($0, $1.agreement.logits, $1.agreement.loss, $1.agreement.gradient)
+    }
+    try common.report(
+      Report(agrees: worst <= tolerance, models: rows),
+      text: Format.table(
+        [["model", "architecture", "logits", "loss", "gradients", "furthest"]]
+          + rows.map { row in
+            [
+              row.model, row.architecture, Self.short(row.agreement.logits),
+              Self.short(row.agreement.loss), Self.short(row.agreement.gradient),
+              row.agreement.furthest,
+            ]
+          }))
+    if worst > tolerance {
+      throw PeatError.badData(
+        "The largest difference is \(Self.short(worst)), more than --tolerance \(Self.short(tolerance))."
+      )
+    }
+  }
+
+  private static func short(_ number: Double) -> String { String(format: "%.1e", number) }
 }

@@ -96,12 +96,24 @@ public enum JSONFile {
   public static func decode<Value: Decodable>(
     _ type: Value.Type, from data: Data, name: String
   ) throws -> Value {
+    if type == JSONValue.self, let value = try value(of: data, name: name) as? Value {
+      return value
+    }
     do { return try JSONDecoder().decode(type, from: data) } catch {
       throw PeatError.badData("'\(name)' can't be understood: \(describe(error)).", cause: error)
     }
   }
 
+  /// Any value, with numbers as they are written.
+  private static func value(of data: Data, name: String) throws -> JSONValue {
+    do { return try JSONValue(parsing: data) } catch {
+      throw PeatError.badData(
+        "'\(name)' can't be understood: it is not valid JSON, line \(error.line): \(error.reason).")
+    }
+  }
+
   public static func encode(_ value: some Encodable) throws -> Data {
+    if let json = value as? JSONValue { return Data("\(try json.text())\n".utf8) }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     return try encoder.encode(value) + Data("\n".utf8)
