@@ -29,7 +29,7 @@ extension Architecture {
 public enum Architectures {
   public static let all: [any Architecture.Type] = [
     Llama.self, GPT2.self, GPTNeoX.self, OPT.self, Mistral.self, Qwen2.self, Qwen3.self, Gemma.self,
-    Gemma2.self,
+    Gemma2.self, BERT.self, RoBERTa.self, DistilBERT.self,
   ]
 
   /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; `nil` if none.
@@ -174,6 +174,60 @@ public struct ConfigurationFile: Sendable {
       throw unsupported(key, .string(name))
     }
     return function
+  }
+
+  /// The head of a model that predicts each next token; or, where the file says so, one of classes on the last state of a sequence.
+  func tokenHead(_ weight: String, tied: Bool) throws -> HeadLayout {
+    guard try hasClasses else {
+      return .nextToken(weight, isTied: try flag("tie_word_embeddings", default: tied))
+    }
+    return HeadLayout(place: .last, weight: "score.weight", classes: try classCount)
+  }
+
+  /// Whether the model is one of classes, `…ForSequenceClassification`.
+  var hasClasses: Bool {
+    get throws { try kind?.hasSuffix("ForSequenceClassification") ?? false }
+  }
+
+  /// The first of `architectures`.
+  var kind: String? {
+    get throws {
+      guard let names = value("architectures") else { return nil }
+      guard let first = names.array?.first?.string else {
+        throw wrong("architectures", "a list of texts", names)
+      }
+      return first
+    }
+  }
+
+  /// The names of the classes, by `id2label`; without it as many as `num_labels` says, or two.
+  public var classNames: [String] {
+    get throws {
+      guard let labels = value("id2label") else {
+        return (0..<(try optionalSize("num_labels") ?? 2)).map { "LABEL_\($0)" }
+      }
+      guard let table = labels.object, !table.isEmpty, table.count < 1 << 20 else {
+        throw wrong("id2label", "a table of class names by number", labels)
+      }
+      return try (0..<table.count).map { number in
+        guard let name = table[String(number)]?.string else {
+          throw wrong("id2label", "a name for each number from 0 to \(table.count - 1)", labels)
+        }
+        return name
+      }
+    }
+  }
+
+  var classCount: Int {
+    get throws {
+      try require("problem_type", [.string("single_label_classification")])
+      let count = try classNames.count
+      guard count > 1 else {
+        throw PeatError.badData(
+          "'\(name)' has one class, which makes a regression; this program does not compute it.")
+      }
+      return count
+    }
   }
 
   /// For each block how many keys its queries see at most: by `layer_types` or, in older files, by a rule, as many as `sliding_window` says.

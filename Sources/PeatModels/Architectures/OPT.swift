@@ -34,7 +34,7 @@ public enum OPT: Architecture {
       norm: .layer(epsilon: 1e-5),
       positions: .learned(firstRow: 2),
       feedForward: .plain(try file.activation("activation_function", default: .relu)),
-      tiesEmbeddings: try file.flag("tie_word_embeddings", default: true),
+      head: try file.tokenHead("lm_head.weight", tied: true),
       biases: .init(projections: bias, attentionOutput: bias, feedForward: bias),
       keys: keys)
     if !normsBefore { model.normPlace = .after }
@@ -57,6 +57,5 @@ public enum OPT: Architecture {
     up: "fc1",
     down: "fc2",
     finalNorm: "model.decoder.final_layer_norm",
-    head: "lm_head.weight",
     optionalPrefix: "model.")
 }
