@@ -61,7 +61,12 @@ struct Pattern: Sendable {
   ///
   /// - Throws: `badData` as `matches(in:)`, and where the text would become absurdly long.
   func replacing(in text: [UInt8], with content: [UInt8]) throws -> [UInt8] {
-    let matches = try matches(in: text)
+    try replacing(matches(in: text), in: text, with: content)
+  }
+
+  func replacing(_ matches: [Range<Int>], in text: [UInt8], with content: [UInt8]) throws
+    -> [UInt8]
+  {
     let size = text.count + matches.count * content.count - matches.reduce(0) { $0 + $1.count }
     guard size <= max(Self.textLimit, text.count) else {
       throw place.failure(
@@ -130,12 +135,16 @@ struct Pattern: Sendable {
     return result
   }
 
-  /// Oniguruma's `\s` has the vertical tab and U+0085, ICU's has not; ICU's `\w` has the two joiners, Oniguruma's has not.
+  /// Oniguruma's `\s` has the vertical tab and U+0085, ICU's has not; ICU's `\w` has the two joiners, Oniguruma's has not,
+  /// but outside of brackets has Latin-1's raised digits and fractions.
   private static func translated(_ source: String, _ part: TokenizerPart) throws -> String {
     var result = ""
     var isEscaped = false
+    var depth = 0
     for scalar in source.unicodeScalars {
       if !isEscaped {
+        if scalar == "[" { depth += 1 }
+        if scalar == "]" { depth = max(0, depth - 1) }
         if scalar == "\\" { isEscaped = true } else { result.unicodeScalars.append(scalar) }
         continue
       }
@@ -143,8 +152,10 @@ struct Pattern: Sendable {
       switch scalar {
       case "s": result += "[\\t-\\r\\x{85}\\p{Z}]"
       case "S": result += "[^\\t-\\r\\x{85}\\p{Z}]"
-      case "w": result += "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
-      case "W": result += "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
+      case "w" where depth > 0: result += "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
+      case "W" where depth > 0: result += "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
+      case "w": result += "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾]"
+      case "W": result += "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾]"
       case "h", "H", "R", "X", "K", "g", "k", "G":
         throw part.failure(
           "uses '\\\(scalar)', which is not supported in the regular expression '\(source)'.")
