@@ -38,7 +38,8 @@ import Testing
     let lists = [
       encoding.numbers, encoding.typeNumbers, encoding.attentionMask, encoding.specialTokensMask,
     ].map { "[" + $0.map(String.init).joined(separator: ",") + "]" }
-    return "[\((lists + ["[\(encoding.overflowing.map(row).joined(separator: ","))]"]).joined(separator: ","))]"
+    return
+      "[\((lists + ["[\(encoding.overflowing.map(row).joined(separator: ","))]"]).joined(separator: ","))]"
   }
 
   @Test func `give what tokenizers gives with the file's truncation and padding`() throws {

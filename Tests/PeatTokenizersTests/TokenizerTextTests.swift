@@ -56,7 +56,8 @@ import Testing
     ] {
       let numbers = try tokenizer.encode(text, addSpecialTokens: false)
       // Some leave white space out, or lone accents.
-      #expect(!numbers.isEmpty || text.first == " " || text.first == "\n" || text.first == "\u{301}")
+      #expect(
+        !numbers.isEmpty || text.first == " " || text.first == "\n" || text.utf8.first == 0xCC)
     }
   }
 

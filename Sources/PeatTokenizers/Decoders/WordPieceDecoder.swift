@@ -22,7 +22,9 @@ struct WordPieceDecoder: DecoderStage {
 
   mutating func append(_ chunk: TokenChunk, into chunks: inout [TokenChunk]) {
     guard var bytes = token.append(chunk) else { return }
-    if !isFirst { bytes = bytes.starts(with: prefix) ? Array(bytes[prefix.count...]) : [0x20] + bytes }
+    if !isFirst {
+      bytes = bytes.starts(with: prefix) ? Array(bytes[prefix.count...]) : [0x20] + bytes
+    }
     isFirst = false
     if cleansUp, bytes.contains(0x20) {
       for (wanted, content) in Self.cleanings {

@@ -8,6 +8,7 @@ public struct TokenEncoding: Equatable, Sendable {
   /// 1 for tokens that the post-processor or the padding added, 0 for those of the text.
   public var specialTokensMask: [Int32]
   /// What truncation cut off, as further encodings of the same form; `Truncation.stride` tokens stand in both of two neighbours.
+  /// Of a pair: every part of the one with every part of the other.
   public var overflowing: [TokenEncoding]
 
   init() {
@@ -23,6 +24,10 @@ public struct TokenEncoding: Equatable, Sendable {
   }
 
   public var count: Int { numbers.count }
+
+  mutating func setType(_ type: Int32) {
+    typeNumbers = Array(repeating: type, count: numbers.count)
+  }
 
   /// Appends another encoding; what overflowed of either is put together with each of the other's parts.
   mutating func append(_ other: TokenEncoding) {

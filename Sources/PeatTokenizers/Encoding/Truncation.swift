@@ -66,7 +66,8 @@ public struct Truncation: Equatable, Sendable {
       let index = strategy == .onlyFirst ? 0 : 1
       guard texts.indices.contains(index) else {
         throw PeatError.badData(
-          "Truncation shortens only the second text, but there is one of \(total) tokens, more than \(limit).")
+          "Truncation shortens only the second text, but there is one of \(total) tokens, more than \(limit)."
+        )
       }
       let kept = texts[index].count - (total - limit)
       guard kept > 0 else {
@@ -100,7 +101,8 @@ public struct Truncation: Equatable, Sendable {
     }
     guard (0..<length).contains(stride) else {
       throw PeatError.badData(
-        "Truncation has a stride of \(stride) tokens, but a text is cut to \(length); expected fewer than that.")
+        "Truncation has a stride of \(stride) tokens, but a text is cut to \(length); expected fewer than that."
+      )
     }
     var parts: [TokenEncoding] = []
     var place = 0

@@ -20,7 +20,8 @@ struct CharacterMap: Sendable {
     let size = bytes.count >= 4 ? Int(number(0)) : -1
     guard size >= 4, size % 4 == 0, size <= bytes.count - 4 else {
       throw part.failure(
-        "holds \(bytes.count) bytes, which do not hold the trie whose size the first four give (\(size)).")
+        "holds \(bytes.count) bytes, which do not hold the trie whose size the first four give (\(size))."
+      )
     }
     units = (0..<size / 4).map { number(4 + 4 * $0) }
     replacements = Array(bytes[(4 + size)...])

@@ -10,7 +10,9 @@ import PeatTensor
 struct PrecompiledNormalizer: Normalizer {
   private let map: CharacterMap
 
-  init(_ part: TokenizerPart) throws { map = try CharacterMap(part.required("precompiled_charsmap")) }
+  init(_ part: TokenizerPart) throws {
+    map = try CharacterMap(part.required("precompiled_charsmap"))
+  }
 
   func normalized(_ text: [UInt8]) -> [UInt8] {
     var result: [UInt8] = []

@@ -9,6 +9,9 @@ struct PostProcessor: Sendable {
   }
   var single: [Element]
   var pair: [Element]
+  /// Whether the tokens that overflow get their text's type too, where special tokens are added; else it is 0 for the first text
+  /// and 1 for the second.
+  var typesOverflow = false
 
   static let none = PostProcessor(
     single: [.text(0, type: 0)], pair: [.text(0, type: 0), .text(1, type: 1)])
@@ -49,9 +52,11 @@ struct PostProcessor: Sendable {
       case .special(let numbers, let type):
         if addSpecialTokens { result.append(TokenEncoding(numbers, type: type, isSpecial: true)) }
       case .text(let index, let type):
-        // What overflowed keeps the number of its text as its type, as in the original.
         var text = texts[index]
-        text.typeNumbers = Array(repeating: type, count: text.count)
+        text.setType(type)
+        if typesOverflow, addSpecialTokens {
+          for part in text.overflowing.indices { text.overflowing[part].setType(type) }
+        }
         result.append(text)
       }
     }
@@ -66,7 +71,8 @@ struct PostProcessor: Sendable {
     let adding = parts.filter { $0.single != none.single || $0.pair != none.pair }
     guard adding.count <= 1 else {
       throw processors.failure(
-        "has \(adding.count) processors that add tokens; a sequence with more than one is not supported.")
+        "has \(adding.count) processors that add tokens; a sequence with more than one is not supported."
+      )
     }
     return adding.first ?? none
   }
@@ -89,7 +95,8 @@ struct PostProcessor: Sendable {
     ]
     return PostProcessor(
       single: single,
-      pair: single + [.special([end], type: 0), .text(1, type: 0), .special([end], type: 0)])
+      pair: single + [.special([end], type: 0), .text(1, type: 0), .special([end], type: 0)],
+      typesOverflow: true)
   }
 
   /// A token written `["[SEP]", 102]`.
@@ -144,7 +151,8 @@ struct PostProcessor: Sendable {
       return .text(index, type: try type(sequence))
     }
     for name in texts where !found.contains(name) {
-      throw part.failure("has no $\(name), the place of \(name == "A" ? "the" : "the second") text.")
+      throw part.failure(
+        "has no $\(name), the place of \(name == "A" ? "the" : "the second") text.")
     }
     return elements
   }

@@ -7,7 +7,6 @@
 /// which between them cover every text. Source: Radford et al. 2019, `encoder.py` of the released code.
 enum GPT2Words {
 
-
   /// Calls `body` with the range of each word, from left to right.
   static func forEach(in text: [UInt8], _ body: (Range<Int>) -> Void) {
     var index = 0

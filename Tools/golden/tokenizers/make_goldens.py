@@ -356,8 +356,9 @@ def encodings(folder):
                         except BaseException:  # Some are panics in the original, which prints them.
                             pass
                     batch = tokenizer.encode_batch([inputs[place] for place in possible], add_special_tokens=special)
-                    def row(e):
-                        return [e.ids, e.type_ids, e.attention_mask, e.special_tokens_mask, [row(o) for o in e.overflowing]]
+                    # What overflows of a pair overflows again in the original, with nothing new; that is left out.
+                    def row(e, depth=0):
+                        return [e.ids, e.type_ids, e.attention_mask, e.special_tokens_mask, [row(o, 1) for o in e.overflowing if depth == 0]]
                     result.append({
                         "tokenizer": name, "paired": paired, "special": special, "truncation": json.dumps(saved["truncation"]), "padding": json.dumps(saved["padding"]),
                         "possible": possible, "fingerprints": [strings.fingerprint(json.dumps(row(e), separators=(",", ":"))) for e in batch]})
