@@ -12,6 +12,8 @@ struct Pattern: Sendable {
   private enum Kind: Sendable {
     case string([UInt8])
     case expression(NSRegularExpression, source: String)
+    /// Two spaces or more, which many files of sentencepiece models name as a regular expression.
+    case spaceRun
   }
   private let kind: Kind
   private let place: TokenizerPart
@@ -28,6 +30,10 @@ struct Pattern: Sendable {
       kind = .string(bytes)
     } else if let expression = try part.optional("Regex") {
       let source = try expression.string().text
+      if source == " {2,}" {
+        kind = .spaceRun
+        return
+      }
       let translated = try Self.translated(source, expression)
       guard let compiled = try? NSRegularExpression(pattern: translated) else {
         throw expression.failure("is not a regular expression that can be read here: '\(source)'.")
@@ -53,6 +59,7 @@ struct Pattern: Sendable {
   func matches(in text: [UInt8]) throws -> [Range<Int>] {
     switch kind {
     case .string(let wanted): Self.occurrences(of: wanted, in: text)
+    case .spaceRun: Self.spaceRuns(in: text)
     case .expression(let expression, let source): try matches(of: expression, source, in: text)
     }
   }
@@ -74,6 +81,18 @@ struct Pattern: Sendable {
           + "at most \(Self.textLimit) can be handled.")
     }
     return text.replacing(matches, with: content)
+  }
+
+  private static func spaceRuns(in text: [UInt8]) -> [Range<Int>] {
+    var result: [Range<Int>] = []
+    var index = 0
+    while index < text.count {
+      let start = index
+      while index < text.count, text[index] == 0x20 { index += 1 }
+      if index > start + 1 { result.append(start..<index) }
+      index = max(index, start + 1)
+    }
+    return result
   }
 
   static func occurrences(of wanted: [UInt8], in text: [UInt8]) -> [Range<Int>] {

@@ -35,7 +35,7 @@ public struct Padding: Equatable, Sendable {
   }
 
   /// The most tokens that a file may ask to pad to: what one text would take is bounded.
-  private static let limit = 1 << 24
+  private static let limit = 1 << 20
 
   /// Reads "padding" of tokenizer.json.
   init(_ part: TokenizerPart) throws {
