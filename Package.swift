@@ -33,7 +33,7 @@ let toConnection: [Target.Dependency] = ["PeatTensor", "PeatFederation", "PeatGR
 let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
 let toEdge = toControl + ["PeatFederation", "PeatEdge"]
 let toClient = toEvaluation + ["PeatFederation", "PeatGRPC", "FedPEATClient"]
-let toWhole = toClient + ["PeatControl", "PeatEdge"]
+let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub"]
 
 let package = Package(
   name: "FedPEAT",
@@ -66,6 +66,10 @@ let package = Package(
         .product(name: "Crypto", package: "swift-crypto"),
       ],
       swiftSettings: kernels),
+    .target(
+      name: "PeatHub",
+      dependencies: ["PeatTensor", .product(name: "Crypto", package: "swift-crypto")],
+      swiftSettings: common),
     .target(name: "PeatNN", dependencies: ["PeatTensor"], swiftSettings: kernels),
     .target(name: "PeatTokenizers", dependencies: ["PeatTensor"], swiftSettings: common),
     .target(
@@ -116,6 +120,11 @@ let package = Package(
       swiftSettings: common),
     .testTarget(
       name: "PeatTensorTests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatHubTests",
+      dependencies: [
+        "PeatTensor", "PeatHub", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+      ], swiftSettings: common),
     .testTarget(
       name: "PeatNNTests", dependencies: ["PeatTensor", "PeatNN", "TestSupport"],
       swiftSettings: common),

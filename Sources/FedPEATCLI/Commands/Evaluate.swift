@@ -13,7 +13,7 @@ struct Evaluate: AsyncParsableCommand {
       document is measured by itself, cut to its first --context tokens.
       """)
 
-  @Argument(help: "A model or emulator folder, or what plug-in wrote.")
+  @Argument(help: "A model or emulator: its folder, or its name on the Hub; or what plug-in wrote.")
   var model: String
 
   @Option(help: "Text, a JSON array, or JSON lines; perplexity is not measured if not given.")
@@ -62,7 +62,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let loaded = try LoadedModel(URL(path: model), adapter: adapter.map(URL.init(path:)))
+    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
     let addBegin = try bos ?? loaded.tokenizer.addsBeginToken
     if let text {
       try perplexity(loaded, URL(path: text), addBegin)
