@@ -58,6 +58,8 @@ let package = Package(
     .systemLibrary(
       name: "CPeatBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CPeatHints"),
+    .systemLibrary(
+      name: "CPeatImages", providers: [.apt(["libpng-dev", "libturbojpeg0-dev", "zlib1g-dev"])]),
     .target(
       name: "PeatTensor",
       dependencies: [
@@ -76,6 +78,10 @@ let package = Package(
       name: "PeatModels", dependencies: ["PeatTensor", "PeatNN"], swiftSettings: common),
     .target(
       name: "PeatData", dependencies: toModels + ["PeatTokenizers"], swiftSettings: common),
+    .target(
+      name: "PeatImages",
+      dependencies: toData + [.target(name: "CPeatImages", condition: .when(platforms: [.linux]))],
+      swiftSettings: common),
     .target(name: "PeatTuning", dependencies: toData, swiftSettings: common),
     .target(name: "PeatEmulation", dependencies: toTuning, swiftSettings: common),
     .target(
@@ -137,6 +143,9 @@ let package = Package(
       exclude: ["Golden"], swiftSettings: common),
     .testTarget(
       name: "PeatDataTests", dependencies: toData + ["TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatImagesTests", dependencies: toData + ["PeatImages", "TestSupport"],
+      swiftSettings: common),
     .testTarget(
       name: "ParityTests", dependencies: toEvaluation + ["PeatFederation", "TestSupport"],
       exclude: ["Golden", "Reference"], swiftSettings: common),

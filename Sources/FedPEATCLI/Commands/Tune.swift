@@ -380,7 +380,7 @@ struct Tune: AsyncParsableCommand {
   /// How documents will be laid into windows: prompts that are not learned only make sense document by document.
   private func arrangement(of documents: [Document]) -> LocalTuning.Layout {
     layout.flatMap(LocalTuning.Layout.init(rawValue:))
-      ?? (documents.contains { $0.prompt != nil } ? .packed : .stream)
+      ?? (documents.contains(where: \.hasGivenPart) ? .packed : .stream)
   }
 
   /// The blocks that an adapter will sit in, numbered in this checkpoint.
