@@ -4,7 +4,7 @@ import PeatTensor
 /// The documents of a file that may be larger than memory, one at a time.
 ///
 /// JSON lines give a document per line, as `DocumentReader` reads it. Text gives pieces of whole lines, of about `pieceBytes` each; put one after
-/// the other they are the file. Other formats have to be read whole: `DocumentReader` does.
+/// the other they are the file (a tokenizer may cut tokens at their borders otherwise than in the whole). Other formats have to be read whole: `DocumentReader` does.
 public struct DocumentStream: ~Copyable {
   private var lines: LineReader
   private let format: DataFormat
