@@ -122,15 +122,15 @@ let package = Package(
       swiftSettings: knowingKernels),
     // What tests share; it imports Testing.
     .target(
-      name: "TestSupport", dependencies: ["PeatTensor"], path: "Tests/TestSupport",
+      name: "TestSupport",
+      dependencies: ["PeatTensor", .product(name: "Crypto", package: "swift-crypto")],
+      path: "Tests/TestSupport",
       swiftSettings: common),
     .testTarget(
       name: "PeatTensorTests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
     .testTarget(
       name: "PeatHubTests",
-      dependencies: [
-        "PeatTensor", "PeatHub", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
-      ], swiftSettings: common),
+      dependencies: ["PeatTensor", "PeatHub", "TestSupport"], swiftSettings: common),
     .testTarget(
       name: "PeatNNTests", dependencies: ["PeatTensor", "PeatNN", "TestSupport"],
       swiftSettings: common),

@@ -49,7 +49,9 @@ import Testing
     }
     let distances = try ["dirichlet=0.1:label", "dirichlet=1:label", "dirichlet=100:label", "iid"]
       .map { try report($0).meanLabelDistance ?? 0 }
-    #expect(distances == distances.sorted(by: >))
+    // A sample of everything is near, too; how near is chance.
+    let drawn = Array(distances.prefix(3))
+    #expect(drawn == drawn.sorted(by: >))
     #expect(distances[0] > 0.5 && distances[3] < 0.1)
     let shares = try ["quantity=0.1", "quantity=1", "quantity=1000"]
       .map { try report($0).documents.largestShare }

@@ -1,25 +1,24 @@
 import Crypto
 import Foundation
-import PeatHub
 import Synchronization
 
 /// A Hub with one model, and its storage on another port, as the real one has.
 ///
 /// Large files are redirected to the storage and named by their SHA-256; small ones come from the Hub itself and are named as git
 /// does. `change` may replace any answer.
-final class FakeHub: Sendable {
-  typealias Change =
+package final class FakeHub: Sendable {
+  package typealias Change =
     @Sendable (LoopbackServer.Request, LoopbackServer.Response, Int) ->
     LoopbackServer.Response
 
-  static let commit = "0123456789abcdef0123456789abcdef01234567"
-  static let model = "someone/tiny"
+  package static let commit = "0123456789abcdef0123456789abcdef01234567"
+  package static let model = "someone/tiny"
 
-  let hub: LoopbackServer
-  let storage: LoopbackServer
+  package let hub: LoopbackServer
+  package let storage: LoopbackServer
 
   /// A small model: weights of 300,000 bytes that never repeat.
-  static let files: [String: Data] = [
+  package static let files: [String: Data] = [
     "config.json": Data(#"{"model_type": "llama"}"#.utf8),
     "tokenizer.json": Data(#"{"version": "1.0"}"#.utf8),
     "README.md": Data("---\nlicense: mit\n---\n".utf8),
@@ -29,7 +28,7 @@ final class FakeHub: Sendable {
     "onnx/model.onnx": Data("something else".utf8),
   ]
 
-  static func weights(seed: UInt32) -> Data {
+  package static func weights(seed: UInt32) -> Data {
     var state = seed
     return Data(
       (0..<300_000).map { _ in
@@ -43,7 +42,7 @@ final class FakeHub: Sendable {
   ///   - listed: names that the API lists, where they are others.
   ///   - knowsRanges: whether a part of a file can be had.
   ///   - change: is given a request, the answer to it, and how many requests with that method and path came before.
-  init(
+  package init(
     files: [String: Data] = FakeHub.files, listed: [String]? = nil, commit: String = FakeHub.commit,
     knowsRanges: Bool = true, change: @escaping Change = { _, response, _ in response }
   ) throws {
@@ -73,15 +72,11 @@ final class FakeHub: Sendable {
     storage.stop()
   }
 
-  func settings(_ folder: URL, token: String? = nil) -> HubSettings {
-    HubSettings(endpoint: hub.url, token: token, cache: HubCache(folder))
-  }
-
-  static func sha256(_ data: Data) -> String {
+  package static func sha256(_ data: Data) -> String {
     SHA256.hash(data: data).map { String(format: "%02x", $0) }.joined()
   }
 
-  static func gitName(_ data: Data) -> String {
+  package static func gitName(_ data: Data) -> String {
     Insecure.SHA1.hash(data: Data("blob \(data.count)\0".utf8) + data)
       .map { String(format: "%02x", $0) }.joined()
   }
@@ -99,6 +94,23 @@ final class FakeHub: Sendable {
         "id": model, "sha": commit, "siblings": listed.map { ["rfilename": $0] },
       ]
       return .init(body: (try? JSONSerialization.data(withJSONObject: body)) ?? Data())
+    }
+    // What newer versions of huggingface_hub ask instead.
+    if request.path.hasPrefix("/api/models/\(model)/tree/\(commit)") {
+      let body = listed.map { name in
+        var entry: [String: Any] = ["type": "file", "path": name]
+        if let content = files[name] {
+          entry["size"] = content.count
+          entry["oid"] = gitName(content)
+          if name.hasSuffix(".safetensors") {
+            entry["lfs"] = ["oid": sha256(content), "size": content.count, "pointerSize": 134]
+          }
+        }
+        return entry
+      }
+      return .init(
+        headers: ["Content-Type": "application/json"],
+        body: (try? JSONSerialization.data(withJSONObject: body)) ?? Data())
     }
     let resolve = "/\(model)/resolve/\(commit)/"
     guard request.path.hasPrefix(resolve) else {
@@ -144,19 +156,4 @@ final class FakeHub: Sendable {
       }
     }
   }
-}
-
-extension HubPatience {
-  /// Tries quickly, and notes how long it would have waited.
-  static func hasty(tries: Int = 4, silence: Duration = .seconds(5), _ waits: Waits = Waits())
-    -> Self
-  {
-    HubPatience(tries: tries, silence: silence) { duration in waits.add(duration) }
-  }
-}
-
-final class Waits: Sendable {
-  private let waits = Mutex<[Duration]>([])
-  func add(_ wait: Duration) { waits.withLock { $0.append(wait) } }
-  var all: [Duration] { waits.withLock { $0 } }
 }

@@ -2,35 +2,41 @@ import Foundation
 import Synchronization
 
 /// A small HTTP/1.1 server on a port of this machine, with answers that a test makes up: also broken ones.
-final class LoopbackServer: Sendable {
-  struct Request: Sendable {
-    var method: String
-    var path: String
+package final class LoopbackServer: Sendable {
+  package struct Request: Sendable {
+    package var method: String
+    package var path: String
     /// By name in lower case.
-    var headers: [String: String]
+    package var headers: [String: String]
   }
 
-  struct Response: Sendable {
-    var status = 200
-    var headers: [String: String] = [:]
-    var body = Data()
+  package struct Response: Sendable {
+    package var status = 200
+    package var headers: [String: String] = [:]
+    package var body = Data()
     /// Ends the connection after so many bytes of the body.
-    var cutAfter: Int?
+    package var cutAfter: Int?
     /// Says nothing for so long before the body.
-    var silence: Duration = .zero
+    package var silence: Duration = .zero
     /// Bytes of the body sent at a time, with a short pause between them.
-    var piece: Int?
+    package var piece: Int?
+
+    package init(status: Int = 200, headers: [String: String] = [:], body: Data = Data()) {
+      self.status = status
+      self.headers = headers
+      self.body = body
+    }
   }
 
   private let descriptor: Int32
-  let port: Int
+  package let port: Int
   private let seen = Mutex<[Request]>([])
   private let answer: @Sendable (Request) -> Response
 
-  var url: URL { URL(string: "http://127.0.0.1:\(port)") ?? URL(fileURLWithPath: "/") }
-  var requests: [Request] { seen.withLock { $0 } }
+  package var url: URL { URL(string: "http://127.0.0.1:\(port)") ?? URL(fileURLWithPath: "/") }
+  package var requests: [Request] { seen.withLock { $0 } }
 
-  init(_ answer: @escaping @Sendable (Request) -> Response) throws {
+  package init(_ answer: @escaping @Sendable (Request) -> Response) throws {
     self.answer = answer
     let listening = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     descriptor = listening
@@ -65,7 +71,7 @@ final class LoopbackServer: Sendable {
   }
 
   /// Ends it; connections that wait are let go.
-  func stop() {
+  package func stop() {
     // The thread that waits for connections closes it: a number closed twice may be another's by then.
     shutdown(descriptor, Int32(SHUT_RDWR))
   }
@@ -108,7 +114,7 @@ final class LoopbackServer: Sendable {
     let lines = String(decoding: bytes, as: UTF8.self).components(separatedBy: "\r\n")
     let words = lines[0].split(separator: " ")
     guard words.count == 3 else { return nil }
-    var headers: [String: String] = [:]
+    package var headers: [String: String] = [:]
     for line in lines.dropFirst() {
       guard let colon = line.firstIndex(of: ":") else { continue }
       headers[line[..<colon].lowercased()] = line[line.index(after: colon)...]
