@@ -67,7 +67,7 @@ extension DocumentGroup {
         documents.indices.filter { held.contains($0) }.map { documents[$0] }
       )
     }
-    guard let last = documents.last, last.prompt == nil, last.text.count >= 20 else {
+    guard let last = documents.last, !last.hasGivenPart, last.text.count >= 20 else {
       throw PeatError.badData(
         "'\(name)' has too little text to hold back a part to measure on. Give 'evaluationData: FILE'."
       )

@@ -27,7 +27,7 @@ final class ModelOwner: Sendable {
     self.evaluation = evaluation
     self.pooled = pooled
     self.onEvent = onEvent
-    checkpoint = try Checkpoint(folder: URL(fileURLWithPath: configuration.model))
+    checkpoint = try Checkpoint(folder: configuration.modelFolder())
     model = try checkpoint.model()
     tokenizer = try Tokenizer(folder: checkpoint.folder)
     digest = checkpoint.digest()

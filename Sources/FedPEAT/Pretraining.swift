@@ -212,7 +212,7 @@ public struct Pretraining {
   public func run(
     shouldStop: () -> Bool = { false }, onEvent: (Event) -> Void = { _ in }
   ) throws -> Report {
-    onEvent(.tokenizer(vocabularySize: tokenizer.vocabularySize, tokens: training.tokens.count))
+    onEvent(.tokenizer(vocabularySize: tokenizer.vocabularySize, tokens: training.tokenCount))
     let clock = ContinuousClock()
     let start = clock.now
     let trainer = try Trainer(

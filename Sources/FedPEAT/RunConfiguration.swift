@@ -5,7 +5,7 @@ import Foundation
 public struct RunConfiguration: Sendable, Codable, Equatable {
   // MARK: What is tuned
 
-  /// Folder of the full model.
+  /// The full model: its folder, or its name on the Hub, if it was pulled.
   public var model = ""
   /// Blocks at the bottom and at the top in which the adapter sits.
   public var bottom = 1

@@ -19,7 +19,7 @@ struct Tune: AsyncParsableCommand {
       on from it.
       """)
 
-  @Argument(help: "A model or emulator folder.")
+  @Argument(help: "A model or emulator: its folder, or its name on the Hub.")
   var model: String
 
   @Option(help: "What to tune on.")
@@ -209,13 +209,13 @@ struct Tune: AsyncParsableCommand {
   func run() async throws {
     let target = URL(path: out)
     try CheckpointWriter.checkOutput(
-      target, inputs: [URL(path: model), URL(path: data)] + (from.map { [URL(path: $0)] } ?? []))
+      target, inputs: [URL(model: model), URL(path: data)] + (from.map { [URL(path: $0)] } ?? []))
     try checkWords()
     let saved = try Trainer.State.read(in: target, resume: resume)
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
     var parts: (training: TokenDataset, validation: TokenDataset?)?
     try memory.memoryLimit?.checkReading(URL(path: data))
-    let loaded = try LoadedModel(URL(path: model)) { checkpoint, emulator, tokenizer in
+    let loaded = try LoadedModel(URL(model: model)) { checkpoint, emulator, tokenizer in
       let longest = checkpoint.configuration.contextLength
       let virtual = try adapterMethod()?.virtualTokens ?? 0
       let wanted = try trainingConfiguration(longest: longest - virtual)
@@ -380,7 +380,7 @@ struct Tune: AsyncParsableCommand {
   /// How documents will be laid into windows: prompts that are not learned only make sense document by document.
   private func arrangement(of documents: [Document]) -> LocalTuning.Layout {
     layout.flatMap(LocalTuning.Layout.init(rawValue:))
-      ?? (documents.contains { $0.prompt != nil } ? .packed : .stream)
+      ?? (documents.contains(where: \.hasGivenPart) ? .packed : .stream)
   }
 
   /// The blocks that an adapter will sit in, numbered in this checkpoint.
