@@ -20,14 +20,20 @@ public struct ClientData: Sendable {
           name: "client-\(number + 1)", documents: parts.flatMap { sources[$0].documents })
       }
     } else {
-      let parts = try IIDPartitioner(seed: configuration.seed).divide(
-        DocumentReader.read(url), clients: configuration.clients)
+      let partitioner: any Partitioner =
+        if let alpha = configuration.dirichlet {
+          DirichletPartitioner(field: "label", alpha: alpha, seed: configuration.seed)
+        } else {
+          IIDPartitioner(seed: configuration.seed)
+        }
+      let parts = try partitioner.divide(
+        configuration.documents(in: url), clients: configuration.clients)
       groups = parts.enumerated().map {
         DocumentGroup(name: "client-\($0 + 1)", documents: $1)
       }
     }
     if let path = configuration.evaluationData {
-      evaluation = try DocumentReader.read(URL(fileURLWithPath: path))
+      evaluation = try configuration.documents(in: URL(fileURLWithPath: path))
     } else {
       evaluation = []
       for index in groups.indices {
@@ -36,6 +42,14 @@ public struct ClientData: Sendable {
         evaluation += parts.held
       }
     }
+  }
+}
+
+extension RunConfiguration {
+  /// The documents of a file; of a table with a class for each, where the task is to tell them apart.
+  public func documents(in url: URL) throws -> [Document] {
+    task == .classification
+      ? try LabelledText.read(url).map(\.document) : try DocumentReader.read(url)
   }
 }
 

@@ -163,7 +163,8 @@ public struct Pretraining {
       vocabularySize: tokenizer.vocabularySize, endToken: tokenizer.endToken)
     model = try Pretraining.newModel(modelJSON, seed: configuration.seed)
     let all = try TokenDataset.make(
-      documents, tokenizer: tokenizer, layout: .packed, context: configuration.context,
+      documents, tokenizer: tokenizer, for: model.configuration, layout: .packed,
+      context: configuration.context,
       addBegin: true)
     let parts = try all.split(validationShare: configuration.heldOutShare, seed: configuration.seed)
     training = parts.training
@@ -184,7 +185,7 @@ public struct Pretraining {
     func ones() -> Tensor { Tensor(repeating: 1, shape: [hidden]) }
     var tensors: NamedTensors = [
       keys.embedding: .normal(
-        [configuration.vocabularySize, hidden], deviation: 0.02, using: &random),
+        [configuration.vocabularySize, hidden], deviation: 0.02, using: &random)
     ]
     if let norm = keys.finalNorm { tensors["\(norm).weight"] = ones() }
     guard case .separate(let query, let key, let value) = keys.projections, let gate = keys.gate

@@ -48,12 +48,18 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var clientsBy: String?
   /// How many clients `simulate` makes.
   public var clients = 4
+  /// α of the distribution by which texts of each class are dealt out to clients, small for clients of few classes; null: evenly. For `classification`.
+  public var dirichlet: Double?
   /// The text perplexity is measured on; null: a part of the clients' data is held back.
   public var evaluationData: String?
   /// The share of each client's data that is held back where there is no `evaluationData`.
   public var validationShare = 0.1
   /// `stream`, `packed` or `documents`: how documents are laid into windows.
   public var layout = LocalTuning.Layout.stream
+  /// What is learned: to predict each next token, or to tell classes apart (`classification`: each text has a `label`).
+  public var task = Task.nextToken
+  /// The classes, in the order of the model's outputs; null: the model's own, or those of the texts.
+  public var labels: [String]?
   /// Whether a document begins with the begin token; null: as the tokenizer does.
   public var bos: Bool?
   /// Whether perplexity is measured on each document by itself.
@@ -154,7 +160,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
-    case data, clientsBy, clients
+    case data, clientsBy, clients, task, labels, dirichlet
     case virtualTokens, initialText, bottleneckSize, activation
     case rankStabilized, rankPattern, alphaPattern, layers, dropout, feedForwardModules
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
@@ -200,7 +206,10 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(clients, forKey: .clients)
     try container.encode(evaluationData, forKey: .evaluationData)
     try container.encode(validationShare, forKey: .validationShare)
+    try container.encode(dirichlet, forKey: .dirichlet)
     try container.encode(layout, forKey: .layout)
+    try container.encode(task, forKey: .task)
+    try container.encode(labels, forKey: .labels)
     try container.encode(bos, forKey: .bos)
     try container.encode(evaluateDocuments, forKey: .evaluateDocuments)
     try container.encode(rounds, forKey: .rounds)
@@ -250,6 +259,15 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 }
 
 extension RunConfiguration {
+  /// What a run learns.
+  public enum Task: String, Sendable, Codable, CaseIterable {
+    case nextToken = "next-token"
+    case classification
+  }
+
+  /// What its numbers are numbers of.
+  public var metric: Metric { task == .classification ? .accuracy : .perplexity }
+
   /// Throws where a value makes no sense. Called before any work.
   public func validate() throws {
     func check(_ holds: Bool, _ message: String) throws {
@@ -264,6 +282,21 @@ extension RunConfiguration {
     try check(
       clients > 0 && clients <= 100_000,
       "clients is \(clients); it must be between 1 and 100000.")
+    try check(
+      dirichlet.map { $0 > 0 && $0.isFinite } ?? true,
+      "dirichlet must be above 0; leave it out to divide evenly.")
+    try check(
+      dirichlet == nil || (task == .classification && clientsBy == nil),
+      "dirichlet divides texts by their classes: it needs task: classification, and no clientsBy.")
+    try check(
+      labels.map { $0.count > 1 && Set($0).count == $0.count && task == .classification } ?? true,
+      "labels are the classes of task: classification, two or more, each once.")
+    if task == .classification {
+      try check(
+        targetPerplexity == nil && edge == nil && realignData == nil,
+        "task: classification is measured in accuracy: targetPerplexity, edge and realignData, which look at perplexity, can't be used with it."
+      )
+    }
     try check(
       validationShare > 0 && validationShare < 1,
       "validationShare is \(validationShare); it must be between 0 and 1.")

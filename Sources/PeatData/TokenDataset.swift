@@ -15,13 +15,18 @@ public struct TokenDataset: Sendable {
     case packed(context: Int)
     /// Each document in a window of its own, cut at its end where it is longer.
     case documents(context: Int)
+    /// Each document in a window of its own, its last token being no token but the number of its class: what is to be told from the others. It
+    /// stands at the place of the first token or of the last, as the model's head looks at.
+    case classes(context: Int, atFirst: Bool)
 
     /// Whether windows follow documents, so that there are only so many of them.
     public var isByDocument: Bool { if case .stream = self { false } else { true } }
 
     public var context: Int {
       switch self {
-      case .stream(let context), .packed(let context), .documents(let context): context
+      case .stream(let context), .packed(let context), .documents(let context),
+        .classes(let context, _):
+        context
       }
     }
   }
@@ -107,7 +112,7 @@ public struct TokenDataset: Sendable {
         open = Window(start: start, count: end - 1 - start)
       }
       close()
-    case .documents:
+    case .documents, .classes:
       for number in sequences.indices {
         let length = starts[number + 1] - starts[number]
         if length >= 2 {
@@ -199,6 +204,12 @@ public struct TokenDataset: Sendable {
   public var tokens: [Int32] { store.sequence(0..<tokenCount).tokens }
   public var tokenCount: Int { store.count }
 
+  /// All tokens, without what are classes' numbers.
+  public var inputTokens: [Int32] {
+    guard case .classes = arrangement else { return tokens }
+    return (0..<documentCount).flatMap { sequence($0).tokens.dropLast() }
+  }
+
   /// The most inputs in a window.
   public var context: Int { arrangement.context }
   public var documentCount: Int { documentStarts.count - 1 }
@@ -225,9 +236,11 @@ public struct TokenDataset: Sendable {
     for window in windows {
       let piece = store.sequence(window.start..<window.start + window.count + 1)
       inputs += piece.tokens.dropLast()
+      let first = targets.count
       for place in 1...window.count {
         targets.append(piece.isTarget[place] ? piece.tokens[place] : TokenBatch.ignored)
       }
+      if case .classes(_, atFirst: true) = arrangement { targets.swapAt(first, targets.count - 1) }
       lengths += sequenceLengths(in: window)
     }
     return TokenBatch(

@@ -51,6 +51,7 @@ enum TokenStore: Sendable {
     case .stream: add(1)
     case .packed: add(2)
     case .documents: add(3)
+    case .classes(_, let atFirst): add(atFirst ? 4 : 5)
     }
     return hash
   }

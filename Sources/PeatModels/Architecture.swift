@@ -15,6 +15,9 @@ public protocol Architecture: Sendable {
   /// Throws where a key is missing, wrong, or asks for something this program does not compute.
   static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration
 
+  /// What transformers calls the family, with a head behind it: `BertForSequenceClassification`.
+  static var className: String { get }
+
   /// What `layer_types` says in config.json where blocks differ in the keys that they see; `nil` where they do not.
   static func layerTypes(_ file: ConfigurationFile) throws -> [String]?
 }
@@ -37,10 +40,10 @@ public enum Architectures {
     any Architecture.Type
   )? {
     let names = Array(names)
+    // A head's tensors stand beside those of blocks.
     return all.first { architecture in
       let prefix = architecture.keys.blocks + "."
-      return !names.isEmpty
-        && names.allSatisfy { $0.hasPrefix(prefix) || $0.hasPrefix("base_model.model." + prefix) }
+      return names.contains { $0.hasPrefix(prefix) || $0.hasPrefix("base_model.model." + prefix) }
     }
   }
 
@@ -61,6 +64,23 @@ public enum Architectures {
       }
     }
     table[architecture.blockCountKey] = .integer(numbers.count)
+    return .object(table)
+  }
+
+  /// config.json of the same model with a head of classes.
+  static func classifying(_ json: JSONValue, _ names: [String]) throws -> JSONValue {
+    guard case .object(var table) = json,
+      let architecture = all.first(where: { $0.modelType == json["model_type"]?.string })
+    else { return json }
+    table["architectures"] = .array([
+      .string("\(architecture.className)ForSequenceClassification")
+    ])
+    table["problem_type"] = .string("single_label_classification")
+    table["num_labels"] = nil
+    table["id2label"] = .object(
+      Dictionary(uniqueKeysWithValues: names.enumerated().map { (String($0), .string($1)) }))
+    table["label2id"] = .object(
+      Dictionary(names.enumerated().map { ($1, .integer($0)) }, uniquingKeysWith: { $1 }))
     return .object(table)
   }
 
@@ -181,7 +201,7 @@ public struct ConfigurationFile: Sendable {
     guard try hasClasses else {
       return .nextToken(weight, isTied: try flag("tie_word_embeddings", default: tied))
     }
-    return HeadLayout(place: .last, weight: "score.weight", classes: try classCount)
+    return HeadLayout(place: .last, weight: "score.weight", labels: try labels)
   }
 
   /// Whether the model is one of classes, `…ForSequenceClassification`.
@@ -201,7 +221,7 @@ public struct ConfigurationFile: Sendable {
   }
 
   /// The names of the classes, by `id2label`; without it as many as `num_labels` says, or two.
-  public var classNames: [String] {
+  var classNames: [String] {
     get throws {
       guard let labels = value("id2label") else {
         return (0..<(try optionalSize("num_labels") ?? 2)).map { "LABEL_\($0)" }
@@ -218,15 +238,16 @@ public struct ConfigurationFile: Sendable {
     }
   }
 
-  var classCount: Int {
+  /// The same, of a head that this program computes.
+  var labels: [String] {
     get throws {
       try require("problem_type", [.string("single_label_classification")])
-      let count = try classNames.count
-      guard count > 1 else {
+      let names = try classNames
+      guard names.count > 1 else {
         throw PeatError.badData(
           "'\(name)' has one class, which makes a regression; this program does not compute it.")
       }
-      return count
+      return names
     }
   }
 

@@ -22,13 +22,13 @@ public struct HeadLayout: Sendable, Equatable {
   /// Whether that is the embedding table.
   public var isTied: Bool
   public var bias: String?
-  /// Classes; `nil`: the vocabulary.
-  public var classes: Int?
+  /// The classes' names; `nil`: the outputs are the vocabulary.
+  public var labels: [String]?
 
   public init(
     place: Place = .each, dense: String? = nil, function: ActivationFunction? = nil,
     norm: String? = nil, weight: String, isTied: Bool = false, bias: String? = nil,
-    classes: Int? = nil
+    labels: [String]? = nil
   ) {
     self.place = place
     self.dense = dense
@@ -37,7 +37,7 @@ public struct HeadLayout: Sendable, Equatable {
     self.weight = weight
     self.isTied = isTied
     self.bias = bias
-    self.classes = classes
+    self.labels = labels
   }
 
   /// Of a model that predicts each next token.
@@ -50,8 +50,22 @@ extension TransformerConfiguration {
   /// Whether the last layer is the embedding table.
   public var tiesEmbeddings: Bool { head?.isTied ?? false }
 
+  /// Throws where the model has no head that tuning could make better at what it says: none, or one of masked tokens.
+  public func requireLearnableHead() throws {
+    guard let head else {
+      throw PeatError.usage(
+        "This model of the type \(modelType) has no head: it gives states and predicts nothing. Have it tell classes apart, with task: classification or --task classification."
+      )
+    }
+    guard attention.isCausal || head.labels != nil else {
+      throw PeatError.usage(
+        "This model of the type \(modelType) sees the tokens behind each token, so that there is nothing to predict. Have it tell classes apart, with task: classification or --task classification."
+      )
+    }
+  }
+
   /// How many outputs a state has.
-  public var outputCount: Int { head?.classes ?? vocabularySize }
+  public var outputCount: Int { head?.labels?.count ?? vocabularySize }
 
   /// Values of the head's own that are no table: of its first layer, its norm and its biases.
   var headWeights: Int {

@@ -38,7 +38,12 @@ public final class TransformerModel: @unchecked Sendable {
     precondition(
       numbers.count == configuration.blockCount, "TransformerModel: block numbers \(numbers)")
     let reader = try TensorReader(
-      weights: weights, keys: configuration.keys, storage: storage, source: source)
+      weights: weights, keys: configuration.keys,
+      // What heads of other kinds have, a model of classes or without a head does not need.
+      ignoredPrefixes: configuration.head?.place == .each
+        ? []
+        : ["lm_head.", "embed_out.", "cls.", "vocab_", "classifier.", "score.", "pre_classifier."],
+      storage: storage, source: source)
     try configuration.variation.validate(for: configuration, source: source)
     self.configuration = configuration
     order = configuration.order
@@ -298,16 +303,19 @@ private final class TensorReader {
   private let keys: TransformerKeys
   private let storage: StoragePlan
   private let source: String
+  private let ignoredPrefixes: [String]
   private let missingPrefix: String
   private var unused: Set<String>
 
   init(
-    weights: any WeightSource, keys: TransformerKeys, storage: StoragePlan, source: String
+    weights: any WeightSource, keys: TransformerKeys, ignoredPrefixes: [String],
+    storage: StoragePlan, source: String
   ) throws {
     self.weights = weights
     self.keys = keys
     self.storage = storage
     self.source = source
+    self.ignoredPrefixes = ignoredPrefixes
     unused = try weights.names
     // GPT-2's first checkpoints were saved from inside the model and lack "transformer.".
     if let prefix = keys.optionalPrefix, !unused.contains(keys.embedding),
@@ -379,7 +387,10 @@ private final class TensorReader {
   }
 
   func checkNothingIsLeft() throws {
-    let strangers = unused.filter { name in !keys.ignoredSuffixes.contains { name.hasSuffix($0) } }
+    let strangers = unused.filter { name in
+      !keys.ignoredSuffixes.contains { name.hasSuffix($0) }
+        && !ignoredPrefixes.contains { name.hasPrefix($0) }
+    }
     guard let first = strangers.min() else { return }
     throw PeatError.badData(
       "'\(source)' holds \(strangers.count) tensor(s) that config.json does not account for, such as '\(first)'. "

@@ -108,8 +108,9 @@ struct Compress: AsyncParsableCommand {
     let sample = try calibration.map { text in
       CompressionCalibration(
         try TokenDataset.make(
-          try DocumentReader.read(URL(path: text)),
-          tokenizer: try Tokenizer(folder: source.folder), layout: .stream,
+          try full.configuration.documents(in: URL(path: text)),
+          tokenizer: try Tokenizer(folder: source.folder), for: full.configuration,
+          layout: .stream,
           context: min(256, full.configuration.contextLength), addBegin: nil),
         threads: common.threadCount)
     }

@@ -70,6 +70,9 @@ struct Evaluate: AsyncParsableCommand {
       try answers(loaded, try ChoiceQuestion.read(URL(path: choices)), addBegin)
     } else if let labels {
       let texts = try LabelledText.read(URL(path: labels))
+      if loaded.model.head?.layout.labels != nil {
+        return try told(loaded, limit.map { Array(texts.prefix($0)) } ?? texts)
+      }
       let known = Set(texts.map(\.label)).sorted()
       let questions = texts.compactMap { item in
         known.firstIndex(of: item.label).map {
@@ -78,6 +81,24 @@ struct Evaluate: AsyncParsableCommand {
       }
       try classes(loaded, questions, known, addBegin)
     }
+  }
+
+  /// By the model's own head of classes.
+  private func told(_ loaded: LoadedModel, _ texts: [LabelledText]) throws {
+    let report = try ClassificationMeasure(
+      context: context ?? min(loaded.model.contextLength, 2048), threads: common.threadCount
+    ).report(
+      loaded.model, tokenizer: loaded.tokenizer, documents: texts.map(\.document),
+      shouldStop: { Interruption.isRequested },
+      onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
+    try common.report(
+      report,
+      text: Format.table([
+        ["accuracy", Format.percent(report.accuracy)],
+        ["macro-F1", Format.percent(report.macroF1)],
+        ["texts", Format.count(report.examples)],
+        ["classes", Format.count(report.labels.count)],
+      ]))
   }
 
   private func perplexity(_ loaded: LoadedModel, _ file: URL, _ addBegin: Bool) throws {

@@ -7,6 +7,7 @@ import PeatTensor
 /// types. With a head of masked tokens, of classes, or none.
 public enum BERT: Architecture {
   public static let modelType = "bert"
+  public static let className = "Bert"
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
@@ -24,7 +25,7 @@ public enum BERT: Architecture {
       case let kind? where kind.hasSuffix("ForSequenceClassification"):
         HeadLayout(
           place: .first, dense: "bert.pooler.dense", function: .tanh, weight: "classifier.weight",
-          bias: "classifier.bias", classes: try file.classCount)
+          bias: "classifier.bias", labels: try file.labels)
       default: nil
       }
     return model

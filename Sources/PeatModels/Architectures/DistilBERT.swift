@@ -5,6 +5,7 @@ import PeatTensor
 /// As BERT, without token types, and with names of its own.
 public enum DistilBERT: Architecture {
   public static let modelType = "distilbert"
+  public static let className = "DistilBert"
   public static let blockCountKey = "n_layers"
 
   public static func configuration(
@@ -44,7 +45,7 @@ public enum DistilBERT: Architecture {
       case let kind? where kind.hasSuffix("ForSequenceClassification"):
         HeadLayout(
           place: .first, dense: "pre_classifier", function: .relu, weight: "classifier.weight",
-          bias: "classifier.bias", classes: try file.classCount)
+          bias: "classifier.bias", labels: try file.labels)
       default: nil
       }
     return model

@@ -6,6 +6,7 @@ import PeatTensor
 /// Layer norm, learned positions, one projection for queries, keys and values, GELU; weights in Conv1D layout.
 public enum GPT2: Architecture {
   public static let modelType = "gpt2"
+  public static let className = "GPT2"
 
   public static let layout = WeightLayout.inputsByOutputs
   public static let blockCountKey = "n_layer"

@@ -7,6 +7,7 @@ import PeatTensor
 /// key and value together.
 public enum GPTNeoX: Architecture {
   public static let modelType = "gpt_neox"
+  public static let className = "GPTNeoX"
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(

@@ -5,6 +5,7 @@ import PeatTensor
 /// RMS norm, rotary positions, grouped key/value heads, SwiGLU. Versions 1 to 3, with the ways in which positions are stretched.
 public enum Llama: Architecture {
   public static let modelType = "llama"
+  public static let className = "Llama"
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(

@@ -5,6 +5,7 @@ import PeatTensor
 /// Layer norm, learned positions of which the first two are for filling, ReLU. In the model of 350 M parameters norms stand behind.
 public enum OPT: Architecture {
   public static let modelType = "opt"
+  public static let className = "OPT"
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(

@@ -5,6 +5,7 @@ import PeatTensor
 /// As BERT, with positions that begin behind the one for filling, and heads of its own.
 public enum RoBERTa: Architecture {
   public static let modelType = "roberta"
+  public static let className = "Roberta"
   public static let blockCountKey = BERT.blockCountKey
   public static let keys: TransformerKeys = {
     var keys = BERT.likeBERT("roberta")
@@ -29,7 +30,7 @@ public enum RoBERTa: Architecture {
         HeadLayout(
           place: .first, dense: "classifier.dense", function: .tanh,
           weight: "classifier.out_proj.weight", bias: "classifier.out_proj.bias",
-          classes: try file.classCount)
+          labels: try file.labels)
       default: nil
       }
     return model

@@ -30,6 +30,8 @@ public enum AdapterFolder {
     public var modelType: String?
     /// Why Python PEFT can't read the folder.
     public var notInPEFT: String?
+    /// The classes that the model tells apart with it.
+    public var classes: [String]?
 
     public init(
       method: String, sourceDigest: Digest?, modelDigest: Digest?, split: SplitNumbers?,
@@ -121,7 +123,11 @@ public enum AdapterFolder {
     var facts = facts
     var localNumber: [Int: Int] = [:]
     for (local, full) in facts.blockMap { localNumber[full] = Int(local) }
+    facts.classes = sizes?.head?.labels ?? facts.classes
     var tensors = try renumbered(adapter.state, localNumber, keys, in: "adapter")
+    let outside = tensors.filter { isOutsideBlocks($0.key, keys) }
+    tensors = tensors.filter { outside[$0.key] == nil }
+    var peftConfiguration: JSONValue?
     if case .bottleneck(let configuration) = adapter.method {
       facts.bottleneck = configuration
       facts.notInPEFT = "PEFT has no bottleneck adapters"
@@ -129,27 +135,30 @@ public enum AdapterFolder {
     if let configuration = try virtualTokens(
       of: adapter.method, &tensors, &facts, keys, sizes, baseModel: baseModel)
     {
-      try JSONFile.write(
-        configuration, to: folder.appendingPathComponent("adapter_config.json"))
+      peftConfiguration = configuration
     }
     if adapter.method == .bitFit { facts.notInPEFT = "PEFT has no tuning of biases alone" }
     if let configuration = scalesAndNorms(
       of: adapter.method, tensors, keys, layout, baseModel: baseModel)
     {
+      peftConfiguration = configuration
+    }
+    if case .lora(var lora) = adapter.method {
+      lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, keys)
+      lora.rankPattern = [:]
+      peftConfiguration = Self.peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel)
+    }
+    let head = storingHead(outside, keys, asPEFT: peftConfiguration != nil)
+    tensors.merge(head.tensors) { own, _ in own }
+    if let peftConfiguration {
       try JSONFile.write(
-        configuration, to: folder.appendingPathComponent("adapter_config.json"))
+        saving(head.modules, in: peftConfiguration),
+        to: folder.appendingPathComponent("adapter_config.json"))
     }
     try SafeTensors.write(
       tensors, to: folder.appendingPathComponent("adapter_model.safetensors"),
       metadata: ["format": "pt"])
     try JSONFile.write(facts, to: folder.appendingPathComponent("fedpeat.json"))
-    if case .lora(var lora) = adapter.method {
-      lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, keys)
-      lora.rankPattern = [:]
-      try JSONFile.write(
-        peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel),
-        to: folder.appendingPathComponent("adapter_config.json"))
-    }
   }
 
   /// adapter_config.json: which layers it names follows from the tensors, so that PEFT makes just those.
@@ -344,8 +353,10 @@ public enum AdapterFolder {
     var method: Adapter.Method
     /// Ranks that some layers have instead of r.
     var ranks: [Int] = []
+    var saved: [String] = []
     if files.fileExists(atPath: configurationURL.path) {
       let json = try JSONFile.read(JSONValue.self, from: configurationURL)
+      saved = try savedModules(json, configurationURL.path)
       switch json["peft_type"]?.string {
       case "PREFIX_TUNING":
         method = .prefixTuning(
@@ -354,10 +365,8 @@ public enum AdapterFolder {
         method = .promptTuning(
           try JSONFile.read(VirtualTokenConfiguration.self, from: configurationURL))
       case "IA3":
-        try refuseSavedModules(json, configurationURL.path)
         method = .ia3(try JSONFile.read(IA3Configuration.self, from: configurationURL))
       case "LN_TUNING":
-        try refuseSavedModules(json, configurationURL.path)
         method = .normTuning
       default:
         try refuseUnknownParts(json, configurationURL.path)
@@ -372,14 +381,16 @@ public enum AdapterFolder {
         "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
       )
     }
-    let tensors = try SafeTensorsFile(
-      contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
-    ).tensors()
+    let tensors = readingHead(
+      try SafeTensorsFile(
+        contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
+      ).tensors(), modules: saved)
     if let (name, _) = tensors.first(where: { !$0.value.isFinite }) {
       throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
     }
     if case .ia3(let stated) = method {
-      method = .ia3(try scales(tensors, stated, folder))
+      method = .ia3(
+        try scales(tensors.filter { $0.key.hasPrefix(LoRA.prefix) }, stated, folder))
     }
     if case .lora(let lora) = method {
       for (layer, down) in downMatrices(tensors) {
@@ -391,14 +402,6 @@ public enum AdapterFolder {
       }
     }
     return (method, tensors, facts)
-  }
-
-  private static func refuseSavedModules(_ json: JSONValue, _ name: String) throws {
-    if let saved = json["modules_to_save"]?.array, !saved.isEmpty {
-      throw PeatError.badData(
-        "'\(name)' asks for whole modules beside the adapter (modules_to_save), which this program does not compute."
-      )
-    }
   }
 
   private static func refuseUnknownParts(_ json: JSONValue, _ name: String) throws {
@@ -421,7 +424,6 @@ public enum AdapterFolder {
     if let bias = json["bias"]?.string, bias != "none" {
       try refuse("tuned biases (bias = \(bias))")
     }
-    try refuseSavedModules(json, name)
     if let saved = json["trainable_token_indices"], !saved.isNull {
       try refuse("tuned tokens (trainable_token_indices)")
     }
@@ -446,10 +448,9 @@ public enum AdapterFolder {
   ) throws -> NamedTensors {
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
-      // A prompt is no block's.
-      result[
-        name == PromptTuning.tensorName ? name : try renumbered(name, numbers, keys, in: folder)] =
-        tensor
+      // A prompt is no block's, nor is a head.
+      let isOutside = name == PromptTuning.tensorName || isOutsideBlocks(name, keys)
+      result[isOutside ? name : try renumbered(name, numbers, keys, in: folder)] = tensor
     }
     return result
   }
