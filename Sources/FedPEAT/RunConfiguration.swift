@@ -46,6 +46,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var data: String?
   /// The field that says whose a document is; null: dealt out at random.
   public var clientsBy: String?
+  /// Another way to divide them, in the words of `PartitionRule`: `dirichlet=0.5:label`, `quantity=1`; null: by `clientsBy`.
+  public var partition: String?
   /// How many clients `simulate` makes.
   public var clients = 4
   /// The text perplexity is measured on; null: a part of the clients' data is held back.
@@ -154,7 +156,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
-    case data, clientsBy, clients
+    case data, clientsBy, partition, clients
     case virtualTokens, initialText, bottleneckSize, activation
     case rankStabilized, rankPattern, alphaPattern, layers, dropout, feedForwardModules
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
@@ -197,6 +199,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(activation, forKey: .activation)
     try container.encode(data, forKey: .data)
     try container.encode(clientsBy, forKey: .clientsBy)
+    try container.encode(partition, forKey: .partition)
     try container.encode(clients, forKey: .clients)
     try container.encode(evaluationData, forKey: .evaluationData)
     try container.encode(validationShare, forKey: .validationShare)
@@ -260,6 +263,7 @@ extension RunConfiguration {
     try check(
       !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
     for word in emulators { _ = try EmulatorSource(word) }
+    _ = try partitionRule
     _ = try adapterMethod()
     try check(
       clients > 0 && clients <= 100_000,
