@@ -4,6 +4,8 @@ import Foundation
 public struct ClientData: Sendable {
   public var groups: [DocumentGroup]
   public var evaluation: [Document]
+  /// What came of the division, before a part was held back.
+  public let partition: PartitionReport
 
   /// Reads and divides what the configuration names.
   public init(_ configuration: RunConfiguration) throws {
@@ -12,26 +14,18 @@ public struct ClientData: Sendable {
         "The run needs the clients' texts: 'data: FILE' in the run file, or --data FILE.")
     }
     let url = URL(fileURLWithPath: data)
-    if let field = configuration.clientsBy {
+    let rule = try configuration.partitionRule
+    let parts: [[Document]]
+    if case .field(let field) = rule {
       let sources = try DocumentReader.readGrouped(url, by: field)
-      let dealt = try FieldPartitioner.deal(sources, clients: configuration.clients, field: field)
-      groups = dealt.enumerated().map { number, parts in
-        DocumentGroup(
-          name: "client-\(number + 1)", documents: parts.flatMap { sources[$0].documents })
-      }
+      parts = try FieldPartitioner.deal(sources, clients: configuration.clients, field: field)
+        .map { numbers in numbers.flatMap { sources[$0].documents } }
     } else {
-      let partitioner: any Partitioner =
-        if let alpha = configuration.dirichlet {
-          DirichletPartitioner(field: "label", alpha: alpha, seed: configuration.seed)
-        } else {
-          IIDPartitioner(seed: configuration.seed)
-        }
-      let parts = try partitioner.divide(
+      parts = try rule.partitioner(seed: configuration.seed).divide(
         configuration.documents(in: url), clients: configuration.clients)
-      groups = parts.enumerated().map {
-        DocumentGroup(name: "client-\($0 + 1)", documents: $1)
-      }
     }
+    groups = parts.enumerated().map { DocumentGroup(name: "client-\($0 + 1)", documents: $1) }
+    partition = try PartitionReport(groups, field: rule.field)
     if let path = configuration.evaluationData {
       evaluation = try configuration.documents(in: URL(fileURLWithPath: path))
     } else {
@@ -50,6 +44,21 @@ extension RunConfiguration {
   public func documents(in url: URL) throws -> [Document] {
     task == .classification
       ? try LabelledText.read(url).map(\.document) : try DocumentReader.read(url)
+  }
+
+  /// How the clients' texts are divided.
+  ///
+  /// Throws `usage` where `partition` is no way to do so, or another than `clientsBy` says.
+  public var partitionRule: PartitionRule {
+    get throws {
+      guard let partition else { return clientsBy.map(PartitionRule.field) ?? .iid }
+      let rule = try PartitionRule(partition)
+      if let clientsBy, rule != .field(clientsBy) {
+        throw PeatError.usage(
+          "clientsBy is '\(clientsBy)' and partition is '\(partition)': name one of them.")
+      }
+      return rule
+    }
   }
 }
 

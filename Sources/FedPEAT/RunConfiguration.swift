@@ -46,10 +46,10 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var data: String?
   /// The field that says whose a document is; null: dealt out at random.
   public var clientsBy: String?
+  /// Another way to divide them, in the words of `PartitionRule`: `dirichlet=0.5:label`, `quantity=1`; null: by `clientsBy`.
+  public var partition: String?
   /// How many clients `simulate` makes.
   public var clients = 4
-  /// α of the distribution by which texts of each class are dealt out to clients, small for clients of few classes; null: evenly. For `classification`.
-  public var dirichlet: Double?
   /// The text perplexity is measured on; null: a part of the clients' data is held back.
   public var evaluationData: String?
   /// The share of each client's data that is held back where there is no `evaluationData`.
@@ -160,7 +160,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
-    case data, clientsBy, clients, task, labels, dirichlet
+    case data, clientsBy, partition, clients, task, labels
     case virtualTokens, initialText, bottleneckSize, activation
     case rankStabilized, rankPattern, alphaPattern, layers, dropout, feedForwardModules
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
@@ -203,10 +203,10 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(activation, forKey: .activation)
     try container.encode(data, forKey: .data)
     try container.encode(clientsBy, forKey: .clientsBy)
+    try container.encode(partition, forKey: .partition)
     try container.encode(clients, forKey: .clients)
     try container.encode(evaluationData, forKey: .evaluationData)
     try container.encode(validationShare, forKey: .validationShare)
-    try container.encode(dirichlet, forKey: .dirichlet)
     try container.encode(layout, forKey: .layout)
     try container.encode(task, forKey: .task)
     try container.encode(labels, forKey: .labels)
@@ -278,16 +278,11 @@ extension RunConfiguration {
     try check(
       !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
     for word in emulators { _ = try EmulatorSource(word) }
+    _ = try partitionRule
     _ = try adapterMethod()
     try check(
       clients > 0 && clients <= 100_000,
       "clients is \(clients); it must be between 1 and 100000.")
-    try check(
-      dirichlet.map { $0 > 0 && $0.isFinite } ?? true,
-      "dirichlet must be above 0; leave it out to divide evenly.")
-    try check(
-      dirichlet == nil || (task == .classification && clientsBy == nil),
-      "dirichlet divides texts by their classes: it needs task: classification, and no clientsBy.")
     try check(
       labels.map { $0.count > 1 && Set($0).count == $0.count && task == .classification } ?? true,
       "labels are the classes of task: classification, two or more, each once.")
