@@ -101,6 +101,26 @@ import Testing
       "{% set ns = namespace(x='aaaa') %}{% for i in range(99) %}{% set ns.x = ns.x.replace('', ns.x) %}{% endfor %}",
       "bytes of text"
     ),
+    (
+      "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+      "steps"
+    ),
+    (
+      "{% set ns = namespace(x=[1]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+      "nested too deep"
+    ),
+    (
+      "{% set ns = namespace(x=1) %}{% for i in range(99) %}{% set ns.x = dict(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x|tojson }}",
+      "steps"
+    ),
+    (
+      "{% set big = 'a' * 9000000 %}{{ range(99)|map(attribute='x', default=big)|join }}",
+      "larger than"
+    ),
+    (
+      "{% set big = 'a' * 9000000 %}{% for i in range(9999) %}{% if big|length %}{% endif %}{% endfor %}",
+      "steps"
+    ),
     ("{{ 9223372036854775807 + 1 }}", "too large"),
     ("{{ 2 ** 64 }}", "too large"),
     ("{{ 10 ** 99999999999 }}", "can't be applied"),

@@ -20,7 +20,7 @@ enum TemplateArithmetic {
     case ("+", .string(let a), .string(let b)): return try interpreter.made(a + b)
     case ("+", .list(let a), .list(let b)):
       try interpreter.step(a.count + b.count)
-      return .list(a + b)
+      return try interpreter.checked(.list(a + b))
     case ("*", .string(let text), .integer(let count)),
       ("*", .integer(let count), .string(let text)):
       let (size, isTooLarge) = text.utf8.count.multipliedReportingOverflow(by: max(0, count))

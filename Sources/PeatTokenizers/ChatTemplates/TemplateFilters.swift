@@ -19,8 +19,8 @@ enum TemplateFilters {
     "title": { value, _, interpreter in try interpreter.made(jinjaTitled(value.printed)) },
     "string": { value, _, interpreter in try interpreter.made(value.printed) },
     "safe": { value, _, _ in value },
-    "length": { value, _, interpreter in .integer(try length(value, interpreter)) },
-    "count": { value, _, interpreter in .integer(try length(value, interpreter)) },
+    "length": { value, _, interpreter in .integer(try length(value, &interpreter)) },
+    "count": { value, _, interpreter in .integer(try length(value, &interpreter)) },
     "default": { value, call, _ in standard(value, call) },
     "d": { value, call, _ in standard(value, call) },
     "first": { value, _, interpreter in
@@ -145,13 +145,14 @@ enum TemplateFilters {
     throws -> [TemplateValue]
   {
     let elements = try interpreter.elements(of: value)
-    try interpreter.step(elements.count)
+    try interpreter.step(elements.reduce(0) { $0 + 1 + $1.weight })
     return elements
   }
 
-  private static func length(_ value: TemplateValue, _ interpreter: TemplateInterpreter) throws
-    -> Int
+  private static func length(_ value: TemplateValue, _ interpreter: inout TemplateInterpreter)
+    throws -> Int
   {
+    try interpreter.step(value.weight)
     if case .string(let text) = value { return text.unicodeScalars.count }
     return try interpreter.elements(of: value).count
   }

@@ -18,7 +18,7 @@ enum TemplateFunctions {
         throw interpreter.failure("the template asks for the time; give one ('now')")
       }
       return try interpreter.made(formattedTime(format))
-    case "dict": return .dictionary(try entries(call, interpreter))
+    case "dict": return try interpreter.checked(.dictionary(try entries(call, interpreter)))
     default: return try range(call, &interpreter)
     }
   }

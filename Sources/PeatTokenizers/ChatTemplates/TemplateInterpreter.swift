@@ -4,7 +4,7 @@ import PeatTensor
 /// comes with a model and is not trusted.
 struct TemplateInterpreter {
   private static let stepLimit = 2_000_000
-  private static let byteLimit = 1 << 26
+  private static let byteLimit = 1 << 24
   private static let depthLimit = 160
 
   /// Where things outside of the template come from.
@@ -57,6 +57,16 @@ struct TemplateInterpreter {
   mutating func made(_ text: String) throws -> TemplateValue {
     try made(bytes: text.utf8.count)
     return .string(text)
+  }
+
+  /// Counts the parts of a value that was put together, so that none grows or nests without bound.
+  mutating func checked(_ value: TemplateValue) throws -> TemplateValue {
+    var parts = 0
+    var size = 0
+    guard value.isBounded(size: &size, parts: &parts, limit: Self.byteLimit, depth: Self.depthLimit)
+    else { throw failure("a value is larger than \(Self.byteLimit) or nested too deep") }
+    try step(parts / 8)
+    return value
   }
 
   private mutating func goingDown<Result>(_ body: (inout Self) throws -> Result) throws -> Result {
@@ -187,7 +197,8 @@ struct TemplateInterpreter {
   }
 
   /// What a value gives one after the other.
-  func elements(of value: TemplateValue) throws -> [TemplateValue] {
+  mutating func elements(of value: TemplateValue) throws -> [TemplateValue] {
+    try step(value.weight)
     switch value {
     case .list(let elements): return elements
     case .string(let text): return text.unicodeScalars.map { .string(String($0)) }
@@ -210,7 +221,10 @@ struct TemplateInterpreter {
     }
   }
 
-  private func item(_ index: TemplateValue, of value: TemplateValue) throws -> TemplateValue {
+  private mutating func item(_ index: TemplateValue, of value: TemplateValue) throws
+    -> TemplateValue
+  {
+    if case .string = value { try step(value.weight) }
     switch (value, index) {
     case (.undefined, _): throw failure("\(value.kind) has no elements")
     case (.dictionary, .string(let key)):
@@ -241,7 +255,8 @@ struct TemplateInterpreter {
     switch kind {
     case .constant(let value): return value
     case .name(let name): return lookUp(name)
-    case .list(let elements): return .list(try elements.map { try evaluate($0) })
+    case .list(let elements):
+      return try checked(.list(try elements.map { try evaluate($0) }))
     case .dictionary(let entries): return try dictionary(entries)
     case .unary(let operation, let operand):
       return try TemplateArithmetic.unary(operation, try evaluate(operand), self)
@@ -263,9 +278,10 @@ struct TemplateInterpreter {
       }
       let input = try evaluate(value)
       let (values, named) = try evaluate(arguments)
-      return try filter(input, TemplateCall(values: values, named: named), &self)
+      return try checked(filter(input, TemplateCall(values: values, named: named), &self))
     case .test(let value, let name, let arguments):
       let input = try evaluate(value)
+      try step(input.weight)
       let (values, _) = try evaluate(arguments)
       return .bool(try TemplateTests.holds(name, input, values, self))
     }
@@ -281,10 +297,11 @@ struct TemplateInterpreter {
       guard case .string(let key) = try evaluate(entry.key) else {
         throw failure("a dictionary's key is no string")
       }
+      try step(result.count / 8)
       result.removeAll { TemplateText.areEqual($0.key, key) }
       result.append((key, try evaluate(entry.value)))
     }
-    return .dictionary(result)
+    return try checked(.dictionary(result))
   }
 
   private mutating func binary(
@@ -304,6 +321,7 @@ struct TemplateInterpreter {
     var left = try evaluate(first)
     for other in others {
       let right = try evaluate(other.value)
+      try step(left.weight + right.weight)
       if try !TemplateArithmetic.compare(other.operation, left, right, self) {
         return .bool(false)
       }

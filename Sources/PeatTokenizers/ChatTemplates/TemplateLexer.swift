@@ -116,8 +116,8 @@ struct TemplateLexer {
     if sign == "-" {
       var last: Unicode.Scalar = "}"
       while let next = peek(0), TemplateText.isSpace(next) {
-        last = take()
-        _ = next
+        last = next
+        _ = take()
       }
       return last == "\n"
     }
@@ -137,11 +137,10 @@ struct TemplateLexer {
     var text: [Unicode.Scalar] = []
     while index < scalars.count {
       if scalars[index] == "{", peek(1) == "%" {
+        let sign = peek(2)
         var look = self
-        look.index += 2
-        let sign = look.peek(0)
-        if sign == "-" || sign == "+" { look.index += 1 }
-        if let signs = try? look.signs(until: "%", start), signs == [.name("endraw")] {
+        look.index += sign == "-" || sign == "+" ? 3 : 2
+        if look.takeWord("endraw"), look.isEnd("%") {
           if sign == "-" {
             while let last = text.last, TemplateText.isSpace(last) { text.removeLast() }
           } else if sign != "+" {
@@ -155,6 +154,15 @@ struct TemplateLexer {
       text.append(take())
     }
     throw failure("'raw' has no 'endraw'", start)
+  }
+
+  /// Goes past a word and the white space around it.
+  private mutating func takeWord(_ word: String) -> Bool {
+    while let next = peek(0), TemplateText.isSpace(next) { _ = take() }
+    guard scalars[index...].starts(with: word.unicodeScalars) else { return false }
+    index += word.unicodeScalars.count
+    while let next = peek(0), TemplateText.isSpace(next) { _ = take() }
+    return true
   }
 
   // MARK: Inside of a tag
@@ -205,6 +213,12 @@ struct TemplateLexer {
     if peek(0) == ".", let next = peek(1), ("0"..."9").contains(next) {
       isWhole = false
       index += 1
+      digits()
+    }
+    let signOffset = peek(1) == "-" || peek(1) == "+" ? 2 : 1
+    if peek(0) == "e" || peek(0) == "E", let next = peek(signOffset), ("0"..."9").contains(next) {
+      isWhole = false
+      index += signOffset
       digits()
     }
     let text = string(scalars[begin..<index].filter { $0 != "_" })

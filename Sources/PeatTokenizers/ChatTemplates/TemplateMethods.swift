@@ -147,6 +147,7 @@ enum TemplateMethods {
   static func joined(
     _ values: [TemplateValue], _ separator: String, _ interpreter: inout TemplateInterpreter
   ) throws -> TemplateValue {
+    _ = try interpreter.checked(.list(values))
     try interpreter.made(bytes: values.count * separator.utf8.count)
     return try interpreter.made(values.map(\.printed).joined(separator: separator))
   }

@@ -44,6 +44,43 @@ indirect enum TemplateValue: Sendable {
     }
   }
 
+  /// How much work it is to go through it once, in steps.
+  var weight: Int {
+    switch self {
+    case .string(let text): text.utf8.count / 64
+    case .list(let elements): elements.count
+    case .dictionary(let entries): entries.count
+    default: 0
+    }
+  }
+
+  /// Whether it nests no deeper and is no larger than allowed, a part counting one and a string its bytes too.
+  func isBounded(size: inout Int, parts: inout Int, limit: Int, depth: Int) -> Bool {
+    size += 1
+    parts += 1
+    guard depth > 0, size <= limit else { return false }
+    switch self {
+    case .string(let text):
+      size += text.utf8.count
+      return size <= limit
+    case .list(let elements):
+      for element in elements
+      where !element.isBounded(size: &size, parts: &parts, limit: limit, depth: depth - 1) {
+        return false
+      }
+    case .dictionary(let entries):
+      for entry in entries {
+        size += entry.key.utf8.count
+        guard entry.value.isBounded(size: &size, parts: &parts, limit: limit, depth: depth - 1)
+        else { return false }
+      }
+    case .method(_, let value):
+      return value.isBounded(size: &size, parts: &parts, limit: limit, depth: depth - 1)
+    default: break
+    }
+    return true
+  }
+
   /// As Python names the type, for errors.
   var kind: String {
     switch self {
