@@ -11,10 +11,10 @@ extension TokenDataset {
     let batches = Array(self.batches(rows: rows))
     return try concurrentLoss(count: batches.count, threads: threads) { number, tape in
       let batch = batches[number]
-      return batch.tokens.withUnsafeBufferPointer { tokens in
+      return batch.withInputs { inputs in
         batch.targets.withUnsafeBufferPointer {
           model.loss(
-            tokens, targets: $0, layout: batch.layout, on: tape, logitRows: logitRows)
+            inputs, targets: $0, layout: batch.layout, on: tape, logitRows: logitRows)
         }
       }
     }.mean

@@ -1,3 +1,4 @@
+import PeatModels
 import PeatTensor
 
 /// Windows of tokens, one behind the other, and for each place the token that is to be predicted there.
@@ -11,6 +12,8 @@ public struct TokenBatch: Sendable, Equatable {
   public let tokens: [Int32]
   /// `[N]`: the token after each of `tokens`, or `ignored`.
   public let targets: [Int32]
+  /// What `tokens` number where they are patches of pictures.
+  public let patches: PatchTable?
   /// Where each window begins in its dataset's tokens: windows of the same dataset that begin at the same place are the
   /// same, if they are of one arrangement. Empty where the batch is of no dataset.
   public let windowPlaces: [Int]
@@ -28,8 +31,9 @@ public struct TokenBatch: Sendable, Equatable {
   /// - Precondition: both arrays, and all lengths together, have the same count.
   public init(
     tokens: [Int32], targets: [Int32], windowLengths: [Int], sequenceLengths: [Int]? = nil,
-    windowPlaces: [Int] = []
+    windowPlaces: [Int] = [], patches: PatchTable? = nil
   ) {
+    self.patches = patches
     self.windowPlaces = windowPlaces
     var starts = [0]
     for length in windowLengths { starts.append((starts.last ?? 0) + length) }
@@ -42,6 +46,11 @@ public struct TokenBatch: Sendable, Equatable {
     self.tokens = tokens
     self.targets = targets
     self.targetCount = targets.count { $0 != Self.ignored }
+  }
+
+  /// The tokens as a model takes them.
+  public func withInputs<Result>(_ body: (ModelInputs) throws -> Result) rethrows -> Result {
+    try tokens.withUnsafeBufferPointer { try body(ModelInputs($0, patches: patches)) }
   }
 
   /// How many windows.

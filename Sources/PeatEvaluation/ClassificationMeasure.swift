@@ -38,7 +38,7 @@ public struct ClassificationMeasure: Sendable {
       count: batches.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
     ) { number, tape in
       let batch = batches[number]
-      let states = batch.tokens.withUnsafeBufferPointer {
+      let states = batch.withInputs {
         model.hiddenStates($0, layout: batch.layout, on: tape)
       }
       guard let row = batch.targets.firstIndex(where: { $0 >= 0 }) else {

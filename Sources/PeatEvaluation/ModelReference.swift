@@ -15,6 +15,7 @@ public struct ModelReference: Sendable {
   /// Or states.
   private let logits: Tensor
   private let areStates: Bool
+  private let patches: PatchTable?
   private let loss: Float
   private let gradients: NamedTensors
 
@@ -55,11 +56,19 @@ public struct ModelReference: Sendable {
     guard ids.shape[1] > 1, goals.shape == ids.shape,
       Array(logits.shape.dropLast()) == Array(ids.shape.prefix(logits.shape.count - 1)),
       (ids.scalars + goals.scalars).allSatisfy({ abs($0) < 0x1p24 && $0 == $0.rounded() }),
-      ids.scalars.allSatisfy({ $0 >= 0 }),
+      ids.scalars.allSatisfy({ $0 >= 0 || tensors["patches"] != nil }),
       areStates || goals.scalars.allSatisfy({ $0 < Float(logits.shape.last ?? 0) })
     else {
       throw PeatError.badData(
         "'\(url.path)': input_ids \(ids.shape) and targets \(goals.shape) must be whole numbers, two or more in a row, and what they are beside \(logits.shape)."
+      )
+    }
+    patches = try tensors["patches"].map { _ in
+      PatchTable(try tensor("patches", dimensions: 2))
+    }
+    if let patches, ids.scalars.contains(where: { $0 < -2 || $0 >= Float(patches.count) }) {
+      throw PeatError.badData(
+        "'\(url.path)': input_ids number \(patches.count) patches, or the model's own tokens below 0."
       )
     }
     rows = (0..<ids.shape[0]).map { row in
@@ -82,14 +91,17 @@ public struct ModelReference: Sendable {
     let length = rows[0].count
     let outputs = areStates ? configuration.hiddenSize : configuration.outputCount
     guard logits.shape.last == outputs, (model.head == nil) == areStates,
-      rows.joined().allSatisfy({ $0 < configuration.vocabularySize }),
+      (configuration.image != nil) == (patches != nil),
+      patches.map({ $0.values.shape[1] == configuration.vocabularySize })
+        ?? rows.joined().allSatisfy({ $0 < configuration.vocabularySize }),
+      rows.joined().allSatisfy({ $0 >= -Int32(configuration.image?.ownTokens ?? 0) }),
       length <= model.contextLength
     else {
       throw PeatError.badData(
         "The reference has \(areStates ? "states" : "logits") \(logits.shape) and rows of \(length) tokens; the model gives \(outputs) and takes \(model.contextLength)."
       )
     }
-    var found = model.logits(rows.flatMap { $0 }, length: length)
+    var found = model.logits(rows.flatMap { $0 }, length: length, patches: patches)
     if logits.shape.count == 2 {
       let place = model.head?.layout.place == .last ? length - 1 : 0
       found = Tensor(
@@ -136,7 +148,7 @@ public struct ModelReference: Sendable {
     let workers = StepWorkers(count: threads, parameterCount: trainable.count)
     workers.zeroGradient()
     let tokens = rows.flatMap { $0 }
-    let (targets, areStates) = (targets, areStates)
+    let (targets, areStates, patches) = (targets, areStates, patches)
     let count =
       areStates ? logits.count : targets.count { $0 >= 0 }
     let scale = 1 / Float(max(count, 1))
@@ -146,16 +158,16 @@ public struct ModelReference: Sendable {
     ) { tape, layout in
       tokens.withUnsafeBufferPointer { tokens in
         targets.withUnsafeBufferPointer { targets in
-          let tokens = UnsafeBufferPointer(rebasing: tokens[layout.rows])
+          let inputs = ModelInputs(tokens, patches: patches)[layout.rows]
           if areStates {
-            let states = model.hiddenStates(tokens, layout: layout, on: tape)
+            let states = model.hiddenStates(inputs, layout: layout, on: tape)
             let nothing = tape.input(Tensor(zeros: [states.rows, states.columns]))
             return TokenLoss(
               sum: tape.squaredError(states, to: nothing, scale: scale),
               count: states.rows * states.columns)
           }
           return model.loss(
-            tokens, targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout,
+            inputs, targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout,
             scale: scale, on: tape)
         }
       }

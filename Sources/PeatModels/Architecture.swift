@@ -18,12 +18,17 @@ public protocol Architecture: Sendable {
   /// What transformers calls the family, with a head behind it: `BertForSequenceClassification`.
   static var className: String { get }
 
+  /// What transformers calls it with a head of classes, behind that.
+  static var classificationSuffix: String { get }
+
   /// What `layer_types` says in config.json where blocks differ in the keys that they see; `nil` where they do not.
   static func layerTypes(_ file: ConfigurationFile) throws -> [String]?
 }
 
 extension Architecture {
   public static var layout: WeightLayout { .outputsByInputs }
+
+  public static var classificationSuffix: String { "ForSequenceClassification" }
 
   public static func layerTypes(_ file: ConfigurationFile) throws -> [String]? { nil }
 }
@@ -32,7 +37,8 @@ extension Architecture {
 public enum Architectures {
   public static let all: [any Architecture.Type] = [
     Llama.self, GPT2.self, GPTNeoX.self, OPT.self, Mistral.self, Qwen2.self, Qwen3.self, Gemma.self,
-    Gemma2.self, BERT.self, RoBERTa.self, DistilBERT.self,
+    Gemma2.self, BERT.self, RoBERTa.self, DistilBERT.self, ViT.self,
+    DeiT.self,
   ]
 
   /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; `nil` if none.
@@ -73,7 +79,7 @@ public enum Architectures {
       let architecture = all.first(where: { $0.modelType == json["model_type"]?.string })
     else { return json }
     table["architectures"] = .array([
-      .string("\(architecture.className)ForSequenceClassification")
+      .string(architecture.className + architecture.classificationSuffix)
     ])
     table["problem_type"] = .string("single_label_classification")
     table["num_labels"] = nil
@@ -204,9 +210,39 @@ public struct ConfigurationFile: Sendable {
     return HeadLayout(place: .last, weight: "score.weight", labels: try labels)
   }
 
-  /// Whether the model is one of classes, `…ForSequenceClassification`.
+  /// Whether the model is one of classes, `…ForSequenceClassification` or `…ForImageClassification`.
   var hasClasses: Bool {
-    get throws { try kind?.hasSuffix("ForSequenceClassification") ?? false }
+    get throws {
+      try kind.map {
+        $0.hasSuffix("ForSequenceClassification") || $0.hasSuffix("ForImageClassification")
+      } ?? false
+    }
+  }
+
+  /// How pictures are cut: `image_size`, `patch_size` and `num_channels`, as one number or a list of height and width.
+  func image(ownTokens: Int) throws -> ImageInput {
+    func sides(_ key: String) throws -> (Int, Int) {
+      guard let list = value(key)?.array else {
+        let side = try size(key)
+        return (side, side)
+      }
+      guard list.count == 2, let height = list[0].integer, let width = list[1].integer,
+        (1...8192).contains(height), (1...8192).contains(width)
+      else { throw wrong(key, "one size or two, from 1 to 8192", .array(list)) }
+      return (height, width)
+    }
+    let (height, width) = try sides("image_size")
+    let (patch, other) = try sides("patch_size")
+    let channels = try optionalSize("num_channels") ?? 3
+    guard patch == other, patch <= min(height, width), height <= 8192, width <= 8192,
+      channels <= 64
+    else {
+      throw PeatError.badData(
+        "'\(name)': pictures of \(height) × \(width) with \(channels) channels can't be cut into patches of \(patch) × \(other). Patches must be square and no larger than the picture."
+      )
+    }
+    return ImageInput(
+      height: height, width: width, patch: patch, channels: channels, ownTokens: ownTokens)
   }
 
   /// The first of `architectures`.

@@ -42,6 +42,7 @@ extension TransformerConfiguration {
     (positions.isLearned ? positionRows * hiddenSize : 0)
       + [keys.finalNorm, keys.embeddingNorm].compactMap { $0 }.count
       * normWeights(width: hiddenSize) + tokenTypes * hiddenSize + headWeights
+      + (image.map { ($0.ownTokens + 1) * hiddenSize } ?? 0)
   }
 
   /// Rows of a table of learned positions, and which of them is a sequence's first.

@@ -83,6 +83,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
   public var head: HeadLayout?
   /// c, where logits become `c · tanh(logit / c)`.
   public var logitSoftCap: Float?
+  /// How the model sees pictures; `nil`: it reads tokens. `vocabularySize` is then the size of a patch.
+  public var image: ImageInput?
   /// How many kinds of tokens the embedding tells apart; the first is added to all.
   public var tokenTypes = 0
   public var biases: Biases
@@ -135,6 +137,8 @@ public struct TransformerKeys: Sendable, Equatable {
   public var embeddingNorm: String?
   /// The table of token types.
   public var tokenTypes: String?
+  /// What a model of pictures has below its blocks.
+  public var image: ImageKeys?
   /// Endings of names that some checkpoints have in the place of others: of a norm's weight, `LayerNorm.gamma`.
   public var olderSuffixes: [String: String] = [:]
   /// Endings of tensors that checkpoints may hold and that are no weights, or of no use to this head.

@@ -14,6 +14,8 @@ public final class TransformerModel: @unchecked Sendable {
   /// What is added to the embedding of each token of a kind, `[kinds, d]`.
   let tokenTypes: Parameter?
   let embeddingNorm: Normalization?
+  /// Where the model sees pictures.
+  let image: ImageEmbedding?
   /// As they are stored; `order` says how they are run.
   public let blocks: [TransformerBlock]
   let order: [Int]
@@ -49,10 +51,17 @@ public final class TransformerModel: @unchecked Sendable {
     order = configuration.order
     let keys = configuration.keys
     let tableShape = [configuration.vocabularySize, configuration.hiddenSize]
-    embedding = try reader.parameter(keys.embedding, tableShape, inputAxis: 1)
+    embedding = try reader.parameter(
+      keys.embedding, configuration.image?.projectionShape(configuration.hiddenSize) ?? tableShape,
+      inputAxis: configuration.image == nil ? 1 : nil)
     positions = try keys.positions.map {
-      try reader.parameter(
-        $0, [configuration.positionRows, configuration.hiddenSize], inputAxis: nil)
+      let shape = [configuration.positionRows, configuration.hiddenSize]
+      return try reader.parameter(
+        $0, configuration.image == nil ? shape : [1] + shape, inputAxis: nil)
+    }
+    let projection = embedding
+    image = try configuration.image.map {
+      try ImageEmbedding($0, projection, configuration, reader.parameter)
     }
     let hidden = configuration.hiddenSize
     tokenTypes = try keys.tokenTypes.map {
@@ -90,7 +99,8 @@ public final class TransformerModel: @unchecked Sendable {
 
   /// Every weight once, without low-rank updates.
   public var parameters: [Parameter] {
-    [embedding, positions, tokenTypes].compactMap { $0 } + (embeddingNorm?.parameters ?? [])
+    [embedding, positions, tokenTypes].compactMap { $0 } + (image?.parameters ?? [])
+      + (embeddingNorm?.parameters ?? [])
       + blocks.flatMap(\.parameters) + (finalNorm?.parameters ?? []) + (head?.parameters ?? [])
   }
 
@@ -136,10 +146,11 @@ public final class TransformerModel: @unchecked Sendable {
   }
 
   private func embedded(
-    _ tokens: UnsafeBufferPointer<Int32>, _ placement: Placement, on tape: Tape
+    _ inputs: ModelInputs, _ placement: Placement, on tape: Tape
   ) -> Activation {
+    if let image { return image.embedded(inputs, placement.positions, positions, on: tape) }
     let rows = tape.embedding(
-      tokens, layout: placement.positions, table: embedding.weight,
+      inputs.numbers, layout: placement.positions, table: embedding.weight,
       scale: configuration.embeddingScale, positions: positions?.weight,
       firstPosition: configuration.firstPositionRow, shared: tokenTypes?.weight,
       prompt: prompt?.weight)
@@ -156,17 +167,17 @@ public final class TransformerModel: @unchecked Sendable {
   /// The final hidden states, `[N, d]`.
   ///
   /// - Parameters:
-  ///   - tokens: `N` token numbers, sequence by sequence.
+  ///   - inputs: `N` of them, sequence by sequence.
   ///   - layout: how they divide into sequences, none longer than `contextLength`.
   ///   - checkpointing: keep only each block's input and compute the block again in the backward pass.
   ///   - cache: the tokens before these, which are then one sequence; `layout` counts from there.
   ///   - noise: on the states on their way, for training.
   public func hiddenStates(
-    _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape,
+    _ inputs: ModelInputs, layout: SequenceLayout, on tape: Tape,
     checkpointing: Bool = false, cache: KeyValueCache? = nil, noise: StateNoise? = nil
   ) -> Activation {
     let placement = placement(of: layout)
-    let embedded = embedded(tokens, placement, on: tape)
+    let embedded = embedded(inputs, placement, on: tape)
     guard let noise, order.indices.contains(noise.place) else {
       return final(
         through(
@@ -175,7 +186,7 @@ public final class TransformerModel: @unchecked Sendable {
     }
     let states = through(
       0..<noise.place, embedded, placement, on: tape, checkpointing: checkpointing, cache: cache)
-    noise.add(to: states, tokens: tokens)
+    noise.add(to: states, tokens: inputs.numbers)
     let x = through(
       noise.place..<order.count, states, placement, on: tape, checkpointing: checkpointing,
       cache: cache)
@@ -184,10 +195,10 @@ public final class TransformerModel: @unchecked Sendable {
 
   /// What goes into the block that is run after `count` others, `[N, d]`; a prompt's rows are among them.
   package func hiddenStates(
-    below count: Int, _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, on tape: Tape
+    below count: Int, _ inputs: ModelInputs, layout: SequenceLayout, on tape: Tape
   ) -> Activation {
     let placement = placement(of: layout)
-    return through(0..<count, embedded(tokens, placement, on: tape), placement, on: tape)
+    return through(0..<count, embedded(inputs, placement, on: tape), placement, on: tape)
   }
 
   /// Some blocks of those that are run, by their place in the order; a prompt's rows are among the states.
@@ -235,7 +246,7 @@ public final class TransformerModel: @unchecked Sendable {
   /// How many of the blocks that are run first have nothing that trains, neither in them nor in the embedding below: what goes into the
   /// next one depends on the tokens alone.
   package var frozenBlocks: Int {
-    let below = [embedding, positions, tokenTypes].compactMap { $0 }
+    let below = [embedding, positions, tokenTypes].compactMap { $0 } + (image?.parameters ?? [])
     if (below + (embeddingNorm?.parameters ?? [])).contains(where: \.trains) || prompt != nil {
       return 0
     }
@@ -261,19 +272,19 @@ public final class TransformerModel: @unchecked Sendable {
   /// The loss of predicting `targets` and, on a recording tape, the start of its gradient.
   ///
   /// - Parameters:
-  ///   - tokens: `N` token numbers.
+  ///   - inputs: `N` of them.
   ///   - targets: `N` token numbers to be predicted, negative where nothing is.
   ///   - layout: how they divide into sequences.
   ///   - scale: what the summed loss is multiplied with before gradients are taken.
   ///   - logitRows: how many rows of logits are held at a time.
   public func loss(
-    _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>,
+    _ inputs: ModelInputs, targets: UnsafeBufferPointer<Int32>,
     layout: SequenceLayout, scale: Float = 1, on tape: Tape, checkpointing: Bool = false,
     logitRows: Int = 256, noise: StateNoise? = nil
   ) -> TokenLoss {
     loss(
       of: hiddenStates(
-        tokens, layout: layout, on: tape, checkpointing: checkpointing, noise: noise),
+        inputs, layout: layout, on: tape, checkpointing: checkpointing, noise: noise),
       targets: targets, scale: scale, on: tape, logitRows: logitRows)
   }
 
@@ -287,11 +298,14 @@ public final class TransformerModel: @unchecked Sendable {
   }
 
   /// Logits for every position, `[B·T, V]`, or final states where there is no head: for small inputs and tests.
-  public func logits(_ tokens: [Int32], length: Int) -> Tensor {
+  public func logits(
+    _ tokens: [Int32], length: Int, patches: PatchTable? = nil
+  ) -> Tensor {
     let tape = Tape()
     return tokens.withUnsafeBufferPointer { tokens in
       let hidden = hiddenStates(
-        tokens, layout: SequenceLayout(rows: tokens.count, length: length), on: tape)
+        ModelInputs(tokens, patches: patches),
+        layout: SequenceLayout(rows: tokens.count, length: length), on: tape)
       return (head?.logits(hidden, on: tape) ?? hidden).tensor()
     }
   }

@@ -10,6 +10,7 @@ import torch
 import transformers
 from transformers import (
     BertConfig,
+    DeiTConfig,
     DistilBertConfig,
     Gemma2Config,
     GemmaConfig,
@@ -20,6 +21,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
+    ViTConfig,
 )
 
 from golden import GOLDEN, Dice, write_manifest, write_tensors
@@ -69,6 +71,11 @@ ENCODERS = {
     "roberta": (RobertaConfig(**BERT, pad_token_id=1, type_vocab_size=1), "Roberta"),
     "distilbert": (DistilBertConfig(**DISTILBERT), "DistilBert"),
 }
+VIT = {
+    "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 24, "image_size": 8, "patch_size": 2,
+    "num_channels": 3, "num_labels": 3,
+}
+VISION = {"vit": (ViTConfig(**VIT), "ViT"), "deit": (DeiTConfig(**VIT, qkv_bias=False), "DeiT")}
 
 
 def models():
@@ -78,6 +85,9 @@ def models():
         yield name, config, mapping._model_mapping[type(config)]
     for name, (config, prefix) in ENCODERS.items():
         for suffix, kind in (("", "Model"), ("-masked", "ForMaskedLM"), ("-classes", "ForSequenceClassification")):
+            yield name + suffix, config, getattr(transformers, prefix + kind)
+    for name, (config, prefix) in VISION.items():
+        for suffix, kind in (("", "Model"), ("-classes", "ForImageClassification")):
             yield name + suffix, config, getattr(transformers, prefix + kind)
 
 

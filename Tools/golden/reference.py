@@ -8,6 +8,7 @@ Of a model without a head `states` [B, T, d] in their place, the loss being the 
 """
 
 import argparse
+import re
 from pathlib import Path
 
 import torch
@@ -17,13 +18,20 @@ from transformers import AutoConfig
 from golden import Dice, write_tensors
 
 
-# What transformers calls otherwise than the checkpoints do that it reads and writes.
-STORED = {"gpt_neox": {"lm_head.weight": "embed_out.weight"}}
+# What transformers calls otherwise than the checkpoints do that it reads and writes: patterns and what stands in their place.
+VIT = {
+    r"\blayers\.(\d+)\.": r"encoder.layer.\1.", "attention.q_proj": "attention.attention.query", "attention.k_proj": "attention.attention.key",
+    "attention.v_proj": "attention.attention.value", "attention.o_proj": "attention.output.dense", "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+STORED = {"gpt_neox": {"lm_head.weight": "embed_out.weight"}, "vit": VIT, "deit": VIT}
 
 
 def reference(model, seed: int, length: int) -> dict:
     """Logits, loss and gradients of what the model's head predicts: each next token, some masked ones, or a class."""
     dice = Dice(seed)
+    if hasattr(model.config, "patch_size"):
+        return picture_reference(model, dice)
     ids = dice.integers(model.config.vocab_size, 2, length)
     # Filling is never learned, and has positions of its own in some models.
     ids[ids == getattr(model.config, "pad_token_id", None)] = 3
@@ -49,9 +57,39 @@ def reference(model, seed: int, length: int) -> dict:
     return {"input_ids": ids, "targets": targets, "logits": output.logits, "loss": output.loss.reshape(1)} | gradients(model)
 
 
+def picture_reference(model, dice) -> dict:
+    """The same of a model of pictures: `patches` [2 x patches, values], and `input_ids` that number them, below 0 the model's own tokens."""
+    config = model.config
+    side, patch = config.image_size, config.patch_size
+    pictures = dice.normal(2, config.num_channels, side, side)
+    # [2, channels, rows, patch, columns, patch] -> [2, rows, columns, channels, patch, patch]
+    cut = pictures.reshape(2, config.num_channels, side // patch, patch, side // patch, patch).permute(0, 2, 4, 1, 3, 5)
+    patches = cut.reshape(2 * (side // patch) ** 2, -1)
+    count = patches.shape[0] // 2
+    own = 2 if config.model_type == "deit" else 1
+    rows = [[-1 - n for n in range(own)] + list(range(first, first + count)) for first in (0, count)]
+    ids = torch.tensor(rows)
+    targets = torch.full_like(ids, -1)
+    shared = {"input_ids": ids, "patches": patches}
+    if type(model).__name__.endswith("ForImageClassification"):
+        labels = dice.integers(config.num_labels, 2)
+        targets[:, 0] = labels
+        output = model(pixel_values=pictures, labels=labels)
+        output.loss.backward()
+        return shared | {"targets": targets, "logits": output.logits, "loss": output.loss.reshape(1)} | gradients(model)
+    states = model(pixel_values=pictures).last_hidden_state
+    loss = states.square().mean()
+    loss.backward()
+    return shared | {"targets": targets, "states": states, "loss": loss.reshape(1)} | gradients(model)
+
+
 def gradients(model) -> dict:
-    names = STORED.get(model.config.model_type, {})
-    return {f"gradient.{names.get(name, name)}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+    def stored(name: str) -> str:
+        for pattern, replacement in STORED.get(model.config.model_type, {}).items():
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    return {f"gradient.{stored(name)}": p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 def main() -> None:

@@ -34,9 +34,9 @@ public struct CompressionCalibration: Sendable {
     StepWorkers(count: threads, parameterCount: 0).compute(windows) { tape, window in
       let places = batch.places(ofWindows: window..<window + 1)
       let layout = batch.layout.part(places)
-      batch.tokens.withUnsafeBufferPointer { tokens in
+      batch.withInputs { inputs in
         var state = full.hiddenStates(
-          below: split.bottom, UnsafeBufferPointer(rebasing: tokens[places]), layout: layout,
+          below: split.bottom, inputs[places], layout: layout,
           on: tape)
         state.copyRows(to: states[0], at: places.lowerBound)
         for (place, block) in split.middle.enumerated() {
@@ -56,9 +56,9 @@ public struct CompressionCalibration: Sendable {
     let batch = batch
     StepWorkers(count: threads, parameterCount: 0).compute(batch.windowCount) { tape, window in
       let places = batch.places(ofWindows: window..<window + 1)
-      batch.tokens.withUnsafeBufferPointer { tokens in
+      batch.withInputs { inputs in
         model.hiddenStates(
-          below: count, UnsafeBufferPointer(rebasing: tokens[places]),
+          below: count, inputs[places],
           layout: batch.layout.part(places), on: tape
         ).copyRows(to: result, at: places.lowerBound)
       }
@@ -74,11 +74,11 @@ public struct CompressionCalibration: Sendable {
       vocabulary: model.configuration.vocabularySize, threads: threads)
     StepWorkers(count: threads, parameterCount: 0).compute(batch.windowCount) { tape, window in
       let places = batch.places(ofWindows: window..<window + 1)
-      batch.tokens.withUnsafeBufferPointer { tokens in
+      batch.withInputs { inputs in
         batch.targets.withUnsafeBufferPointer { targets in
           sums.set(
             model.loss(
-              UnsafeBufferPointer(rebasing: tokens[places]),
+              inputs[places],
               targets: UnsafeBufferPointer(rebasing: targets[places]),
               layout: batch.layout.part(places), on: tape, logitRows: logitRows
             ).sum, at: window)

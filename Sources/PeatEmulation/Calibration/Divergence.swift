@@ -20,9 +20,9 @@ extension CompressionCalibration {
       let places = batch.places(ofWindows: window..<window + 1)
       let layout = batch.layout.part(places)
       let states = [first, second].map { model in
-        batch.tokens.withUnsafeBufferPointer { tokens in
+        batch.withInputs { inputs in
           model.hiddenStates(
-            UnsafeBufferPointer(rebasing: tokens[places]), layout: layout, on: tape
+            inputs[places], layout: layout, on: tape
           ).tensor()
         }
       }

@@ -51,8 +51,8 @@ struct DistillationObjective: TrainingObjective {
     let batch = sampler.next()
     let tape = Tape()
     let split = emulator.split
-    let states = batch.tokens.withUnsafeBufferPointer { tokens in
-      var state = full.hiddenStates(below: split.bottom, tokens, layout: batch.layout, on: tape)
+    let states = batch.withInputs { inputs in
+      var state = full.hiddenStates(below: split.bottom, inputs, layout: batch.layout, on: tape)
       return split.middle.map { block in
         state = teacher.hiddenStates(
           through: block..<block + 1, state, layout: batch.layout, on: tape)
@@ -85,13 +85,13 @@ struct DistillationObjective: TrainingObjective {
   }
 
   func loss(
-    _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>,
+    _ inputs: ModelInputs, targets: UnsafeBufferPointer<Int32>,
     layout: SequenceLayout, scale: Float, on tape: Tape
   ) -> TokenLoss {
     let split = emulator.split
     let student = emulator.model
-    var states = student.hiddenStates(below: split.bottom, tokens, layout: layout, on: tape)
-    if settings.noise > 0 { states = noisy(states, tokens, on: tape) }
+    var states = student.hiddenStates(below: split.bottom, inputs, layout: layout, on: tape)
+    if settings.noise > 0 { states = noisy(states, inputs.numbers, on: tape) }
     var target = states.detached
     var done = 0
     var loss = 0.0

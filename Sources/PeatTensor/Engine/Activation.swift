@@ -125,6 +125,13 @@ public struct Weight {
 
   package var trains: Bool { gradientOffset != nil }
 
+  /// The same values as a matrix with as many rows as the first dimension says.
+  package var matrix: Weight {
+    guard case .dense(let tensor) = values, shape.count > 1 else { return self }
+    return Weight(
+      tensor.reshaped([shape[0], tensor.count / shape[0]]), gradientOffset: gradientOffset)
+  }
+
   /// Its floats; `nil` where it is packed.
   var densePointer: FloatPointer? {
     if case .dense(let tensor) = values { tensor.pointer } else { nil }

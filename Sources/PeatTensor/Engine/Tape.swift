@@ -195,6 +195,7 @@ enum Record {
   case activated(ActivatedRecord)
   case gated(GatedRecord)
   case regrouping(RegroupingRecord)
+  case imageEmbedding(ImageEmbeddingRecord)
   case crossEntropy(CrossEntropyRecord)
   case checkpoint(CheckpointRecord)
   case tanh(TanhRecord)
@@ -209,7 +210,8 @@ enum Record {
 
   private var part: StepProfile.Part? {
     switch self {
-    case .embedding, .rotary, .activated, .gated, .regrouping, .tanh, .pooling, .rowSelection,
+    case .embedding, .rotary, .activated, .gated, .regrouping, .imageEmbedding, .tanh, .pooling,
+      .rowSelection,
       .addition, .relu, .columnScaling, .dropout:
       .elementwise
     case .rmsNorm, .layerNorm: .norms
@@ -239,6 +241,7 @@ enum Record {
     case .activated(let record): record.backward(tape)
     case .gated(let record): record.backward(tape)
     case .regrouping(let record): record.backward(tape)
+    case .imageEmbedding(let record): record.backward(tape)
     case .crossEntropy(let record): record.backward(tape)
     case .checkpoint(let record): record.backward(tape)
     case .tanh(let record): record.backward(tape)

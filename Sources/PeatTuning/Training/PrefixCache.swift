@@ -35,9 +35,9 @@ final class PrefixCache {
     workers.compute(missing.count) { tape, number in
       guard let target = targets[missing[number]] else { return }
       let rows = batch.places(ofWindows: missing[number]..<missing[number] + 1)
-      batch.tokens.withUnsafeBufferPointer { tokens in
+      batch.withInputs { inputs in
         model.hiddenStates(
-          below: count, UnsafeBufferPointer(rebasing: tokens[rows]),
+          below: count, inputs[rows],
           layout: batch.layout.part(rows), on: tape
         ).copy(to: target)
       }

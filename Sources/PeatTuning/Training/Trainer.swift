@@ -164,17 +164,17 @@ public final class Trainer {
     ) { tape, layout in
       tape.dropoutPlace = DropoutPlace(
         seed: configuration.seed, step: step, firstRow: layout.rows.lowerBound)
-      return batch.tokens.withUnsafeBufferPointer { tokens in
+      return batch.withInputs { inputs in
         batch.targets.withUnsafeBufferPointer { targets in
           let targets = UnsafeBufferPointer(rebasing: targets[layout.rows])
           if let objective {
             return objective.loss(
-              UnsafeBufferPointer(rebasing: tokens[layout.rows]), targets: targets, layout: layout,
+              inputs[layout.rows], targets: targets, layout: layout,
               scale: scale, on: tape)
           }
           guard let states else {
             return model.loss(
-              UnsafeBufferPointer(rebasing: tokens[layout.rows]), targets: targets, layout: layout,
+              inputs[layout.rows], targets: targets, layout: layout,
               scale: scale, on: tape, checkpointing: configuration.checkpointing,
               logitRows: configuration.logitRows, noise: noise)
           }

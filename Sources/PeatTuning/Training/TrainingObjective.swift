@@ -6,12 +6,12 @@ public protocol TrainingObjective: Sendable {
   /// The loss of one worker's part of a batch and, on a recording tape, the start of its gradient.
   ///
   /// - Parameters:
-  ///   - tokens: those of the part.
+  ///   - inputs: those of the part.
   ///   - targets: what is to be predicted, negative where nothing is.
   ///   - layout: how they divide into sequences.
   ///   - scale: what the summed loss is multiplied with before gradients are taken: 1 over the targets of the batch.
   func loss(
-    _ tokens: UnsafeBufferPointer<Int32>, targets: UnsafeBufferPointer<Int32>,
+    _ inputs: ModelInputs, targets: UnsafeBufferPointer<Int32>,
     layout: SequenceLayout, scale: Float, on tape: Tape
   ) -> TokenLoss
 
