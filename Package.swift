@@ -32,7 +32,7 @@ let toEvaluation = toTuning + ["PeatEmulation", "PeatEvaluation"]
 let toConnection: [Target.Dependency] = ["PeatTensor", "PeatFederation", "PeatGRPC"]
 let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
 let toEdge = toControl + ["PeatFederation", "PeatEdge"]
-let toClient = toEvaluation + ["PeatFederation", "PeatGRPC", "FedPEATClient"]
+let toClient = toEvaluation + ["PeatFederation", "PeatGRPC", "PeatImages", "FedPEATClient"]
 let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub"]
 
 let package = Package(
@@ -107,7 +107,8 @@ let package = Package(
       name: "PeatEdge", dependencies: toControl + ["PeatFederation"],
       swiftSettings: common),
     .target(
-      name: "FedPEATClient", dependencies: toEvaluation + ["PeatFederation", "PeatGRPC"],
+      name: "FedPEATClient",
+      dependencies: toEvaluation + ["PeatFederation", "PeatGRPC", "PeatImages"],
       swiftSettings: common),
     .target(
       name: "FedPEAT",

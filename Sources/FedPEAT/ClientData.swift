@@ -40,10 +40,10 @@ public struct ClientData: Sendable {
 }
 
 extension RunConfiguration {
-  /// The documents of a file; of a table with a class for each, where the task is to tell them apart.
+  /// The documents of a file; with a class for each, where the task is to tell them apart.
   public func documents(in url: URL) throws -> [Document] {
-    task == .classification
-      ? try LabelledText.read(url).map(\.document) : try DocumentReader.read(url)
+    guard task == .classification else { return try DocumentReader.read(url) }
+    return try Checkpoint(folder: modelFolder()).configuration.documents(in: url, classes: true)
   }
 
   /// How the clients' texts are divided.

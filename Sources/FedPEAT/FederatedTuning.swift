@@ -194,7 +194,7 @@ public struct FederatedTuning: Sendable {
       bottom: configuration.bottom, top: configuration.top, of: owner.model.blocks.count)
     var numbers = numbers
     try await owner.compare(
-      &numbers, method: try configuration.adapterMethod(tokenizer: owner.tokenizer),
+      &numbers, method: try configuration.adapterMethod(tokenizer: owner.reader.optionalTokenizer),
       ends: split.ends)
     return numbers
   }

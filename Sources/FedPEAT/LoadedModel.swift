@@ -5,7 +5,7 @@ import Foundation
 public struct LoadedModel {
   public let checkpoint: Checkpoint
   public let model: TransformerModel
-  public let tokenizer: Tokenizer
+  public let reader: InputReader
   /// `emulator.json`, if it is an emulator.
   public let emulator: EmulatorFacts?
   /// The adapter in the model, if there is one.
@@ -19,7 +19,7 @@ public struct LoadedModel {
   ///   - storage: how matrices are kept, decided when it is known what model this is and before a weight is read.
   public init(
     _ folder: URL, adapter adapterFolder: URL? = nil, classes: [String]? = nil, seed: UInt64 = 0,
-    storage: (Checkpoint, EmulatorFacts?, Tokenizer) throws -> StoragePlan = { _, _, _ in
+    storage: (Checkpoint, EmulatorFacts?, InputReader) throws -> StoragePlan = { _, _, _ in
       .all(.float32)
     }
   ) throws {
@@ -47,8 +47,8 @@ public struct LoadedModel {
       .map { try plain.classifying($0, seed: seed) } ?? plain
     emulator = try EmulatorFacts.read(in: folder)
     // Before the weights: who plans their memory must know what is there already.
-    tokenizer = try Tokenizer(folder: folder)
-    model = try checkpoint.model(storage: storage(checkpoint, emulator, tokenizer))
+    reader = try InputReader(folder: folder, for: checkpoint.configuration)
+    model = try checkpoint.model(storage: storage(checkpoint, emulator, reader))
     if let expected, expected != checkpoint.digest() {
       throw PeatError.badData(
         "The model in '\(folder.path)' is not the one the adapter was plugged into: its digest is "
@@ -63,6 +63,9 @@ public struct LoadedModel {
     _ = try adapter.inject(into: model)
     self.adapter = adapter
   }
+
+  /// Throws where the model sees pictures.
+  public var tokenizer: Tokenizer { get throws { try reader.tokenizer } }
 
   /// The digest of the full model that this is, or is an emulator of.
   public var sourceDigest: Digest { emulator?.sourceDigest ?? checkpoint.digest() }

@@ -8,7 +8,7 @@ import Synchronization
 final class ModelOwner: Sendable {
   let checkpoint: Checkpoint
   let model: TransformerModel
-  let tokenizer: Tokenizer
+  let reader: InputReader
   let digest: Digest
   let configuration: RunConfiguration
   let evaluation: [Document]?
@@ -29,7 +29,7 @@ final class ModelOwner: Sendable {
     self.onEvent = onEvent
     checkpoint = try Self.checkpoint(configuration, (evaluation ?? []) + (pooled ?? []))
     model = try checkpoint.model()
-    tokenizer = try Tokenizer(folder: checkpoint.folder)
+    reader = try InputReader(folder: checkpoint.folder, for: checkpoint.configuration)
     digest = checkpoint.digest()
     try configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
       .validate(
@@ -99,16 +99,17 @@ final class ModelOwner: Sendable {
 
   func quality(of model: TransformerModel) throws -> Double {
     if configuration.metric == .accuracy {
-      return try ClassificationMeasure(
-        context: configuration.context, threads: configuration.threadCount
-      ).report(
-        model, tokenizer: tokenizer, documents: evaluation ?? [],
-        shouldStop: { self.shouldStop.load(ordering: .relaxed) }
+      let texts = try TokenDataset.make(
+        evaluation ?? [], reader: reader, for: model.configuration, layout: configuration.layout,
+        context: min(configuration.context, model.contextLength), addBegin: configuration.bos)
+      return try ClassificationMeasure(threads: configuration.threadCount).report(
+        model, texts, shouldStop: { self.shouldStop.load(ordering: .relaxed) }
       ).accuracy
     }
     let measure = try PerplexityMeasure(
       context: configuration.context, threads: configuration.threadCount, model: model)
     let asDocuments = configuration.evaluateDocuments
+    let tokenizer = try reader.tokenizer
     return try measure.report(
       model, tokenizer: tokenizer, documents: (evaluation ?? []).map(\.text),
       asDocuments: asDocuments, addBegin: try configuration.bos ?? tokenizer.addsBeginToken,
@@ -142,7 +143,7 @@ final class ModelOwner: Sendable {
     let own = try model.sharingWeights()
     // One at a time: a part that came too late may still be ending when the next begins.
     let trainer = DeviceTrainer(
-      documents: documents, model: own, tokenizer: tokenizer, threads: configuration.threadCount,
+      documents: documents, model: own, reader: reader, threads: configuration.threadCount,
       gate: WorkGate(limit: 1))
     try trainer.encode(for: settings)
     return trainer
@@ -218,7 +219,7 @@ final class ModelOwner: Sendable {
   ) throws -> Double {
     let steps = configuration.comparisonStepCount
     let dataset = try TokenDataset.make(
-      documents, tokenizer: tokenizer, for: model.configuration, layout: configuration.layout,
+      documents, reader: reader, for: model.configuration, layout: configuration.layout,
       context: configuration.context, addBegin: configuration.bos)
     let trainer = try Trainer(
       copy, parameters: parameters, data: dataset,

@@ -163,7 +163,7 @@ public struct Pretraining {
       vocabularySize: tokenizer.vocabularySize, endToken: tokenizer.endToken)
     model = try Pretraining.newModel(modelJSON, seed: configuration.seed)
     let all = try TokenDataset.make(
-      documents, tokenizer: tokenizer, for: model.configuration, layout: .packed,
+      documents, reader: .texts(tokenizer), for: model.configuration, layout: .packed,
       context: configuration.context,
       addBegin: true)
     let parts = try all.split(validationShare: configuration.heldOutShare, seed: configuration.seed)

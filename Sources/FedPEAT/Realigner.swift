@@ -53,7 +53,7 @@ actor Realigner {
     let url = URL(fileURLWithPath: file)
     text = Digest(of: try Data(contentsOf: url))
     data = try TokenDataset.make(
-      try DocumentReader.read(url), tokenizer: owner.tokenizer,
+      try DocumentReader.read(url), reader: owner.reader,
       for: owner.model.configuration,
       layout: .stream, context: configuration.context, addBegin: configuration.bos)
     worth = try await fidelities(of: Array(emulators.indices), with: adapter)

@@ -31,7 +31,7 @@ struct RunMaterial: Sendable {
       }
     }
     adapter = try Adapter(
-      new: configuration.adapterMethod(tokenizer: owner.tokenizer), for: owner.model,
+      new: configuration.adapterMethod(tokenizer: owner.reader.optionalTokenizer), for: owner.model,
       blocks: split.ends,
       seed: configuration.seed, sourceDigest: owner.digest)
     costs = EmulatorCosts(configuration, owner, split, digests: digests)

@@ -25,7 +25,7 @@ public final class DeviceTrainer: LocalTrainer {
   private struct Prepared: Sendable {
     var source: Source
     var plan: MemoryPlan?
-    var tokenizer: Tokenizer
+    var reader: InputReader
     var encoded: (settings: EncodingSettings, dataset: TokenDataset)?
   }
 
@@ -58,18 +58,19 @@ public final class DeviceTrainer: LocalTrainer {
 
   /// A trainer for a model that is already here: the server's own part, through the full model.
   public convenience init(
-    documents: [Document], model: TransformerModel, tokenizer: Tokenizer, threads: Int = 1,
+    documents: [Document], model: TransformerModel, reader: InputReader, threads: Int = 1,
     gate: WorkGate? = nil, onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
   ) {
     self.init(documents: documents, threads: threads, gate: gate, onStep: onStep)
-    state.withLock { $0 = Prepared(source: .model(model), tokenizer: tokenizer) }
+    state.withLock { $0 = Prepared(source: .model(model), reader: reader) }
   }
 
   public func prepare(package folder: URL, level: Int) async throws {
     // Weights are read with the first task; what is wrong with the files is found now.
-    try memory.check(try Checkpoint(folder: folder), threads: threads)
-    let tokenizer = try Tokenizer(folder: folder)
-    state.withLock { $0 = Prepared(source: .folder(folder), tokenizer: tokenizer) }
+    let checkpoint = try Checkpoint(folder: folder)
+    try memory.check(checkpoint, threads: threads)
+    let reader = try InputReader(folder: folder, for: checkpoint.configuration)
+    state.withLock { $0 = Prepared(source: .folder(folder), reader: reader) }
   }
 
   /// What the cores can do at most is not what training reaches: about half of it, and less where it rests.
@@ -170,7 +171,7 @@ public final class DeviceTrainer: LocalTrainer {
           case .folder(let folder): try Checkpoint(folder: folder).configuration
           }
         dataset = try settings.dataset(
-          documents, tokenizer: prepared.tokenizer, for: model)
+          documents, reader: prepared.reader, for: model)
         prepared.encoded = (wanted, dataset)
         ProcessMeasurement.releaseFreeMemory()
       }

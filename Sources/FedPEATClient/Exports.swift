@@ -4,6 +4,7 @@
 @_exported import PeatEvaluation
 @_exported import PeatFederation
 @_exported import PeatGRPC
+@_exported import PeatImages
 @_exported import PeatModels
 @_exported import PeatNN
 @_exported import PeatTensor

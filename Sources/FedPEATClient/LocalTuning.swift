@@ -54,10 +54,10 @@ public struct LocalTuning: Sendable, Codable, Equatable {
 
   /// The documents' tokens, arranged for a model's head.
   public func dataset(
-    _ documents: [Document], tokenizer: Tokenizer, for model: TransformerConfiguration
+    _ documents: [Document], reader: InputReader, for model: TransformerConfiguration
   ) throws -> TokenDataset {
     try .make(
-      documents, tokenizer: tokenizer, for: model, layout: layout, context: training.context,
+      documents, reader: reader, for: model, layout: layout, context: training.context,
       addBegin: addBegin)
   }
 }
@@ -68,14 +68,16 @@ extension TokenDataset {
   /// - Parameter addBegin: `nil` does what the tokenizer's own post-processor does.
   /// - Throws: `usage` where the model's head is for neither.
   public static func make(
-    _ documents: [Document], tokenizer: Tokenizer, for model: TransformerConfiguration,
+    _ documents: [Document], reader: InputReader, for model: TransformerConfiguration,
     layout: LocalTuning.Layout, context: Int, addBegin: Bool?
   ) throws -> TokenDataset {
     try model.requireLearnableHead()
     if let head = model.head, let labels = head.labels {
-      return try ClassificationTask(labels: labels, atFirst: head.place == .first).dataset(
-        documents, tokenizer: tokenizer, context: context)
+      return try reader.dataset(
+        documents, of: ClassificationTask(labels: labels, atFirst: head.place == .first),
+        for: model, context: context)
     }
+    let tokenizer = try reader.tokenizer
     let begin = try addBegin ?? tokenizer.addsBeginToken
     let arrangement: Arrangement =
       switch layout {

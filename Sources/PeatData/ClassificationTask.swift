@@ -35,26 +35,31 @@ public struct ClassificationTask: Sendable, Codable, Equatable {
     return label
   }
 
+  /// The number of a document's class.
+  ///
+  /// - Throws: `badData` where it is none of the task's.
+  public func number(of document: Document) throws -> Int32 {
+    let label = try Self.label(of: document)
+    guard let number = labels.firstIndex(of: label) else {
+      throw PeatError.badData(
+        "A \(document.picture == nil ? "text" : "picture") is of the class '\(label)', which is none of the task's: "
+          + DocumentReader.list(labels) + ".")
+    }
+    return Int32(number)
+  }
+
   /// The tokens of texts with what the tokenizer puts around them, as many as fit, each followed by the number of its class.
   ///
   /// - Throws: `badData` where a document's class is none of the task's.
   public func dataset(
     _ documents: [Document], tokenizer: Tokenizer, context: Int
   ) throws -> TokenDataset {
-    let numbers = Dictionary(
-      uniqueKeysWithValues: labels.enumerated().map { ($1, Int32($0)) })
     let encodings = try tokenizer.encodeBatch(
       documents.map(\.text), addSpecialTokens: true,
       truncation: Truncation(maximumLength: context), padding: nil)
     let sequences = try zip(documents, encodings).map { document, encoding in
-      let label = try Self.label(of: document)
-      guard let number = numbers[label] else {
-        throw PeatError.badData(
-          "A text is of the class '\(label)', which is none of the task's: "
-            + DocumentReader.list(labels) + ".")
-      }
-      return TokenSequence(
-        tokens: encoding.numbers + [number],
+      TokenSequence(
+        tokens: encoding.numbers + [try number(of: document)],
         isTarget: Array(repeating: false, count: encoding.numbers.count) + [true])
     }
     return try TokenDataset(sequences, .classes(context: context, atFirst: atFirst))

@@ -13,6 +13,8 @@ public struct Document: Sendable, Equatable {
   public let turns: [ChatTurn]?
   /// The text in pieces that are learned and pieces that are given; one piece where all of it is learned.
   public let segments: [TextSegment]
+  /// A picture, which a document has in the place of text.
+  public var picture: PixelImage?
   /// What else the record said: `["speaker": "KATHARINA"]`. Numbers and truth values as they were written.
   public var fields: [String: String]
 

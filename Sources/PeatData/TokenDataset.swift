@@ -1,3 +1,4 @@
+import PeatModels
 import PeatTensor
 import PeatTokenizers
 
@@ -45,8 +46,10 @@ public struct TokenDataset: Sendable {
   let windows: [Window]
   /// Documents that are in no window: too short, or longer than the context before anything in them is learned.
   public let unusedDocuments: Int
+  /// What tokens number where they are patches of pictures.
+  public private(set) var patches: PatchTable?
   /// Tells two datasets apart: a hash (FNV-1a) of tokens, marks and arrangement.
-  public let fingerprint: UInt64
+  public private(set) var fingerprint: UInt64
 
   /// Arranges token sequences in windows.
   ///
@@ -181,6 +184,35 @@ public struct TokenDataset: Sendable {
     fingerprint = store.fingerprint(arrangement)
   }
 
+  /// Pictures of classes: each a window of the numbers of its patches, behind those of the model's own tokens (−1, −2, …).
+  ///
+  /// - Parameters:
+  ///   - pictures: `[channels, height, width]` each, as the model sees them, with the number of its class.
+  ///   - image: how the model cuts them.
+  /// - Throws: `badData` where there is none.
+  public init(pictures: [(values: Tensor, label: Int32)], cut image: ImageInput) throws {
+    let table = Tensor(uninitialized: [pictures.count * image.patches, image.patchSize])
+    let own = (0..<image.ownTokens).map { Int32(-1 - $0) }
+    var sequences: [TokenSequence] = []
+    for (number, picture) in pictures.enumerated() {
+      let patches = image.patches(of: picture.values)
+      let first = number * image.patches
+      (table.pointer + first * image.patchSize).update(from: patches.pointer, count: patches.count)
+      sequences.append(
+        TokenSequence(
+          tokens: own + (first..<first + image.patches).map { Int32($0) } + [picture.label],
+          isTarget: Array(repeating: false, count: own.count + image.patches) + [true]))
+    }
+    try self.init(
+      sequences, .classes(context: image.patches + image.ownTokens, atFirst: true))
+    patches = PatchTable(table)
+    table.withUnsafeBufferPointer { values in
+      for value in values {
+        fingerprint = (fingerprint ^ UInt64(value.bitPattern)) &* 0x100_0000_01b3
+      }
+    }
+  }
+
   /// Encodes documents and arranges them in windows.
   ///
   /// - Throws: `PeatError.usage` where `addBegin` or `addEnd` asks for a token that the tokenizer does not have, or packed
@@ -245,7 +277,7 @@ public struct TokenDataset: Sendable {
     }
     return TokenBatch(
       tokens: inputs, targets: targets, windowLengths: windows.map(\.count),
-      sequenceLengths: lengths, windowPlaces: windows.map(\.start))
+      sequenceLengths: lengths, windowPlaces: windows.map(\.start), patches: patches)
   }
 
   /// The most sequences that a window divides into: documents in a packed one, else one.

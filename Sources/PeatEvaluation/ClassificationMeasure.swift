@@ -1,26 +1,21 @@
 import PeatData
 import PeatModels
 import PeatTensor
-import PeatTokenizers
 import PeatTuning
 import Synchronization
 
 /// Measures how well a model with a head of classes tells texts apart.
 public struct ClassificationMeasure: Sendable {
-  public var context: Int
   public var threads: Int
 
-  public init(context: Int, threads: Int = 1) {
-    self.context = context
-    self.threads = threads
-  }
+  public init(threads: Int = 1) { self.threads = threads }
 
   /// - Parameters:
-  ///   - documents: texts with their class in the field `label`.
+  ///   - dataset: texts or pictures of the model's classes, one in a window.
   ///   - shouldStop: asked between texts; true ends the measurement with `interrupted`.
-  /// - Throws: `usage` where the model has no head of classes; `badData` where a text's class is none of its.
+  /// - Throws: `usage` where the model has no head of classes.
   public func report(
-    _ model: TransformerModel, tokenizer: Tokenizer, documents: [Document],
+    _ model: TransformerModel, _ dataset: TokenDataset,
     shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> ClassificationReport {
@@ -28,9 +23,6 @@ public struct ClassificationMeasure: Sendable {
       throw PeatError.usage(
         "This model of the type \(model.configuration.modelType) has no head of classes.")
     }
-    let dataset = try ClassificationTask(labels: labels, atFirst: head.layout.place == .first)
-      .dataset(
-        documents, tokenizer: tokenizer, context: min(context, model.contextLength))
     try dataset.check(vocabularySize: model.configuration.vocabularySize)
     let batches = Array(dataset.batches(rows: 1))
     let predicted = Mutex<[Int?]>(Array(repeating: nil, count: batches.count))

@@ -1,4 +1,5 @@
 import Foundation
+import PeatData
 import PeatTensor
 
 #if canImport(CPeatImages)

@@ -1,4 +1,5 @@
 import Foundation
+import PeatData
 import PeatTensor
 
 /// What is done to a picture before a model sees it, as a checkpoint's preprocessor_config.json says.

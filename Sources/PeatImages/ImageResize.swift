@@ -1,4 +1,5 @@
 import Foundation
+import PeatData
 import PeatTensor
 
 /// How values between pixels are found.

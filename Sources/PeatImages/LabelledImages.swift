@@ -100,4 +100,33 @@ public struct LabelledImages: Sendable {
   public var documents: [Document] {
     labels.map { Document("", fields: ["label": classes[$0]]) }
   }
+
+  /// All pictures, each as a document with its class in the field `label`.
+  public func pictures() throws -> [Document] {
+    try documents.enumerated().map { number, document in
+      var document = document
+      document.picture = try image(number)
+      return document
+    }
+  }
+
+  /// The pictures of a folder of classes, or of an idx file: labels lie beside it, under the same name with `labels` and `idx1` in it, as MNIST is published.
+  public init(_ url: URL) throws {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
+      throw PeatError.inputOutput("There is no folder or file '\(url.path)'.")
+    }
+    if isFolder.boolValue {
+      try self.init(folder: url)
+      return
+    }
+    let name = url.lastPathComponent.replacingOccurrences(of: "images", with: "labels")
+      .replacingOccurrences(of: "idx3", with: "idx1")
+    guard name != url.lastPathComponent else {
+      throw PeatError.badData(
+        "'\(url.path)' is neither a folder of classes nor an idx file of pictures, whose name has 'images' in it, with its labels beside it."
+      )
+    }
+    try self.init(images: url, labels: url.deletingLastPathComponent().appendingPathComponent(name))
+  }
 }

@@ -296,10 +296,11 @@ public struct Checkpoint: Sendable {
     return digest.finish()
   }
 
-  /// The files beside the weights that belong to the tokenizer, by name.
+  /// The files beside the weights that belong to the tokenizer, or say how pictures are prepared, by name.
   public static let tokenizerFileNames: Set<String> = [
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "vocab.txt", "generation_config.json", "chat_template.jinja",
+    "preprocessor_config.json",
   ]
 
   /// The tokenizer's files that are there.

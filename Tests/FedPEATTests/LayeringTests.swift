@@ -7,7 +7,7 @@ import Testing
   /// For each room of Sources/ the rooms it may import, directly or through others. Imports go down.
   static let allowed: [String: Set<String>] = {
     var table: [String: Set<String>] = [
-      "CPeatBLAS": [], "CPeatHints": [], "PeatTensor": ["CPeatBLAS", "CPeatHints"],
+      "CPeatBLAS": [], "CPeatHints": [], "CPeatImages": [], "PeatTensor": ["CPeatBLAS", "CPeatHints"],
     ]
     func room(_ name: String, over below: String...) {
       table[name] = below.reduce(into: Set(below)) { $0.formUnion(table[$1] ?? []) }
@@ -16,24 +16,26 @@ import Testing
     room("PeatTokenizers", over: "PeatTensor")
     room("PeatModels", over: "PeatNN")
     room("PeatData", over: "PeatModels", "PeatTokenizers")
+    room("PeatImages", over: "PeatData", "CPeatImages")
     room("PeatTuning", over: "PeatData")
     room("PeatEmulation", over: "PeatTuning")
     room("PeatEvaluation", over: "PeatEmulation")
     // The federation's side knows tensors and no transformer.
     room("PeatFederation", over: "PeatTensor")
     room("PeatGRPC", over: "PeatFederation")
-    room("FedPEATClient", over: "PeatEvaluation", "PeatGRPC")
+    room("FedPEATClient", over: "PeatEvaluation", "PeatGRPC", "PeatImages")
     // The controller knows networks and no federation.
     room("PeatControl", over: "PeatNN")
     room("PeatEdge", over: "PeatControl", "PeatFederation")
-    room("FedPEAT", over: "FedPEATClient", "PeatEdge")
+    room("PeatHub", over: "PeatTensor")
+    room("FedPEAT", over: "FedPEATClient", "PeatEdge", "PeatHub")
     room("FedPEATCLI", over: "FedPEAT")
     return table
   }()
 
   /// Packages of others that a room may import, beside the standard library and Foundation.
   static let foreign: [String: Set<String>] = [
-    "PeatTensor": ["Crypto"], "PeatFederation": ["Logging"],
+    "PeatTensor": ["Crypto"], "PeatHub": ["Crypto"], "PeatFederation": ["Logging"],
     "PeatGRPC": [
       "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Logging",
       "NIOCore",

@@ -191,7 +191,7 @@ public struct EmulatorComparison: Sendable {
     let sample = try texts.calibration.map { documents in
       CompressionCalibration(
         try TokenDataset.make(
-          documents, tokenizer: tokenizer, for: full.configuration, layout: .stream,
+          documents, reader: .texts(tokenizer), for: full.configuration, layout: .stream,
           context: settings.trial.context, addBegin: nil), threads: settings.trial.threads)
     }
     let shouldStop = shouldStop

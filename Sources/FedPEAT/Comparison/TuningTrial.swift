@@ -59,7 +59,7 @@ public struct TuningTrial: Sendable {
     sourceDigest = source.digest()
     tokenizer = try Tokenizer(folder: source.folder)
     training = try TokenDataset.make(
-      task, tokenizer: tokenizer, for: full.configuration, layout: settings.layout,
+      task, reader: .texts(tokenizer), for: full.configuration, layout: settings.layout,
       context: settings.context,
       addBegin: settings.bos)
     self.heldOut = heldOut
@@ -116,7 +116,7 @@ public struct TuningTrial: Sendable {
   /// Texts as windows.
   func dataset(_ documents: [Document]) throws -> TokenDataset {
     try TokenDataset.make(
-      documents, tokenizer: tokenizer, for: full.configuration, layout: settings.layout,
+      documents, reader: .texts(tokenizer), for: full.configuration, layout: settings.layout,
       context: settings.context,
       addBegin: settings.bos)
   }

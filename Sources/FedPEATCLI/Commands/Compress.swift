@@ -109,7 +109,8 @@ struct Compress: AsyncParsableCommand {
       CompressionCalibration(
         try TokenDataset.make(
           try full.configuration.documents(in: URL(path: text)),
-          tokenizer: try Tokenizer(folder: source.folder), for: full.configuration,
+          reader: try InputReader(folder: source.folder, for: full.configuration),
+          for: full.configuration,
           layout: .stream,
           context: min(256, full.configuration.contextLength), addBegin: nil),
         threads: common.threadCount)

@@ -63,6 +63,9 @@ struct Evaluate: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
+    if let labels, loaded.model.head?.layout.labels != nil {
+      return try told(loaded, loaded.model.configuration.documents(in: URL(path: labels)))
+    }
     let addBegin = try bos ?? loaded.tokenizer.addsBeginToken
     if let text {
       try perplexity(loaded, URL(path: text), addBegin)
@@ -70,9 +73,6 @@ struct Evaluate: AsyncParsableCommand {
       try answers(loaded, try ChoiceQuestion.read(URL(path: choices)), addBegin)
     } else if let labels {
       let texts = try LabelledText.read(URL(path: labels))
-      if loaded.model.head?.layout.labels != nil {
-        return try told(loaded, limit.map { Array(texts.prefix($0)) } ?? texts)
-      }
       let known = Set(texts.map(\.label)).sorted()
       let questions = texts.compactMap { item in
         known.firstIndex(of: item.label).map {
@@ -84,19 +84,20 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// By the model's own head of classes.
-  private func told(_ loaded: LoadedModel, _ texts: [LabelledText]) throws {
-    let report = try ClassificationMeasure(
-      context: context ?? min(loaded.model.contextLength, 2048), threads: common.threadCount
-    ).report(
-      loaded.model, tokenizer: loaded.tokenizer, documents: texts.map(\.document),
-      shouldStop: { Interruption.isRequested },
+  private func told(_ loaded: LoadedModel, _ documents: [Document]) throws {
+    let data = try TokenDataset.make(
+      limit.map { Array(documents.prefix($0)) } ?? documents, reader: loaded.reader,
+      for: loaded.model.configuration, layout: .documents,
+      context: context ?? min(loaded.model.contextLength, 2048), addBegin: nil)
+    let report = try ClassificationMeasure(threads: common.threadCount).report(
+      loaded.model, data, shouldStop: { Interruption.isRequested },
       onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
     try common.report(
       report,
       text: Format.table([
         ["accuracy", Format.percent(report.accuracy)],
-        ["macro-F1", Format.percent(report.macroF1)],
-        ["texts", Format.count(report.examples)],
+        ["macro-F1", Format.number(report.macroF1, digits: 4)],
+        ["examples", Format.count(report.examples)],
         ["classes", Format.count(report.labels.count)],
       ]))
   }
@@ -108,7 +109,7 @@ struct Evaluate: AsyncParsableCommand {
       threads: common.threadCount, model: loaded.model)
     let clock = ContinuousClock.now
     let report = try measure.report(
-      loaded.model, tokenizer: loaded.tokenizer, documents: texts, asDocuments: documents,
+      loaded.model, tokenizer: try loaded.tokenizer, documents: texts, asDocuments: documents,
       addBegin: addBegin, limit: limit, shouldStop: { Interruption.isRequested },
       onProgress: { done, count in
         let seconds = (ContinuousClock.now - clock).seconds
@@ -130,7 +131,7 @@ struct Evaluate: AsyncParsableCommand {
   ) throws {
     let chosen = limit.map { Array(questions.prefix($0)) } ?? questions
     let measure = try MultipleChoiceMeasure(
-      loaded.model, tokenizer: loaded.tokenizer, addBegin: addBegin)
+      loaded.model, tokenizer: try loaded.tokenizer, addBegin: addBegin)
     let report = try measure.report(
       chosen, shouldStop: { Interruption.isRequested },
       onProgress: { done, count in Terminal.status("question \(done) of \(count)") })
@@ -159,7 +160,7 @@ struct Evaluate: AsyncParsableCommand {
   ) throws {
     let chosen = limit.map { Array(questions.prefix($0)) } ?? questions
     let measure = try MultipleChoiceMeasure(
-      loaded.model, tokenizer: loaded.tokenizer, addBegin: addBegin)
+      loaded.model, tokenizer: try loaded.tokenizer, addBegin: addBegin)
     let answers = try measure.answers(
       to: chosen, shouldStop: { Interruption.isRequested },
       onProgress: { done, count in Terminal.status("text \(done) of \(count)") })

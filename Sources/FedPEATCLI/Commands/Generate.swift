@@ -51,21 +51,22 @@ struct Generate: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
-    let tokens = try loaded.tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
-    let given = tokens.isEmpty ? loaded.tokenizer.beginToken.map { [$0] } ?? [] : tokens
+    let tokenizer = try loaded.tokenizer
+    let tokens = try tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
+    let given = tokens.isEmpty ? tokenizer.beginToken.map { [$0] } ?? [] : tokens
     var generator = try TextGenerator(
       loaded.model, prompt: given, capacity: min(given.count, 1 << 30) + min(maxTokens, 1 << 30),
       settings: SamplingSettings(
         temperature: temperature, topTokens: topTokens, seed: common.seedValue),
       threads: common.threadCount)
-    var decoder = StreamingDecoder(loaded.tokenizer)
+    var decoder = StreamingDecoder(tokenizer)
     var text = ""
     var count = 0
     let start = ContinuousClock.now
     while count < maxTokens, let token = try generator.next() {
       try checkInterruption()
       count += 1
-      if token == loaded.tokenizer.endToken { break }
+      if token == tokenizer.endToken { break }
       let piece = decoder.append(token)
       text += piece
       if !common.json { try? FileHandle.standardOutput.write(contentsOf: Data(piece.utf8)) }

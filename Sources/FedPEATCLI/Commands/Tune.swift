@@ -229,7 +229,7 @@ struct Tune: AsyncParsableCommand {
     try memory.memoryLimit?.checkReading(URL(path: data))
     let loaded = try LoadedModel(
       URL(model: model), classes: classes(), seed: common.seedValue
-    ) { checkpoint, emulator, tokenizer in
+    ) { checkpoint, emulator, reader in
       let longest = checkpoint.configuration.contextLength
       let virtual = try adapterMethod()?.virtualTokens ?? 0
       let wanted = try trainingConfiguration(longest: longest - virtual)
@@ -238,7 +238,7 @@ struct Tune: AsyncParsableCommand {
       let documents = try checkpoint.configuration.documents(in: URL(path: data))
       let arrangement = arrangement(of: documents)
       parts = try datasets(
-        documents, tokenizer, checkpoint.configuration, arrangement, context: wanted.context)
+        documents, reader, checkpoint.configuration, arrangement, context: wanted.context)
       ProcessMeasurement.releaseFreeMemory()
       return try plan(
         checkpoint, emulator, arrangement, saved,
@@ -407,7 +407,8 @@ struct Tune: AsyncParsableCommand {
     if let from, let own = try AdapterFolder.classes(of: URL(path: from)) { return own }
     if let own = try Checkpoint(folder: URL(model: model)).configuration.head?.labels { return own }
     return try ClassificationTask.labels(
-      of: LabelledText.read(URL(path: data)).map(\.document))
+      of: Checkpoint(folder: URL(model: model)).configuration.documents(
+        in: URL(path: data), classes: true))
   }
 
   /// How documents will be laid into windows: prompts that are not learned only make sense document by document.
@@ -466,11 +467,11 @@ struct Tune: AsyncParsableCommand {
   }
 
   private func datasets(
-    _ documents: [Document], _ tokenizer: Tokenizer, _ model: TransformerConfiguration,
+    _ documents: [Document], _ reader: InputReader, _ model: TransformerConfiguration,
     _ arrangement: LocalTuning.Layout, context: Int
   ) throws -> (training: TokenDataset, validation: TokenDataset?) {
     let all = try TokenDataset.make(
-      documents, tokenizer: tokenizer, for: model, layout: arrangement, context: context,
+      documents, reader: reader, for: model, layout: arrangement, context: context,
       addBegin: bos)
     guard let validationShare else { return (all, nil) }
     let parts = try all.split(validationShare: validationShare, seed: common.seedValue)
@@ -526,7 +527,7 @@ struct Tune: AsyncParsableCommand {
         method: adapter.method, state: adapter.state, sourceDigest: loaded.sourceDigest)
     }
     return try Adapter(
-      new: try newMethod(tokenizer: loaded.tokenizer), for: loaded.model,
+      new: try newMethod(tokenizer: loaded.reader.optionalTokenizer), for: loaded.model,
       blocks: try blocks(of: loaded),
       seed: common.seedValue,
       sourceDigest: loaded.sourceDigest)
