@@ -44,27 +44,27 @@ import Testing
     }
     for file in Self.files { _ = try Tokenizer(json: Data(file.utf8)) }
     var readCount = 0
-    var slowest = Duration.zero
+    var slowest = 0.0
     for number in 0..<Self.count {
       let place = random.integer(below: trees.count)
       let bytes =
         number % 2 == 0
         ? Self.changed(Array(Self.files[place].utf8), using: &random)
         : Self.written(Self.changed(trees[place], trees, using: &random))
-      let start = ContinuousClock.now
+      let start = Self.processorSeconds
       do {
         let tokenizer = try Tokenizer(json: Data(bytes))
         readCount += 1
         try Self.use(tokenizer)
       } catch is PeatError {}
-      let time = ContinuousClock.now - start
+      let time = Self.processorSeconds - start
       slowest = max(slowest, time)
-      if time > .seconds(5) {
-        Issue.record("\(time): \(String(decoding: bytes, as: UTF8.self))")
+      if time > 2 {
+        Issue.record("\(time) seconds: \(String(decoding: bytes, as: UTF8.self))")
       }
     }
     print(
-      "\(Self.count) changed files: \(readCount) read, the slowest took \(slowest), \(Self.peakMemory) at most"
+      "\(Self.count) changed files: \(readCount) read, the slowest took \(slowest) s, \(Self.peakMemory) at most"
     )
     #expect(readCount > Self.count / 50 && readCount < Self.count)
   }
@@ -88,14 +88,14 @@ import Testing
         bytes.insert(contentsOf: stretch, at: random.integer(below: bytes.count))
       }
       let source = String(decoding: bytes, as: UTF8.self)
-      let start = ContinuousClock.now
+      let start = Self.processorSeconds
       if let text = try? ChatTemplate(source, tokens: ["bos_token": "<s>", "eos_token": "</s>"])
         .text(messages, addGenerationPrompt: true)
       {
         textCount += 1
         #expect(text.utf8.count < 1 << 27)
       }
-      if ContinuousClock.now - start > .seconds(20) { Issue.record("slow: \(source)") }
+      if Self.processorSeconds - start > 10 { Issue.record("slow: \(source)") }
     }
     print("\(Self.count / 2) changed templates: \(textCount) gave a text")
     #expect(textCount > 0 && textCount < Self.count / 2)
@@ -110,6 +110,13 @@ import Testing
     {
       #expect(encoding.typeNumbers.count == encoding.count)
     }
+  }
+
+  /// Of this thread, so that a busy machine does not look like a slow file.
+  private static var processorSeconds: Double {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
   }
 
   private static var peakMemory: String {

@@ -269,7 +269,7 @@ def main():
                     continue
                 cases.append([name, index, prompt, others, rendered(template, CONVERSATIONS[index], prompt, others)])
     parts = [[template, rendered(template, CONVERSATIONS[2], False, {})] for template in PARTS]
-    value = {"templates": STYLES, "conversations": CONVERSATIONS, "tokens": TOKENS, "now": NOW.replace(tzinfo=datetime.timezone.utc).timestamp(), "cases": cases, "parts": parts}
+    value = {"versions": {"transformers": transformers.__version__, "jinja2": jinja2.__version__}, "templates": STYLES, "conversations": CONVERSATIONS, "tokens": TOKENS, "now": NOW.replace(tzinfo=datetime.timezone.utc).timestamp(), "cases": cases, "parts": parts}
     (GOLDEN / "chat.json").write_bytes((json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
     print(f"{len(cases)} conversations, {sum(case[4] is None for case in cases)} refused; {len(parts)} parts, {sum(part[1] is None for part in parts)} refused; transformers {transformers.__version__}, jinja2 {jinja2.__version__}")
 
