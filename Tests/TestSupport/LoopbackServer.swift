@@ -16,6 +16,8 @@ package final class LoopbackServer: Sendable {
     package var body = Data()
     /// Ends the connection after so many bytes of the body.
     package var cutAfter: Int?
+    /// Says nothing more after so many bytes of the body, until the other side goes.
+    package var stallAfter: Int?
     /// Says nothing for so long before the body.
     package var silence: Duration = .zero
     /// Bytes of the body sent at a time, with a short pause between them.
@@ -92,7 +94,8 @@ package final class LoopbackServer: Sendable {
     if response.silence > .zero {
       usleep(UInt32(response.silence / .microseconds(1)))
     }
-    let body = response.cutAfter.map { response.body.prefix($0) } ?? response.body
+    let end = response.cutAfter ?? response.stallAfter
+    let body = end.map { response.body.prefix($0) } ?? response.body
     let piece = response.piece ?? max(body.count, 1)
     var start = body.startIndex
     while start < body.endIndex {
@@ -100,6 +103,10 @@ package final class LoopbackServer: Sendable {
       guard LoopbackServer.write(body[start..<end], to: connection) else { return }
       start = end
       if response.piece != nil { usleep(2000) }
+    }
+    if response.stallAfter != nil {
+      var byte: UInt8 = 0
+      while recv(connection, &byte, 1, 0) > 0 {}
     }
   }
 
