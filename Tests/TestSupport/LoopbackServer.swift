@@ -33,6 +33,7 @@ package final class LoopbackServer: Sendable {
   private let descriptor: Int32
   package let port: Int
   private let seen = Mutex<[Request]>([])
+  private let isStopped = Mutex(false)
   private let answer: @Sendable (Request) -> Response
 
   package var url: URL { URL(string: "http://127.0.0.1:\(port)") ?? URL(fileURLWithPath: "/") }
@@ -75,6 +76,12 @@ package final class LoopbackServer: Sendable {
   /// Ends it; connections that wait are let go.
   package func stop() {
     // The thread that waits for connections closes it: a number closed twice may be another's by then.
+    guard
+      isStopped.withLock({ was in
+        defer { was = true }
+        return !was
+      })
+    else { return }
     shutdown(descriptor, Int32(SHUT_RDWR))
   }
 
