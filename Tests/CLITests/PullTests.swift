@@ -54,8 +54,7 @@ import Testing
   @Test func `interrupted, it ends with 130 and goes on the next time`() async throws {
     let hub = try FakeHub { request, response, count in
       var response = response
-      // Two seconds and more for the first try.
-      if request.path.hasPrefix("/blob"), count == 0 { response.piece = 200 }
+      if request.path.hasPrefix("/blob"), count == 0 { response.stallAfter = 100_000 }
       return response
     }
     try await withTemporaryFolder { folder in
@@ -65,8 +64,8 @@ import Testing
       let blobs = folder.appendingPathComponent("hub/models--someone--tiny/blobs")
       let partial = blobs.appendingPathComponent(
         "\(FakeHub.sha256(FakeHub.weights(seed: 1))).incomplete")
-      for _ in 0..<500 where (try? Data(contentsOf: partial).isEmpty) ?? true {
-        try await Task.sleep(for: .milliseconds(20))
+      try await running.waits(for: "a part of the weights") {
+        (try? Data(contentsOf: partial).count) ?? 0 > 0
       }
       running.send(SIGINT)
       let result = try await running.finish()

@@ -11,7 +11,7 @@ extension FakeHub {
 
 extension HubPatience {
   /// Tries quickly, and notes how long it would have waited.
-  static func hasty(tries: Int = 4, silence: Duration = .seconds(5), _ waits: Waits = Waits())
+  static func hasty(tries: Int = 4, silence: Duration = .seconds(60), _ waits: Waits = Waits())
     -> Self
   {
     HubPatience(tries: tries, silence: silence) { duration in waits.add(duration) }

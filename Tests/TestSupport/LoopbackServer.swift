@@ -16,6 +16,8 @@ package final class LoopbackServer: Sendable {
     package var body = Data()
     /// Ends the connection after so many bytes of the body.
     package var cutAfter: Int?
+    /// Says nothing more after so many bytes of the body, until the other side goes.
+    package var stallAfter: Int?
     /// Says nothing for so long before the body.
     package var silence: Duration = .zero
     /// Bytes of the body sent at a time, with a short pause between them.
@@ -31,6 +33,7 @@ package final class LoopbackServer: Sendable {
   private let descriptor: Int32
   package let port: Int
   private let seen = Mutex<[Request]>([])
+  private let isStopped = Mutex(false)
   private let answer: @Sendable (Request) -> Response
 
   package var url: URL { URL(string: "http://127.0.0.1:\(port)") ?? URL(fileURLWithPath: "/") }
@@ -73,6 +76,12 @@ package final class LoopbackServer: Sendable {
   /// Ends it; connections that wait are let go.
   package func stop() {
     // The thread that waits for connections closes it: a number closed twice may be another's by then.
+    guard
+      isStopped.withLock({ was in
+        defer { was = true }
+        return !was
+      })
+    else { return }
     shutdown(descriptor, Int32(SHUT_RDWR))
   }
 
@@ -92,7 +101,8 @@ package final class LoopbackServer: Sendable {
     if response.silence > .zero {
       usleep(UInt32(response.silence / .microseconds(1)))
     }
-    let body = response.cutAfter.map { response.body.prefix($0) } ?? response.body
+    let end = response.cutAfter ?? response.stallAfter
+    let body = end.map { response.body.prefix($0) } ?? response.body
     let piece = response.piece ?? max(body.count, 1)
     var start = body.startIndex
     while start < body.endIndex {
@@ -100,6 +110,10 @@ package final class LoopbackServer: Sendable {
       guard LoopbackServer.write(body[start..<end], to: connection) else { return }
       start = end
       if response.piece != nil { usleep(2000) }
+    }
+    if response.stallAfter != nil {
+      var byte: UInt8 = 0
+      while recv(connection, &byte, 1, 0) > 0 {}
     }
   }
 
