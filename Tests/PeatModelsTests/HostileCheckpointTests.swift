@@ -177,8 +177,8 @@ import Testing
     try rope(5, "a table")
     expectBadData(try TinyModel.error(configuration: ["hidden_act": "mish"]), "hidden_act")
     expectBadData(
-      try TinyModel.error("gpt2-tiny", configuration: ["activation_function": "tanh"]),
-      "activation_function", "tanh")
+      try TinyModel.error("gpt2-tiny", configuration: ["activation_function": "sigmoid"]),
+      "activation_function", "sigmoid")
     expectBadData(
       try TinyModel.error("gpt2-tiny", configuration: ["scale_attn_by_inverse_layer_idx": true]),
       "scale_attn_by_inverse_layer_idx")

@@ -51,6 +51,19 @@ extension AdapterFolder {
     return result
   }
 
+  /// Throws where the folder has modules that are saved whole and that are no part of the model's head of classes.
+  static func checkSavedModules(in folder: URL, for model: TransformerModel) throws {
+    let url = folder.appendingPathComponent("adapter_config.json")
+    guard FileManager.default.fileExists(atPath: url.path) else { return }
+    let saved = try savedModules(JSONFile.read(JSONValue.self, from: url), url.path)
+    let own = TunedHead.names(of: model)
+    for module in saved where !own.contains(where: { ".\($0)".contains(".\(module).") }) {
+      throw PeatError.badData(
+        "'\(url.path)' asks for the whole module '\(module)' beside the adapter (modules_to_save). Only the head of a model of classes is tuned whole, and this model \(own.isEmpty ? "has none" : "has no such module in its head")."
+      )
+    }
+  }
+
   /// adapter_config.json with the modules that are saved whole.
   static func saving(_ modules: [String], in configuration: JSONValue) -> JSONValue {
     guard !modules.isEmpty, case .object(var table) = configuration else { return configuration }

@@ -245,6 +245,7 @@ public enum AdapterFolder {
   /// - Throws: `badData` for what this program can't compute (biases, saved modules, other PEFT types).
   public static func read(_ folder: URL, for model: TransformerModel) throws -> (Adapter, Facts?) {
     var (method, tensors, facts) = try readFiles(folder)
+    try checkSavedModules(in: folder, for: model)
     let keys = model.configuration.keys
     tensors = try withPrefix(
       tensors, method, blockCount: facts?.blockMap.count ?? model.configuration.blockCount, keys,

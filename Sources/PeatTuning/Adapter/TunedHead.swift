@@ -12,6 +12,10 @@ enum TunedHead {
     return head.parameters
   }
 
+  static func names(of model: TransformerModel) -> [String] {
+    parameters(of: model).map(\.name)
+  }
+
   static func initialState(for model: TransformerModel) -> NamedTensors {
     Dictionary(
       uniqueKeysWithValues: parameters(of: model).map { ($0.name, $0.tensor.copied()) })
