@@ -30,9 +30,8 @@ extension TransformerModel {
   ///
   /// - Throws: `badData` where a block's heads share keys and values in a way that the whole model's can't.
   public func plain() throws -> TransformerModel {
-    var plain = configuration
+    var plain = configuration.selecting(blocks: configuration.order)
     plain.variation = .none
-    plain.blockCount = configuration.depth
     let places = try configuration.tensorPlaces()
     let stored = blocks.enumerated().map { number, block in
       block.plainTensors(number: number, in: plain, places)

@@ -17,12 +17,13 @@ extension Emulator {
       return nil
     }
     guard let plain = try? model.plain() else { return nil }
-    var configuration = plain.configuration
-    configuration.blockCount = split.blockCount
-    let keys = configuration.keys
+    let keys = plain.configuration.keys
+    // Which of the plain model's blocks each is a copy of.
+    var sources = Array(repeating: 0, count: split.blockCount)
     var tensors = plain.tensors.filter { !$0.key.hasPrefix(keys.blocks + ".") }
     let fillings = try fillings(of: plain)
     func copy(_ place: Int, to target: Int, silent: Bool = false) {
+      sources[target] = place
       let (old, new) = (keys.block(place) + ".", keys.block(target) + ".")
       for parameter in plain.blocks[place].parameters {
         let path = String(parameter.name.dropFirst(old.count))
@@ -45,7 +46,8 @@ extension Emulator {
     }
     return Emulator(
       model: try TransformerModel(
-        configuration: configuration, tensors: tensors, source: "the grown emulator"),
+        configuration: plain.configuration.selecting(blocks: sources), tensors: tensors,
+        source: "the grown emulator"),
       split: split, keptBlocks: Array(0..<split.blockCount), recipe: recipe)
   }
 

@@ -74,8 +74,7 @@ public struct EmulatorDraft {
   /// The model that it has become.
   func model() throws -> TransformerModel {
     let keys = full.configuration.keys
-    var configuration = full.configuration
-    configuration.blockCount = split.bottom + blocks.count + split.top
+    var configuration = full.configuration.selecting(blocks: keptBlocks)
     var tensors: NamedTensors = [:]
     let outside = keys.blocks + "."
     for (name, tensor) in full.tensors where !name.hasPrefix(outside) { tensors[name] = tensor }

@@ -37,8 +37,7 @@ extension TransformerModel {
   ///
   /// Its tensors are named for the smaller model: block numbers count from 0.
   public func selecting(blocks numbers: [Int]) throws -> TransformerModel {
-    var smaller = configuration
-    smaller.blockCount = numbers.count
+    let smaller = configuration.selecting(blocks: numbers)
     let keys = configuration.keys
     var tensors: NamedTensors = [:]
     for (name, tensor) in self.tensors where !name.hasPrefix("\(keys.blocks).") {

@@ -93,6 +93,14 @@ public struct TransformerConfiguration: Sendable, Equatable {
   /// What an emulator changes of it.
   public var variation = ModelVariation.none
 
+  /// The description of a model of some of this one's blocks, in this order; one may stand more than once.
+  public func selecting(blocks numbers: [Int]) -> TransformerConfiguration {
+    var result = self
+    result.blockCount = numbers.count
+    result.windows = windows.map { windows in numbers.map { windows[$0] } }
+    return result
+  }
+
   /// Which keys the queries of a stored block see.
   public func attention(ofBlock number: Int) -> AttentionPattern {
     var pattern = attention

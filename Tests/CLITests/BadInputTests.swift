@@ -56,7 +56,7 @@ import Testing
         ("num_key_value_heads", 4, ["key/value heads"]),
         ("hidden_size", "wide", ["hidden_size"]), ("hidden_size", nil, ["hidden_size"]),
         ("rms_norm_eps", "x", ["rms_norm_eps"]), ("hidden_act", "mish", ["hidden_act"]),
-        ("model_type", "mamba", ["mamba", "Supported: gpt2, llama"]),
+        ("model_type", "mamba", ["mamba", "gpt2, gpt_neox, llama"]),
         ("model_type", nil, ["model_type"]),
         ("max_position_embeddings", -4, ["max_position_embeddings"]),
       ]

@@ -44,6 +44,32 @@ import Testing
     #expect(try smaller.selecting(blocks: [1, 2]).blocks.map(\.numberInFullModel) == [2, 4])
   }
 
+  /// Which blocks have a window follows from their numbers, which change.
+  @Test(arguments: ["gemma2", "qwen2"])
+  func `a selection of blocks keeps each block's window, in memory and in its config.json`(
+    name: String
+  ) throws {
+    let checkpoint = try Checkpoint(
+      folder: ProjectFolders.golden.appendingPathComponent("families/\(name)"))
+    guard case .object(var json) = checkpoint.configurationJSON else { return }
+    json["layer_types"] = nil
+    let whole = try Architectures.configuration(
+      from: ConfigurationFile(name: "config.json", json: .object(json)))
+    #expect(whole == checkpoint.configuration)
+    let windows = try #require(whole.windows)
+    #expect(Set(windows).count == 2)
+    for numbers in [[0, 2], [1], [2, 1]] {
+      let part = try Architectures.configuration(
+        from: ConfigurationFile(
+          name: "config.json",
+          json: Architectures.configuration(.object(json), withBlocks: numbers)))
+      #expect(part.windows == numbers.map { windows[$0] })
+      #expect(part == whole.selecting(blocks: numbers))
+    }
+    let model = try checkpoint.model().selecting(blocks: [1, 2])
+    #expect(model.configuration.windows == [windows[1], windows[2]])
+  }
+
   @Test func `config.json of fewer blocks keeps what is not about blocks`() {
     let json: JSONValue = [
       "model_type": "llama", "num_hidden_layers": 3, "layer_types": ["a", "b", "c"],

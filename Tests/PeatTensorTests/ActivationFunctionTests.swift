@@ -109,6 +109,55 @@ import Testing
     }.check()
   }
 
+  private static func value(_ function: ActivationFunction, _ x: Double) -> Double {
+    switch function {
+    case .relu: max(x, 0)
+    case .silu: x / (1 + exp(-x))
+    case .gelu: Reference.gelu([x])[0]
+    case .tanhGELU: Reference.geluTanh([x])[0]
+    case .quickGELU: x / (1 + exp(-1.702 * x))
+    case .tanh: tanh(x)
+    }
+  }
+
+  @Test(arguments: ActivationFunction.allCases)
+  func `every function, by itself and as a gate`(function: ActivationFunction) {
+    var random = SeededRandom(seed: 11)
+    let x = Operand("x", randomTensor([5, 13], &random, scale: 2))
+    let up = Operand("up", randomTensor([5, 13], &random))
+    OperationCase("\(function)", inputs: [x]) { tape, x, _ in
+      .matrix(tape.activated(x[0], by: function))
+    } reference: { x, _ in
+      x[0].map { Self.value(function, $0) }
+    }.check()
+    OperationCase("gated by \(function)", inputs: [x, up]) { tape, x, _ in
+      .matrix(tape.gated(gate: x[0], up: x[1], by: function))
+    } reference: { x, _ in
+      zip(x[0], x[1]).map { Self.value(function, $0) * $1 }
+    }.check()
+  }
+
+  @Test(arguments: [(1, 3), (4, 3), (3, 2)])
+  func `columns that lie group by group come to lie part by part`(groups: Int, parts: Int) {
+    var random = SeededRandom(seed: 12)
+    let width = 5
+    let columns = groups * parts * width
+    OperationCase(
+      "regrouped \(groups) × \(parts)",
+      inputs: [Operand("x", randomTensor([3, columns], &random))]
+    ) { tape, x, _ in
+      .matrix(tape.regrouped(x[0], groups: groups, parts: parts))
+    } reference: { x, _ in
+      (0..<3).flatMap { row in
+        (0..<parts).flatMap { part in
+          (0..<groups).flatMap { group in
+            (0..<width).map { x[0][row * columns + (group * parts + part) * width + $0] }
+          }
+        }
+      }
+    }.check()
+  }
+
   @Test(arguments: [(0..<11, 11..<22), (13..<24, 2..<13), (3..<14, 8..<19), (5..<16, 5..<16)])
   func `gate and up may be ranges of one matrix, even overlapping`(
     gate: Range<Int>, up: Range<Int>

@@ -33,6 +33,43 @@ import Testing
     }.check()
   }
 
+  /// Reference: logits with a bias and a cap.
+  @Test(arguments: [(true, nil), (false, 0.8), (true, 1.5)] as [(Bool, Float?)])
+  func `logits may have a bias and a cap`(hasBias: Bool, cap: Float?) {
+    let (width, vocabulary) = (9, 70)
+    let targets = targets(11, vocabulary, 3, ignored: 0.2)
+    var random = SeededRandom(seed: 8)
+    OperationCase(
+      "cross-entropy, bias \(hasBias), cap \(cap ?? 0)",
+      inputs: [Operand("x", randomTensor([11, width], &random))],
+      weights: [
+        Operand("weight", randomTensor([vocabulary, width], &random, scale: 0.7)),
+        Operand("bias", randomTensor([vocabulary], &random)),
+      ]
+    ) { tape, x, w in
+      let loss = targets.withUnsafeBufferPointer {
+        tape.linearCrossEntropy(
+          x[0], weight: w[0], bias: hasBias ? w[1] : nil, softCap: cap, targets: $0, scale: 0.5,
+          chunkRows: 4)
+      }
+      return .loss(loss.sum * 0.5)
+    } reference: { x, w in
+      var loss = 0.0
+      for (row, target) in targets.enumerated() where target >= 0 {
+        let logits = (0..<vocabulary).map { token in
+          let score =
+            (0..<width).reduce(hasBias ? w[1][token] : 0) {
+              $0 + x[0][row * width + $1] * w[0][token * width + $1]
+            }
+          return cap.map { Double($0) * tanh(score / Double($0)) } ?? score
+        }
+        let top = logits.max() ?? 0
+        loss += top + log(logits.reduce(0) { $0 + exp($1 - top) }) - logits[Int(target)]
+      }
+      return [loss * 0.5]
+    }.check()
+  }
+
   private func targets(_ count: Int, _ vocabulary: Int, _ seed: UInt64, ignored: Float) -> [Int32] {
     var random = SeededRandom(seed: seed)
     return (0..<count).map { _ in

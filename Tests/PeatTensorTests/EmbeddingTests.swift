@@ -29,6 +29,61 @@ import Testing
     }.check()
   }
 
+  @Test func `rows may be scaled, positions begin later, and a row be added to all`() {
+    var random = SeededRandom(seed: 3)
+    let tokens: [Int32] = [1, 4, 0, 3, 1, 1]
+    let width = 9
+    OperationCase(
+      "embedding, scaled and shifted",
+      weights: [
+        Operand("table", randomTensor([5, width], &random)),
+        Operand("positions", randomTensor([5, width], &random)),
+        Operand("shared", randomTensor([2, width], &random)),
+      ]
+    ) { tape, _, w in
+      tokens.withUnsafeBufferPointer {
+        .matrix(
+          tape.embedding(
+            $0, layout: SequenceLayout(rows: 6, length: 3), table: w[0], scale: 2.5,
+            positions: w[1], firstPosition: 2, shared: w[2]))
+      }
+    } reference: { _, w in
+      tokens.enumerated().flatMap { row, token in
+        (0..<width).map {
+          2.5 * w[0][Int(token) * width + $0] + w[1][(2 + row % 3) * width + $0] + w[2][$0]
+        }
+      }
+    }.check()
+  }
+
+  @Test func `patches stand beside rows of a model's own`() {
+    var random = SeededRandom(seed: 4)
+    let numbers: [Int32] = [-1, -2, 0, 1, -1, -2, 2, 3]
+    let width = 11
+    OperationCase(
+      "image embedding", inputs: [Operand("x", randomTensor([8, width], &random))],
+      weights: [
+        Operand("first", randomTensor([width], &random)),
+        Operand("second", randomTensor([width], &random)),
+        Operand("positions", randomTensor([4, width], &random)),
+      ]
+    ) { tape, x, w in
+      numbers.withUnsafeBufferPointer {
+        .matrix(
+          tape.imageEmbedding(
+            x[0], $0, layout: SequenceLayout(rows: 8, length: 4), own: [w[0], w[1]],
+            positions: w[2]))
+      }
+    } reference: { x, w in
+      numbers.enumerated().flatMap { row, number in
+        (0..<width).map { column in
+          (number < 0 ? w[Int(-1 - number)][column] : x[0][row * width + column])
+            + w[2][row % 4 * width + column]
+        }
+      }
+    }.check()
+  }
+
   @Test func `either table may be frozen`() {
     var random = SeededRandom(seed: 2)
     let tokens: [Int32] = [1, 1, 2]

@@ -20,6 +20,18 @@ let raggedSizes = [1, 7, 8, 9, 63, 64, 65]
     }.check()
   }
 
+  @Test func `weights may be kept as what they differ from 1 by`() {
+    var random = SeededRandom(seed: 5)
+    OperationCase(
+      "rmsNorm with an offset", inputs: [Operand("x", randomTensor([4, 19], &random))],
+      weights: [Operand("weight", randomTensor([19], &random, scale: 0.3))]
+    ) { tape, x, w in
+      .matrix(tape.rmsNorm(x[0], weight: w[0], epsilon: 1e-5, offset: 1))
+    } reference: { x, w in
+      Reference.rmsNorm(x[0], width: 19, weight: w[0].map { $0 + 1 }, epsilon: 1e-5)
+    }.check()
+  }
+
   @Test(arguments: raggedSizes, [1, 9])
   func `layer norm agrees with its reference`(width: Int, rows: Int) {
     var random = SeededRandom(seed: UInt64(width * 100 + rows))

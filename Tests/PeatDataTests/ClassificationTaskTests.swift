@@ -1,0 +1,87 @@
+import PeatData
+import PeatModels
+import PeatTensor
+import PeatTokenizers
+import TestSupport
+import Testing
+
+@Suite("ClassificationTask") struct ClassificationTaskTests {
+  private func document(_ text: String, _ label: String?) -> Document {
+    Document(text, fields: label.map { ["label": $0] } ?? [:])
+  }
+
+  private func tokenizer() throws -> Tokenizer {
+    try ByteLevelBPETrainer(
+      vocabularySize: 300, specialTokens: ["<s>"], beginToken: "<s>", endToken: nil
+    ).train(on: ["aaa bbb ccc"])
+  }
+
+  @Test(arguments: [true, false])
+  func `each text is a window whose only target is its class, first or last`(atFirst: Bool) throws {
+    let task = ClassificationTask(labels: ["no", "yes"], atFirst: atFirst)
+    let data = try task.dataset(
+      [
+        document("abc", "yes"), document("z", "no"),
+        document(String(repeating: "q", count: 50), "yes"),
+      ],
+      tokenizer: tokenizer(), context: 6)
+    #expect(data.windowCount == 3 && data.targetCount == 3)
+    let batch = Array(data.batches(rows: 3))[0]
+    // "<s>" and three bytes, "<s>" and one, and as many as fit.
+    #expect(batch.windowStarts == [0, 4, 6, 12])
+    var expected = Array(repeating: TokenBatch.ignored, count: 12)
+    for (place, label) in zip(atFirst ? [0, 4, 6] : [3, 5, 11], [1, 0, 1]) {
+      expected[place] = Int32(label)
+    }
+    #expect(batch.targets == expected)
+    // Classes' numbers are no tokens.
+    #expect(data.inputTokens.count == 12)
+  }
+
+  @Test
+  func `classes are those of the texts, in order; a text without one, or with another, says so`()
+    throws
+  {
+    let texts = [document("a", "y"), document("b", "x"), document("c", "y")]
+    #expect(try ClassificationTask.labels(of: texts) == ["x", "y"])
+    let none = #expect(throws: PeatError.self) {
+      try ClassificationTask.labels(of: texts + [document("some text", nil)])
+    }
+    #expect(none?.message.contains("some text") == true)
+    let same = #expect(throws: PeatError.self) {
+      try ClassificationTask.labels(of: [document("a", "y")])
+    }
+    #expect(same?.message.contains("'y'") == true)
+    let other = #expect(throws: PeatError.self) {
+      try ClassificationTask(labels: ["x", "z"], atFirst: true).dataset(
+        texts, tokenizer: tokenizer(), context: 5)
+    }
+    #expect(other?.message.contains("'y'") == true && other?.message.contains("x, z") == true)
+  }
+
+  @Test func `pictures are cut into patches, channel by channel, behind the model's own tokens`()
+    throws
+  {
+    let image = ImageInput(height: 4, width: 6, patch: 2, channels: 2, ownTokens: 1)
+    // Value = 100 · channel + 10 · row + column.
+    var values: [Float] = []
+    for channel in 0..<2 {
+      for row in 0..<4 {
+        for column in 0..<6 { values.append(Float(100 * channel + 10 * row + column)) }
+      }
+    }
+    let data = try TokenDataset(
+      pictures: [(Tensor(values, shape: [2, 4, 6]), 3), (Tensor(zeros: [2, 4, 6]), 0)], cut: image)
+    let batch = Array(data.batches(rows: 2))[0]
+    #expect(batch.tokens == [-1, 0, 1, 2, 3, 4, 5, -1, 6, 7, 8, 9, 10, 11])
+    #expect(batch.targets == [3, -1, -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1])
+    let patches = try #require(batch.patches)
+    #expect(patches.values.shape == [12, 8])
+    // The second patch of the second row.
+    #expect(patches.values.rows(4..<5).scalars == [22, 23, 32, 33, 122, 123, 132, 133])
+    // Other pixels are other data.
+    let other = try TokenDataset(
+      pictures: [(Tensor(zeros: [2, 4, 6]), 3), (Tensor(zeros: [2, 4, 6]), 0)], cut: image)
+    #expect(other.fingerprint != data.fingerprint)
+  }
+}
