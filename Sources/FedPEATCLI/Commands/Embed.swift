@@ -1,0 +1,72 @@
+import ArgumentParser
+import FedPEAT
+import Foundation
+
+struct Embed: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Make a vector of each text: the mean of a model's last states.",
+    discussion: """
+      Example: fedpeat embed models/all-MiniLM-L6-v2 --text questions.txt --normalize --out questions.safetensors
+
+      Texts are a file's documents, or with --lines its lines. The vectors are written as 'embeddings' [texts, width] into --out, or with \
+      --json shown.
+      """)
+
+  @Argument(help: "A model or emulator folder, or what plug-in wrote.")
+  var model: String
+
+  @Option(help: "Text, a JSON array, JSON lines or a table.")
+  var text: String
+
+  @Flag(help: "Take each line that is not empty as a text.")
+  var lines = false
+
+  @Flag(help: "Bring vectors to length 1, as sentence-transformers does for many models.")
+  var normalize = false
+
+  @Option(help: "Tokens of a text that are read at most; the model's longest if not given.")
+  var context: Int?
+
+  @Option(help: "An adapter folder to put into the model; the model stays as it is if not given.")
+  var adapter: String?
+
+  @Option(help: "The safetensors file to write; nothing is written if not given.")
+  var out: String?
+
+  @OptionGroup var common: CommonOptions
+
+  struct Report: Encodable {
+    var texts: Int
+    var width: Int
+    var file: String?
+    /// Where they are not written into a file.
+    var embeddings: [[Float]]?
+  }
+
+  func run() async throws {
+    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
+    let documents = try DocumentReader.read(URL(path: text)).map(\.text)
+    let texts =
+      lines
+      ? documents.flatMap { $0.split(whereSeparator: \.isNewline).map(String.init) } : documents
+    let embedder = try TextEmbedder(
+      loaded.model, context: context, isNormalized: normalize, threads: common.threadCount)
+    let vectors = try embedder.embeddings(
+      of: texts, tokenizer: loaded.tokenizer, shouldStop: { Interruption.isRequested },
+      onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
+    if let out {
+      try SafeTensors.write(
+        ["embeddings": vectors], to: URL(path: out), metadata: ["format": "pt"])
+    }
+    let report = Report(
+      texts: texts.count, width: vectors.shape[1], file: out,
+      embeddings: out == nil
+        ? texts.indices.map { vectors.rows($0..<$0 + 1).scalars } : nil)
+    try common.report(
+      report,
+      text: Format.table([
+        ["texts", Format.count(report.texts)], ["width", Format.count(report.width)],
+        ["written to", out ?? "nowhere: give --out FILE, or --json to see them"],
+      ]))
+  }
+}
