@@ -16,6 +16,7 @@ struct Bench: AsyncParsableCommand {
       processes  two processes of one thread beside one of two
       compress   each way to compress a model, with a text of 8 × --batch windows: time and memory
       aggregate  LoRA updates of one layer of --width, aggregated in factors beside by way of the matrix
+      tokenizers the tokenizer of --model on --text: at once, line by line, and back, in processor time of one thread
       controller training of the planner, rounds per second of one core; with --peer FOLDER beside PyTorch
       peak       the most arithmetic the cores do together, in GFLOP/s
       peers      step and generate in several shapes, each beside its peer
@@ -23,7 +24,7 @@ struct Bench: AsyncParsableCommand {
 
   @Argument(
     help:
-      "step, generate, emulator, prefix, processes, compress, aggregate, controller, peak or peers."
+      "step, generate, emulator, prefix, processes, compress, aggregate, tokenizers, controller, peak or peers."
   )
   var what: String
 
@@ -80,9 +81,12 @@ struct Bench: AsyncParsableCommand {
 
   @Option(
     help:
-      "compress: the model's folder; a model with random weights, in a temporary folder, if not given."
+      "compress, tokenizers: the model's folder; for compress a model with random weights, in a temporary folder, if not given."
   )
   var model: String?
+
+  @Option(help: "tokenizers: the text; needed there, else not given.")
+  var text: String?
 
   @Option(help: "aggregate: inputs and outputs of the layer.")
   var width = 2048
@@ -177,7 +181,8 @@ struct Bench: AsyncParsableCommand {
   }
 
   private static let all = [
-    "step", "generate", "emulator", "prefix", "processes", "compress", "aggregate", "controller",
+    "step", "generate", "emulator", "prefix", "processes", "compress", "aggregate", "tokenizers",
+    "controller",
     "peak", "peers",
   ]
 
@@ -215,6 +220,7 @@ struct Bench: AsyncParsableCommand {
     case "processes": try await processes()
     case "compress": try await compress()
     case "aggregate": try await aggregate()
+    case "tokenizers": try tokenizers()
     case "controller": try controller()
     case "peers": try await peers()
     case "peak": try peak()
