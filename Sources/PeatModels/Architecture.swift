@@ -260,7 +260,12 @@ public struct ConfigurationFile: Sendable {
   var classNames: [String] {
     get throws {
       guard let labels = value("id2label") else {
-        return (0..<(try optionalSize("num_labels") ?? 2)).map { "LABEL_\($0)" }
+        let count = try optionalSize("num_labels") ?? 2
+        guard count < 1 << 20 else {
+          throw PeatError.badData(
+            "'\(name)' has num_labels = \(count), which are too many classes.")
+        }
+        return (0..<count).map { "LABEL_\($0)" }
       }
       guard let table = labels.object, !table.isEmpty, table.count < 1 << 20 else {
         throw wrong("id2label", "a table of class names by number", labels)
@@ -293,6 +298,10 @@ public struct ConfigurationFile: Sendable {
   func windows(
     blocks: Int, standard: Int, _ isSliding: (Int) -> Bool
   ) throws -> [Int?] {
+    // Before a list as long is made.
+    guard blocks < TransformerConfiguration.blockLimit else {
+      throw PeatError.badData("'\(name)': \(blocks) blocks are too many.")
+    }
     let window = try optionalSize("sliding_window") ?? standard
     guard let types = json["layer_types"], !types.isNull else {
       return (0..<blocks).map { isSliding($0) ? window : nil }
@@ -334,6 +343,8 @@ public struct ConfigurationFile: Sendable {
 }
 
 extension TransformerConfiguration {
+  static let blockLimit = 1 << 16
+
   /// Throws where sizes contradict each other.
   func validate(_ name: String) throws {
     func check(_ holds: Bool, _ message: String) throws {
@@ -349,7 +360,7 @@ extension TransformerConfiguration {
     // Products of two sizes are computed in Int; sizes themselves are below 2³¹.
     try check(
       heads < 1 << 16 && headWidth < 1 << 16, "\(heads) heads of width \(headWidth) are too many")
-    try check(blockCount < 1 << 16, "\(blockCount) blocks are too many")
+    try check(blockCount < Self.blockLimit, "\(blockCount) blocks are too many")
     // So that whoever counts weights, bytes or an adapter's values can do so in Int.
     let perBlock = linearSizes.reduce(0.0) { $0 + Double($1.inputs) * Double($1.outputs) }
     let tables = 2 * Double(vocabularySize) + (positions.isLearned ? Double(contextLength) : 0)

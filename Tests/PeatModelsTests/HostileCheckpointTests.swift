@@ -123,6 +123,24 @@ import Testing
     }
   }
 
+  /// A list with an entry for each would be of gigabytes.
+  @Test func `blocks and classes are counted before lists of them are made`() throws {
+    func refuse(_ family: String, _ key: String, _ word: String) throws {
+      let checkpoint = try Checkpoint(
+        folder: ProjectFolders.golden.appendingPathComponent("families/\(family)"))
+      guard case .object(var json) = checkpoint.configurationJSON else { return }
+      (json["layer_types"], json["id2label"]) = (nil, nil)
+      json[key] = .integer(1 << 31 - 1)
+      expectBadData(
+        #expect(throws: PeatError.self) {
+          try Architectures.configuration(from: ConfigurationFile(name: "x", json: .object(json)))
+        }, word, "too many")
+    }
+    try refuse("gemma2", "num_hidden_layers", "blocks")
+    try refuse("qwen2", "num_hidden_layers", "blocks")
+    try refuse("bert-classes", "num_labels", "classes")
+  }
+
   @Test func `a huge context costs nothing until it is used`() throws {
     let checkpoint = try TinyModel.checkpoint("llama-tiny")
     let json = try TinyModel.configuration(
