@@ -184,7 +184,7 @@ public struct Pretraining {
     func ones() -> Tensor { Tensor(repeating: 1, shape: [hidden]) }
     var tensors: NamedTensors = [
       keys.embedding: .normal(
-        [configuration.vocabularySize, hidden], deviation: 0.02, using: &random),
+        [configuration.vocabularySize, hidden], deviation: 0.02, using: &random)
     ]
     if let norm = keys.finalNorm { tensors["\(norm).weight"] = ones() }
     guard case .separate(let query, let key, let value) = keys.projections, let gate = keys.gate
