@@ -33,7 +33,7 @@ let toConnection: [Target.Dependency] = ["PeatTensor", "PeatFederation", "PeatGR
 let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
 let toEdge = toControl + ["PeatFederation", "PeatEdge"]
 let toClient = toEvaluation + ["PeatFederation", "PeatGRPC", "FedPEATClient"]
-let toWhole = toClient + ["PeatControl", "PeatEdge"]
+let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub"]
 
 let package = Package(
   name: "FedPEAT",
@@ -58,6 +58,8 @@ let package = Package(
     .systemLibrary(
       name: "CPeatBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CPeatHints"),
+    .systemLibrary(
+      name: "CPeatImages", providers: [.apt(["libpng-dev", "libturbojpeg0-dev", "zlib1g-dev"])]),
     .target(
       name: "PeatTensor",
       dependencies: [
@@ -66,12 +68,20 @@ let package = Package(
         .product(name: "Crypto", package: "swift-crypto"),
       ],
       swiftSettings: kernels),
+    .target(
+      name: "PeatHub",
+      dependencies: ["PeatTensor", .product(name: "Crypto", package: "swift-crypto")],
+      swiftSettings: common),
     .target(name: "PeatNN", dependencies: ["PeatTensor"], swiftSettings: kernels),
     .target(name: "PeatTokenizers", dependencies: ["PeatTensor"], swiftSettings: common),
     .target(
       name: "PeatModels", dependencies: ["PeatTensor", "PeatNN"], swiftSettings: common),
     .target(
       name: "PeatData", dependencies: toModels + ["PeatTokenizers"], swiftSettings: common),
+    .target(
+      name: "PeatImages",
+      dependencies: toData + [.target(name: "CPeatImages", condition: .when(platforms: [.linux]))],
+      swiftSettings: common),
     .target(name: "PeatTuning", dependencies: toData, swiftSettings: common),
     .target(name: "PeatEmulation", dependencies: toTuning, swiftSettings: common),
     .target(
@@ -112,10 +122,15 @@ let package = Package(
       swiftSettings: knowingKernels),
     // What tests share; it imports Testing.
     .target(
-      name: "TestSupport", dependencies: ["PeatTensor"], path: "Tests/TestSupport",
+      name: "TestSupport",
+      dependencies: ["PeatTensor", .product(name: "Crypto", package: "swift-crypto")],
+      path: "Tests/TestSupport",
       swiftSettings: common),
     .testTarget(
       name: "PeatTensorTests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatHubTests",
+      dependencies: ["PeatTensor", "PeatHub", "TestSupport"], swiftSettings: common),
     .testTarget(
       name: "PeatNNTests", dependencies: ["PeatTensor", "PeatNN", "TestSupport"],
       swiftSettings: common),
@@ -128,6 +143,9 @@ let package = Package(
       exclude: ["Golden"], swiftSettings: common),
     .testTarget(
       name: "PeatDataTests", dependencies: toData + ["TestSupport"], swiftSettings: common),
+    .testTarget(
+      name: "PeatImagesTests", dependencies: toData + ["PeatImages", "TestSupport"],
+      swiftSettings: common),
     .testTarget(
       name: "ParityTests", dependencies: toEvaluation + ["PeatFederation", "TestSupport"],
       exclude: ["Golden", "Reference"], swiftSettings: common),

@@ -11,8 +11,11 @@ actor BestRound {
   private let file: URL
   private let newestFile: URL
 
+  private let metric: Metric
+
   /// - Parameter folder: where the adapter lies during the run.
-  init(in folder: URL) {
+  init(in folder: URL, metric: Metric) {
+    self.metric = metric
     file = folder.appendingPathComponent("best-round.safetensors")
     newestFile = folder.appendingPathComponent("best-round-newest.safetensors")
   }
@@ -21,8 +24,8 @@ actor BestRound {
   func take(_ adapter: Adapter, round: Int, plugIn: Double) throws {
     // The next round is only evaluated where this one counted.
     try settle(after: round - 1)
-    // A perplexity that is no number is no improvement, and the first number beats it.
-    guard plugIn.isFinite, plugIn <= place?.plugIn ?? .infinity else { return }
+    // What is no number is no improvement, and the first number beats it.
+    guard metric.isAsGood(plugIn, as: place?.plugIn ?? .nan) else { return }
     try SafeTensors.write(adapter.state, to: newestFile)
     newest = Place(round: round, plugIn: plugIn)
   }

@@ -143,7 +143,7 @@ public struct Calibration: Sendable {
 
   /// The full model's perplexity before anything is tuned.
   public func zeroShot() async throws -> Double {
-    try await owner.onThread { try $0.perplexity(nil) }
+    try await owner.onThread { try $0.quality(nil) }
   }
 
   /// The share of all data that some clients have, by their texts' lengths.

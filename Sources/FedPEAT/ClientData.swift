@@ -4,6 +4,8 @@ import Foundation
 public struct ClientData: Sendable {
   public var groups: [DocumentGroup]
   public var evaluation: [Document]
+  /// What came of the division, before a part was held back.
+  public let partition: PartitionReport
 
   /// Reads and divides what the configuration names.
   public init(_ configuration: RunConfiguration) throws {
@@ -12,22 +14,20 @@ public struct ClientData: Sendable {
         "The run needs the clients' texts: 'data: FILE' in the run file, or --data FILE.")
     }
     let url = URL(fileURLWithPath: data)
-    if let field = configuration.clientsBy {
+    let rule = try configuration.partitionRule
+    let parts: [[Document]]
+    if case .field(let field) = rule {
       let sources = try DocumentReader.readGrouped(url, by: field)
-      let dealt = try FieldPartitioner.deal(sources, clients: configuration.clients, field: field)
-      groups = dealt.enumerated().map { number, parts in
-        DocumentGroup(
-          name: "client-\(number + 1)", documents: parts.flatMap { sources[$0].documents })
-      }
+      parts = try FieldPartitioner.deal(sources, clients: configuration.clients, field: field)
+        .map { numbers in numbers.flatMap { sources[$0].documents } }
     } else {
-      let parts = try IIDPartitioner(seed: configuration.seed).divide(
-        DocumentReader.read(url), clients: configuration.clients)
-      groups = parts.enumerated().map {
-        DocumentGroup(name: "client-\($0 + 1)", documents: $1)
-      }
+      parts = try rule.partitioner(seed: configuration.seed).divide(
+        configuration.documents(in: url), clients: configuration.clients)
     }
+    groups = parts.enumerated().map { DocumentGroup(name: "client-\($0 + 1)", documents: $1) }
+    partition = try PartitionReport(groups, field: rule.field)
     if let path = configuration.evaluationData {
-      evaluation = try DocumentReader.read(URL(fileURLWithPath: path))
+      evaluation = try configuration.documents(in: URL(fileURLWithPath: path))
     } else {
       evaluation = []
       for index in groups.indices {
@@ -35,6 +35,29 @@ public struct ClientData: Sendable {
         groups[index] = parts.rest
         evaluation += parts.held
       }
+    }
+  }
+}
+
+extension RunConfiguration {
+  /// The documents of a file; of a table with a class for each, where the task is to tell them apart.
+  public func documents(in url: URL) throws -> [Document] {
+    task == .classification
+      ? try LabelledText.read(url).map(\.document) : try DocumentReader.read(url)
+  }
+
+  /// How the clients' texts are divided.
+  ///
+  /// Throws `usage` where `partition` is no way to do so, or another than `clientsBy` says.
+  public var partitionRule: PartitionRule {
+    get throws {
+      guard let partition else { return clientsBy.map(PartitionRule.field) ?? .iid }
+      let rule = try PartitionRule(partition)
+      if let clientsBy, rule != .field(clientsBy) {
+        throw PeatError.usage(
+          "clientsBy is '\(clientsBy)' and partition is '\(partition)': name one of them.")
+      }
+      return rule
     }
   }
 }
@@ -67,7 +90,7 @@ extension DocumentGroup {
         documents.indices.filter { held.contains($0) }.map { documents[$0] }
       )
     }
-    guard let last = documents.last, last.prompt == nil, last.text.count >= 20 else {
+    guard let last = documents.last, !last.hasGivenPart, last.text.count >= 20 else {
       throw PeatError.badData(
         "'\(name)' has too little text to hold back a part to measure on. Give 'evaluationData: FILE'."
       )

@@ -6,7 +6,8 @@ extension Distillation {
     _ documents: [Document], source: Checkpoint, settings: DistillationSettings
   ) throws -> TokenDataset {
     try TokenDataset.make(
-      documents, tokenizer: try Tokenizer(folder: source.folder), layout: .stream,
+      documents, tokenizer: try Tokenizer(folder: source.folder), for: source.configuration,
+      layout: .stream,
       context: settings.context, addBegin: nil)
   }
 

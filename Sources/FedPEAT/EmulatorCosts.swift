@@ -115,7 +115,8 @@ extension ModelOwner {
   /// To first order it is the share of a step's progress that is left where an emulator stands for the middle.
   func fidelities(of emulators: [Emulator], with adapter: Adapter) throws -> [Double] {
     let dataset = try TokenDataset.make(
-      evaluation ?? [], tokenizer: tokenizer, layout: configuration.layout,
+      evaluation ?? [], tokenizer: tokenizer, for: model.configuration,
+      layout: configuration.layout,
       context: configuration.context, addBegin: configuration.bos)
     let settings = configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
     func gradient(_ model: TransformerModel) throws -> AdapterGradient {

@@ -2,3 +2,4 @@
 @_exported import FedPEATClient
 @_exported import PeatControl
 @_exported import PeatEdge
+@_exported import PeatHub

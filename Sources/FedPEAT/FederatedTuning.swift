@@ -118,7 +118,7 @@ public struct FederatedTuning: Sendable {
     let realigner = Realigner(
       configuration, material, owner: owner, folder: work.url, onEvent: onEvent)
     try await realigner.prepare(adapter)
-    let best = BestRound(in: work.url)
+    let best = BestRound(in: work.url, metric: configuration.metric)
     let watch = RunWatch(configuration)
     let coordinator = try await makeCoordinator(
       adapter, packages, planning, realigner, best, watch, exposure: exposure, store, work.url)
@@ -126,8 +126,8 @@ public struct FederatedTuning: Sendable {
     // ---- Measure before: the full model and the emulators that clients may have, as they came
     let allowed = emulators.indices.filter(exposure.allowsNewcomers)
     var levels = LevelMeasurement(owner, emulators, levels: allowed.isEmpty ? [0] : allowed)
-    var numbers = FiveNumbers()
-    try await owner.measure(.fullZeroShot, &numbers) { try $0.perplexity(nil) }
+    var numbers = FiveNumbers(configuration.metric)
+    try await owner.measure(.fullZeroShot, &numbers) { try $0.quality(nil) }
     watch.untouched = numbers[.fullZeroShot]
     try await levels.measureZeroShot(emulators, &numbers)
 
@@ -160,7 +160,7 @@ public struct FederatedTuning: Sendable {
       let tuned = adapter
       levels.note(usedIn: report)
       try await levels.measureTuned(await realigner.emulators, with: tuned, &numbers)
-      try await owner.measure(.plugIn, &numbers) { try $0.perplexity(tuned) }
+      try await owner.measure(.plugIn, &numbers) { try $0.quality(tuned) }
       if let plugIn = numbers[.plugIn], let last = report.rounds.last {
         try await best.take(tuned, round: last.round, plugIn: plugIn)
       }
@@ -265,14 +265,14 @@ public struct FederatedTuning: Sendable {
         var plugged = adapter
         plugged.state = state
         let evaluated = plugged
-        let perplexity = try await owner.onThread { try $0.perplexity(evaluated) }
-        onEvent(.roundMeasured(round: round, plugIn: perplexity))
+        let plugIn = try await owner.onThread { try $0.quality(evaluated) }
+        onEvent(.roundMeasured(round: round, plugIn: plugIn))
         try await onAdapter(evaluated)
-        try await best.take(evaluated, round: round, plugIn: perplexity)
+        try await best.take(evaluated, round: round, plugIn: plugIn)
         let fidelities = try await planning.learn(
           from: evaluated, through: await realigner.emulators)
         let worth = try await realigner.take(fidelities, evaluated, after: round)
-        var metrics = ["plugIn": perplexity]
+        var metrics = ["plugIn": plugIn]
         for (level, value) in (worth ?? []).enumerated() { metrics["fidelity-\(level)"] = value }
         return metrics
       },

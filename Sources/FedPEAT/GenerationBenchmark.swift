@@ -25,7 +25,7 @@ public final class GenerationBenchmark {
     weightBytes =
       model.blocks.reduce(0) { $0 + $1.parameters.reduce(0) { $0 + $1.byteCount } }
       + (model.finalNorm?.parameters ?? []).reduce(0) { $0 + $1.byteCount }
-      + model.head.table.byteCount
+      + (model.head?.table.byteCount ?? 0)
   }
 
   /// Seconds for the whole text, prompt included.

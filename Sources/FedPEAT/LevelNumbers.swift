@@ -6,7 +6,7 @@ public struct LevelNumbers: Sendable, Codable, Equatable {
   public var recipe: String
   /// Whether a client was told to train on it.
   public var isUsed: Bool
-  /// Perplexity of the emulator as it came, and with the run's adapter; null where it was not measured.
+  /// The metric of the emulator as it came, and with the run's adapter; null where it was not measured.
   public var emulatorZeroShot: Double?
   public var emulatorTuned: Double?
   /// The owner's margin beside a device that holds this one: ln(emulator tuned) − ln(plug-in).
@@ -49,7 +49,7 @@ struct LevelMeasurement: Sendable {
     for place in levels.indices.reversed() {
       let emulator = emulators[levels[place].level]
       try await owner.measure(.emulatorZeroShot, of: recipe(place), &numbers) {
-        try $0.perplexity(of: emulator.model)
+        try $0.quality(of: emulator.model)
       }
       levels[place].emulatorZeroShot = numbers[.emulatorZeroShot]
     }
@@ -63,7 +63,7 @@ struct LevelMeasurement: Sendable {
     for place in measured.isEmpty ? Array(levels.indices.prefix(1)) : measured {
       let emulator = emulators[levels[place].level]
       try await owner.measure(.emulatorTuned, of: recipe(place), &numbers) {
-        try $0.perplexity(of: emulator.model, with: adapter)
+        try $0.quality(of: emulator.model, with: adapter)
       }
       levels[place].emulatorTuned = numbers[.emulatorTuned]
     }
@@ -82,16 +82,25 @@ struct LevelMeasurement: Sendable {
   func numbers(plugIn: Double?) -> [LevelNumbers] {
     levels.map { own in
       var own = own
-      if let tuned = own.emulatorTuned, let plugIn { own.margin = log(tuned) - log(plugIn) }
+      if let tuned = own.emulatorTuned, let plugIn {
+        own.margin =
+          metric.higherIsBetter ? plugIn - tuned : log(tuned) - log(plugIn)
+      }
       return own
     }
   }
 
-  /// The level that the five numbers are of: the one with the least perplexity with the adapter, else the first.
+  private var metric: Metric { owner.configuration.metric }
+
+  /// The level that the five numbers are of: the one that is best with the adapter, else the first.
   var shown: LevelNumbers? {
     let tuned = levels.filter { $0.emulatorTuned != nil }
-    return tuned.min { ($0.emulatorTuned ?? .infinity) < ($1.emulatorTuned ?? .infinity) }
-      ?? levels.first
+    let best = tuned.reduce(nil as LevelNumbers?) { best, own in
+      guard let best, metric.isAsGood(best.emulatorTuned ?? .nan, as: own.emulatorTuned ?? .nan)
+      else { return own }
+      return best
+    }
+    return best ?? levels.first
   }
 
   /// Where there are several, which one a measurement is of.

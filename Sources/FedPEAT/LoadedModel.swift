@@ -14,9 +14,11 @@ public struct LoadedModel {
   /// - Parameters:
   ///   - folder: a checkpoint's, an emulator's, or one that `plug-in` wrote without `--merge`.
   ///   - adapterFolder: an adapter to put into it.
+  ///   - classes: what it is to tell apart with a new head, where it has none of classes.
+  ///   - seed: of the new head.
   ///   - storage: how matrices are kept, decided when it is known what model this is and before a weight is read.
   public init(
-    _ folder: URL, adapter adapterFolder: URL? = nil,
+    _ folder: URL, adapter adapterFolder: URL? = nil, classes: [String]? = nil, seed: UInt64 = 0,
     storage: (Checkpoint, EmulatorFacts?, Tokenizer) throws -> StoragePlan = { _, _, _ in
       .all(.float32)
     }
@@ -39,7 +41,10 @@ public struct LoadedModel {
       }
       folder = model
     }
-    checkpoint = try Checkpoint(folder: folder)
+    let plain = try Checkpoint(folder: folder)
+    checkpoint =
+      try (classes ?? adapterFolder.flatMap { try AdapterFolder.classes(of: $0) })
+      .map { try plain.classifying($0, seed: seed) } ?? plain
     emulator = try EmulatorFacts.read(in: folder)
     // Before the weights: who plans their memory must know what is there already.
     tokenizer = try Tokenizer(folder: folder)

@@ -27,7 +27,7 @@ final class ModelOwner: Sendable {
     self.evaluation = evaluation
     self.pooled = pooled
     self.onEvent = onEvent
-    checkpoint = try Checkpoint(folder: URL(fileURLWithPath: configuration.model))
+    checkpoint = try Self.checkpoint(configuration, (evaluation ?? []) + (pooled ?? []))
     model = try checkpoint.model()
     tokenizer = try Tokenizer(folder: checkpoint.folder)
     digest = checkpoint.digest()
@@ -38,6 +38,28 @@ final class ModelOwner: Sendable {
     if model.blocks.enumerated().contains(where: { $0 != $1.numberInFullModel }) {
       throw PeatError.badData(
         "'\(configuration.model)' is an emulator; a federation starts from the full model.")
+    }
+  }
+
+  /// The full model's folder; with a head of the task's classes, where it has none.
+  private static func checkpoint(
+    _ configuration: RunConfiguration, _ documents: [Document]
+  ) throws -> Checkpoint {
+    let own = try Checkpoint(folder: configuration.modelFolder())
+    switch configuration.task {
+    case .classification:
+      let labels =
+        try configuration.labels ?? own.configuration.head?.labels
+        ?? ClassificationTask.labels(of: documents)
+      return try own.classifying(labels, seed: configuration.seed)
+    case .nextToken:
+      try own.configuration.requireLearnableHead()
+      guard own.configuration.head?.labels == nil else {
+        throw PeatError.usage(
+          "'\(configuration.model)' has a head of classes. Give 'task: classification', and data with a label for each text."
+        )
+      }
+      return own
     }
   }
 
@@ -58,24 +80,32 @@ final class ModelOwner: Sendable {
     }
   }
 
-  // MARK: Perplexity
+  // MARK: Perplexity, or accuracy
 
   /// Of the full model, with an adapter plugged in if one is given.
-  func perplexity(_ adapter: Adapter?) throws -> Double {
-    guard let adapter else { return try perplexity(of: model) }
+  func quality(_ adapter: Adapter?) throws -> Double {
+    guard let adapter else { return try quality(of: model) }
     let plugged = try PlugIn(adapter, into: model, digest: digest)
     defer { plugged.remove() }
-    return try perplexity(of: model)
+    return try quality(of: model)
   }
 
   /// Of an emulator with an adapter.
-  func perplexity(of emulator: TransformerModel, with adapter: Adapter) throws -> Double {
+  func quality(of emulator: TransformerModel, with adapter: Adapter) throws -> Double {
     let injected = try adapter.inject(into: emulator)
     defer { injected.remove() }
-    return try perplexity(of: emulator)
+    return try quality(of: emulator)
   }
 
-  func perplexity(of model: TransformerModel) throws -> Double {
+  func quality(of model: TransformerModel) throws -> Double {
+    if configuration.metric == .accuracy {
+      return try ClassificationMeasure(
+        context: configuration.context, threads: configuration.threadCount
+      ).report(
+        model, tokenizer: tokenizer, documents: evaluation ?? [],
+        shouldStop: { self.shouldStop.load(ordering: .relaxed) }
+      ).accuracy
+    }
     let measure = try PerplexityMeasure(
       context: configuration.context, threads: configuration.threadCount, model: model)
     let asDocuments = configuration.evaluateDocuments
@@ -106,7 +136,8 @@ final class ModelOwner: Sendable {
 
   /// Tunes through the full middle on the server's own data, which is read and encoded here.
   func serverTrainer(_ settings: LocalTuning) throws -> DeviceTrainer {
-    let documents = try DocumentReader.read(URL(fileURLWithPath: configuration.serverData ?? ""))
+    let documents = try configuration.documents(
+      in: URL(fileURLWithPath: configuration.serverData ?? ""))
     // A model of its own, sharing the weights: evaluation plugs adapters into the other one.
     let own = try model.sharingWeights()
     // One at a time: a part that came too late may still be ending when the next begins.
@@ -162,14 +193,14 @@ final class ModelOwner: Sendable {
     }
   }
 
-  /// Perplexity after all of the model was tuned on the documents. The model itself is not changed.
+  /// The metric after all of the model was tuned on the documents. The model itself is not changed.
   private func fineTuned(on documents: [Document]) throws -> Double {
     let copy = try model.sharingWeights()
     return try tune(
       copy, copy.parameters, documents, rate: configuration.fullFineTuningRate, .fullFineTuning)
   }
 
-  /// Perplexity after the method was used on some blocks of the uncompressed model.
+  /// The metric after the method was used on some blocks of the uncompressed model.
   private func tuned(
     _ method: Adapter.Method, blocks: [Int], on documents: [Document], _ name: FiveNumberName
   ) throws -> Double {
@@ -187,8 +218,8 @@ final class ModelOwner: Sendable {
   ) throws -> Double {
     let steps = configuration.comparisonStepCount
     let dataset = try TokenDataset.make(
-      documents, tokenizer: tokenizer, layout: configuration.layout, context: configuration.context,
-      addBegin: configuration.bos)
+      documents, tokenizer: tokenizer, for: model.configuration, layout: configuration.layout,
+      context: configuration.context, addBegin: configuration.bos)
     let trainer = try Trainer(
       copy, parameters: parameters, data: dataset,
       configuration: configuration.training(
@@ -203,6 +234,6 @@ final class ModelOwner: Sendable {
             tokensPerSecond: progress.tokensPerSecond, timeLeft: progress.timeLeft))
       })
     if !outcome.isComplete { throw CancellationError() }
-    return try perplexity(of: copy)
+    return try quality(of: copy)
   }
 }

@@ -163,7 +163,8 @@ public struct Pretraining {
       vocabularySize: tokenizer.vocabularySize, endToken: tokenizer.endToken)
     model = try Pretraining.newModel(modelJSON, seed: configuration.seed)
     let all = try TokenDataset.make(
-      documents, tokenizer: tokenizer, layout: .packed, context: configuration.context,
+      documents, tokenizer: tokenizer, for: model.configuration, layout: .packed,
+      context: configuration.context,
       addBegin: true)
     let parts = try all.split(validationShare: configuration.heldOutShare, seed: configuration.seed)
     training = parts.training
@@ -212,7 +213,7 @@ public struct Pretraining {
   public func run(
     shouldStop: () -> Bool = { false }, onEvent: (Event) -> Void = { _ in }
   ) throws -> Report {
-    onEvent(.tokenizer(vocabularySize: tokenizer.vocabularySize, tokens: training.tokens.count))
+    onEvent(.tokenizer(vocabularySize: tokenizer.vocabularySize, tokens: training.tokenCount))
     let clock = ContinuousClock()
     let start = clock.now
     let trainer = try Trainer(

@@ -54,6 +54,7 @@ actor Realigner {
     text = Digest(of: try Data(contentsOf: url))
     data = try TokenDataset.make(
       try DocumentReader.read(url), tokenizer: owner.tokenizer,
+      for: owner.model.configuration,
       layout: .stream, context: configuration.context, addBegin: configuration.bos)
     worth = try await fidelities(of: Array(emulators.indices), with: adapter)
   }

@@ -5,7 +5,7 @@ import Foundation
 public struct RunConfiguration: Sendable, Codable, Equatable {
   // MARK: What is tuned
 
-  /// Folder of the full model.
+  /// The full model: its folder, or its name on the Hub, if it was pulled.
   public var model = ""
   /// Blocks at the bottom and at the top in which the adapter sits.
   public var bottom = 1
@@ -46,6 +46,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var data: String?
   /// The field that says whose a document is; null: dealt out at random.
   public var clientsBy: String?
+  /// Another way to divide them, in the words of `PartitionRule`: `dirichlet=0.5:label`, `quantity=1`; null: by `clientsBy`.
+  public var partition: String?
   /// How many clients `simulate` makes.
   public var clients = 4
   /// The text perplexity is measured on; null: a part of the clients' data is held back.
@@ -54,6 +56,10 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var validationShare = 0.1
   /// `stream`, `packed` or `documents`: how documents are laid into windows.
   public var layout = LocalTuning.Layout.stream
+  /// What is learned: to predict each next token, or to tell classes apart (`classification`: each text has a `label`).
+  public var task = Task.nextToken
+  /// The classes, in the order of the model's outputs; null: the model's own, or those of the texts.
+  public var labels: [String]?
   /// Whether a document begins with the begin token; null: as the tokenizer does.
   public var bos: Bool?
   /// Whether perplexity is measured on each document by itself.
@@ -156,7 +162,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
-    case data, clientsBy, clients
+    case data, clientsBy, partition, clients, task, labels
     case virtualTokens, initialText, bottleneckSize, activation
     case rankStabilized, rankPattern, alphaPattern, layers, dropout, feedForwardModules
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
@@ -200,10 +206,13 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(activation, forKey: .activation)
     try container.encode(data, forKey: .data)
     try container.encode(clientsBy, forKey: .clientsBy)
+    try container.encode(partition, forKey: .partition)
     try container.encode(clients, forKey: .clients)
     try container.encode(evaluationData, forKey: .evaluationData)
     try container.encode(validationShare, forKey: .validationShare)
     try container.encode(layout, forKey: .layout)
+    try container.encode(task, forKey: .task)
+    try container.encode(labels, forKey: .labels)
     try container.encode(bos, forKey: .bos)
     try container.encode(evaluateDocuments, forKey: .evaluateDocuments)
     try container.encode(rounds, forKey: .rounds)
@@ -254,6 +263,15 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 }
 
 extension RunConfiguration {
+  /// What a run learns.
+  public enum Task: String, Sendable, Codable, CaseIterable {
+    case nextToken = "next-token"
+    case classification
+  }
+
+  /// What its numbers are numbers of.
+  public var metric: Metric { task == .classification ? .accuracy : .perplexity }
+
   /// Throws where a value makes no sense. Called before any work.
   public func validate() throws {
     func check(_ holds: Bool, _ message: String) throws {
@@ -264,11 +282,21 @@ extension RunConfiguration {
     try check(
       !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
     for word in emulators { _ = try EmulatorSource(word) }
+    _ = try partitionRule
     _ = try adapterMethod()
     try MethodOptions.check(methodOptionsGiven, of: method) { "'\($0.rawValue)'" }
     try check(
       clients > 0 && clients <= 100_000,
       "clients is \(clients); it must be between 1 and 100000.")
+    try check(
+      labels.map { $0.count > 1 && Set($0).count == $0.count && task == .classification } ?? true,
+      "labels are the classes of task: classification, two or more, each once.")
+    if task == .classification {
+      try check(
+        targetPerplexity == nil && edge == nil && realignData == nil,
+        "task: classification is measured in accuracy: targetPerplexity, edge and realignData, which look at perplexity, can't be used with it."
+      )
+    }
     try check(
       validationShare > 0 && validationShare < 1,
       "validationShare is \(validationShare); it must be between 0 and 1.")

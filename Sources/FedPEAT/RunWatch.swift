@@ -100,7 +100,9 @@ public final class RunWatch: Sendable {
 
   private func plugInIsWorse(_ record: RoundRecord, _ state: inout State) -> String? {
     guard let plugIn = record.metrics["plugIn"] else { return nil }
-    guard let best = state.best, plugIn >= best.plugIn || !plugIn.isFinite else {
+    guard let best = state.best,
+      configuration.metric.isAsGood(best.plugIn, as: plugIn) || !plugIn.isFinite
+    else {
       state.best = (record.round, plugIn)
       state.worse = []
       return nil
@@ -115,7 +117,7 @@ public final class RunWatch: Sendable {
           .relativePath
       }
     return
-      "Plug-in perplexity was \(said(best.plugIn)) after round \(best.round) and has been above that since: \(state.worse.map(said).joined(separator: ", ")). "
+      "Plug-in \(configuration.metric.rawValue) was \(said(best.plugIn)) after round \(best.round) and has been \(configuration.metric.higherIsBetter ? "below" : "above") that since: \(state.worse.map(said).joined(separator: ", ")). "
       + (place.map { "The adapter of the best round will be in '\($0)'. " }
         ?? "With --out the adapter of the best round is kept. ")
       + "Fewer rounds, fewer local steps, a lower learning rate, or more clients in each round may help."
@@ -127,11 +129,12 @@ public final class RunWatch: Sendable {
     else { return nil }
     state.measured += 1
     // Said of no number, too: that is no better.
-    guard state.measured >= 3, untouched.isFinite, !(best.plugIn <= untouched),
+    guard state.measured >= 3, untouched.isFinite,
+      !configuration.metric.isAsGood(best.plugIn, as: untouched),
       state.said.insert(.worseThanUntouched).inserted
     else { return nil }
     return
-      "After \(state.measured) measured rounds plug-in perplexity is \(said(best.plugIn)) at best (round \(best.round)), worse than the \(said(untouched)) of the model as it came: this run harms it so far. "
+      "After \(state.measured) measured rounds plug-in \(configuration.metric.rawValue) is \(said(best.plugIn)) at best (round \(best.round)), worse than the \(said(untouched)) of the model as it came: this run harms it so far. "
       + "A lower learning rate, fewer local steps, an emulator that is nearer to the model ('fedpeat compare-emulators'), or data that is more like the text that is measured on may help."
   }
 

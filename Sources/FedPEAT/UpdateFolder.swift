@@ -41,8 +41,9 @@ public struct UpdateFolder {
     self.facts =
       FileManager.default.fileExists(atPath: facts.path)
       ? try JSONFile.read(AdapterFolder.Facts.self, from: facts) : nil
+    update.header.classes = header.classes ?? self.facts?.classes
     // A prompt lies outside the blocks, under the same name in all architectures.
-    let isPrompt = update.tensors.keys.allSatisfy { $0 == PromptTuning.tensorName }
+    let isPrompt = update.tensors[PromptTuning.tensorName] != nil
     guard
       let architecture = isPrompt
         ? Architectures.all.first : Architectures.architecture(ofTensors: update.tensors.keys)
@@ -53,12 +54,13 @@ public struct UpdateFolder {
     }
     (keys, layout) = (architecture.keys, architecture.layout)
     do {
-      update.header = try header.completed(from: folder)
+      update.header = try update.header.completed(from: folder)
       try update.header.scales?.validate()
       method = try Adapter.Method(
         named: header.method, of: update.tensors, keys, scales: update.header.scales,
         activation: update.header.activation)
-      try AdapterContents.check(update.tensors, method, keys)
+      try AdapterContents.check(
+        update.tensors, method, keys, hasHead: update.header.classes != nil)
     } catch let error as PeatError {
       throw PeatError.badData("The update '\(path)': \(error.message)", cause: error)
     }

@@ -2,7 +2,10 @@ import Foundation
 
 extension UpdateHeader {
   /// Says what the tensors of an adapter do not tell themselves.
-  public mutating func describe(_ adapter: Adapter) {
+  ///
+  /// - Parameter classes: of the head among them.
+  public mutating func describe(_ adapter: Adapter, classes: [String]?) {
+    self.classes = classes
     method = adapter.method.name
     scales = adapter.method.lora?.scales.resolved(for: adapter.state)
     if case .bottleneck(let bottleneck) = adapter.method {

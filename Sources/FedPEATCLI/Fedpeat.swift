@@ -14,7 +14,7 @@ struct Fedpeat: AsyncParsableCommand {
       """,
     version: Fedpeat.version,
     subcommands: [
-      Demo.self, Inspect.self, Evaluate.self, Generate.self, Compress.self, Attack.self,
+      Demo.self, Pull.self, Inspect.self, Evaluate.self, Generate.self, Compress.self, Attack.self,
       CompareEmulators.self, Export.self, Tune.self,
       PlugInCommand.self, Aggregate.self, Serve.self, Join.self, Simulate.self, Reports.self,
       Pretrain.self,

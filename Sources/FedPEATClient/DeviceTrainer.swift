@@ -164,7 +164,13 @@ public final class DeviceTrainer: LocalTrainer {
       if let encoded = prepared.encoded, encoded.settings == wanted {
         dataset = encoded.dataset
       } else {
-        dataset = try settings.dataset(documents, tokenizer: prepared.tokenizer)
+        let model =
+          switch prepared.source {
+          case .model(let ready): ready.configuration
+          case .folder(let folder): try Checkpoint(folder: folder).configuration
+          }
+        dataset = try settings.dataset(
+          documents, tokenizer: prepared.tokenizer, for: model)
         prepared.encoded = (wanted, dataset)
         ProcessMeasurement.releaseFreeMemory()
       }

@@ -52,22 +52,30 @@ public struct LocalTuning: Sendable, Codable, Equatable {
     return .endBlocks
   }
 
-  /// The documents' tokens, arranged.
-  public func dataset(_ documents: [Document], tokenizer: Tokenizer) throws -> TokenDataset {
+  /// The documents' tokens, arranged for a model's head.
+  public func dataset(
+    _ documents: [Document], tokenizer: Tokenizer, for model: TransformerConfiguration
+  ) throws -> TokenDataset {
     try .make(
-      documents, tokenizer: tokenizer, layout: layout, context: training.context, addBegin: addBegin
-    )
+      documents, tokenizer: tokenizer, for: model, layout: layout, context: training.context,
+      addBegin: addBegin)
   }
 }
 
 extension TokenDataset {
-  /// Encodes documents and arranges their tokens.
+  /// Encodes documents and arranges their tokens: for predicting each next one, or, where a model has a head of classes, for telling those apart.
   ///
   /// - Parameter addBegin: `nil` does what the tokenizer's own post-processor does.
+  /// - Throws: `usage` where the model's head is for neither.
   public static func make(
-    _ documents: [Document], tokenizer: Tokenizer, layout: LocalTuning.Layout, context: Int,
-    addBegin: Bool?
+    _ documents: [Document], tokenizer: Tokenizer, for model: TransformerConfiguration,
+    layout: LocalTuning.Layout, context: Int, addBegin: Bool?
   ) throws -> TokenDataset {
+    try model.requireLearnableHead()
+    if let head = model.head, let labels = head.labels {
+      return try ClassificationTask(labels: labels, atFirst: head.place == .first).dataset(
+        documents, tokenizer: tokenizer, context: context)
+    }
     let begin = try addBegin ?? tokenizer.addsBeginToken
     let arrangement: Arrangement =
       switch layout {

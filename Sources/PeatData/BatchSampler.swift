@@ -101,12 +101,12 @@ public struct BatchSampler: Sendable {
   }
 
   private mutating func drawWindow() -> TokenDataset.Window {
-    guard case .stream(let context) = dataset.arrangement, dataset.tokens.count > context else {
+    guard case .stream(let context) = dataset.arrangement, dataset.tokenCount > context else {
       return dataset.windows[state.random.integer(below: dataset.windowCount)]
     }
     // A window of nothing but prompt teaches nothing; every target is in reach of some start, so this ends.
     while true {
-      let start = state.random.integer(below: dataset.tokens.count - context)
+      let start = state.random.integer(below: dataset.tokenCount - context)
       let window = TokenDataset.Window(start: start, count: context)
       if dataset.targetCount(of: window) > 0 { return window }
     }

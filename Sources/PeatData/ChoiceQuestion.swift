@@ -23,8 +23,8 @@ public struct ChoiceQuestion: Sendable, Equatable {
 
   /// The questions of a JSON array or JSON lines file: `{question, choices, answer}`.
   ///
-  /// The question may also be called `prompt` or `context`; a `context` beside a `question` stands before it on its own line. The
-  /// answer is a number counted from 0, a letter counted from A, or the text of the right choice. A text equal to a choice
+  /// The question may also be called `prompt` or `context`, the answer `gold`; a `context` beside a `question` stands before it on its own
+  /// line. The answer is a number counted from 0, a letter counted from A, or the text of the right choice. A text equal to a choice
   /// counts before a letter, a letter before a number in quotes.
   ///
   /// - Throws: as `DocumentReader.read`.
@@ -63,12 +63,12 @@ public struct ChoiceQuestion: Sendable, Equatable {
       parts = ["\(context)\n\(question)"]
     }
     guard let prompt = parts.first, let listed = record["choices"]?.array,
-      let answer = record["answer"]
+      let answer = record["answer"] ?? record["gold"]
     else {
       throw PeatError.badData(
         """
         \(place): no question. Found the keys \(DocumentReader.list(record.keys)). \
-        Expected 'question' (or 'prompt', 'context'), 'choices' (an array) and 'answer'.
+        Expected 'question' (or 'prompt', 'context'), 'choices' (an array) and 'answer' (or 'gold').
         """)
     }
     let choices = try listed.map { choice in

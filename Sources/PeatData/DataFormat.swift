@@ -12,6 +12,11 @@ public enum DataFormat: String, Sendable, Codable, CaseIterable {
   case play
   /// Comma-separated values with a header line.
   case csv
+  /// Values between tabs with a header line.
+  case tsv
+
+  /// Whether rows of columns are under a header.
+  var isTable: Bool { self == .csv || self == .tsv }
 
   /// What the bytes look like, with the file's name as a hint for what the bytes leave open.
   ///
@@ -22,6 +27,7 @@ public enum DataFormat: String, Sendable, Codable, CaseIterable {
     case "jsonl", "ndjson": return .jsonLines
     case "json": return startsManyRecords(bytes) ? .jsonLines : .json
     case "csv": return .csv
+    case "tsv", "tab": return .tsv
     default: break
     }
     var first: UInt8?

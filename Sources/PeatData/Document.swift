@@ -1,7 +1,7 @@
 /// One piece of text to learn from, and what is known about it.
 ///
-/// A document either is text throughout, or has a `prompt` that is given and a `completion` that is to be learned;
-/// `text` is then the one followed by the other.
+/// A document either is text throughout, or has a `prompt` that is given and a `completion` that is to be learned, or is a
+/// conversation of `turns`; `text` is then all of its `segments`, one after the other.
 public struct Document: Sendable, Equatable {
   /// All of the text.
   public let text: String
@@ -9,6 +9,10 @@ public struct Document: Sendable, Equatable {
   public let prompt: String?
   /// The part after the prompt, where there is a prompt.
   public let completion: String?
+  /// The messages, where the document is a conversation.
+  public let turns: [ChatTurn]?
+  /// The text in pieces that are learned and pieces that are given; one piece where all of it is learned.
+  public let segments: [TextSegment]
   /// What else the record said: `["speaker": "KATHARINA"]`. Numbers and truth values as they were written.
   public var fields: [String: String]
 
@@ -16,6 +20,8 @@ public struct Document: Sendable, Equatable {
     self.text = text
     self.prompt = nil
     self.completion = nil
+    self.turns = nil
+    self.segments = [TextSegment(text, isLearned: true)]
     self.fields = fields
   }
 
@@ -23,7 +29,33 @@ public struct Document: Sendable, Equatable {
     self.text = prompt + completion
     self.prompt = prompt
     self.completion = completion
+    self.turns = nil
+    self.segments = [
+      TextSegment(prompt, isLearned: false), TextSegment(completion, isLearned: true),
+    ]
     self.fields = fields
+  }
+
+  /// A conversation, as text that a model reads.
+  public init(
+    turns: [ChatTurn], fields: [String: String] = [:],
+    rendering: some ChatRendering = PlainChatRendering()
+  ) throws {
+    self.segments = try rendering.segments(of: turns)
+    self.text = segments.map(\.text).joined()
+    self.prompt = nil
+    self.completion = nil
+    self.turns = turns
+    self.fields = fields
+  }
+
+  /// Whether a part of the text is given and not learned.
+  public var hasGivenPart: Bool { segments.contains { !$0.isLearned } }
+
+  /// The same conversation as another text, such as the one that a model's chat template makes; other documents stay as they are.
+  public func rendered(by rendering: some ChatRendering) throws -> Document {
+    guard let turns else { return self }
+    return try Document(turns: turns, fields: fields, rendering: rendering)
   }
 }
 

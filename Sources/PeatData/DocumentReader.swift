@@ -1,7 +1,7 @@
 import Foundation
 import PeatTensor
 
-/// Reads files of documents: plain text, JSON, JSON lines, instructions, play scripts.
+/// Reads files of documents: plain text, JSON, JSON lines, tables, instructions, conversations, play scripts.
 ///
 /// The format is recognised from the content, with the file's name as a hint. Records are recognised one by one by their
 /// keys, in this order:
@@ -9,16 +9,18 @@ import PeatTensor
 /// - `instruction`, `input` (optional), `output`: the layout of Alpaca (Taori et al. 2023,
 ///   <https://github.com/tatsu-lab/stanford_alpaca>); becomes a prompt and a completion.
 /// - `prompt` and `completion`.
+/// - `messages` with `role` and `content`, or `conversations` with `from` and `value`: a conversation, of which what the assistant
+///   says is learned.
 /// - `text`, `story` or `content`.
 ///
-/// A plain string is a text. Every other string, number or truth value of a record becomes one of its `fields`.
+/// The columns of a table are the keys of its rows. A plain string is a text. Every other string, number or truth value of a record becomes one of its `fields`.
 /// Records with nothing to learn (an empty text or output) are left out.
 public enum DocumentReader {
   /// The keys under which a record may carry its text, the first one that is there counts.
   static let textKeys = ["text", "story", "content"]
 
   static let knownLayouts =
-    "{text}, {story}, {content}, {instruction, input, output}, {prompt, completion}, or plain strings"
+    "{text}, {story}, {content}, {instruction, input, output}, {prompt, completion}, \(ChatReader.layouts), or plain strings"
 
   /// The documents of a file, in the file's order; at least one.
   ///
@@ -43,8 +45,15 @@ public enum DocumentReader {
         )
       }
       return turns
-    case .csv:
-      return try LabelledText.read(file, as: .csv).map(\.document)
+    case .csv, .tsv:
+      let table = try DataTable(file, format)
+      let documents = try table.rows.compactMap {
+        try document(.object(table.record($0)), at: "'\(file.name)', line \($0.line)")
+      }
+      if documents.isEmpty {
+        throw PeatError.badData("'\(file.name)' holds no row with any text to learn from.")
+      }
+      return documents
     case .json, .jsonLines:
       let values = try file.jsonValues(format)
       if values.isEmpty {
@@ -81,6 +90,11 @@ public enum DocumentReader {
     }
     func given(_ key: String) -> Bool { (record[key] ?? .null) != .null }
 
+    if let key = ChatReader.key(in: record), let value = record[key] {
+      let turns = try ChatReader.turns(value, at: place)
+      guard turns.contains(where: { $0.isLearned && !$0.content.isEmpty }) else { return nil }
+      return try Document(turns: turns, fields: fields(without: key))
+    }
     let textKey = textKeys.first(where: given)
     if given("instruction"), given("output") || textKey == nil {
       let instruction = try text("instruction") ?? ""

@@ -16,7 +16,7 @@ public struct LabelledText: Sendable, Equatable {
   /// The text as a document with the field `label`.
   public var document: Document { Document(text, fields: ["label": label]) }
 
-  /// The labelled texts of a CSV file with a header (`text,category` or `text,label`), or of JSON or JSON lines with
+  /// The labelled texts of a CSV or TSV file with a header (`text,category` or `text,label`), or of JSON or JSON lines with
   /// records `{text, label}`.
   ///
   /// - Throws: as `DocumentReader.read`.
@@ -29,8 +29,8 @@ public struct LabelledText: Sendable, Equatable {
     var format = format ?? DataFormat.sniffed(from: file.bytes, fileExtension: file.fileExtension)
     if format == .text { format = .csv }
     let examples =
-      format == .csv
-      ? try readTable(file)
+      format.isTable
+      ? try readTable(file, format)
       : try file.jsonValues(format).map {
         try example($0.value, at: "'\(file.name)', line \($0.line)")
       }
@@ -41,12 +41,9 @@ public struct LabelledText: Sendable, Equatable {
     return examples
   }
 
-  private static func readTable(_ file: TextFile) throws -> [LabelledText] {
-    let rows = try CSVReader.rows(of: file.bytes, name: file.name)
-    guard let header = rows.first else {
-      throw PeatError.badData("'\(file.name)' holds no header line. Expected 'text,label'.")
-    }
-    let names = header.fields.map { $0.lowercased().filter { !$0.isWhitespace } }
+  private static func readTable(_ file: TextFile, _ format: DataFormat) throws -> [LabelledText] {
+    let table = try DataTable(file, format)
+    let (names, header) = (table.names, table.header)
     guard let textColumn = names.firstIndex(where: DocumentReader.textKeys.contains),
       let labelColumn = names.firstIndex(where: labelKeys.contains)
     else {
@@ -56,15 +53,8 @@ public struct LabelledText: Sendable, Equatable {
         Expected a column 'text' and a column 'label' (or 'category').
         """)
     }
-    return try rows.dropFirst().map { row in
-      guard row.fields.count == names.count else {
-        throw PeatError.badData(
-          """
-          '\(file.name)', line \(row.line): \(row.fields.count) fields, the header has \(names.count). \
-          A text with a comma in it stands in quotes.
-          """)
-      }
-      return LabelledText(text: row.fields[textColumn], label: row.fields[labelColumn])
+    return table.rows.map {
+      LabelledText(text: $0.fields[textColumn], label: $0.fields[labelColumn])
     }
   }
 

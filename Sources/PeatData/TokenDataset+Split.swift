@@ -18,7 +18,7 @@ extension TokenDataset {
       throw PeatError.usage(
         "A validation share of \(validationShare) is not between 0 and 1. 0.1 holds back a tenth.")
     }
-    let count = Int((Double(tokens.count) * validationShare).rounded())
+    let count = Int((Double(tokenCount) * validationShare).rounded())
     return try split(validationTokens: max(1, count), seed: seed)
   }
 
@@ -26,9 +26,9 @@ extension TokenDataset {
   public func split(validationTokens: Int, seed: UInt64) throws -> (
     training: TokenDataset, validation: TokenDataset
   ) {
-    guard validationTokens > 0, validationTokens < tokens.count else {
+    guard validationTokens > 0, validationTokens < tokenCount else {
       throw PeatError.usage(
-        "\(validationTokens) tokens can't be held back of \(tokens.count). Give more text, or hold back less."
+        "\(validationTokens) tokens can't be held back of \(tokenCount). Give more text, or hold back less."
       )
     }
     var training: [TokenSequence] = []
@@ -50,7 +50,7 @@ extension TokenDataset {
         }
       }
     } else {
-      let border = tokens.count - validationTokens
+      let border = tokenCount - validationTokens
       for number in 0..<documentCount {
         let whole = sequence(number)
         let cut = min(max(border - documentStarts[number], 0), whole.tokens.count)
@@ -67,7 +67,7 @@ extension TokenDataset {
     } catch {
       throw PeatError.badData(
         """
-        Holding back \(validationTokens) of \(tokens.count) tokens leaves one part with nothing to learn. \
+        Holding back \(validationTokens) of \(tokenCount) tokens leaves one part with nothing to learn. \
         Give more text, or change how much is held back.
         """, cause: error)
     }

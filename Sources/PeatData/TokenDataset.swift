@@ -15,13 +15,18 @@ public struct TokenDataset: Sendable {
     case packed(context: Int)
     /// Each document in a window of its own, cut at its end where it is longer.
     case documents(context: Int)
+    /// Each document in a window of its own, its last token being no token but the number of its class: what is to be told from the others. It
+    /// stands at the place of the first token or of the last, as the model's head looks at.
+    case classes(context: Int, atFirst: Bool)
 
     /// Whether windows follow documents, so that there are only so many of them.
     public var isByDocument: Bool { if case .stream = self { false } else { true } }
 
     public var context: Int {
       switch self {
-      case .stream(let context), .packed(let context), .documents(let context): context
+      case .stream(let context), .packed(let context), .documents(let context),
+        .classes(let context, _):
+        context
       }
     }
   }
@@ -33,15 +38,11 @@ public struct TokenDataset: Sendable {
   }
 
   public let arrangement: Arrangement
-  /// All tokens, document after document.
-  public let tokens: [Int32]
-  /// Which of `tokens` are to be learned, wherever a window predicts them.
-  let isTarget: [Bool]
+  /// All tokens, and which of them are to be learned, wherever a window predicts them.
+  private let store: TokenStore
   /// Where each document starts in `tokens`, and the end of the last: one more than there are documents.
   let documentStarts: [Int]
   let windows: [Window]
-  /// How many targets stand before each place in `tokens`, for quick counting.
-  private let targetsBefore: [Int32]
   /// Documents that are in no window: too short, or longer than the context before anything in them is learned.
   public let unusedDocuments: Int
   /// Tells two datasets apart: a hash (FNV-1a) of tokens, marks and arrangement.
@@ -111,7 +112,7 @@ public struct TokenDataset: Sendable {
         open = Window(start: start, count: end - 1 - start)
       }
       close()
-    case .documents:
+    case .documents, .classes:
       for number in sequences.indices {
         let length = starts[number + 1] - starts[number]
         if length >= 2 {
@@ -138,13 +139,46 @@ public struct TokenDataset: Sendable {
     }
 
     self.arrangement = arrangement
-    self.tokens = tokens
-    self.isTarget = isTarget
+    self.store = TokenStore(tokens: tokens, isTarget: isTarget, targetsBefore: targetsBefore)
     self.documentStarts = starts
     self.windows = windows
-    self.targetsBefore = targetsBefore
     self.unusedDocuments = sequences.count - used.count
-    self.fingerprint = Self.fingerprint(tokens, isTarget, arrangement)
+    self.fingerprint = store.fingerprint(arrangement)
+  }
+
+  /// Arranges tokens that stay on disk as a stream: the same windows as those in memory make.
+  ///
+  /// - Throws: `PeatError.badData` where no window would have anything to learn.
+  /// - Precondition: the context is at least 1.
+  public init(_ file: TokenFile, context: Int) throws {
+    precondition(context >= 1, "TokenDataset: a context of \(context)")
+    store = .file(file)
+    arrangement = .stream(context: context)
+    documentStarts = file.documentStarts
+    var windows: [Window] = []
+    for start in stride(from: 0, to: file.count - 1, by: context) {
+      let window = Window(start: start, count: min(context, file.count - 1 - start))
+      if store.targetCount(window.start + 1..<window.start + window.count + 1) > 0 {
+        windows.append(window)
+      }
+    }
+    guard !windows.isEmpty else {
+      throw PeatError.badData(
+        "Nothing to learn: \(file.count) tokens, none of which is to be learned.")
+    }
+    self.windows = windows
+    var used = Set<Int>()
+    for window in windows {
+      var number = Self.document(at: window.start, in: documentStarts)
+      while number < documentStarts.count - 1,
+        documentStarts[number] < window.start + window.count + 1
+      {
+        used.insert(number)
+        number += 1
+      }
+    }
+    unusedDocuments = documentStarts.count - 1 - used.count
+    fingerprint = store.fingerprint(arrangement)
   }
 
   /// Encodes documents and arranges them in windows.
@@ -166,6 +200,16 @@ public struct TokenDataset: Sendable {
       }, arrangement)
   }
 
+  /// All tokens, document after document; read from the disk where they lie there.
+  public var tokens: [Int32] { store.sequence(0..<tokenCount).tokens }
+  public var tokenCount: Int { store.count }
+
+  /// All tokens, without what are classes' numbers.
+  public var inputTokens: [Int32] {
+    guard case .classes = arrangement else { return tokens }
+    return (0..<documentCount).flatMap { sequence($0).tokens.dropLast() }
+  }
+
   /// The most inputs in a window.
   public var context: Int { arrangement.context }
   public var documentCount: Int { documentStarts.count - 1 }
@@ -177,12 +221,11 @@ public struct TokenDataset: Sendable {
 
   /// The document with a number, as it was given but for first tokens that can't be learned.
   func sequence(_ number: Int) -> TokenSequence {
-    let range = documentStarts[number]..<documentStarts[number + 1]
-    return TokenSequence(tokens: Array(tokens[range]), isTarget: Array(isTarget[range]))
+    store.sequence(documentStarts[number]..<documentStarts[number + 1])
   }
 
   func targetCount(of window: Window) -> Int {
-    Int(targetsBefore[window.start + window.count + 1] - targetsBefore[window.start + 1])
+    store.targetCount(window.start + 1..<window.start + window.count + 1)
   }
 
   /// The batch of these windows.
@@ -191,10 +234,13 @@ public struct TokenDataset: Sendable {
     var targets: [Int32] = []
     var lengths: [Int] = []
     for window in windows {
-      inputs += tokens[window.start..<window.start + window.count]
-      for place in window.start + 1..<window.start + 1 + window.count {
-        targets.append(isTarget[place] ? tokens[place] : TokenBatch.ignored)
+      let piece = store.sequence(window.start..<window.start + window.count + 1)
+      inputs += piece.tokens.dropLast()
+      let first = targets.count
+      for place in 1...window.count {
+        targets.append(piece.isTarget[place] ? piece.tokens[place] : TokenBatch.ignored)
       }
+      if case .classes(_, atFirst: true) = arrangement { targets.swapAt(first, targets.count - 1) }
       lengths += sequenceLengths(in: window)
     }
     return TokenBatch(
@@ -243,22 +289,5 @@ public struct TokenDataset: Sendable {
       if starts[middle] <= place { low = middle } else { high = middle }
     }
     return low
-  }
-
-  private static func fingerprint(
-    _ tokens: [Int32], _ isTarget: [Bool], _ arrangement: Arrangement
-  ) -> UInt64 {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    func add(_ value: UInt64) { hash = (hash ^ value) &* 0x100_0000_01b3 }
-    for (token, mark) in zip(tokens, isTarget) {
-      add(UInt64(UInt32(bitPattern: token)) << 1 | (mark ? 1 : 0))
-    }
-    add(UInt64(arrangement.context))
-    switch arrangement {
-    case .stream: add(1)
-    case .packed: add(2)
-    case .documents: add(3)
-    }
-    return hash
   }
 }

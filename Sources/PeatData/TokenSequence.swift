@@ -23,8 +23,9 @@ public struct TokenSequence: Sendable, Equatable {
 
   /// The tokens of a document.
   ///
-  /// The document is encoded in one piece. Of a document with a prompt, the tokens that its encoding shares with the
-  /// prompt's own are not learned; a token that reaches over the border is. The begin token is not learned, the end token is.
+  /// The document is encoded in one piece. A border between what is given and what is learned lies behind the tokens that the whole
+  /// shares with the encoding of what stands before the border; a token that reaches over it belongs to what follows. The begin
+  /// token is not learned, the end token is.
   ///
   /// - Throws: `PeatError.usage` where a begin or end token is asked for that the tokenizer does not have;
   ///   `badData` where it can't handle so long a document.
@@ -33,11 +34,7 @@ public struct TokenSequence: Sendable, Equatable {
     addEnd: Bool = false
   ) throws {
     let body = try tokenizer.encode(document.text, addSpecialTokens: false)
-    var given = 0
-    if let prompt = document.prompt {
-      let promptTokens = try tokenizer.encode(prompt, addSpecialTokens: false)
-      given = zip(body, promptTokens).prefix { $0 == $1 }.count
-    }
+    let learned = try Self.learned(body, of: document, tokenizer)
     var tokens: [Int32] = []
     var isTarget: [Bool] = []
     tokens.reserveCapacity(body.count + 2)
@@ -51,7 +48,7 @@ public struct TokenSequence: Sendable, Equatable {
       isTarget.append(false)
     }
     tokens += body
-    isTarget += body.indices.map { $0 >= given }
+    isTarget += learned
     if addEnd {
       guard let end = tokenizer.endToken else {
         throw PeatError.usage(
@@ -61,5 +58,23 @@ public struct TokenSequence: Sendable, Equatable {
       isTarget.append(true)
     }
     self.init(tokens: tokens, isTarget: isTarget)
+  }
+
+  /// Which of a document's tokens are learned.
+  private static func learned(
+    _ body: [Int32], of document: Document, _ tokenizer: some TextTokenizer
+  ) throws -> [Bool] {
+    var result: [Bool] = []
+    var before = ""
+    for (number, segment) in document.segments.enumerated() {
+      before += segment.text
+      var end = body.count
+      if number < document.segments.count - 1 {
+        let tokens = try tokenizer.encode(before, addSpecialTokens: false)
+        end = zip(body, tokens).prefix { $0 == $1 }.count
+      }
+      result += Array(repeating: segment.isLearned, count: max(0, end - result.count))
+    }
+    return result
   }
 }

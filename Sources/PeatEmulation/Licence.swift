@@ -2,9 +2,9 @@ import Foundation
 import PeatTensor
 
 /// Finds out under which licence a model folder is, where it says so.
-enum Licence {
+public enum Licence {
   /// `license:` in the front matter of README.md, as model cards state it; `nil` if there is none.
-  static func stated(in folder: URL) throws -> String? {
+  public static func stated(in folder: URL) throws -> String? {
     let url = folder.appendingPathComponent("README.md")
     guard FileManager.default.fileExists(atPath: url.path) else { return nil }
     let lines = String(decoding: try JSONFile.bytes(of: url), as: UTF8.self)

@@ -5,11 +5,16 @@ import PeatTensor
 
 /// What another program computed of a checkpoint: logits, loss and gradients for some tokens.
 ///
-/// A safetensors file with `input_ids` `[B, T]`, `logits` `[B, T, V]`, `loss` `[1]` (each token predicts the next, the mean over
-/// B · (T − 1)) and `gradient.NAME` of parameters; `Tools/golden/reference.py` makes it with transformers.
+/// A safetensors file with `input_ids` and `targets` `[B, T]` (−1 where nothing is predicted), `logits` `[B, T, V]` or `[B, classes]`, `loss` `[1]`, the mean over
+/// all targets, and `gradient.NAME` of parameters. Of a model without a head it has `states` `[B, T, d]`, and the loss is the mean of
+/// their squares. `Tools/golden/reference.py` makes it with transformers.
 public struct ModelReference: Sendable {
   private let rows: [[Int32]]
+  /// `[B · T]`.
+  private let targets: [Int32]
+  /// Or states.
   private let logits: Tensor
+  private let areStates: Bool
   private let loss: Float
   private let gradients: NamedTensors
 
@@ -41,17 +46,26 @@ public struct ModelReference: Sendable {
       return tensor
     }
     let ids = try tensor("input_ids", dimensions: 2)
-    let logits = try tensor("logits", dimensions: 3)
-    guard ids.shape[1] > 1, Array(logits.shape.prefix(2)) == ids.shape,
-      ids.scalars.allSatisfy({ $0 >= 0 && $0 < Float(logits.shape[2]) && $0 == $0.rounded() })
+    let goals = try tensor("targets", dimensions: 2)
+    areStates = tensors["states"] != nil
+    let logits =
+      areStates
+      ? try tensor("states", dimensions: 3)
+      : try tensor("logits", dimensions: tensors["logits"]?.shape.count == 2 ? 2 : 3)
+    guard ids.shape[1] > 1, goals.shape == ids.shape,
+      Array(logits.shape.dropLast()) == Array(ids.shape.prefix(logits.shape.count - 1)),
+      (ids.scalars + goals.scalars).allSatisfy({ abs($0) < 0x1p24 && $0 == $0.rounded() }),
+      ids.scalars.allSatisfy({ $0 >= 0 }),
+      areStates || goals.scalars.allSatisfy({ $0 < Float(logits.shape.last ?? 0) })
     else {
       throw PeatError.badData(
-        "'\(url.path)': input_ids \(ids.shape) must be whole numbers below the vocabulary of logits \(logits.shape), two or more in a row."
+        "'\(url.path)': input_ids \(ids.shape) and targets \(goals.shape) must be whole numbers, two or more in a row, and what they are beside \(logits.shape)."
       )
     }
     rows = (0..<ids.shape[0]).map { row in
       ids.scalars[row * ids.shape[1]..<(row + 1) * ids.shape[1]].map { Int32($0) }
     }
+    targets = goals.scalars.map { Int32($0) }
     self.logits = logits
     loss = try tensor("loss", dimensions: 1).scalars[0]
     gradients = Dictionary(
@@ -64,29 +78,46 @@ public struct ModelReference: Sendable {
   ///
   /// - Throws: `badData` where the model is another one than the reference is of.
   public func agreement(of model: TransformerModel, threads: Int = 1) throws -> Agreement {
-    let vocabulary = logits.shape[2]
+    let configuration = model.configuration
     let length = rows[0].count
-    guard model.configuration.vocabularySize == vocabulary, length <= model.contextLength else {
+    let outputs = areStates ? configuration.hiddenSize : configuration.outputCount
+    guard logits.shape.last == outputs, (model.head == nil) == areStates,
+      rows.joined().allSatisfy({ $0 < configuration.vocabularySize }),
+      length <= model.contextLength
+    else {
       throw PeatError.badData(
-        "The reference is of a vocabulary of \(vocabulary) and has rows of \(length) tokens; the model has \(model.configuration.vocabularySize) and takes \(model.contextLength)."
+        "The reference has \(areStates ? "states" : "logits") \(logits.shape) and rows of \(length) tokens; the model gives \(outputs) and takes \(model.contextLength)."
       )
     }
-    let found = model.logits(rows.flatMap { $0 }, length: length)
+    var found = model.logits(rows.flatMap { $0 }, length: length)
+    if logits.shape.count == 2 {
+      let place = model.head?.layout.place == .last ? length - 1 : 0
+      found = Tensor(
+        rows.indices.flatMap { row in
+          found.rows(row * length + place..<row * length + place + 1).scalars
+        }, shape: logits.shape)
+    }
     let (computed, ownLoss) = gradient(of: model, threads: threads)
-    for (name, tensor) in gradients {
+    let expected = Dictionary(
+      uniqueKeysWithValues: gradients.map { name, tensor in
+        // Models without a head leave a prefix out.
+        let prefixed = (configuration.keys.optionalPrefix ?? "") + name
+        return (computed[name] == nil && computed[prefixed] != nil ? prefixed : name, tensor)
+      })
+    for (name, tensor) in expected {
       guard let own = computed[name], own.shape == tensor.shape else {
         throw PeatError.badData(
           "The reference has a gradient of '\(name)' \(tensor.shape), the model \(computed[name].map { "one of \($0.shape)" } ?? "no such parameter")."
         )
       }
     }
-    if let missing = computed.keys.sorted().first(where: { gradients[$0] == nil }),
-      !gradients.isEmpty
+    if let missing = computed.keys.sorted().first(where: { expected[$0] == nil }),
+      !expected.isEmpty
     {
       throw PeatError.badData("The reference has no gradient of '\(missing)', which the model has.")
     }
-    let largest = gradients.values.reduce(0) { max($0, Self.largest($1)) }
-    let distances = gradients.map { name, tensor in
+    let largest = expected.values.reduce(0) { max($0, Self.largest($1)) }
+    let distances = expected.map { name, tensor in
       (name: name, distance: distance(computed[name] ?? tensor, tensor, least: 1e-2 * largest))
     }.sorted { ($0.distance, $1.name) > ($1.distance, $0.name) }
     return Agreement(
@@ -105,17 +136,26 @@ public struct ModelReference: Sendable {
     let workers = StepWorkers(count: threads, parameterCount: trainable.count)
     workers.zeroGradient()
     let tokens = rows.flatMap { $0 }
-    let targets = rows.flatMap { $0.dropFirst() + [-1] }
-    let scale = 1 / Float(rows.count * (rows[0].count - 1))
+    let (targets, areStates) = (targets, areStates)
+    let count =
+      areStates ? logits.count : targets.count { $0 >= 0 }
+    let scale = 1 / Float(max(count, 1))
     let loss = workers.run(
       SequenceLayout(rows: tokens.count, length: rows[0].count),
       wholeSequences: !model.configuration.attention.isCausal
     ) { tape, layout in
       tokens.withUnsafeBufferPointer { tokens in
         targets.withUnsafeBufferPointer { targets in
-          model.loss(
-            UnsafeBufferPointer(rebasing: tokens[layout.rows]),
-            targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout,
+          let tokens = UnsafeBufferPointer(rebasing: tokens[layout.rows])
+          if areStates {
+            let states = model.hiddenStates(tokens, layout: layout, on: tape)
+            let nothing = tape.input(Tensor(zeros: [states.rows, states.columns]))
+            return TokenLoss(
+              sum: tape.squaredError(states, to: nothing, scale: scale),
+              count: states.rows * states.columns)
+          }
+          return model.loss(
+            tokens, targets: UnsafeBufferPointer(rebasing: targets[layout.rows]), layout: layout,
             scale: scale, on: tape)
         }
       }

@@ -7,12 +7,19 @@ import PeatTokenizers
 public struct ChoiceReport: Sendable, Codable, Equatable {
   /// Share of questions whose right answer is the most probable.
   public var accuracy: Double
-  /// The same with each answer's log-probability divided by its length in bytes.
+  /// The same with each answer's log-probability divided by its length in characters (Unicode scalars).
   public var normalizedAccuracy: Double
   public var questions: Int
 }
 
-/// Scores each answer as the continuation of its question.
+/// Scores each answer as the continuation of its question, as lm-evaluation-harness does.
+///
+/// A blank stands between them, unless the question ends in white space. White space at the question's end belongs to the answer when
+/// tokens are cut apart; of equal scores the first counts. `accuracy` is the harness's `acc`, `normalizedAccuracy` its `acc_norm`, which
+/// divides by the number of characters that Python counts.
+///
+/// Source: Gao et al., <https://github.com/EleutherAI/lm-evaluation-harness>: `process_results` in `lm_eval/api/task.py`, `_encode_pair` in
+/// `lm_eval/api/model.py`.
 public struct MultipleChoiceMeasure {
   private let model: TransformerModel
   private let tokenizer: any TextTokenizer
@@ -32,36 +39,50 @@ public struct MultipleChoiceMeasure {
     _ questions: [ChoiceQuestion], shouldStop: () -> Bool = { false },
     onProgress: (_ done: Int, _ of: Int) -> Void = { _, _ in }
   ) throws -> ChoiceReport {
-    guard !questions.isEmpty else { throw PeatError.badData("There are no questions.") }
-    var right = 0
-    var rightNormalized = 0
-    for (number, question) in questions.enumerated() {
-      if shouldStop() { throw PeatError(.interrupted, "Interrupted.") }
-      let scores = try question.choices.map { choice in
-        let score = try logProbability(of: choice, after: question.prompt)
-        return (plain: score, normalized: score / Double(max(choice.utf8.count, 1)))
-      }
-      let order = scores.indices
-      if order.max(by: { scores[$0].plain < scores[$1].plain }) == question.answer { right += 1 }
-      if order.max(by: { scores[$0].normalized < scores[$1].normalized }) == question.answer {
-        rightNormalized += 1
-      }
-      onProgress(number + 1, questions.count)
-    }
-    let count = Double(questions.count)
-    return ChoiceReport(
-      accuracy: Double(right) / count, normalizedAccuracy: Double(rightNormalized) / count,
-      questions: questions.count)
+    let answers = try answers(to: questions, shouldStop: shouldStop, onProgress: onProgress)
+    return ChoiceReport(answers, to: questions)
   }
 
-  /// ln p(choice | prompt). The text is encoded in one piece; tokens that it shares with the prompt's own encoding are
-  /// given, the others are scored. A text longer than the context loses its beginning.
+  /// What the model makes of one question.
+  public struct Answer: Sendable, Equatable {
+    /// ln p(choice | question), for each choice.
+    public var logProbabilities: [Double]
+    /// The most probable choice, and the one that is most probable by its length.
+    public var choice: Int
+    public var normalizedChoice: Int
+  }
+
+  /// The model's answers, one by one.
+  ///
+  /// - Throws: `badData` where there are no questions, or the model or tokenizer can't read one.
+  public func answers(
+    to questions: [ChoiceQuestion], shouldStop: () -> Bool = { false },
+    onProgress: (_ done: Int, _ of: Int) -> Void = { _, _ in }
+  ) throws -> [Answer] {
+    guard !questions.isEmpty else { throw PeatError.badData("There are no questions.") }
+    return try questions.enumerated().map { number, question in
+      if shouldStop() { throw PeatError(.interrupted, "Interrupted.") }
+      let plain = try question.choices.map { try logProbability(of: $0, after: question.prompt) }
+      let normalized = zip(plain, question.choices).map {
+        $0 / Double(max($1.unicodeScalars.count, 1))
+      }
+      defer { onProgress(number + 1, questions.count) }
+      return Answer(
+        logProbabilities: plain, choice: plain.placeOfLargest,
+        normalizedChoice: normalized.placeOfLargest)
+    }
+  }
+
+  /// ln p(choice | prompt). The text is encoded in one piece; of its tokens as many are given as the prompt's own encoding has, the
+  /// others are scored. A text longer than the context loses its beginning.
   private func logProbability(of choice: String, after prompt: String) throws -> Double {
     let separator = prompt.last.map { $0.isWhitespace } ?? true ? "" : " "
     let begin = addBegin ? tokenizer.beginToken.map { [$0] } ?? [] : []
-    let given = try begin + tokenizer.encode(prompt, addSpecialTokens: false)
+    let question = prompt.replacing(/\s+$/, with: "")
+    let given =
+      question.isEmpty ? begin : try begin + tokenizer.encode(question, addSpecialTokens: false)
     let whole = try begin + tokenizer.encode(prompt + separator + choice, addSpecialTokens: false)
-    let shared = min(zip(given, whole).prefix { $0 == $1 }.count, whole.count - 1)
+    let shared = min(given.count, whole.count - 1)
     guard whole.count >= 2 else {
       throw PeatError.badData(
         "A question and its answer '\(choice.prefix(40))' together have fewer than two tokens.")
@@ -86,5 +107,26 @@ public struct MultipleChoiceMeasure {
           + "numbers or are far too large.")
     }
     return -loss.sum
+  }
+}
+
+extension ChoiceReport {
+  /// Counts the answers that are right.
+  ///
+  /// - Precondition: there is an answer to each question, and at least one.
+  public init(_ answers: [MultipleChoiceMeasure.Answer], to questions: [ChoiceQuestion]) {
+    precondition(!answers.isEmpty && answers.count == questions.count, "answers to questions")
+    let count = Double(questions.count)
+    accuracy = Double(zip(answers, questions).count { $0.choice == $1.answer }) / count
+    normalizedAccuracy =
+      Double(zip(answers, questions).count { $0.normalizedChoice == $1.answer }) / count
+    self.questions = questions.count
+  }
+}
+
+extension [Double] {
+  /// Where the largest stands, the first of several; 0 where there is none.
+  fileprivate var placeOfLargest: Int {
+    indices.reduce(0) { self[$1] > self[$0] ? $1 : $0 }
   }
 }

@@ -47,6 +47,8 @@ public struct UpdateHeader: Sendable, Codable, Equatable {
   public var rankPattern: [String: Int]?
   /// The function in bottleneck adapters.
   public var activation: String?
+  /// The classes that the model tells apart with the head among the tensors.
+  public var classes: [String]?
   /// How many of the adapter's rank components the tensors hold, the first ones, and in how many bits their differences from the broadcast
   /// adapter are written; absent where all are there, as float32 values. See `UpdateEncoding`.
   public var trainedRank: Int?

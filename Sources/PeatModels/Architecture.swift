@@ -15,6 +15,9 @@ public protocol Architecture: Sendable {
   /// Throws where a key is missing, wrong, or asks for something this program does not compute.
   static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration
 
+  /// What transformers calls the family, with a head behind it: `BertForSequenceClassification`.
+  static var className: String { get }
+
   /// What `layer_types` says in config.json where blocks differ in the keys that they see; `nil` where they do not.
   static func layerTypes(_ file: ConfigurationFile) throws -> [String]?
 }
@@ -29,7 +32,7 @@ extension Architecture {
 public enum Architectures {
   public static let all: [any Architecture.Type] = [
     Llama.self, GPT2.self, GPTNeoX.self, OPT.self, Mistral.self, Qwen2.self, Qwen3.self, Gemma.self,
-    Gemma2.self,
+    Gemma2.self, BERT.self, RoBERTa.self, DistilBERT.self,
   ]
 
   /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; of several the one that knows the most of
@@ -40,11 +43,11 @@ public enum Architectures {
     let names = names.map { name in
       name.hasPrefix(LowRankNames.prefix) ? name.dropFirst(LowRankNames.prefix.count) : name[...]
     }
-    guard !names.isEmpty else { return nil }
     var best: (architecture: any Architecture.Type, known: Int)?
     for architecture in all {
       let prefix = architecture.keys.blocks + "."
-      guard names.allSatisfy({ $0.hasPrefix(prefix) }) else { continue }
+      // A head's tensors stand beside those of blocks.
+      guard names.contains(where: { $0.hasPrefix(prefix) }) else { continue }
       let paths = architecture.keys.linearPaths.map { ".\($0)." }
       let known = names.count { name in paths.contains { name.contains($0) } }
       if known > best?.known ?? -1 { best = (architecture, known) }
@@ -69,6 +72,23 @@ public enum Architectures {
       }
     }
     table[architecture.blockCountKey] = .integer(numbers.count)
+    return .object(table)
+  }
+
+  /// config.json of the same model with a head of classes.
+  static func classifying(_ json: JSONValue, _ names: [String]) throws -> JSONValue {
+    guard case .object(var table) = json,
+      let architecture = all.first(where: { $0.modelType == json["model_type"]?.string })
+    else { return json }
+    table["architectures"] = .array([
+      .string("\(architecture.className)ForSequenceClassification")
+    ])
+    table["problem_type"] = .string("single_label_classification")
+    table["num_labels"] = nil
+    table["id2label"] = .object(
+      Dictionary(uniqueKeysWithValues: names.enumerated().map { (String($0), .string($1)) }))
+    table["label2id"] = .object(
+      Dictionary(names.enumerated().map { ($1, .integer($0)) }, uniquingKeysWith: { $1 }))
     return .object(table)
   }
 
@@ -182,6 +202,61 @@ public struct ConfigurationFile: Sendable {
       throw unsupported(key, .string(name))
     }
     return function
+  }
+
+  /// The head of a model that predicts each next token; or, where the file says so, one of classes on the last state of a sequence.
+  func tokenHead(_ weight: String, tied: Bool) throws -> HeadLayout {
+    guard try hasClasses else {
+      return .nextToken(weight, isTied: try flag("tie_word_embeddings", default: tied))
+    }
+    return HeadLayout(place: .last, weight: "score.weight", labels: try labels)
+  }
+
+  /// Whether the model is one of classes, `…ForSequenceClassification`.
+  var hasClasses: Bool {
+    get throws { try kind?.hasSuffix("ForSequenceClassification") ?? false }
+  }
+
+  /// The first of `architectures`.
+  var kind: String? {
+    get throws {
+      guard let names = value("architectures") else { return nil }
+      guard let first = names.array?.first?.string else {
+        throw wrong("architectures", "a list of texts", names)
+      }
+      return first
+    }
+  }
+
+  /// The names of the classes, by `id2label`; without it as many as `num_labels` says, or two.
+  var classNames: [String] {
+    get throws {
+      guard let labels = value("id2label") else {
+        return (0..<(try optionalSize("num_labels") ?? 2)).map { "LABEL_\($0)" }
+      }
+      guard let table = labels.object, !table.isEmpty, table.count < 1 << 20 else {
+        throw wrong("id2label", "a table of class names by number", labels)
+      }
+      return try (0..<table.count).map { number in
+        guard let name = table[String(number)]?.string else {
+          throw wrong("id2label", "a name for each number from 0 to \(table.count - 1)", labels)
+        }
+        return name
+      }
+    }
+  }
+
+  /// The same, of a head that this program computes.
+  var labels: [String] {
+    get throws {
+      try require("problem_type", [.string("single_label_classification")])
+      let names = try classNames
+      guard names.count > 1 else {
+        throw PeatError.badData(
+          "'\(name)' has one class, which makes a regression; this program does not compute it.")
+      }
+      return names
+    }
   }
 
   /// For each block how many keys its queries see at most: by `layer_types` or, in older files, by a rule, as many as `sliding_window` says.

@@ -8,8 +8,10 @@ import Synchronization
 public struct Checkpoint: Sendable {
   public let folder: URL
   /// config.json, whole.
-  public let configurationJSON: JSONValue
-  public let configuration: TransformerConfiguration
+  public private(set) var configurationJSON: JSONValue
+  public private(set) var configuration: TransformerConfiguration
+  /// Weights of a new head, which no file has.
+  private var added: NamedTensors = [:]
   /// Each tensor's name, and the file it lies in.
   private let files: [String: SafeTensorsFile]
   /// `emulator.json`, if the folder is an emulator.
@@ -103,7 +105,7 @@ public struct Checkpoint: Sendable {
     try TransformerModel(
       configuration: configuration,
       weights: StoredWeights(
-        files: files, packed: packed, sparse: sparse,
+        files: files, added: added, packed: packed, sparse: sparse,
         padded: isPadded ? try configuration.tensorPlaces() : [:],
         longest: configuration.longestSide, folder: folder.path),
       blockNumbers: try keptBlocks(), storage: storage, source: folder.path)
@@ -111,6 +113,7 @@ public struct Checkpoint: Sendable {
 
   private struct StoredWeights: WeightSource {
     let files: [String: SafeTensorsFile]
+    let added: NamedTensors
     let packed: [String: PackedStorage]
     let sparse: [String: [Int]]
     let padded: [String: TensorPlaces]
@@ -149,9 +152,10 @@ public struct Checkpoint: Sendable {
 
     var names: Set<String> {
       Set(files.keys).subtracting(sparse.keys.map { $0 + SparseTensor.maskSuffix })
+        .union(added.keys)
     }
     func tensor(named name: String) throws -> Tensor? {
-      guard let file = files[name] else { return nil }
+      guard let file = files[name] else { return added[name] }
       return try whole(name, in: file)
     }
 
@@ -189,6 +193,47 @@ public struct Checkpoint: Sendable {
           + "as config.json has so many; found \(numbers).")
     }
     return numbers
+  }
+
+  /// The same model with a head of classes in the place of its own: what the files have of such a head, and the rest drawn by the seed, matrices normal with
+  /// deviation 0.02, biases 0. A model that has a head of these classes already stays as it is.
+  ///
+  /// - Throws: `usage` where the model has a head of other classes.
+  public func classifying(_ names: [String], seed: UInt64) throws -> Checkpoint {
+    let file = ConfigurationFile(
+      name: folder.appendingPathComponent("config.json").path, json: configurationJSON)
+    if let own = configuration.head?.labels {
+      guard own == names else {
+        throw PeatError.usage(
+          "'\(folder.path)' tells apart the classes \(own.prefix(8).joined(separator: ", ")); the task's are \(names.prefix(8).joined(separator: ", ")). Take a model without a head of classes, or the same classes in the same order."
+        )
+      }
+      return self
+    }
+    var result = self
+    result.configurationJSON = try Architectures.classifying(configurationJSON, names)
+    result.configuration = try Architectures.configuration(
+      from: ConfigurationFile(name: file.name, json: result.configurationJSON))
+    result.configuration.variation = configuration.variation
+    guard let head = result.configuration.head, let labels = head.labels else { return self }
+    var random = SeededRandom(seed: seed, "head")
+    let hidden = configuration.hiddenSize
+    func add(_ name: String?, _ shape: [Int]) {
+      guard let name else { return }
+      // Some files leave a prefix out of every name.
+      let prefix = configuration.keys.optionalPrefix ?? ""
+      let isShort = !prefix.isEmpty && files[configuration.keys.embedding] == nil
+      let stored = isShort && name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : name
+      guard files[stored] == nil else { return }
+      result.added[stored] =
+        shape.count == 1
+        ? Tensor(zeros: shape) : .normal(shape, deviation: 0.02, using: &random)
+    }
+    add(head.dense.map { "\($0).weight" }, [hidden, hidden])
+    add(head.dense.map { "\($0).bias" }, [hidden])
+    add(head.weight, [labels.count, hidden])
+    add(head.bias, [labels.count])
+    return result
   }
 
   /// Bytes of its safetensors files, headers included.

@@ -76,7 +76,8 @@ public struct TextGenerator {
     let logits = pending.withUnsafeBufferPointer { tokens in
       let layout = SequenceLayout(lengths: [tokens.count], firstPosition: cache.length)
       let hidden = model.hiddenStates(tokens, layout: layout, on: tape, cache: cache)
-      return model.head(hidden.rows(hidden.rows - 1..<hidden.rows), on: tape)
+      let last = hidden.rows(hidden.rows - 1..<hidden.rows)
+      return model.head?.logits(last, on: tape) ?? last
     }
     guard logits.isFinite else {
       throw PeatError.badData(

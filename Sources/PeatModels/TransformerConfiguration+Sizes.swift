@@ -33,12 +33,15 @@ extension TransformerConfiguration {
   }
 
   /// Weights of the embedding and the head: matrices that may be packed.
-  public var tableWeights: Int { vocabularySize * hiddenSize * (tiesEmbeddings ? 1 : 2) }
+  public var tableWeights: Int {
+    hiddenSize * (vocabularySize + (head == nil || tiesEmbeddings ? 0 : outputCount))
+  }
 
   /// Weights of learned positions and the final norm.
   public var otherWeights: Int {
     (positions.isLearned ? positionRows * hiddenSize : 0)
-      + (keys.finalNorm == nil ? 0 : normWeights(width: hiddenSize))
+      + [keys.finalNorm, keys.embeddingNorm].compactMap { $0 }.count
+      * normWeights(width: hiddenSize) + tokenTypes * hiddenSize + headWeights
   }
 
   /// Rows of a table of learned positions, and which of them is a sequence's first.
@@ -79,7 +82,7 @@ extension TransformerConfiguration {
     func weights(_ blocks: some Sequence<Int>) -> Double {
       blocks.reduce(0) { $0 + Double(matrixWeights(ofBlock: $1)) }
     }
-    let head = Double(vocabularySize * hiddenSize)
+    let head = Double(outputCount * hiddenSize)
     let above = weights(order.dropFirst(firstTrained))
     let all = weights(order)
     return 2 * ((keepsPrefix ? above : all) + head) + 2 * (above + head)

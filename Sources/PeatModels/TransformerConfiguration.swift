@@ -79,10 +79,12 @@ public struct TransformerConfiguration: Sendable, Equatable {
   /// For each stored block how many keys a query sees at most; `nil`: all, in all blocks.
   public var windows: [Int?]?
   public var feedForward: FeedForward
-  /// Whether the head is the embedding table.
-  public var tiesEmbeddings: Bool
+  /// What stands on the last states; `nil`: nothing, the states are the result.
+  public var head: HeadLayout?
   /// c, where logits become `c · tanh(logit / c)`.
   public var logitSoftCap: Float?
+  /// How many kinds of tokens the embedding tells apart; the first is added to all.
+  public var tokenTypes = 0
   public var biases: Biases
   public var layout = WeightLayout.outputsByInputs
   public var keys: TransformerKeys
@@ -129,9 +131,13 @@ public struct TransformerKeys: Sendable, Equatable {
   /// Behind the feed-forward layer, where norms stand around it.
   public var feedForwardOutputNorm: String?
   public var finalNorm: String?
-  /// The head's weight where it is not tied.
-  public var head: String
-  /// Endings of tensors that checkpoints may hold and that are no weights.
+  /// A norm of the embedding.
+  public var embeddingNorm: String?
+  /// The table of token types.
+  public var tokenTypes: String?
+  /// Endings of names that some checkpoints have in the place of others: of a norm's weight, `LayerNorm.gamma`.
+  public var olderSuffixes: [String: String] = [:]
+  /// Endings of tensors that checkpoints may hold and that are no weights, or of no use to this head.
   public var ignoredSuffixes: [String] = []
   /// A prefix that some checkpoints of the architecture leave out of every name.
   public var optionalPrefix: String?

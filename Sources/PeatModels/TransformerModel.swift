@@ -1,7 +1,7 @@
 import PeatNN
 import PeatTensor
 
-/// A decoder-only transformer: embedding, blocks, final norm, head.
+/// A transformer: embedding, blocks, final norm, head.
 ///
 /// Several models may share tensors: an emulator and the full model, or the clients of one process. Weights are
 /// frozen until a trainer takes them.
@@ -11,12 +11,15 @@ public final class TransformerModel: @unchecked Sendable {
   public let configuration: TransformerConfiguration
   public let embedding: Parameter
   public let positions: Parameter?
+  /// What is added to the embedding of each token of a kind, `[kinds, d]`.
+  let tokenTypes: Parameter?
+  let embeddingNorm: Normalization?
   /// As they are stored; `order` says how they are run.
   public let blocks: [TransformerBlock]
   let order: [Int]
   public let finalNorm: Normalization?
-  /// The output layer.
-  public let head: TokenHead
+  /// What stands on the last states; `nil`: they are the result.
+  public let head: OutputHead?
   /// Learned embeddings in front of those of each sequence's tokens, `[P, d]`, where the model is tuned that way.
   public var prompt: Parameter?
 
@@ -35,7 +38,12 @@ public final class TransformerModel: @unchecked Sendable {
     precondition(
       numbers.count == configuration.blockCount, "TransformerModel: block numbers \(numbers)")
     let reader = try TensorReader(
-      weights: weights, keys: configuration.keys, storage: storage, source: source)
+      weights: weights, keys: configuration.keys,
+      // What heads of other kinds have, a model of classes or without a head does not need.
+      ignoredPrefixes: configuration.head?.place == .each
+        ? []
+        : ["lm_head.", "embed_out.", "cls.", "vocab_", "classifier.", "score.", "pre_classifier."],
+      storage: storage, source: source)
     try configuration.variation.validate(for: configuration, source: source)
     self.configuration = configuration
     order = configuration.order
@@ -46,6 +54,13 @@ public final class TransformerModel: @unchecked Sendable {
       try reader.parameter(
         $0, [configuration.positionRows, configuration.hiddenSize], inputAxis: nil)
     }
+    let hidden = configuration.hiddenSize
+    tokenTypes = try keys.tokenTypes.map {
+      try reader.parameter($0, [configuration.tokenTypes, hidden], inputAxis: nil)
+    }
+    embeddingNorm = try keys.embeddingNorm.map {
+      try .make(configuration, $0, width: hidden, reader.parameter)
+    }
     blocks = try numbers.enumerated().map { number, fullNumber in
       try TransformerBlock(
         configuration: configuration, number: number, numberInFullModel: fullNumber,
@@ -54,13 +69,12 @@ public final class TransformerModel: @unchecked Sendable {
     finalNorm = try keys.finalNorm.map {
       try .make(configuration, $0, width: configuration.hiddenSize, reader.parameter)
     }
-    if configuration.tiesEmbeddings {
-      head = TokenHead(table: embedding, softCap: configuration.logitSoftCap)
-      try reader.checkTied(keys.head, to: keys.embedding)
-    } else {
-      head = TokenHead(
-        table: try reader.parameter(keys.head, tableShape, inputAxis: 1),
-        softCap: configuration.logitSoftCap)
+    let table = embedding
+    head = try configuration.head.map {
+      try OutputHead($0, of: configuration, embedding: table, reader.parameter)
+    }
+    if let tied = configuration.head, tied.isTied {
+      try reader.checkTied(tied.weight, to: keys.embedding)
     }
     try reader.checkNothingIsLeft()
   }
@@ -76,8 +90,8 @@ public final class TransformerModel: @unchecked Sendable {
 
   /// Every weight once, without low-rank updates.
   public var parameters: [Parameter] {
-    [embedding] + (positions.map { [$0] } ?? []) + blocks.flatMap(\.parameters)
-      + (finalNorm?.parameters ?? []) + (head.table === embedding ? [] : [head.table])
+    [embedding, positions, tokenTypes].compactMap { $0 } + (embeddingNorm?.parameters ?? [])
+      + blocks.flatMap(\.parameters) + (finalNorm?.parameters ?? []) + (head?.parameters ?? [])
   }
 
   /// The weights by name, sharing memory with the model.
@@ -124,10 +138,12 @@ public final class TransformerModel: @unchecked Sendable {
   private func embedded(
     _ tokens: UnsafeBufferPointer<Int32>, _ placement: Placement, on tape: Tape
   ) -> Activation {
-    tape.embedding(
+    let rows = tape.embedding(
       tokens, layout: placement.positions, table: embedding.weight,
       scale: configuration.embeddingScale, positions: positions?.weight,
-      firstPosition: configuration.firstPositionRow, prompt: prompt?.weight)
+      firstPosition: configuration.firstPositionRow, shared: tokenTypes?.weight,
+      prompt: prompt?.weight)
+    return embeddingNorm?(rows, on: tape) ?? rows
   }
 
   /// The final norm of the rows that belong to tokens.
@@ -219,7 +235,10 @@ public final class TransformerModel: @unchecked Sendable {
   /// How many of the blocks that are run first have nothing that trains, neither in them nor in the embedding below: what goes into the
   /// next one depends on the tokens alone.
   package var frozenBlocks: Int {
-    if embedding.trains || positions?.trains == true || prompt != nil { return 0 }
+    let below = [embedding, positions, tokenTypes].compactMap { $0 }
+    if (below + (embeddingNorm?.parameters ?? [])).contains(where: \.trains) || prompt != nil {
+      return 0
+    }
     return order.firstIndex { blocks[$0].trains } ?? order.count
   }
 
@@ -263,18 +282,17 @@ public final class TransformerModel: @unchecked Sendable {
     of hidden: Activation, targets: UnsafeBufferPointer<Int32>, scale: Float, on tape: Tape,
     logitRows: Int
   ) -> TokenLoss {
-    tape.linearCrossEntropy(
-      hidden, weight: head.table.weight, softCap: head.softCap, targets: targets, scale: scale,
-      chunkRows: logitRows)
+    guard let head else { preconditionFailure("a model without a head has no loss") }
+    return head.loss(hidden, targets: targets, scale: scale, on: tape, chunkRows: logitRows)
   }
 
-  /// Logits for every position, `[B·T, V]`: for small inputs and tests.
+  /// Logits for every position, `[B·T, V]`, or final states where there is no head: for small inputs and tests.
   public func logits(_ tokens: [Int32], length: Int) -> Tensor {
     let tape = Tape()
     return tokens.withUnsafeBufferPointer { tokens in
       let hidden = hiddenStates(
         tokens, layout: SequenceLayout(rows: tokens.count, length: length), on: tape)
-      return head(hidden, on: tape).tensor()
+      return (head?.logits(hidden, on: tape) ?? hidden).tensor()
     }
   }
 }
@@ -285,16 +303,19 @@ private final class TensorReader {
   private let keys: TransformerKeys
   private let storage: StoragePlan
   private let source: String
+  private let ignoredPrefixes: [String]
   private let missingPrefix: String
   private var unused: Set<String>
 
   init(
-    weights: any WeightSource, keys: TransformerKeys, storage: StoragePlan, source: String
+    weights: any WeightSource, keys: TransformerKeys, ignoredPrefixes: [String],
+    storage: StoragePlan, source: String
   ) throws {
     self.weights = weights
     self.keys = keys
     self.storage = storage
     self.source = source
+    self.ignoredPrefixes = ignoredPrefixes
     unused = try weights.names
     // GPT-2's first checkpoints were saved from inside the model and lack "transformer.".
     if let prefix = keys.optionalPrefix, !unused.contains(keys.embedding),
@@ -319,7 +340,8 @@ private final class TensorReader {
       }
       return Parameter(name, matrix)
     }
-    guard let tensor = try weights.tensor(named: stored) else {
+    guard let stored = try storedName(of: stored), let tensor = try weights.tensor(named: stored)
+    else {
       throw PeatError.badData(
         "'\(source)' has no tensor '\(stored)', which config.json asks for. Check that config.json and the "
           + "safetensors files come from the same checkpoint.")
@@ -342,6 +364,16 @@ private final class TensorReader {
     return parameter
   }
 
+  /// A tensor's name as the files have it, which may be an older one; `nil` where there is none.
+  private func storedName(of name: String) throws -> String? {
+    if try weights.tensor(named: name) != nil { return name }
+    for (suffix, older) in keys.olderSuffixes where name.hasSuffix(suffix) {
+      let other = name.dropLast(suffix.count) + older
+      if unused.contains(String(other)) { return String(other) }
+    }
+    return nil
+  }
+
   /// Some files hold a tied head as well; it must be the embedding then.
   func checkTied(_ name: String, to other: String) throws {
     guard unused.remove(name) != nil, let tensor = try weights.tensor(named: name),
@@ -355,7 +387,10 @@ private final class TensorReader {
   }
 
   func checkNothingIsLeft() throws {
-    let strangers = unused.filter { name in !keys.ignoredSuffixes.contains { name.hasSuffix($0) } }
+    let strangers = unused.filter { name in
+      !keys.ignoredSuffixes.contains { name.hasSuffix($0) }
+        && !ignoredPrefixes.contains { name.hasPrefix($0) }
+    }
     guard let first = strangers.min() else { return }
     throw PeatError.badData(
       "'\(source)' holds \(strangers.count) tensor(s) that config.json does not account for, such as '\(first)'. "

@@ -12,6 +12,8 @@ struct Pattern: Sendable {
   private enum Kind: Sendable {
     case string([UInt8])
     case expression(NSRegularExpression, source: String)
+    /// Two spaces or more, which many files of sentencepiece models name as a regular expression.
+    case spaceRun
   }
   private let kind: Kind
   private let place: TokenizerPart
@@ -28,6 +30,10 @@ struct Pattern: Sendable {
       kind = .string(bytes)
     } else if let expression = try part.optional("Regex") {
       let source = try expression.string().text
+      if source == " {2,}" {
+        kind = .spaceRun
+        return
+      }
       let translated = try Self.translated(source, expression)
       guard let compiled = try? NSRegularExpression(pattern: translated) else {
         throw expression.failure("is not a regular expression that can be read here: '\(source)'.")
@@ -53,6 +59,7 @@ struct Pattern: Sendable {
   func matches(in text: [UInt8]) throws -> [Range<Int>] {
     switch kind {
     case .string(let wanted): Self.occurrences(of: wanted, in: text)
+    case .spaceRun: Self.spaceRuns(in: text)
     case .expression(let expression, let source): try matches(of: expression, source, in: text)
     }
   }
@@ -61,7 +68,12 @@ struct Pattern: Sendable {
   ///
   /// - Throws: `badData` as `matches(in:)`, and where the text would become absurdly long.
   func replacing(in text: [UInt8], with content: [UInt8]) throws -> [UInt8] {
-    let matches = try matches(in: text)
+    try replacing(matches(in: text), in: text, with: content)
+  }
+
+  func replacing(_ matches: [Range<Int>], in text: [UInt8], with content: [UInt8]) throws
+    -> [UInt8]
+  {
     let size = text.count + matches.count * content.count - matches.reduce(0) { $0 + $1.count }
     guard size <= max(Self.textLimit, text.count) else {
       throw place.failure(
@@ -69,6 +81,18 @@ struct Pattern: Sendable {
           + "at most \(Self.textLimit) can be handled.")
     }
     return text.replacing(matches, with: content)
+  }
+
+  private static func spaceRuns(in text: [UInt8]) -> [Range<Int>] {
+    var result: [Range<Int>] = []
+    var index = 0
+    while index < text.count {
+      let start = index
+      while index < text.count, text[index] == 0x20 { index += 1 }
+      if index > start + 1 { result.append(start..<index) }
+      index = max(index, start + 1)
+    }
+    return result
   }
 
   static func occurrences(of wanted: [UInt8], in text: [UInt8]) -> [Range<Int>] {
@@ -130,12 +154,16 @@ struct Pattern: Sendable {
     return result
   }
 
-  /// Oniguruma's `\s` has the vertical tab and U+0085, ICU's has not; ICU's `\w` has the two joiners, Oniguruma's has not.
+  /// Oniguruma's `\s` has the vertical tab and U+0085, ICU's has not; ICU's `\w` has the two joiners, Oniguruma's has not,
+  /// but outside of brackets has Latin-1's raised digits and fractions.
   private static func translated(_ source: String, _ part: TokenizerPart) throws -> String {
     var result = ""
     var isEscaped = false
+    var depth = 0
     for scalar in source.unicodeScalars {
       if !isEscaped {
+        if scalar == "[" { depth += 1 }
+        if scalar == "]" { depth = max(0, depth - 1) }
         if scalar == "\\" { isEscaped = true } else { result.unicodeScalars.append(scalar) }
         continue
       }
@@ -143,8 +171,10 @@ struct Pattern: Sendable {
       switch scalar {
       case "s": result += "[\\t-\\r\\x{85}\\p{Z}]"
       case "S": result += "[^\\t-\\r\\x{85}\\p{Z}]"
-      case "w": result += "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
-      case "W": result += "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
+      case "w" where depth > 0: result += "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
+      case "W" where depth > 0: result += "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
+      case "w": result += "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾]"
+      case "W": result += "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾]"
       case "h", "H", "R", "X", "K", "g", "k", "G":
         throw part.failure(
           "uses '\\\(scalar)', which is not supported in the regular expression '\(source)'.")

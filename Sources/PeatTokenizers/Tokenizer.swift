@@ -8,18 +8,20 @@ import PeatTensor
 ///     let text = tokenizer.decode(numbers, skipSpecialTokens: true)
 ///
 /// A text goes through: added tokens cut out → normalizer → pre-tokenizer → model → post-processor; token numbers go back
-/// through the decoder. Supported: the model BPE (byte-level and sentencepiece style) and the parts listed in
-/// `Normalizers`, `PreTokenizers`, `PostProcessor` and `Decoders`; any other part is refused by name. The file's
-/// "truncation" and "padding" are not applied: who encodes decides on lengths.
+/// through the decoder. Supported: the models and parts listed in `TokenModels`, `Normalizers`, `PreTokenizers`, `PostProcessor`
+/// and `Decoders`; any other part is refused by name. The file's "truncation" and "padding" are applied by `encodeBatch` alone:
+/// elsewhere who encodes decides on lengths.
 ///
-/// Mirrors tokenizers 0.23 (<https://github.com/huggingface/tokenizers>). Its Unicode tables are older than Swift's: on characters
-/// assigned since Unicode 12, `StripAccents` and the normalisation forms may differ.
+/// Mirrors tokenizers 0.23 (<https://github.com/huggingface/tokenizers>), with the versions of Unicode that its parts know.
 public struct Tokenizer: TextTokenizer {
   /// The files as they were read, by name, so that another checkpoint can carry the same tokenizer on.
   public let sourceFiles: [String: Data]
   public let vocabularySize: Int
   public let beginToken: Int32?
   public let endToken: Int32?
+  /// What the file says on the length of encodings; what `encodeBatch` does if not told otherwise.
+  public let truncation: Truncation?
+  public let padding: Padding?
 
   private let normalizer: (any Normalizer)?
   private let preTokenizer: (any PreTokenizer)?
@@ -89,6 +91,8 @@ public struct Tokenizer: TextTokenizer {
     self.postProcessor = postProcessor
     preTokenizer = try file.optional("pre_tokenizer").map(PreTokenizers.read)
     decoder = try file.optional("decoder").map(Decoders.read) ?? [JoinDecoder()]
+    truncation = try file.optional("truncation").map { try Truncation($0) }
+    padding = try file.optional("padding").map { try Padding($0) }
 
     let added = try Self.readAddedTokens(file, model.vocabulary)
     addedTokens = Dictionary(added.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
@@ -106,7 +110,7 @@ public struct Tokenizer: TextTokenizer {
       model.vocabulary.tokens.count, (added.map { Int($0.number) }.max() ?? -1) + 1)
 
     let addedTokens = addedTokens
-    for number in postProcessor.before + postProcessor.after
+    for number in postProcessor.addedNumbers
     where addedTokens[number] == nil && model.vocabulary.token(number) == nil {
       throw file.failure(
         "has a 'post_processor' that adds the token \(number), which does not exist.")
@@ -170,15 +174,84 @@ public struct Tokenizer: TextTokenizer {
 
   public func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int32] {
     var numbers: [Int32] = addSpecialTokens ? postProcessor.before : []
-    var cache: WordCache = [:]
+    var cache = WordCache()
+    try append(text, cache: &cache, to: &numbers)
+    if addSpecialTokens { numbers.append(contentsOf: postProcessor.after) }
+    return numbers
+  }
+
+  /// A pair of texts, as the post-processor puts it together: `[CLS] first [SEP] second [SEP]` or the like.
+  public func encodePair(_ first: String, _ second: String, addSpecialTokens: Bool) throws
+    -> TokenEncoding
+  {
+    var cache = WordCache()
+    return try encoding(
+      [first, second], addSpecialTokens: addSpecialTokens, truncation: nil, cache: &cache)
+  }
+
+  /// Texts, or pairs of texts, truncated and padded as the file says.
+  public func encodeBatch(
+    _ texts: [String], pairedWith seconds: [String]? = nil, addSpecialTokens: Bool
+  ) throws -> [TokenEncoding] {
+    try encodeBatch(
+      texts, pairedWith: seconds, addSpecialTokens: addSpecialTokens, truncation: truncation,
+      padding: padding)
+  }
+
+  /// Texts, or pairs of texts, with what a model wants to know beside their numbers.
+  ///
+  ///     let batch = try tokenizer.encodeBatch(
+  ///       sentences, addSpecialTokens: true, truncation: Truncation(maximumLength: 128), padding: Padding())
+  ///
+  /// - Parameters:
+  ///   - seconds: the second text of each pair; as many as `texts`.
+  ///   - truncation: `nil` for none.
+  ///   - padding: `nil` for none.
+  /// - Throws: `badData` where a text can't be handled, or can't be truncated as asked.
+  public func encodeBatch(
+    _ texts: [String], pairedWith seconds: [String]? = nil, addSpecialTokens: Bool,
+    truncation: Truncation?, padding: Padding?
+  ) throws -> [TokenEncoding] {
+    precondition(
+      seconds == nil || seconds?.count == texts.count,
+      "encodeBatch: \(texts.count) texts are paired with \(seconds?.count ?? 0)")
+    var cache = WordCache()
+    var result: [TokenEncoding] = []
+    result.reserveCapacity(texts.count)
+    for (index, text) in texts.enumerated() {
+      result.append(
+        try encoding(
+          [text] + (seconds.map { [$0[index]] } ?? []), addSpecialTokens: addSpecialTokens,
+          truncation: truncation, cache: &cache))
+    }
+    padding?.apply(to: &result)
+    return result
+  }
+
+  private func encoding(
+    _ texts: [String], addSpecialTokens: Bool, truncation: Truncation?, cache: inout WordCache
+  ) throws -> TokenEncoding {
+    var encodings: [TokenEncoding] = []
+    for (index, text) in texts.enumerated() {
+      var numbers: [Int32] = []
+      try append(text, cache: &cache, to: &numbers)
+      encodings.append(TokenEncoding(numbers, type: Int32(index)))
+    }
+    if let truncation {
+      let added = addSpecialTokens ? postProcessor.addedCount(textCount: texts.count) : 0
+      encodings = try truncation.applied(to: encodings, addedCount: added)
+    }
+    return postProcessor.applied(to: encodings, addSpecialTokens: addSpecialTokens)
+  }
+
+  private func append(_ text: String, cache: inout WordCache, to numbers: inout [Int32]) throws {
     try forEachPart(of: text) { part in
       switch part {
       case .token(let number): numbers.append(number)
-      case .piece(let piece): model.encode(piece, cache: &cache, into: &numbers)
+      case .piece(let piece):
+        cache.append(piece.bytes, to: &numbers) { model.encode($0, into: &$1) }
       }
     }
-    if addSpecialTokens { numbers.append(contentsOf: postProcessor.after) }
-    return numbers
   }
 
   /// The pieces of a text that reach the model, after normalizer and pre-tokenizer; added tokens are left out.
@@ -210,13 +283,15 @@ public struct Tokenizer: TextTokenizer {
   private func forEachPart(
     ofRaw text: [UInt8], beginsText: Bool, _ body: (Part) -> Void
   ) throws {
-    let normalized = try normalizer?.normalized(text) ?? text
+    var keepsStart = true
+    let normalized = try normalizer?.normalized(text, keepsStart: &keepsStart) ?? text
     for section in normalizedAddedTokens.sections(of: normalized) {
       switch section {
       case .token(let number): body(.token(number))
       case .text(let range):
         let piece = Piece(
-          bytes: Array(normalized[range]), beginsText: beginsText && range.lowerBound == 0)
+          bytes: Array(normalized[range]),
+          beginsText: beginsText && keepsStart && range.lowerBound == 0)
         guard let preTokenizer else {
           body(.piece(ByteString(piece.bytes)))
           continue

@@ -4,7 +4,7 @@ import Testing
 
 /// The verbs of DESIGN's table.
 let verbs = [
-  "demo", "inspect", "evaluate", "generate", "compress", "export", "tune", "plug-in",
+  "demo", "pull", "inspect", "evaluate", "generate", "compress", "export", "tune", "plug-in",
   "aggregate", "serve", "join", "simulate", "attack", "compare-emulators", "reports", "pretrain",
   "calibrate", "estimate",
   "train-controller", "evaluate-controller", "bench", "doctor",

@@ -46,6 +46,27 @@ import Testing
     }
   }
 
+  @Test func `a word divides otherwise, and says what came of it`() throws {
+    try withTemporaryFolder { folder in
+      var configuration = configuration(try write(600, to: folder))
+      configuration.partition = "dirichlet=0.3:user"
+      configuration.clients = 3
+      let parts = try ClientData(configuration)
+      #expect(parts.partition.clients.map(\.name) == ["client-1", "client-2", "client-3"])
+      #expect(parts.partition.labels.values.allSatisfy { $0 == 120 })
+      #expect((parts.partition.meanLabelDistance ?? 0) > 0.1)
+      configuration.clientsBy = "user"
+      expectError(.usage, "name one of them") { _ = try ClientData(configuration) }
+      configuration.partition = "field=user"
+      let named = try ClientData(configuration)
+      configuration.partition = nil
+      #expect(try ClientData(configuration).groups == named.groups)
+      configuration.model = "model"
+      configuration.partition = "dirichlet"
+      expectError(.usage, "ALPHA") { try configuration.validate() }
+    }
+  }
+
   @Test func `with a text to evaluate on nothing is held back`() throws {
     try withTemporaryFolder { folder in
       var configuration = configuration(try write(20, to: folder))

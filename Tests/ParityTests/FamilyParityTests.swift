@@ -36,6 +36,7 @@ import Testing
   @Test(arguments: names) func `a cache changes nothing`(name: String) throws {
     let folder = ProjectFolders.golden.appendingPathComponent("families/\(name)")
     let model = try Checkpoint(folder: folder).model()
+    guard model.configuration.attention.isCausal, model.head?.layout.place == .each else { return }
     var tokens: [Int32] = [3, 14, 15, 9, 26]
     var generator = try TextGenerator(model, prompt: tokens, capacity: 40, settings: .init())
     for _ in 0..<20 {

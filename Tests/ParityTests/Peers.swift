@@ -4,20 +4,8 @@ import PeatTensor
 import TestSupport
 import Testing
 
-/// The Python that has PyTorch, transformers and PEFT, for what only they can say: `FEDPEAT_PYTHON`, or the one in
-/// `../shared/peers` once it has made its environment.
+/// What transformers and PEFT compute, asked of the peers' Python.
 enum Peers {
-  static let python: String? = {
-    let environment = ProcessInfo.processInfo.environment
-    if let path = environment["FEDPEAT_PYTHON"], !path.isEmpty { return path }
-    let shared = ProjectFolders.root.deletingLastPathComponent()
-      .appendingPathComponent("shared/peers/python").path
-    // Its first call downloads; no test may start that.
-    let home = environment["FEDPEAT_PEERS"] ?? "\(environment["HOME"] ?? "")/.cache/fedpeat-peers"
-    let isReady = FileManager.default.fileExists(atPath: "\(home)/.ok")
-    return isReady && FileManager.default.isExecutableFile(atPath: shared) ? shared : nil
-  }()
-
   /// One Python at a time: each takes a core and half a gigabyte.
   private static let gate = WorkGate(limit: 1)
 
@@ -25,7 +13,7 @@ enum Peers {
   static func logits(
     _ script: String, _ folders: [URL], ids: [[Int32]], in scratch: URL
   ) async throws -> Tensor {
-    let python = try #require(Peers.python)
+    let python = try #require(PeerPython.path)
     let input = scratch.appendingPathComponent("ids.json")
     let output = scratch.appendingPathComponent("\(UUID().uuidString).safetensors")
     try JSONEncoder().encode(ids).write(to: input)
@@ -53,14 +41,5 @@ enum Peers {
     try #require(status == 0, "\(script) failed: \(said.suffix(2000))")
     let logits = try SafeTensorsFile(contentsOf: output).tensor(named: "logits").copied()
     return logits.reshaped([logits.shape[0] * logits.shape[1], logits.shape[2]])
-  }
-}
-
-extension Trait where Self == ConditionTrait {
-  /// Skips the test where there is no Python with the peers.
-  static var needsPeers: Self {
-    .enabled(
-      if: Peers.python != nil,
-      "no Python with torch, transformers and peft. Set FEDPEAT_PYTHON to one that has them.")
   }
 }

@@ -35,8 +35,8 @@ enum BigramModel {
       configuration: configuration,
       tensors: [
         keys.embedding: Tensor(embedding, shape: [count, width]),
-        keys.head: Tensor(head, shape: [count, width]),
-        "\(keys.finalNorm).weight": ones,
+        "lm_head.weight": Tensor(head, shape: [count, width]),
+        "model.norm.weight": ones,
         "\(block).\(keys.attentionNorm).weight": ones,
         "\(block).\(keys.feedForwardNorm).weight": ones,
         "\(block).self_attn.q_proj.weight": zeros(width, width),

@@ -85,7 +85,8 @@ import Testing
   @Test func `an unknown architecture, with the ones that are supported`() throws {
     expectBadData(
       try TinyModel.error(configuration: ["model_type": "mamba"]), "'mamba'",
-      "Supported: gemma, gemma2, gpt2, gpt_neox, llama, mistral, opt, qwen2, qwen3")
+      "Supported: bert, distilbert, gemma, gemma2, gpt2, gpt_neox, llama, mistral, opt, qwen2, qwen3, roberta"
+    )
     expectBadData(try TinyModel.error(configuration: ["model_type": nil]), "model_type")
     expectBadData(try TinyModel.error(configuration: ["model_type": 3]), "model_type", "a text")
   }

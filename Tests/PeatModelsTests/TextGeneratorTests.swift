@@ -37,7 +37,8 @@ import Testing
         position += piece.count
         #expect(cache.length == position)
         let inner = Tape()
-        let found = inner.linear(inner.input(hidden), weight: model.head.table.weight).tensor()
+        let found = inner.linear(inner.input(hidden), weight: try #require(model.head).table.weight)
+          .tensor()
         let expected = Tensor(
           Array(whole.scalars[(position - piece.count) * vocabulary..<position * vocabulary]),
           shape: [piece.count, vocabulary])

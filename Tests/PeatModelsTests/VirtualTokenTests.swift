@@ -166,7 +166,8 @@ struct VirtualTokenTests {
           ).tensor()
         }
         let inner = Tape()
-        let found = inner.linear(inner.input(hidden), weight: model.head.table.weight).tensor()
+        let found = inner.linear(inner.input(hidden), weight: try #require(model.head).table.weight)
+          .tensor()
         expectClose(
           found, whole.rows(position..<position + piece.count), within: 1e-5, "from \(position)")
         position += piece.count

@@ -23,7 +23,24 @@ enum Golden {
   static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .appendingPathComponent("Golden")
   /// The small tokenizers.
-  static let names = ["gpt2-style", "sentencepiece-style", "metaspace", "llama3-style"]
+  static let names = [
+    "gpt2-style", "sentencepiece-style", "metaspace", "llama3-style", "roberta-style",
+    "qwen2-style", "clip-style", "affixes", "gemma-style", "bert-uncased", "bert-cased", "t5-style",
+    "unigram-bytes",
+  ]
+  /// Those that lie with models among the assets.
+  static let modelNames = ["stories260K", "all-MiniLM-L6-v2"]
+  static var hasModels: Bool {
+    modelNames.allSatisfy { asset("models/\($0)/tokenizer.json") != nil }
+  }
+
+  /// The lowest 16 bits of the FNV-1a hash of a text's UTF-8 bytes, in hexadecimal.
+  static func fingerprint(_ text: String) -> String {
+    var value: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in text.utf8 { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    let digits = String(value & 0xFFFF, radix: 16)
+    return String(repeating: "0", count: 4 - digits.count) + digits
+  }
 
   static func data(_ path: String) throws -> Data {
     try Data(contentsOf: folder.appendingPathComponent(path))

@@ -47,25 +47,37 @@ import Testing
 
   @Test(arguments: [
     (
-      #""normalizer": null"#, #""normalizer": {"type": "Precompiled"}"#,
-      "'normalizer' is the normalizer 'Precompiled', which is not supported. Supported: Sequence"
+      #""normalizer": null"#, #""normalizer": {"type": "Cyrillic"}"#,
+      "'normalizer' is the normalizer 'Cyrillic', which is not supported. Supported: Sequence"
     ),
     (
       #""normalizer": null"#,
-      #""normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Nmt"}]}"#,
-      "'normalizer.normalizers[1]' is the normalizer 'Nmt'"
+      #""normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Nft"}]}"#,
+      "'normalizer.normalizers[1]' is the normalizer 'Nft'"
     ),
     (
-      #""pre_tokenizer": null"#, #""pre_tokenizer": {"type": "BertPreTokenizer"}"#,
-      "the pre-tokenizer 'BertPreTokenizer'"
+      #""pre_tokenizer": null"#, #""pre_tokenizer": {"type": "UnicodeScripts"}"#,
+      "the pre-tokenizer 'UnicodeScripts'"
     ),
     (
       #""post_processor": null"#, #""post_processor": {"type": "Roberta"}"#,
       "the post-processor 'Roberta'"
     ),
     (#""decoder": null"#, #""decoder": {"type": "CTC"}"#, "the decoder 'CTC'"),
-    (#""BPE""#, #""WordPiece""#, "the model 'WordPiece', which is not supported. Supported: BPE"),
-    (#""BPE""#, #""Unigram""#, "the model 'Unigram', which is not supported"),
+    (
+      #""BPE""#, #""WordPieces""#,
+      "the model 'WordPieces', which is not supported. Supported: BPE, WordPiece, Unigram, WordLevel."
+    ),
+    (
+      #""BPE""#, #""WordPiece""#,
+      "'model' has the unknown token '[UNK]' ('unk_token'), which 'vocab' does not have"
+    ),
+    (#""BPE""#, #""WordLevel""#, "'model' has the unknown token '<unk>'"),
+    (#""BPE""#, #""Unigram""#, "'model.vocab' is an object, expected an array"),
+    (
+      #""BPE""#, #""Unigram", "unk_id": 1, "vocab": [["a", -1]], "x": 0"#,
+      "the key \"vocab\" stands twice"
+    ),
     (#""BPE""#, "7", "'model.type' is a number, expected a string"),
     (#""a": 0"#, #""a": -1"#, "gives the token 'a' the number -1"),
     (#""a": 0"#, #""a": 99999999999"#, "the number 99999999999"),
@@ -83,7 +95,45 @@ import Testing
     (#""unk_token": null"#, #""dropout": 0.1"#, "'model.dropout' is set"),
     (
       #""unk_token": null"#, #""continuing_subword_prefix": "@@""#,
-      "'model.continuing_subword_prefix' is '@@'"
+      "the second is shorter than 'continuing_subword_prefix'"
+    ),
+    (
+      #""post_processor": null"#,
+      #""post_processor": {"type": "BertProcessing", "sep": ["x", 9], "cls": ["<s>", 3]}"#,
+      "adds the token 9, which does not exist"
+    ),
+    (
+      #""post_processor": null"#,
+      #""post_processor": {"type": "RobertaProcessing", "sep": ["x"], "cls": ["<s>", 3]}"#,
+      "'post_processor.sep' is no pair"
+    ),
+    (
+      #""normalizer": null"#,
+      #""normalizer": {"type": "Precompiled", "precompiled_charsmap": "%%"}"#,
+      "'normalizer.precompiled_charsmap' is not base64"
+    ),
+    (
+      #""normalizer": null"#,
+      #""normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAgAAAAA"}"#,
+      "do not hold the trie"
+    ),
+    (
+      #""pre_tokenizer": null"#,
+      #""pre_tokenizer": {"type": "Metaspace", "add_prefix_space": false, "prepend_scheme": "always"}"#,
+      "is 'always', but 'add_prefix_space' is false"
+    ),
+    (
+      #""normalizer": null"#,
+      #""normalizer": null, "truncation": {"max_length": -1}"#, "'truncation.max_length' is -1"
+    ),
+    (
+      #""normalizer": null"#,
+      #""normalizer": null, "truncation": {"max_length": 5, "strategy": "Random"}"#,
+      "the strategy 'Random', which is not supported. Supported: LongestFirst, OnlyFirst, OnlySecond"
+    ),
+    (
+      #""normalizer": null"#,
+      #""normalizer": null, "padding": {"strategy": "Longest"}"#, "the padding strategy 'Longest'"
     ),
     (#""id": 3"#, #""id": -3"#, "'added_tokens[0].id' is -3"),
     (#""id": 3"#, #""id": 2"#, "gives '<s>' the number 2 of 'ab'"),
@@ -127,6 +177,36 @@ import Testing
   ) {
     let message = message(json(replaced, with: replacement))
     #expect(message.contains("tokenizer.json") && message.contains(expected), "\(message)")
+  }
+
+  @Test func `reads models of whole words, and unigrams`() throws {
+    let words = try Tokenizer(
+      json: Data(
+        #"""
+        {"pre_tokenizer": {"type": "WhitespaceSplit"},
+         "model": {"type": "WordLevel", "vocab": {"the": 0, "mill": 1, "?": 2}, "unk_token": "?"}}
+        """#.utf8))
+    #expect(try words.encode("the old mill", addSpecialTokens: false) == [0, 2, 1])
+    // Scores by hand: "ab" -1.5 beats "a", "b" -2; x is unknown.
+    let unigrams = try Tokenizer(
+      json: Data(
+        #"""
+        {"model": {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0], ["a", -1], ["b", -1], ["ab", -1.5], ["ba", -3]]}}
+        """#.utf8))
+    #expect(try unigrams.encode("abaxxb", addSpecialTokens: false) == [3, 1, 0, 2])
+  }
+
+  @Test(arguments: [
+    (#"[["a", 1e400]], "unk_id": 0"#, "has at 0 no token with its score"),
+    (#"[["a", "b"]], "unk_id": 0"#, "has at 0 no token with its score"),
+    (#"[["a", 0]], "unk_id": 1"#, "'model.unk_id' is 1, expected 0 to 0"),
+    (#"[["a", 0]]"#, "has no 'unk_id'"), (#"[], "unk_id": 0"#, "is empty"),
+    (#"[["a", 0], ["a", 1]], "unk_id": 0"#, "two numbers, 0 and 1"),
+  ])
+  func `names what is wrong in a unigram model`(_ vocabulary: String, _ expected: String) {
+    let message = message(
+      Data(#"{"model": {"type": "Unigram", "vocab": \#(vocabulary)}}"#.utf8))
+    #expect(message.contains(expected), "\(message)")
   }
 
   @Test(arguments: ["normalizer", "decoder"]) func `bounds what a match is replaced by`(

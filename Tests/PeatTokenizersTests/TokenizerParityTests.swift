@@ -26,6 +26,22 @@ import Testing
         == true)
   }
 
+  @Test(
+    .enabled(
+      if: Golden.asset("models/all-MiniLM-L6-v2") != nil,
+      "the assets (../shared/assets or FEDPEAT_ASSETS) have no models/all-MiniLM-L6-v2"))
+  func `encodes and decodes as tokenizers does, with the tokenizer of MiniLM`() throws {
+    let folder = try #require(Golden.asset("models/all-MiniLM-L6-v2"))
+    let tokenizer = try Tokenizer(folder: folder)
+    try compare(tokenizer, with: Golden.cases("all-MiniLM-L6-v2.json"))
+    #expect(tokenizer.truncation == Truncation(maximumLength: 128))
+    #expect(tokenizer.padding == Padding(length: .fixed(128)))
+    #expect(
+      try tokenizer.encode("Hello, world", addSpecialTokens: true) == [
+        101, 7592, 1010, 2088, 102,
+      ])
+  }
+
   private func compare(_ tokenizer: Tokenizer, with cases: Golden.Cases) throws {
     #expect(cases.encodings.count > 40)
     for item in cases.encodings {

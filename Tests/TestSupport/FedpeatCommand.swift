@@ -16,8 +16,12 @@ public enum FedpeatCommand {
 
   /// Runs it to its end.
   @discardableResult
-  public static func run(_ arguments: [String], in folder: URL) async throws -> CommandResult {
-    try await RunningCommand(arguments, in: folder).finish()
+  ///
+  /// - Parameter environment: variables over those of the tests.
+  public static func run(
+    _ arguments: [String], in folder: URL, environment: [String: String] = [:]
+  ) async throws -> CommandResult {
+    try await RunningCommand(arguments, in: folder, environment: environment).finish()
   }
 
   /// Runs it to its end, which must be a success.
@@ -60,7 +64,9 @@ public final class RunningCommand: Sendable {
   private let outputFile: URL
   private let errorFile: URL
 
-  public init(_ arguments: [String], in folder: URL) throws {
+  public init(
+    _ arguments: [String], in folder: URL, environment: [String: String] = [:]
+  ) throws {
     self.arguments = arguments
     let stem = FileManager.default.temporaryDirectory.appendingPathComponent(
       "fedpeat-command-\(UUID().uuidString)")
@@ -68,6 +74,9 @@ public final class RunningCommand: Sendable {
     errorFile = stem.appendingPathExtension("err")
     process = Process()
     process.executableURL = FedpeatCommand.binary
+    if !environment.isEmpty {
+      process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    }
     process.arguments = arguments
     process.currentDirectoryURL = folder
     process.standardInput = FileHandle.nullDevice

@@ -7,8 +7,10 @@ reference.safetensors as `reference.py` does. Computed in float32 with eager att
 import shutil
 
 import torch
+import transformers
 from transformers import (
-    AutoModelForCausalLM,
+    BertConfig,
+    DistilBertConfig,
     Gemma2Config,
     GemmaConfig,
     GPTNeoXConfig,
@@ -17,10 +19,11 @@ from transformers import (
     OPTConfig,
     Qwen2Config,
     Qwen3Config,
+    RobertaConfig,
 )
 
 from golden import GOLDEN, Dice, write_manifest, write_tensors
-from reference import causal_reference
+from reference import reference
 
 SEED = 777
 FOLDER = GOLDEN / "families"
@@ -55,7 +58,27 @@ DECODERS = {
     ),
     "opt": OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=16),
     "opt-norms-behind": OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=16, do_layer_norm_before=False),
+    "llama-classes": LlamaConfig(**GATED | {"pad_token_id": 52}, num_labels=3),
 }
+BERT = COMMON | {"intermediate_size": 24, "num_labels": 3}
+DISTILBERT = {
+    "vocab_size": VOCABULARY, "dim": 16, "n_heads": 4, "n_layers": 3, "hidden_dim": 24, "max_position_embeddings": 48, "num_labels": 3,
+}
+ENCODERS = {
+    "bert": (BertConfig(**BERT), "Bert"),
+    "roberta": (RobertaConfig(**BERT, pad_token_id=1, type_vocab_size=1), "Roberta"),
+    "distilbert": (DistilBertConfig(**DISTILBERT), "DistilBert"),
+}
+
+
+def models():
+    """Each model's name, configuration and class."""
+    for name, config in DECODERS.items():
+        mapping = transformers.AutoModelForSequenceClassification if name.endswith("-classes") else transformers.AutoModelForCausalLM
+        yield name, config, mapping._model_mapping[type(config)]
+    for name, (config, prefix) in ENCODERS.items():
+        for suffix, kind in (("", "Model"), ("-masked", "ForMaskedLM"), ("-classes", "ForSequenceClassification")):
+            yield name + suffix, config, getattr(transformers, prefix + kind)
 
 
 def scatter(model, seed):
@@ -71,16 +94,16 @@ def scatter(model, seed):
 
 def main():
     torch.set_num_threads(1)
-    for number, (name, config) in enumerate(DECODERS.items()):
-        model = scatter(AutoModelForCausalLM.from_config(config, attn_implementation="eager"), SEED + number)
+    for number, (name, config, kind) in enumerate(models()):
+        config._attn_implementation = "eager"
+        model = scatter(kind(config), SEED + number)
         folder = FOLDER / name
         shutil.rmtree(folder, ignore_errors=True)
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
         for file in folder.iterdir():
             file.chmod(0o644)
-        ids = Dice(SEED + 100 + number).integers(VOCABULARY, 2, 17)
-        values = causal_reference(model, ids)
+        values = reference(model, SEED + 100 + number, 17)
         write_tensors(folder / "reference.safetensors", values)
         print(name, "loss", values["loss"].item(), "parameters", model.num_parameters())
     write_manifest(FOLDER, "families.py", SEED, computedIn="float32")

@@ -191,8 +191,8 @@ public struct EmulatorComparison: Sendable {
     let sample = try texts.calibration.map { documents in
       CompressionCalibration(
         try TokenDataset.make(
-          documents, tokenizer: tokenizer, layout: .stream, context: settings.trial.context,
-          addBegin: nil), threads: settings.trial.threads)
+          documents, tokenizer: tokenizer, for: full.configuration, layout: .stream,
+          context: settings.trial.context, addBegin: nil), threads: settings.trial.threads)
     }
     let shouldStop = shouldStop
     let onProgress: CompressionProgress.Listener = { _ in

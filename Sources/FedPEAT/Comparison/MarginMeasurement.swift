@@ -44,7 +44,7 @@ extension TuningTrial {
       fullZeroShot: try perplexity(full), emulatorZeroShot: try perplexity(emulator.model),
       emulatorTuned: try perplexity(emulator.model, with: adapter), plugIn: plugIn,
       forAttacker: forAttacker, tried: attacks.tried,
-      publicTokens: publicData?.tokens.count ?? 0, settings: settings, attack: attack)
+      publicTokens: publicData?.tokenCount ?? 0, settings: settings, attack: attack)
   }
 
   private func texts(

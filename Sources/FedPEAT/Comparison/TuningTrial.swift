@@ -59,7 +59,8 @@ public struct TuningTrial: Sendable {
     sourceDigest = source.digest()
     tokenizer = try Tokenizer(folder: source.folder)
     training = try TokenDataset.make(
-      task, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
+      task, tokenizer: tokenizer, for: full.configuration, layout: settings.layout,
+      context: settings.context,
       addBegin: settings.bos)
     self.heldOut = heldOut
     measure = try PerplexityMeasure(
@@ -115,7 +116,8 @@ public struct TuningTrial: Sendable {
   /// Texts as windows.
   func dataset(_ documents: [Document]) throws -> TokenDataset {
     try TokenDataset.make(
-      documents, tokenizer: tokenizer, layout: settings.layout, context: settings.context,
+      documents, tokenizer: tokenizer, for: full.configuration, layout: settings.layout,
+      context: settings.context,
       addBegin: settings.bos)
   }
 

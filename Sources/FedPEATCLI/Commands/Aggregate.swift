@@ -181,13 +181,13 @@ struct Aggregate: AsyncParsableCommand {
 
   private func write(_ adapter: Adapter, _ first: UpdateFolder, to target: URL) throws {
     let blocks = AdapterFolder.blockNumbers(of: adapter.state, first.keys)
+    var facts = AdapterFolder.Facts(
+      method: adapter.method.name, sourceDigest: adapter.sourceDigest,
+      modelDigest: adapter.sourceDigest, split: nil,
+      blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) }))
+    facts.classes = first.update.header.classes
     try AdapterFolder.write(
-      adapter,
-      facts: .init(
-        method: adapter.method.name, sourceDigest: adapter.sourceDigest,
-        modelDigest: adapter.sourceDigest, split: nil,
-        blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) })),
-      keys: first.keys, layout: first.layout, baseModel: "", to: target)
+      adapter, facts: facts, keys: first.keys, layout: first.layout, baseModel: "", to: target)
   }
 
   /// Throws where an update can't be mixed with another.
@@ -212,6 +212,9 @@ struct Aggregate: AsyncParsableCommand {
     }
     if case .bottleneck = folder.method, folder.method != first.method {
       throw refuse("was tuned with another bottleneck or activation")
+    }
+    guard folder.update.header.classes == first.update.header.classes else {
+      throw refuse("tells other classes apart")
     }
     guard !hasSameRanks || folder.update.header.baseDigest == first.update.header.baseDigest else {
       throw PeatError.badData(

@@ -19,7 +19,7 @@ struct Attack: AsyncParsableCommand {
       another way of tuning has another margin.
       """)
 
-  @Argument(help: "The full model's folder.")
+  @Argument(help: "The full model: its folder, or its name on the Hub.")
   var model: String
 
   @Argument(help: "The emulator's folder.")
@@ -69,7 +69,7 @@ struct Attack: AsyncParsableCommand {
 
   func run() async throws {
     let attack = try trial.attack()
-    let source = try Checkpoint(folder: URL(path: model))
+    let source = try Checkpoint(folder: URL(model: model))
     let folder = URL(path: emulator)
     guard let facts = try EmulatorFacts.read(in: folder) else {
       throw PeatError.badData(

@@ -16,7 +16,7 @@ extension Bench {
   func compress() async throws {
     if recipe.count == 1, let recipe = recipe.first, let model {
       let report = try CompressionBenchmark.run(
-        recipe, model: URL(path: model), windows: 8 * batch, seed: common.seedValue,
+        recipe, model: URL(model: model), windows: 8 * batch, seed: common.seedValue,
         threads: common.threadCount)
       try common.report(
         CompressionReport(
@@ -31,7 +31,7 @@ extension Bench {
     defer { try? FileManager.default.removeItem(at: folder) }
     var measured = folder
     if let model {
-      measured = URL(path: model)
+      measured = try URL(model: model)
     } else {
       guard layers > 2 else {
         throw PeatError.usage("--layers is \(layers); a middle needs at least 3.")

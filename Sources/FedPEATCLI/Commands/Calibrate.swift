@@ -20,7 +20,7 @@ struct Calibrate: AsyncParsableCommand {
       emulators, and device classes as fast against each other as in the scenario, the fastest as fast as this machine.
       """)
 
-  @Argument(help: "The full model's folder, or a run file.")
+  @Argument(help: "The full model: its folder, or its name on the Hub; or a run file.")
   var model: String
 
   @OptionGroup var clientData: ClientDataOptions
@@ -249,7 +249,7 @@ struct Calibrate: AsyncParsableCommand {
   private func readConfiguration() throws -> RunConfiguration {
     var overrides = tuning.overrides.merging(clientData.overrides) { $1 }
     var isFolder: ObjCBool = false
-    let url = URL(path: model)
+    let url = try URL(model: model)
     guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
       throw PeatError.inputOutput("There is no '\(model)': name a model's folder or a run file.")
     }

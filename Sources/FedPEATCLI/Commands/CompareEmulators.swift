@@ -16,7 +16,7 @@ struct CompareEmulators: AsyncParsableCommand {
       table.md, report.html and the records into --out; the same command goes on where an interrupted one was.
       """)
 
-  @Argument(help: "The full model's folder.")
+  @Argument(help: "The full model: its folder, or its name on the Hub.")
   var model: String
 
   @Option(help: "Blocks at the bottom that stay as they are, where an adapter sits.")
@@ -61,7 +61,7 @@ struct CompareEmulators: AsyncParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() async throws {
-    let source = try Checkpoint(folder: URL(path: model))
+    let source = try Checkpoint(folder: URL(model: model))
     guard try EmulatorFacts.read(in: source.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator; give the full model.")
     }

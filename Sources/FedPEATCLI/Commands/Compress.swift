@@ -25,7 +25,7 @@ struct Compress: AsyncParsableCommand {
       a text of the owner's, before it is stored in fewer bits, so that it computes what the full model's does.
       """)
 
-  @Argument(help: "The full model's folder.")
+  @Argument(help: "The full model: its folder, or its name on the Hub.")
   var model: String
 
   @Option(help: "Blocks at the bottom that stay as they are, where an adapter sits.")
@@ -77,15 +77,15 @@ struct Compress: AsyncParsableCommand {
     let steps = ladder.map { _ in LadderFolder(target, count: levels.count) }
     let targets = steps?.workshops ?? [target]
     if let steps {
-      try steps.prepare(inputs: [URL(path: model)], resumes: distillation.resume)
+      try steps.prepare(inputs: [URL(model: model)], resumes: distillation.resume)
     } else {
-      try CheckpointWriter.checkOutput(target, inputs: [URL(path: model)])
+      try CheckpointWriter.checkOutput(target, inputs: [URL(model: model)])
       if distillation.distill == nil { _ = try Trainer.State.read(in: target, resume: false) }
     }
     if let html {
       try AtomicOutput.checkFile(URL(path: html), "page", isOurs: HTMLReport.isOne)
     }
-    let source = try Checkpoint(folder: URL(path: model))
+    let source = try Checkpoint(folder: URL(model: model))
     guard try EmulatorFacts.read(in: source.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator already; compress the full model.")
     }
@@ -108,8 +108,9 @@ struct Compress: AsyncParsableCommand {
     let sample = try calibration.map { text in
       CompressionCalibration(
         try TokenDataset.make(
-          try DocumentReader.read(URL(path: text)),
-          tokenizer: try Tokenizer(folder: source.folder), layout: .stream,
+          try full.configuration.documents(in: URL(path: text)),
+          tokenizer: try Tokenizer(folder: source.folder), for: full.configuration,
+          layout: .stream,
           context: min(256, full.configuration.contextLength), addBegin: nil),
         threads: common.threadCount)
     }

@@ -99,7 +99,7 @@ struct Demo: AsyncParsableCommand {
   private func prepare(_ folder: URL) throws -> DemoStage {
     if let model, let data, let clientsBy {
       return try DemoStage(
-        model: URL(path: model), data: URL(path: data), clientsBy: clientsBy, clients: clients,
+        model: URL(model: model), data: URL(path: data), clientsBy: clientsBy, clients: clients,
         settings: self)
     }
     return try DemoStage(world: folder, clients: clients, settings: self)

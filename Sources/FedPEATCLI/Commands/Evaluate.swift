@@ -13,7 +13,7 @@ struct Evaluate: AsyncParsableCommand {
       document is measured by itself, cut to its first --context tokens.
       """)
 
-  @Argument(help: "A model or emulator folder, or what plug-in wrote.")
+  @Argument(help: "A model or emulator: its folder, or its name on the Hub; or what plug-in wrote.")
   var model: String
 
   @Option(help: "Text, a JSON array, or JSON lines; perplexity is not measured if not given.")
@@ -27,7 +27,7 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(
     help:
-      "Labelled texts (CSV or JSON lines): each label is scored as the text's continuation; none are if not given."
+      "Labelled texts (CSV, TSV or JSON lines): each label is scored as the text's continuation; none are if not given."
   )
   var labels: String?
 
@@ -62,7 +62,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let loaded = try LoadedModel(URL(path: model), adapter: adapter.map(URL.init(path:)))
+    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
     let addBegin = try bos ?? loaded.tokenizer.addsBeginToken
     if let text {
       try perplexity(loaded, URL(path: text), addBegin)
@@ -70,14 +70,35 @@ struct Evaluate: AsyncParsableCommand {
       try answers(loaded, try ChoiceQuestion.read(URL(path: choices)), addBegin)
     } else if let labels {
       let texts = try LabelledText.read(URL(path: labels))
+      if loaded.model.head?.layout.labels != nil {
+        return try told(loaded, limit.map { Array(texts.prefix($0)) } ?? texts)
+      }
       let known = Set(texts.map(\.label)).sorted()
       let questions = texts.compactMap { item in
         known.firstIndex(of: item.label).map {
           ChoiceQuestion(prompt: item.text, choices: known, answer: $0)
         }
       }
-      try answers(loaded, questions, addBegin)
+      try classes(loaded, questions, known, addBegin)
     }
+  }
+
+  /// By the model's own head of classes.
+  private func told(_ loaded: LoadedModel, _ texts: [LabelledText]) throws {
+    let report = try ClassificationMeasure(
+      context: context ?? min(loaded.model.contextLength, 2048), threads: common.threadCount
+    ).report(
+      loaded.model, tokenizer: loaded.tokenizer, documents: texts.map(\.document),
+      shouldStop: { Interruption.isRequested },
+      onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
+    try common.report(
+      report,
+      text: Format.table([
+        ["accuracy", Format.percent(report.accuracy)],
+        ["macro-F1", Format.percent(report.macroF1)],
+        ["texts", Format.count(report.examples)],
+        ["classes", Format.count(report.labels.count)],
+      ]))
   }
 
   private func perplexity(_ loaded: LoadedModel, _ file: URL, _ addBegin: Bool) throws {
@@ -119,6 +140,42 @@ struct Evaluate: AsyncParsableCommand {
         ["accuracy", Format.percent(report.accuracy)],
         ["accuracy by length-normalised score", Format.percent(report.normalizedAccuracy)],
         ["questions", Format.count(report.questions)],
+      ]))
+  }
+
+  /// What `--labels` gives: choices that are classes.
+  struct ClassReport: Encodable {
+    var accuracy: Double
+    var normalizedAccuracy: Double
+    var questions: Int
+    var macroF1: Double
+    var labels: [ClassificationReport.Label]
+    /// A row for each class, a column for each that was predicted.
+    var confusion: [[Int]]
+  }
+
+  private func classes(
+    _ loaded: LoadedModel, _ questions: [ChoiceQuestion], _ labels: [String], _ addBegin: Bool
+  ) throws {
+    let chosen = limit.map { Array(questions.prefix($0)) } ?? questions
+    let measure = try MultipleChoiceMeasure(
+      loaded.model, tokenizer: loaded.tokenizer, addBegin: addBegin)
+    let answers = try measure.answers(
+      to: chosen, shouldStop: { Interruption.isRequested },
+      onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
+    let choices = ChoiceReport(answers, to: chosen)
+    let report = try ClassificationReport(
+      zip(chosen, answers).map { ($0.answer, $1.choice) }, labels: labels)
+    try common.report(
+      ClassReport(
+        accuracy: report.accuracy, normalizedAccuracy: choices.normalizedAccuracy,
+        questions: report.examples, macroF1: report.macroF1, labels: report.labels,
+        confusion: report.confusion),
+      text: Format.table([
+        ["accuracy", Format.percent(report.accuracy)],
+        ["accuracy by length-normalised score", Format.percent(choices.normalizedAccuracy)],
+        ["macro-F1", Format.number(report.macroF1, digits: 4)],
+        ["texts", Format.count(report.examples)], ["classes", Format.count(labels.count)],
       ]))
   }
 }

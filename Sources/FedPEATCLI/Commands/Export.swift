@@ -13,7 +13,7 @@ struct Export: AsyncParsableCommand {
       block stored as often as it is run. It is as large as float32 blocks of the full model's width are.
       """)
 
-  @Argument(help: "The emulator's folder.")
+  @Argument(help: "The emulator: its folder, or its name on the Hub.")
   var emulator: String
 
   @Option(help: "The folder to write.")
@@ -33,8 +33,8 @@ struct Export: AsyncParsableCommand {
 
   func run() async throws {
     let target = URL(path: out)
-    try CheckpointWriter.checkOutput(target, inputs: [URL(path: emulator)])
-    let source = try Checkpoint(folder: URL(path: emulator))
+    try CheckpointWriter.checkOutput(target, inputs: [URL(model: emulator)])
+    let source = try Checkpoint(folder: URL(model: emulator))
     guard source.emulatorJSON != nil else {
       throw PeatError.badData(
         "'\(emulator)' is a plain checkpoint already: it has no emulator.json, and transformers loads it as it is. Name the folder of an emulator, as 'fedpeat compress' makes one."

@@ -11,7 +11,7 @@ struct Generate: AsyncParsableCommand {
       Prints what follows the prompt, not the prompt itself.
       """)
 
-  @Argument(help: "A model or emulator folder, or what plug-in wrote.")
+  @Argument(help: "A model or emulator: its folder, or its name on the Hub; or what plug-in wrote.")
   var model: String
 
   @Option(help: "The text to continue; begins with the begin token if not given.")
@@ -50,7 +50,7 @@ struct Generate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let loaded = try LoadedModel(URL(path: model), adapter: adapter.map(URL.init(path:)))
+    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
     let tokens = try loaded.tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
     let given = tokens.isEmpty ? loaded.tokenizer.beginToken.map { [$0] } ?? [] : tokens
     var generator = try TextGenerator(

@@ -8,13 +8,15 @@ struct Inspect: AsyncParsableCommand {
     discussion: "Example: fedpeat inspect models/stories260K")
 
   @Argument(
-    help: "A folder: a model, an emulator, an adapter or an update; or a controller's file.")
+    help:
+      "A folder: a model, an emulator, an adapter or an update; a controller's file; or a model's name on the Hub."
+  )
   var path: String
 
   @OptionGroup var common: CommonOptions
 
   func run() async throws {
-    let report = try Inspection(URL(path: path))
+    let report = try Inspection(URL(model: path))
     try common.report(report, text: report.text)
   }
 }

@@ -13,7 +13,7 @@ struct PlugInCommand: AsyncParsableCommand {
       reference to the model; evaluate and generate take such a folder as they take a model.
       """)
 
-  @Argument(help: "The full model's folder.")
+  @Argument(help: "The full model: its folder, or its name on the Hub.")
   var model: String
 
   @Argument(help: "The adapter's folder.")
@@ -36,8 +36,11 @@ struct PlugInCommand: AsyncParsableCommand {
 
   func run() async throws {
     let target = URL(path: out)
-    try CheckpointWriter.checkOutput(target, inputs: [URL(path: model), URL(path: adapter)])
-    let checkpoint = try Checkpoint(folder: URL(path: model))
+    try CheckpointWriter.checkOutput(target, inputs: [URL(model: model), URL(path: adapter)])
+    let plain = try Checkpoint(folder: URL(model: model))
+    let checkpoint =
+      try AdapterFolder.classes(of: URL(path: adapter)).map { try plain.classifying($0, seed: 0) }
+      ?? plain
     guard try EmulatorFacts.read(in: checkpoint.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator; plug the adapter into the full model.")
     }

@@ -57,9 +57,11 @@ struct Serve: AsyncParsableCommand {
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration,
-      evaluation: try configuration.evaluationData.map { try DocumentReader.read(URL(path: $0)) },
+      evaluation: try configuration.evaluationData.map {
+        try configuration.documents(in: URL(path: $0))
+      },
       // Not the run file's 'data': clients may have texts of their own.
-      pooled: try referenceData.map { try DocumentReader.read(URL(path: $0)) },
+      pooled: try referenceData.map { try configuration.documents(in: URL(path: $0)) },
       logger: .silent, onEvent: progress.report)
     let addressFile = addressFile
     let result = try await tuning.run(
@@ -77,7 +79,7 @@ extension RunConfiguration {
   /// Throws before any work where results could not be written.
   func checkOutput() throws {
     guard let out else { return }
-    try CheckpointWriter.checkOutput(URL(path: out), inputs: [URL(path: model)])
+    try CheckpointWriter.checkOutput(URL(path: out), inputs: [URL(model: model)])
   }
 }
 

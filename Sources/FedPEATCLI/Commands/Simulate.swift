@@ -151,6 +151,7 @@ struct Simulate: AsyncParsableCommand {
   /// One run with the clients in this process.
   static func run(_ configuration: RunConfiguration) async throws -> RunResult {
     let parts = try ClientData(configuration)
+    if configuration.partition != nil { Terminal.note(Format.table(parts.partition.rows())) }
     guard configuration.minimumUpdates <= parts.groups.count else {
       throw PeatError.usage(
         "A round needs minimumUpdates = \(configuration.minimumUpdates) updates, but there are only "

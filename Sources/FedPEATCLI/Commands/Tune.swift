@@ -22,7 +22,7 @@ struct Tune: AsyncParsableCommand {
       on from it.
       """)
 
-  @Argument(help: "A model or emulator folder.")
+  @Argument(help: "A model or emulator: its folder, or its name on the Hub.")
   var model: String
 
   @Option(help: "What to tune on.")
@@ -114,6 +114,18 @@ struct Tune: AsyncParsableCommand {
       "LoRA: only B trains, A stays as it is: what aggregate --strategy ffa takes. Start all from one A, by --seed or --from."
   )
   var freezeA = false
+
+  @Option(
+    help:
+      "What is learned: next-token, or classification, to tell apart the classes of labelled texts (CSV or JSON lines with text and label)."
+  )
+  var task = RunConfiguration.Task.nextToken.rawValue
+
+  @Option(
+    help:
+      "Classification: the classes in the order of the model's outputs, such as good,bad; the model's own, or those of the texts, if not given."
+  )
+  var labels: String?
 
   @Option(help: "Optimizer steps.")
   var steps = 100
@@ -220,21 +232,24 @@ struct Tune: AsyncParsableCommand {
   func run() async throws {
     let target = URL(path: out)
     try CheckpointWriter.checkOutput(
-      target, inputs: [URL(path: model), URL(path: data)] + (from.map { [URL(path: $0)] } ?? []))
+      target, inputs: [URL(model: model), URL(path: data)] + (from.map { [URL(path: $0)] } ?? []))
     try checkWords()
     let saved = try Trainer.State.read(in: target, resume: resume)
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
     var parts: (training: TokenDataset, validation: TokenDataset?)?
     try memory.memoryLimit?.checkReading(URL(path: data))
-    let loaded = try LoadedModel(URL(path: model)) { checkpoint, emulator, tokenizer in
+    let loaded = try LoadedModel(
+      URL(model: model), classes: classes(), seed: common.seedValue
+    ) { checkpoint, emulator, tokenizer in
       let longest = checkpoint.configuration.contextLength
       let virtual = try adapterMethod()?.virtualTokens ?? 0
       let wanted = try trainingConfiguration(longest: longest - virtual)
       try wanted.validate(contextLength: longest, virtualTokens: virtual)
       // The data first: what it takes is there already when memory is planned.
-      let documents = try DocumentReader.read(URL(path: data))
+      let documents = try checkpoint.configuration.documents(in: URL(path: data))
       let arrangement = arrangement(of: documents)
-      parts = try datasets(documents, tokenizer, arrangement, context: wanted.context)
+      parts = try datasets(
+        documents, tokenizer, checkpoint.configuration, arrangement, context: wanted.context)
       ProcessMeasurement.releaseFreeMemory()
       return try plan(
         checkpoint, emulator, arrangement, saved,
@@ -388,10 +403,28 @@ struct Tune: AsyncParsableCommand {
       accumulation: before.accumulation, logitRows: before.logitRows, bytes: bytes)
   }
 
+  /// The classes to tell apart; `nil` where next tokens are learned, or the model's own classes.
+  private func classes() throws -> [String]? {
+    guard let task = RunConfiguration.Task(rawValue: task) else {
+      let words = RunConfiguration.Task.allCases.map(\.rawValue)
+      throw PeatError.usage(
+        "Unknown task '\(self.task)'. " + suggestion(for: self.task, among: words))
+    }
+    guard task == .classification else {
+      if labels != nil { throw PeatError.usage("--labels are of --task classification.") }
+      return nil
+    }
+    if let labels { return labels.split(separator: ",").map(String.init) }
+    if let from, let own = try AdapterFolder.classes(of: URL(path: from)) { return own }
+    if let own = try Checkpoint(folder: URL(model: model)).configuration.head?.labels { return own }
+    return try ClassificationTask.labels(
+      of: LabelledText.read(URL(path: data)).map(\.document))
+  }
+
   /// How documents will be laid into windows: prompts that are not learned only make sense document by document.
   private func arrangement(of documents: [Document]) -> LocalTuning.Layout {
     layout.flatMap(LocalTuning.Layout.init(rawValue:))
-      ?? (documents.contains { $0.prompt != nil } ? .packed : .stream)
+      ?? (documents.contains(where: \.hasGivenPart) ? .packed : .stream)
   }
 
   /// The blocks that an adapter will sit in, numbered in this checkpoint.
@@ -447,11 +480,11 @@ struct Tune: AsyncParsableCommand {
   }
 
   private func datasets(
-    _ documents: [Document], _ tokenizer: Tokenizer, _ arrangement: LocalTuning.Layout,
-    context: Int
+    _ documents: [Document], _ tokenizer: Tokenizer, _ model: TransformerConfiguration,
+    _ arrangement: LocalTuning.Layout, context: Int
   ) throws -> (training: TokenDataset, validation: TokenDataset?) {
     let all = try TokenDataset.make(
-      documents, tokenizer: tokenizer, layout: arrangement, context: context,
+      documents, tokenizer: tokenizer, for: model, layout: arrangement, context: context,
       addBegin: bos)
     guard let validationShare else { return (all, nil) }
     let parts = try all.split(validationShare: validationShare, seed: common.seedValue)
@@ -489,7 +522,9 @@ struct Tune: AsyncParsableCommand {
       try AdapterFolder.write(
         tuned, facts: facts(loaded, adapter.method), configuration: loaded.model.configuration,
         baseModel: model, to: target,
-        otherFiles: try updateFiles(tuned, from: adapter, exampleCount, outcome))
+        otherFiles: try updateFiles(
+          tuned, from: adapter, classes: loaded.model.configuration.head?.labels, exampleCount,
+          outcome))
     }
   }
 
@@ -521,12 +556,13 @@ struct Tune: AsyncParsableCommand {
 
   /// The update's two files, if one was asked for.
   private func updateFiles(
-    _ tuned: Adapter, from base: Adapter, _ exampleCount: Int, _ outcome: Trainer.Outcome
+    _ tuned: Adapter, from base: Adapter, classes: [String]?, _ exampleCount: Int,
+    _ outcome: Trainer.Outcome
   ) throws -> [String: Data] {
     guard update else { return [:] }
     var header = UpdateHeader(
       client: try ClientID(client), exampleCount: exampleCount, baseDigest: base.state.digest)
-    header.describe(tuned)
+    header.describe(tuned, classes: classes)
     header.metrics = ["loss": outcome.finalLoss]
     header.telemetry.computeSeconds = outcome.seconds
     header.telemetry.peakMemoryBytes = ProcessMeasurement.peakMemoryBytes

@@ -11,6 +11,12 @@ struct ClientDataOptions: ParsableArguments {
     help: "The field that says whose a document is; they are dealt out at random if not given.")
   var clientsBy: String?
 
+  @Option(
+    help:
+      "Another way to divide them: \(PartitionRule.words.joined(separator: ", ")); by --clients-by if not given."
+  )
+  var partition: String?
+
   @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
   var clients: Int?
 
@@ -19,6 +25,7 @@ struct ClientDataOptions: ParsableArguments {
     var table: [String: JSONValue] = [:]
     if let data { table["data"] = .string(URL(path: data).path) }
     if let clientsBy { table["clientsBy"] = .string(clientsBy) }
+    if let partition { table["partition"] = .string(partition) }
     if let clients { table["clients"] = .integer(clients) }
     return table
   }

@@ -47,6 +47,11 @@ extension URL {
   }
 }
 
+extension URL {
+  /// The folder of a model that a person names: by its path, or as it is called on the Hub, if it was pulled.
+  init(model text: String) throws { self = try ModelFolder.url(text) }
+}
+
 extension ClientID {
   /// A name as a person types it: a wrong one is wrong usage.
   init(typed name: String) throws {

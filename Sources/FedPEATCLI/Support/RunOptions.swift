@@ -7,7 +7,7 @@ private let standard = RunConfiguration()
 
 /// Flags that say what a run takes and gives, also where it is only foreseen: the same as keys of a run file, and they win over it.
 struct ForecastOptions: ParsableArguments {
-  @Option(help: "The full model's folder; the run file's if not given.")
+  @Option(help: "The full model: its folder, or its name on the Hub; the run file's if not given.")
   var model: String?
 
   @OptionGroup var tuning: TuningOptions
@@ -63,7 +63,7 @@ struct ForecastOptions: ParsableArguments {
     func set(_ key: RunConfiguration.CodingKeys, _ value: JSONValue?) {
       if let value { table[key.rawValue] = value }
     }
-    set(.model, model.map { .string(URL(path: $0).path) })
+    set(.model, model.map { .string(ModelFolder.word($0)) })
     set(.rounds, rounds.map { .integer($0) })
     set(.planner, planner.map { .string($0) })
     set(.edge, edge.map { .string(EdgeFile.isScenario($0) ? $0 : URL(path: $0).path) })

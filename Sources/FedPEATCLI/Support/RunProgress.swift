@@ -30,7 +30,7 @@ final class RunProgress: Sendable {
     case .measuring(let name, let emulator):
       Terminal.status("measuring \(Self.term(name, emulator)) …")
     case .measured(let name, let emulator, let value):
-      Terminal.note("measured     \(Self.term(name, emulator)): perplexity \(Format.number(value))")
+      Terminal.note("measured     \(Self.term(name, emulator)): \(Format.number(value))")
     case .comparing(let name, let step, let steps, let rate, let left):
       Terminal.status(
         "\(name.term): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"
@@ -149,7 +149,7 @@ final class RunProgress: Sendable {
     let down = record.outcomes.reduce(0) { $0 + $1.bytesDown }
     let absent = record.plan.assignments.count - record.plan.participants.count
     let up = record.outcomes.reduce(0) { $0 + $1.bytesUp }
-    let measured = plugIn.map { "  plug-in perplexity \(Format.number($0))" } ?? ""
+    let measured = plugIn.map { "  plug-in \(Format.number($0))" } ?? ""
     let isOff = record.aggregationError >= 0.0005
     let off = isOff ? "  products \(Format.percent(record.aggregationError)) off their mean" : ""
     if let reason = record.plan.skipped {

@@ -153,7 +153,7 @@ struct TrialOptions: ParsableArguments {
     settings.stateNoise = stateNoise
     settings.layout =
       try layout.map(LocalTuning.Layout.init(typed:))
-      ?? (documents.contains { $0.prompt != nil } ? .packed : .stream)
+      ?? (documents.contains(where: \.hasGivenPart) ? .packed : .stream)
     settings.bos = bos
     settings.seed = seed
     settings.threads = common.threadCount

@@ -36,25 +36,9 @@ public struct DirichletPartitioner: Partitioner {
     for label in groups.map(\.name).sorted() {
       let members = random.shuffled(numbers[label] ?? [])
       let shares = random.dirichlet(alpha: alpha, count: clients)
-      var share = 0.0
-      var start = 0
-      for client in 0..<clients {
-        share += shares[client]
-        let end =
-          client == clients - 1
-          ? members.count
-          : min(max(Int((share * Double(members.count)).rounded()), start), members.count)
-        parts[client] += members[start..<end]
-        start = end
-      }
+      for (client, piece) in members.cut(by: shares).enumerated() { parts[client] += piece }
     }
-    while let empty = parts.firstIndex(where: \.isEmpty),
-      let largest = parts.indices.max(by: { (parts[$0].count, $1) < (parts[$1].count, $0) }),
-      let given = parts[largest].popLast()
-    {
-      parts[empty].append(given)
-    }
-    return parts.map { $0.sorted() }
+    return parts.givingEachOne().map { $0.sorted() }
   }
 }
 

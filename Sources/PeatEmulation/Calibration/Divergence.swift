@@ -30,7 +30,8 @@ extension CompressionCalibration {
       for start in stride(from: 0, to: places.count, by: 64) {
         let rows = start..<min(start + 64, places.count)
         let logits = zip(states, [first, second]).map { states, model in
-          model.head(tape.input(states.rows(rows)), on: tape)
+          model.head?.logits(tape.input(states.rows(rows)), on: tape)
+            ?? tape.input(states.rows(rows))
         }
         for row in 0..<rows.count where batch.targets[places.lowerBound + start + row] >= 0 {
           sum += divergence(

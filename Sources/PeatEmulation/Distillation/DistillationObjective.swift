@@ -123,15 +123,15 @@ struct DistillationObjective: TrainingObjective {
           logitRows: training.logitRows
         ).sum
     }
-    if settings.divergenceWeight > 0 {
+    if settings.divergenceWeight > 0, let head = student.head {
       // What is in the full model's ends is not in the teacher's.
       let predicted = full.hiddenStates(
         from: split.blockCount - split.top, target, layout: layout, on: tape)
       loss +=
         settings.divergenceWeight
         * tape.linearDivergence(
-          hidden, from: predicted, weight: student.head.table.weight,
-          softCap: student.head.softCap,
+          head.states(hidden, on: tape), from: head.states(predicted, on: tape),
+          weight: head.table.weight, bias: head.bias?.weight, softCap: head.softCap,
           scale: scale * Float(settings.divergenceWeight), chunkRows: training.logitRows)
     }
     return TokenLoss(sum: loss, count: targets.count { $0 >= 0 })

@@ -6,6 +6,7 @@ import PeatTensor
 /// Layer norm, learned positions, one projection for queries, keys and values, GELU; weights in Conv1D layout.
 public enum GPT2: Architecture {
   public static let modelType = "gpt2"
+  public static let className = "GPT2"
 
   public static let layout = WeightLayout.inputsByOutputs
   public static let blockCountKey = "n_layer"
@@ -35,7 +36,7 @@ public enum GPT2: Architecture {
       norm: .layer(epsilon: Float(try file.number("layer_norm_epsilon", default: 1e-5))),
       positions: .learned(),
       feedForward: .plain(try file.activation("activation_function", default: .tanhGELU)),
-      tiesEmbeddings: try file.flag("tie_word_embeddings", default: true),
+      head: try file.tokenHead("lm_head.weight", tied: true),
       biases: .all,
       layout: layout,
       keys: keys)
@@ -53,7 +54,6 @@ public enum GPT2: Architecture {
     up: "mlp.c_fc",
     down: "mlp.c_proj",
     finalNorm: "transformer.ln_f",
-    head: "lm_head.weight",
     ignoredSuffixes: ["attn.bias", "attn.masked_bias"],
     optionalPrefix: "transformer.")
 }

@@ -7,6 +7,7 @@ import PeatTensor
 /// key and value together.
 public enum GPTNeoX: Architecture {
   public static let modelType = "gpt_neox"
+  public static let className = "GPTNeoX"
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
@@ -38,7 +39,7 @@ public enum GPTNeoX: Architecture {
           headWidth: hiddenSize / heads, share: file.number("rotary_pct", default: 0.25),
           theta: file.number("rotary_emb_base", default: 10000), contextLength: context)),
       feedForward: .plain(try file.activation("hidden_act", default: .gelu)),
-      tiesEmbeddings: try file.flag("tie_word_embeddings", default: false),
+      head: try file.tokenHead("embed_out.weight", tied: false),
       biases: .init(projections: bias, attentionOutput: bias, feedForward: true),
       keys: keys)
     model.isParallel = try file.flag("use_parallel_residual", default: true)
@@ -56,6 +57,5 @@ public enum GPTNeoX: Architecture {
     up: "mlp.dense_h_to_4h",
     down: "mlp.dense_4h_to_h",
     finalNorm: "gpt_neox.final_layer_norm",
-    head: "embed_out.weight",
     ignoredSuffixes: ["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"])
 }

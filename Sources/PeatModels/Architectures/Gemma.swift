@@ -5,6 +5,7 @@ import PeatTensor
 /// As Llama, with GEGLU, norms whose weights are kept as what they differ from 1 by, and embeddings times √d.
 public enum Gemma: Architecture {
   public static let modelType = "gemma"
+  public static let className = "Gemma"
   public static let blockCountKey = Llama.blockCountKey
   public static let keys = Llama.keys
 

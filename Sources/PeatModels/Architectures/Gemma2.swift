@@ -5,6 +5,7 @@ import PeatTensor
 /// As Gemma, with norms around attention and feed-forward layer, soft caps of scores and logits, and a window in every other block.
 public enum Gemma2: Architecture {
   public static let modelType = "gemma2"
+  public static let className = "Gemma2"
   public static let blockCountKey = Llama.blockCountKey
   public static let keys: TransformerKeys = {
     var keys = Llama.keys

@@ -5,6 +5,7 @@ import PeatTensor
 /// RMS norm, rotary positions, grouped key/value heads, SwiGLU. Versions 1 to 3, with the ways in which positions are stretched.
 public enum Llama: Architecture {
   public static let modelType = "llama"
+  public static let className = "Llama"
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
@@ -48,7 +49,7 @@ public enum Llama: Architecture {
       norm: .rms(epsilon: Float(try file.number("rms_norm_eps", default: 1e-6))),
       positions: .rotary(try file.rotary(headWidth: width, contextLength: context)),
       feedForward: .gated(try file.activation(activation, default: .silu)),
-      tiesEmbeddings: try file.flag("tie_word_embeddings", default: tiesEmbeddings),
+      head: try file.tokenHead("lm_head.weight", tied: tiesEmbeddings),
       biases: .none,
       keys: keys)
   }
@@ -65,6 +66,5 @@ public enum Llama: Architecture {
     up: "mlp.up_proj",
     down: "mlp.down_proj",
     finalNorm: "model.norm",
-    head: "lm_head.weight",
     ignoredSuffixes: ["rotary_emb.inv_freq"])
 }

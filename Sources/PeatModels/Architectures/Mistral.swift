@@ -5,6 +5,7 @@ import PeatTensor
 /// As Llama, with a window of keys that queries see.
 public enum Mistral: Architecture {
   public static let modelType = "mistral"
+  public static let className = "Mistral"
   public static let blockCountKey = Llama.blockCountKey
   public static let keys = Llama.keys
 

@@ -5,6 +5,7 @@ import PeatTensor
 /// Layer norm, learned positions of which the first two are for filling, ReLU. In the model of 350 M parameters norms stand behind.
 public enum OPT: Architecture {
   public static let modelType = "opt"
+  public static let className = "OPT"
   public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
@@ -34,7 +35,7 @@ public enum OPT: Architecture {
       norm: .layer(epsilon: 1e-5),
       positions: .learned(firstRow: 2),
       feedForward: .plain(try file.activation("activation_function", default: .relu)),
-      tiesEmbeddings: try file.flag("tie_word_embeddings", default: true),
+      head: try file.tokenHead("lm_head.weight", tied: true),
       biases: .init(projections: bias, attentionOutput: bias, feedForward: bias),
       keys: keys)
     if !normsBefore { model.normPlace = .after }
@@ -57,6 +58,5 @@ public enum OPT: Architecture {
     up: "fc1",
     down: "fc2",
     finalNorm: "model.decoder.final_layer_norm",
-    head: "lm_head.weight",
     optionalPrefix: "model.")
 }

@@ -5,6 +5,7 @@ import PeatTensor
 /// As Llama, with biases of queries, keys and values, and in some blocks a window.
 public enum Qwen2: Architecture {
   public static let modelType = "qwen2"
+  public static let className = "Qwen2"
   public static let blockCountKey = Llama.blockCountKey
   public static let keys = Llama.keys
 

@@ -5,6 +5,7 @@ import PeatTensor
 /// As Qwen2, with norms of each head's queries and keys in the place of biases.
 public enum Qwen3: Architecture {
   public static let modelType = "qwen3"
+  public static let className = "Qwen3"
   public static let blockCountKey = Llama.blockCountKey
   public static let keys: TransformerKeys = {
     var keys = Llama.keys

@@ -8,6 +8,7 @@ func map(
   case .gelu: map(count, x, into: values, GELUArithmetic.self)
   case .tanhGELU: map(count, x, into: values, TanhGELUArithmetic.self)
   case .quickGELU: map(count, x, into: values, QuickGELUArithmetic.self)
+  case .tanh: map(count, x, into: values, TanhArithmetic.self)
   }
 }
 
@@ -22,6 +23,7 @@ func map(
   case .gelu: map(count, x, into: values, slopes, GELUArithmetic.self)
   case .tanhGELU: map(count, x, into: values, slopes, TanhGELUArithmetic.self)
   case .quickGELU: map(count, x, into: values, slopes, QuickGELUArithmetic.self)
+  case .tanh: map(count, x, into: values, slopes, TanhArithmetic.self)
   }
 }
 
@@ -76,6 +78,15 @@ enum QuickGELUArithmetic: ActivationArithmetic {
   @inline(__always) static func valueAndSlope(_ x: Vector) -> (value: Vector, slope: Vector) {
     let s = sigmoid(x * broadcast(1.702))
     return (x * s, s * fma(x * broadcast(1.702), broadcast(1) - s, broadcast(1)))
+  }
+}
+
+enum TanhArithmetic: ActivationArithmetic {
+  @inline(__always) static func value(_ x: Vector) -> Vector { tanh(x) }
+
+  @inline(__always) static func valueAndSlope(_ x: Vector) -> (value: Vector, slope: Vector) {
+    let t = tanh(x)
+    return (t, fma(-t, t, broadcast(1)))
   }
 }
 

@@ -10,6 +10,8 @@ public enum ActivationFunction: String, Sendable, Codable, CaseIterable {
   case tanhGELU
   /// `x · σ(1.702x)`, from the same paper.
   case quickGELU
+  /// The hyperbolic tangent.
+  case tanh
 
   /// By the name that config.json has for it; `nil` for one that is not known.
   public init?(configurationName name: String) {
@@ -19,6 +21,7 @@ public enum ActivationFunction: String, Sendable, Codable, CaseIterable {
     case "gelu": self = .gelu
     case "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate": self = .tanhGELU
     case "quick_gelu": self = .quickGELU
+    case "tanh": self = .tanh
     default: return nil
     }
   }
@@ -30,8 +33,9 @@ extension Tape {
   /// - Parameter x: `[N, d]`.
   /// - Returns: `[N, d]`.
   public func activated(_ x: Activation, by function: ActivationFunction) -> Activation {
-    // Its result alone says what the backward pass needs.
+    // The results of these alone say what the backward pass needs.
     if function == .relu { return relu(x) }
+    if function == .tanh { return tanh(x) }
     profile?.enter(.elementwise)
     defer { profile?.leave() }
     let output = makeActivation(rows: x.rows, columns: x.columns, needsGradient: x.needsGradient)

@@ -46,6 +46,8 @@ enum Decoders {
       ("Strip", { [try StripDecoder($0)] }),
       ("ByteLevel", { _ in [ByteLevelDecoder()] }),
       ("Metaspace", { [try MetaspaceDecoder($0)] }),
+      ("WordPiece", { [try WordPieceDecoder($0)] }),
+      ("BPEDecoder", { [try WordEndDecoder($0)] }),
     ]
 
   /// The stages of a decoder, in order; a sequence in a sequence is the same as one long sequence.

@@ -121,6 +121,16 @@ struct TokenizerPart: Sendable {
     return first
   }
 
+  /// A field that is one of a few words; `nil` where it is missing or null.
+  func choice<Value: RawRepresentable<String>>(_ key: String, of values: [Value]) throws -> Value? {
+    guard let part = try optional(key) else { return nil }
+    let name = try part.string().text
+    guard let value = values.first(where: { $0.rawValue == name }) else {
+      throw part.unsupported(name, key, supported: values.map(\.rawValue))
+    }
+    return value
+  }
+
   /// The part's "type"; `table` is what this reader knows.
   func type<Value>(in table: [(name: String, value: Value)], of what: String) throws -> Value {
     let found = try string("type").text

@@ -16,19 +16,18 @@ struct BytePairEncoding: TokenModel {
   private let ignoresMerges: Bool
   /// The byte tokens, where the model falls back to them; -1 where one is missing.
   private let byteTokens: [Int32]?
-  /// The tokens of single scalars; -1 where there is none. A flat table for those below U+0800.
-  private let lowScalars: [Int32]
-  private let highScalars: [UInt32: Int32]
+  /// The tokens of single scalars.
+  private let plain: ScalarTokens
+  /// What is written before a scalar that does not begin the piece, and after the one that ends it ("</w>").
+  private let prefix: [UInt8]
+  private let suffix: [UInt8]
+  private let hasAffixes: Bool
 
   init(_ part: TokenizerPart) throws {
     let vocabulary = try Vocabulary(part.required("vocab"))
     self.vocabulary = vocabulary
-    for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
-      if let affix = try part.optional(key), try !affix.string().bytes.isEmpty {
-        throw affix.failure(
-          "is '\(try affix.string().text)'; only models without it are supported (null).")
-      }
-    }
+    let prefix = try part.optional("continuing_subword_prefix")?.string().bytes ?? []
+    let suffix = try part.optional("end_of_word_suffix")?.string().bytes ?? []
     if let dropout = try part.optional("dropout") {
       guard case .number(let text) = dropout.value, Double(text) == 0 else {
         throw dropout.failure(
@@ -38,30 +37,13 @@ struct BytePairEncoding: TokenModel {
     fusesUnknown = try part.bool("fuse_unk", default: false)
     ignoresMerges = try part.bool("ignore_merges", default: false)
     unknown = try Self.readUnknown(part, vocabulary)
-    merges = MergeTable(try Self.readMerges(part.required("merges"), vocabulary))
+    merges = MergeTable(try Self.readMerges(part.required("merges"), vocabulary, prefix))
 
-    if try part.bool("byte_fallback", default: false) {
-      byteTokens = (0..<256).map { byte in
-        let digits = String(byte, radix: 16, uppercase: true)
-        return vocabulary.numbers[ByteString("<0x\(byte < 16 ? "0" : "")\(digits)>")] ?? -1
-      }
-    } else {
-      byteTokens = nil
-    }
-
-    var low = [Int32](repeating: -1, count: 0x800)
-    var high: [UInt32: Int32] = [:]
-    for (token, number) in vocabulary.numbers where !token.bytes.isEmpty {
-      let scalar = UTF8Text.scalar(token.bytes, at: 0)
-      guard scalar.length == token.bytes.count else { continue }
-      if scalar.value < 0x800 {
-        low[Int(scalar.value)] = number
-      } else {
-        high[scalar.value] = number
-      }
-    }
-    lowScalars = low
-    highScalars = high
+    byteTokens = try part.bool("byte_fallback", default: false) ? vocabulary.byteTokens : nil
+    plain = ScalarTokens(vocabulary)
+    hasAffixes = !prefix.isEmpty || !suffix.isEmpty
+    self.prefix = prefix
+    self.suffix = suffix
   }
 
   private static func readUnknown(_ part: TokenizerPart, _ vocabulary: Vocabulary) throws -> Int32?
@@ -77,7 +59,7 @@ struct BytePairEncoding: TokenModel {
 
   /// The merges, each written `"a b"` or `["a", "b"]`.
   private static func readMerges(
-    _ part: TokenizerPart, _ vocabulary: Vocabulary
+    _ part: TokenizerPart, _ vocabulary: Vocabulary, _ prefix: [UInt8]
   ) throws -> [(left: Int32, right: Int32, product: Int32)] {
     let elements = try part.rawElements()
     var merges: [(left: Int32, right: Int32, product: Int32)] = []
@@ -92,10 +74,15 @@ struct BytePairEncoding: TokenModel {
         }
         return number
       }
+      guard pair.right.bytes.count >= prefix.count else {
+        throw part.failure(
+          "merges '\(pair.left.text)' and '\(pair.right.text)' (number \(index)), but the second is shorter than 'continuing_subword_prefix'."
+        )
+      }
       merges.append(
         (
           try number(pair.left), try number(pair.right),
-          try number(ByteString(pair.left.bytes + pair.right.bytes))
+          try number(ByteString(pair.left.bytes + pair.right.bytes[prefix.count...]))
         ))
     }
     return merges
@@ -118,20 +105,11 @@ struct BytePairEncoding: TokenModel {
     throw part.failure("has at \(index) no merge; expected \"a b\" or [\"a\", \"b\"].")
   }
 
-  func encode(_ piece: ByteString, cache: inout WordCache, into numbers: inout [Int32]) {
-    if ignoresMerges, let number = vocabulary.numbers[piece] {
+  func encode(_ piece: [UInt8], into numbers: inout [Int32]) {
+    if ignoresMerges, let number = vocabulary.numbers[ByteString(piece)] {
       numbers.append(number)
-      return
-    }
-    // Long pieces hardly come twice.
-    if piece.bytes.count > 64 {
-      numbers.append(contentsOf: merged(symbols(of: piece.bytes)))
-    } else if let known = cache[piece] {
-      numbers.append(contentsOf: known)
     } else {
-      let found = merged(symbols(of: piece.bytes))
-      cache[piece] = found
-      numbers.append(contentsOf: found)
+      numbers.append(contentsOf: merged(symbols(of: piece)))
     }
   }
 
@@ -149,14 +127,15 @@ struct BytePairEncoding: TokenModel {
       let scalar = UTF8Text.scalar(piece, at: index)
       let range = index..<index + scalar.length
       index = range.upperBound
+      let written = hasAffixes ? affixed(piece[range], of: piece.count)[...] : piece[range]
       let number =
-        scalar.value < 0x800 ? lowScalars[Int(scalar.value)] : highScalars[scalar.value] ?? -1
+        hasAffixes ? vocabulary.numbers[ByteString(written)] ?? -1 : plain.number(scalar.value)
       if number >= 0 {
         flush()
         symbols.append(number)
-      } else if let byteTokens, piece[range].allSatisfy({ byteTokens[Int($0)] >= 0 }) {
+      } else if let byteTokens, written.allSatisfy({ byteTokens[Int($0)] >= 0 }) {
         // As in the original, an unknown token still waiting comes after these.
-        for byte in piece[range] { symbols.append(byteTokens[Int(byte)]) }
+        for byte in written { symbols.append(byteTokens[Int(byte)]) }
       } else {
         if !fusesUnknown { flush() }
         hasUnknown = true
@@ -164,6 +143,11 @@ struct BytePairEncoding: TokenModel {
     }
     flush()
     return symbols
+  }
+
+  /// A scalar of a piece as the vocabulary writes it: with the prefix unless it is the first, with the suffix if it is the last.
+  private func affixed(_ scalar: ArraySlice<UInt8>, of count: Int) -> [UInt8] {
+    (scalar.startIndex > 0 ? prefix : []) + scalar + (scalar.endIndex == count ? suffix : [])
   }
 
   /// Merges neighbours in a linked list, the lowest rank first and of equal ranks the leftmost.

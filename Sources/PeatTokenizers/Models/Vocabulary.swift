@@ -49,4 +49,22 @@ struct Vocabulary: Sendable {
   func token(_ number: Int32) -> ByteString? {
     tokens.indices.contains(Int(number)) ? tokens[Int(number)] : nil
   }
+
+  /// The number of the part's "unk_token", which the vocabulary has to have.
+  func unknown(_ part: TokenizerPart, default name: ByteString) throws -> Int32 {
+    let token = try part.optional("unk_token")?.string() ?? name
+    guard let number = numbers[token] else {
+      throw part.failure(
+        "has the unknown token '\(token.text)' ('unk_token'), which 'vocab' does not have.")
+    }
+    return number
+  }
+
+  /// The tokens `<0x00>` … `<0xFF>`; -1 where one is missing.
+  var byteTokens: [Int32] {
+    (0..<256).map { byte in
+      let digits = String(byte, radix: 16, uppercase: true)
+      return numbers[ByteString("<0x\(byte < 16 ? "0" : "")\(digits)>")] ?? -1
+    }
+  }
 }

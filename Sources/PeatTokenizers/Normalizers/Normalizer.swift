@@ -4,6 +4,24 @@ import PeatTensor
 protocol Normalizer: Sendable {
   /// - Throws: `badData` where a regular expression can't be matched against so long a text.
   func normalized(_ text: [UInt8]) throws -> [UInt8]
+
+  /// The same; `keepsStart` becomes false where what stands at the beginning is left out. (In tokenizers, what follows then no
+  /// longer begins the text.)
+  func normalized(_ text: [UInt8], keepsStart: inout Bool) throws -> [UInt8]
+}
+
+extension Normalizer {
+  func normalized(_ text: [UInt8], keepsStart: inout Bool) throws -> [UInt8] {
+    try normalized(text)
+  }
+
+  /// For one that leaves out scalars of some class.
+  func normalized(
+    _ text: [UInt8], keepsStart: inout Bool, leavingOut isLeftOut: (UInt32) -> Bool
+  ) throws -> [UInt8] {
+    if !text.isEmpty, isLeftOut(UTF8Text.scalar(text, at: 0).value) { keepsStart = false }
+    return try normalized(text)
+  }
 }
 
 /// The normalizers that this reader knows; a new one is a file beside this one and a line here.
@@ -20,6 +38,10 @@ enum Normalizers {
       ("Lowercase", { _ in LowercaseNormalizer() }),
       ("Strip", { try StripNormalizer($0) }),
       ("StripAccents", { _ in StripAccentsNormalizer() }),
+      ("BertNormalizer", { try BertNormalizer($0) }),
+      ("Precompiled", { try PrecompiledNormalizer($0) }),
+      ("Nmt", { _ in NmtNormalizer() }),
+      ("ByteLevel", { _ in ByteLevelNormalizer() }),
     ]
 
   static func read(_ part: TokenizerPart) throws -> any Normalizer {
@@ -36,6 +58,11 @@ struct NormalizerSequence: Normalizer {
   }
 
   func normalized(_ text: [UInt8]) throws -> [UInt8] {
-    try normalizers.reduce(text) { try $1.normalized($0) }
+    var keepsStart = true
+    return try normalized(text, keepsStart: &keepsStart)
+  }
+
+  func normalized(_ text: [UInt8], keepsStart: inout Bool) throws -> [UInt8] {
+    try normalizers.reduce(text) { try $1.normalized($0, keepsStart: &keepsStart) }
   }
 }

@@ -10,6 +10,11 @@ struct StripNormalizer: Normalizer {
     right = try part.bool("strip_right", default: true)
   }
 
+  func normalized(_ text: [UInt8], keepsStart: inout Bool) throws -> [UInt8] {
+    try normalized(
+      text, keepsStart: &keepsStart, leavingOut: { left && UTF8Text.isWhitespace($0) })
+  }
+
   func normalized(_ text: [UInt8]) -> [UInt8] {
     var start = 0
     var end = text.count

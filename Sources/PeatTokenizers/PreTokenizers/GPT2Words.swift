@@ -6,13 +6,6 @@
 ///
 /// which between them cover every text. Source: Radford et al. 2019, `encoder.py` of the released code.
 enum GPT2Words {
-  private enum Class { case letter, number, space, other }
-
-  private static func classOf(_ value: UInt32) -> Class {
-    if UTF8Text.isLetter(value) { return .letter }
-    if UTF8Text.isNumber(value) { return .number }
-    return UTF8Text.isWhitespace(value) ? .space : .other
-  }
 
   /// Calls `body` with the range of each word, from left to right.
   static func forEach(in text: [UInt8], _ body: (Range<Int>) -> Void) {
@@ -30,11 +23,11 @@ enum GPT2Words {
     }
     let first = UTF8Text.scalar(text, at: start)
     var end = start + first.length
-    var kind = classOf(first.value)
+    var kind = UTF8Text.wordKind(first.value)
     if kind == .space {
       if first.value == 0x20, end < text.count {
         let next = UTF8Text.scalar(text, at: end)
-        kind = classOf(next.value)
+        kind = UTF8Text.wordKind(next.value)
         if kind == .space { return spaceEnd(in: text, from: start) }
         end += next.length
       } else {
@@ -43,7 +36,7 @@ enum GPT2Words {
     }
     while end < text.count {
       let next = UTF8Text.scalar(text, at: end)
-      guard classOf(next.value) == kind else { break }
+      guard UTF8Text.wordKind(next.value) == kind else { break }
       end += next.length
     }
     return end

@@ -14,6 +14,9 @@ enum PrependScheme: String, CaseIterable, Sendable {
     guard let value = PrependScheme(rawValue: name) else {
       throw scheme.unsupported(name, "prepend scheme", supported: Self.allCases.map(\.rawValue))
     }
+    if try !part.bool("add_prefix_space", default: true), value != .never {
+      throw scheme.failure("is '\(name)', but 'add_prefix_space' is false; expected 'never'.")
+    }
     self = value
   }
 }

@@ -27,6 +27,8 @@ enum PreTokenizers {
       ("Punctuation", { try PunctuationPreTokenizer($0) }),
       ("Whitespace", { _ in WhitespacePreTokenizer() }),
       ("WhitespaceSplit", { _ in WhitespaceSplitPreTokenizer() }),
+      ("BertPreTokenizer", { _ in BertPreTokenizer() }),
+      ("CharDelimiterSplit", { try DelimiterPreTokenizer($0) }),
     ]
 
   static func read(_ part: TokenizerPart) throws -> any PreTokenizer {

@@ -91,7 +91,8 @@ public struct Adapter: Sendable {
     var random = SeededRandom(seed: seed, "adapter")
     self.init(
       method: method,
-      state: try method.tuning.initialState(for: model, blocks: blocks, using: &random),
+      state: try method.tuning.initialState(for: model, blocks: blocks, using: &random)
+        .merging(TunedHead.initialState(for: model)) { own, _ in own },
       sourceDigest: sourceDigest)
   }
 
@@ -102,6 +103,26 @@ public struct Adapter: Sendable {
   /// - Parameter trainedRank: how many components of low-rank pairs become parameters; the others act, and do not train. `nil`: all.
   public func inject(
     into model: TransformerModel, trainedRank: Int? = nil
+  ) throws -> InjectedAdapter {
+    let parts = TunedHead.split(state, of: model)
+    if let name = parts.rest.keys.sorted().first(where: {
+      AdapterFolder.isOutsideBlocks($0, model.configuration.keys)
+    }) {
+      throw PeatError.badData(
+        "The adapter holds '\(name)' beside what its method tunes in blocks (PEFT's modules_to_save). Only the head of a model of classes is tuned whole, and this model \(model.configuration.head?.labels == nil ? "has none" : "has no such weight in its head")."
+      )
+    }
+    let head = try TunedHead.inject(parts.head, into: model)
+    do {
+      return try injectBlocks(parts.rest, into: model, trainedRank).joined(by: head)
+    } catch {
+      head.remove()
+      throw error
+    }
+  }
+
+  private func injectBlocks(
+    _ state: NamedTensors, into model: TransformerModel, _ trainedRank: Int?
   ) throws -> InjectedAdapter {
     guard let trainedRank else { return try method.tuning.inject(state, into: model) }
     guard case .lora(let configuration) = method else {

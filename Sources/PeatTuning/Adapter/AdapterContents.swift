@@ -4,10 +4,13 @@ import PeatTensor
 /// What the tensors of an adapter must be like, as far as that shows without its model: names of its method, parts that are complete and fit
 /// each other.
 package enum AdapterContents {
+  /// - Parameter hasHead: whether a tuned head may stand among them; it is checked beside its model.
   /// - Throws: `badData` that names a tensor.
   package static func check(
-    _ tensors: NamedTensors, _ method: Adapter.Method, _ keys: TransformerKeys
+    _ tensors: NamedTensors, _ method: Adapter.Method, _ keys: TransformerKeys, hasHead: Bool
   ) throws {
+    let tensors =
+      hasHead ? tensors.filter { !AdapterFolder.isOutsideBlocks($0.key, keys) } : tensors
     guard !tensors.isEmpty else { throw PeatError.badData("It is empty: it holds no tensors.") }
     if case .promptTuning = method {
       return try checkNames(tensors, method) { $0 == PromptTuning.tensorName }

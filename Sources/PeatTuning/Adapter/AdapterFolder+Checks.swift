@@ -5,14 +5,6 @@ import PeatTensor
 extension AdapterFolder {
   // MARK: What adapter_config.json may ask for
 
-  static func refuseSavedModules(_ json: JSONValue, _ name: String) throws {
-    if let saved = json["modules_to_save"], !saved.isNull, saved != .array([]) {
-      throw PeatError.badData(
-        "'\(name)' asks for whole modules beside the adapter (modules_to_save), which this program does not compute."
-      )
-    }
-  }
-
   static func refuseUnknownParts(_ json: JSONValue, _ name: String) throws {
     func refuse(_ what: String) throws {
       throw PeatError.badData("'\(name)' asks for \(what), which this program does not compute.")
@@ -35,7 +27,6 @@ extension AdapterFolder {
     if let bias = json["bias"], !bias.isNull, bias != .string("none") {
       try refuse("tuned biases (bias = \(bias.string ?? "no text"))")
     }
-    try refuseSavedModules(json, name)
     if let saved = json["trainable_token_indices"], !saved.isNull {
       try refuse("tuned tokens (trainable_token_indices)")
     }

@@ -10,6 +10,8 @@ extension AdapterFolder {
     let facts: Facts?
     /// Which layers adapter_config.json means; `nil` for methods that have no such file.
     let rules: TargetRules?
+    /// Whether a head may stand beside what the method tunes.
+    let hasHead: Bool
 
     /// Throws `inputOutput` where a file is missing, `badData` where it holds what this program can't compute, or where it contradicts another.
     init(_ folder: URL) throws {
@@ -17,21 +19,25 @@ extension AdapterFolder {
         throw PeatError.inputOutput("There is no adapter folder '\(folder.path)'.")
       }
       facts = try Self.facts(in: folder)
-      (method, rules) = try Self.method(in: folder, facts)
+      let saved: [String]
+      (method, rules, saved) = try Self.method(in: folder, facts)
       if let stated = facts?.method, stated != method.name {
         throw PeatError.badData(
           "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
         )
       }
-      tensors = try SafeTensorsFile(
-        contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
-      ).tensors()
+      tensors = readingHead(
+        try SafeTensorsFile(
+          contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
+        ).tensors(), modules: saved)
+      hasHead = !saved.isEmpty || facts?.classes != nil
       if let name = tensors.keys.sorted().first(where: { tensors[$0]?.isFinite == false }) {
         throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
       }
       try checkTensors(folder)
       if case .ia3(let stated) = method {
-        method = .ia3(try scales(tensors, stated, folder))
+        method = .ia3(try scales(
+          tensors.filter { $0.key.hasPrefix(LoRA.prefix) }, stated, folder))
       }
     }
 
@@ -56,27 +62,27 @@ extension AdapterFolder {
 
     private static func method(
       in folder: URL, _ facts: Facts?
-    ) throws -> (Adapter.Method, TargetRules?) {
+    ) throws -> (Adapter.Method, TargetRules?, savedModules: [String]) {
       let url = folder.appendingPathComponent("adapter_config.json")
       guard FileManager.default.fileExists(atPath: url.path) else {
-        return (try ownMethod(facts, folder), nil)
+        return (try ownMethod(facts, folder), nil, [])
       }
       let json = try JSONFile.read(JSONValue.self, from: url)
       func read<Value: Decodable>(_ type: Value.Type) throws -> Value {
         try JSONFile.read(type, from: url)
       }
+      let saved = try AdapterFolder.savedModules(json, url.path)
       switch json["peft_type"]?.string {
-      case "PREFIX_TUNING": return (.prefixTuning(try read(VirtualTokenConfiguration.self)), nil)
-      case "PROMPT_TUNING": return (.promptTuning(try read(VirtualTokenConfiguration.self)), nil)
+      case "PREFIX_TUNING":
+        return (.prefixTuning(try read(VirtualTokenConfiguration.self)), nil, saved)
+      case "PROMPT_TUNING":
+        return (.promptTuning(try read(VirtualTokenConfiguration.self)), nil, saved)
       case "IA3":
-        try refuseSavedModules(json, url.path)
-        return (.ia3(try read(IA3Configuration.self)), try TargetRules(json, in: url.path))
-      case "LN_TUNING":
-        try refuseSavedModules(json, url.path)
-        return (.normTuning, try TargetRules(json, in: url.path))
+        return (.ia3(try read(IA3Configuration.self)), try TargetRules(json, in: url.path), saved)
+      case "LN_TUNING": return (.normTuning, try TargetRules(json, in: url.path), saved)
       default:
         try refuseUnknownParts(json, url.path)
-        return (.lora(try read(LoRAConfiguration.self)), try TargetRules(json, in: url.path))
+        return (.lora(try read(LoRAConfiguration.self)), try TargetRules(json, in: url.path), saved)
       }
     }
 
@@ -88,7 +94,7 @@ extension AdapterFolder {
       // PEFT's table of a prefix says nothing of blocks.
       if case .prefixTuning = method, tensors[PrefixTuning.tableName] != nil { return }
       guard let keys = AdapterFolder.keys(of: tensors, facts) else { return }
-      do { try AdapterContents.check(tensors, method, keys) } catch let error as PeatError {
+      do { try AdapterContents.check(tensors, method, keys, hasHead: hasHead) } catch let error as PeatError {
         throw PeatError.badData(
           "The adapter '\(folder.path)' is not whole, or not as its files say. \(error.message)",
           cause: error)

@@ -30,6 +30,8 @@ public enum AdapterFolder {
     public var modelType: String?
     /// Why Python PEFT can't read the folder.
     public var notInPEFT: String?
+    /// The classes that the model tells apart with it.
+    public var classes: [String]?
 
     public init(
       method: String, sourceDigest: Digest?, modelDigest: Digest?, split: SplitNumbers?,
@@ -142,7 +144,11 @@ public enum AdapterFolder {
     var facts = facts
     var localNumber: [Int: Int] = [:]
     for (local, full) in facts.blockMap { localNumber[full] = Int(local) }
+    facts.classes = sizes?.head?.labels ?? facts.classes
     var tensors = try renumbered(adapter.state, localNumber, keys, in: "adapter")
+    let outside = tensors.filter { isOutsideBlocks($0.key, keys) }
+    tensors = tensors.filter { outside[$0.key] == nil }
+    var peftConfiguration: JSONValue?
     if case .bottleneck(let configuration) = adapter.method {
       facts.bottleneck = configuration
       facts.notInPEFT = "PEFT has no bottleneck adapters"
@@ -150,27 +156,30 @@ public enum AdapterFolder {
     if let configuration = try virtualTokens(
       of: adapter.method, &tensors, &facts, keys, sizes, baseModel: baseModel)
     {
-      try JSONFile.write(
-        configuration, to: folder.appendingPathComponent("adapter_config.json"))
+      peftConfiguration = configuration
     }
     if adapter.method == .bitFit { facts.notInPEFT = "PEFT has no tuning of biases alone" }
     if let configuration = scalesAndNorms(
       of: adapter.method, tensors, keys, layout, baseModel: baseModel)
     {
+      peftConfiguration = configuration
+    }
+    if case .lora(var lora) = adapter.method {
+      lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, keys)
+      lora.rankPattern = [:]
+      peftConfiguration = Self.peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel)
+    }
+    let head = storingHead(outside, keys, asPEFT: peftConfiguration != nil)
+    tensors.merge(head.tensors) { own, _ in own }
+    if let peftConfiguration {
       try JSONFile.write(
-        configuration, to: folder.appendingPathComponent("adapter_config.json"))
+        saving(head.modules, in: peftConfiguration),
+        to: folder.appendingPathComponent("adapter_config.json"))
     }
     try SafeTensors.write(
       tensors, to: folder.appendingPathComponent("adapter_model.safetensors"),
       metadata: ["format": "pt"])
     try JSONFile.write(facts, to: folder.appendingPathComponent("fedpeat.json"))
-    if case .lora(var lora) = adapter.method {
-      lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, keys)
-      lora.rankPattern = [:]
-      try JSONFile.write(
-        peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel),
-        to: folder.appendingPathComponent("adapter_config.json"))
-    }
   }
 
   /// adapter_config.json: which layers it names follows from the tensors, so that PEFT makes just those.
@@ -256,10 +265,9 @@ public enum AdapterFolder {
   ) throws -> NamedTensors {
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
-      // A prompt is no block's.
-      result[
-        name == PromptTuning.tensorName ? name : try renumbered(name, numbers, keys, in: folder)] =
-        tensor
+      // A prompt is no block's, nor is a head.
+      let isOutside = name == PromptTuning.tensorName || isOutsideBlocks(name, keys)
+      result[isOutside ? name : try renumbered(name, numbers, keys, in: folder)] = tensor
     }
     return result
   }

@@ -117,22 +117,26 @@ struct MergedWeight {
         "\(adapter.method.name) adds to the model what no weight of a plain checkpoint can hold, so it can't be worked "
           + "into them. Plug it in without merging.")
     }
-    return model.blocks.flatMap { block in
-      var result: [MergedWeight] = []
-      var seen: Set<ObjectIdentifier> = []
-      for linear in block.linears {
-        let merged = linear.merged
-        for (parameter, tensor) in [(linear.weight, merged.weight), (linear.bias, merged.bias)] {
-          guard let parameter, let tensor else { continue }
-          seen.insert(ObjectIdentifier(parameter))
-          result.append(MergedWeight(parameter: parameter, tensor: tensor))
-        }
-      }
-      for parameter in block.parameters
-      where parameter.isReplaced && !seen.contains(ObjectIdentifier(parameter)) {
-        result.append(MergedWeight(parameter: parameter, tensor: parameter.tensor))
-      }
-      return result
+    let head = (model.head?.parameters ?? []).filter(\.isReplaced).map {
+      MergedWeight(parameter: $0, tensor: $0.tensor)
     }
+    return head
+      + model.blocks.flatMap { block in
+        var result: [MergedWeight] = []
+        var seen: Set<ObjectIdentifier> = []
+        for linear in block.linears {
+          let merged = linear.merged
+          for (parameter, tensor) in [(linear.weight, merged.weight), (linear.bias, merged.bias)] {
+            guard let parameter, let tensor else { continue }
+            seen.insert(ObjectIdentifier(parameter))
+            result.append(MergedWeight(parameter: parameter, tensor: tensor))
+          }
+        }
+        for parameter in block.parameters
+        where parameter.isReplaced && !seen.contains(ObjectIdentifier(parameter)) {
+          result.append(MergedWeight(parameter: parameter, tensor: parameter.tensor))
+        }
+        return result
+      }
   }
 }

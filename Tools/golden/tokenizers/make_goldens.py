@@ -1,18 +1,24 @@
 """Makes the golden files of PeatTokenizers with Hugging Face's tokenizers.
 
-    python Tools/golden/tokenizers/make_goldens.py [--stories FOLDER]
+    python Tools/golden/tokenizers/make_goldens.py [--stories FOLDER] [--minilm FOLDER]
 
-Writes Tests/PeatTokenizersTests/Golden: small tokenizers trained here on text that this script writes, and what they make
-of difficult texts. With --stories (a folder with stories260K's tokenizer.json) also token numbers for that tokenizer;
-the tokenizer itself is not copied. Needs `pip install tokenizers`; the version goes into manifest.json.
+Writes Tests/PeatTokenizersTests/Golden: small tokenizers trained here on text that this script writes, what they make of
+difficult texts (`cases.json`, in full), and fingerprints of what they make of 2,400 strings (`fingerprints.json`, see
+strings.py). With --stories and --minilm (folders with a tokenizer.json) also token numbers and fingerprints for those
+tokenizers; the tokenizers themselves are not copied. Needs `pip install tokenizers`; the version goes into manifest.json.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import platform
 import random
 
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import character_map
+import strings
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -174,6 +180,129 @@ def llama3_style(text):
     return tokenizer
 
 
+def byte_level(text, size, **options):
+    tokenizer = Tokenizer(models.BPE(**options))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer, trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+        special_tokens=["<s>", "</s>", "<unk>"])
+
+
+def roberta_style(text):
+    tokenizer, trainer = byte_level(text, 500)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.train_from_iterator([text], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0), add_prefix_space=True)
+    return tokenizer
+
+
+def qwen2_style(text):
+    """Qwen2's parts; GPT-NeoX has the same normalizer."""
+    tokenizer, trainer = byte_level(text, 500)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(QWEN2), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.train_from_iterator([text], trainer)
+    return tokenizer
+
+
+def clip_style(text):
+    tokenizer, trainer = byte_level(text, 560, unk_token="<unk>", end_of_word_suffix="</w>")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex("\\s+"), " "), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), "removed", invert=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    trainer.end_of_word_suffix = "</w>"
+    trainer.special_tokens = ["<s>", "</s>", "<unk>", "<|startoftext|>", "<|endoftext|>"]
+    tokenizer.train_from_iterator([text], trainer)
+    # Every byte also as the end of a word, as the real file has it.
+    model = json.loads(tokenizer.to_str())["model"]
+    for letter in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        model["vocab"].setdefault(letter + "</w>", len(model["vocab"]))
+    tokenizer.model = models.BPE(
+        vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]], unk_token="<unk>", end_of_word_suffix="</w>",
+        continuing_subword_prefix="")
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("<|endoftext|>", 4), ("<|startoftext|>", 3), add_prefix_space=False, trim_offsets=False)
+    tokenizer.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
+    return tokenizer
+
+
+def affixes(text):
+    """Byte-pair encoding with a prefix within words and a suffix at their ends, as early files have it."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", continuing_subword_prefix="##", end_of_word_suffix="</w>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase(), normalizers.Strip()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)])
+    tokenizer.train_from_iterator([latin(text)], trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<unk>", "<s>", "</s>"], continuing_subword_prefix="##", end_of_word_suffix="</w>", show_progress=False))
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    return tokenizer
+
+
+def gemma_style(text):
+    """Gemma's parts: cut before each run of spaces, byte fallback."""
+    tokenizer = sentencepiece_style(text)
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return tokenizer
+
+
+def bert_style(text, lowercase):
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=None)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator([text], trainers.WordPieceTrainer(vocab_size=420 if lowercase else 460, special_tokens=names, show_progress=False))
+    tokenizer.decoder = decoders.WordPiece(cleanup=lowercase)
+    if lowercase:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    else:
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer
+
+
+def unigram(text, names, bytes_too=False):
+    """A vocabulary of `names`, then what the trainer learns."""
+    teacher = Tokenizer(models.Unigram())
+    teacher.pre_tokenizer = pre_tokenizers.Metaspace()
+    teacher.train_from_iterator([text], trainers.UnigramTrainer(vocab_size=420, show_progress=False, unk_token="<unk>", special_tokens=["<unk>"]))
+    learned = [(token, score) for token, score in json.loads(teacher.to_str())["model"]["vocab"] if token not in names]
+    first = [(name, 0.0) for name in names]
+    if bytes_too:
+        first += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
+    return models.Unigram(first + learned, unk_id=names.index("<unk>"), byte_fallback=bytes_too)
+
+
+def precompiled():
+    """The part's JSON goes through a tokenizer, as the package makes none from bytes without sentencepiece's own header."""
+    part = {"type": "Precompiled", "precompiled_charsmap": character_map.encoded(character_map.entries())}
+    return Tokenizer.from_str(json.dumps(minimal(normalizer=part))).normalizer
+
+
+def t5_style(text):
+    tokenizer = Tokenizer(unigram(text, ["<pad>", "</s>", "<unk>"]))
+    tokenizer.normalizer = normalizers.Sequence([precompiled(), normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")])
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)])
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>", "<extra_id_0>"])
+    return tokenizer
+
+
+def unigram_bytes(text):
+    """Unigram with byte fallback and the normalizers of ALBERT and its like."""
+    tokenizer = Tokenizer(unigram(latin(text), ["<unk>", "<s>", "</s>"], bytes_too=True))
+    tokenizer.normalizer = normalizers.Sequence([
+        normalizers.Nmt(), normalizers.Replace("``", '"'), normalizers.NFKC(), normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), "\u2581")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first", split=False)])
+    return tokenizer
+
+
 def cases(tokenizer, texts):
     result = []
     for text in texts:
@@ -184,6 +313,56 @@ def cases(tokenizer, texts):
             "decoded": tokenizer.decode(full, skip_special_tokens=False),
             "decodedSkipping": tokenizer.decode(full, skip_special_tokens=True)})
     return result
+
+
+def fingerprints(tokenizer, texts):
+    """Of each text: the numbers without and with special tokens, then both decodings."""
+    result = []
+    for text in texts:
+        plain = tokenizer.encode(text, add_special_tokens=False).ids
+        full = tokenizer.encode(text).ids
+        decoded = [tokenizer.decode(full, skip_special_tokens=skip) for skip in (False, True)]
+        result.append(
+            strings.fingerprint("|".join(",".join(map(str, ids)) for ids in (plain, full))) + strings.fingerprint("\0".join(decoded)))
+    return "".join(result)
+
+
+def encodings(folder):
+    """Batches, single and paired, truncated and padded in every way."""
+    result = []
+    texts = ["Mara walked to the old mill today.", "", "Otto", "seven lamps and her café again and again and again, at 7:45."]
+    seconds = ["didn't find", "they'll mend the water-pump", "", "a red boat in 2023 " * 3]
+    pads = [None, {"length": None, "direction": "right"}, {"length": None, "direction": "left", "pad_to_multiple_of": 8, "pad_id": 3, "pad_type_id": 2}, {"length": 14, "direction": "right", "pad_id": 1}]
+    cuts = [None] + [
+        {"max_length": length, "stride": stride, "strategy": strategy, "direction": direction}
+        for length, stride in ((12, 0), (9, 2), (4, 0)) for strategy in ("longest_first", "only_first", "only_second") for direction in ("left", "right")]
+    for name in ("bert-uncased", "bert-cased", "roberta-style", "t5-style", "gpt2-style"):
+        for paired in (False, True):
+            for special in (True, False):
+                for index, cut in enumerate(cuts):
+                    pad = pads[index % len(pads)]
+                    tokenizer = Tokenizer.from_file(str(folder / name / "tokenizer.json"))
+                    if cut:
+                        tokenizer.enable_truncation(**cut)
+                    if pad:
+                        tokenizer.enable_padding(**pad)
+                    saved = json.loads(tokenizer.to_str())
+                    inputs = list(zip(texts, seconds)) if paired else texts
+                    possible = []
+                    for place, item in enumerate(inputs):
+                        try:
+                            tokenizer.encode_batch([item], add_special_tokens=special)
+                            possible.append(place)
+                        except BaseException:  # Some are panics in the original, which prints them.
+                            pass
+                    batch = tokenizer.encode_batch([inputs[place] for place in possible], add_special_tokens=special)
+                    # What overflows of a pair overflows again in the original, with nothing new; that is left out.
+                    def row(e, depth=0):
+                        return [e.ids, e.type_ids, e.attention_mask, e.special_tokens_mask, [row(o, 1) for o in e.overflowing if depth == 0]]
+                    result.append({
+                        "tokenizer": name, "paired": paired, "special": special, "truncation": json.dumps(saved["truncation"]), "padding": json.dumps(saved["padding"]),
+                        "possible": possible, "fingerprints": [strings.fingerprint(json.dumps(row(e), separators=(",", ":"))) for e in batch]})
+    return {"texts": texts, "seconds": seconds, "cases": result}
 
 
 def decodings(tokenizer, chance, count=60):
@@ -218,7 +397,12 @@ def parts():
         {"type": "Replace", "pattern": {"Regex": "[\\w&&[^a-z]]+"}, "content": "<W>"},
         {"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]},
         {"type": "Sequence", "normalizers": []},
+        {"type": "Nmt"}, {"type": "ByteLevel"},
+        {"type": "Precompiled", "precompiled_charsmap": character_map.encoded(character_map.entries())},
     ]
+    normalizer_parts += [
+        {"type": "BertNormalizer", "clean_text": clean, "handle_chinese_chars": chinese, "strip_accents": accents, "lowercase": lower}
+        for clean, chinese, accents, lower in [(True, True, None, True), (True, True, None, False), (False, False, True, False), (False, True, False, True), (True, False, True, True)]]
     behaviors = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
     pre_parts = [
         {"type": "ByteLevel", "add_prefix_space": p, "trim_offsets": True, "use_regex": u} for p in (False, True) for u in (False, True)]
@@ -232,7 +416,7 @@ def parts():
     pre_parts += [{"type": "Split", "pattern": {"Regex": "\\d|[,.]"}, "behavior": b, "invert": i} for b in behaviors for i in (False, True)]
     pre_parts += [{"type": "Digits", "individual_digits": True}, {"type": "Digits", "individual_digits": False}]
     pre_parts += [{"type": "Punctuation", "behavior": b} for b in behaviors]
-    pre_parts += [{"type": "Whitespace"}, {"type": "WhitespaceSplit"}]
+    pre_parts += [{"type": "Whitespace"}, {"type": "WhitespaceSplit"}, {"type": "BertPreTokenizer"}, {"type": "CharDelimiterSplit", "delimiter": "e"}]
     pre_parts += [{"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Punctuation", "behavior": "Isolated"}, {"type": "Digits", "individual_digits": True}]}]
     result = []
     for part in normalizer_parts:
@@ -256,6 +440,8 @@ def decoder_parts():
         {"type": "Sequence", "decoders": [{"type": "Fuse"}, mark, {"type": "Strip", "content": " ", "start": 3, "stop": 2}]},
         {"type": "Sequence", "decoders": [byte_level, {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": "_"}]},
         {"type": "Replace", "pattern": {"Regex": "[aeiou]"}, "content": ""},
+        {"type": "WordPiece", "prefix": "##", "cleanup": True}, {"type": "WordPiece", "prefix": "##", "cleanup": False}, {"type": "WordPiece", "prefix": "", "cleanup": True},
+        {"type": "BPEDecoder", "suffix": "</w>"},
     ]
     token_lists = [
         ["\u2581Hello", "\u2581", "wor", "ld", "\u2581a\u2581b"],
@@ -265,6 +451,8 @@ def decoder_parts():
         ["ĠHello", "Ċ", "Ã", "©", "ðŁ", "ĻĤ", "ä¸", "x", "Ŀ"],
         ["aaab", "aba", "a", "aa", "b", "baa"],
         ["é", "e\u0301", "中", "x y"],
+        ["##a", "b", "##c", ".", "do", "n't", "'s", "do not", "a , b", "'", " ' ", "##", "##'m"],
+        ["the</w>", "mi", "ll</w>", "</w>", "x</w>y</w>"],
     ]
     result = []
     for part in chains:
@@ -282,38 +470,65 @@ def write(path, value):
     path.write_bytes((json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
 
 
+STYLES = {
+    "gpt2-style": gpt2_style, "sentencepiece-style": sentencepiece_style, "metaspace": metaspace, "llama3-style": llama3_style,
+    "roberta-style": roberta_style, "qwen2-style": qwen2_style, "clip-style": clip_style, "affixes": affixes, "gemma-style": gemma_style,
+    "bert-uncased": lambda text: bert_style(text, True), "bert-cased": lambda text: bert_style(text, False), "t5-style": t5_style,
+    "unigram-bytes": unigram_bytes,
+}
+OLDER = list(STYLES)[:4]
+OWN = {
+    "stories260K": [
+        "Once upon a time, there was a little dog named Max. He loved to run in the park.",
+        "\"Look, Mom!\" said Lily. \"I can see a big, red ball.\"\n\nHer mom smiled and said, \"Yes, dear.\"",
+        "Tim didn't want to share his toys... but then he was sad.",
+        "The end.\n",
+    ],
+    "all-MiniLM-L6-v2": ["This is an example sentence", "Each sentence is converted", "Tokyo (東京) has 13,960,000 inhabitants; São Paulo isn't far off."],
+}
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--stories", type=pathlib.Path)
+    arguments.add_argument("--minilm", type=pathlib.Path)
+    arguments.add_argument("--anew", nargs="*", default=list(STYLES), help="the tokenizers to train; the others' files stay")
     arguments = arguments.parse_args()
     text = corpus(random.Random(SEED))
-    makers = {"gpt2-style": gpt2_style, "sentencepiece-style": sentencepiece_style, "metaspace": metaspace, "llama3-style": llama3_style}
-    for name, maker in makers.items():
-        tokenizer = maker(text)
+    compared = strings.strings(SEED)
+    write(GOLDEN / "strings.json", compared)
+    prints = {}
+    for name, maker in STYLES.items():
         (GOLDEN / name).mkdir(parents=True, exist_ok=True)
-        if name == "gpt2-style":
-            # As trained, for the trainer's own test.
-            (GOLDEN / "trainer-corpus.txt").write_bytes(text.encode())
-            write(GOLDEN / "trainer-vocabulary.json", {key: json.loads(tokenizer.to_str())["model"][key] for key in ("vocab", "merges")})
-        tokenizer.add_special_tokens(SPECIALS)
-        tokenizer.add_tokens(PLAIN)
-        (GOLDEN / name / "tokenizer.json").write_text(tokenizer.to_str() + "\n")
+        if name in arguments.anew:
+            tokenizer = maker(text)
+            if name == "gpt2-style":
+                # As trained, for the trainer's own test.
+                (GOLDEN / "trainer-corpus.txt").write_bytes(text.encode())
+                write(GOLDEN / "trainer-vocabulary.json", {key: json.loads(tokenizer.to_str())["model"][key] for key in ("vocab", "merges")})
+            tokenizer.add_special_tokens(SPECIALS)
+            tokenizer.add_tokens(PLAIN)
+            (GOLDEN / name / "tokenizer.json").write_text(tokenizer.to_str() + "\n")
         # From the file, as a user has it.
         tokenizer = Tokenizer.from_file(str(GOLDEN / name / "tokenizer.json"))
+        count = 60 if name in OLDER else 20
         write(GOLDEN / name / "cases.json", {
-            "encodings": cases(tokenizer, TEXTS), "decodings": decodings(tokenizer, random.Random(f"{SEED} {name}"))})
+            "encodings": cases(tokenizer, TEXTS), "decodings": decodings(tokenizer, random.Random(f"{SEED} {name}"), count)})
+        prints[name] = fingerprints(tokenizer, compared)
     write(GOLDEN / "parts.json", {"texts": TEXTS, "cases": parts()})
     write(GOLDEN / "decoders.json", decoder_parts())
-    if arguments.stories:
-        tokenizer = Tokenizer.from_file(str(arguments.stories / "tokenizer.json"))
-        own = [
-            "Once upon a time, there was a little dog named Max. He loved to run in the park.",
-            "\"Look, Mom!\" said Lily. \"I can see a big, red ball.\"\n\nHer mom smiled and said, \"Yes, dear.\"",
-            "Tim didn't want to share his toys... but then he was sad.",
-            "The end.\n",
-        ]
-        write(GOLDEN / "stories260K.json", {
-            "encodings": cases(tokenizer, own + TEXTS), "decodings": decodings(tokenizer, random.Random(f"{SEED} stories"))})
+    write(GOLDEN / "encodings.json", encodings(GOLDEN))
+    for name, folder in (("stories260K", arguments.stories), ("all-MiniLM-L6-v2", arguments.minilm)):
+        if folder:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            write(GOLDEN / f"{name}.json", {
+                "encodings": cases(tokenizer, OWN[name] + TEXTS), "decodings": decodings(tokenizer, random.Random(f"{SEED} {'stories' if 'stories' in name else name}"))})
+            prints[name] = fingerprints(tokenizer, compared)
+    # Without the folders of the real tokenizers their fingerprints stay.
+    path = GOLDEN / "fingerprints.json"
+    write(path, {**(json.loads(path.read_text()) if path.exists() else {}), **prints})
     write(GOLDEN / "manifest.json", {
         "script": "Tools/golden/tokenizers/make_goldens.py", "seed": SEED, "tokenizers": tokenizers.__version__,
         "python": platform.python_version()})

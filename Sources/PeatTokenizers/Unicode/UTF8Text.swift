@@ -1,4 +1,4 @@
-/// Reading UTF-8 bytes scalar by scalar, and the classes of scalars that the parts of a tokenizer ask for.
+/// Reading UTF-8 bytes scalar by scalar.
 enum UTF8Text {
   /// The scalar that begins at `index`, and how many bytes it takes.
   ///
@@ -60,63 +60,5 @@ enum UTF8Text {
       return tail
     }
     return 0
-  }
-
-  /// Whether a scalar has the property White_Space.
-  static func isWhitespace(_ value: UInt32) -> Bool {
-    if value < 0x80 { return value == 0x20 || (0x09...0x0D).contains(value) }
-    return Unicode.Scalar(value)?.properties.isWhitespace ?? false
-  }
-
-  /// Whether a scalar is of category L.
-  static func isLetter(_ value: UInt32) -> Bool {
-    if value < 0x80 { return (0x61...0x7A).contains(value | 0x20) }
-    switch Unicode.Scalar(value)?.properties.generalCategory {
-    case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter:
-      return true
-    default: return false
-    }
-  }
-
-  /// Whether a scalar is of category N.
-  static func isNumber(_ value: UInt32) -> Bool {
-    if value < 0x80 { return (0x30...0x39).contains(value) }
-    switch Unicode.Scalar(value)?.properties.generalCategory {
-    case .decimalNumber, .letterNumber, .otherNumber: return true
-    default: return false
-    }
-  }
-
-  /// Whether a scalar is of category M.
-  static func isMark(_ value: UInt32) -> Bool {
-    if value < 0x300 { return false }
-    switch Unicode.Scalar(value)?.properties.generalCategory {
-    case .nonspacingMark, .spacingMark, .enclosingMark: return true
-    default: return false
-    }
-  }
-
-  /// Whether a scalar is of category P, or one of ASCII's signs such as `$` and `+`.
-  static func isPunctuation(_ value: UInt32) -> Bool {
-    if value < 0x80 { return value > 0x20 && value < 0x7F && !isLetter(value) && !isNumber(value) }
-    switch Unicode.Scalar(value)?.properties.generalCategory {
-    case .connectorPunctuation, .dashPunctuation, .openPunctuation, .closePunctuation,
-      .initialPunctuation,
-      .finalPunctuation, .otherPunctuation:
-      return true
-    default: return false
-    }
-  }
-
-  /// Whether a scalar belongs to a word: `\w` of Unicode's Technical Standard 18.
-  static func isWord(_ value: UInt32) -> Bool {
-    if value < 0x80 { return isLetter(value) || isNumber(value) || value == 0x5F }
-    guard let properties = Unicode.Scalar(value)?.properties else { return false }
-    if properties.isAlphabetic || properties.isJoinControl { return true }
-    switch properties.generalCategory {
-    case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation:
-      return true
-    default: return false
-    }
   }
 }

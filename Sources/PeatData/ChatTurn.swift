@@ -1,0 +1,56 @@
+/// One message of a conversation.
+public struct ChatTurn: Sendable, Equatable, Codable {
+  /// Who speaks: `system`, `user`, `assistant`, or another word that a chat template knows, such as `tool`.
+  public let role: String
+  public let content: String
+
+  public static let assistant = "assistant"
+
+  public init(role: String, content: String) {
+    self.role = role
+    self.content = content
+  }
+
+  /// Whether a model is to learn to say this.
+  public var isLearned: Bool { role == ChatTurn.assistant }
+}
+
+/// A piece of a document's text, and whether a model is to learn it.
+public struct TextSegment: Sendable, Equatable {
+  public let text: String
+  public let isLearned: Bool
+
+  public init(_ text: String, isLearned: Bool) {
+    self.text = text
+    self.isLearned = isLearned
+  }
+}
+
+/// Makes text of a conversation, as the chat template of a model does.
+public protocol ChatRendering: Sendable {
+  /// The whole conversation in pieces; what the assistant says, and the mark that ends it, is learned.
+  func segments(of turns: [ChatTurn]) throws -> [TextSegment]
+}
+
+/// Roles as headings, under which stands what was said: for models without a chat template.
+///
+///     ### User:
+///     Name a colour.
+///
+///     ### Assistant:
+///     Blue
+///
+/// The headings are those of `InstructionPrompt`, with the roles' names. The blank line that ends what the assistant says is learned.
+public struct PlainChatRendering: ChatRendering {
+  public init() {}
+
+  public func segments(of turns: [ChatTurn]) -> [TextSegment] {
+    turns.flatMap { turn in
+      [
+        TextSegment(
+          "### \(turn.role.prefix(1).uppercased() + turn.role.dropFirst()):\n", isLearned: false),
+        TextSegment(turn.content + "\n\n", isLearned: turn.isLearned),
+      ]
+    }
+  }
+}

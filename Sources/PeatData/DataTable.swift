@@ -1,0 +1,40 @@
+import PeatTensor
+
+/// A table with a header: each row as a record, as a JSON object would be.
+struct DataTable {
+  /// Columns, in lower case and without spaces.
+  let names: [String]
+  let header: CSVReader.Row
+  let rows: [CSVReader.Row]
+
+  init(_ file: TextFile, _ format: DataFormat) throws {
+    let all =
+      format == .tsv
+      ? TSVReader.rows(of: file) : try CSVReader.rows(of: file.bytes, name: file.name)
+    guard let header = all.first else {
+      throw PeatError.badData("'\(file.name)' holds no header line. Expected 'text,label'.")
+    }
+    self.header = header
+    let names = header.fields.map { $0.lowercased().filter { !$0.isWhitespace } }
+    self.names = names
+    rows = Array(all.dropFirst())
+    for row in rows where row.fields.count != names.count {
+      throw PeatError.badData(
+        """
+        '\(file.name)', line \(row.line): \(row.fields.count) fields, the header has \(names.count). \
+        \(format == .tsv ? "A text with a tab in it can't stand in this format." : "A text with a comma in it stands in quotes.")
+        """)
+    }
+  }
+
+  /// A row as a record. A class column is also called `label`, whatever its name.
+  func record(_ row: CSVReader.Row) -> [String: ParsedJSON] {
+    var record = Dictionary(
+      zip(names, row.fields.map(ParsedJSON.string)), uniquingKeysWith: { first, _ in first })
+    if record["label"] == nil, let key = LabelledText.labelKeys.first(where: { record[$0] != nil })
+    {
+      record["label"] = record[key]
+    }
+    return record
+  }
+}

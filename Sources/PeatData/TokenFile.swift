@@ -1,0 +1,72 @@
+import Foundation
+import PeatTensor
+import PeatTokenizers
+
+/// Tokens on disk, mapped into memory: what has been read of them the system may forget again.
+///
+/// The file is gone with the object. 4 bytes a token: its number, and in the highest bit whether it is learned.
+public final class TokenFile: Sendable {
+  private let data: Data
+  public let count: Int
+  /// Where each document begins, and the end of the last.
+  public let documentStarts: [Int]
+
+  private static let learned: UInt32 = 1 << 31
+
+  /// Encodes documents one by one.
+  ///
+  /// - Parameter folder: where the file lies while there is a name for it.
+  /// - Throws: `badData` where there is nothing to learn, `inputOutput` where the folder has no room, and what stream and tokenizer
+  ///   throw.
+  public init(
+    _ documents: consuming DocumentStream, tokenizer: some TextTokenizer, addBegin: Bool = false,
+    addEnd: Bool = false, in folder: URL = FileManager.default.temporaryDirectory
+  ) throws {
+    let url = folder.appendingPathComponent("fedpeat-\(UUID().uuidString).tokens")
+    defer { try? FileManager.default.removeItem(at: url) }
+    var starts = [0]
+    do {
+      try Data().write(to: url)
+      let handle = try FileHandle(forWritingTo: url)
+      defer { try? handle.close() }
+      while let document = try documents.next() {
+        let sequence = try TokenSequence(
+          document, tokenizer: tokenizer, addBegin: addBegin, addEnd: addEnd)
+        let words = zip(sequence.tokens, sequence.isTarget).map { token, isTarget in
+          (UInt32(bitPattern: token) | (isTarget ? TokenFile.learned : 0)).littleEndian
+        }
+        try handle.write(contentsOf: words.withUnsafeBytes { Data($0) })
+        starts.append(starts[starts.count - 1] + words.count)
+      }
+      data = try Data(contentsOf: url, options: .alwaysMapped)
+    } catch let error where !(error is PeatError) {
+      throw PeatError.inputOutput(
+        "Tokens can't be kept in '\(folder.path)': \(error.localizedDescription)", cause: error)
+    }
+    documentStarts = starts
+    count = starts[starts.count - 1]
+    guard count > 1 else {
+      throw PeatError.badData("The file has fewer than two tokens to learn from.")
+    }
+  }
+
+  /// Some of the tokens, and which of them are learned.
+  ///
+  /// - Precondition: the range is within `0 ..< count`.
+  public func sequence(_ range: Range<Int>) -> TokenSequence {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "tokens \(range) of \(count)")
+    var tokens: [Int32] = []
+    var isTarget: [Bool] = []
+    tokens.reserveCapacity(range.count)
+    isTarget.reserveCapacity(range.count)
+    data.withUnsafeBytes { bytes in
+      for place in range {
+        let word = UInt32(
+          littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * place, as: UInt32.self))
+        tokens.append(Int32(bitPattern: word & ~TokenFile.learned))
+        isTarget.append(word & TokenFile.learned != 0)
+      }
+    }
+    return TokenSequence(tokens: tokens, isTarget: isTarget)
+  }
+}

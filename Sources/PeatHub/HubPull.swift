@@ -1,0 +1,105 @@
+import Foundation
+import PeatTensor
+
+/// Gets models from the Hub into the cache.
+///
+/// Files come one after the other, in parts, straight to the disk; each is there only once its digest is right. What was begun is
+/// gone on with, also by another process, and a file that two revisions share is fetched once.
+public struct HubPull: Sendable {
+  public var settings: HubSettings
+  public var patience: HubPatience
+  /// Bytes asked for at a time: what may wait in memory where the disk is slower than the network.
+  public var partBytes: Int
+
+  public init(
+    _ settings: HubSettings, patience: HubPatience = HubPatience(), partBytes: Int = 64 << 20
+  ) {
+    precondition(partBytes > 0, "a part has bytes")
+    self.settings = settings
+    self.patience = patience
+    self.partBytes = partBytes
+  }
+
+  /// What was pulled.
+  public struct Result: Sendable {
+    public var name: HubName
+    public var commit: String
+    /// A folder as Hugging Face lays a model out.
+    public var folder: URL
+    /// Names in the folder, in alphabetical order.
+    public var files: [String]
+    /// Of all files, and of those fetched now.
+    public var bytes: Int
+    public var fetchedBytes: Int
+  }
+
+  /// - Throws: `usage` for a name that the Hub does not know or does not give, `unavailable` where it can't be reached, `badData` for answers that
+  ///   are wrong and models without safetensors, `inputOutput` for the disk, `CancellationError`.
+  public func pull(
+    _ name: HubName, onProgress: @escaping @Sendable (PullProgress) -> Void = { _ in },
+    onNote: @escaping @Sendable (String) -> Void = { _ in }
+  ) async throws -> Result {
+    if settings.isOffline { return try cached(name) }
+    let transport = HubTransport(patience: patience.silence)
+    defer { transport.close() }
+    let client = HubClient(
+      endpoint: settings.endpoint, token: settings.token, transport: transport, patience: patience,
+      onWaiting: onNote)
+    let repository = try await client.repository(name)
+    let selection = try HubSelection(repository.files, of: name)
+    let commit = repository.commit
+    let job = PullJob(
+      name: name, commit: commit, cache: settings.cache, client: client, partBytes: partBytes,
+      onProgress: onProgress, onNote: onNote)
+    let fetched = try await job.fetch(selection.small + selection.weights)
+    let folder = settings.cache.snapshot(of: name, commit: commit)
+    try HubPull.checkIndex(in: folder, of: name)
+    // Last: until everything is there, the name leads to what it led to before.
+    try settings.cache.note(commit, for: name)
+    return try result(name, commit, folder, fetched: fetched)
+  }
+
+  /// What is in the cache already, without asking anybody.
+  private func cached(_ name: HubName) throws -> Result {
+    guard let folder = settings.cache.snapshot(of: name) else {
+      throw PeatError.unavailable(
+        "'\(name)' is not in the cache '\(settings.cache.folder.path)', and HF_HUB_OFFLINE says that nothing may be fetched."
+      )
+    }
+    return try result(name, folder.lastPathComponent, folder, fetched: 0)
+  }
+
+  private func result(
+    _ name: HubName, _ commit: String, _ folder: URL, fetched: Int
+  ) throws -> Result {
+    let files = (try? FileManager.default.subpathsOfDirectory(atPath: folder.path)) ?? []
+    var bytes = 0
+    var names: [String] = []
+    for file in files.sorted() {
+      // Through the link: its own size says nothing.
+      let place = folder.appendingPathComponent(file).resolvingSymlinksInPath()
+      let attributes = try? FileManager.default.attributesOfItem(atPath: place.path)
+      guard attributes?[.type] as? FileAttributeType == .typeRegular else { continue }
+      bytes += (attributes?[.size] as? NSNumber)?.intValue ?? 0
+      names.append(file)
+    }
+    return Result(
+      name: name, commit: commit, folder: folder, files: names, bytes: bytes, fetchedBytes: fetched)
+  }
+
+  /// Throws where the index of the weights names a file that the model does not have.
+  private static func checkIndex(in folder: URL, of name: HubName) throws {
+    let url = folder.appendingPathComponent(HubSelection.index)
+    guard FileManager.default.fileExists(atPath: url.path) else { return }
+    struct Index: Decodable {
+      var files: [String: String]
+      enum CodingKeys: String, CodingKey { case files = "weight_map" }
+    }
+    for file in try Set(JSONFile.read(Index.self, from: url).files.values).sorted()
+    where !FileManager.default.fileExists(atPath: folder.appendingPathComponent(file).path) {
+      throw PeatError.badData(
+        "'\(name)': \(HubSelection.index) names the file '\(file.prefix(80))', which the model does not have."
+      )
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import Foundation
+import PeatTensor
+
+/// Where the Hub is, where its cache lies and who asks, from the variables that Python's huggingface_hub reads.
+public struct HubSettings: Sendable {
+  /// `HF_ENDPOINT`; https://huggingface.co without it.
+  public var endpoint: URL
+  /// `HF_TOKEN`, else what is in `HF_TOKEN_PATH` or `$HF_HOME/token`, where `hf auth login` puts it.
+  public var token: String?
+  public var cache: HubCache
+  /// `HF_HUB_OFFLINE`: nothing is asked over the network.
+  public var isOffline: Bool
+
+  public init(endpoint: URL, token: String?, cache: HubCache, isOffline: Bool = false) {
+    self.endpoint = endpoint
+    self.token = token
+    self.cache = cache
+    self.isOffline = isOffline
+  }
+
+  /// - Parameters:
+  ///   - environment: the process's variables.
+  ///   - home: the user's folder.
+  /// - Throws: `usage` where `HF_ENDPOINT` is no address.
+  public init(
+    environment: [String: String] = ProcessInfo.processInfo.environment,
+    home: URL = FileManager.default.homeDirectoryForCurrentUser
+  ) throws {
+    func value(_ names: String...) -> String? {
+      names.lazy.compactMap { environment[$0] }.first { !$0.isEmpty }
+    }
+    func isTrue(_ name: String) -> Bool {
+      ["1", "ON", "YES", "TRUE"].contains(environment[name]?.uppercased())
+    }
+    let hub = HubSettings.folder(environment, home)
+    let address = value("HF_ENDPOINT") ?? "https://huggingface.co"
+    guard let endpoint = URL(string: address), ["http", "https"].contains(endpoint.scheme),
+      endpoint.host?.isEmpty == false, endpoint.query == nil, endpoint.fragment == nil,
+      endpoint.user == nil
+    else {
+      throw PeatError.usage(
+        "HF_ENDPOINT is '\(address)'; expected the address of a server, such as https://huggingface.co."
+      )
+    }
+    var token = value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    if token == nil, !isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+      let file =
+        value("HF_TOKEN_PATH").map { HubSettings.path($0, home) }
+        ?? hub.appendingPathComponent("token")
+      token = try? String(contentsOf: file, encoding: .utf8)
+    }
+    token = token?.trimmingCharacters(in: .whitespacesAndNewlines)
+    self.init(
+      endpoint: endpoint, token: token?.isEmpty == false ? token : nil,
+      cache: HubCache(environment: environment, home: home),
+      isOffline: isTrue("HF_HUB_OFFLINE") || isTrue("TRANSFORMERS_OFFLINE"))
+  }
+
+  /// `HF_HOME`, else `huggingface` in `XDG_CACHE_HOME` or `~/.cache`.
+  static func folder(_ environment: [String: String], _ home: URL) -> URL {
+    if let path = environment["HF_HOME"], !path.isEmpty { return HubSettings.path(path, home) }
+    let caches =
+      environment["XDG_CACHE_HOME"].flatMap { $0.isEmpty ? nil : HubSettings.path($0, home) }
+      ?? home.appendingPathComponent(".cache")
+    return caches.appendingPathComponent("huggingface")
+  }
+
+  static func path(_ text: String, _ home: URL) -> URL {
+    if text == "~" { return home }
+    if text.hasPrefix("~/") { return home.appendingPathComponent(String(text.dropFirst(2))) }
+    return URL(fileURLWithPath: text)
+  }
+}

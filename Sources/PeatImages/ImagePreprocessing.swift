@@ -1,0 +1,167 @@
+import Foundation
+import PeatTensor
+
+/// What is done to a picture before a model sees it, as a checkpoint's preprocessor_config.json says.
+///
+/// In this order, each where it is asked for: resize, crop around the middle, divide by 255, subtract the mean and divide by the
+/// deviation of each channel.
+///
+/// Source: `ViTImageProcessor` and `CLIPImageProcessor` of transformers.
+public struct ImagePreprocessing: Sendable, Equatable {
+  public struct Area: Sendable, Equatable {
+    public var width: Int
+    public var height: Int
+
+    public init(width: Int, height: Int) {
+      self.width = width
+      self.height = height
+    }
+  }
+
+  public enum Size: Sendable, Equatable {
+    case exact(Area)
+    /// The shorter side; the other follows.
+    case shortestEdge(Int)
+  }
+
+  public var resize: Size?
+  public var filter: ResizeFilter
+  public var crop: Area?
+  /// What a byte is multiplied by.
+  public var scale: Float
+  /// By channel: one for grey, three for colour; what has one channel is spread over three where there are three.
+  public var mean: [Float]
+  public var deviation: [Float]
+
+  /// Nothing but dividing by 255.
+  public init(
+    resize: Size? = nil, filter: ResizeFilter = .bilinear, crop: Area? = nil,
+    scale: Float = 1 / 255, mean: [Float] = [], deviation: [Float] = []
+  ) {
+    self.resize = resize
+    self.filter = filter
+    self.scale = scale
+    self.mean = mean
+    self.deviation = deviation
+    self.crop = crop
+  }
+
+  /// Largest side that may be asked for.
+  private static let sideLimit = 8192
+
+  /// Reads a preprocessor_config.json.
+  ///
+  /// - Throws: `badData` where it asks for something that is not known here.
+  public init(contentsOf url: URL) throws {
+    try self.init(JSONFile.read(JSONValue.self, from: url), name: url.path)
+  }
+
+  package init(_ json: JSONValue, name: String) throws {
+    func isOn(_ key: String, else standard: Bool) -> Bool { json[key]?.bool ?? standard }
+    func wrong(_ key: String, _ expected: String) -> PeatError {
+      PeatError.badData("'\(name)': \(key) does not fit; expected \(expected).")
+    }
+    func side(_ value: JSONValue?, _ key: String) throws -> Int {
+      guard let side = value?.integer, (1...ImagePreprocessing.sideLimit).contains(side) else {
+        throw wrong(key, "pixels from 1 to \(ImagePreprocessing.sideLimit)")
+      }
+      return side
+    }
+    func area(_ value: JSONValue?, _ key: String) throws -> Area {
+      Area(
+        width: try side(value?["width"], "\(key).width"),
+        height: try side(value?["height"], "\(key).height"))
+    }
+    func floats(_ key: String) throws -> [Float] {
+      guard let values = json[key]?.array?.map({ $0.number }), [1, 3].contains(values.count),
+        values.allSatisfy({ $0?.isFinite == true })
+      else { throw wrong(key, "one number or three") }
+      return values.compactMap { $0.map(Float.init) }
+    }
+    self.init()
+    if isOn("do_resize", else: json["size"] != nil) {
+      let size = json["size"]
+      if let edge = size?["shortest_edge"] {
+        resize = .shortestEdge(try side(edge, "size.shortest_edge"))
+      } else if size?.object != nil {
+        resize = .exact(try area(size, "size"))
+      } else {
+        let edge = try side(size, "size")
+        // A single number: the shorter side where a crop follows, as older files of CLIP mean it; else both.
+        resize =
+          isOn("do_center_crop", else: false)
+          ? .shortestEdge(edge) : .exact(Area(width: edge, height: edge))
+      }
+      let number = json["resample"]?.integer ?? ResizeFilter.bilinear.rawValue
+      guard let known = ResizeFilter(rawValue: number) else {
+        throw wrong("resample", "2 (bilinear) or 3 (bicubic), not \(number)")
+      }
+      filter = known
+    }
+    if isOn("do_center_crop", else: false) {
+      let size = json["crop_size"]
+      if size?.object == nil {
+        let edge = try side(size, "crop_size")
+        crop = Area(width: edge, height: edge)
+      } else {
+        crop = try area(size, "crop_size")
+      }
+    }
+    if isOn("do_rescale", else: true) {
+      if let factor = json["rescale_factor"], !factor.isNull {
+        guard let number = factor.number, number.isFinite else {
+          throw wrong("rescale_factor", "a number")
+        }
+        scale = Float(number)
+      }
+    } else {
+      scale = 1
+    }
+    if isOn("do_normalize", else: json["image_mean"] != nil) {
+      mean = try floats("image_mean")
+      deviation = try floats("image_std")
+      guard mean.count == deviation.count, deviation.allSatisfy({ $0 > 0 }) else {
+        throw wrong("image_std", "as many numbers as image_mean has, above 0")
+      }
+    }
+  }
+
+  /// The picture as a model sees it.
+  ///
+  /// - Returns: `[channels, height, width]`: three channels where the means are three, else as many as the picture has without its
+  ///   transparency.
+  public func tensor(of image: PixelImage) throws -> Tensor {
+    var image = image
+    if mean.count == 3 || image.channels == 4 { image = image.rgb }
+    if mean.count == 1 { image = image.grey }
+    switch resize {
+    case nil: break
+    case .exact(let area):
+      image = image.resized(width: area.width, height: area.height, filter)
+    case .shortestEdge(let edge):
+      let short = min(image.width, image.height)
+      let long = edge * max(image.width, image.height) / short
+      guard long * edge <= PixelImage.pixelLimit else {
+        throw PeatError.badData(
+          "A picture of \(image.width) × \(image.height) pixels is too narrow: with a shorter side of \(edge) the longer one would "
+            + "have \(long).")
+      }
+      image =
+        image.width <= image.height
+        ? image.resized(width: edge, height: long, filter)
+        : image.resized(width: long, height: edge, filter)
+    }
+    if let crop { image = image.centerCropped(width: crop.width, height: crop.height) }
+    let area = image.width * image.height
+    var values = [Float](repeating: 0, count: image.bytes.count)
+    for channel in 0..<image.channels {
+      let mean = mean.isEmpty ? 0 : mean[channel]
+      let deviation = deviation.isEmpty ? 1 : deviation[channel]
+      for place in 0..<area {
+        let value = Float(image.bytes[place * image.channels + channel]) * scale
+        values[channel * area + place] = (value - mean) / deviation
+      }
+    }
+    return Tensor(values, shape: [image.channels, image.height, image.width])
+  }
+}

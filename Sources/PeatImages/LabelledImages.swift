@@ -1,0 +1,103 @@
+import Foundation
+import PeatData
+import PeatTensor
+
+/// Pictures, each of a class.
+///
+/// Pictures in a folder are decoded when they are asked for; those of an idx file are in memory.
+public struct LabelledImages: Sendable {
+  private enum Source: Sendable {
+    case files([URL])
+    case pixels([UInt8], width: Int, height: Int)
+  }
+
+  /// The classes' names.
+  public let classes: [String]
+  /// For each picture the number of its class.
+  public let labels: [Int]
+  private let source: Source
+
+  /// A folder with a folder for each class, `class/NAME.png` or `.jpg`; classes and pictures in alphabetical order.
+  ///
+  /// - Throws: `inputOutput` where the folder is missing; `badData` where there is no picture in it.
+  public init(folder: URL) throws {
+    func contents(_ url: URL) throws -> [URL] {
+      do {
+        return try FileManager.default.contentsOfDirectory(
+          at: url, includingPropertiesForKeys: nil, options: .skipsHiddenFiles
+        ).sorted { $0.lastPathComponent < $1.lastPathComponent }
+      } catch {
+        throw PeatError.inputOutput(
+          "Can't see what the folder '\(url.path)' holds: \(error.localizedDescription)",
+          cause: error)
+      }
+    }
+    var classes: [String] = []
+    var labels: [Int] = []
+    var files: [URL] = []
+    for place in try contents(folder) {
+      var isFolder: ObjCBool = false
+      guard FileManager.default.fileExists(atPath: place.path, isDirectory: &isFolder),
+        isFolder.boolValue
+      else { continue }
+      let found = try contents(place).filter {
+        ImageFile.extensions.contains($0.pathExtension.lowercased())
+      }
+      guard !found.isEmpty else { continue }
+      labels += Array(repeating: classes.count, count: found.count)
+      files += found
+      classes.append(place.lastPathComponent)
+    }
+    guard !files.isEmpty else {
+      throw PeatError.badData(
+        "'\(folder.path)' has no pictures. Expected a folder for each class with .png or .jpg files in it."
+      )
+    }
+    self.classes = classes
+    self.labels = labels
+    source = .files(files)
+  }
+
+  /// Pictures and labels as MNIST has them: `[N, height, width]` and `[N]`, both of 8 bits.
+  ///
+  /// - Throws: `badData` where the two do not belong together.
+  public init(images: URL, labels labelFile: URL) throws {
+    let pixels = try IdxFile(contentsOf: images)
+    let numbers = try IdxFile(contentsOf: labelFile)
+    guard pixels.kind == .uint8, pixels.shape.count == 3, pixels.shape.allSatisfy({ $0 > 0 }),
+      pixels.shape[1] * pixels.shape[2] <= PixelImage.pixelLimit
+    else {
+      throw PeatError.badData(
+        "'\(images.path)' holds \(pixels.shape) of \(pixels.kind); pictures are [N, height, width] of uint8."
+      )
+    }
+    guard numbers.kind == .uint8, numbers.shape == [pixels.shape[0]] else {
+      throw PeatError.badData(
+        "'\(labelFile.path)' holds \(numbers.shape) of \(numbers.kind); expected \(pixels.shape[0]) labels of uint8, one for each picture of '\(images.path)'."
+      )
+    }
+    labels = numbers.bytes.map { Int($0) }
+    classes = (0...(labels.max() ?? 0)).map(String.init)
+    source = .pixels(pixels.bytes, width: pixels.shape[2], height: pixels.shape[1])
+  }
+
+  public var count: Int { labels.count }
+
+  /// - Throws: what `ImageFile.read` throws.
+  /// - Precondition: there is a picture with that number.
+  public func image(_ number: Int) throws -> PixelImage {
+    switch source {
+    case .files(let files): return try ImageFile.read(files[number])
+    case .pixels(let bytes, let width, let height):
+      let area = width * height
+      return PixelImage(
+        width: width, height: height, channels: 1,
+        bytes: Array(bytes[(number * area)..<((number + 1) * area)]))
+    }
+  }
+
+  /// A document without text for each picture, with the field `label`: what partitioners divide.
+  public var documents: [Document] {
+    labels.map { Document("", fields: ["label": classes[$0]]) }
+  }
+}

@@ -1,0 +1,38 @@
+// RoBERTa. Mirrors transformers `modeling_roberta.py`; Liu et al. 2019, <https://arxiv.org/abs/1907.11692>.
+
+import PeatTensor
+
+/// As BERT, with positions that begin behind the one for filling, and heads of its own.
+public enum RoBERTa: Architecture {
+  public static let modelType = "roberta"
+  public static let className = "Roberta"
+  public static let blockCountKey = BERT.blockCountKey
+  public static let keys: TransformerKeys = {
+    var keys = BERT.likeBERT("roberta")
+    keys.ignoredSuffixes += ["lm_head.decoder.bias"]
+    return keys
+  }()
+
+  public static func configuration(
+    from file: ConfigurationFile
+  ) throws -> TransformerConfiguration {
+    var model = try BERT.likeBERT(
+      file, modelType: modelType, keys: keys,
+      firstPosition: (file.optionalCount("pad_token_id") ?? 1) + 1)
+    model.head =
+      switch try file.kind {
+      case let kind? where kind.hasSuffix("ForMaskedLM"):
+        HeadLayout(
+          dense: "lm_head.dense", function: .gelu, norm: "lm_head.layer_norm",
+          weight: "lm_head.decoder.weight",
+          isTied: try file.flag("tie_word_embeddings", default: true), bias: "lm_head.bias")
+      case let kind? where kind.hasSuffix("ForSequenceClassification"):
+        HeadLayout(
+          place: .first, dense: "classifier.dense", function: .tanh,
+          weight: "classifier.out_proj.weight", bias: "classifier.out_proj.bias",
+          labels: try file.labels)
+      default: nil
+      }
+    return model
+  }
+}

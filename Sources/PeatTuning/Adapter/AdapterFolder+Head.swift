@@ -1,0 +1,71 @@
+import Foundation
+import PeatModels
+import PeatTensor
+
+/// A tuned head in an adapter's folder: PEFT's `modules_to_save`. In an adapter's state its tensors have their names in the checkpoint.
+extension AdapterFolder {
+  /// The classes that an adapter tells apart, where its folder says so.
+  public static func classes(of folder: URL) throws -> [String]? {
+    struct Part: Decodable { var classes: [String]? }
+    let url = folder.appendingPathComponent("fedpeat.json")
+    guard FileManager.default.fileExists(atPath: url.path) else { return nil }
+    return try JSONFile.read(Part.self, from: url).classes
+  }
+
+  /// Whether a tensor of a state belongs to no block and to no method.
+  static func isOutsideBlocks(_ name: String, _ keys: TransformerKeys) -> Bool {
+    !name.hasPrefix(LoRA.prefix) && !name.hasPrefix(keys.blocks + ".")
+      && name != PromptTuning.tensorName && name != PrefixTuning.tableName
+  }
+
+  /// The tensors as they are stored, and the modules among them that are no block's: PEFT's files have them under its prefix.
+  static func storingHead(
+    _ tensors: NamedTensors, _ keys: TransformerKeys, asPEFT: Bool
+  ) -> (tensors: NamedTensors, modules: [String]) {
+    var result: NamedTensors = [:]
+    var modules: Set<String> = []
+    for (name, tensor) in tensors {
+      guard isOutsideBlocks(name, keys) else {
+        result[name] = tensor
+        continue
+      }
+      result[asPEFT ? LoRA.prefix + name : name] = tensor
+      modules.insert(String(name[..<(name.lastIndex(of: ".") ?? name.endIndex)]))
+    }
+    return (result, modules.sorted())
+  }
+
+  /// The tensors with those of saved modules under the names that they have in the checkpoint.
+  static func readingHead(_ tensors: NamedTensors, modules: [String]) -> NamedTensors {
+    if modules.isEmpty { return tensors }
+    var result: NamedTensors = [:]
+    for (name, tensor) in tensors {
+      let own = name.hasPrefix(LoRA.prefix) ? name.dropFirst(LoRA.prefix.count) : name[...]
+      let module = own[..<(own.lastIndex(of: ".") ?? own.endIndex)]
+      let isSaved = modules.contains { saved in
+        // PEFT takes modules by the end of their names, and all that is in them.
+        ".\(module).".contains(".\(saved).")
+      }
+      result[isSaved ? String(own) : name] = tensor
+    }
+    return result
+  }
+
+  /// adapter_config.json with the modules that are saved whole.
+  static func saving(_ modules: [String], in configuration: JSONValue) -> JSONValue {
+    guard !modules.isEmpty, case .object(var table) = configuration else { return configuration }
+    table["modules_to_save"] = .array(modules.map { .string($0) })
+    table["task_type"] = .string("SEQ_CLS")
+    return .object(table)
+  }
+
+  /// The modules that adapter_config.json says are saved whole.
+  static func savedModules(_ json: JSONValue, _ name: String) throws -> [String] {
+    guard let value = json["modules_to_save"], !value.isNull else { return [] }
+    guard let names = value.array?.map(\.string), !names.contains(nil) else {
+      throw PeatError.badData(
+        "'\(name)': modules_to_save must be a list of module names, or null.")
+    }
+    return names.compactMap { $0 }
+  }
+}

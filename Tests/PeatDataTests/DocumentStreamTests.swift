@@ -1,0 +1,94 @@
+import Foundation
+import PeatData
+import PeatTensor
+import TestSupport
+import Testing
+
+@Suite("DocumentStream") struct DocumentStreamTests {
+  private func all(_ stream: consuming DocumentStream) throws -> [Document] {
+    var documents: [Document] = []
+    while let document = try stream.next() { documents.append(document) }
+    return documents
+  }
+
+  @Test func `lines of JSON are read as DocumentReader reads them`() throws {
+    // Lines longer than a piece of the file (1 MB), blank ones, and CRLF.
+    let long = String(repeating: "näher ", count: 300_000)
+    let text =
+      "\u{FEFF}{\"text\": \"one\", \"user\": \"ada\"}\r\n\n{\"text\": \"\(long)\"}\n"
+      + "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"text\": \"\"}\n\"plain\""
+    try withFile(text, named: "data.jsonl") { url in
+      let expected = try DocumentReader.read(url)
+      #expect(expected.count == 4)
+      let found = try all(DocumentStream(url))
+      #expect(found == expected)
+    }
+  }
+
+  @Test func `pieces of a text are whole lines, and together the text`() throws {
+    let text = (0..<5000).map { "line \($0), in Zürich\n" }.joined()
+    try withFile(text, named: "data.txt") { url in
+      let pieces = try all(DocumentStream(url, pieceBytes: 1000))
+      #expect(pieces.map(\.text).joined() == text)
+      #expect(pieces.count > 50)
+      #expect(pieces.allSatisfy { $0.text.hasSuffix("\n") && $0.text.utf8.count < 1100 })
+    }
+  }
+
+  @Test func `what is wrong is named with its line`() throws {
+    try withFile("{\"text\": \"a\"}\n{\"text\": \n", named: "data.jsonl") { url in
+      expectError(.badData, "line 2", "malformed") { _ = try all(DocumentStream(url)) }
+    }
+    try withFolder { folder in
+      let url = folder.appendingPathComponent("data.txt")
+      try Data([0x61, 0x0A, 0xFF, 0x0A]).write(to: url)
+      expectError(.badData, "line 2", "UTF-8") { _ = try all(DocumentStream(url)) }
+      expectError(.inputOutput, "does not exist") {
+        _ = try DocumentStream(folder.appendingPathComponent("absent.txt"))
+      }
+      expectError(.inputOutput, "folder") { _ = try DocumentStream(folder) }
+      expectError(.usage, "csv") { _ = try DocumentStream(url, as: .csv) }
+    }
+  }
+}
+
+@Suite("TokenFile") struct TokenFileTests {
+  private let text = (0..<400).map {
+    #"{"prompt": "question \#($0): ", "completion": "answer \#($0 * 7)"}"# + "\n"
+  }.joined()
+
+  @Test func `a dataset on disk is the one in memory`() throws {
+    try withFile(text, named: "data.jsonl") { url in
+      let memory = try TokenDataset(
+        DocumentReader.read(url), tokenizer: ByteTokenizer(), .stream(context: 31), addEnd: true)
+      let file = try TokenFile(DocumentStream(url), tokenizer: ByteTokenizer(), addEnd: true)
+      let disk = try TokenDataset(file, context: 31)
+      #expect(disk.tokenCount == memory.tokenCount && disk.tokens == memory.tokens)
+      #expect(disk.windowCount == memory.windowCount)
+      #expect(disk.targetCount == memory.targetCount)
+      #expect(disk.documentCount == 400 && disk.unusedDocuments == 0)
+      #expect(disk.fingerprint == memory.fingerprint)
+      for (one, other) in zip(disk.batches(rows: 7), memory.batches(rows: 7)) {
+        #expect(one == other)
+      }
+    }
+  }
+
+  @Test func `nothing is left on disk but what the system holds open`() throws {
+    try withFile(text, named: "data.jsonl") { url in
+      try withFolder { folder in
+        let file = try TokenFile(DocumentStream(url), tokenizer: ByteTokenizer(), in: folder)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+        #expect(file.sequence(0..<4).tokens == Array("ques".utf8.map { Int32($0) }))
+      }
+    }
+  }
+
+  @Test func `too little to learn is refused`() throws {
+    try withFile("\"a\"\n", named: "data.jsonl") { url in
+      expectError(.badData, "fewer than two tokens") {
+        _ = try TokenFile(DocumentStream(url), tokenizer: ByteTokenizer())
+      }
+    }
+  }
+}
