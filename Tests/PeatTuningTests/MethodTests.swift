@@ -164,7 +164,8 @@ import Testing
           try AdapterFolder.write(
             Adapter(method: method, state: state, sourceDigest: nil),
             facts: .init(
-              method: method.name, sourceDigest: nil, modelDigest: nil, split: nil,
+              method: method.name, sourceDigest: nil, modelDigest: nil,
+              split: .init(bottom: 1, emulator: model.blocks.count - 2, top: 1),
               blockMap: Dictionary(
                 uniqueKeysWithValues: model.blocks.indices.map { (String($0), $0) })),
             configuration: model.configuration, baseModel: "base", to: folder)

@@ -67,7 +67,7 @@ struct Aggregate: AsyncParsableCommand {
     let start = try from.map { try startingAdapter(URL(path: $0), all) }
     var target = Adapter(
       method: start?.method ?? first.method, state: start?.state ?? first.update.tensors,
-      sourceDigest: start?.sourceDigest ?? commonOrigin(all))
+      sourceDigest: try start?.sourceDigest ?? commonOrigin(all))
     try resize(&target)
     let scales = target.method.lora?.scales.scales(of: target.state) ?? [:]
     var total = 0

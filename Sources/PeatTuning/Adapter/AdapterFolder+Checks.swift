@@ -1,5 +1,6 @@
 import Foundation
 import PeatModels
+import PeatNN
 import PeatTensor
 
 extension AdapterFolder {
@@ -60,23 +61,30 @@ extension AdapterFolder {
     let keys = model.configuration.keys
     let found = Set(layers(of: tensors, method).map(\.layer))
     let lookup = BlockLookup(model)
+    func require(_ layer: String, block: Int?) throws {
+      guard rules.mean(layer, block: block), !found.contains(layer) else { return }
+      throw PeatError.badData(
+        "'\(folder.path)' holds no tensors for the layer '\(layer)', which by target_modules and layers_to_transform in "
+          + "adapter_config.json has an adapter. The folder is not whole, or made for another model."
+      )
+    }
+    func norms(_ parameters: [Parameter]) -> [String] {
+      parameters.map(\.name).filter { $0.hasSuffix(".weight") }.map { String($0.dropLast(7)) }
+    }
     for (own, full) in numbers.sorted(by: { $0.key < $1.key }) {
       guard let (block, local) = lookup.block(full) else { continue }
       let names: [String] =
         switch method {
         case .lora, .ia3: block.linears.filter { $0.reduction == nil }.map(\.name)
-        case .normTuning:
-          block.norms.map(\.name).filter { $0.hasSuffix(".weight") }.map { String($0.dropLast(7)) }
+        case .normTuning: norms(block.norms)
         case .endBlocks, .bitFit, .prefixTuning, .promptTuning, .bottleneck: []
         }
       for name in names {
-        let layer = keys.block(own) + name.dropFirst(keys.block(local).count)
-        guard rules.mean(layer, block: own), !found.contains(layer) else { continue }
-        throw PeatError.badData(
-          "'\(folder.path)' holds no tensors for the layer '\(layer)', which by target_modules and layers_to_transform in "
-            + "adapter_config.json has an adapter. The folder is not whole, or made for another model."
-        )
+        try require(keys.block(own) + name.dropFirst(keys.block(local).count), block: own)
       }
+    }
+    if method == .normTuning {
+      for name in norms(model.finalNorm?.parameters ?? []) { try require(name, block: nil) }
     }
   }
 

@@ -36,8 +36,9 @@ extension AdapterFolder {
       }
       try checkTensors(folder)
       if case .ia3(let stated) = method {
-        method = .ia3(try scales(
-          tensors.filter { $0.key.hasPrefix(LoRA.prefix) }, stated, folder))
+        method = .ia3(
+          try scales(
+            tensors.filter { $0.key.hasPrefix(LoRA.prefix) }, stated, folder))
       }
     }
 
@@ -94,7 +95,9 @@ extension AdapterFolder {
       // PEFT's table of a prefix says nothing of blocks.
       if case .prefixTuning = method, tensors[PrefixTuning.tableName] != nil { return }
       guard let keys = AdapterFolder.keys(of: tensors, facts) else { return }
-      do { try AdapterContents.check(tensors, method, keys, hasHead: hasHead) } catch let error as PeatError {
+      do { try AdapterContents.check(tensors, method, keys, hasHead: hasHead) } catch let error
+        as PeatError
+      {
         throw PeatError.badData(
           "The adapter '\(folder.path)' is not whole, or not as its files say. \(error.message)",
           cause: error)

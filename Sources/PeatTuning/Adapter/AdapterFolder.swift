@@ -265,8 +265,10 @@ public enum AdapterFolder {
   ) throws -> NamedTensors {
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
-      // A prompt is no block's, nor is a head.
-      let isOutside = name == PromptTuning.tensorName || isOutsideBlocks(name, keys)
+      // A prompt is no block's, nor is a head or the last norm.
+      let isOutside =
+        name == PromptTuning.tensorName || isOutsideBlocks(name, keys)
+        || NormTuning.isFinalNorms(name, keys)
       result[isOutside ? name : try renumbered(name, numbers, keys, in: folder)] = tensor
     }
     return result
