@@ -17,8 +17,7 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
   public var rankPattern: [String: Int]
   /// Of the blocks that an adapter may sit in, those that get one, in the full model's numbers; `nil`: all.
   public var layers: [Int]?
-  /// How probable it is in training that a value of what goes into A becomes zero. Not for DoRA: of an adapter that was tuned so elsewhere
-  /// it is left out.
+  /// How probable it is in training that a value of what goes into A becomes zero; for DoRA, of what goes into all that it adds to W.
   public var dropout: Double
   /// Whether norms of the rows train apart from their directions: DoRA.
   public var usesMagnitudes: Bool
@@ -72,7 +71,6 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
     dropout = try container.decodeIfPresent(Double.self, forKey: .dropout) ?? 0
     usesMagnitudes =
       try container.decodeIfPresent(Bool.self, forKey: .usesMagnitudes) ?? false
-    if usesMagnitudes { dropout = 0 }
     try validate()
   }
 
@@ -81,9 +79,6 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
     guard dropout >= 0, dropout < 1 else {
       throw PeatError.usage(
         "A LoRA dropout of \(dropout) makes no sense; it is at least 0 and below 1, often 0.05.")
-    }
-    if usesMagnitudes, dropout > 0 {
-      throw PeatError.usage("DoRA has no dropout here; leave it out.")
     }
     if let layers, layers.isEmpty {
       throw PeatError.usage("The list of layers that get LoRA is empty; leave it out for all.")
