@@ -102,7 +102,6 @@ public struct LoadedModel {
   ) throws {
     guard let facts, let source = facts.sourceDigest else { return }
     let own = checkpoint.digest()
-    if facts.modelDigest == own { return }
     let ownSource = emulator?.sourceDigest ?? own
     guard source == ownSource else {
       throw PeatError.badData(

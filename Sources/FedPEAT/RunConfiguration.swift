@@ -100,6 +100,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var attempts = 3
   /// The most bytes an update may take; null: what the adapter takes, and a little more.
   public var updateSizeLimit: Int?
+  /// The most examples that a client may say it has: its update counts by their number, which nobody can check.
+  public var exampleLimit = CoordinatorConfiguration.usualExampleLimit
   /// In how many bits each value of an update is sent: 32, 16, 8 or 4. Below 32 it is the difference from the broadcast adapter, rounded.
   public var uploadBits = 32
   /// The same in words, which say more: `f32`, `f16`, `bf16`, `int8`, `int4`, and before one of them `top-k=S` where only the share S of the differences
@@ -168,6 +170,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
       maxExposure
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
+    case exampleLimit
     case upload, download
     case evaluateEvery
     case targetPerplexity
@@ -232,6 +235,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(gatheringDeadline, forKey: .gatheringDeadline)
     try container.encode(attempts, forKey: .attempts)
     try container.encode(updateSizeLimit, forKey: .updateSizeLimit)
+    try container.encode(exampleLimit, forKey: .exampleLimit)
     try container.encode(uploadBits, forKey: .uploadBits)
     try container.encode(upload, forKey: .upload)
     try container.encode(download, forKey: .download)
@@ -280,6 +284,7 @@ extension RunConfiguration {
     for word in emulators { _ = try EmulatorSource(word) }
     _ = try partitionRule
     _ = try adapterMethod()
+    try MethodOptions.check(methodOptionsGiven, of: method) { "'\($0.rawValue)'" }
     try check(
       clients > 0 && clients <= 100_000,
       "clients is \(clients); it must be between 1 and 100000.")
@@ -315,6 +320,9 @@ extension RunConfiguration {
     try check(
       updateSizeLimit.map { $0 > 0 } ?? true,
       "updateSizeLimit must be above 0; leave it out for the default.")
+    try check(
+      exampleLimit > 0 && exampleLimit <= 1_000_000_000,
+      "exampleLimit is \(exampleLimit); it must be between 1 and a billion.")
     _ = try uploadEncoding
     _ = try downloadEncoding
     try check(
@@ -345,7 +353,7 @@ extension RunConfiguration {
       rankLimits?.allSatisfy { $0 > 0 } ?? true, "rankLimits must be ranks of at least 1.")
     let rule = try Strategies.named(strategy)
     try check(
-      !rule.freezesDown || method == LoRA.name,
+      !rule.freezesDown || [LoRA.name, LoRA.magnitudeName].contains(method),
       "The strategy '\(strategy)' leaves LoRA's A as it is; the method '\(method)' has none. Use fedavg."
     )
     try checkPlanner()
@@ -373,6 +381,21 @@ extension RunConfiguration {
         "The planner '\(planner)' names emulator \(level); the run has \(emulators.count), numbered from 0."
       )
     }
+  }
+
+  /// Options of the method that differ from their defaults.
+  private var methodOptionsGiven: Set<MethodOptions.Option> {
+    let usual = RunConfiguration()
+    let changed: [(MethodOptions.Option, Bool)] = [
+      (.rank, rank != usual.rank), (.alpha, alpha != usual.alpha),
+      (.rankStabilized, rankStabilized), (.rankPattern, !rankPattern.isEmpty),
+      (.alphaPattern, !alphaPattern.isEmpty), (.layers, layers != nil), (.dropout, dropout != 0),
+      (.targetModules, targetModules != nil), (.feedForwardModules, feedForwardModules != nil),
+      (.virtualTokens, virtualTokens != usual.virtualTokens), (.initialText, initialText != nil),
+      (.bottleneckSize, bottleneckSize != usual.bottleneckSize),
+      (.activation, activation != usual.activation),
+    ]
+    return Set(changed.filter(\.1).map(\.0))
   }
 
   /// The tuning method as a value.

@@ -13,8 +13,8 @@ public protocol AggregationStrategy: Sendable {
   /// Whether A of each low-rank pair stays as it is: it does not train, and updates leave it out.
   var freezesDown: Bool { get }
 
-  /// Whether the next adapter's values stand for the same as the old one's, so that what rounding kept back of those can be added to them: not where
-  /// factors are made anew.
+  /// Whether the next adapter's values stand for the same as the old one's, so that a client can add to its next update what it did not send of the
+  /// last: not where factors are made anew.
   var keepsFactors: Bool { get }
 
   /// An empty accumulator for one round.
@@ -43,16 +43,30 @@ extension AggregationStrategy {
 public protocol UpdateAccumulator {
   /// Takes one update. Throws where it does not fit the adapter.
   ///
-  /// - Parameter scale: what multiplies its low-rank products, where they are scaled otherwise (α/r) than the adapter's.
-  mutating func add(_ update: ClientUpdate, scale: Double) throws
+  /// - Parameter scales: what multiplies a layer's low-rank product, where it is scaled otherwise (α / r) than the adapter's; 1 where a layer is
+  ///   not named.
+  mutating func add(_ update: ClientUpdate, scales: [String: Double]) throws
 
   /// Takes the server's own adapter. Throws, and changes nothing, where it does not fit.
   ///
   /// - Parameter share: W, of the next adapter: (1 − W) · clients + W · server, 0 ≤ W < 1. With W = 0 nothing is taken.
   mutating func add(server tensors: NamedTensors, share: Double) throws
 
+  /// Adds what of the round's adapter clients did not get, since it was sent in fewer bits: it is not lost, but comes back in the next one.
+  ///
+  /// - Parameter whole: what was to be sent; the adapter that the round began with is what clients read of it.
+  mutating func restore(_ whole: NamedTensors) throws
+
   /// The next adapter. Throws where no update was added.
   func finish() throws -> AggregatedAdapter
+
+  /// How far an adapter is from the exact weighted sum: see `AggregatedAdapter.relativeError`.
+  func relativeError(of state: NamedTensors) throws -> Double
+}
+
+extension UpdateAccumulator {
+  /// Takes an update whose products are scaled as the adapter's.
+  public mutating func add(_ update: ClientUpdate) throws { try add(update, scales: [:]) }
 }
 
 /// What a rule makes of a round's updates.
@@ -70,7 +84,7 @@ extension AggregationStrategy {
     _ updates: some Sequence<ClientUpdate>, into current: NamedTensors
   ) throws -> AggregatedAdapter {
     var accumulator = makeAccumulator(into: current)
-    for update in updates { try accumulator.add(update, scale: 1) }
+    for update in updates { try accumulator.add(update) }
     return try accumulator.finish()
   }
 }

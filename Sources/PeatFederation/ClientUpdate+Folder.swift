@@ -49,9 +49,7 @@ extension UpdateHeader {
 
   /// Reads the document; `name` says in errors where it came from.
   public init(json: Data, from name: String) throws {
-    do { self = try JSONDecoder().decode(UpdateHeader.self, from: json) } catch {
-      throw PeatError.badData("'\(name)' is not an update's header: \(describe(error)).")
-    }
+    self = try JSONFile.decode(UpdateHeader.self, from: json, name: name)
     guard formatVersion == Self.currentFormat else {
       throw PeatError.badData(
         "'\(name)' has formatVersion \(formatVersion); this program reads \(Self.currentFormat). "

@@ -40,6 +40,15 @@ public struct UpdateHeader: Sendable, Codable, Equatable {
   public var method: String
   public var rank: Int?
   public var alpha: Double?
+  /// Of low-rank pairs, how each layer's scale differs from α / r: divided by √r; other α and r of single layers. Absent in updates of older
+  /// programs and of a run, whose task says it.
+  public var rankStabilized: Bool?
+  public var alphaPattern: [String: Double]?
+  public var rankPattern: [String: Int]?
+  /// The function in bottleneck adapters.
+  public var activation: String?
+  /// The classes that the model tells apart with the head among the tensors.
+  public var classes: [String]?
   /// How many of the adapter's rank components the tensors hold, the first ones, and in how many bits their differences from the broadcast
   /// adapter are written; absent where all are there, as float32 values. See `UpdateEncoding`.
   public var trainedRank: Int?
@@ -66,5 +75,23 @@ public struct UpdateHeader: Sendable, Codable, Equatable {
     self.alpha = alpha
     self.metrics = metrics
     self.telemetry = telemetry
+  }
+}
+
+extension UpdateHeader {
+  /// What multiplies the products of its low-rank pairs; `nil` where it has none.
+  package var scales: LowRankScales? {
+    get {
+      guard let rank, let alpha else { return nil }
+      return LowRankScales(
+        rank: rank, alpha: alpha, isRankStabilized: rankStabilized ?? false,
+        alphaPattern: alphaPattern ?? [:], rankPattern: rankPattern ?? [:])
+    }
+    set {
+      (rank, alpha) = (newValue?.rank, newValue?.alpha)
+      rankStabilized = newValue?.isRankStabilized
+      alphaPattern = newValue?.alphaPattern
+      rankPattern = newValue?.rankPattern
+    }
   }
 }

@@ -41,8 +41,9 @@ public struct UpdatePolicy: Sendable {
   public var shapes: [String: [Int]]
   /// The most bytes an update's tensors may take.
   public var sizeLimit: Int
-  /// The largest example count that is believed: one client's weight stays bounded.
-  public var exampleLimit = 1_000_000_000
+  /// The largest example count that is believed. Nobody can check a client's word, and its update counts by it: the limit bounds how far one can
+  /// outweigh all others.
+  public var exampleLimit = CoordinatorConfiguration.usualExampleLimit
   static let metricLimit = 64
 
   public init(

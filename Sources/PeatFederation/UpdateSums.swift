@@ -16,6 +16,8 @@ struct UpdateSums {
   private var sums: [String: [Double]]
   private var products: [String: FactorSum] = [:]
   private var weight = 0.0
+  /// What was to be sent, where clients got something else.
+  private var whole: NamedTensors?
 
   /// - Parameters:
   ///   - strategy: says what of the adapter updates hold.
@@ -40,13 +42,13 @@ struct UpdateSums {
 
   // MARK: Taking updates
 
-  mutating func add(_ update: ClientUpdate, scale: Double) throws {
+  mutating func add(_ update: ClientUpdate, scales: [String: Double]) throws {
     guard update.exampleCount > 0 else {
       throw PeatError.badData(
         "Updates are weighted by examples: that of '\(update.client)' has \(update.exampleCount).")
     }
     try check(update.tensors, "The update of '\(update.client)'")
-    try add(update.tensors, weight: Double(update.exampleCount), scale: scale)
+    try add(update.tensors, weight: Double(update.exampleCount), scales)
   }
 
   mutating func add(server tensors: NamedTensors, share: Double) throws {
@@ -60,10 +62,12 @@ struct UpdateSums {
         "The server's adapter holds a value that is not finite in '\(name)'. Check its learning rate and data."
       )
     }
-    try add(own, weight: weight * share / (1 - share), scale: 1)
+    try add(own, weight: weight * share / (1 - share), [:])
   }
 
-  private mutating func add(_ tensors: NamedTensors, weight share: Double, scale: Double) throws {
+  private mutating func add(
+    _ tensors: NamedTensors, weight share: Double, _ scales: [String: Double]
+  ) throws {
     for name in others {
       if let tensor = tensors[name] { add(tensor, to: name, width: tensor.count, share) }
     }
@@ -72,6 +76,7 @@ struct UpdateSums {
       guard let up = tensors[layer + LowRankNames.up],
         let down = tensors[layer + LowRankNames.down] ?? current[layer + LowRankNames.down]
       else { continue }
+      let scale = scales[layer] ?? 1
       try products[layer]?.add(share * scale, up, down)
       guard averagesPairs else { continue }
       // Of a smaller rank, what it lacks counts as zero; of a larger, what is beyond the adapter's is left out.
@@ -139,30 +144,50 @@ struct UpdateSums {
 
   // MARK: What they come to
 
-  /// The adapter with the weighted means of the tensors that are averaged, rounded once; its other tensors are as they were.
+  /// Takes what clients did not get of the adapter: W of what was to be sent, of which S was read.
+  mutating func restore(_ whole: NamedTensors) throws {
+    try check(whole.filter { trained[$0.key] != nil }, "The adapter that was to be sent")
+    self.whole = whole
+  }
+
+  /// The adapter with the weighted means of the tensors that are averaged, rounded once, and W − S of them; its other tensors are as they were.
   func means() throws -> NamedTensors {
     guard weight > 0 else { throw Self.nothing }
-    var result = current
+    var result = whole ?? current
     for (name, values) in sums {
-      guard let shape = current[name]?.shape else { continue }
-      result[name] = Tensor(values.map { Float($0 / weight) }, shape: shape)
+      guard let old = current[name] else { continue }
+      let kept = whole?[name].map { zip($0.scalars, old.scalars).map { Double($0) - Double($1) } }
+      result[name] = Tensor(
+        values.indices.map { Float(values[$0] / weight + (kept?[$0] ?? 0)) }, shape: old.shape)
     }
     return result
   }
 
   /// The weighted mean of a layer's products B · A, and the adapter's remainder, exactly.
-  func product(_ layer: String) throws -> FactorSum {
+  func exactProduct(_ layer: String) throws -> FactorSum {
     guard var product = products[layer], weight > 0 else { throw Self.nothing }
     product.scale(by: 1 / weight)
     if let remainder = current.remainder(of: layer) { try product.add(1, remainder) }
     return product
   }
 
-  /// An adapter with how far its products are from the exact ones.
-  func measured(_ state: NamedTensors) throws -> AggregatedAdapter {
+  /// The same with W − S of the products.
+  func product(_ layer: String) throws -> FactorSum {
+    var product = try exactProduct(layer)
+    guard let whole else { return product }
+    for (sign, state) in [(1.0, whole), (-1.0, current)] {
+      for pair in [state.pair(of: layer), state.remainder(of: layer)] {
+        if let pair { try product.add(sign, pair) }
+      }
+    }
+    return product
+  }
+
+  /// How far an adapter's products are from the exact ones.
+  func relativeError(of state: NamedTensors) throws -> Double {
     var (off, all) = (0.0, 0.0)
     for layer in layers {
-      var difference = try product(layer)
+      var difference = try exactProduct(layer)
       let norm = difference.norm
       for pair in [state.pair(of: layer), state.remainder(of: layer)] {
         if let pair { try difference.add(-1, pair) }
@@ -176,7 +201,7 @@ struct UpdateSums {
     guard error.isFinite else {
       throw PeatError.badData("The aggregated adapter holds values that are not finite.")
     }
-    return AggregatedAdapter(state: state, relativeError: error)
+    return error
   }
 }
 
@@ -190,13 +215,22 @@ struct SumAccumulator: UpdateAccumulator {
     self.rule = rule
   }
 
-  mutating func add(_ update: ClientUpdate, scale: Double) throws {
-    try sums.add(update, scale: scale)
+  mutating func add(_ update: ClientUpdate, scales: [String: Double]) throws {
+    try sums.add(update, scales: scales)
   }
 
   mutating func add(server tensors: NamedTensors, share: Double) throws {
     try sums.add(server: tensors, share: share)
   }
 
-  func finish() throws -> AggregatedAdapter { try sums.measured(try rule(sums)) }
+  mutating func restore(_ whole: NamedTensors) throws { try sums.restore(whole) }
+
+  func finish() throws -> AggregatedAdapter {
+    let state = try rule(sums)
+    return AggregatedAdapter(state: state, relativeError: try relativeError(of: state))
+  }
+
+  func relativeError(of state: NamedTensors) throws -> Double {
+    try sums.relativeError(of: state)
+  }
 }

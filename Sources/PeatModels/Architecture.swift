@@ -41,16 +41,24 @@ public enum Architectures {
     DeiT.self,
   ]
 
-  /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; `nil` if none.
+  /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; of several the one that knows the most of
+  /// their layers. `nil` if none.
   public static func architecture(ofTensors names: some Sequence<String>) -> (
     any Architecture.Type
   )? {
-    let names = Array(names)
-    // A head's tensors stand beside those of blocks.
-    return all.first { architecture in
-      let prefix = architecture.keys.blocks + "."
-      return names.contains { $0.hasPrefix(prefix) || $0.hasPrefix("base_model.model." + prefix) }
+    let names = names.map { name in
+      name.hasPrefix(LowRankNames.prefix) ? name.dropFirst(LowRankNames.prefix.count) : name[...]
     }
+    var best: (architecture: any Architecture.Type, known: Int)?
+    for architecture in all {
+      let prefix = architecture.keys.blocks + "."
+      // A head's tensors stand beside those of blocks.
+      guard names.contains(where: { $0.hasPrefix(prefix) }) else { continue }
+      let paths = architecture.keys.linearPaths.map { ".\($0)." }
+      let known = names.count { name in paths.contains { name.contains($0) } }
+      if known > best?.known ?? -1 { best = (architecture, known) }
+    }
+    return best?.architecture
   }
 
   /// config.json for a model of fewer blocks of the same kind.

@@ -56,12 +56,26 @@ public final class Linear: @unchecked Sendable {
   }
 
   private func output(_ x: Activation, on tape: Tape, residual: Activation?) -> Activation {
-    if let magnitude, let pair = lowRank?.weights {
+    if let magnitude, let lowRank {
+      let pair = lowRank.weights
+      let whole = x
+      var (x, shift, residual) = (x, bias?.weight, residual)
+      if lowRank.dropout > 0, tape.dropoutPlace != nil {
+        // As PEFT computes it: W · x is whole, and what the method adds to it, (m / ‖W + s · B · A‖ − 1) · W · x and the pair's part, is of dropped values
+        // d. Together W · (x − d) + m / ‖W + s · B · A‖ · (W + s · B · A) · d.
+        func dropped(_ sign: Float) -> Activation {
+          tape.dropout(whole, rate: lowRank.dropout, scale: sign, key: lowRank.dropoutKey)
+        }
+        residual = tape.linear(
+          tape.addition(whole, dropped(-1)), weight: weight.weight, layout: layout, bias: shift,
+          residual: residual)
+        (x, shift) = (dropped(1), nil)
+      }
       let directions = tape.linear(x, weight: weight.weight, layout: layout, lowRank: pair)
       let norms = tape.rowNorms(
         of: weight.weight, layout: layout, squares: magnitude.squares, lowRank: pair)
       return tape.scaledColumns(
-        directions, by: magnitude.parameter.weight, dividedBy: norms, bias: bias?.weight,
+        directions, by: magnitude.parameter.weight, dividedBy: norms, bias: shift,
         residual: residual)
     }
     if let outputScale {

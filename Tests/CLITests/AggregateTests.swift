@@ -1,4 +1,5 @@
 import Foundation
+import PeatTensor
 import TestSupport
 import Testing
 
@@ -86,6 +87,249 @@ import Testing
       let outcome = try await FedpeatCommand.succeed(
         ["aggregate"] + frozen + ["--strategy", "ffa", "--out", "x", "--json"], in: folder)
       #expect(try #require(outcome.object()["relativeError"] as? Double) < 1e-6)
+    }
+  }
+
+  // MARK: Scales
+
+  /// The products s · B · A of each layer in float64: of an adapter folder by its adapter_config.json, of an update by what is given.
+  private func products(
+    _ file: URL, scale: (_ layer: String, _ rank: Int) -> Double
+  ) throws -> [String: [Double]] {
+    let tensors = try SafeTensorsFile(contentsOf: file).tensors()
+    var result: [String: [Double]] = [:]
+    for (name, down) in tensors where name.hasSuffix(".lora_A.weight") {
+      let layer = String(name.dropLast(".lora_A.weight".count))
+      let up = try #require(tensors[layer + ".lora_B.weight"])
+      let (rank, inputs, outputs) = (down.shape[0], down.shape[1], up.shape[0])
+      let (a, b, s) = (down.scalars, up.scalars, scale(layer, rank))
+      result[layer] = (0..<outputs * inputs).map { place in
+        (0..<rank).reduce(0) { sum, k in
+          sum + s * Double(b[place / inputs * rank + k]) * Double(a[k * inputs + place % inputs])
+        }
+      }
+    }
+    return result
+  }
+
+  private func configuration(_ folder: URL) throws -> [String: Any] {
+    let data = try Data(contentsOf: folder.appendingPathComponent("adapter_config.json"))
+    return try #require(JSONSerialization.jsonObject(with: data) as? [String: Any])
+  }
+
+  /// Of the products in an adapter folder, read as PEFT reads it.
+  private func products(of folder: URL) throws -> [String: [Double]] {
+    let configuration = try configuration(folder)
+    let patterns = configuration["alpha_pattern"] as? [String: Double] ?? [:]
+    let alpha = try #require(configuration["lora_alpha"] as? Double)
+    let isStabilized = configuration["use_rslora"] as? Bool ?? false
+    return try products(folder.appendingPathComponent("adapter_model.safetensors")) { layer, rank in
+      let alpha = patterns.first { layer.hasSuffix(".\($0.key)") }?.value ?? alpha
+      return alpha / (isStabilized ? Double(rank).squareRoot() : Double(rank))
+    }
+  }
+
+  private func distance(_ found: [String: [Double]], _ expected: [String: [Double]]) -> Double {
+    #expect(Set(found.keys) == Set(expected.keys))
+    var (off, all) = (0.0, 0.0)
+    for (layer, values) in expected {
+      for (value, other) in zip(values, found[layer] ?? []) {
+        off += (value - other) * (value - other)
+        all += value * value
+      }
+    }
+    return (off / all).squareRoot()
+  }
+
+  /// Tunes on the full model, so that folders and updates number blocks alike.
+  private func tuneFull(
+    _ workshop: TinyWorkshop, _ more: [[String]], in folder: URL
+  ) async throws -> [String] {
+    for (number, arguments) in more.enumerated() {
+      try await FedpeatCommand.succeed(
+        [
+          "tune", workshop.model, "--data", workshop.text, "--steps", "3", "--batch", "4",
+          "--seed", "1", "--learning-rate", "\(0.01 * Double(number + 1))", "--update", "--out",
+          "full-\(number)",
+        ] + arguments, in: folder)
+    }
+    return more.indices.map { "full-\($0)" }
+  }
+
+  /// Each case: how two updates are tuned.
+  @Test(arguments: [
+    [["--rank", "2", "--rank-stabilized"], ["--rank", "4", "--rank-stabilized"]],
+    [["--rank", "2"], ["--rank", "4", "--rank-stabilized"]],
+    [["--rank", "4", "--rank-pattern", "down_proj=2"], ["--rank", "4"]],
+    [
+      ["--rank", "4", "--alpha-pattern", "q_proj=40"],
+      ["--rank", "4", "--alpha-pattern", "q_proj=40"],
+    ],
+    [["--rank", "2", "--alpha-pattern", "q_proj=40"], ["--rank", "4"]],
+  ])
+  func `each layer's product is the mean of the updates', by their own scales`(more: [[String]])
+    async throws
+  {
+    try await withWorkshop { workshop, folder in
+      let updates = try await tuneFull(workshop, more, in: folder)
+      let all = try updates.map { try products(of: folder.appendingPathComponent($0)) }
+      let expected = all[0].merging(all[1]) { zip($0, $1).map { ($0 + $1) / 2 } }
+      for rule in ["fedex", "product-exact"] {
+        // The headers say it all: without the adapter's files beside them it is the same.
+        for name in updates {
+          for file in ["adapter_config.json", "adapter_model.safetensors", "fedpeat.json"] {
+            try? FileManager.default.removeItem(
+              at: folder.appendingPathComponent(name).appendingPathComponent(file))
+          }
+        }
+        try await FedpeatCommand.succeed(
+          ["aggregate"] + updates + ["--strategy", rule, "--out", rule], in: folder)
+        let found = try products(of: folder.appendingPathComponent(rule))
+        #expect(distance(found, expected) < 1e-5, "\(rule): \(distance(found, expected))")
+      }
+    }
+  }
+
+  @Test func `updates of one rank whose scales differ are refused`() async throws {
+    try await withWorkshop { workshop, folder in
+      let updates = try await tuneFull(
+        workshop,
+        [
+          ["--rank", "4"], ["--rank", "4", "--rank-stabilized"],
+          ["--rank", "4", "--alpha-pattern", "q_proj=40"],
+        ], in: folder)
+      for other in updates.dropFirst() {
+        try await expect(
+          65, saying: ["'\(other)'", "another method, rank or alpha", "rank-stabilized"],
+          from: ["aggregate", updates[0], other, "--strategy", "fedex", "--out", "x"], in: folder)
+      }
+    }
+  }
+
+  @Test(arguments: [[], ["--rank-stabilized"]])
+  func `a smaller rank leaves the scale of every layer`(more: [String]) async throws {
+    try await withWorkshop { workshop, folder in
+      let updates = try await tuneFull(
+        workshop,
+        [["--rank", "4", "--rank-pattern", "down_proj=2,up_proj=1"] + more], in: folder)
+      try await FedpeatCommand.succeed(
+        ["aggregate"] + updates + ["--strategy", "product", "--rank", "2", "--out", "x"],
+        in: folder)
+      let before = try products(of: folder.appendingPathComponent(updates[0]))
+      let after = try products(of: folder.appendingPathComponent("x"))
+      #expect(Set(before.keys) == Set(after.keys))
+      // Those that are not cut are what they were.
+      let kept = { (name: String) in name.hasSuffix("down_proj") || name.hasSuffix("up_proj") }
+      #expect(
+        distance(after.filter { kept($0.key) }, before.filter { kept($0.key) }) < 1e-5)
+      // The two largest of four components are most of the others.
+      #expect(distance(after, before) < 0.9)
+      #expect(try configuration(folder.appendingPathComponent("x"))["r"] as? Int == 2)
+    }
+  }
+
+  // MARK: Headers and tensors that contradict each other
+
+  @Test func `updates that are none are refused with the reason`() async throws {
+    try await withWorkshop { workshop, folder in
+      let updates = try await tuneFull(workshop, [["--rank", "2", "--freeze-a"]], in: folder)
+      let update = folder.appendingPathComponent(updates[0])
+      for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        try FileManager.default.removeItem(at: update.appendingPathComponent(file))
+      }
+      let header = update.appendingPathComponent("update.json")
+      let weights = update.appendingPathComponent("update.safetensors")
+      let (json, bytes) = (try Data(contentsOf: header), try Data(contentsOf: weights))
+      let tensors = try SafeTensorsFile(contentsOf: weights).tensors().copied()
+      let layer = "base_model.model.model.layers.0.self_attn.q_proj"
+      let down = layer + ".lora_A.weight"
+      let up = layer + ".lora_B.weight"
+
+      func refuse(
+        _ says: String..., strategy: String = "fedavg", more: [String] = [],
+        header change: (inout [String: Any]) -> Void = { _ in },
+        tensors edit: (inout NamedTensors) -> Void = { _ in }
+      ) async throws {
+        var table = try #require(JSONSerialization.jsonObject(with: json) as? [String: Any])
+        var changed = tensors
+        change(&table)
+        edit(&changed)
+        try JSONSerialization.data(withJSONObject: table).write(to: header)
+        try SafeTensors.encode(changed).write(to: weights)
+        try await expect(
+          65, saying: ["'full-0'"] + says,
+          from: ["aggregate", "full-0", "--strategy", strategy, "--out", "x"] + more, in: folder)
+        try json.write(to: header)
+        try bytes.write(to: weights)
+      }
+
+      for rank in [0, -3] {
+        try await refuse("rank of \(rank)", more: ["--rank", "1"], header: { $0["rank"] = rank })
+      }
+      for strategy in ["ffa", "fedavg", "product"] {
+        try await refuse(
+          "does not fit together", "[3, 32]", strategy: strategy,
+          tensors: { $0[down] = Tensor(zeros: [3, 32]) })
+        try await refuse(
+          "'\(down)' but no", "lora_B", strategy: strategy, tensors: { $0[up] = nil })
+        try await refuse(
+          "'\(up)' but no", "lora_A", strategy: strategy, tensors: { $0[down] = nil })
+        try await refuse(
+          "does not fit together", strategy: strategy,
+          tensors: {
+            $0[down] = Tensor(zeros: [0, 32])
+            $0[up] = Tensor(zeros: [32, 0])
+          })
+        try await refuse("holds no tensors", strategy: strategy, tensors: { $0 = [:] })
+      }
+      try await refuse("end-blocks", header: { $0["method"] = "end-blocks" })
+      try await refuse("lora_magnitude_vector", header: { $0["method"] = "dora" })
+      for (key, value) in [("trainedRank", 1), ("uploadBits", 8), ("upload", "int8")]
+        as [(String, Any)]
+      {
+        try await refuse("for the wire", key, header: { $0[key] = value })
+      }
+      for block in ["77", "-1"] {
+        try await refuse(
+          block,
+          tensors: {
+            $0 = Dictionary(
+              uniqueKeysWithValues: $0.map {
+                ($0.key.replacingOccurrences(of: "layers.3.", with: "layers.\(block)."), $0.value)
+              })
+          })
+      }
+      try await refuse("remainder_A", tensors: { $0[layer + ".remainder_A.weight"] = $0[down] })
+      try await refuse(
+        "states rank 2", "q_proj",
+        tensors: {
+          $0[down] = Tensor(zeros: [1, 32])
+          $0[up] = Tensor(zeros: [32, 1])
+        })
+    }
+  }
+
+  @Test func `bottlenecks of different functions are not mixed, and need no adapter beside them`()
+    async throws
+  {
+    try await withWorkshop { workshop, folder in
+      let updates = try await tuneFull(
+        workshop,
+        [
+          ["--method", "bottleneck", "--bottleneck-size", "4"],
+          ["--method", "bottleneck", "--bottleneck-size", "4", "--activation", "gelu"],
+          ["--method", "bottleneck", "--bottleneck-size", "4"],
+        ], in: folder)
+      try await expect(
+        65, saying: ["'full-1'", "activation"],
+        from: ["aggregate", updates[0], updates[1], "--out", "x"], in: folder)
+      for name in ["fedpeat.json", "adapter_model.safetensors"] {
+        try FileManager.default.removeItem(
+          at: folder.appendingPathComponent(updates[0]).appendingPathComponent(name))
+      }
+      try await FedpeatCommand.succeed(
+        ["aggregate", updates[0], updates[2], "--out", "x"], in: folder)
+      #expect(try await perplexity("x", workshop, in: folder) > 1)
     }
   }
 }

@@ -55,7 +55,7 @@ import Testing
     _ clients: NamedTensors, with server: NamedTensors, share: Double
   ) throws -> NamedTensors {
     var accumulator = FedAvg().makeAccumulator(into: clients)
-    try accumulator.add(ClientUpdate(clients, exampleCount: 3), scale: 1)
+    try accumulator.add(ClientUpdate(clients, exampleCount: 3))
     try accumulator.add(server: server, share: share)
     return try accumulator.finish().state
   }

@@ -108,15 +108,16 @@ private func difference(_ found: [Double], _ expected: [Double]) -> Double {
 
   @Test func `products are weighted by examples, and scaled`() throws {
     var accumulator = ProductFactors().makeAccumulator(into: start)
-    try accumulator.add(ClientUpdate(Sample.pair([1, 0], [4, 0]), exampleCount: 1), scale: 1)
-    try accumulator.add(ClientUpdate(Sample.pair([1, 0], [4, 0]), exampleCount: 3), scale: 0.5)
+    try accumulator.add(ClientUpdate(Sample.pair([1, 0], [4, 0]), exampleCount: 1))
+    try accumulator.add(
+      ClientUpdate(Sample.pair([1, 0], [4, 0]), exampleCount: 3), scales: [Sample.layer: 0.5])
     let next = try accumulator.finish()
     #expect(difference(Sample.product(next.state), [2.5, 0, 0, 0]) < 1e-6)
   }
 
   @Test func `the server counts by its share of the product`() throws {
     var accumulator = ProductFactors(keepsRemainder: true).makeAccumulator(into: start)
-    for update in updates { try accumulator.add(update, scale: 1) }
+    for update in updates { try accumulator.add(update) }
     try accumulator.add(server: Sample.pair([2, 0], [2, 0]), share: 0.25)
     let next = try accumulator.finish()
     // 0.75 · 0.5 + 0.25 · 4 and 0.75 · 0.5.
@@ -199,6 +200,36 @@ private func difference(_ found: [Double], _ expected: [Double]) -> Double {
       let before = Sample.product(state, "x.q")
       #expect(difference(Sample.product(next.state, "x.q"), before) < 1e-6, "\(strategy.name)")
       #expect(next.relativeError < 1e-6)
+    }
+  }
+
+  /// What clients did not get of the round's adapter, as it was sent in fewer bits, is in the next one.
+  @Test func `what was lost in sending comes back, by every rule`() throws {
+    var random = SeededRandom(seed: 8, "lossy")
+    let layers = [("x.q", outputs: 12, inputs: 9)]
+    var whole = Sample.random(layers, rank: 3, using: &random)
+    whole["x.q.lora_magnitude_vector"] = [1.03, 2.06]
+    for strategy in Strategies.all {
+      var whole = whole
+      if strategy.name.contains("ex") {
+        whole["x.q.remainder_A.weight"] = randomTensor([1, 9], &random, scale: 0.2)
+        whole["x.q.remainder_B.weight"] = randomTensor([12, 1], &random, scale: 0.2)
+      }
+      // The same rounded to quarters.
+      let sent = whole.mapValues { tensor in
+        Tensor(tensor.scalars.map { ($0 * 4).rounded() / 4 }, shape: tensor.shape)
+      }
+      var accumulator = strategy.makeAccumulator(into: sent)
+      // Clients learned nothing: they send back what they got.
+      try accumulator.add(ClientUpdate(strategy.trained(of: sent), exampleCount: 3))
+      try accumulator.restore(whole)
+      let next = try accumulator.finish()
+      let expected = Sample.product(whole, "x.q")
+      #expect(difference(Sample.product(next.state, "x.q"), expected) < 1e-5, "\(strategy.name)")
+      #expect(next.state["x.q.lora_magnitude_vector"] == [1.03, 2.06], "\(strategy.name)")
+      // The error is that of what is sent against the mean of what clients sent.
+      #expect(try accumulator.relativeError(of: sent) < 1e-6)
+      #expect(next.relativeError > 0.01)
     }
   }
 

@@ -102,17 +102,45 @@ import Testing
     }
   }
 
-  @Test func `an adapter in few bits does not lose what rounding takes from it`() async throws {
+  @Test(arguments: Strategies.names)
+  func `an adapter in few bits does not lose what rounding takes from it`(
+    name: String
+  ) async throws {
     // Nobody moves it: it stays what it is, however coarse the broadcast.
     try await withTemporaryFolder { folder in
+      let strategy = try Strategies.named(name)
+      var random = SeededRandom(seed: 4, "pair")
+      let start: NamedTensors = [
+        "layers.0.q.lora_A.weight": randomTensor([2, 5], &random),
+        "layers.0.q.lora_B.weight": randomTensor([4, 2], &random),
+        "layers.0.q.lora_magnitude_vector": randomTensor([4], &random),
+      ]
       let federation = try await Federation(
         .inMemory, in: folder, rules: RoundRules(rounds: 20, minimumClients: 1),
-        download: UpdateEncoding(word: "int4"))
-      let client = try federation.client("anna", StillTrainer())
+        download: UpdateEncoding(word: "int4"), strategy: strategy, adapter: start)
+      let client = try federation.client("anna", StillTrainer(strategy: strategy))
       async let working = client.run()
       let run = try await federation.coordinator.run()
       _ = try await working
-      #expect(distance(run.adapter, ToyTrainer.adapter) < 1e-5)
+      let found = run.adapter
+      let pairs = Set(
+        start.lowRankLayers.flatMap { ["\($0).lora_A.weight", "\($0).lora_B.weight"] })
+      #expect(
+        distance(
+          found.filter { start[$0.key] != nil && !pairs.contains($0.key) },
+          start.filter { !pairs.contains($0.key) }) < 1e-5)
+      for layer in start.lowRankLayers {
+        let before = try #require(start.pair(of: layer))
+        var sum = FactorSum(rows: before.up.shape[0], columns: before.down.shape[1])
+        try sum.add(1, before)
+        let norm = sum.norm
+        for pair in [found.pair(of: layer), found.remainder(of: layer)] {
+          if let pair { try sum.add(-1, pair) }
+        }
+        #expect(sum.norm < 1e-4 * norm, "\(layer): \(sum.norm) of \(norm)")
+      }
+      // What was sent is that coarse, and the rounds say so.
+      #expect(run.rounds.allSatisfy { (1e-3...1).contains($0.aggregationError) })
     }
   }
 
@@ -129,7 +157,9 @@ import Testing
 
 /// Gives back what it was sent.
 private struct StillTrainer: LocalTrainer {
+  let strategy: any AggregationStrategy
+
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
-    LocalResult(tensors: adapter, exampleCount: 1)
+    LocalResult(tensors: strategy.trained(of: adapter), exampleCount: 1)
   }
 }

@@ -45,7 +45,7 @@ final class Federation: Sendable {
     grace: Duration = .milliseconds(50),
     clientLimit: Int = 100, exposure: ExposureLedger? = nil,
     upload: UpdateEncoding = .plain, download: UpdateEncoding = .plain,
-    strategy: any AggregationStrategy = .fedAvg,
+    strategy: any AggregationStrategy = .fedAvg, adapter: NamedTensors = ToyTrainer.adapter,
     onRound: @escaping Coordinator.Evaluation = { _, _ in [:] },
     renewal:
       @escaping @Sendable (_ round: Int, _ inUse: Set<Int>, MemoryBlobStore) async throws -> [Int:
@@ -70,7 +70,7 @@ final class Federation: Sendable {
       pollTimeout: pollTimeout, heartbeat: heartbeat, grace: grace, farewell: .seconds(2))
     (configuration.upload, configuration.download) = (upload, download)
     coordinator = try await Coordinator(
-      configuration, adapter: ToyTrainer.adapter, levels: levels, store: store,
+      configuration, adapter: adapter, levels: levels, store: store,
       workFolder: folder.appendingPathComponent("coordinator"), planner: planner,
       strategy: strategy, server: server,
       clock: clock, logger: .quiet, onRound: onRound,

@@ -132,7 +132,7 @@ import Testing
         ("use_qalora", .bool(true), "use_qalora"),
         ("init_lora_weights", .string("pissa_niter_4"), "pissa"),
         ("init_lora_weights", .string("olora"), "olora"),
-        ("alpha_pattern", .object([".*q_proj": .integer(2)]), "regular expression"),
+        ("alpha_pattern", .object(["(q_proj": .integer(2)]), "regular expression"),
         ("alpha_pattern", .object(["q_proj": .integer(0)]), "alpha"),
       ]
       for (key, value, word) in wrong {

@@ -164,7 +164,8 @@ import Testing
           try AdapterFolder.write(
             Adapter(method: method, state: state, sourceDigest: nil),
             facts: .init(
-              method: method.name, sourceDigest: nil, modelDigest: nil, split: nil,
+              method: method.name, sourceDigest: nil, modelDigest: nil,
+              split: .init(bottom: 1, emulator: model.blocks.count - 2, top: 1),
               blockMap: Dictionary(
                 uniqueKeysWithValues: model.blocks.indices.map { (String($0), $0) })),
             configuration: model.configuration, baseModel: "base", to: folder)
@@ -261,18 +262,16 @@ import Testing
       _ = try state(LoRAConfiguration(rankPattern: ["c_atn": 2]))
     }
     expectError(.usage, "dropout of 1") { _ = try LoRAConfiguration(dropout: 1) }
-    expectError(.usage, "DoRA has no dropout") {
-      _ = try LoRAConfiguration(dropout: 0.1, usesMagnitudes: true)
-    }
   }
 
-  @Test func `dropout acts in training alone`() throws {
+  @Test(arguments: [false, true]) func `dropout acts in training alone`(magnitudes: Bool) throws {
     let model = try checkpoint().model()
     var states: [NamedTensors] = []
     var logits: [Tensor] = []
     for dropout in [0, 0.4] {
       let method = Adapter.Method.lora(
-        try LoRAConfiguration(rank: 3, alpha: 6, dropout: dropout))
+        try LoRAConfiguration(
+          rank: 3, alpha: 6, dropout: dropout, usesMagnitudes: magnitudes))
       let injected = try Self.active(method, for: model).inject(into: model)
       logits.append(model.someLogits)
       let trainer = try Trainer(
@@ -287,6 +286,61 @@ import Testing
     }
     #expect(logits[0] == logits[1])
     #expect(states[0] != states[1])
+  }
+
+  /// y = W·x + b + (m / ‖W + s·B·A‖ − 1)·W·d + m / ‖W + s·B·A‖ · s·B·A·d, d the dropped x: `DoraLinearVariant.forward` of PEFT 0.21.
+  @Test func `in training DoRA adds to W what it makes of dropped values, as PEFT does`() throws {
+    let model = try checkpoint("gpt2-tiny").model()
+    let method = Adapter.Method.lora(
+      try LoRAConfiguration(rank: 3, alpha: 6, dropout: 0.4, usesMagnitudes: true))
+    let injected = try Self.active(method, for: model).inject(into: model)
+    defer { injected.remove() }
+    let layer = try #require(model.blocks[0].linears.first)
+    let pair = try #require(layer.lowRank)
+    let lengths = try #require(layer.magnitude).parameter.tensor.scalars.map(Double.init)
+    let (inputs, outputs, rows) = (layer.inputs, layer.outputs, 4)
+    func tape() -> Tape {
+      let tape = Tape()
+      tape.dropoutPlace = DropoutPlace(seed: 9, step: 1, firstRow: 0)
+      return tape
+    }
+    var random = SeededRandom(seed: 3, "input")
+    let x = randomTensor([rows, inputs], &random)
+    let working = tape()
+    let found = layer(working.input(x), on: working).tensor().scalars
+    let masking = tape()
+    let mask = masking.dropout(
+      masking.input(Tensor(repeating: 1, shape: [rows, inputs])), rate: 0.4, scale: 1,
+      key: pair.dropoutKey
+    ).tensor().scalars
+    #expect(mask.contains(0))
+
+    let (a, b) = (pair.down.tensor.scalars, pair.up.tensor.scalars)
+    let bias = layer.bias?.tensor.scalars ?? []
+    // GPT-2's matrices are inputs by outputs.
+    let weight = layer.weight.tensor.scalars.map(Double.init)
+    var expected: [Double] = []
+    for row in 0..<rows {
+      for output in 0..<outputs {
+        var (whole, own, low, square) = (0.0, 0.0, 0.0, 0.0)
+        for input in 0..<inputs {
+          let w = weight[input * outputs + output]
+          let added = (0..<3).reduce(0.0) {
+            $0 + Double(b[output * 3 + $1]) * Double(a[$1 * inputs + input])
+          }
+          let value = Double(x.scalars[row * inputs + input])
+          let dropped = value * Double(mask[row * inputs + input])
+          whole += w * value
+          own += w * dropped
+          low += 2 * added * dropped
+          square += (w + 2 * added) * (w + 2 * added)
+        }
+        let factor = lengths[output] / square.squareRoot()
+        expected.append(whole + Double(bias[output]) + (factor - 1) * own + factor * low)
+      }
+    }
+    let size = expected.map(abs).max() ?? 1
+    #expect(zip(found, expected).allSatisfy { abs(Double($0) - $1) < 1e-5 * size })
   }
 
   @Test func `DoRA on packed weights is DoRA on what they stand for`() throws {

@@ -57,46 +57,47 @@ struct Aggregate: AsyncParsableCommand {
     for index in folders.indices where folders[..<index].contains(folders[index]) {
       Terminal.note("note: '\(updates[index])' is named more than once, and counts each time")
     }
-    let target = URL(path: out)
-    try CheckpointWriter.checkOutput(target, inputs: updates.map(URL.init(path:)))
-    let all = try updates.map { try ClientUpdate(contentsOf: URL(path: $0)) }
+    let folder = URL(path: out)
+    try CheckpointWriter.checkOutput(folder, inputs: updates.map(URL.init(path:)))
+    let all = try updates.map { try UpdateFolder($0) }
     // Of several ranks the largest holds all.
-    guard let widest = all.max(by: { ($0.header.rank ?? 0) < ($1.header.rank ?? 0) }) else {
-      return
-    }
+    guard let widest = all.max(by: { ($0.rank ?? 0) < ($1.rank ?? 0) }) else { return }
     let first = rule.takesMixedRanks ? widest : all[0]
-    let broadcast = try from.map { try AdapterFolder.read(URL(path: $0)).0 }
-    var header = first.header
-    if let rank = broadcast?.method.lora?.rank { header.rank = rank }
-    if let alpha = broadcast?.method.lora?.alpha { header.alpha = alpha }
-    let base = try resized(broadcast?.state ?? first.tensors, &header)
-    let origin = try commonOrigin()
+    for folder in all { try check(folder, against: first, rule) }
+    let start = try from.map { try startingAdapter(URL(path: $0), all) }
+    var target = Adapter(
+      method: start?.method ?? first.method, state: start?.state ?? first.update.tensors,
+      sourceDigest: try start?.sourceDigest ?? commonOrigin(all))
+    try resize(&target)
+    let scales = target.method.lora?.scales.scales(of: target.state) ?? [:]
     var total = 0
-    var accumulator = rule.makeAccumulator(into: base)
-    for (path, update) in zip(updates, all) {
-      try check(update, path, against: first, rule)
-      if let from, let broadcast, let stated = update.header.baseDigest,
-        stated != broadcast.state.digest
-      {
-        throw PeatError.badData(
-          "The update '\(path)' was tuned from the adapter \(stated.short), but '\(from)' is "
-            + "\(broadcast.state.digest.short).")
+    var accumulator = rule.makeAccumulator(into: target.state)
+    for folder in all {
+      let (sum, overflow) = total.addingReportingOverflow(folder.update.exampleCount)
+      guard !overflow else {
+        throw PeatError.badData("'\(folder.path)' has an absurd exampleCount.")
       }
-      let (sum, overflow) = total.addingReportingOverflow(update.exampleCount)
-      guard !overflow else { throw PeatError.badData("'\(path)' has an absurd exampleCount.") }
       total = sum
-      var taken = update
-      if rule.freezesDown { taken.tensors = try withoutDown(update.tensors, base, path) }
+      var taken = folder.update
+      let own = folder.method.lora?.scales.scales(of: taken.tensors) ?? [:]
+      if rule.freezesDown {
+        taken.tensors = try withoutDown(taken.tensors, target.state, folder.path)
+      }
       do {
-        try accumulator.add(taken, scale: scale(of: update.header) / scale(of: header))
+        try accumulator.add(
+          taken,
+          scales: own.reduce(into: [:]) { result, entry in
+            result[entry.key] = scales[entry.key].map { entry.value / $0 }
+          })
       } catch let error as PeatError {
-        throw PeatError(error.code, "'\(path)': \(error.message)", cause: error)
+        throw PeatError(error.code, "'\(folder.path)': \(error.message)", cause: error)
       }
       try checkInterruption()
     }
     let aggregated = try accumulator.finish()
-    let result = aggregated.state
-    try write(result, header, broadcast?.sourceDigest ?? origin, to: target)
+    target.state = aggregated.state
+    let result = target.state
+    try write(target, first, to: folder)
     let report = Report(
       clients: all.count, strategy: strategy, exampleCount: total,
       parameters: result.parameterCount, digest: result.digest,
@@ -110,34 +111,43 @@ struct Aggregate: AsyncParsableCommand {
       ]))
   }
 
-  /// The adapter with pairs of `--rank`, the first components; the header then says so, with the same scale.
-  private func resized(
-    _ state: NamedTensors, _ header: inout UpdateHeader
-  ) throws -> NamedTensors {
-    guard let rank else { return state }
-    guard let own = header.rank, let alpha = header.alpha else {
-      throw PeatError.usage("--rank is LoRA's; the method '\(header.method)' has no rank.")
+  /// What all updates must have been tuned from.
+  private func startingAdapter(_ folder: URL, _ all: [UpdateFolder]) throws -> Adapter {
+    let (adapter, _) = try AdapterFolder.read(folder)
+    guard adapter.method.name == all[0].method.name else {
+      throw PeatError.badData(
+        "--from '\(folder.path)' is an adapter of the method '\(adapter.method.name)', the updates are of '\(all[0].method.name)'."
+      )
     }
-    guard (1...own).contains(rank) else {
+    let digest = adapter.state.digest
+    for update in all {
+      guard let stated = update.update.header.baseDigest, stated != digest else { continue }
+      throw PeatError.badData(
+        "The update '\(update.path)' was tuned from the adapter \(stated.short), but '\(folder.path)' is "
+          + "\(digest.short).")
+    }
+    return adapter
+  }
+
+  /// Cuts pairs to `--rank`, the first components, at the same scales.
+  private func resize(_ adapter: inout Adapter) throws {
+    guard let rank else { return }
+    guard case .lora(var lora) = adapter.method else {
+      throw PeatError.usage("--rank is LoRA's; the method '\(adapter.method.name)' has no rank.")
+    }
+    let own = adapter.state.pairRanks.values.max() ?? 1
+    guard rank >= 1, rank <= own else {
       throw PeatError.usage(
         "--rank is \(rank); it must be between 1 and \(own), the largest there is.")
     }
-    header.rank = rank
-    header.alpha = alpha * Double(rank) / Double(own)
-    var result = state
+    var state = adapter.state
     for layer in state.lowRankLayers {
-      guard let pair = state.pair(of: layer), pair.down.shape.count == 2,
-        pair.up.shape.count == 2, pair.rank == pair.up.shape[1], pair.rank > rank
-      else { continue }
-      result.setPair(pair.components(0..<rank), of: layer)
+      guard let pair = state.pair(of: layer), pair.rank > rank else { continue }
+      state.setPair(pair.components(0..<rank), of: layer)
     }
-    return result
-  }
-
-  /// What multiplies B · A.
-  private func scale(of header: UpdateHeader) -> Double {
-    guard let rank = header.rank, let alpha = header.alpha, rank > 0, alpha > 0 else { return 1 }
-    return alpha / Double(rank)
+    lora.scales = lora.scales.fitted(to: rank, state, from: adapter.state)
+    adapter.method = .lora(lora)
+    adapter.state = state
   }
 
   /// For rules by which A does not train: an update without it, where it is the base's.
@@ -155,115 +165,66 @@ struct Aggregate: AsyncParsableCommand {
   }
 
   /// The digest of the full model that the updates' folders name; `nil` where none does.
-  private func commonOrigin() throws -> Digest? {
+  private func commonOrigin(_ all: [UpdateFolder]) throws -> Digest? {
     var origin: (digest: Digest, path: String)?
-    for path in updates {
-      let facts = URL(path: path).appendingPathComponent("fedpeat.json")
-      guard FileManager.default.fileExists(atPath: facts.path),
-        let digest = try JSONFile.read(AdapterFolder.Facts.self, from: facts).sourceDigest
-      else { continue }
+    for update in all {
+      guard let digest = update.facts?.sourceDigest else { continue }
       if let origin, origin.digest != digest {
         throw PeatError.badData(
-          "The updates are for different models: '\(origin.path)' for \(origin.digest.short), '\(path)' for "
+          "The updates are for different models: '\(origin.path)' for \(origin.digest.short), '\(update.path)' for "
             + "\(digest.short).")
       }
-      origin = (digest, path)
+      origin = (digest, update.path)
     }
     return origin?.digest
   }
 
-  private func write(
-    _ tensors: NamedTensors, _ header: UpdateHeader, _ source: Digest?, to target: URL
-  ) throws {
-    let method: Adapter.Method
-    switch header.method {
-    case LoRA.name, LoRA.magnitudeName:
-      guard let rank = header.rank, let alpha = header.alpha else {
-        throw PeatError.badData(
-          "'\(updates[0])/update.json' states no rank and alpha, which LoRA needs.")
-      }
-      var lora = try LoRAConfiguration(
-        rank: rank, alpha: alpha, usesMagnitudes: header.method == LoRA.magnitudeName)
-      // The update's folder may be an adapter's too, which says the rest.
-      let folder = URL(path: updates[0])
-      if FileManager.default.fileExists(
-        atPath: folder.appendingPathComponent("adapter_config.json").path),
-        let stated = try AdapterFolder.read(folder).0.method.lora
-      {
-        if stated.usesRankStabilizedScale, self.rank != nil {
-          throw PeatError.usage(
-            "--rank can't be given where LoRA's scale is alpha / √rank; leave it out.")
-        }
-        lora.usesRankStabilizedScale = stated.usesRankStabilizedScale
-        lora.alphaPattern = stated.alphaPattern
-      }
-      method = .lora(lora)
-    case EndBlocks.name: method = .endBlocks
-    default:
-      guard Adapter.Method.names.contains(header.method) else {
-        throw PeatError.badData(
-          "'\(updates[0])' was tuned with the method '\(header.method)'. Known: "
-            + Adapter.Method.names.joined(separator: ", ") + ".")
-      }
-      // The update's folder is an adapter's too, which says the rest.
-      method = try AdapterFolder.readFiles(URL(path: updates[0])).method
-      guard method.name == header.method else {
-        throw PeatError.badData(
-          "'\(updates[0])' is an update of the method '\(header.method)' beside an adapter of '\(method.name)'."
-        )
-      }
-    }
-    // A prompt lies outside the blocks, under the same name in all architectures.
-    let shared = tensors.keys.allSatisfy { $0 == PromptTuning.tensorName }
-    guard
-      let architecture = shared
-        ? Architectures.all.first : Architectures.architecture(ofTensors: tensors.keys)
-    else {
-      throw PeatError.badData(
-        "'\(updates[0])' holds tensors of no architecture that this program knows. Supported: "
-          + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", ") + ".")
-    }
-    let blocks = AdapterFolder.blockNumbers(of: tensors, architecture.keys)
+  private func write(_ adapter: Adapter, _ first: UpdateFolder, to target: URL) throws {
+    let blocks = AdapterFolder.blockNumbers(of: adapter.state, first.keys)
+    var facts = AdapterFolder.Facts(
+      method: adapter.method.name, sourceDigest: adapter.sourceDigest,
+      modelDigest: adapter.sourceDigest, split: nil,
+      blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) }))
+    facts.classes = first.update.header.classes
     try AdapterFolder.write(
-      Adapter(method: method, state: tensors, sourceDigest: source),
-      facts: .init(
-        method: method.name, sourceDigest: source, modelDigest: source, split: nil,
-        blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) })),
-      keys: architecture.keys, layout: architecture.layout, baseModel: "", to: target)
+      adapter, facts: facts, keys: first.keys, layout: first.layout, baseModel: "", to: target)
   }
 
+  /// Throws where an update can't be mixed with another.
   private func check(
-    _ update: ClientUpdate, _ path: String, against first: ClientUpdate,
-    _ rule: any AggregationStrategy
+    _ folder: UpdateFolder, against first: UpdateFolder, _ rule: any AggregationStrategy
   ) throws {
-    func refuse(_ what: String) -> PeatError { .badData("The update '\(path)' \(what).") }
-    guard update.exampleCount > 0 else {
-      throw refuse("has an exampleCount of \(update.exampleCount)")
+    func refuse(_ what: String) -> PeatError {
+      .badData("The update '\(folder.path)' \(what) than '\(first.path)'.")
     }
-    let isSameRank = update.header.rank == first.header.rank
-    guard update.header.method == first.header.method,
-      isSameRank
-        ? update.header.alpha == first.header.alpha
-        : rule.takesMixedRanks && update.header.rank != nil
-    else { throw refuse("was tuned with another method, rank or alpha than '\(updates[0])'") }
-    guard !isSameRank || update.header.baseDigest == first.header.baseDigest else {
-      throw refuse(
-        "was tuned from another adapter (baseDigest) than '\(updates[0])'; tune both with the same --seed, or --from one adapter"
-      )
+    guard folder.method.name == first.method.name else {
+      throw refuse("was tuned with another method (\(folder.method.name))")
     }
-    let ranks = Set(
-      update.tensors.lowRankLayers.compactMap {
-        update.tensors[$0 + LowRankNames.down]?.shape.first
-      })
-    if let rank = update.header.rank, !ranks.isEmpty, !ranks.contains(rank) {
-      throw refuse(
-        "states rank \(rank), but its pairs have \(ranks.sorted().map(String.init).joined(separator: ", "))"
-      )
+    let hasSameRanks = folder.update.tensors.pairRanks == first.update.tensors.pairRanks
+    if hasSameRanks || !rule.takesMixedRanks {
+      guard
+        folder.method.lora?.scales.resolved(for: folder.update.tensors)
+          == first.method.lora?.scales.resolved(for: first.update.tensors)
+      else {
+        throw refuse(
+          "was tuned with another method, rank or alpha (rank-stabilized or by layers, too)")
+      }
     }
-    if let (name, _) = update.tensors.sorted(by: { $0.key < $1.key }).first(where: {
-      !$0.value.isFinite
-    }) {
-      throw refuse("holds NaN or infinity in '\(name)'")
+    if case .bottleneck = folder.method, folder.method != first.method {
+      throw refuse("was tuned with another bottleneck or activation")
+    }
+    guard folder.update.header.classes == first.update.header.classes else {
+      throw refuse("tells other classes apart")
+    }
+    guard !hasSameRanks || folder.update.header.baseDigest == first.update.header.baseDigest else {
+      throw PeatError.badData(
+        "The update '\(folder.path)' was tuned from another adapter (baseDigest) than '\(first.path)'; tune both with the same "
+          + "--seed, or --from one adapter.")
     }
   }
+}
+
+extension UpdateFolder {
+  /// The largest of its pairs.
+  fileprivate var rank: Int? { update.tensors.pairRanks.values.max() }
 }

@@ -94,10 +94,12 @@ struct Inspection: Encodable {
     }
     if has("config.json") {
       try self.init(checkpoint: folder)
-    } else if has(ClientUpdate.headerFile) {
-      try self.init(update: folder)
     } else if has("adapter_config.json") || has("fedpeat.json") {
       try self.init(adapter: folder)
+      // What tune --update writes is both.
+      if has(ClientUpdate.headerFile) { try add(UpdateFolder(folder.path).update) }
+    } else if has(ClientUpdate.headerFile) {
+      try self.init(update: folder)
     } else {
       throw PeatError.inputOutput(
         "'\(folder.path)' is no model (config.json), adapter (adapter_config.json, fedpeat.json) or update "
@@ -187,17 +189,22 @@ struct Inspection: Encodable {
   }
 
   private init(update folder: URL) throws {
-    let update = try ClientUpdate(contentsOf: folder)
+    let update = try UpdateFolder(folder.path)
     kind = "update"
-    parameters = update.tensors.parameterCount
+    parameters = update.update.tensors.parameterCount
     bytes = try SafeTensorsFile(
       contentsOf: folder.appendingPathComponent(ClientUpdate.tensorsFile)
     ).byteCount
-    digest = update.tensors.digest
-    tensors = update.tensors.count
-    method = update.header.method
-    rank = update.header.rank
-    alpha = update.header.alpha
+    digest = update.update.tensors.digest
+    tensors = update.update.tensors.count
+    method = update.method.name
+    rank = update.update.header.rank
+    alpha = update.update.header.alpha
+    add(update.update)
+  }
+
+  /// What an update says of its client.
+  private mutating func add(_ update: ClientUpdate) {
     client = update.header.client.name
     round = update.header.round
     exampleCount = update.exampleCount
@@ -290,6 +297,7 @@ struct Inspection: Encodable {
     add("bottleneck", bottleneckSize.map(String.init))
     add("not for PEFT", notInPEFT)
     add("tensors", tensors.map(String.init))
+    if kind == "adapter", client != nil { add("also", "an update, for aggregate") }
     add("client", client)
     add("round", round.map(String.init))
     add("examples", exampleCount.map(Format.count))

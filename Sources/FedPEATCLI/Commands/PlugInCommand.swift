@@ -64,7 +64,8 @@ struct PlugInCommand: AsyncParsableCommand {
         type: { types[$0] ?? .float32 },
         otherFiles: try checkpoint.tokenizerFiles().merging(CheckpointWriter.mark("merged")) { $1 })
     } else {
-      let all = (0..<full.blocks.count).map { (String($0), $0) }
+      // An aggregate knows its own blocks alone.
+      let blocks = facts.flatMap { $0.split == nil ? $0.blocks : nil } ?? Array(full.blocks.indices)
       try AdapterFolder.write(
         tuned,
         facts: .init(
@@ -73,7 +74,7 @@ struct PlugInCommand: AsyncParsableCommand {
             .init(
               bottom: $0.bottom, emulator: full.blocks.count - $0.bottom - $0.top, top: $0.top)
           },
-          blockMap: Dictionary(uniqueKeysWithValues: all),
+          blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) }),
           model: .init(path: checkpoint.folder.standardizedFileURL.path, digest: digest)),
         configuration: full.configuration, baseModel: checkpoint.folder.standardizedFileURL.path,
         to: target)

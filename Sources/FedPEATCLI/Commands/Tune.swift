@@ -2,6 +2,9 @@ import ArgumentParser
 import FedPEAT
 import Foundation
 
+/// What a new adapter is like where no option says something else; for the options' help.
+private let standard = MethodOptions()
+
 struct Tune: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Tune one adapter, here, on your own data.",
@@ -31,11 +34,11 @@ struct Tune: AsyncParsableCommand {
   )
   var method: String?
 
-  @Option(help: "LoRA and DoRA: rank.")
-  var rank = 8
+  @Option(help: "LoRA and DoRA: rank. (default: \(standard.rank))")
+  var rank: Int?
 
-  @Option(help: "LoRA: the update is scaled with alpha / rank.")
-  var alpha = 16.0
+  @Option(help: "LoRA: the update is scaled with alpha / rank. (default: \(standard.alpha))")
+  var alpha: Double?
 
   @Option(
     help:
@@ -62,8 +65,10 @@ struct Tune: AsyncParsableCommand {
   var layers: String?
 
   @Option(
-    help: "LoRA: how probable it is that training drops a value of what goes into a layer's A.")
-  var dropout = 0.0
+    help:
+      "LoRA: how probable it is that training drops a value of what goes into a layer's A. (default: \(standard.dropout), or that of --from)"
+  )
+  var dropout: Double?
 
   @Option(
     help:
@@ -71,8 +76,11 @@ struct Tune: AsyncParsableCommand {
   )
   var feedForwardModules: String?
 
-  @Option(help: "Prefix and prompt tuning: learned tokens in front of each sequence.")
-  var virtualTokens = 20
+  @Option(
+    help:
+      "Prefix and prompt tuning: learned tokens in front of each sequence. (default: \(standard.virtualTokens))"
+  )
+  var virtualTokens: Int?
 
   @Option(
     help:
@@ -80,11 +88,14 @@ struct Tune: AsyncParsableCommand {
   )
   var initialText: String?
 
-  @Option(help: "Bottleneck adapters: values between the two layers.")
-  var bottleneckSize = 64
+  @Option(
+    help:
+      "Bottleneck adapters: values between the two layers. (default: \(standard.bottleneckSize))"
+  )
+  var bottleneckSize: Int?
 
-  @Option(help: "Bottleneck adapters: relu or gelu.")
-  var activation = BottleneckAdapter.Activation.relu.rawValue
+  @Option(help: "Bottleneck adapters: relu or gelu. (default: \(standard.activation.rawValue))")
+  var activation: String?
 
   @Option(
     help:
@@ -440,6 +451,9 @@ struct Tune: AsyncParsableCommand {
       throw PeatError.usage(
         "Unknown method '\(method)'. " + suggestion(for: method, among: methods))
     }
+    if from == nil {
+      try MethodOptions.check(methodOptionsGiven, of: method) { $0.flag }
+    }
     if let layout, LocalTuning.Layout(rawValue: layout) == nil {
       throw PeatError.usage(
         "Unknown layout '\(layout)'. "
@@ -509,7 +523,9 @@ struct Tune: AsyncParsableCommand {
       try AdapterFolder.write(
         tuned, facts: facts(loaded, adapter.method), configuration: loaded.model.configuration,
         baseModel: model, to: target,
-        otherFiles: try updateFiles(tuned, from: adapter, exampleCount, outcome))
+        otherFiles: try updateFiles(
+          tuned, from: adapter, classes: loaded.model.configuration.head?.labels, exampleCount,
+          outcome))
     }
   }
 
@@ -523,8 +539,14 @@ struct Tune: AsyncParsableCommand {
         )
       }
       try LoadedModel.check(URL(path: from), facts, fits: loaded.checkpoint, loaded.emulator)
+      try checkOptions(fit: adapter, from)
+      var method = adapter.method
+      if case .lora(var lora) = method, let dropout {
+        lora = try lora.dropping(dropout)
+        method = .lora(lora)
+      }
       return Adapter(
-        method: adapter.method, state: adapter.state, sourceDigest: loaded.sourceDigest)
+        method: method, state: adapter.state, sourceDigest: loaded.sourceDigest)
     }
     return try Adapter(
       new: try newMethod(tokenizer: loaded.reader.optionalTokenizer), for: loaded.model,
@@ -533,52 +555,15 @@ struct Tune: AsyncParsableCommand {
       sourceDigest: loaded.sourceDigest)
   }
 
-  /// What will be tuned; `nil`: every weight.
-  private func adapterMethod() throws -> Adapter.Method? {
-    if method == "full" { return nil }
-    return try from.map { try AdapterFolder.readFiles(URL(path: $0)).method } ?? newMethod()
-  }
-
-  /// The method of an adapter that starts anew.
-  ///
-  /// - Parameter tokenizer: for a text to start from.
-  private func newMethod(tokenizer: Tokenizer? = nil) throws -> Adapter.Method {
-    var options = MethodOptions()
-    (options.rank, options.alpha) = (rank, alpha)
-    options.targetModules = targetModules.map(MethodWords.list)
-    options.feedForwardModules = feedForwardModules.map(MethodWords.list)
-    (options.usesRankStabilizedScale, options.dropout) = (rankStabilized, dropout)
-    options.rankPattern = try MethodWords.pattern(rankPattern, of: "--rank-pattern") { Int($0) }
-    options.alphaPattern = try MethodWords.pattern(alphaPattern, of: "--alpha-pattern") {
-      Double($0)
-    }
-    options.layers = try layers.map { try MethodWords.numbers($0, of: "--layers") }
-    (options.virtualTokens, options.bottleneckSize) = (virtualTokens, bottleneckSize)
-    guard let function = BottleneckAdapter.Activation(rawValue: activation) else {
-      throw PeatError.usage(
-        "Unknown activation '\(activation)'. "
-          + suggestion(
-            for: activation, among: BottleneckAdapter.Activation.allCases.map(\.rawValue)))
-    }
-    options.activation = function
-    if let initialText, let tokenizer {
-      options.start = .tokens(try tokenizer.encode(initialText, addSpecialTokens: true))
-    }
-    return try options.method(named: method ?? LoRA.name)
-  }
-
   /// The update's two files, if one was asked for.
   private func updateFiles(
-    _ tuned: Adapter, from base: Adapter, _ exampleCount: Int, _ outcome: Trainer.Outcome
+    _ tuned: Adapter, from base: Adapter, classes: [String]?, _ exampleCount: Int,
+    _ outcome: Trainer.Outcome
   ) throws -> [String: Data] {
     guard update else { return [:] }
     var header = UpdateHeader(
-      client: try ClientID(client), exampleCount: exampleCount, baseDigest: base.state.digest,
-      method: tuned.method.name)
-    if case .lora(let lora) = tuned.method {
-      header.rank = lora.rank
-      header.alpha = lora.alpha
-    }
+      client: try ClientID(client), exampleCount: exampleCount, baseDigest: base.state.digest)
+    header.describe(tuned, classes: classes)
     header.metrics = ["loss": outcome.finalLoss]
     header.telemetry.computeSeconds = outcome.seconds
     header.telemetry.peakMemoryBytes = ProcessMeasurement.peakMemoryBytes

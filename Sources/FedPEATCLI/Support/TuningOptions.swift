@@ -18,7 +18,8 @@ struct TuningOptions: ParsableArguments {
   @Option(help: "Blocks at the top in which the adapter sits. (default: \(standard.top))")
   var top: Int?
 
-  @Option(help: "lora or end-blocks. (default: \(standard.method))")
+  @Option(
+    help: "\(Adapter.Method.names.joined(separator: ", ")). (default: \(standard.method))")
   var method: String?
 
   @Option(help: "LoRA: rank. (default: \(standard.rank))")

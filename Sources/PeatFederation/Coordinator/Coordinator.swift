@@ -71,19 +71,6 @@ public actor Coordinator {
     var digest = IncrementalDigest()
   }
 
-  /// The coordinator's own training in a round.
-  private struct ServerPart {
-    var round: Int
-    var work: Task<Void, Never>
-    /// Its adapter, or why there is none; `nil` while it trains.
-    var result: Result<NamedTensors, any Error>?
-    var isMixedIn = false
-
-    var failure: (any Error)? {
-      if case .failure(let error) = result { error } else { nil }
-    }
-  }
-
   let configuration: CoordinatorConfiguration
   package private(set) var levels: [Package]
   nonisolated let store: any BlobStore
@@ -93,7 +80,7 @@ public actor Coordinator {
   nonisolated let clock: any Clock<Duration>
   let spool: UpdateSpool
   let logger: Logger
-  private let updateSizeLimit: Int
+  let updateSizeLimit: Int
   /// By how much another writer's safetensors header may be longer than ours.
   private static let headerRoom = 64 * 1024
   private let makeSession: @Sendable () -> String
@@ -102,16 +89,16 @@ public actor Coordinator {
   private let onProgress: @Sendable (CoordinatorProgress) -> Void
 
   private(set) var machine: RoundStateMachine
-  private(set) var adapter: NamedTensors
+  var adapter: NamedTensors
   /// The same as clients read it from `broadcast`.
-  private var sent: NamedTensors
-  /// How far its low-rank products are from the exact mean of the last round's updates.
-  private var aggregationError = 0.0
+  var sent: NamedTensors
+  /// How far the low-rank products of what was sent are from the exact mean of the last round's updates.
+  var aggregationError = 0.0
   /// The adapter after the last round that counted: `adapter` may be of one that is still evaluated.
   private var counted: NamedTensors
   /// The adapter of the current round as bytes in `store`, and what an update to it must be like.
-  private(set) var broadcast: BlobReference
-  private(set) var policy: UpdatePolicy
+  var broadcast: BlobReference
+  var policy: UpdatePolicy
   var stays: [ClientID: Stay] = [:]
   var histories: [ClientID: History] = [:]
   var uploads: [ClientID: Upload] = [:]
@@ -128,14 +115,14 @@ public actor Coordinator {
 
   private var timers: [RoundTimer: Task<Void, Never>] = [:]
   private var jobs: [Task<Void, Never>] = []
-  private var serverPart: ServerPart?
+  var serverPart: ServerPart?
   private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
   private var waiterCount = 0
   private var completion: CheckedContinuation<Void, Never>?
   private var failure: (any Error)?
   private var started = false
   private var watch: Stopwatch
-  private var roundWatch: Stopwatch
+  private(set) var roundWatch: Stopwatch
   /// How long the run took, once it has ended.
   private var seconds: Double?
   private var rounds: [RoundRecord] = []
@@ -257,16 +244,6 @@ public actor Coordinator {
       exposureOfColluders: exposure.exposureOfColluders,
       adapter: counted, seconds: seconds ?? watch.seconds,
       ending: machine.ending)
-  }
-
-  private static func policy(
-    _ configuration: CoordinatorConfiguration, round: Int, _ adapter: NamedTensors,
-    _ strategy: any AggregationStrategy, _ sizeLimit: Int
-  ) -> UpdatePolicy {
-    UpdatePolicy(
-      run: configuration.run, round: round, base: strategy.trained(of: adapter),
-      baseDigest: adapter.digest, method: configuration.method, rank: configuration.rank,
-      alpha: configuration.alpha, sizeLimit: sizeLimit)
   }
 
   func newSession() -> String { makeSession() }
@@ -438,12 +415,6 @@ public actor Coordinator {
       reason: assignment == nil ? "it came after the round was planned" : assignment?.reason)
   }
 
-  private func endServerPart(_ round: Int, _ result: Result<NamedTensors, any Error>) {
-    guard serverPart?.round == round, serverPart?.result == nil else { return }
-    serverPart?.result = result
-    wakeAll()
-  }
-
   private func task(
     for client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment,
     level: Int, _ package: Package
@@ -477,106 +448,6 @@ public actor Coordinator {
     beginTrip(of: client, round, attempt)
     tasks[client] = task(for: client, round, attempt, assignment, level: level, levels[level])
     wakeAll()
-  }
-
-  private func discardUpdates() {
-    for client in accepted.keys { spool.discard(client) }
-    accepted = [:]
-  }
-
-  private func aggregate(_ round: Int, _ clients: [ClientID]) {
-    onProgress(.aggregating(round: round, clients: clients))
-    let updates = clients.compactMap { client in accepted[client].map { (client, $0) } }
-    work { coordinator in
-      do {
-        let next = try await coordinator.combine(updates, round)
-        guard next.state.values.allSatisfy(\.isFinite) else {
-          throw PeatError.badData("The aggregated adapter holds values that are not finite.")
-        }
-        try await coordinator.install(next, after: round)
-        await coordinator.process(.aggregated(round: round))
-      } catch { await coordinator.fail(error) { .aggregationFailed(reason: $0) } }
-    }
-  }
-
-  /// Reads the updates one after the other, in the order of the clients' names. Not on the actor: clients go on
-  /// talking to the coordinator meanwhile.
-  private nonisolated func combine(
-    _ updates: [(ClientID, UpdateHeader)], _ round: Int
-  ) async throws -> AggregatedAdapter {
-    let (whole, current) = await (adapter, sent)
-    let policy = await policy
-    var accumulator = strategy.makeAccumulator(into: current)
-    for (client, header) in updates {
-      try Task.checkCancellation()
-      let tensors = try policy.decode(spool.file(of: client), header)
-      try accumulator.add(ClientUpdate(header: header, tensors: tensors), scale: 1)
-    }
-    let own = try await serversOwn(round)
-    if updates.isEmpty {
-      // Nobody was asked: for the clients stands the adapter they would have begun with.
-      guard own != nil else { return AggregatedAdapter(state: whole, relativeError: 0) }
-      try accumulator.add(
-        ClientUpdate(strategy.trained(of: current), exampleCount: 1), scale: 1)
-    }
-    if let own, let server {
-      do {
-        try accumulator.add(server: own, share: server.weight)
-        await noteServerPart(round)
-      } catch { await goOnWithoutServer(round, error) }
-    }
-    var next = try accumulator.finish()
-    // What the broadcast lacked of the adapter is not lost: it comes back here. Remainders are made anew each round.
-    if strategy.keepsFactors, configuration.download.isLossy {
-      next.state = next.state.adding(whole.withoutRemainders.subtracting(current))
-    }
-    return next
-  }
-
-  /// What the server's own part gave, once it has ended. As with a client, it may fail or be late, and the round goes on without it.
-  private func serversOwn(_ round: Int) async throws -> NamedTensors? {
-    guard serverPart?.round == round else { return nil }
-    while serverPart?.result == nil {
-      try Task.checkCancellation()
-      let left = configuration.rules.deadline - roundWatch.elapsed
-      if left <= .zero {
-        serverPart?.work.cancel()
-        endServerPart(
-          round,
-          .failure(PeatError.unavailable("It was still at work when the round's time was over.")))
-      } else {
-        await waitForNews(timeout: left)
-      }
-    }
-    do { return try serverPart?.result?.get() } catch {
-      goOnWithoutServer(round, error)
-      return nil
-    }
-  }
-
-  private func noteServerPart(_ round: Int) {
-    if serverPart?.round == round { serverPart?.isMixedIn = true }
-  }
-
-  private func goOnWithoutServer(_ round: Int, _ error: any Error) {
-    let reason = failureReason(error)
-    serverPart?.result = .failure(error)
-    logger.warning("round \(round) goes on without the server's own part: \(reason)")
-    tell(.serverFailed(round: round, reason: reason))
-  }
-
-  private func install(_ next: AggregatedAdapter, after round: Int) async throws {
-    var random = SeededRandom(seed: configuration.seed, "broadcast after round \(round)")
-    let (bytes, read) = try BroadcastAdapter.encode(
-      next.state, as: configuration.download, seed: random.next())
-    let digest = try await store.put(bytes)
-    let old = broadcast.digest
-    adapter = next.state
-    sent = read
-    aggregationError = next.relativeError
-    broadcast = BlobReference(digest: digest, bytes: bytes.count)
-    policy = Self.policy(configuration, round: round + 1, sent, strategy, updateSizeLimit)
-    if old != digest { try await store.remove(old) }
   }
 
   private func evaluate(_ round: Int) {
@@ -699,12 +570,12 @@ public actor Coordinator {
   }
 
   /// Does long work beside the actor; it is cancelled when the run ends.
-  private func work(_ body: @escaping @Sendable (Coordinator) async -> Void) {
+  func work(_ body: @escaping @Sendable (Coordinator) async -> Void) {
     jobs.append(Task { await body(self) })
     if jobs.count > 8 { jobs.removeFirst(jobs.count - 8) }
   }
 
-  private func fail(_ error: any Error, _ event: (String) -> RoundEvent) {
+  func fail(_ error: any Error, _ event: (String) -> RoundEvent) {
     if machine.ending == nil { failure = error }
     process(event(failureReason(error)))
   }

@@ -15,6 +15,10 @@ public struct CoordinatorConfiguration: Sendable {
   public var settings: Data
   /// The most bytes an update's tensors may take; `nil`: what the adapter takes, and room for other writers' headers.
   public var updateSizeLimit: Int?
+  /// More windows than a device tunes on: a million of 256 tokens are a gigabyte of text.
+  public static let usualExampleLimit = 1_000_000
+  /// The most examples that a client may say it has; its update's weight.
+  public var exampleLimit = usualExampleLimit
   /// What all learning rates are multiplied with in a round, from 1, beside what the plan says; above 0.
   public var learningRateFactor: @Sendable (_ round: Int) -> Double = { _ in 1 }
   /// How updates are written where the plan does not say it.

@@ -11,7 +11,7 @@ import PeatTensor
 /// Differences are counted over the tensors in the order of their names' UTF-8, of B column by column, of all others row by row: a low-rank pair's
 /// component by component.
 extension UpdateEncoding {
-  static let packedName = "packed"
+  package static let packedName = "packed"
 
   /// The update as safetensors bytes.
   ///

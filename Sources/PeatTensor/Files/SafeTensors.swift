@@ -376,8 +376,13 @@ private func inWords(_ type: Any.Type) -> String {
   }
 }
 
-/// What a decoding error says, in one line.
+/// What a decoding error says, in one line without a full stop.
 package func describe(_ error: any Error) -> String {
+  let text = description(of: error)
+  return text.hasSuffix(".") ? String(text.dropLast()) : text
+}
+
+private func description(of error: any Error) -> String {
   func path(_ context: DecodingError.Context) -> String {
     let keys = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }
     return keys.isEmpty ? "at the top" : "at " + keys.joined(separator: ".")

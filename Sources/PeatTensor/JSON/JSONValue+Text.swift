@@ -4,14 +4,10 @@ import Foundation
 extension JSONValue {
   /// The value that bytes hold.
   init(parsing data: Data) throws(JSONFault) {
-    guard String(validating: data, as: UTF8.self) != nil else {
-      throw JSONFault(line: 1, reason: "the text is not UTF-8", isAtEnd: false)
-    }
-    var parser = JSONParser(Array(data)[...])
-    self.init(try parser.parseWhole())
+    self.init(try JSONParser.parse(data))
   }
 
-  private init(_ value: ByteJSON) {
+  init(_ value: ByteJSON) {
     switch value {
     case .null: self = .null
     case .bool(let flag): self = .bool(flag)
@@ -57,5 +53,16 @@ extension JSONValue {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .withoutEscapingSlashes
     return String(decoding: try encoder.encode(text), as: UTF8.self)
+  }
+}
+
+extension JSONParser {
+  /// The one value that the bytes of a file hold.
+  static func parse(_ data: Data) throws(JSONFault) -> ByteJSON {
+    guard String(validating: data, as: UTF8.self) != nil else {
+      throw JSONFault(line: 1, reason: "the text is not UTF-8", isAtEnd: false)
+    }
+    var parser = JSONParser(Array(data)[...])
+    return try parser.parseWhole()
   }
 }

@@ -96,19 +96,14 @@ public enum JSONFile {
   public static func decode<Value: Decodable>(
     _ type: Value.Type, from data: Data, name: String
   ) throws -> Value {
-    if type == JSONValue.self, let value = try value(of: data, name: name) as? Value {
-      return value
-    }
-    do { return try JSONDecoder().decode(type, from: data) } catch {
-      throw PeatError.badData("'\(name)' can't be understood: \(describe(error)).", cause: error)
-    }
-  }
-
-  /// Any value, with numbers as they are written.
-  private static func value(of data: Data, name: String) throws -> JSONValue {
-    do { return try JSONValue(parsing: data) } catch {
+    let parsed: ByteJSON
+    do { parsed = try JSONParser.parse(data) } catch {
       throw PeatError.badData(
         "'\(name)' can't be understood: it is not valid JSON, line \(error.line): \(error.reason).")
+    }
+    if type == JSONValue.self, let value = JSONValue(parsed) as? Value { return value }
+    do { return try JSONReader.read(type, from: parsed) } catch {
+      throw PeatError.badData("'\(name)' can't be understood: \(describe(error)).", cause: error)
     }
   }
 

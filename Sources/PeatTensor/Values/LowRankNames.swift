@@ -1,5 +1,7 @@
 /// How the matrices of low-rank adapters are named, after the name of their layer: as in Python PEFT.
 package enum LowRankNames {
+  /// What stands in front of a layer's name in the model.
+  package static let prefix = "base_model.model."
   /// A, `[r, inputs]`.
   package static let down = ".lora_A.weight"
   /// B, `[outputs, r]`.
@@ -13,6 +15,11 @@ package enum LowRankNames {
 
   /// The layer whose matrix B has this name; `nil` where it is another tensor's.
   package static func layer(ofUp name: String) -> String? { layer(of: name, up) }
+
+  /// A layer's name in the model.
+  package static func inModel(_ layer: String) -> String {
+    layer.hasPrefix(prefix) ? String(layer.dropFirst(prefix.count)) : layer
+  }
 
   private static func layer(of name: String, _ suffix: String) -> String? {
     name.hasSuffix(suffix) ? String(name.dropLast(suffix.count)) : nil

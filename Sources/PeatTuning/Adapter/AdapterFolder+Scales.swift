@@ -46,13 +46,9 @@ extension AdapterFolder {
     guard let keys = Architectures.architecture(ofTensors: tensors.keys)?.keys else {
       return stated
     }
-    var (targets, feedForward): (Set<String>, Set<String>) = ([], [])
-    for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
-      guard name.hasSuffix(IA3.suffix),
-        let (_, _, after) = split(String(name.dropLast(IA3.suffix.count)), keys)
-      else { continue }
+    for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) where name.hasSuffix(IA3.suffix) {
       let layer = name.dropFirst(LoRA.prefix.count).dropLast(IA3.suffix.count)
-      let scalesInput = tensor.shape.count == 2 && tensor.shape[0] == 1 && tensor.shape[1] > 1
+      let scalesInput = IA3.scalesInput(tensor)
       if let modules = stated.feedForwardModules,
         modules.contains(where: { layer == $0 || layer.hasSuffix(".\($0)") }) != scalesInput
       {
@@ -61,12 +57,7 @@ extension AdapterFolder {
             + "is \(scalesInput ? "none" : "one") of the feed-forward modules, whose vectors are [1, inputs]."
         )
       }
-      let path = String(after.dropFirst())
-      targets.insert(path)
-      if scalesInput { feedForward.insert(path) }
     }
-    return try IA3Configuration(
-      targetModules: targets.isEmpty ? nil : targets.sorted(),
-      feedForwardModules: feedForward.sorted())
+    return try IA3Configuration(of: tensors, keys)
   }
 }

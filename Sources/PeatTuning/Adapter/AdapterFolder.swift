@@ -45,6 +45,27 @@ public enum AdapterFolder {
       self.blockMap = blockMap
       self.model = model
     }
+
+    /// Throws where the split has numbers that no model's can.
+    func checkSplit(_ name: String) throws {
+      guard let split else { return }
+      let possible = 0...1 << 20
+      guard
+        [split.bottom, split.emulator, split.top].allSatisfy(possible.contains)
+      else {
+        throw PeatError.badData(
+          "'\(name)' has the split {bottom: \(split.bottom), emulator: \(split.emulator), top: \(split.top)}; numbers of blocks are 0 or more, "
+            + "and no model has so many.")
+      }
+    }
+
+    /// The blocks that the adapter sits in, in the full model's numbers: the ends of the split, or all that the folder numbers.
+    public var blocks: [Int] {
+      let all = blockMap.compactMap { entry in Int(entry.key).map { ($0, entry.value) } }
+        .sorted { $0.0 < $1.0 }.map(\.1)
+      guard let split else { return all }
+      return all.indices.filter { $0 < split.bottom || $0 >= all.count - split.top }.map { all[$0] }
+    }
   }
 
   /// bottom, emulator, top: how many blocks each has.
@@ -206,7 +227,7 @@ public enum AdapterFolder {
   }
 
   /// A's matrices, each with the name of its layer in the model, sorted by name.
-  private static func downMatrices(_ tensors: NamedTensors) -> [(layer: String, tensor: Tensor)] {
+  static func downMatrices(_ tensors: NamedTensors) -> [(layer: String, tensor: Tensor)] {
     tensors.filter { $0.key.hasPrefix(LoRA.prefix) && $0.key.hasSuffix(LoRA.downSuffix) }
       .map {
         (String($0.key.dropFirst(LoRA.prefix.count).dropLast(LoRA.downSuffix.count)), $0.value)
@@ -227,237 +248,34 @@ public enum AdapterFolder {
   }
 
   /// The α of each layer that has another than the rest, under the layer's renumbered name.
-  private static func alphaPattern(
+  static func alphaPattern(
     of lora: LoRAConfiguration, _ state: NamedTensors, _ numbers: [Int: Int],
     _ keys: TransformerKeys
   ) throws -> [String: Double] {
     var pattern: [String: Double] = [:]
-    for (layer, _) in downMatrices(state) where lora.alpha(forLayer: layer) != lora.alpha {
-      pattern[try renumbered(layer, numbers, keys, in: "adapter")] = lora.alpha(forLayer: layer)
+    for (layer, alpha) in lora.scales.resolved(for: state).alphaPattern {
+      pattern[try renumbered(layer, numbers, keys, in: "adapter")] = alpha
     }
     return pattern
   }
 
-  /// Reads an adapter folder for a model: Python PEFT's, or one of ours.
-  ///
-  /// - Parameters:
-  ///   - model: the emulator or full model it is meant for. Without `fedpeat.json` the numbering is this model's own.
-  /// - Throws: `badData` for what this program can't compute (biases, saved modules, other PEFT types).
-  public static func read(_ folder: URL, for model: TransformerModel) throws -> (Adapter, Facts?) {
-    var (method, tensors, facts) = try readFiles(folder)
-    try checkSavedModules(in: folder, for: model)
-    let keys = model.configuration.keys
-    tensors = try withPrefix(
-      tensors, method, blockCount: facts?.blockMap.count ?? model.configuration.blockCount, keys,
-      folder)
-    let ownNumbers = Dictionary(
-      uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
-    let numbers = try facts.map { try self.numbers(of: $0, folder) } ?? ownNumbers
-    if case .lora(var lora) = method {
-      // Patterns may name blocks, whose numbers change too.
-      lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, keys)
-      // The tensors say which layers have it, and what rank.
-      (lora.rankPattern, lora.layers) = ([:], nil)
-      method = .lora(lora)
-    }
-    let state = try renumbered(tensors, numbers, keys, in: folder.path)
-    if let split = facts?.split, let last = model.blocks.last?.numberInFullModel {
-      try checkEnds(state, split, blockCount: last + 1, keys, folder)
-    }
-    return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
-  }
-
-  /// Throws where a tensor sits in the middle, which an emulator stands for and no adapter may touch.
-  private static func checkEnds(
-    _ state: NamedTensors, _ split: SplitNumbers, blockCount: Int, _ keys: TransformerKeys,
-    _ folder: URL
-  ) throws {
-    for block in blockNumbers(of: state, keys).sorted()
-    where block >= split.bottom && block < blockCount - split.top {
-      throw PeatError.badData(
-        "'\(folder.path)' has tensors for block \(block) of the full model, but by its split the adapter sits in the "
-          + "\(split.bottom) bottom and \(split.top) top blocks of \(blockCount).")
-    }
-  }
-
-  /// Reads an adapter folder without its model: in the full model's numbers where `fedpeat.json` maps them, else as they
-  /// are.
-  public static func read(_ folder: URL) throws -> (Adapter, Facts?) {
-    var (method, tensors, facts) = try readFiles(folder)
-    if case .promptTuning = method {
-      return (Adapter(method: method, state: tensors, sourceDigest: facts?.sourceDigest), facts)
-    }
-    let named = Architectures.all.first { $0.modelType == facts?.modelType }
-    if let named, let facts {
-      tensors = try withPrefix(
-        tensors, method, blockCount: facts.blockMap.count, named.keys, folder)
-    }
-    guard let architecture = named ?? Architectures.architecture(ofTensors: tensors.keys) else {
-      throw PeatError.badData(
-        "'\(folder.path)' holds tensors of no architecture that this program knows. Supported: "
-          + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", ") + ".")
-    }
-    var state = tensors
-    if let facts {
-      state = try renumbered(
-        tensors, try numbers(of: facts, folder), architecture.keys, in: folder.path)
-    }
-    return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
-  }
-
-  /// The numbers of the blocks that an adapter's tensors are of.
-  public static func blockNumbers(
-    of tensors: NamedTensors, _ keys: TransformerKeys
-  ) -> Set<Int> {
-    Set(tensors.keys.compactMap { split($0, keys).flatMap { Int($0.number) } })
-  }
-
-  /// The block map, from local numbers to the full model's.
-  private static func numbers(of facts: Facts, _ folder: URL) throws -> [Int: Int] {
-    var numbers: [Int: Int] = [:]
-    for (local, full) in facts.blockMap {
-      guard let local = Int(local), local >= 0, full >= 0, !numbers.values.contains(full),
-        numbers[local] == nil
-      else {
-        throw PeatError.badData("'\(folder.path)/fedpeat.json': blockMap has '\(local)': \(full).")
-      }
-      numbers[local] = full
-    }
-    return numbers
-  }
-
-  /// What the folder's files say, numbered as they are.
-  public static func readFiles(
-    _ folder: URL
-  ) throws -> (method: Adapter.Method, tensors: NamedTensors, facts: Facts?) {
-    let files = FileManager.default
-    guard files.fileExists(atPath: folder.path) else {
-      throw PeatError.inputOutput("There is no adapter folder '\(folder.path)'.")
-    }
-    let factsURL = folder.appendingPathComponent("fedpeat.json")
-    var facts: Facts?
-    if files.fileExists(atPath: factsURL.path) {
-      let mark = try JSONFile.read(JSONValue.self, from: factsURL)
-      guard
-        mark["blockMap"] != nil
-          || !files.fileExists(
-            atPath: folder.appendingPathComponent("config.json").path)
-      else { throw PeatError.badData("'\(folder.path)' is a model, not an adapter.") }
-      facts = try JSONFile.read(Facts.self, from: factsURL)
-      if let version = facts?.formatVersion, version != Facts.currentVersion {
-        throw PeatError.badData(
-          "'\(factsURL.path)' has formatVersion \(version); this program reads \(Facts.currentVersion)."
-        )
-      }
-    }
-    let configurationURL = folder.appendingPathComponent("adapter_config.json")
-    var method: Adapter.Method
-    /// Ranks that some layers have instead of r.
-    var ranks: [Int] = []
-    var saved: [String] = []
-    if files.fileExists(atPath: configurationURL.path) {
-      let json = try JSONFile.read(JSONValue.self, from: configurationURL)
-      saved = try savedModules(json, configurationURL.path)
-      switch json["peft_type"]?.string {
-      case "PREFIX_TUNING":
-        method = .prefixTuning(
-          try JSONFile.read(VirtualTokenConfiguration.self, from: configurationURL))
-      case "PROMPT_TUNING":
-        method = .promptTuning(
-          try JSONFile.read(VirtualTokenConfiguration.self, from: configurationURL))
-      case "IA3":
-        method = .ia3(try JSONFile.read(IA3Configuration.self, from: configurationURL))
-      case "LN_TUNING":
-        method = .normTuning
-      default:
-        try refuseUnknownParts(json, configurationURL.path)
-        ranks = json["rank_pattern"]?.object?.values.compactMap(\.integer) ?? []
-        method = .lora(try JSONFile.read(LoRAConfiguration.self, from: configurationURL))
-      }
-    } else {
-      method = try ownMethod(facts, folder)
-    }
-    if let stated = facts?.method, stated != method.name {
-      throw PeatError.badData(
-        "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
-      )
-    }
-    let tensors = readingHead(
-      try SafeTensorsFile(
-        contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
-      ).tensors(), modules: saved)
-    if let (name, _) = tensors.first(where: { !$0.value.isFinite }) {
-      throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
-    }
-    if case .ia3(let stated) = method {
-      method = .ia3(
-        try scales(tensors.filter { $0.key.hasPrefix(LoRA.prefix) }, stated, folder))
-    }
-    if case .lora(let lora) = method {
-      for (layer, down) in downMatrices(tensors) {
-        guard let rank = down.shape.first, rank == lora.rank || ranks.contains(rank) else {
-          throw PeatError.badData(
-            "'\(folder.path)': '\(layer)' has rank \(down.shape.first ?? 0), but adapter_config.json says r = \(lora.rank)"
-              + (ranks.isEmpty ? "." : " and the rank_pattern \(ranks.sorted())."))
-        }
-      }
-    }
-    return (method, tensors, facts)
-  }
-
-  private static func refuseUnknownParts(_ json: JSONValue, _ name: String) throws {
-    func refuse(_ what: String) throws {
-      throw PeatError.badData("'\(name)' asks for \(what), which this program does not compute.")
-    }
-    let type = json["peft_type"]?.string ?? "nothing"
-    guard type == "LORA" else {
-      throw PeatError.badData(
-        "'\(name)' is an adapter of the type \(type). Supported: LORA, IA3, LN_TUNING, PREFIX_TUNING, PROMPT_TUNING."
-      )
-    }
-    // These change the model's own weights when PEFT loads the adapter.
-    if let start = json["init_lora_weights"]?.string?.lowercased(),
-      ["pissa", "olora", "corda", "loftq"].contains(where: start.hasPrefix)
-    {
-      try refuse("init_lora_weights = \(start); convert it to a plain LoRA with PEFT first")
-    }
-    if json["lora_bias"]?.bool == true { try refuse("a bias in LoRA (lora_bias)") }
-    if let bias = json["bias"]?.string, bias != "none" {
-      try refuse("tuned biases (bias = \(bias))")
-    }
-    if let saved = json["trainable_token_indices"], !saved.isNull {
-      try refuse("tuned tokens (trainable_token_indices)")
-    }
-    if let replication = json["layer_replication"], !replication.isNull {
-      try refuse("replicated layers (layer_replication)")
-    }
-    // Kinds of LoRA that compute something else.
-    for key in [
-      "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config",
-      "target_parameters", "use_bdlora", "use_qalora", "velora_config",
-    ] {
-      guard let value = json[key], !value.isNull, value != .bool(false), value != .array([]) else {
-        continue
-      }
-      try refuse(key)
-    }
-  }
-
   /// The tensors under names with their block number mapped.
-  private static func renumbered(
+  static func renumbered(
     _ tensors: NamedTensors, _ numbers: [Int: Int], _ keys: TransformerKeys, in folder: String
   ) throws -> NamedTensors {
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
-      // A prompt is no block's, nor is a head.
-      let isOutside = name == PromptTuning.tensorName || isOutsideBlocks(name, keys)
+      // A prompt is no block's, nor is a head or the last norm.
+      let isOutside =
+        name == PromptTuning.tensorName || isOutsideBlocks(name, keys)
+        || NormTuning.isFinalNorms(name, keys)
       result[isOutside ? name : try renumbered(name, numbers, keys, in: folder)] = tensor
     }
     return result
   }
 
   /// The same name with its block number mapped.
-  private static func renumbered(
+  static func renumbered(
     _ name: String, _ numbers: [Int: Int], _ keys: TransformerKeys, in folder: String
   ) throws -> String {
     guard let (before, number, after) = split(name, keys) else {

@@ -117,7 +117,8 @@ struct MergedWeight {
         "\(adapter.method.name) adds to the model what no weight of a plain checkpoint can hold, so it can't be worked "
           + "into them. Plug it in without merging.")
     }
-    let head = (model.head?.parameters ?? []).filter(\.isReplaced).map {
+    let besideBlocks = (model.finalNorm?.parameters ?? []) + (model.head?.parameters ?? [])
+    let head = besideBlocks.filter(\.isReplaced).map {
       MergedWeight(parameter: $0, tensor: $0.tensor)
     }
     return head

@@ -25,6 +25,48 @@ public struct MethodOptions: Sendable {
 
   public init() {}
 
+  /// An option by its name in a run file.
+  public enum Option: String, Sendable, CaseIterable {
+    case rank, alpha, rankStabilized, rankPattern, alphaPattern, layers, dropout, targetModules
+    case feedForwardModules, virtualTokens, initialText, bottleneckSize, activation
+
+    /// `--rank-pattern`
+    public var flag: String {
+      rawValue.reduce(into: "--") { $0 += $1.isUppercase ? "-\($1.lowercased())" : String($1) }
+    }
+  }
+
+  /// What a method takes; nothing where its name is unknown.
+  public static func options(of method: String) -> Set<Option> {
+    switch method {
+    case LoRA.name, LoRA.magnitudeName:
+      [
+        .rank, .alpha, .rankStabilized, .rankPattern, .alphaPattern, .layers, .dropout,
+        .targetModules,
+      ]
+    case IA3.name: [.targetModules, .feedForwardModules]
+    case PrefixTuning.name, PromptTuning.name: [.virtualTokens, .initialText]
+    case Bottleneck.name: [.bottleneckSize, .activation]
+    default: []
+    }
+  }
+
+  /// Throws `usage` where an option was given that its method has not.
+  ///
+  /// - Parameter spelled: how the user writes an option.
+  public static func check(
+    _ given: Set<Option>, of method: String, spelled: (Option) -> String
+  ) throws {
+    let own = options(of: method)
+    guard let stranger = given.subtracting(own).min(by: { $0.rawValue < $1.rawValue }) else {
+      return
+    }
+    let takes = own.map(spelled).sorted().joined(separator: ", ")
+    throw PeatError.usage(
+      "\(spelled(stranger)) is no option of the method '\(method)', which takes "
+        + (takes.isEmpty ? "none" : takes) + ". Leave it out, or choose another method.")
+  }
+
   /// Throws `usage` for an unknown name, or where a value makes no sense.
   public func method(named name: String) throws -> Adapter.Method {
     switch name {

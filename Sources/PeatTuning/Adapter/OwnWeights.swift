@@ -10,6 +10,9 @@ struct OwnWeights {
   var adapterName: (String) -> String = { $0 }
   var weightName: (String) -> String? = { $0 }
 
+  /// Those outside of blocks that an adapter may have, too; a new one has none of them.
+  var besideBlocks: (TransformerModel) -> [Parameter] = { _ in [] }
+
   /// Copies of the weights of some blocks.
   func initialState(for model: TransformerModel, blocks: [Int]) throws -> NamedTensors {
     let lookup = BlockLookup(model)
@@ -30,9 +33,7 @@ struct OwnWeights {
     let lookup = BlockLookup(model)
     var found: [(name: String, parameter: Parameter)] = []
     for (name, tensor) in state.sorted(by: { $0.key < $1.key }) {
-      guard let weight = weightName(name), let (block, localName) = lookup.resolve(weight[...]),
-        let parameter = choice(block).first(where: { $0.name == localName })
-      else {
+      guard let weight = weightName(name), let parameter = parameter(weight, lookup) else {
         throw PeatError.badData(
           "The adapter has '\(name)', which this model does not have. It has the blocks "
             + model.blocks.map { String($0.numberInFullModel) }.joined(separator: ", ") + ".")
@@ -55,5 +56,12 @@ struct OwnWeights {
     let entries = found
     return InjectedAdapter(
       parameters: entries, undo: { for (_, parameter) in entries { parameter.restore() } })
+  }
+
+  private func parameter(_ name: String, _ lookup: BlockLookup) -> Parameter? {
+    guard let (block, localName) = lookup.resolve(name[...]) else {
+      return besideBlocks(lookup.model).first { $0.name == name }
+    }
+    return choice(block).first { $0.name == localName }
   }
 }

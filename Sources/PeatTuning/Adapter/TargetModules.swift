@@ -11,8 +11,13 @@ struct TargetModules {
     self.names = names == ["all-linear"] ? nil : names
     let known = keys.linearNames + keys.linearPaths.filter { !keys.linearNames.contains($0) }
     for name in self.names ?? [] where !known.contains(name) {
+      guard name != "all-linear" else {
+        throw PeatError.usage(
+          "The target module all-linear means all and stands alone; beside it are "
+            + "\((self.names ?? []).filter { $0 != name }.joined(separator: ", ")).")
+      }
       throw PeatError.usage(
-        "Unknown target module '\(name)'. " + suggestion(for: name, among: known))
+        "Unknown target module '\(name)'. " + suggestion(for: name, among: known + ["all-linear"]))
     }
   }
 

@@ -73,6 +73,8 @@ public struct MemoryDemands: Sendable {
           linears.reduce(0) {
             $0 + (configuration.usesMagnitudes ? $1.outputs : 0)
               + (configuration.dropout > 0 ? $1.inputs + largest : 0)
+              + (configuration.dropout > 0 && configuration.usesMagnitudes
+                ? 2 * $1.inputs + $1.outputs : 0)
           })
       }
       trainableWeights = 0

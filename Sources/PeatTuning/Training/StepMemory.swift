@@ -183,6 +183,8 @@ struct AddedMemory {
           if linear.inputScale != nil { sum += 2 * linear.inputs }
           if let pair = linear.lowRank, pair.dropout > 0 {
             sum += linear.inputs + pair.down.shape[0]
+            // What is lost, with its sign and without, and what W makes of it.
+            if linear.magnitude != nil { sum += 2 * linear.inputs + linear.outputs }
           }
           return sum
         })

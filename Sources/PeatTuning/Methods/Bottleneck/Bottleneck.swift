@@ -13,8 +13,8 @@ import PeatTensor
 public struct Bottleneck: TuningMethod {
   public static let name = "bottleneck"
   /// Behind which sublayer, as tensors say it.
-  private static let places = ["attention_adapter", "feed_forward_adapter"]
-  private static let parts = ["down.weight", "down.bias", "up.weight", "up.bias"]
+  static let places = ["attention_adapter", "feed_forward_adapter"]
+  static let parts = ["down.weight", "down.bias", "up.weight", "up.bias"]
 
   public let configuration: BottleneckConfiguration
 

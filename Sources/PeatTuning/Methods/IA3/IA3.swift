@@ -38,10 +38,14 @@ public struct IA3: TuningMethod {
     return state
   }
 
+  /// Whether a vector scales what goes into its layer, `[1, inputs]`, not what comes out, `[outputs, 1]`.
+  static func scalesInput(_ tensor: Tensor) -> Bool {
+    tensor.shape.count == 2 && tensor.shape[0] == 1 && tensor.shape[1] > 1
+  }
+
   public func inject(_ state: NamedTensors, into model: TransformerModel) throws -> InjectedAdapter
   {
     let lookup = BlockLookup(model)
-    let feedForward = try configuration.feedForward(of: model.configuration.keys)
     var found: [(name: String, layer: Linear, scalesInput: Bool, parameter: Parameter)] = []
     for (name, tensor) in state.sorted(by: { $0.key < $1.key }) {
       guard name.hasSuffix(IA3.suffix) else {
@@ -51,12 +55,11 @@ public struct IA3: TuningMethod {
         throw PeatError.badData(
           "The adapter has '\(name)', for which this model has no layer. \(lookup.description)")
       }
-      let scalesInput = feedForward.contain(layer.name)
-      let expected = scalesInput ? [1, layer.inputs] : [layer.outputs, 1]
-      guard tensor.shape == expected else {
+      let scalesInput = Self.scalesInput(tensor)
+      guard tensor.shape == (scalesInput ? [1, layer.inputs] : [layer.outputs, 1]) else {
         throw PeatError.badData(
-          "The adapter's '\(name)' has shape \(tensor.shape); this layer, \(scalesInput ? "" : "not ")one of the feed-forward "
-            + "modules, has \(expected). Was it tuned for another model?")
+          "The adapter's '\(name)' has shape \(tensor.shape); of this layer it is [\(layer.outputs), 1], or [1, \(layer.inputs)] "
+            + "in one of the feed-forward modules. Was it tuned for another model?")
       }
       try lookup.requireFree(layer)
       found.append((name, layer, scalesInput, Parameter("\(layer.name).ia3_l", tensor.copied())))

@@ -20,28 +20,58 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
     guard targetModules?.isEmpty != true else {
       throw PeatError.usage("The list of target modules is empty; leave it out for the usual ones.")
     }
+    if let targetModules,
+      let stranger = feedForwardModules?.first(where: { !targetModules.contains($0) })
+    {
+      throw Self.noTarget(stranger, targetModules)
+    }
+  }
+
+  private static func noTarget(_ module: String, _ targets: [String]) -> PeatError {
+    .usage(
+      "The feed-forward module '\(module)' is none of IA3's targets, \(targets.joined(separator: ", ")): name it among both, or leave it out."
+    )
   }
 
   public init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     // PEFT also allows one pattern; the tensors then say which layers are meant.
+    func names(_ key: CodingKeys) throws -> [String]? {
+      if (try? container.decodeIfPresent(String.self, forKey: key)) != nil { return nil }
+      return try container.decodeIfPresent([String].self, forKey: key)
+    }
     try self.init(
-      targetModules: (try? container.decodeIfPresent([String].self, forKey: .targetModules)) ?? nil,
-      feedForwardModules: (try? container.decodeIfPresent(
-        [String].self, forKey: .feedForwardModules)) ?? nil)
+      targetModules: try names(.targetModules), feedForwardModules: try names(.feedForwardModules))
+  }
+
+  /// Of an adapter's tensors: a vector `[1, inputs]` scales what goes into its layer. Layers are named without their block's number.
+  init(of tensors: NamedTensors, _ keys: TransformerKeys) throws {
+    var (targets, feedForward): (Set<String>, Set<String>) = ([], [])
+    for (name, tensor) in tensors where name.hasSuffix(IA3.suffix) {
+      guard let (_, _, after) = AdapterFolder.split(String(name.dropLast(IA3.suffix.count)), keys)
+      else { continue }
+      targets.insert(String(after.dropFirst()))
+      if IA3.scalesInput(tensor) { feedForward.insert(String(after.dropFirst())) }
+    }
+    try self.init(
+      targetModules: targets.isEmpty ? nil : targets.sorted(),
+      feedForwardModules: feedForward.sorted())
   }
 
   /// The layers of an architecture, by paths.
   func targets(of keys: TransformerKeys) throws -> TargetModules {
-    guard let targetModules else {
-      let attention: [String] =
-        switch keys.projections {
-        case .separate(_, let key, let value): [key, value]
-        case .fused(let path), .fusedByHead(let path): [path]
-        }
-      return try TargetModules(attention + [keys.down], of: keys)
+    if let targetModules { return try TargetModules(targetModules, of: keys) }
+    let attention: [String] =
+      switch keys.projections {
+      case .separate(_, let key, let value): [key, value]
+      case .fused(let path), .fusedByHead(let path): [path]
+      }
+    let targets = attention + [keys.down]
+    for module in feedForwardModules ?? []
+    where !targets.contains(where: { $0 == module || $0.hasSuffix(".\(module)") }) {
+      throw Self.noTarget(module, targets)
     }
-    return try TargetModules(targetModules, of: keys)
+    return try TargetModules(targets, of: keys)
   }
 
   func feedForward(of keys: TransformerKeys) throws -> TargetModules {

@@ -7,24 +7,19 @@ extension Adapter {
   public func mergingRemainders() throws -> Adapter {
     guard case .lora(var configuration) = method, !state.remainders.isEmpty else { return self }
     var result = state.withoutRemainders
-    var alphas: [String: Double] = [:]
     for key in state.lowRankLayers {
-      guard let pair = state.pair(of: key) else { continue }
-      let layer = String(key.dropFirst(LoRA.prefix.count))
-      let alpha = configuration.alpha(forLayer: layer)
-      if alpha != configuration.alpha { alphas[layer] = alpha }
-      guard let remainder = state.remainder(of: key) else { continue }
+      guard let pair = state.pair(of: key), let remainder = state.remainder(of: key) else {
+        continue
+      }
       var sum = FactorSum(rows: pair.up.shape[0], columns: pair.down.shape[1])
       try sum.add(1, pair)
       try sum.add(1, remainder)
       let parts = try sum.singularValues()
       let rank = max(parts.rank(tolerance: 1e-8), 1)
       result.setPair(parts.factors(0..<rank) { $0.squareRoot() }, of: key)
-      let growth = Double(rank) / Double(pair.rank)
-      alphas[layer] =
-        alpha * (configuration.usesRankStabilizedScale ? growth.squareRoot() : growth)
     }
-    configuration.alphaPattern = alphas
+    configuration.scales = configuration.scales.fitted(
+      to: configuration.rank, result, from: state)
     return Adapter(method: .lora(configuration), state: result, sourceDigest: sourceDigest)
   }
 }

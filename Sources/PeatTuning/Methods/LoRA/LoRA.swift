@@ -16,7 +16,7 @@ public struct LoRA: TuningMethod {
   /// LoRA with magnitudes.
   public static let magnitudeName = "dora"
   static let magnitudeSuffix = ".lora_magnitude_vector"
-  static let prefix = "base_model.model."
+  static let prefix = LowRankNames.prefix
   static let downSuffix = LowRankNames.down
 
   public let configuration: LoRAConfiguration
@@ -48,22 +48,30 @@ public struct LoRA: TuningMethod {
     }
     for pattern in configuration.rankPattern.keys.sorted()
       + configuration.alphaPattern.keys.sorted()
-    where !layers.contains(where: { LoRAConfiguration.matches(pattern, $0.name) }) {
+    where !layers.contains(where: { LayerPattern.matches(pattern, $0.name) }) {
       throw PeatError.usage(
         "No layer that gets LoRA is meant by the pattern '\(pattern)'. There are: "
           + known.linearPaths.joined(separator: ", ") + ".")
     }
+    let scales = configuration.scales
+    if let widest = layers.map({ min($0.layer.inputs, $0.layer.outputs) }).max(),
+      let least = layers.map({ scales.rank(forLayer: $0.name) }).min(), least > widest
+    {
+      throw PeatError.usage(
+        "A LoRA rank of \(least) is more than any of its layers can use: their matrices have at most \(widest) rows or columns, so that "
+          + "rank \(widest) can do all that there is. Lower the rank.")
+    }
     // Values, their copies in training, gradient and two moments.
     try MemoryDemand.check(
       bytes: layers.reduce(0.0) { sum, entry in
-        sum + 24 * Double(configuration.rank(forLayer: entry.name))
+        sum + 24 * Double(scales.rank(forLayer: entry.name))
           * Double(entry.layer.inputs + entry.layer.outputs)
       },
       for: "An adapter of rank \(configuration.rank)", advice: "Lower the rank.")
     var state: NamedTensors = [:]
     for (layer, linear) in layers {
       let name = LoRA.prefix + layer
-      let rank = configuration.rank(forLayer: layer)
+      let rank = scales.rank(forLayer: layer)
       let bound = 1 / Float(linear.inputs).squareRoot()
       state["\(name).lora_A.weight"] = .uniform(
         [rank, linear.inputs], bound: bound, using: &random)
@@ -127,6 +135,7 @@ public struct LoRA: TuningMethod {
     in state: NamedTensors, for model: TransformerModel, _ trainedRank: Int?
   ) throws -> [Entry] {
     let lookup = BlockLookup(model)
+    let scales = configuration.scales
     var result: [Entry] = []
     var used = 0
     for (key, down) in state.sorted(by: { $0.key < $1.key }) where key.hasSuffix(LoRA.downSuffix) {
@@ -148,8 +157,7 @@ public struct LoRA: TuningMethod {
       }
       try lookup.requireFree(layer)
       used += 2
-      let scale = configuration.scale(
-        forLayer: String(name.dropFirst(LoRA.prefix.count)), rank: down.shape[0])
+      let scale = Float(scales.scale(forLayer: LowRankNames.inModel(name), rank: down.shape[0]))
       var frozen: [LowRankFactors] = []
       if let remainder = try remainder(of: name, in: state, for: layer) {
         used += 2

@@ -1,7 +1,8 @@
 import PeatModels
 import PeatTensor
 
-/// The blocks' norms train: scales, and shifts where they have them.
+/// The blocks' norms train: scales, and shifts where they have them. An adapter that was tuned elsewhere may have the norm behind the blocks, too, as
+/// PEFT's usual one has.
 ///
 /// Tensors are named as PEFT's LN_TUNING names them: `base_model.model.` + the norm's name + `.ln_tuning_layers.weight` and `.bias`.
 ///
@@ -23,6 +24,12 @@ public struct NormTuning: TuningMethod {
     try weights.inject(state, into: model)
   }
 
+  /// Whether a tensor is of the norm behind the blocks.
+  static func isFinalNorms(_ name: String, _ keys: TransformerKeys) -> Bool {
+    guard let norm = keys.finalNorm else { return false }
+    return ["weight", "bias"].contains { name == "\(LoRA.prefix)\(norm)\(mark).\($0)" }
+  }
+
   private var weights: OwnWeights {
     OwnWeights(
       choice: { $0.norms },
@@ -36,6 +43,6 @@ public struct NormTuning: TuningMethod {
         else { return nil }
         let norm = name[..<dot].dropFirst(LoRA.prefix.count).dropLast(Self.mark.count)
         return String(norm) + String(name[dot...])
-      })
+      }, besideBlocks: { $0.finalNorm?.parameters ?? [] })
   }
 }

@@ -1,0 +1,99 @@
+import Foundation
+import PeatTensor
+
+/// From a round's updates to what the next one begins with.
+extension Coordinator {
+  /// The next adapter, as it is and as clients will read it.
+  private struct Next {
+    var adapter: NamedTensors
+    var bytes: Data
+    var sent: NamedTensors
+    var relativeError: Double
+  }
+
+  static func policy(
+    _ configuration: CoordinatorConfiguration, round: Int, _ adapter: NamedTensors,
+    _ strategy: any AggregationStrategy, _ sizeLimit: Int
+  ) -> UpdatePolicy {
+    var policy = UpdatePolicy(
+      run: configuration.run, round: round, base: strategy.trained(of: adapter),
+      baseDigest: adapter.digest, method: configuration.method, rank: configuration.rank,
+      alpha: configuration.alpha, sizeLimit: sizeLimit)
+    policy.exampleLimit = configuration.exampleLimit
+    return policy
+  }
+
+  func discardUpdates() {
+    for client in accepted.keys { spool.discard(client) }
+    accepted = [:]
+  }
+
+  func aggregate(_ round: Int, _ clients: [ClientID]) {
+    tell(.aggregating(round: round, clients: clients))
+    let updates = clients.compactMap { client in accepted[client].map { (client, $0) } }
+    work { coordinator in
+      do {
+        try await coordinator.install(try await coordinator.combine(updates, round), after: round)
+        await coordinator.process(.aggregated(round: round))
+      } catch { await coordinator.fail(error) { .aggregationFailed(reason: $0) } }
+    }
+  }
+
+  /// Reads the updates one after the other, in the order of the clients' names. Not on the actor: clients go on
+  /// talking to the coordinator meanwhile.
+  private nonisolated func combine(
+    _ updates: [(ClientID, UpdateHeader)], _ round: Int
+  ) async throws -> Next {
+    let (whole, current) = await (adapter, sent)
+    let policy = await policy
+    var accumulator = strategy.makeAccumulator(into: current)
+    for (client, header) in updates {
+      try Task.checkCancellation()
+      let tensors = try policy.decode(spool.file(of: client), header)
+      try accumulator.add(ClientUpdate(header: header, tensors: tensors))
+    }
+    let own = try await serversOwn(round)
+    if updates.isEmpty {
+      // Nobody was asked: for the clients stands the adapter they would have begun with.
+      guard own != nil else { return try next(whole, after: round) { _ in 0 } }
+      try accumulator.add(ClientUpdate(strategy.trained(of: current), exampleCount: 1))
+    }
+    if let own, let server {
+      do {
+        try accumulator.add(server: own, share: server.weight)
+        await noteServerPart(round)
+      } catch { await goOnWithoutServer(round, error) }
+    }
+    if configuration.download.isLossy { try accumulator.restore(whole) }
+    let aggregated = try accumulator.finish()
+    return try next(aggregated.state, after: round) { sent in
+      configuration.download.isLossy
+        ? try accumulator.relativeError(of: sent) : aggregated.relativeError
+    }
+  }
+
+  /// - Parameter relativeError: of what clients will read.
+  private nonisolated func next(
+    _ adapter: NamedTensors, after round: Int, relativeError: (NamedTensors) throws -> Double
+  ) throws -> Next {
+    guard adapter.values.allSatisfy(\.isFinite) else {
+      throw PeatError.badData("The aggregated adapter holds values that are not finite.")
+    }
+    var random = SeededRandom(seed: configuration.seed, "broadcast after round \(round)")
+    let (bytes, sent) = try BroadcastAdapter.encode(
+      adapter, as: configuration.download, seed: random.next())
+    return Next(
+      adapter: adapter, bytes: bytes, sent: sent, relativeError: try relativeError(sent))
+  }
+
+  private func install(_ next: Next, after round: Int) async throws {
+    let digest = try await store.put(next.bytes)
+    let old = broadcast.digest
+    adapter = next.adapter
+    sent = next.sent
+    aggregationError = next.relativeError
+    broadcast = BlobReference(digest: digest, bytes: next.bytes.count)
+    policy = Self.policy(configuration, round: round + 1, sent, strategy, updateSizeLimit)
+    if old != digest { try await store.remove(old) }
+  }
+}

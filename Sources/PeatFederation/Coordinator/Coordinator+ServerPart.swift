@@ -1,0 +1,54 @@
+import PeatTensor
+
+extension Coordinator {
+  /// The coordinator's own training in a round.
+  struct ServerPart {
+    var round: Int
+    var work: Task<Void, Never>
+    /// Its adapter, or why there is none; `nil` while it trains.
+    var result: Result<NamedTensors, any Error>?
+    var isMixedIn = false
+
+    var failure: (any Error)? {
+      if case .failure(let error) = result { error } else { nil }
+    }
+  }
+
+  func endServerPart(_ round: Int, _ result: Result<NamedTensors, any Error>) {
+    guard serverPart?.round == round, serverPart?.result == nil else { return }
+    serverPart?.result = result
+    wakeAll()
+  }
+
+  /// What the server's own part gave, once it has ended. As with a client, it may fail or be late, and the round goes on without it.
+  func serversOwn(_ round: Int) async throws -> NamedTensors? {
+    guard serverPart?.round == round else { return nil }
+    while serverPart?.result == nil {
+      try Task.checkCancellation()
+      let left = configuration.rules.deadline - roundWatch.elapsed
+      if left <= .zero {
+        serverPart?.work.cancel()
+        endServerPart(
+          round,
+          .failure(PeatError.unavailable("It was still at work when the round's time was over.")))
+      } else {
+        await waitForNews(timeout: left)
+      }
+    }
+    do { return try serverPart?.result?.get() } catch {
+      goOnWithoutServer(round, error)
+      return nil
+    }
+  }
+
+  func noteServerPart(_ round: Int) {
+    if serverPart?.round == round { serverPart?.isMixedIn = true }
+  }
+
+  func goOnWithoutServer(_ round: Int, _ error: any Error) {
+    let reason = failureReason(error)
+    serverPart?.result = .failure(error)
+    logger.warning("round \(round) goes on without the server's own part: \(reason)")
+    tell(.serverFailed(round: round, reason: reason))
+  }
+}

@@ -1,0 +1,47 @@
+/// How an adapter's file names some of the layers: by the end of their names, by the whole name behind a `^`, or by a regular expression of such an end.
+///
+/// As PEFT reads it: `re.match(rf"(.*\.)?({pattern})$", name)`.
+package enum LayerPattern {
+  /// Longer ones are nobody's.
+  private static let longest = 512
+
+  /// Whether a pattern means a layer, by its name without PEFT's prefix.
+  package static func matches(_ pattern: String, _ name: String) -> Bool {
+    if name == pattern || name.hasSuffix(".\(pattern)") || "^\(name)" == pattern { return true }
+    guard !isPlainName(pattern), let expression = try? expression(pattern) else { return false }
+    return (try? expression.wholeMatch(in: name)) != nil
+  }
+
+  /// Whether an expression as it stands means the whole of a name.
+  package static func matchesWhole(_ expression: String, _ name: String) -> Bool {
+    guard expression.utf8.count <= longest, let regex = try? Regex(expression) else { return false }
+    return (try? regex.wholeMatch(in: name)) != nil
+  }
+
+  /// Throws `usage` where a pattern is no regular expression.
+  package static func check(_ pattern: String, of key: String) throws {
+    guard !isPlainName(pattern) else { return }
+    guard pattern.utf8.count <= longest, (try? expression(pattern)) != nil else {
+      throw PeatError.usage(
+        "\(key) has '\(pattern.prefix(60))', which is neither a layer's name, such as 'layers.0.self_attn.q_proj', nor a "
+          + "regular expression that can be read.")
+    }
+  }
+
+  /// The value of the first pattern, in alphabetical order, that means a layer: PEFT sorts the keys of its files.
+  package static func value<Value>(
+    in patterns: [String: Value], forLayer name: String
+  ) -> Value? {
+    patterns.keys.sorted().first { matches($0, name) }.flatMap { patterns[$0] }
+  }
+
+  private static func expression(_ pattern: String) throws -> Regex<AnyRegexOutput> {
+    try Regex("(.*\\.)?(\(pattern))")
+  }
+
+  private static func isPlainName(_ pattern: String) -> Bool {
+    pattern.drop(while: { $0 == "^" }).allSatisfy {
+      $0.isLetter || $0.isNumber || "._-".contains($0)
+    }
+  }
+}

@@ -1,0 +1,150 @@
+import Foundation
+import PeatModels
+import PeatTensor
+
+extension AdapterFolder {
+  /// The files of a folder, numbered as they are, seen to fit each other.
+  struct Files {
+    var method: Adapter.Method
+    let tensors: NamedTensors
+    let facts: Facts?
+    /// Which layers adapter_config.json means; `nil` for methods that have no such file.
+    let rules: TargetRules?
+    /// Whether a head may stand beside what the method tunes.
+    let hasHead: Bool
+
+    /// Throws `inputOutput` where a file is missing, `badData` where it holds what this program can't compute, or where it contradicts another.
+    init(_ folder: URL) throws {
+      guard FileManager.default.fileExists(atPath: folder.path) else {
+        throw PeatError.inputOutput("There is no adapter folder '\(folder.path)'.")
+      }
+      facts = try Self.facts(in: folder)
+      let saved: [String]
+      (method, rules, saved) = try Self.method(in: folder, facts)
+      if let stated = facts?.method, stated != method.name {
+        throw PeatError.badData(
+          "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
+        )
+      }
+      tensors = readingHead(
+        try SafeTensorsFile(
+          contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
+        ).tensors(), modules: saved)
+      hasHead = !saved.isEmpty || facts?.classes != nil
+      if let name = tensors.keys.sorted().first(where: { tensors[$0]?.isFinite == false }) {
+        throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
+      }
+      try checkTensors(folder)
+      if case .ia3(let stated) = method {
+        method = .ia3(
+          try scales(
+            tensors.filter { $0.key.hasPrefix(LoRA.prefix) }, stated, folder))
+      }
+    }
+
+    private static func facts(in folder: URL) throws -> Facts? {
+      let files = FileManager.default
+      let url = folder.appendingPathComponent("fedpeat.json")
+      guard files.fileExists(atPath: url.path) else { return nil }
+      let mark = try JSONFile.read(JSONValue.self, from: url)
+      guard
+        mark["blockMap"] != nil
+          || !files.fileExists(atPath: folder.appendingPathComponent("config.json").path)
+      else { throw PeatError.badData("'\(folder.path)' is a model, not an adapter.") }
+      let facts = try JSONFile.read(Facts.self, from: url)
+      guard facts.formatVersion == Facts.currentVersion else {
+        throw PeatError.badData(
+          "'\(url.path)' has formatVersion \(facts.formatVersion); this program reads \(Facts.currentVersion)."
+        )
+      }
+      try facts.checkSplit(url.path)
+      return facts
+    }
+
+    private static func method(
+      in folder: URL, _ facts: Facts?
+    ) throws -> (Adapter.Method, TargetRules?, savedModules: [String]) {
+      let url = folder.appendingPathComponent("adapter_config.json")
+      guard FileManager.default.fileExists(atPath: url.path) else {
+        return (try ownMethod(facts, folder), nil, [])
+      }
+      let json = try JSONFile.read(JSONValue.self, from: url)
+      func read<Value: Decodable>(_ type: Value.Type) throws -> Value {
+        try JSONFile.read(type, from: url)
+      }
+      let saved = try AdapterFolder.savedModules(json, url.path)
+      switch json["peft_type"]?.string {
+      case "PREFIX_TUNING":
+        return (.prefixTuning(try read(VirtualTokenConfiguration.self)), nil, saved)
+      case "PROMPT_TUNING":
+        return (.promptTuning(try read(VirtualTokenConfiguration.self)), nil, saved)
+      case "IA3":
+        return (.ia3(try read(IA3Configuration.self)), try TargetRules(json, in: url.path), saved)
+      case "LN_TUNING": return (.normTuning, try TargetRules(json, in: url.path), saved)
+      default:
+        try refuseUnknownParts(json, url.path)
+        return (.lora(try read(LoRAConfiguration.self)), try TargetRules(json, in: url.path), saved)
+      }
+    }
+
+    /// Throws where the tensors are none of the method, or not as adapter_config.json says.
+    private func checkTensors(_ folder: URL) throws {
+      guard !tensors.isEmpty else {
+        throw PeatError.badData("The adapter '\(folder.path)' is empty: it holds no tensors.")
+      }
+      // PEFT's table of a prefix says nothing of blocks.
+      if case .prefixTuning = method, tensors[PrefixTuning.tableName] != nil { return }
+      guard let keys = AdapterFolder.keys(of: tensors, facts) else { return }
+      do { try AdapterContents.check(tensors, method, keys, hasHead: hasHead) } catch let error
+        as PeatError
+      {
+        throw PeatError.badData(
+          "The adapter '\(folder.path)' is not whole, or not as its files say. \(error.message)",
+          cause: error)
+      }
+      let scales = method.lora?.scales
+      for (name, layer) in layers(of: tensors, method) {
+        let block = split(name, keys).flatMap { Int($0.number) }
+        if let rules, !rules.mean(layer, block: block) {
+          throw PeatError.badData(
+            "'\(folder.path)' holds '\(name)', but by target_modules, exclude_modules and layers_to_transform in "
+              + "adapter_config.json that layer has no adapter.")
+        }
+        guard let scales, let rank = tensors[name]?.shape.first else { continue }
+        let stated = scales.rank(forLayer: layer)
+        guard rank == stated else {
+          throw PeatError.badData(
+            "'\(folder.path)': '\(layer)' has rank \(rank), but adapter_config.json says \(stated) (r = \(scales.rank)"
+              + (scales.rankPattern.isEmpty ? ")." : ", and a rank_pattern)."))
+        }
+      }
+    }
+  }
+
+  /// How a model that has these tensors' layers names them; `nil` where no architecture does.
+  static func keys(of tensors: NamedTensors, _ facts: Facts?) -> TransformerKeys? {
+    if let named = Architectures.all.first(where: { $0.modelType == facts?.modelType }) {
+      return named.keys
+    }
+    if let all = Architectures.architecture(ofTensors: tensors.keys) { return all.keys }
+    // Some are of blocks: the others will be refused by name.
+    let some = tensors.keys.filter { Architectures.architecture(ofTensors: [$0]) != nil }
+    return Architectures.architecture(ofTensors: some)?.keys ?? Architectures.all.first?.keys
+  }
+
+  /// Of a method with an adapter_config.json of layers: one tensor of each, and the layer's name in the model; sorted.
+  static func layers(
+    of tensors: NamedTensors, _ method: Adapter.Method
+  ) -> [(tensor: String, layer: String)] {
+    let suffix: String
+    switch method {
+    case .lora: suffix = LoRA.downSuffix
+    case .ia3: suffix = IA3.suffix
+    case .normTuning: suffix = NormTuning.mark + ".weight"
+    case .endBlocks, .bitFit, .prefixTuning, .promptTuning, .bottleneck: return []
+    }
+    return tensors.keys.filter { $0.hasSuffix(suffix) }.sorted().map {
+      ($0, LowRankNames.inModel(String($0.dropLast(suffix.count))))
+    }
+  }
+}

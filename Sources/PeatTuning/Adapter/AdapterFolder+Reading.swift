@@ -1,0 +1,111 @@
+import Foundation
+import PeatModels
+import PeatTensor
+
+extension AdapterFolder {
+  /// Reads an adapter folder for a model: Python PEFT's, or one of ours.
+  ///
+  /// - Parameters:
+  ///   - model: the emulator or full model it is meant for. Without `fedpeat.json` the numbering is this model's own.
+  /// - Throws: `badData` for what this program can't compute (biases, saved modules, other PEFT types).
+  public static func read(_ folder: URL, for model: TransformerModel) throws -> (Adapter, Facts?) {
+    let files = try Files(folder)
+    try checkSavedModules(in: folder, for: model)
+    var (method, tensors, facts) = (files.method, files.tensors, files.facts)
+    let keys = model.configuration.keys
+    tensors = try withPrefix(
+      tensors, method, blockCount: facts?.blockMap.count ?? model.configuration.blockCount, keys,
+      folder)
+    let ownNumbers = Dictionary(
+      uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
+    let numbers = try facts.map { try self.numbers(of: $0, folder) } ?? ownNumbers
+    if let rules = files.rules {
+      try checkComplete(tensors, method, rules, numbers, model, folder)
+    }
+    if case .lora(var lora) = method {
+      // Patterns may name blocks, whose numbers change too.
+      lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, keys)
+      // The tensors say which layers have it, and what rank.
+      (lora.rankPattern, lora.layers) = ([:], nil)
+      method = .lora(lora)
+    }
+    let state = try renumbered(tensors, numbers, keys, in: folder.path)
+    if let split = facts?.split, let last = model.blocks.last?.numberInFullModel {
+      try checkEnds(state, split, blockCount: last + 1, keys, folder)
+    }
+    if let facts { try checkComplete(state, method, blocks: facts.blocks, model, folder) }
+    return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
+  }
+
+  /// Throws where a tensor sits in the middle, which an emulator stands for and no adapter may touch.
+  private static func checkEnds(
+    _ state: NamedTensors, _ split: SplitNumbers, blockCount: Int, _ keys: TransformerKeys,
+    _ folder: URL
+  ) throws {
+    for block in blockNumbers(of: state, keys).sorted()
+    where block >= split.bottom && block < blockCount - split.top {
+      throw PeatError.badData(
+        "'\(folder.path)' has tensors for block \(block) of the full model, but by its split the adapter sits in the "
+          + "\(split.bottom) bottom and \(split.top) top blocks of \(blockCount).")
+    }
+  }
+
+  /// Reads an adapter folder without its model: in the full model's numbers where `fedpeat.json` maps them, else as they
+  /// are.
+  public static func read(_ folder: URL) throws -> (Adapter, Facts?) {
+    var (method, tensors, facts) = try readFiles(folder)
+    if case .promptTuning = method {
+      return (Adapter(method: method, state: tensors, sourceDigest: facts?.sourceDigest), facts)
+    }
+    let named = Architectures.all.first { $0.modelType == facts?.modelType }
+    if let named, let facts {
+      tensors = try withPrefix(
+        tensors, method, blockCount: facts.blockMap.count, named.keys, folder)
+    }
+    guard let architecture = named ?? Architectures.architecture(ofTensors: tensors.keys) else {
+      throw PeatError.badData(
+        "'\(folder.path)' holds tensors of no architecture that this program knows. Supported: "
+          + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", ") + ".")
+    }
+    var state = tensors
+    if let facts {
+      let numbers = try numbers(of: facts, folder)
+      state = try renumbered(tensors, numbers, architecture.keys, in: folder.path)
+      if case .lora(var lora) = method {
+        lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, architecture.keys)
+        lora.rankPattern = [:]
+        method = .lora(lora)
+      }
+    }
+    return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
+  }
+
+  /// The numbers of the blocks that an adapter's tensors are of.
+  public static func blockNumbers(
+    of tensors: NamedTensors, _ keys: TransformerKeys
+  ) -> Set<Int> {
+    Set(tensors.keys.compactMap { split($0, keys).flatMap { Int($0.number) } })
+  }
+
+  /// The block map, from local numbers to the full model's.
+  private static func numbers(of facts: Facts, _ folder: URL) throws -> [Int: Int] {
+    var numbers: [Int: Int] = [:]
+    for (local, full) in facts.blockMap {
+      guard let local = Int(local), local >= 0, full >= 0, !numbers.values.contains(full),
+        numbers[local] == nil
+      else {
+        throw PeatError.badData("'\(folder.path)/fedpeat.json': blockMap has '\(local)': \(full).")
+      }
+      numbers[local] = full
+    }
+    return numbers
+  }
+
+  /// What the folder's files say, numbered as they are.
+  public static func readFiles(
+    _ folder: URL
+  ) throws -> (method: Adapter.Method, tensors: NamedTensors, facts: Facts?) {
+    let files = try Files(folder)
+    return (files.method, files.tensors, files.facts)
+  }
+}

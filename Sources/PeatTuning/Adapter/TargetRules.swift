@@ -1,0 +1,70 @@
+import PeatModels
+import PeatTensor
+
+/// Which layers PEFT's adapter_config.json means: ends of names, whole names, one regular expression or `all-linear`; some blocks, or all.
+///
+/// Source: `check_target_module_exists` of PEFT 0.21.
+struct TargetRules {
+  private enum Names {
+    case all
+    case ends([String])
+    case expression(String)
+
+    init?(_ value: JSONValue?, _ key: String, _ file: String) throws {
+      switch value {
+      case nil, .null: return nil
+      case .string(let text): self = text.lowercased() == "all-linear" ? .all : .expression(text)
+      case .array(let values) where values.allSatisfy({ $0.string != nil }):
+        self = .ends(values.compactMap(\.string))
+      default:
+        throw PeatError.badData(
+          "'\(file)': \(key) is neither a list of names nor one regular expression.")
+      }
+    }
+
+    func mean(_ layer: String) -> Bool {
+      switch self {
+      case .all: true
+      case .ends(let ends): ends.contains { layer == $0 || layer.hasSuffix(".\($0)") }
+      case .expression(let expression): LayerPattern.matchesWhole(expression, layer)
+      }
+    }
+  }
+
+  private let targets: Names?
+  private let excluded: Names?
+  private let layers: [Int]?
+
+  /// Throws `badData` where a key holds something else than PEFT's would.
+  init(_ json: JSONValue, in file: String) throws {
+    targets = try Names(json["target_modules"], "target_modules", file)
+    excluded = try Names(json["exclude_modules"], "exclude_modules", file)
+    switch json["layers_to_transform"] {
+    case nil, .null: layers = nil
+    case .integer(let number): layers = [number]
+    case .array(let values) where values.allSatisfy({ $0.integer != nil }):
+      layers = values.isEmpty ? nil : values.compactMap(\.integer)
+    default:
+      throw PeatError.badData(
+        "'\(file)': layers_to_transform is neither a block's number nor a list of such.")
+    }
+  }
+
+  /// Whether the file says which layers it means.
+  var areStated: Bool { targets != nil }
+
+  /// Whether a layer is meant; all are where the file does not say which.
+  ///
+  /// - Parameters:
+  ///   - layer: its name in the model.
+  ///   - block: its block's number; `nil` where it is in none.
+  func mean(_ layer: String, block: Int?) -> Bool {
+    guard let targets else { return true }
+    if case .ends = excluded, excluded?.mean(layer) == true { return false }
+    if case .expression = excluded, excluded?.mean(layer) == true { return false }
+    guard targets.mean(layer) else { return false }
+    // A whole name, and a regular expression, say the block themselves.
+    guard let layers, case .ends(let names) = targets, !names.contains(layer) else { return true }
+    return block.map(layers.contains) ?? false
+  }
+}
