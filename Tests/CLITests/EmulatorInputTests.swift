@@ -92,13 +92,16 @@ import Testing
         $0 + (try size(folder.appendingPathComponent("e/\($1)")))
       }
       #expect((made["cost"] as? [String: Any])?["diskBytes"] as? Int == all)
-      // It holds an update, too.
+      // It holds an update, too, and is one alone without the adapter's files.
       let adapter = try workshop.copy("adapter", to: folder)
-      for name in ["update", "adapter_model"] {
+      for (kind, name) in [("adapter", "adapter_model"), ("update", "update")] {
+        let said = try await report(["inspect", "adapter"])
+        #expect(said["kind"] as? String == kind)
         #expect(
-          try await report(["inspect", "adapter"])["bytes"] as? Int
-            == size(adapter.appendingPathComponent("\(name).safetensors")))
-        try? FileManager.default.removeItem(at: adapter.appendingPathComponent("update.json"))
+          said["bytes"] as? Int == (try size(adapter.appendingPathComponent("\(name).safetensors"))))
+        for file in ["adapter_config.json", "fedpeat.json"] {
+          try? FileManager.default.removeItem(at: adapter.appendingPathComponent(file))
+        }
       }
     }
   }
