@@ -1,6 +1,7 @@
 import Foundation
 import PeatFederation
 import PeatTensor
+import TestSupport
 import Testing
 
 /// Federations whose updates and adapters travel in fewer bytes.
