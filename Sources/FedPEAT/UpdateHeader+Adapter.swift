@@ -15,12 +15,16 @@ extension UpdateHeader {
 
   /// The same with what older programs left to the adapter's files, where those lie in the update's folder.
   func completed(from folder: URL) throws -> UpdateHeader {
-    let isOld = (rank != nil && rankStabilized == nil) || activation == nil
-    guard isOld, [LoRA.name, LoRA.magnitudeName, Bottleneck.name].contains(method),
-      ["adapter_config.json", "fedpeat.json"].contains(where: {
-        FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
-      })
-    else { return self }
+    let file: String
+    switch method {
+    case LoRA.name where rankStabilized == nil, LoRA.magnitudeName where rankStabilized == nil:
+      file = "adapter_config.json"
+    case Bottleneck.name where activation == nil: file = "fedpeat.json"
+    default: return self
+    }
+    guard FileManager.default.fileExists(atPath: folder.appendingPathComponent(file).path) else {
+      return self
+    }
     let (adapter, _) = try AdapterFolder.read(folder)
     guard adapter.method.name == method else {
       throw PeatError.badData(

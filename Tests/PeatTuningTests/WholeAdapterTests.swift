@@ -129,7 +129,7 @@ import Testing
   @Test func `patterns, exclusions and whole names are read as PEFT reads them`() throws {
     let method = Adapter.Method.lora(
       try LoRAConfiguration(rank: 4, targetModules: ["q_proj", "v_proj"]))
-    try withFolder(method, blocks: Array(0..<5)) { folder in
+    try withFolder(method, split: nil, blocks: Array(0..<5)) { folder in
       let q = prefix + "layers.3.self_attn.q_proj"
       for (key, value) in [
         ("target_modules", .string(".*\\.(q|v)_proj")),

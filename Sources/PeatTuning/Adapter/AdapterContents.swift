@@ -83,7 +83,8 @@ package enum AdapterContents {
         let other = blocks.values.compactMap({ $0[missing] }).min()
       else { continue }
       throw PeatError.badData(
-        "It has '\(other)', but nothing of the kind for block \(number): there is no '\(missing)'.")
+        "It has '\(other)', but nothing of the kind for block \(number): there is no '\(keys.blocks).\(number).\(missing)'."
+      )
     }
   }
 
@@ -96,7 +97,9 @@ package enum AdapterContents {
     case .normTuning: [NormTuning.mark + ".weight", NormTuning.mark + ".bias"]
     case .bitFit: [".bias"]
     case .endBlocks: [".weight", ".bias"]
-    case .prefixTuning: [PrefixTuning.keysSuffix, PrefixTuning.valuesSuffix]
+    case .prefixTuning:
+      // Behind the name of a block there is nothing but these.
+      [PrefixTuning.keysSuffix, PrefixTuning.valuesSuffix].map { String($0.dropFirst()) }
     case .bottleneck:
       Bottleneck.places.flatMap { place in Bottleneck.parts.map { "\(place).\($0)" } }
     case .promptTuning: [PromptTuning.tensorName]

@@ -31,6 +31,14 @@ extension AdapterFolder {
           contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
         ).tensors(), modules: saved)
       hasHead = !saved.isEmpty || facts?.classes != nil
+      if !saved.isEmpty, let keys = AdapterFolder.keys(of: tensors, facts),
+        !tensors.keys.contains(where: { isOutsideBlocks($0, keys) })
+      {
+        // PEFT names several, of which a model has one.
+        throw PeatError.badData(
+          "'\(folder.path)' holds none of the modules that adapter_config.json says are saved whole (modules_to_save): "
+            + saved.joined(separator: ", ") + ".")
+      }
       if let name = tensors.keys.sorted().first(where: { tensors[$0]?.isFinite == false }) {
         throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
       }
