@@ -124,29 +124,29 @@ struct PullJob: Sendable {
     _ partial: PartialBlob, _ file: String, _ facts: HubClient.FileFacts,
     _ onStep: @escaping @Sendable () -> Void
   ) async throws {
-    while partial.count < facts.size {
-      try await client.patience.repeated(
-        "'\(file)' of \(name)", progress: { partial.count }, onWaiting: onNote
-      ) {
-        let start = partial.count
-        let count = min(partBytes, facts.size - start)
-        try await client.part(of: file, in: name, commit: commit, from: start, count: count) {
-          begin in
-          if begin == 0, start > 0 {
-            // A server that knows no ranges sends everything.
-            meter.lost(start)
-            try partial.restart()
-          }
-          return { piece in
-            try partial.append(piece)
-            meter.fetched(piece.count)
-            onStep()
-          }
+    func nextPart() async throws {
+      let start = partial.count
+      let count = min(partBytes, facts.size - start)
+      try await client.part(of: file, in: name, commit: commit, from: start, count: count) {
+        begin in
+        if begin == 0, start > 0 {
+          // A server that knows no ranges sends everything.
+          meter.lost(start)
+          try partial.restart()
         }
-        guard partial.count > start || facts.size == 0 else {
-          throw PassingFailure(reason: "the server sent nothing")
+        return { piece in
+          try partial.append(piece)
+          meter.fetched(piece.count)
+          onStep()
         }
       }
+      guard partial.count > start || facts.size == 0 else {
+        throw PassingFailure(reason: "the server sent nothing")
+      }
+    }
+    while partial.count < facts.size {
+      try await client.patience.repeated(
+        "'\(file)' of \(name)", progress: { partial.count }, onWaiting: onNote, nextPart)
     }
   }
 }

@@ -78,7 +78,8 @@ public enum ImageFile {
         // Never "grey with alpha": four channels then, so that the rest of the code knows 1, 3 and 4.
         let channels = hasAlpha ? 4 : isColour ? 3 : 1
         image.format = hasAlpha ? 0x03 : isColour ? 0x02 : 0
-        image.flags |= 0x04  // PNG_IMAGE_FLAG_16BIT_sRGB: 16 bits are the same curve with more steps.
+        // PNG_IMAGE_FLAG_16BIT_sRGB: 16 bits are the same curve with more steps.
+        image.flags |= 0x04
         var pixels = [UInt8](
           repeating: 0, count: Int(image.width) * Int(image.height) * channels)
         let done = pixels.withUnsafeMutableBytes {

@@ -98,7 +98,8 @@ import Testing
         let said = try await report(["inspect", "adapter"])
         #expect(said["kind"] as? String == kind)
         #expect(
-          said["bytes"] as? Int == (try size(adapter.appendingPathComponent("\(name).safetensors"))))
+          said["bytes"] as? Int == (try size(adapter.appendingPathComponent("\(name).safetensors")))
+        )
         for file in ["adapter_config.json", "fedpeat.json"] {
           try? FileManager.default.removeItem(at: adapter.appendingPathComponent(file))
         }

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -52,9 +53,13 @@ import Testing
   }
 
   @Test func `interrupted, it ends with 130 and goes on the next time`() async throws {
-    let hub = try FakeHub { request, response, count in
+    // However often it asks while it is not interrupted yet.
+    let isInterrupted = Mutex(false)
+    let hub = try FakeHub { request, response, _ in
       var response = response
-      if request.path.hasPrefix("/blob"), count == 0 { response.stallAfter = 100_000 }
+      if request.path.hasPrefix("/blob"), !isInterrupted.withLock({ $0 }) {
+        response.stallAfter = 100_000
+      }
       return response
     }
     try await withTemporaryFolder { folder in
@@ -71,6 +76,7 @@ import Testing
       let result = try await running.finish()
       #expect(result.status == 130, "\(result)")
       #expect(FileManager.default.fileExists(atPath: partial.path))
+      isInterrupted.withLock { $0 = true }
       let again = try await FedpeatCommand.run(
         ["pull", FakeHub.model, "--json"], in: folder, environment: environment)
       #expect(again.status == 0, "\(again)")

@@ -83,9 +83,12 @@ public final class RunningCommand: Sendable {
     for file in [outputFile, errorFile] {
       try Data().write(to: file)
     }
-    process.standardOutput = try FileHandle(forWritingTo: outputFile)
-    process.standardError = try FileHandle(forWritingTo: errorFile)
+    let handles = try [outputFile, errorFile].map { try FileHandle(forWritingTo: $0) }
+    process.standardOutput = handles[0]
+    process.standardError = handles[1]
     try process.run()
+    // The program has its own: a Process keeps these open for as long as the tests run.
+    for handle in handles { try handle.close() }
   }
 
   deinit {

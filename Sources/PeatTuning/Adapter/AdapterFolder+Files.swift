@@ -31,14 +31,7 @@ extension AdapterFolder {
           contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
         ).tensors(), modules: saved)
       hasHead = !saved.isEmpty || facts?.classes != nil
-      if !saved.isEmpty, let keys = AdapterFolder.keys(of: tensors, facts),
-        !tensors.keys.contains(where: { isOutsideBlocks($0, keys) })
-      {
-        // PEFT names several, of which a model has one.
-        throw PeatError.badData(
-          "'\(folder.path)' holds none of the modules that adapter_config.json says are saved whole (modules_to_save): "
-            + saved.joined(separator: ", ") + ".")
-      }
+      if !saved.isEmpty { try checkSaved(saved, folder) }
       if let name = tensors.keys.sorted().first(where: { tensors[$0]?.isFinite == false }) {
         throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
       }
@@ -47,6 +40,23 @@ extension AdapterFolder {
         method = .ia3(
           try scales(
             tensors.filter { $0.key.hasPrefix(LoRA.prefix) }, stated, folder))
+      }
+    }
+
+    /// Of the modules that PEFT saves whole, a head outside the blocks is read, and nothing in them.
+    private func checkSaved(_ modules: [String], _ folder: URL) throws {
+      guard let keys = AdapterFolder.keys(of: tensors, facts) else { return }
+      let names = tensors.keys.sorted()
+      if let name = names.first(where: { !isOutsideBlocks($0, keys) && isSaved($0, modules) }) {
+        throw PeatError.badData(
+          "'\(folder.path)' saves '\(name)' whole (modules_to_save), which lies in a block; only a head can be saved beside a method. "
+            + "Tune it with end-blocks or norm-tuning instead.")
+      }
+      // PEFT names several, of which a model has one.
+      guard names.contains(where: { isOutsideBlocks($0, keys) }) else {
+        throw PeatError.badData(
+          "'\(folder.path)' holds none of the modules that adapter_config.json says are saved whole (modules_to_save): "
+            + modules.joined(separator: ", ") + ".")
       }
     }
 

@@ -41,14 +41,16 @@ extension AdapterFolder {
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
       let own = name.hasPrefix(LoRA.prefix) ? name.dropFirst(LoRA.prefix.count) : name[...]
-      let module = own[..<(own.lastIndex(of: ".") ?? own.endIndex)]
-      let isSaved = modules.contains { saved in
-        // PEFT takes modules by the end of their names, and all that is in them.
-        ".\(module).".contains(".\(saved).")
-      }
-      result[isSaved ? String(own) : name] = tensor
+      result[isSaved(name, modules) ? String(own) : name] = tensor
     }
     return result
+  }
+
+  /// Whether a tensor is of one of the modules that are saved whole. PEFT takes modules by the end of their names, `norm` for `input_layernorm`, and all
+  /// that is in them.
+  static func isSaved(_ name: String, _ modules: [String]) -> Bool {
+    let module = name[..<(name.lastIndex(of: ".") ?? name.endIndex)]
+    return modules.contains { "\(module).".contains("\($0).") }
   }
 
   /// Throws where the folder has modules that are saved whole and that are no part of the model's head of classes.
