@@ -114,10 +114,7 @@ extension ModelOwner {
   ///
   /// To first order it is the share of a step's progress that is left where an emulator stands for the middle.
   func fidelities(of emulators: [Emulator], with adapter: Adapter) throws -> [Double] {
-    let dataset = try TokenDataset.make(
-      evaluation ?? [], reader: reader, for: model.configuration,
-      layout: configuration.layout,
-      context: configuration.context, addBegin: configuration.bos)
+    let dataset = try dataset(evaluation ?? [])
     let settings = configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
     func gradient(_ model: TransformerModel) throws -> AdapterGradient {
       try AdapterGradient(of: adapter, through: model, on: dataset, settings: settings)

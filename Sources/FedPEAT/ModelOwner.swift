@@ -80,6 +80,13 @@ final class ModelOwner: Sendable {
     }
   }
 
+  /// Documents as the run lays them into windows.
+  func dataset(_ documents: [Document], context: Int? = nil) throws -> TokenDataset {
+    try TokenDataset.make(
+      documents, reader: reader, for: model.configuration, layout: configuration.layout,
+      context: context ?? configuration.context, addBegin: configuration.bos)
+  }
+
   // MARK: Perplexity, or accuracy
 
   /// Of the full model, with an adapter plugged in if one is given.
@@ -99,9 +106,8 @@ final class ModelOwner: Sendable {
 
   func quality(of model: TransformerModel) throws -> Double {
     if configuration.metric == .accuracy {
-      let texts = try TokenDataset.make(
-        evaluation ?? [], reader: reader, for: model.configuration, layout: configuration.layout,
-        context: min(configuration.context, model.contextLength), addBegin: configuration.bos)
+      let texts = try dataset(
+        evaluation ?? [], context: min(configuration.context, model.contextLength))
       return try ClassificationMeasure(threads: configuration.threadCount).report(
         model, texts, shouldStop: { self.shouldStop.load(ordering: .relaxed) }
       ).accuracy
@@ -218,9 +224,7 @@ final class ModelOwner: Sendable {
     _ name: FiveNumberName
   ) throws -> Double {
     let steps = configuration.comparisonStepCount
-    let dataset = try TokenDataset.make(
-      documents, reader: reader, for: model.configuration, layout: configuration.layout,
-      context: configuration.context, addBegin: configuration.bos)
+    let dataset = try dataset(documents)
     let trainer = try Trainer(
       copy, parameters: parameters, data: dataset,
       configuration: configuration.training(

@@ -32,9 +32,7 @@ public struct UpdateFolder {
           + "aggregated here, as tune --update writes them")
     }
     guard !update.tensors.isEmpty else { throw refuse("holds no tensors") }
-    if let name = update.tensors.keys.sorted().first(where: {
-      update.tensors[$0]?.isFinite == false
-    }) {
+    if let name = update.tensors.firstNotFinite {
       throw refuse("holds NaN or infinity in '\(name)'")
     }
     let facts = folder.appendingPathComponent("fedpeat.json")
@@ -50,7 +48,7 @@ public struct UpdateFolder {
     else {
       throw refuse(
         "holds tensors of no architecture that this program knows. Supported: "
-          + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", "))
+          + Architectures.supported)
     }
     (keys, layout) = (architecture.keys, architecture.layout)
     do {

@@ -24,6 +24,7 @@ public final class DeviceTrainer: LocalTrainer {
   /// What a coordinator sent, with its tokenizer; and the data, once it has been encoded for it.
   private struct Prepared: Sendable {
     var source: Source
+    var configuration: TransformerConfiguration
     var plan: MemoryPlan?
     var reader: InputReader
     var encoded: (settings: EncodingSettings, dataset: TokenDataset)?
@@ -62,7 +63,10 @@ public final class DeviceTrainer: LocalTrainer {
     gate: WorkGate? = nil, onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
   ) {
     self.init(documents: documents, threads: threads, gate: gate, onStep: onStep)
-    state.withLock { $0 = Prepared(source: .model(model), reader: reader) }
+    state.withLock {
+      $0 = Prepared(
+        source: .model(model), configuration: model.configuration, reader: reader)
+    }
   }
 
   public func prepare(package folder: URL, level: Int) async throws {
@@ -70,7 +74,10 @@ public final class DeviceTrainer: LocalTrainer {
     let checkpoint = try Checkpoint(folder: folder)
     try memory.check(checkpoint, threads: threads)
     let reader = try InputReader(folder: folder, for: checkpoint.configuration)
-    state.withLock { $0 = Prepared(source: .folder(folder), reader: reader) }
+    state.withLock {
+      $0 = Prepared(
+        source: .folder(folder), configuration: checkpoint.configuration, reader: reader)
+    }
   }
 
   /// What the cores can do at most is not what training reaches: about half of it, and less where it rests.
@@ -152,10 +159,10 @@ public final class DeviceTrainer: LocalTrainer {
       guard var prepared = state else {
         throw PeatError(.internalError, "A task came before its emulator.")
       }
-      if case .folder(let folder) = prepared.source {
+      if case .folder = prepared.source {
         // The instructions come from outside.
         try settings.training.validate(
-          contextLength: try Checkpoint(folder: folder).configuration.contextLength,
+          contextLength: prepared.configuration.contextLength,
           virtualTokens: settings.method.virtualTokens)
       }
       // The data first: what it takes is there already when memory is planned.
@@ -165,13 +172,8 @@ public final class DeviceTrainer: LocalTrainer {
       if let encoded = prepared.encoded, encoded.settings == wanted {
         dataset = encoded.dataset
       } else {
-        let model =
-          switch prepared.source {
-          case .model(let ready): ready.configuration
-          case .folder(let folder): try Checkpoint(folder: folder).configuration
-          }
         dataset = try settings.dataset(
-          documents, reader: prepared.reader, for: model)
+          documents, reader: prepared.reader, for: prepared.configuration)
         prepared.encoded = (wanted, dataset)
         ProcessMeasurement.releaseFreeMemory()
       }

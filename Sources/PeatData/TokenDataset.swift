@@ -85,14 +85,9 @@ public struct TokenDataset: Sendable {
     }
 
     var windows: [Window] = []
-    var used = Set<Int>()
     switch arrangement {
     case .stream:
-      var start = 0
-      while start + 1 < tokens.count {
-        windows.append(Window(start: start, count: min(context, tokens.count - 1 - start)))
-        start += context
-      }
+      windows = Self.streamWindows(tokens.count, context)
     case .packed:
       var open: Window?
       func close() {
@@ -126,13 +121,6 @@ public struct TokenDataset: Sendable {
     windows.removeAll {
       targetsBefore[$0.start + $0.count + 1] == targetsBefore[$0.start + 1]
     }
-    for window in windows {
-      var number = Self.document(at: window.start, in: starts)
-      while number < sequences.count, starts[number] < window.start + window.count + 1 {
-        used.insert(number)
-        number += 1
-      }
-    }
     if windows.isEmpty {
       throw PeatError.badData(
         """
@@ -142,10 +130,10 @@ public struct TokenDataset: Sendable {
     }
 
     self.arrangement = arrangement
-    self.store = TokenStore(tokens: tokens, isTarget: isTarget, targetsBefore: targetsBefore)
+    self.store = .memory(tokens: tokens, isTarget: isTarget, targetsBefore: targetsBefore)
     self.documentStarts = starts
     self.windows = windows
-    self.unusedDocuments = sequences.count - used.count
+    self.unusedDocuments = Self.unusedCount(windows, starts)
     self.fingerprint = store.fingerprint(arrangement)
   }
 
@@ -158,30 +146,36 @@ public struct TokenDataset: Sendable {
     store = .file(file)
     arrangement = .stream(context: context)
     documentStarts = file.documentStarts
-    var windows: [Window] = []
-    for start in stride(from: 0, to: file.count - 1, by: context) {
-      let window = Window(start: start, count: min(context, file.count - 1 - start))
-      if store.targetCount(window.start + 1..<window.start + window.count + 1) > 0 {
-        windows.append(window)
-      }
+    let store = store
+    windows = Self.streamWindows(file.count, context).filter {
+      store.targetCount($0.start + 1..<$0.start + $0.count + 1) > 0
     }
     guard !windows.isEmpty else {
       throw PeatError.badData(
         "Nothing to learn: \(file.count) tokens, none of which is to be learned.")
     }
-    self.windows = windows
+    unusedDocuments = Self.unusedCount(windows, documentStarts)
+    fingerprint = store.fingerprint(arrangement)
+  }
+
+  /// Windows one behind the other over so many tokens.
+  private static func streamWindows(_ count: Int, _ context: Int) -> [Window] {
+    stride(from: 0, to: count - 1, by: context).map {
+      Window(start: $0, count: min(context, count - 1 - $0))
+    }
+  }
+
+  /// How many documents no window has a token of.
+  private static func unusedCount(_ windows: [Window], _ starts: [Int]) -> Int {
     var used = Set<Int>()
     for window in windows {
-      var number = Self.document(at: window.start, in: documentStarts)
-      while number < documentStarts.count - 1,
-        documentStarts[number] < window.start + window.count + 1
-      {
+      var number = document(at: window.start, in: starts)
+      while number < starts.count - 1, starts[number] < window.start + window.count + 1 {
         used.insert(number)
         number += 1
       }
     }
-    unusedDocuments = documentStarts.count - 1 - used.count
-    fingerprint = store.fingerprint(arrangement)
+    return starts.count - 1 - used.count
   }
 
   /// Pictures of classes: each a window of the numbers of its patches, behind those of the model's own tokens (−1, −2, …).

@@ -4,10 +4,6 @@ enum TokenStore: Sendable {
   case memory(tokens: [Int32], isTarget: [Bool], targetsBefore: [Int32])
   case file(TokenFile)
 
-  init(tokens: [Int32], isTarget: [Bool], targetsBefore: [Int32]) {
-    self = .memory(tokens: tokens, isTarget: isTarget, targetsBefore: targetsBefore)
-  }
-
   var count: Int {
     switch self {
     case .memory(let tokens, _, _): tokens.count

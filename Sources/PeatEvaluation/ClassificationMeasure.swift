@@ -2,7 +2,6 @@ import PeatData
 import PeatModels
 import PeatTensor
 import PeatTuning
-import Synchronization
 
 /// Measures how well a model with a head of classes tells texts apart.
 public struct ClassificationMeasure: Sendable {
@@ -25,8 +24,8 @@ public struct ClassificationMeasure: Sendable {
     }
     try dataset.check(vocabularySize: model.configuration.vocabularySize)
     let batches = Array(dataset.batches(rows: 1))
-    let predicted = Mutex<[Int?]>(Array(repeating: nil, count: batches.count))
-    let loss = try concurrentLoss(
+    // Nothing where a window has no class; no prediction where the model computes no numbers.
+    let found: [(right: Int, predicted: Int?)?] = try concurrently(
       count: batches.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
     ) { number, tape in
       let batch = batches[number]
@@ -34,24 +33,20 @@ public struct ClassificationMeasure: Sendable {
         model.hiddenStates($0, layout: batch.layout, on: tape)
       }
       guard let row = batch.targets.firstIndex(where: { $0 >= 0 }) else {
-        return TokenLoss(sum: 0, count: 0)
+        return nil
       }
       let logits = head.logits(states.rows(row..<row + 1), on: tape)
-      guard logits.isFinite else { return TokenLoss(sum: .nan, count: 1) }
-      predicted.withLock { $0[number] = logits.columnOfMaximum(row: 0) }
-      return TokenLoss(sum: 0, count: 1)
+      return (
+        Int(batch.targets[row]), logits.isFinite ? logits.columnOfMaximum(row: 0) : nil
+      )
     }
-    guard loss.sum.isFinite else {
-      throw PeatError.badData(
-        "The model computes NaN or infinity: its weights are damaged, or the adapter diverged.")
+    let answers = try found.compactMap { $0 }.map { right, predicted in
+      guard let predicted else {
+        throw PeatError.badData(
+          "The model computes NaN or infinity: its weights are damaged, or the adapter diverged.")
+      }
+      return (right: right, predicted: predicted)
     }
-    let found = predicted.withLock { $0 }
-    return try ClassificationReport(
-      zip(batches, found).compactMap { batch, predicted in
-        guard let predicted, let right = batch.targets.first(where: { $0 >= 0 }) else {
-          return nil
-        }
-        return (right: Int(right), predicted: predicted)
-      }, labels: labels)
+    return try ClassificationReport(answers, labels: labels)
   }
 }

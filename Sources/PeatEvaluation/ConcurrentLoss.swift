@@ -2,20 +2,31 @@ import Dispatch
 import PeatTensor
 import Synchronization
 
-/// Computes losses on several threads and sums them in the order of their numbers, so that the sum does not depend on timing.
+/// Computes losses on several threads, as `concurrently` does, and sums them in the order of their numbers, so that the sum does not depend on timing.
+package func concurrentLoss(
+  count: Int, threads: Int, shouldStop: @Sendable () -> Bool = { false },
+  onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil,
+  _ body: @Sendable (Int, Tape) -> TokenLoss
+) throws -> TokenLoss {
+  try concurrently(
+    count: count, threads: threads, shouldStop: shouldStop, onProgress: onProgress, body
+  ).reduce(TokenLoss(sum: 0, count: 0), +)
+}
+
+/// Computes values on several threads; they come in the order of their numbers.
 ///
 /// - Parameters:
 ///   - count: how many there are, numbered from 0.
 ///   - threads: how many are computed at a time, each thread with a tape of its own.
 ///   - shouldStop: asked before each; true leaves the rest out and throws `interrupted`.
 ///   - onProgress: called after each with how many are done.
-///   - body: the loss with this number.
-package func concurrentLoss(
+///   - body: the value with this number.
+package func concurrently<Value: Sendable>(
   count: Int, threads: Int, shouldStop: @Sendable () -> Bool = { false },
   onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil,
-  _ body: @Sendable (Int, Tape) -> TokenLoss
-) throws -> TokenLoss {
-  let results = Results(count: count)
+  _ body: @Sendable (Int, Tape) -> Value
+) throws -> [Value] {
+  let results = Results<Value>(count: count)
   let shares = min(threads, count)
   DispatchQueue.concurrentPerform(iterations: shares) { share in
     let tape = Tape()
@@ -26,27 +37,33 @@ package func concurrentLoss(
       number += shares
     }
   }
-  return try results.sum()
+  return try results.all()
 }
 
-private final class Results: Sendable {
-  private let slots: Mutex<[TokenLoss?]>
+private final class Results<Value: Sendable>: Sendable {
+  private struct State {
+    var slots: [Value?]
+    var done = 0
+  }
 
-  init(count: Int) { slots = Mutex(Array(repeating: nil, count: count)) }
+  private let state: Mutex<State>
 
-  /// Keeps a loss and says how many there are now.
-  func set(_ number: Int, _ loss: TokenLoss) -> Int {
-    slots.withLock { slots in
-      slots[number] = loss
-      return slots.count { $0 != nil }
+  init(count: Int) { state = Mutex(State(slots: Array(repeating: nil, count: count))) }
+
+  /// Keeps a value and says how many there are now.
+  func set(_ number: Int, _ value: Value) -> Int {
+    state.withLock { state in
+      state.slots[number] = value
+      state.done += 1
+      return state.done
     }
   }
 
-  func sum() throws -> TokenLoss {
-    try slots.withLock { slots in
-      try slots.reduce(TokenLoss(sum: 0, count: 0)) { total, loss in
-        guard let loss else { throw PeatError(.interrupted, "Interrupted.") }
-        return total + loss
+  func all() throws -> [Value] {
+    try state.withLock { state in
+      try state.slots.map { value in
+        guard let value else { throw PeatError(.interrupted, "Interrupted.") }
+        return value
       }
     }
   }

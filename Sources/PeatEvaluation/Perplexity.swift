@@ -94,13 +94,7 @@ public struct PerplexityMeasure: Sendable {
     wholeWindows: Bool = false, shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> TokenLoss {
-    for row in rows {
-      if let token = row.first(where: { $0 < 0 || $0 >= model.configuration.vocabularySize }) {
-        throw PeatError.badData(
-          "The tokenizer gives token \(token), the model knows \(model.configuration.vocabularySize). Check that "
-            + "tokenizer.json and config.json come from the same checkpoint.")
-      }
-    }
+    for row in rows { try model.checkTokens(row) }
     var windows = rows.enumerated().flatMap { self.windows(row: $0, count: $1.count) }
     if wholeWindows {
       let whole = windows.filter { $0.end - $0.start == context }
@@ -180,5 +174,17 @@ public struct PerplexityMeasure: Sendable {
         tokenizer.decode(Array(row.prefix(loss.count + 1)), skipSpecialTokens: true).utf8.count
     }
     return try PerplexityReport(loss, bytes: bytes)
+  }
+}
+
+extension TransformerModel {
+  /// Throws where a token is none of the model's.
+  func checkTokens(_ row: [Int32]) throws {
+    let known = configuration.vocabularySize
+    if let token = row.first(where: { $0 < 0 || $0 >= known }) {
+      throw PeatError.badData(
+        "The tokenizer gives token \(token), the model knows \(known). Check that tokenizer.json and config.json come from the same "
+          + "checkpoint.")
+    }
   }
 }

@@ -2,7 +2,6 @@ import PeatData
 import PeatModels
 import PeatTensor
 import PeatTokenizers
-import Synchronization
 
 /// Makes a vector of a text: the mean of a model's last states over the text's tokens, those that the tokenizer puts around it among them.
 ///
@@ -51,19 +50,13 @@ public struct TextEmbedder: Sendable {
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> Tensor {
     let width = model.configuration.hiddenSize
-    let vocabulary = model.configuration.vocabularySize
     for (number, row) in rows.enumerated() {
       guard !row.isEmpty else {
         throw PeatError.badData("Text \(number + 1) has no tokens, so it has no embedding.")
       }
-      if let token = row.first(where: { $0 < 0 || $0 >= vocabulary }) {
-        throw PeatError.badData(
-          "The tokenizer gives token \(token), the model knows \(vocabulary). Check that tokenizer.json and config.json come from the same checkpoint."
-        )
-      }
+      try model.checkTokens(row)
     }
-    let results = Mutex<[[Float]]>(Array(repeating: [], count: rows.count))
-    _ = try concurrentLoss(
+    let values = try concurrently(
       count: rows.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
     ) { number, tape in
       let states = rows[number].withUnsafeBufferPointer {
@@ -74,10 +67,8 @@ public struct TextEmbedder: Sendable {
         let length = mean.reduce(0) { $0 + $1 * $1 }.squareRoot()
         if length > 0 { mean = mean.map { $0 / length } }
       }
-      results.withLock { $0[number] = mean }
-      return TokenLoss(sum: 0, count: 1)
-    }
-    let values = results.withLock { $0.flatMap { $0 } }
+      return mean
+    }.flatMap { $0 }
     guard values.allSatisfy(\.isFinite) else {
       throw PeatError.badData(
         "The model computes NaN or infinity: its weights are damaged, or the adapter diverged.")

@@ -58,7 +58,7 @@ public protocol UpdateAccumulator {
   mutating func restore(_ whole: NamedTensors) throws
 
   /// The next adapter. Throws where no update was added.
-  func finish() throws -> AggregatedAdapter
+  func next() throws -> NamedTensors
 
   /// How far an adapter is from the exact weighted sum: see `AggregatedAdapter.relativeError`.
   func relativeError(of state: NamedTensors) throws -> Double
@@ -67,6 +67,12 @@ public protocol UpdateAccumulator {
 extension UpdateAccumulator {
   /// Takes an update whose products are scaled as the adapter's.
   public mutating func add(_ update: ClientUpdate) throws { try add(update, scales: [:]) }
+
+  /// The next adapter, and how exact it is. Throws where no update was added.
+  public func finish() throws -> AggregatedAdapter {
+    let state = try next()
+    return AggregatedAdapter(state: state, relativeError: try relativeError(of: state))
+  }
 }
 
 /// What a rule makes of a round's updates.

@@ -57,7 +57,7 @@ struct UpdateSums {
     guard weight > 0 else { throw Self.nothing }
     let own = tensors.filter { trained[$0.key] != nil }
     try check(own, "The server's adapter")
-    if let name = own.keys.sorted().first(where: { own[$0]?.isFinite == false }) {
+    if let name = own.firstNotFinite {
       throw PeatError.badData(
         "The server's adapter holds a value that is not finite in '\(name)'. Check its learning rate and data."
       )
@@ -225,10 +225,7 @@ struct SumAccumulator: UpdateAccumulator {
 
   mutating func restore(_ whole: NamedTensors) throws { try sums.restore(whole) }
 
-  func finish() throws -> AggregatedAdapter {
-    let state = try rule(sums)
-    return AggregatedAdapter(state: state, relativeError: try relativeError(of: state))
-  }
+  func next() throws -> NamedTensors { try rule(sums) }
 
   func relativeError(of state: NamedTensors) throws -> Double {
     try sums.relativeError(of: state)

@@ -20,10 +20,9 @@ public struct HubCache: Sendable {
     environment: [String: String] = ProcessInfo.processInfo.environment,
     home: URL = FileManager.default.homeDirectoryForCurrentUser
   ) {
-    let named = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].lazy.compactMap { environment[$0] }
-      .first { !$0.isEmpty }
     self.init(
-      named.map { HubSettings.path($0, home) }
+      HubSettings.value("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", in: environment)
+        .map { HubSettings.path($0, home) }
         ?? HubSettings.folder(environment, home).appendingPathComponent("hub"))
   }
 
@@ -50,6 +49,15 @@ public struct HubCache: Sendable {
   public func repositories() -> [String] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
     return names.compactMap(HubName.repository(ofFolder:)).sorted()
+  }
+
+  /// The size of a plain file, or of the one that a link leads to; `nil` where there is none.
+  static func fileSize(_ url: URL) -> Int? {
+    let place = url.resolvingSymlinksInPath()
+    guard let attributes = try? FileManager.default.attributesOfItem(atPath: place.path),
+      attributes[.type] as? FileAttributeType == .typeRegular
+    else { return nil }
+    return (attributes[.size] as? NSNumber)?.intValue
   }
 
   func repository(of name: HubName) -> URL { folder.appendingPathComponent(name.folderName) }

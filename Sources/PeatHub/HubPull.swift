@@ -76,11 +76,8 @@ public struct HubPull: Sendable {
     var bytes = 0
     var names: [String] = []
     for file in files.sorted() {
-      // Through the link: its own size says nothing.
-      let place = folder.appendingPathComponent(file).resolvingSymlinksInPath()
-      let attributes = try? FileManager.default.attributesOfItem(atPath: place.path)
-      guard attributes?[.type] as? FileAttributeType == .typeRegular else { continue }
-      bytes += (attributes?[.size] as? NSNumber)?.intValue ?? 0
+      guard let size = HubCache.fileSize(folder.appendingPathComponent(file)) else { continue }
+      bytes += size
       names.append(file)
     }
     return Result(

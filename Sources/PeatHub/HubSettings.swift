@@ -26,14 +26,11 @@ public struct HubSettings: Sendable {
     environment: [String: String] = ProcessInfo.processInfo.environment,
     home: URL = FileManager.default.homeDirectoryForCurrentUser
   ) throws {
-    func value(_ names: String...) -> String? {
-      names.lazy.compactMap { environment[$0] }.first { !$0.isEmpty }
-    }
     func isTrue(_ name: String) -> Bool {
       ["1", "ON", "YES", "TRUE"].contains(environment[name]?.uppercased())
     }
     let hub = HubSettings.folder(environment, home)
-    let address = value("HF_ENDPOINT") ?? "https://huggingface.co"
+    let address = HubSettings.value("HF_ENDPOINT", in: environment) ?? "https://huggingface.co"
     guard let endpoint = URL(string: address), ["http", "https"].contains(endpoint.scheme),
       endpoint.host?.isEmpty == false, endpoint.query == nil, endpoint.fragment == nil,
       endpoint.user == nil
@@ -42,10 +39,10 @@ public struct HubSettings: Sendable {
         "HF_ENDPOINT is '\(address)'; expected the address of a server, such as https://huggingface.co."
       )
     }
-    var token = value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    var token = HubSettings.value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", in: environment)
     if token == nil, !isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
       let file =
-        value("HF_TOKEN_PATH").map { HubSettings.path($0, home) }
+        HubSettings.value("HF_TOKEN_PATH", in: environment).map { HubSettings.path($0, home) }
         ?? hub.appendingPathComponent("token")
       token = try? String(contentsOf: file, encoding: .utf8)
     }
@@ -58,11 +55,16 @@ public struct HubSettings: Sendable {
 
   /// `HF_HOME`, else `huggingface` in `XDG_CACHE_HOME` or `~/.cache`.
   static func folder(_ environment: [String: String], _ home: URL) -> URL {
-    if let path = environment["HF_HOME"], !path.isEmpty { return HubSettings.path(path, home) }
+    if let folder = value("HF_HOME", in: environment) { return path(folder, home) }
     let caches =
-      environment["XDG_CACHE_HOME"].flatMap { $0.isEmpty ? nil : HubSettings.path($0, home) }
+      value("XDG_CACHE_HOME", in: environment).map { path($0, home) }
       ?? home.appendingPathComponent(".cache")
     return caches.appendingPathComponent("huggingface")
+  }
+
+  /// The first of some variables that says something.
+  static func value(_ names: String..., in environment: [String: String]) -> String? {
+    names.lazy.compactMap { environment[$0] }.first { !$0.isEmpty }
   }
 
   static func path(_ text: String, _ home: URL) -> URL {

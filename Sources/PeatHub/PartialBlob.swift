@@ -19,9 +19,12 @@ final class PartialBlob: Sendable {
   /// Bytes that were there from an earlier pull.
   let found: Int
 
+  /// Where a blob lies until it is whole.
+  static func place(of blob: URL) -> URL { URL(fileURLWithPath: blob.path + ".incomplete") }
+
   /// Opens the file, and reads what an earlier pull left in it.
   init(of blob: URL, etag: String, size: Int) throws {
-    url = URL(fileURLWithPath: blob.path + ".incomplete")
+    url = Self.place(of: blob)
     self.etag = etag
     self.size = size
     try HubCache.makeFolder(url.deletingLastPathComponent())
@@ -85,10 +88,7 @@ final class PartialBlob: Sendable {
     try state.withLock { state in
       do { try state.handle.synchronize() } catch { throw failure(error) }
     }
-    guard rename(url.path, blob.path) == 0 else {
-      throw PeatError.inputOutput(
-        "Can't write '\(blob.path)': \(String(cString: strerror(errno))).")
-    }
+    try AtomicOutput.rename(url, to: blob)
   }
 
   /// Takes it away: nothing that is wrong stays.

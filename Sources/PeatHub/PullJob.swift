@@ -12,20 +12,6 @@ struct PullJob: Sendable {
   let onNote: @Sendable (String) -> Void
   private let meter = PullMeter()
 
-  init(
-    name: HubName, commit: String, cache: HubCache, client: HubClient, partBytes: Int,
-    onProgress: @escaping @Sendable (PullProgress) -> Void,
-    onNote: @escaping @Sendable (String) -> Void
-  ) {
-    self.name = name
-    self.commit = commit
-    self.cache = cache
-    self.client = client
-    self.partBytes = partBytes
-    self.onProgress = onProgress
-    self.onNote = onNote
-  }
-
   /// Brings files into the snapshot; gives the number of bytes that came over the network.
   func fetch(_ files: [String]) async throws -> Int {
     var missing: [(file: String, facts: HubClient.FileFacts)] = []
@@ -57,22 +43,14 @@ struct PullJob: Sendable {
 
   /// The size of a file that is in the snapshot already.
   private func linkedSize(_ file: String) -> Int? {
-    size(of: cache.snapshot(of: name, commit: commit).appendingPathComponent(file))
+    HubCache.fileSize(cache.snapshot(of: name, commit: commit).appendingPathComponent(file))
   }
 
   /// Bytes of a file that an earlier pull left.
   private func begun(_ facts: HubClient.FileFacts) -> Int {
     let blob = cache.blob(of: name, facts.etag)
-    if size(of: blob) == facts.size { return facts.size }
-    return min(size(of: URL(fileURLWithPath: blob.path + ".incomplete")) ?? 0, facts.size)
-  }
-
-  private func size(of url: URL) -> Int? {
-    let place = url.resolvingSymlinksInPath()
-    guard let attributes = try? FileManager.default.attributesOfItem(atPath: place.path),
-      attributes[.type] as? FileAttributeType == .typeRegular
-    else { return nil }
-    return (attributes[.size] as? NSNumber)?.intValue
+    if HubCache.fileSize(blob) == facts.size { return facts.size }
+    return min(HubCache.fileSize(PartialBlob.place(of: blob)) ?? 0, facts.size)
   }
 
   private func fetch(
@@ -83,7 +61,7 @@ struct PullJob: Sendable {
       cache.folder.appendingPathComponent(".locks/\(name.folderName)/\(facts.etag).lock")
     ) { onNote("another download has '\(file)'; waiting for it") }
     defer { withExtendedLifetime(lock) {} }
-    if size(of: blob) == facts.size {
+    if HubCache.fileSize(blob) == facts.size {
       meter.found(facts.size)
     } else {
       try await fill(blob, file, facts, onStep)

@@ -29,12 +29,7 @@ public enum ImageFile {
       throw PeatError.badData(
         "'\(url.path)' has more than \(byteLimit >> 20) MB; no picture is so large.")
     }
-    let data: Data
-    do { data = try Data(contentsOf: url) } catch {
-      throw PeatError.inputOutput(
-        "Can't read '\(url.path)': \(error.localizedDescription)", cause: error)
-    }
-    return try decode([UInt8](data), name: url.path)
+    return try decode([UInt8](JSONFile.bytes(of: url)), name: url.path)
   }
 
   /// - Parameter name: how messages name the source.

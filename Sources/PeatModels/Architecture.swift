@@ -20,9 +20,6 @@ public protocol Architecture: Sendable {
 
   /// What transformers calls it with a head of classes, behind that.
   static var classificationSuffix: String { get }
-
-  /// What `layer_types` says in config.json where blocks differ in the keys that they see; `nil` where they do not.
-  static func layerTypes(_ file: ConfigurationFile) throws -> [String]?
 }
 
 extension Architecture {
@@ -30,7 +27,7 @@ extension Architecture {
 
   public static var classificationSuffix: String { "ForSequenceClassification" }
 
-  public static func layerTypes(_ file: ConfigurationFile) throws -> [String]? { nil }
+  public static var blockCountKey: String { "num_hidden_layers" }
 }
 
 /// The architectures this program knows. A new one is one file in Architectures/ and one line here.
@@ -41,14 +38,20 @@ public enum Architectures {
     DeiT.self,
   ]
 
+  /// Their types, for messages.
+  public static var supported: String { all.map { $0.modelType }.sorted().joined(separator: ", ") }
+
+  /// The architecture with this `model_type`; `nil` if none.
+  public static func architecture(ofType type: String?) -> (any Architecture.Type)? {
+    all.first { $0.modelType == type }
+  }
+
   /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; of several the one that knows the most of
   /// their layers. `nil` if none.
   public static func architecture(ofTensors names: some Sequence<String>) -> (
     any Architecture.Type
   )? {
-    let names = names.map { name in
-      name.hasPrefix(LowRankNames.prefix) ? name.dropFirst(LowRankNames.prefix.count) : name[...]
-    }
+    let names = names.map(LowRankNames.inModel)
     var best: (architecture: any Architecture.Type, known: Int)?
     for architecture in all {
       let prefix = architecture.keys.blocks + "."
@@ -64,12 +67,14 @@ public enum Architectures {
   /// config.json for a model of fewer blocks of the same kind.
   public static func configuration(_ json: JSONValue, withBlocks numbers: [Int]) -> JSONValue {
     guard case .object(var table) = json,
-      let architecture = all.first(where: { $0.modelType == json["model_type"]?.string })
+      let architecture = architecture(ofType: json["model_type"]?.string)
     else { return json }
     if let count = table[architecture.blockCountKey]?.integer {
       // What a file leaves to a block's number has to be said where numbers change.
       let file = ConfigurationFile(name: "config.json", json: json)
-      if table["layer_types"] == nil, let types = try? architecture.layerTypes(file) {
+      if table["layer_types"] == nil,
+        let types = (try? architecture.configuration(from: file))?.windows?.layerTypes
+      {
         table["layer_types"] = .array(types.map { .string($0) })
       }
       // The list with one entry per block keeps the entries of the blocks that stay.
@@ -84,7 +89,7 @@ public enum Architectures {
   /// config.json of the same model with a head of classes.
   static func classifying(_ json: JSONValue, _ names: [String]) throws -> JSONValue {
     guard case .object(var table) = json,
-      let architecture = all.first(where: { $0.modelType == json["model_type"]?.string })
+      let architecture = architecture(ofType: json["model_type"]?.string)
     else { return json }
     table["architectures"] = .array([
       .string(architecture.className + architecture.classificationSuffix)
@@ -102,10 +107,9 @@ public enum Architectures {
   public static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration
   {
     let type = try file.string("model_type")
-    guard let architecture = all.first(where: { $0.modelType == type }) else {
-      let known = all.map { $0.modelType }.sorted().joined(separator: ", ")
+    guard let architecture = architecture(ofType: type) else {
       throw PeatError.badData(
-        "'\(file.name)' is for the architecture '\(type)', which is not supported. Supported: \(known)."
+        "'\(file.name)' is for the architecture '\(type)', which is not supported. Supported: \(supported)."
       )
     }
     let configuration = try architecture.configuration(from: file)
@@ -167,6 +171,23 @@ public struct ConfigurationFile: Sendable {
     return number
   }
 
+  /// The width of states, how many heads there are, and how wide each is: as stated, or the states' width divided among them.
+  ///
+  /// - Parameters:
+  ///   - hidden, heads: the keys.
+  ///   - headWidth: as stated.
+  func attentionSizes(
+    hiddenSize hidden: String = "hidden_size", heads: String = "num_attention_heads",
+    headWidth: Int? = nil
+  ) throws -> (hidden: Int, heads: Int, headWidth: Int) {
+    let (size, count) = (try size(hidden), try size(heads))
+    guard headWidth != nil || size % count == 0 else {
+      throw PeatError.badData(
+        "'\(name)': \(hidden) \(size) is not a multiple of \(heads) \(count).")
+    }
+    return (size, count, headWidth ?? size / count)
+  }
+
   /// A whole number from 0 on, below 2³¹.
   public func optionalCount(_ key: String) throws -> Int? {
     guard let value = value(key) else { return nil }
@@ -183,6 +204,15 @@ public struct ConfigurationFile: Sendable {
   public func optionalNumber(_ key: String) throws -> Double? {
     guard let value = value(key) else { return nil }
     guard let number = value.number, number.isFinite else { throw wrong(key, "a number", value) }
+    return number
+  }
+
+  /// A number above 0.
+  func optionalPositive(_ key: String) throws -> Double? {
+    guard let number = try optionalNumber(key) else { return nil }
+    guard number > 0 else {
+      throw PeatError.badData("'\(name)' has \(key) = \(number); expected a number above 0.")
+    }
     return number
   }
 

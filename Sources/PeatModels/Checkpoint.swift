@@ -218,12 +218,10 @@ public struct Checkpoint: Sendable {
     guard let head = result.configuration.head, let labels = head.labels else { return self }
     var random = SeededRandom(seed: seed, "head")
     let hidden = configuration.hiddenSize
+    let missingPrefix = configuration.keys.missingPrefix { files[$0] != nil }
     func add(_ name: String?, _ shape: [Int]) {
       guard let name else { return }
-      // Some files leave a prefix out of every name.
-      let prefix = configuration.keys.optionalPrefix ?? ""
-      let isShort = !prefix.isEmpty && files[configuration.keys.embedding] == nil
-      let stored = isShort && name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : name
+      let stored = name.dropping(prefix: missingPrefix)
       guard files[stored] == nil else { return }
       result.added[stored] =
         shape.count == 1

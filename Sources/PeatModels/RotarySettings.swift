@@ -130,13 +130,4 @@ extension ConfigurationFile {
     guard let number = try optionalPositive(key) else { throw missing(key) }
     return number
   }
-
-  /// A number above 0.
-  private func optionalPositive(_ key: String) throws -> Double? {
-    guard let number = try optionalNumber(key) else { return nil }
-    guard number > 0 else {
-      throw PeatError.badData("'\(name)' has \(key) = \(number); expected a number above 0.")
-    }
-    return number
-  }
 }

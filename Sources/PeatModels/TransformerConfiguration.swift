@@ -154,6 +154,15 @@ public struct TransformerKeys: Sendable, Equatable {
   /// A prefix that some checkpoints of the architecture leave out of every name.
   public var optionalPrefix: String?
 
+  /// `optionalPrefix` where a checkpoint leaves it out, as GPT-2's first ones do, which were saved from inside the model; empty elsewhere.
+  ///
+  /// - Parameter has: whether the checkpoint has a tensor.
+  func missingPrefix(_ has: (String) -> Bool) -> String {
+    guard let prefix = optionalPrefix, !has(embedding), has(embedding.dropping(prefix: prefix))
+    else { return "" }
+    return prefix
+  }
+
   /// `model.layers.3`.
   public func block(_ number: Int) -> String { "\(blocks).\(number)" }
 

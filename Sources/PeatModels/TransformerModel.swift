@@ -99,9 +99,14 @@ public final class TransformerModel: @unchecked Sendable {
 
   /// Every weight once, without low-rank updates.
   public var parameters: [Parameter] {
+    inputParameters + blocks.flatMap(\.parameters) + (finalNorm?.parameters ?? [])
+      + (head?.parameters ?? [])
+  }
+
+  /// Those below the blocks.
+  private var inputParameters: [Parameter] {
     [embedding, positions, tokenTypes].compactMap { $0 } + (image?.parameters ?? [])
       + (embeddingNorm?.parameters ?? [])
-      + blocks.flatMap(\.parameters) + (finalNorm?.parameters ?? []) + (head?.parameters ?? [])
   }
 
   /// The weights by name, sharing memory with the model.
@@ -246,10 +251,7 @@ public final class TransformerModel: @unchecked Sendable {
   /// How many of the blocks that are run first have nothing that trains, neither in them nor in the embedding below: what goes into the
   /// next one depends on the tokens alone.
   package var frozenBlocks: Int {
-    let below = [embedding, positions, tokenTypes].compactMap { $0 } + (image?.parameters ?? [])
-    if (below + (embeddingNorm?.parameters ?? [])).contains(where: \.trains) || prompt != nil {
-      return 0
-    }
+    if inputParameters.contains(where: \.trains) || prompt != nil { return 0 }
     return order.firstIndex { blocks[$0].trains } ?? order.count
   }
 
@@ -331,21 +333,12 @@ private final class TensorReader {
     self.source = source
     self.ignoredPrefixes = ignoredPrefixes
     unused = try weights.names
-    // GPT-2's first checkpoints were saved from inside the model and lack "transformer.".
-    if let prefix = keys.optionalPrefix, !unused.contains(keys.embedding),
-      unused.contains(String(keys.embedding.dropFirst(prefix.count)))
-    {
-      missingPrefix = prefix
-    } else {
-      missingPrefix = ""
-    }
+    missingPrefix = keys.missingPrefix { [unused] in unused.contains($0) }
   }
 
   /// - Parameter inputAxis: the input dimension of a linear layer's matrix; `nil` for what always stays float32.
   func parameter(_ name: String, _ shape: [Int], inputAxis: Int?) throws -> Parameter {
-    let stored =
-      missingPrefix.isEmpty || !name.hasPrefix(missingPrefix)
-      ? name : String(name.dropFirst(missingPrefix.count))
+    let stored = name.dropping(prefix: missingPrefix)
     if let inputAxis,
       let matrix = try weights.packed(named: stored, shape: shape, inputAxis: inputAxis)
     {

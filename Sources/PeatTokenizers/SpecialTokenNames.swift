@@ -9,18 +9,26 @@ struct SpecialTokenNames {
   var end: (token: ByteString, place: String)?
 
   init(files: [String: Data]) throws {
+    let tokens = try Self.read(["bos_token", "eos_token"], in: files)
+    (begin, end) = (tokens["bos_token"], tokens["eos_token"])
+  }
+
+  /// The tokens that the files name under some keys, and where they do.
+  static func read(
+    _ keys: [String], in files: [String: Data]
+  ) throws -> [String: (token: ByteString, place: String)] {
+    var tokens: [String: (token: ByteString, place: String)] = [:]
     for name in ["tokenizer_config.json", "special_tokens_map.json"] {
       guard let data = files[name] else { continue }
       let file = try TokenizerPart(data, file: name)
-      begin = try begin ?? Self.read(file, "bos_token")
-      end = try end ?? Self.read(file, "eos_token")
+      for key in keys where tokens[key] == nil {
+        guard let part = try file.optional(key) else { continue }
+        let isObject = if case .object = part.value { true } else { false }
+        tokens[key] = (
+          try isObject ? part.string("content") : part.string(), "\(file.file): '\(key)'"
+        )
+      }
     }
-  }
-
-  private static func read(_ file: TokenizerPart, _ key: String) throws -> (ByteString, String)? {
-    guard let part = try file.optional(key) else { return nil }
-    let place = "\(file.file): '\(key)'"
-    if case .object = part.value { return (try part.string("content"), place) }
-    return (try part.string(), place)
+    return tokens
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import PeatTensor
 
 /// How much processor time a tokenizer takes for a text, on one thread. Tools/compare-tokenizers measures the package `tokenizers` in the same way.
 public enum TokenizerBenchmark {
@@ -42,16 +43,10 @@ public enum TokenizerBenchmark {
 
   /// Seconds of processor time: what other processes do at the same time counts little.
   private static func seconds(_ body: () throws -> Int) rethrows -> Double {
-    let start = processorSeconds
+    let start = ProcessMeasurement.processorSeconds
     let count = try body()
     // The result counts, so the work can't be left out.
-    return count < 0 ? 0 : processorSeconds - start
-  }
-
-  private static var processorSeconds: Double {
-    var time = timespec()
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+    return count < 0 ? 0 : ProcessMeasurement.processorSeconds - start
   }
 
   private static func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }

@@ -13,32 +13,14 @@ enum Peers {
   static func logits(
     _ script: String, _ folders: [URL], ids: [[Int32]], in scratch: URL
   ) async throws -> Tensor {
-    let python = try #require(PeerPython.path)
     let input = scratch.appendingPathComponent("ids.json")
     let output = scratch.appendingPathComponent("\(UUID().uuidString).safetensors")
     try JSONEncoder().encode(ids).write(to: input)
-    let tools = ProjectFolders.root.appendingPathComponent("Tools/golden")
-    let arguments =
-      [tools.appendingPathComponent(script).path] + folders.map(\.path) + [input.path, output.path]
-    let environment = ProcessInfo.processInfo.environment.merging([
-      "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
-    ]) { $1 }
-    let log = scratch.appendingPathComponent("log.txt")
-    try Data().write(to: log)
-    let status = try await gate.run {
-      let process = Process()
-      process.executableURL = URL(fileURLWithPath: python)
-      process.arguments = arguments
-      process.environment = environment
-      let handle = try FileHandle(forWritingTo: log)
-      process.standardOutput = handle
-      process.standardError = handle
-      try process.run()
-      while process.isRunning { try await Task.sleep(for: .milliseconds(5)) }
-      return process.terminationStatus
+    _ = try await gate.run {
+      try await PeerPython.run(
+        script, folders.map(\.path) + [input.path, output.path],
+        environment: ["HF_HUB_OFFLINE": "1"], in: scratch)
     }
-    let said = String(decoding: try Data(contentsOf: log), as: UTF8.self)
-    try #require(status == 0, "\(script) failed: \(said.suffix(2000))")
     let logits = try SafeTensorsFile(contentsOf: output).tensor(named: "logits").copied()
     return logits.reshaped([logits.shape[0] * logits.shape[1], logits.shape[2]])
   }

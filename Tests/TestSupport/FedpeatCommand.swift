@@ -83,12 +83,7 @@ public final class RunningCommand: Sendable {
     for file in [outputFile, errorFile] {
       try Data().write(to: file)
     }
-    let handles = try [outputFile, errorFile].map { try FileHandle(forWritingTo: $0) }
-    process.standardOutput = handles[0]
-    process.standardError = handles[1]
-    try process.run()
-    // The program has its own: a Process keeps these open for as long as the tests run.
-    for handle in handles { try handle.close() }
+    try process.run(output: outputFile, errors: errorFile)
   }
 
   deinit {
@@ -144,5 +139,17 @@ public final class RunningCommand: Sendable {
 
   private func text(of file: URL) -> String {
     (try? Data(contentsOf: file)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+  }
+}
+
+extension Process {
+  /// Starts it, and has it write to two files that are there.
+  func run(output: URL, errors: URL) throws {
+    let handles = try [output, errors].map { try FileHandle(forWritingTo: $0) }
+    standardOutput = handles[0]
+    standardError = handles[1]
+    try run()
+    // The program has its own: a Process keeps these open for as long as the tests run.
+    for handle in handles { try handle.close() }
   }
 }

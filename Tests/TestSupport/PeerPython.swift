@@ -31,9 +31,7 @@ public enum PeerPython {
     process.arguments = [tools.appendingPathComponent(script).path] + arguments
     process.environment = ProcessInfo.processInfo.environment
       .merging(["PYTHONDONTWRITEBYTECODE": "1"]) { $1 }.merging(environment) { $1 }
-    process.standardOutput = try FileHandle(forWritingTo: output)
-    process.standardError = try FileHandle(forWritingTo: log)
-    try process.run()
+    try process.run(output: output, errors: log)
     while process.isRunning { try await Task.sleep(for: .milliseconds(5)) }
     let said = String(decoding: try Data(contentsOf: log), as: UTF8.self)
     try #require(process.terminationStatus == 0, "\(script) failed: \(said.suffix(2000))")

@@ -37,10 +37,8 @@ struct PlugInCommand: AsyncParsableCommand {
   func run() async throws {
     let target = URL(path: out)
     try CheckpointWriter.checkOutput(target, inputs: [URL(model: model), URL(path: adapter)])
-    let plain = try Checkpoint(folder: URL(model: model))
-    let checkpoint =
-      try AdapterFolder.classes(of: URL(path: adapter)).map { try plain.classifying($0, seed: 0) }
-      ?? plain
+    let checkpoint = try Checkpoint(folder: URL(model: model))
+      .classifying(as: URL(path: adapter))
     guard try EmulatorFacts.read(in: checkpoint.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator; plug the adapter into the full model.")
     }

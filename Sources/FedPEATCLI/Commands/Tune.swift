@@ -416,10 +416,9 @@ struct Tune: AsyncParsableCommand {
     }
     if let labels { return labels.split(separator: ",").map(String.init) }
     if let from, let own = try AdapterFolder.classes(of: URL(path: from)) { return own }
-    if let own = try Checkpoint(folder: URL(model: model)).configuration.head?.labels { return own }
-    return try ClassificationTask.labels(
-      of: Checkpoint(folder: URL(model: model)).configuration.documents(
-        in: URL(path: data), classes: true))
+    let own = try Checkpoint(folder: URL(model: model)).configuration
+    return try own.head?.labels
+      ?? ClassificationTask.labels(of: own.documents(in: URL(path: data), classes: true))
   }
 
   /// How documents will be laid into windows: prompts that are not learned only make sense document by document.

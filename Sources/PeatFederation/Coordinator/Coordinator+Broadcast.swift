@@ -65,10 +65,8 @@ extension Coordinator {
       } catch { await goOnWithoutServer(round, error) }
     }
     if configuration.download.isLossy { try accumulator.restore(whole) }
-    let aggregated = try accumulator.finish()
-    return try next(aggregated.state, after: round) { sent in
-      configuration.download.isLossy
-        ? try accumulator.relativeError(of: sent) : aggregated.relativeError
+    return try next(try accumulator.next(), after: round) {
+      try accumulator.relativeError(of: $0)
     }
   }
 

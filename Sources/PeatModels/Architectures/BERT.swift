@@ -8,7 +8,6 @@ import PeatTensor
 public enum BERT: Architecture {
   public static let modelType = "bert"
   public static let className = "Bert"
-  public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
     from file: ConfigurationFile
@@ -40,13 +39,7 @@ public enum BERT: Architecture {
     try file.require("position_embedding_type", [.string("absolute")])
     try file.require("is_decoder", [.bool(false)])
     try file.require("add_cross_attention", [.bool(false)])
-    let hiddenSize = try file.size("hidden_size")
-    let heads = try file.size("num_attention_heads")
-    guard hiddenSize % heads == 0 else {
-      throw PeatError.badData(
-        "'\(file.name)': hidden_size \(hiddenSize) is not a multiple of num_attention_heads \(heads)."
-      )
-    }
+    let sizes = try file.attentionSizes()
     let rows = try file.optionalSize("max_position_embeddings") ?? 512
     guard rows > firstPosition else {
       throw PeatError.badData(
@@ -56,11 +49,11 @@ public enum BERT: Architecture {
     var model = TransformerConfiguration(
       modelType: modelType,
       vocabularySize: try file.size("vocab_size"),
-      hiddenSize: hiddenSize,
+      hiddenSize: sizes.hidden,
       blockCount: try file.size(blockCountKey),
-      heads: heads,
-      keyValueHeads: heads,
-      headWidth: hiddenSize / heads,
+      heads: sizes.heads,
+      keyValueHeads: sizes.heads,
+      headWidth: sizes.headWidth,
       feedForwardSize: try file.size("intermediate_size"),
       contextLength: rows - firstPosition,
       norm: .layer(epsilon: Float(try file.number("layer_norm_eps", default: 1e-12))),

@@ -7,7 +7,6 @@ public enum DeiT: Architecture {
   public static let modelType = "deit"
   public static let className = "DeiT"
   public static let classificationSuffix = ViT.classificationSuffix
-  public static let blockCountKey = ViT.blockCountKey
   public static let keys = ViT.likeViT("deit", ownTokens: ["cls_token", "distillation_token"])
 
   public static func configuration(

@@ -11,21 +11,16 @@ public enum DistilBERT: Architecture {
   public static func configuration(
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {
-    let hiddenSize = try file.size("dim")
-    let heads = try file.size("n_heads")
-    guard hiddenSize % heads == 0 else {
-      throw PeatError.badData(
-        "'\(file.name)': dim \(hiddenSize) is not a multiple of n_heads \(heads).")
-    }
+    let sizes = try file.attentionSizes(hiddenSize: "dim", heads: "n_heads")
     let function = try file.activation("activation", default: .gelu)
     var model = TransformerConfiguration(
       modelType: modelType,
       vocabularySize: try file.size("vocab_size"),
-      hiddenSize: hiddenSize,
+      hiddenSize: sizes.hidden,
       blockCount: try file.size(blockCountKey),
-      heads: heads,
-      keyValueHeads: heads,
-      headWidth: hiddenSize / heads,
+      heads: sizes.heads,
+      keyValueHeads: sizes.heads,
+      headWidth: sizes.headWidth,
       feedForwardSize: try file.size("hidden_dim"),
       contextLength: try file.optionalSize("max_position_embeddings") ?? 512,
       norm: .layer(epsilon: 1e-12),

@@ -17,21 +17,16 @@ public enum GPT2: Architecture {
     try file.require("scale_attn_weights", [.bool(true)])
     try file.require("scale_attn_by_inverse_layer_idx", [.bool(false)])
     try file.require("add_cross_attention", [.bool(false)])
-    let hiddenSize = try file.size("n_embd")
-    let heads = try file.size("n_head")
-    guard hiddenSize % heads == 0 else {
-      throw PeatError.badData(
-        "'\(file.name)': n_embd \(hiddenSize) is not a multiple of n_head \(heads).")
-    }
+    let sizes = try file.attentionSizes(hiddenSize: "n_embd", heads: "n_head")
     return TransformerConfiguration(
       modelType: modelType,
       vocabularySize: try file.size("vocab_size"),
-      hiddenSize: hiddenSize,
-      blockCount: try file.size("n_layer"),
-      heads: heads,
-      keyValueHeads: heads,
-      headWidth: hiddenSize / heads,
-      feedForwardSize: try file.optionalSize("n_inner") ?? 4 * hiddenSize,
+      hiddenSize: sizes.hidden,
+      blockCount: try file.size(blockCountKey),
+      heads: sizes.heads,
+      keyValueHeads: sizes.heads,
+      headWidth: sizes.headWidth,
+      feedForwardSize: try file.optionalSize("n_inner") ?? 4 * sizes.hidden,
       contextLength: try file.optionalSize("n_positions") ?? 1024,
       norm: .layer(epsilon: Float(try file.number("layer_norm_epsilon", default: 1e-5))),
       positions: .learned(),

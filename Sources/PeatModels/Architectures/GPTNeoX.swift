@@ -8,35 +8,28 @@ import PeatTensor
 public enum GPTNeoX: Architecture {
   public static let modelType = "gpt_neox"
   public static let className = "GPTNeoX"
-  public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {
     try file.require("is_decoder", [.bool(true), .bool(false)])
-    let hiddenSize = try file.size("hidden_size")
-    let heads = try file.size("num_attention_heads")
-    guard hiddenSize % heads == 0 else {
-      throw PeatError.badData(
-        "'\(file.name)': hidden_size \(hiddenSize) is not a multiple of num_attention_heads \(heads)."
-      )
-    }
+    let sizes = try file.attentionSizes()
     let context = try file.optionalSize("max_position_embeddings") ?? 2048
     let bias = try file.flag("attention_bias", default: true)
     var model = TransformerConfiguration(
       modelType: modelType,
       vocabularySize: try file.size("vocab_size"),
-      hiddenSize: hiddenSize,
+      hiddenSize: sizes.hidden,
       blockCount: try file.size(blockCountKey),
-      heads: heads,
-      keyValueHeads: heads,
-      headWidth: hiddenSize / heads,
+      heads: sizes.heads,
+      keyValueHeads: sizes.heads,
+      headWidth: sizes.headWidth,
       feedForwardSize: try file.size("intermediate_size"),
       contextLength: context,
       norm: .layer(epsilon: Float(try file.number("layer_norm_eps", default: 1e-5))),
       positions: .rotary(
         try file.rotary(
-          headWidth: hiddenSize / heads, share: file.number("rotary_pct", default: 0.25),
+          headWidth: sizes.headWidth, share: file.number("rotary_pct", default: 0.25),
           theta: file.number("rotary_emb_base", default: 10000), contextLength: context)),
       feedForward: .plain(try file.activation("hidden_act", default: .gelu)),
       head: try file.tokenHead("embed_out.weight", tied: false),

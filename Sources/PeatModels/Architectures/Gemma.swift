@@ -6,7 +6,6 @@ import PeatTensor
 public enum Gemma: Architecture {
   public static let modelType = "gemma"
   public static let className = "Gemma"
-  public static let blockCountKey = Llama.blockCountKey
   public static let keys = Llama.keys
 
   public static func configuration(

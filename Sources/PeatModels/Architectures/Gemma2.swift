@@ -6,7 +6,6 @@ import PeatTensor
 public enum Gemma2: Architecture {
   public static let modelType = "gemma2"
   public static let className = "Gemma2"
-  public static let blockCountKey = Llama.blockCountKey
   public static let keys: TransformerKeys = {
     var keys = Llama.keys
     keys.attentionOutputNorm = "post_attention_layernorm"
@@ -21,11 +20,7 @@ public enum Gemma2: Architecture {
     var model = try Gemma.likeGemma(
       file, modelType: modelType, keys: keys, activation: "hidden_activation")
     model.normPlace = .around
-    let scalar = try file.number("query_pre_attn_scalar", default: 256)
-    guard scalar > 0 else {
-      throw PeatError.badData(
-        "'\(file.name)' has query_pre_attn_scalar = \(scalar); expected a number above 0.")
-    }
+    let scalar = try file.optionalPositive("query_pre_attn_scalar") ?? 256
     model.attention.scale = Float(1 / scalar.squareRoot())
     model.attention.softCap = try cap("attn_logit_softcapping", standard: 50, file)
     model.logitSoftCap = try cap("final_logit_softcapping", standard: 30, file)
@@ -38,19 +33,11 @@ public enum Gemma2: Architecture {
     _ key: String, standard: Double, _ file: ConfigurationFile
   ) throws -> Float? {
     if file.json[key]?.isNull == true { return nil }
-    let value = try file.number(key, default: standard)
-    guard value > 0 else {
-      throw PeatError.badData("'\(file.name)' has \(key) = \(value); expected a number above 0.")
-    }
-    return Float(value)
+    return Float(try file.optionalPositive(key) ?? standard)
   }
 
   private static func windows(_ file: ConfigurationFile, blocks: Int) throws -> [Int?]? {
     if file.json["sliding_window"]?.isNull == true { return nil }
     return try file.windows(blocks: blocks, standard: 4096) { $0 % 2 == 0 }
-  }
-
-  public static func layerTypes(_ file: ConfigurationFile) throws -> [String]? {
-    try windows(file, blocks: try file.size(blockCountKey))?.layerTypes
   }
 }

@@ -6,7 +6,6 @@ import PeatTensor
 public enum Llama: Architecture {
   public static let modelType = "llama"
   public static let className = "Llama"
-  public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
     from file: ConfigurationFile
@@ -26,28 +25,20 @@ public enum Llama: Architecture {
     _ file: ConfigurationFile, modelType: String, keys: TransformerKeys, headWidth: Int? = nil,
     activation: String = "hidden_act", tiesEmbeddings: Bool = false
   ) throws -> TransformerConfiguration {
-    let hiddenSize = try file.size("hidden_size")
-    let heads = try file.size("num_attention_heads")
-    let stated = try file.optionalSize("head_dim") ?? headWidth
-    if stated == nil, hiddenSize % heads != 0 {
-      throw PeatError.badData(
-        "'\(file.name)': hidden_size \(hiddenSize) is not a multiple of num_attention_heads \(heads)."
-      )
-    }
-    let width = stated ?? hiddenSize / heads
+    let sizes = try file.attentionSizes(headWidth: file.optionalSize("head_dim") ?? headWidth)
     let context = try file.optionalSize("max_position_embeddings") ?? 2048
     return TransformerConfiguration(
       modelType: modelType,
       vocabularySize: try file.size("vocab_size"),
-      hiddenSize: hiddenSize,
-      blockCount: try file.size("num_hidden_layers"),
-      heads: heads,
-      keyValueHeads: try file.optionalSize("num_key_value_heads") ?? heads,
-      headWidth: width,
+      hiddenSize: sizes.hidden,
+      blockCount: try file.size(blockCountKey),
+      heads: sizes.heads,
+      keyValueHeads: try file.optionalSize("num_key_value_heads") ?? sizes.heads,
+      headWidth: sizes.headWidth,
       feedForwardSize: try file.size("intermediate_size"),
       contextLength: context,
       norm: .rms(epsilon: Float(try file.number("rms_norm_eps", default: 1e-6))),
-      positions: .rotary(try file.rotary(headWidth: width, contextLength: context)),
+      positions: .rotary(try file.rotary(headWidth: sizes.headWidth, contextLength: context)),
       feedForward: .gated(try file.activation(activation, default: .silu)),
       head: try file.tokenHead("lm_head.weight", tied: tiesEmbeddings),
       biases: .none,

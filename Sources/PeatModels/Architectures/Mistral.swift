@@ -6,7 +6,6 @@ import PeatTensor
 public enum Mistral: Architecture {
   public static let modelType = "mistral"
   public static let className = "Mistral"
-  public static let blockCountKey = Llama.blockCountKey
   public static let keys = Llama.keys
 
   public static func configuration(

@@ -6,30 +6,23 @@ import PeatTensor
 public enum OPT: Architecture {
   public static let modelType = "opt"
   public static let className = "OPT"
-  public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {
-    let hiddenSize = try file.size("hidden_size")
-    let heads = try file.size("num_attention_heads")
-    guard hiddenSize % heads == 0 else {
-      throw PeatError.badData(
-        "'\(file.name)': hidden_size \(hiddenSize) is not a multiple of num_attention_heads \(heads)."
-      )
-    }
-    try file.require("word_embed_proj_dim", [.integer(hiddenSize)])
+    let sizes = try file.attentionSizes()
+    try file.require("word_embed_proj_dim", [.integer(sizes.hidden)])
     try file.require("layer_norm_elementwise_affine", [.bool(true)])
     let normsBefore = try file.flag("do_layer_norm_before", default: true)
     let bias = try file.flag("enable_bias", default: true)
     var model = TransformerConfiguration(
       modelType: modelType,
       vocabularySize: try file.size("vocab_size"),
-      hiddenSize: hiddenSize,
+      hiddenSize: sizes.hidden,
       blockCount: try file.size(blockCountKey),
-      heads: heads,
-      keyValueHeads: heads,
-      headWidth: hiddenSize / heads,
+      heads: sizes.heads,
+      keyValueHeads: sizes.heads,
+      headWidth: sizes.headWidth,
       feedForwardSize: try file.size("ffn_dim"),
       contextLength: try file.optionalSize("max_position_embeddings") ?? 2048,
       norm: .layer(epsilon: 1e-5),

@@ -6,7 +6,6 @@ import PeatTensor
 public enum Qwen2: Architecture {
   public static let modelType = "qwen2"
   public static let className = "Qwen2"
-  public static let blockCountKey = Llama.blockCountKey
   public static let keys = Llama.keys
 
   public static func configuration(
@@ -23,9 +22,5 @@ public enum Qwen2: Architecture {
     guard try file.flag("use_sliding_window", default: false) else { return nil }
     let first = try file.optionalCount("max_window_layers") ?? 28
     return try file.windows(blocks: blocks, standard: 4096) { $0 >= first }
-  }
-
-  public static func layerTypes(_ file: ConfigurationFile) throws -> [String]? {
-    try windows(file, blocks: try file.size(blockCountKey))?.layerTypes
   }
 }

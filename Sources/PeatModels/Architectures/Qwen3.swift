@@ -6,7 +6,6 @@ import PeatTensor
 public enum Qwen3: Architecture {
   public static let modelType = "qwen3"
   public static let className = "Qwen3"
-  public static let blockCountKey = Llama.blockCountKey
   public static let keys: TransformerKeys = {
     var keys = Llama.keys
     keys.queryNorm = "self_attn.q_norm"
@@ -22,9 +21,5 @@ public enum Qwen3: Architecture {
     model.biases = .init(projections: bias, attentionOutput: bias, feedForward: false)
     model.windows = try Qwen2.windows(file, blocks: model.blockCount)
     return model
-  }
-
-  public static func layerTypes(_ file: ConfigurationFile) throws -> [String]? {
-    try Qwen2.layerTypes(file)
   }
 }

@@ -6,7 +6,6 @@ import PeatTensor
 public enum RoBERTa: Architecture {
   public static let modelType = "roberta"
   public static let className = "Roberta"
-  public static let blockCountKey = BERT.blockCountKey
   public static let keys: TransformerKeys = {
     var keys = BERT.likeBERT("roberta")
     keys.ignoredSuffixes += ["lm_head.decoder.bias"]

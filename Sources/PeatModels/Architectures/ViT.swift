@@ -8,7 +8,6 @@ public enum ViT: Architecture {
   public static let modelType = "vit"
   public static let className = "ViT"
   public static let classificationSuffix = "ForImageClassification"
-  public static let blockCountKey = "num_hidden_layers"
 
   public static func configuration(
     from file: ConfigurationFile
@@ -20,23 +19,17 @@ public enum ViT: Architecture {
   static func likeViT(
     _ file: ConfigurationFile, modelType: String, keys: TransformerKeys
   ) throws -> TransformerConfiguration {
-    let hiddenSize = try file.size("hidden_size")
-    let heads = try file.size("num_attention_heads")
-    guard hiddenSize % heads == 0 else {
-      throw PeatError.badData(
-        "'\(file.name)': hidden_size \(hiddenSize) is not a multiple of num_attention_heads \(heads)."
-      )
-    }
+    let sizes = try file.attentionSizes()
     let image = try file.image(ownTokens: keys.image?.ownTokens.count ?? 0)
     let bias = try file.flag("qkv_bias", default: true)
     var model = TransformerConfiguration(
       modelType: modelType,
       vocabularySize: image.patchSize,
-      hiddenSize: hiddenSize,
+      hiddenSize: sizes.hidden,
       blockCount: try file.size(blockCountKey),
-      heads: heads,
-      keyValueHeads: heads,
-      headWidth: hiddenSize / heads,
+      heads: sizes.heads,
+      keyValueHeads: sizes.heads,
+      headWidth: sizes.headWidth,
       feedForwardSize: try file.size("intermediate_size"),
       contextLength: image.patches + image.ownTokens,
       norm: .layer(epsilon: Float(try file.number("layer_norm_eps", default: 1e-12))),

@@ -177,7 +177,8 @@ public enum AtomicOutput {
     return url.standardizedFileURL.deletingLastPathComponent().appendingPathComponent(name)
   }
 
-  private static func rename(_ source: URL, to target: URL) throws {
+  /// Gives a file another name on the same disk, in the place of what has it.
+  package static func rename(_ source: URL, to target: URL) throws {
     #if canImport(Glibc)
       let result = Glibc.rename(source.path, target.path)
     #else

@@ -5,9 +5,14 @@ package enum LayerPattern {
   /// Longer ones are nobody's.
   private static let longest = 512
 
+  /// Whether a name ends in another, or is it.
+  package static func isEnd(_ end: String, of name: String) -> Bool {
+    name == end || name.hasSuffix(".\(end)")
+  }
+
   /// Whether a pattern means a layer, by its name without PEFT's prefix.
   package static func matches(_ pattern: String, _ name: String) -> Bool {
-    if name == pattern || name.hasSuffix(".\(pattern)") || "^\(name)" == pattern { return true }
+    if isEnd(pattern, of: name) || "^\(name)" == pattern { return true }
     guard !isPlainName(pattern), let expression = try? expression(pattern) else { return false }
     return (try? expression.wholeMatch(in: name)) != nil
   }

@@ -17,9 +17,7 @@ package enum LowRankNames {
   package static func layer(ofUp name: String) -> String? { layer(of: name, up) }
 
   /// A layer's name in the model.
-  package static func inModel(_ layer: String) -> String {
-    layer.hasPrefix(prefix) ? String(layer.dropFirst(prefix.count)) : layer
-  }
+  package static func inModel(_ layer: String) -> String { layer.dropping(prefix: prefix) }
 
   private static func layer(of name: String, _ suffix: String) -> String? {
     name.hasSuffix(suffix) ? String(name.dropLast(suffix.count)) : nil
@@ -120,4 +118,11 @@ extension NamedTensors {
 
   /// The pairs that do not train.
   package var remainders: NamedTensors { filter { LowRankNames.isRemainder($0.key) } }
+}
+
+extension String {
+  /// The text behind a prefix; the whole of it where it has another beginning.
+  package func dropping(prefix: String) -> String {
+    hasPrefix(prefix) ? String(dropFirst(prefix.count)) : self
+  }
 }

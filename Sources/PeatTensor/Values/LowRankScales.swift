@@ -130,21 +130,22 @@ extension NamedTensors {
     for (first, second) in [
       (LowRankNames.down, LowRankNames.up), (LowRankNames.remainderDown, LowRankNames.remainderUp),
     ] {
-      for (name, tensor) in sorted(by: { $0.key < $1.key }) {
-        for (own, other) in [(first, second), (second, first)] where name.hasSuffix(own) {
-          guard self[name.dropLast(own.count) + other] == nil else { continue }
+      let layers = Set(
+        keys.compactMap { name in
+          [first, second].first { name.hasSuffix($0) }.map { String(name.dropLast($0.count)) }
+        })
+      for layer in layers.sorted() {
+        guard let down = self[layer + first], let up = self[layer + second] else {
+          let (own, other) = self[layer + first] == nil ? (second, first) : (first, second)
           throw PeatError.badData(
-            "There is '\(name)' but no '\(name.dropLast(own.count) + other)', without which the pair has no meaning."
+            "There is '\(layer + own)' but no '\(layer + other)', without which the pair has no meaning."
           )
         }
-        guard name.hasSuffix(first) else { continue }
-        let layer = String(name.dropLast(first.count))
-        guard let up = self[layer + second] else { continue }
-        guard tensor.shape.count == 2, up.shape.count == 2, tensor.shape[0] == up.shape[1],
-          !tensor.shape.contains(0), !up.shape.contains(0)
+        guard down.shape.count == 2, up.shape.count == 2, down.shape[0] == up.shape[1],
+          !down.shape.contains(0), !up.shape.contains(0)
         else {
           throw PeatError.badData(
-            "The pair of '\(layer)' does not fit together: A is \(tensor.shape) and B \(up.shape); they are [r, inputs] and "
+            "The pair of '\(layer)' does not fit together: A is \(down.shape) and B \(up.shape); they are [r, inputs] and "
               + "[outputs, r], none of them 0.")
         }
       }

@@ -189,6 +189,11 @@ extension Tensor: CustomStringConvertible {
 /// Tensors by name: the one value that goes through every room, from the checkpoint to the update and back.
 public typealias NamedTensors = [String: Tensor]
 
+extension NamedTensors {
+  /// The first by name that holds NaN or infinity.
+  package var firstNotFinite: String? { keys.sorted().first { self[$0]?.isFinite == false } }
+}
+
 extension [String: Tensor] {
   /// How many values all tensors hold together.
   public var parameterCount: Int { values.reduce(0) { $0 + $1.count } }

@@ -397,21 +397,13 @@ struct TemplateInterpreter {
     guard call.values.count <= macro.parameters.count else {
       throw failure("the macro '\(macro.name)' takes \(macro.parameters.count) values")
     }
-    var scope: [String: TemplateValue] = [:]
     let outer = scopes
     scopes = [outer[0], [:]]
     defer { scopes = outer }
     for (index, parameter) in macro.parameters.enumerated() {
-      if index < call.values.count {
-        scope[parameter.name] = call.values[index]
-      } else if let value = call.named(parameter.name) {
-        scope[parameter.name] = value
-      } else if let standard = parameter.standard {
-        scope[parameter.name] = try evaluate(standard)
-      } else {
-        scope[parameter.name] = .undefined(parameter.name)
-      }
-      scopes[1] = scope
+      let given = call.argument(index, parameter.name)
+      let value = try given ?? parameter.standard.map { try evaluate($0) }
+      scopes[1][parameter.name] = value ?? TemplateValue.undefined(parameter.name)
     }
     return .string(try captured { _ = try $0.execute(macro.body) })
   }

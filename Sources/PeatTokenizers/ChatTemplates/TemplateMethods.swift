@@ -179,15 +179,10 @@ enum TemplateMethods {
     _ name: String, _ text: String, _ call: TemplateCall, _ interpreter: TemplateInterpreter
   ) throws -> [String] {
     if name == "splitlines" {
-      var lines = text.unicodeScalars.split(omittingEmptySubsequences: false) {
+      let scalars = text.replacing("\r\n", with: "\n").unicodeScalars
+      var lines = scalars.split(omittingEmptySubsequences: false) {
         "\n\r\u{B}\u{C}\u{1C}\u{1D}\u{1E}\u{85}\u{2028}\u{2029}".unicodeScalars.contains($0)
       }.map { String($0) }
-      if text.unicodeScalars.contains("\r") {
-        lines = text.replacing("\r\n", with: "\n").unicodeScalars.split(
-          omittingEmptySubsequences: false
-        ) { "\n\r\u{B}\u{C}\u{1C}\u{1D}\u{1E}\u{85}\u{2028}\u{2029}".unicodeScalars.contains($0) }
-        .map { String($0) }
-      }
       if lines.last == "" { lines.removeLast() }
       return lines
     }

@@ -56,19 +56,6 @@ extension Tokenizer {
     let names = [
       "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
     ]
-    var tokens: [String: String] = [:]
-    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
-      guard let data = sourceFiles[file] else { continue }
-      let whole = try TokenizerPart(data, file: file)
-      for name in names where tokens[name] == nil {
-        guard let part = try whole.optional(name) else { continue }
-        if case .object = part.value {
-          tokens[name] = try part.string("content").text
-        } else {
-          tokens[name] = try part.string().text
-        }
-      }
-    }
-    return tokens
+    return try SpecialTokenNames.read(names, in: sourceFiles).mapValues(\.token.text)
   }
 }

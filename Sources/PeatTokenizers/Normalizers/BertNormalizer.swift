@@ -78,22 +78,11 @@ struct BertNormalizer: Normalizer {
         cleaned += bytes
       }
     }
-    if stripsAccents { cleaned = Self.withoutAccents(UnicodeForm.nfd.normalized(cleaned)) }
-    result += lowercases ? LowercaseNormalizer().normalized(cleaned) : cleaned
-  }
-
-  private static func withoutAccents(_ text: [UInt8]) -> [UInt8] {
-    var result: [UInt8] = []
-    result.reserveCapacity(text.count)
-    var index = 0
-    while index < text.count {
-      let scalar = UTF8Text.scalar(text, at: index)
-      if !UTF8Text.isNonspacingMark(scalar.value) {
-        result += text[index..<index + scalar.length]
-      }
-      index += scalar.length
+    if stripsAccents {
+      cleaned = UTF8Text.leavingOut(
+        UnicodeForm.nfd.normalized(cleaned), UTF8Text.isNonspacingMark)
     }
-    return result
+    result += lowercases ? LowercaseNormalizer().normalized(cleaned) : cleaned
   }
 
   /// The blocks of unified ideographs, as BERT's code names them.

@@ -5,16 +5,6 @@ struct StripAccentsNormalizer: Normalizer {
   }
 
   func normalized(_ text: [UInt8]) -> [UInt8] {
-    var result: [UInt8] = []
-    result.reserveCapacity(text.count)
-    var index = 0
-    while index < text.count {
-      let scalar = UTF8Text.scalar(text, at: index)
-      if !UTF8Text.isMark(scalar.value) {
-        result.append(contentsOf: text[index..<index + scalar.length])
-      }
-      index += scalar.length
-    }
-    return result
+    UTF8Text.leavingOut(text, UTF8Text.isMark)
   }
 }

@@ -79,24 +79,24 @@ struct PostProcessor: Sendable {
 
   /// `[CLS] A [SEP] B [SEP]`, types 0 up to the first `[SEP]`, then 1.
   private static func bert(_ part: TokenizerPart) throws -> PostProcessor {
-    let (begin, end) = (try token(part, "cls"), try token(part, "sep"))
-    let single: [Element] = [
-      .special([begin], type: 0), .text(0, type: 0), .special([end], type: 0),
-    ]
+    let (single, end) = try framed(part)
     return PostProcessor(
       single: single, pair: single + [.text(1, type: 1), .special([end], type: 1)])
   }
 
   /// `<s> A </s> </s> B </s>`, all of type 0. Its options are about offsets, which are not kept here.
   private static func roberta(_ part: TokenizerPart) throws -> PostProcessor {
-    let (begin, end) = (try token(part, "cls"), try token(part, "sep"))
-    let single: [Element] = [
-      .special([begin], type: 0), .text(0, type: 0), .special([end], type: 0),
-    ]
+    let (single, end) = try framed(part)
     return PostProcessor(
       single: single,
       pair: single + [.special([end], type: 0), .text(1, type: 0), .special([end], type: 0)],
       typesOverflow: true)
+  }
+
+  /// One text between the first token and the last, and which that is.
+  private static func framed(_ part: TokenizerPart) throws -> (single: [Element], end: Int32) {
+    let (begin, end) = (try token(part, "cls"), try token(part, "sep"))
+    return ([.special([begin], type: 0), .text(0, type: 0), .special([end], type: 0)], end)
   }
 
   /// A token written `["[SEP]", 102]`.

@@ -41,6 +41,19 @@ enum UTF8Text {
     }
   }
 
+  /// A text without scalars of some class.
+  static func leavingOut(_ text: [UInt8], _ isLeftOut: (UInt32) -> Bool) -> [UInt8] {
+    var result: [UInt8] = []
+    result.reserveCapacity(text.count)
+    var index = 0
+    while index < text.count {
+      let scalar = scalar(text, at: index)
+      if !isLeftOut(scalar.value) { result += text[index..<index + scalar.length] }
+      index += scalar.length
+    }
+    return result
+  }
+
   /// How many bytes at the end begin a scalar that is not complete yet and still may become one: 0 to 3.
   static func incompleteTail(_ bytes: [UInt8]) -> Int {
     for tail in 1...3 where tail <= bytes.count {

@@ -13,7 +13,10 @@ package enum AdapterContents {
       hasHead ? tensors.filter { !AdapterFolder.isOutsideBlocks($0.key, keys) } : tensors
     guard !tensors.isEmpty else { throw PeatError.badData("It is empty: it holds no tensors.") }
     if case .promptTuning = method {
-      return try checkNames(tensors, method) { $0 == PromptTuning.tensorName }
+      if let name = tensors.keys.filter({ $0 != PromptTuning.tensorName }).min() {
+        throw stranger(name, method)
+      }
+      return
     }
     let parts = parts(of: method)
     /// What each layer or block has of the parts.
@@ -24,8 +27,7 @@ package enum AdapterContents {
         place.isPEFTs == method.isPEFTs
       else { throw stranger(name, method) }
       let owner = String(place.path.dropLast(part.count))
-      if case .lora = method, !keys.linearPaths.contains(owner) { throw stranger(name, method) }
-      if case .ia3 = method, !keys.linearPaths.contains(owner) { throw stranger(name, method) }
+      if method.isOfLinearLayers, !keys.linearPaths.contains(owner) { throw stranger(name, method) }
       if method == .endBlocks, place.isOfAnotherMethod { throw stranger(name, method) }
       found[String(name.dropLast(part.count)), default: []].insert(part)
       guard !tensor.shape.contains(0), !tensor.shape.isEmpty else {
@@ -42,12 +44,6 @@ package enum AdapterContents {
     }
     try checkMagnitudes(tensors)
     if method.isOfWholeBlocks { try checkBlocksAreAlike(tensors, keys) }
-  }
-
-  private static func checkNames(
-    _ tensors: NamedTensors, _ method: Adapter.Method, _ isKnown: (String) -> Bool
-  ) throws {
-    if let name = tensors.keys.filter({ !isKnown($0) }).min() { throw stranger(name, method) }
   }
 
   private static func stranger(_ name: String, _ method: Adapter.Method) -> PeatError {
@@ -89,7 +85,7 @@ package enum AdapterContents {
   }
 
   /// Ends of names, of which each layer or block has one of each.
-  private static func parts(of method: Adapter.Method) -> [String] {
+  static func parts(of method: Adapter.Method) -> [String] {
     switch method {
     case .lora(let lora):
       [LowRankNames.down, LowRankNames.up] + (lora.usesMagnitudes ? [LoRA.magnitudeSuffix] : [])
@@ -132,10 +128,17 @@ package enum AdapterContents {
 
 extension Adapter.Method {
   /// Whether PEFT's names stand in front of the model's.
-  fileprivate var isPEFTs: Bool {
+  var isPEFTs: Bool {
     switch self {
     case .lora, .ia3, .normTuning: true
     case .endBlocks, .bitFit, .prefixTuning, .promptTuning, .bottleneck: false
+    }
+  }
+
+  fileprivate var isOfLinearLayers: Bool {
+    switch self {
+    case .lora, .ia3: true
+    case .normTuning, .endBlocks, .bitFit, .prefixTuning, .promptTuning, .bottleneck: false
     }
   }
 

@@ -107,9 +107,7 @@ extension AdapterFolder {
         case .bitFit:
           block.parameters.map { lookup.fullName($0.name, of: block, local: local) }
             .filter { $0.hasSuffix(".bias") }
-        case .bottleneck:
-          Bottleneck.places.flatMap { place in Bottleneck.parts.map { "\(name).\(place).\($0)" } }
-        case .prefixTuning: [name + PrefixTuning.keysSuffix, name + PrefixTuning.valuesSuffix]
+        case .bottleneck, .prefixTuning: AdapterContents.parts(of: method).map { "\(name).\($0)" }
         case .lora, .ia3, .normTuning, .promptTuning: []
         }
       if let missing = names.filter({ state[$0] == nil }).min() {

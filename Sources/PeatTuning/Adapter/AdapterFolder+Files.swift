@@ -10,6 +10,8 @@ extension AdapterFolder {
     let facts: Facts?
     /// Which layers adapter_config.json means; `nil` for methods that have no such file.
     let rules: TargetRules?
+    /// The modules that adapter_config.json says are saved whole.
+    let savedModules: [String]
     /// Whether a head may stand beside what the method tunes.
     let hasHead: Bool
 
@@ -19,8 +21,7 @@ extension AdapterFolder {
         throw PeatError.inputOutput("There is no adapter folder '\(folder.path)'.")
       }
       facts = try Self.facts(in: folder)
-      let saved: [String]
-      (method, rules, saved) = try Self.method(in: folder, facts)
+      (method, rules, savedModules) = try Self.method(in: folder, facts)
       if let stated = facts?.method, stated != method.name {
         throw PeatError.badData(
           "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
@@ -29,10 +30,10 @@ extension AdapterFolder {
       tensors = readingHead(
         try SafeTensorsFile(
           contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
-        ).tensors(), modules: saved)
-      hasHead = !saved.isEmpty || facts?.classes != nil
-      if !saved.isEmpty { try checkSaved(saved, folder) }
-      if let name = tensors.keys.sorted().first(where: { tensors[$0]?.isFinite == false }) {
+        ).tensors(), modules: savedModules)
+      hasHead = !savedModules.isEmpty || facts?.classes != nil
+      if !savedModules.isEmpty { try checkSaved(savedModules, folder) }
+      if let name = tensors.firstNotFinite {
         throw PeatError.badData("The adapter '\(folder.path)' holds NaN or infinity in '\(name)'.")
       }
       try checkTensors(folder)
@@ -64,12 +65,13 @@ extension AdapterFolder {
       let files = FileManager.default
       let url = folder.appendingPathComponent("fedpeat.json")
       guard files.fileExists(atPath: url.path) else { return nil }
-      let mark = try JSONFile.read(JSONValue.self, from: url)
+      let data = try JSONFile.bytes(of: url)
+      let mark = try JSONFile.decode(JSONValue.self, from: data, name: url.path)
       guard
         mark["blockMap"] != nil
           || !files.fileExists(atPath: folder.appendingPathComponent("config.json").path)
       else { throw PeatError.badData("'\(folder.path)' is a model, not an adapter.") }
-      let facts = try JSONFile.read(Facts.self, from: url)
+      let facts = try JSONFile.decode(Facts.self, from: data, name: url.path)
       guard facts.formatVersion == Facts.currentVersion else {
         throw PeatError.badData(
           "'\(url.path)' has formatVersion \(facts.formatVersion); this program reads \(Facts.currentVersion)."
@@ -86,10 +88,11 @@ extension AdapterFolder {
       guard FileManager.default.fileExists(atPath: url.path) else {
         return (try ownMethod(facts, folder), nil, [])
       }
-      let json = try JSONFile.read(JSONValue.self, from: url)
+      let data = try JSONFile.bytes(of: url)
       func read<Value: Decodable>(_ type: Value.Type) throws -> Value {
-        try JSONFile.read(type, from: url)
+        try JSONFile.decode(type, from: data, name: url.path)
       }
+      let json = try read(JSONValue.self)
       let saved = try AdapterFolder.savedModules(json, url.path)
       switch json["peft_type"]?.string {
       case "PREFIX_TUNING":
@@ -139,28 +142,19 @@ extension AdapterFolder {
     }
   }
 
-  /// How a model that has these tensors' layers names them; `nil` where no architecture does.
+  /// How a model that has these tensors' layers names them; any model's names where no architecture does, by which they are refused.
   static func keys(of tensors: NamedTensors, _ facts: Facts?) -> TransformerKeys? {
-    if let named = Architectures.all.first(where: { $0.modelType == facts?.modelType }) {
-      return named.keys
-    }
-    if let all = Architectures.architecture(ofTensors: tensors.keys) { return all.keys }
-    // Some are of blocks: the others will be refused by name.
-    let some = tensors.keys.filter { Architectures.architecture(ofTensors: [$0]) != nil }
-    return Architectures.architecture(ofTensors: some)?.keys ?? Architectures.all.first?.keys
+    let architecture =
+      Architectures.architecture(ofType: facts?.modelType)
+      ?? Architectures.architecture(ofTensors: tensors.keys) ?? Architectures.all.first
+    return architecture?.keys
   }
 
   /// Of a method with an adapter_config.json of layers: one tensor of each, and the layer's name in the model; sorted.
   static func layers(
     of tensors: NamedTensors, _ method: Adapter.Method
   ) -> [(tensor: String, layer: String)] {
-    let suffix: String
-    switch method {
-    case .lora: suffix = LoRA.downSuffix
-    case .ia3: suffix = IA3.suffix
-    case .normTuning: suffix = NormTuning.mark + ".weight"
-    case .endBlocks, .bitFit, .prefixTuning, .promptTuning, .bottleneck: return []
-    }
+    guard method.isPEFTs, let suffix = AdapterContents.parts(of: method).first else { return [] }
     return tensors.keys.filter { $0.hasSuffix(suffix) }.sorted().map {
       ($0, LowRankNames.inModel(String($0.dropLast(suffix.count))))
     }

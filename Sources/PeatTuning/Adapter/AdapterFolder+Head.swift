@@ -18,17 +18,13 @@ extension AdapterFolder {
       && name != PromptTuning.tensorName && name != PrefixTuning.tableName
   }
 
-  /// The tensors as they are stored, and the modules among them that are no block's: PEFT's files have them under its prefix.
+  /// A head's tensors as they are stored, and their modules: PEFT's files have them under its prefix.
   static func storingHead(
-    _ tensors: NamedTensors, _ keys: TransformerKeys, asPEFT: Bool
+    _ tensors: NamedTensors, asPEFT: Bool
   ) -> (tensors: NamedTensors, modules: [String]) {
     var result: NamedTensors = [:]
     var modules: Set<String> = []
     for (name, tensor) in tensors {
-      guard isOutsideBlocks(name, keys) else {
-        result[name] = tensor
-        continue
-      }
       result[asPEFT ? LoRA.prefix + name : name] = tensor
       modules.insert(String(name[..<(name.lastIndex(of: ".") ?? name.endIndex)]))
     }
@@ -37,11 +33,9 @@ extension AdapterFolder {
 
   /// The tensors with those of saved modules under the names that they have in the checkpoint.
   static func readingHead(_ tensors: NamedTensors, modules: [String]) -> NamedTensors {
-    if modules.isEmpty { return tensors }
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
-      let own = name.hasPrefix(LoRA.prefix) ? name.dropFirst(LoRA.prefix.count) : name[...]
-      result[isSaved(name, modules) ? String(own) : name] = tensor
+      result[isSaved(name, modules) ? LowRankNames.inModel(name) : name] = tensor
     }
     return result
   }
@@ -54,14 +48,13 @@ extension AdapterFolder {
   }
 
   /// Throws where the folder has modules that are saved whole and that are no part of the model's head of classes.
-  static func checkSavedModules(in folder: URL, for model: TransformerModel) throws {
-    let url = folder.appendingPathComponent("adapter_config.json")
-    guard FileManager.default.fileExists(atPath: url.path) else { return }
-    let saved = try savedModules(JSONFile.read(JSONValue.self, from: url), url.path)
+  static func checkSavedModules(
+    _ modules: [String], _ folder: URL, for model: TransformerModel
+  ) throws {
     let own = TunedHead.names(of: model)
-    for module in saved where !own.contains(where: { ".\($0)".contains(".\(module).") }) {
+    for module in modules where !own.contains(where: { ".\($0)".contains(".\(module).") }) {
       throw PeatError.badData(
-        "'\(url.path)' asks for the whole module '\(module)' beside the adapter (modules_to_save). Only the head of a model of classes is tuned whole, and this model \(own.isEmpty ? "has none" : "has no such module in its head")."
+        "'\(folder.appendingPathComponent("adapter_config.json").path)' asks for the whole module '\(module)' beside the adapter (modules_to_save). Only the head of a model of classes is tuned whole, and this model \(own.isEmpty ? "has none" : "has no such module in its head")."
       )
     }
   }
@@ -82,5 +75,12 @@ extension AdapterFolder {
         "'\(name)': modules_to_save must be a list of module names, or null.")
     }
     return names.compactMap { $0 }
+  }
+}
+
+extension Checkpoint {
+  /// The model with a head of the classes that an adapter tells apart, where its folder says so.
+  public func classifying(as adapter: URL, seed: UInt64 = 0) throws -> Checkpoint {
+    try AdapterFolder.classes(of: adapter).map { try classifying($0, seed: seed) } ?? self
   }
 }

@@ -10,7 +10,7 @@ extension AdapterFolder {
   /// - Throws: `badData` for what this program can't compute (biases, saved modules, other PEFT types).
   public static func read(_ folder: URL, for model: TransformerModel) throws -> (Adapter, Facts?) {
     let files = try Files(folder)
-    try checkSavedModules(in: folder, for: model)
+    try checkSavedModules(files.savedModules, folder, for: model)
     var (method, tensors, facts) = (files.method, files.tensors, files.facts)
     let keys = model.configuration.keys
     tensors = try withPrefix(
@@ -57,7 +57,7 @@ extension AdapterFolder {
     if case .promptTuning = method {
       return (Adapter(method: method, state: tensors, sourceDigest: facts?.sourceDigest), facts)
     }
-    let named = Architectures.all.first { $0.modelType == facts?.modelType }
+    let named = Architectures.architecture(ofType: facts?.modelType)
     if let named, let facts {
       tensors = try withPrefix(
         tensors, method, blockCount: facts.blockMap.count, named.keys, folder)
@@ -65,7 +65,7 @@ extension AdapterFolder {
     guard let architecture = named ?? Architectures.architecture(ofTensors: tensors.keys) else {
       throw PeatError.badData(
         "'\(folder.path)' holds tensors of no architecture that this program knows. Supported: "
-          + Architectures.all.map { $0.modelType }.sorted().joined(separator: ", ") + ".")
+          + Architectures.supported + ".")
     }
     var state = tensors
     if let facts {

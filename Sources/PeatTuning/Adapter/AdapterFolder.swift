@@ -169,7 +169,7 @@ public enum AdapterFolder {
       lora.rankPattern = [:]
       peftConfiguration = Self.peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel)
     }
-    let head = storingHead(outside, keys, asPEFT: peftConfiguration != nil)
+    let head = storingHead(outside, asPEFT: peftConfiguration != nil)
     tensors.merge(head.tensors) { own, _ in own }
     if let peftConfiguration {
       try JSONFile.write(

@@ -50,12 +50,7 @@ struct OwnWeights {
       found.append((name, parameter))
     }
     guard !found.isEmpty else { throw PeatError.badData("The adapter is empty.") }
-    for (name, parameter) in found {
-      if let tensor = state[name] { parameter.replace(with: tensor.copied()) }
-    }
-    let entries = found
-    return InjectedAdapter(
-      parameters: entries, undo: { for (_, parameter) in entries { parameter.restore() } })
+    return InjectedAdapter(replacing: found, by: state)
   }
 
   private func parameter(_ name: String, _ lookup: BlockLookup) -> Parameter? {

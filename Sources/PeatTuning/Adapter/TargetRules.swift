@@ -25,7 +25,7 @@ struct TargetRules {
     func mean(_ layer: String) -> Bool {
       switch self {
       case .all: true
-      case .ends(let ends): ends.contains { layer == $0 || layer.hasSuffix(".\($0)") }
+      case .ends(let ends): ends.contains { LayerPattern.isEnd($0, of: layer) }
       case .expression(let expression): LayerPattern.matchesWhole(expression, layer)
       }
     }
@@ -38,7 +38,9 @@ struct TargetRules {
   /// Throws `badData` where a key holds something else than PEFT's would.
   init(_ json: JSONValue, in file: String) throws {
     targets = try Names(json["target_modules"], "target_modules", file)
-    excluded = try Names(json["exclude_modules"], "exclude_modules", file)
+    let left = try Names(json["exclude_modules"], "exclude_modules", file)
+    // `all-linear` says nothing there.
+    excluded = if case .all = left { nil } else { left }
     switch json["layers_to_transform"] {
     case nil, .null: layers = nil
     case .integer(let number): layers = [number]
@@ -60,8 +62,7 @@ struct TargetRules {
   ///   - block: its block's number; `nil` where it is in none.
   func mean(_ layer: String, block: Int?) -> Bool {
     guard let targets else { return true }
-    if case .ends = excluded, excluded?.mean(layer) == true { return false }
-    if case .expression = excluded, excluded?.mean(layer) == true { return false }
+    if excluded?.mean(layer) == true { return false }
     guard targets.mean(layer) else { return false }
     // A whole name, and a regular expression, say the block themselves.
     guard let layers, case .ends(let names) = targets, !names.contains(layer) else { return true }

@@ -25,7 +25,7 @@ enum TunedHead {
   static func split(
     _ state: NamedTensors, of model: TransformerModel
   ) -> (head: NamedTensors, rest: NamedTensors) {
-    let names = Set(parameters(of: model).map(\.name))
+    let names = Set(names(of: model))
     return (state.filter { names.contains($0.key) }, state.filter { !names.contains($0.key) })
   }
 
@@ -43,12 +43,7 @@ enum TunedHead {
         throw PeatError.badData("The head already carries an adapter; remove it first.")
       }
     }
-    for parameter in parameters {
-      if let tensor = state[parameter.name] { parameter.replace(with: tensor.copied()) }
-    }
-    return InjectedAdapter(
-      parameters: parameters.map { ($0.name, $0) },
-      undo: { for parameter in parameters { parameter.restore() } })
+    return InjectedAdapter(replacing: parameters.map { ($0.name, $0) }, by: state)
   }
 }
 

@@ -31,6 +31,17 @@ public final class InjectedAdapter {
     self.undo = undo
   }
 
+  /// Values that stand in for those of the model's own parameters, until the adapter is removed.
+  convenience init(
+    replacing parameters: [(name: String, parameter: Parameter)], by state: NamedTensors
+  ) {
+    for (name, parameter) in parameters {
+      if let tensor = state[name] { parameter.replace(with: tensor.copied()) }
+    }
+    self.init(
+      parameters: parameters, undo: { for (_, parameter) in parameters { parameter.restore() } })
+  }
+
   /// The values, copied; or new values for all parameters, of the same names and shapes.
   public var state: NamedTensors {
     get {
