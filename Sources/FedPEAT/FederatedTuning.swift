@@ -244,6 +244,8 @@ public struct FederatedTuning: Sendable {
     settings.exampleLimit = configuration.exampleLimit
     let (schedule, rounds) = (LearningRateSchedule(configuration.schedule), configuration.rounds)
     settings.learningRateFactor = { Double(schedule.factor(at: $0 - 1, of: rounds)) }
+    let serverSchedule = LearningRateSchedule(configuration.serverSchedule)
+    settings.serverRateFactor = { Double(serverSchedule.factor(at: $0 - 1, of: rounds)) }
     settings.exposure = exposure
     settings.upload = try configuration.uploadEncoding
     settings.download = try configuration.downloadEncoding
@@ -259,7 +261,7 @@ public struct FederatedTuning: Sendable {
       settings, adapter: adapter.state, levels: packages, store: store,
       workFolder: folder.appendingPathComponent("updates"),
       planner: planning.planner,
-      strategy: try Strategies.named(configuration.strategy), server: server, logger: logger,
+      strategy: try configuration.aggregation, server: server, logger: logger,
       onRound: { [onEvent, onAdapter] round, state in
         guard every > 0, round % every == 0, owner.hasEvaluation else { return [:] }
         var plugged = adapter

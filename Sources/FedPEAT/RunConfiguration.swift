@@ -79,8 +79,28 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// Noise on the states behind the emulator's middle while devices tune, as a share of their root mean square: it keeps adapters from
   /// fitting what only the emulator does.
   public var stateNoise = 0.0
-  /// `fedavg`.
+  /// How updates become the next adapter: see docs/aggregation.md.
   public var strategy = FedAvg.name
+  /// How the server goes there: `momentum`, `adam`, `yogi` or `adagrad`; null: as the strategy's name says, mostly right there.
+  public var serverOptimizer: String?
+  /// Its learning rate; null: 1, and 0.01 of `adam`, `yogi` and `adagrad`. And how that falls from round to round: `constant`, `linear` or `cosine`.
+  public var serverLearningRate: Double?
+  public var serverSchedule = LearningRateSchedule.Course.constant
+  /// β of momentum or β₁; null: 0.9, and 0 of `adagrad`. β₂; null: 0.99. τ; null: 1e-3.
+  public var serverMomentum: Double?
+  public var serverBeta2: Double?
+  public var serverTau: Double?
+  /// How devices step: `adam`, begun anew in each round, or `sgd`.
+  public var localOptimizer = OptimizerRule.adam
+  /// μ of the term that holds devices near the adapter that a round began with; null: 0, and 0.01 by `fedprox`.
+  public var proximal: Double?
+  /// The norm that each update's difference from that adapter is cut to; null: none, and 1 by `norm-bound`.
+  public var normBound: Double?
+  /// The share of values that `trimmed-mean` leaves out at each end; null: 0.1.
+  public var trimmedShare: Double?
+  /// How many updates may be wrong by `krum` and `multi-krum`; null: as many as they bear. And of how many `multi-krum` takes the mean; null: all others.
+  public var faultyClients: Int?
+  public var krumKeeps: Int?
   /// `everyone`, `random`, `heuristic`, `oort`, `one-round`, `lookahead`, or `learned:FILE`.
   public var planner = EveryonePlanner.name
   /// The share of clients that the planner `random` draws for a round.
@@ -168,6 +188,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
     case context, learningRate, schedule, weightDecay, clipNorm, strategy, planner, share, edge,
       maxExposure
+    case serverOptimizer, serverLearningRate, serverSchedule, serverMomentum, serverBeta2, serverTau
+    case localOptimizer, proximal, normBound, trimmedShare, faultyClients, krumKeeps
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
     case exampleLimit
@@ -225,6 +247,18 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(clipNorm, forKey: .clipNorm)
     try container.encode(stateNoise, forKey: .stateNoise)
     try container.encode(strategy, forKey: .strategy)
+    try container.encode(serverOptimizer, forKey: .serverOptimizer)
+    try container.encode(serverLearningRate, forKey: .serverLearningRate)
+    try container.encode(serverSchedule, forKey: .serverSchedule)
+    try container.encode(serverMomentum, forKey: .serverMomentum)
+    try container.encode(serverBeta2, forKey: .serverBeta2)
+    try container.encode(serverTau, forKey: .serverTau)
+    try container.encode(localOptimizer, forKey: .localOptimizer)
+    try container.encode(proximal, forKey: .proximal)
+    try container.encode(normBound, forKey: .normBound)
+    try container.encode(trimmedShare, forKey: .trimmedShare)
+    try container.encode(faultyClients, forKey: .faultyClients)
+    try container.encode(krumKeeps, forKey: .krumKeeps)
     try container.encode(planner, forKey: .planner)
     try container.encode(share, forKey: .share)
     try container.encode(edge, forKey: .edge)
@@ -351,14 +385,34 @@ extension RunConfiguration {
     try rules.validate()
     try check(
       rankLimits?.allSatisfy { $0 > 0 } ?? true, "rankLimits must be ranks of at least 1.")
-    let rule = try Strategies.named(strategy)
+    let rule = try aggregation
     try check(
       !rule.freezesDown || [LoRA.name, LoRA.magnitudeName].contains(method),
       "The strategy '\(strategy)' leaves LoRA's A as it is; the method '\(method)' has none. Use fedavg."
     )
+    try checkAggregation(rule)
     try checkPlanner()
     try check(
       (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be between 0 and 1.")
+  }
+
+  /// What strategies ask of other keys.
+  private func checkAggregation(_ rule: any AggregationStrategy) throws {
+    if let faultyClients, minimumUpdates < 2 * faultyClients + 3 {
+      throw PeatError.usage(
+        "By '\(strategy)' \(faultyClients) faulty clients take \(2 * faultyClients + 3) updates in each round; set minimumUpdates to that or more (it is \(minimumUpdates)), or leave faultyClients out."
+      )
+    }
+    guard rule.usesControls else { return }
+    if rankLimits != nil {
+      throw PeatError.usage(
+        "By 'scaffold' all devices train the whole rank, as their control variates are of all of it: leave rankLimits out."
+      )
+    }
+    if participate {
+      throw PeatError.usage(
+        "By 'scaffold' the server has no part of its own in the training: leave participate out.")
+    }
   }
 
   /// Planners that can be named, for help texts.
@@ -422,6 +476,24 @@ extension RunConfiguration {
       attempts: attempts, target: targetPerplexity.map { .init("plugIn", atMost: $0) })
   }
 
+  /// How updates become the next adapter.
+  public var aggregation: any AggregationStrategy {
+    get throws {
+      var options = StrategyOptions()
+      options.serverOptimizer = serverOptimizer
+      options.serverLearningRate = serverLearningRate
+      options.serverMomentum = serverMomentum
+      options.serverBeta2 = serverBeta2
+      options.serverTau = serverTau
+      options.proximal = proximal
+      options.normBound = normBound
+      options.trimmedShare = trimmedShare
+      options.faultyClients = faultyClients
+      options.krumKeeps = krumKeeps
+      return try Strategies.named(strategy, options)
+    }
+  }
+
   /// How updates are written where a planner does not say it.
   public var uploadEncoding: UpdateEncoding {
     get throws {
@@ -471,7 +543,11 @@ extension RunConfiguration {
     var settings = training(steps: localSteps, rate: learningRate, seed: seed)
     settings.stateNoise = stateNoise
     var tuning = LocalTuning(training: settings, layout: layout, addBegin: bos, method: method)
-    tuning.freezesDown = try Strategies.named(strategy).freezesDown
+    let rule = try aggregation
+    tuning.freezesDown = rule.freezesDown
+    tuning.proximal = rule.proximal == 0 ? nil : rule.proximal
+    tuning.usesControls = rule.usesControls ? true : nil
+    if localOptimizer != .adam { tuning.training.rule = localOptimizer }
     return tuning
   }
 

@@ -50,6 +50,7 @@ public struct DeviceMemory: Sendable {
         model: configuration, packed: checkpoint.packedStorages, method: settings.method,
         blocks: ends, batch: settings.training.batch, context: settings.training.context,
         threads: threads)
+      demands.adapterCopies += settings.termCopies
       demands.isRagged = settings.layout != .stream || configuration.head?.labels != nil
       demands.sequencesPerWindow = sequencesPerWindow
       demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight

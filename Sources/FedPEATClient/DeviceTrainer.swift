@@ -116,6 +116,8 @@ public final class DeviceTrainer: LocalTrainer {
     configuration.seed = task.seed
     configuration.threads = threads
     try configuration.follow(task)
+    let controls = tensors.controls
+    let tensors = tensors.withoutControls
     let injected = try Adapter(method: settings.method, state: tensors, sourceDigest: nil)
       .inject(into: model, trainedRank: task.trainedRank)
     defer { injected.remove() }
@@ -125,6 +127,7 @@ public final class DeviceTrainer: LocalTrainer {
     let trainer = try Trainer(
       model, parameters: trained.map(\.parameter), data: dataset, configuration: configuration)
     defer { trainer.finish() }
+    try trainer.addTerms(of: settings, trained, controls)
     let clock = ContinuousClock()
     var stepStart = clock.now
     let outcome = try trainer.run(
@@ -141,8 +144,12 @@ public final class DeviceTrainer: LocalTrainer {
       })
     if !outcome.isComplete { throw CancellationError() }
     let names = Set(trained.map(\.name))
+    var results = injected.state.widened(from: tensors).filter { names.contains($0.key) }
+    if let mean = trainer.terms?.meanGradient {
+      results = results.settingControls(trained.tensors(of: mean))
+    }
     return LocalResult(
-      tensors: injected.state.widened(from: tensors).filter { names.contains($0.key) },
+      tensors: results,
       exampleCount: dataset.windowCount,
       metrics: ["loss": outcome.finalLoss], computeSeconds: outcome.seconds,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, tokens: outcome.tokens)
@@ -220,6 +227,48 @@ extension TrainingConfiguration {
         throw PeatError.badData("The coordinator multiplies the learning rate with \(scale).")
       }
       learningRate *= Float(scale)
+    }
+  }
+}
+
+extension Trainer {
+  /// Adds what the coordinator's instructions say of gradients.
+  ///
+  /// - Throws: `badData` where control variates do not fit what trains.
+  fileprivate func addTerms(
+    of settings: LocalTuning, _ trained: [NamedParameter], _ controls: NamedTensors
+  ) throws {
+    let mu = settings.proximal ?? 0
+    guard mu >= 0, mu <= 1e6 else {
+      throw PeatError.badData("The coordinator's proximal term has the strength \(mu).")
+    }
+    var shift: [Float]?
+    if settings.usesControls ?? false {
+      shift = try trained.flatMap { name, parameter in
+        guard let control = controls[name], control.shape == parameter.shape else {
+          throw PeatError.badData(
+            "The control variate of '\(name)' has the shape \(controls[name]?.shape ?? []), \(parameter.shape) trains. By scaffold a device trains the whole rank."
+          )
+        }
+        return control.scalars
+      }
+    }
+    guard mu > 0 || shift != nil else { return }
+    add(GradientTerms(proximal: Float(mu), shift: shift))
+  }
+}
+
+private typealias NamedParameter = (name: String, parameter: Parameter)
+
+extension [NamedParameter] {
+  /// A value for each that trains, by name.
+  fileprivate func tensors(of values: [Float]) -> NamedTensors {
+    var offset = 0
+    return reduce(into: [:]) { result, entry in
+      let shape = entry.parameter.shape
+      let count = shape.reduce(1, *)
+      result[entry.name] = Tensor([Float](values[offset..<offset + count]), shape: shape)
+      offset += count
     }
   }
 }

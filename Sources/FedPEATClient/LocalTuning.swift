@@ -14,6 +14,10 @@ public struct LocalTuning: Sendable, Codable, Equatable {
   public var addBegin: Bool?
   /// Whether A of each low-rank pair does not train (`true` where the strategy is `ffa`).
   public var freezesDown = false
+  /// μ of the term that holds the adapter near where the round began; absent: none.
+  public var proximal: Double?
+  /// Whether gradients are corrected by control variates, which come with the adapter.
+  public var usesControls: Bool?
   /// The method's configuration; all are absent for plain end blocks.
   public var lora: LoRAConfiguration?
   public var prefix: VirtualTokenConfiguration?
@@ -50,6 +54,11 @@ public struct LocalTuning: Sendable, Codable, Equatable {
     if named == NormTuning.name { return .normTuning }
     if named == BitFit.name { return .bitFit }
     return .endBlocks
+  }
+
+  /// How many further copies of all that trains the terms beside the loss take.
+  var termCopies: Int {
+    GradientTerms.copies(proximal: (proximal ?? 0) != 0, shift: usesControls ?? false)
   }
 
   /// The documents' tokens, arranged for a model's head.

@@ -1,3 +1,4 @@
+import Foundation
 import PeatTensor
 
 /// A rule that makes the next adapter from the updates of a round.
@@ -13,22 +14,69 @@ public protocol AggregationStrategy: Sendable {
   /// Whether A of each low-rank pair stays as it is: it does not train, and updates leave it out.
   var freezesDown: Bool { get }
 
+  /// μ of the client's proximal term, `μ/2 · ‖w − w₀‖²` beside its loss; 0: none.
+  var proximal: Double { get }
+
+  /// Whether clients correct their gradients by control variates, which the adapter brings and updates send back.
+  var usesControls: Bool { get }
+
   /// Whether the next adapter's values stand for the same as the old one's, so that a client can add to its next update what it did not send of the
   /// last: not where factors are made anew.
   var keepsFactors: Bool { get }
 
+  /// Whether updates may have other ranks than the adapter they make.
+  var takesMixedRanks: Bool { get }
+
+  /// Whether it matters which adapter the updates began with, beyond its shapes: rules of differences need it.
+  var needsStart: Bool { get }
+
+  /// What clients are sent: the adapter, and beside it what the strategy needs them to have.
+  func broadcast(_ adapter: NamedTensors, _ state: StrategyState) -> NamedTensors
+
   /// An empty accumulator for one round.
   ///
-  /// - Parameter current: the adapter the round began with.
-  func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator
+  /// - Parameters:
+  ///   - current: what clients were sent.
+  ///   - round: what else is to be known of the round.
+  /// - Throws: `badData` where the strategy's state is not of this strategy and adapter.
+  func makeAccumulator(
+    into current: NamedTensors, _ round: AggregationRound
+  ) throws -> any UpdateAccumulator
+}
+
+/// What a strategy is told of a round beside its adapter.
+public struct AggregationRound: Sendable {
+  /// What the strategy remembers of the rounds before.
+  public var state: StrategyState
+  /// What the server's learning rate is multiplied with in this round.
+  public var rateFactor: Double
+  /// Where updates are kept that a rule needs all together; `nil`: the system's folder for temporary files.
+  public var folder: URL?
+
+  public init(
+    state: StrategyState = StrategyState(), rateFactor: Double = 1, folder: URL? = nil
+  ) {
+    self.state = state
+    self.rateFactor = rateFactor
+    self.folder = folder
+  }
 }
 
 extension AggregationStrategy {
   public var freezesDown: Bool { false }
+  public var proximal: Double { 0 }
+  public var usesControls: Bool { false }
   public var keepsFactors: Bool { true }
 
-  /// Whether updates may have other ranks than the adapter they make: not where they lack A.
+  /// Not where updates lack A.
   public var takesMixedRanks: Bool { !freezesDown }
+  public var needsStart: Bool { false }
+
+  public func broadcast(_ adapter: NamedTensors, _ state: StrategyState) -> NamedTensors { adapter }
+
+  public func makeAccumulator(into current: NamedTensors) throws -> any UpdateAccumulator {
+    try makeAccumulator(into: current, AggregationRound())
+  }
 
   /// The tensors of an adapter that clients train and send.
   public func trained(of adapter: NamedTensors) -> NamedTensors {
@@ -57,8 +105,14 @@ public protocol UpdateAccumulator {
   /// - Parameter whole: what was to be sent; the adapter that the round began with is what clients read of it.
   mutating func restore(_ whole: NamedTensors) throws
 
-  /// The next adapter. Throws where no update was added.
-  func next() throws -> NamedTensors
+  /// The next adapter. Throws where no update was added. Nothing is added after it.
+  mutating func next() throws -> NamedTensors
+
+  /// What the strategy remembers, once the next adapter is made.
+  var state: StrategyState { get }
+
+  /// What there is to say of the round, by name: `momentumCut`, `clipped`, `taken`.
+  var notes: [String: Double] { get }
 
   /// How far an adapter is from the exact weighted sum: see `AggregatedAdapter.relativeError`.
   func relativeError(of state: NamedTensors) throws -> Double
@@ -69,9 +123,10 @@ extension UpdateAccumulator {
   public mutating func add(_ update: ClientUpdate) throws { try add(update, scales: [:]) }
 
   /// The next adapter, and how exact it is. Throws where no update was added.
-  public func finish() throws -> AggregatedAdapter {
-    let state = try next()
-    return AggregatedAdapter(state: state, relativeError: try relativeError(of: state))
+  public mutating func finish() throws -> AggregatedAdapter {
+    let adapter = try next()
+    return AggregatedAdapter(
+      state: adapter, relativeError: try relativeError(of: adapter), memory: state, notes: notes)
   }
 }
 
@@ -82,33 +137,19 @@ public struct AggregatedAdapter: Sendable {
   /// ‖next − exact‖ / ‖exact‖, where `exact` is the weighted sum of all clients' low-rank products B · A, over all layers in the Frobenius norm;
   /// 0 where the adapter has no low-rank pairs: plain means are exact.
   public var relativeError: Double
+  /// What the strategy remembers for the next round.
+  public var memory: StrategyState
+  public var notes: [String: Double]
 }
 
 extension AggregationStrategy {
   /// The next adapter from updates that are all at hand, added in the order given.
   public func aggregate(
-    _ updates: some Sequence<ClientUpdate>, into current: NamedTensors
+    _ updates: some Sequence<ClientUpdate>, into current: NamedTensors,
+    _ round: AggregationRound = AggregationRound()
   ) throws -> AggregatedAdapter {
-    var accumulator = makeAccumulator(into: current)
+    var accumulator = try makeAccumulator(into: current, round)
     for update in updates { try accumulator.add(update) }
     return try accumulator.finish()
-  }
-}
-
-/// The strategies by name.
-public enum Strategies {
-  /// All of them.
-  public static let all: [any AggregationStrategy] = [
-    FedAvg(), FreezeA(), FedEx(), ProductFactors(), ProductFactors(keepsRemainder: true),
-  ]
-
-  public static var names: [String] { all.map(\.name) }
-
-  /// The strategy of this name; an unknown one is an error that names the nearest.
-  public static func named(_ name: String) throws -> any AggregationStrategy {
-    guard let strategy = all.first(where: { $0.name == name }) else {
-      throw PeatError.usage("Unknown strategy '\(name)'. \(suggestion(for: name, among: names))")
-    }
-    return strategy
   }
 }

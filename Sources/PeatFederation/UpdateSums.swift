@@ -2,7 +2,7 @@ import PeatTensor
 
 /// The updates of a round, summed in float64 as they come: weighted values by name, and for each low-rank pair the weighted product B · A in
 /// factors.
-struct UpdateSums {
+package struct UpdateSums {
   /// The adapter the round began with.
   let current: NamedTensors
   /// What updates hold.
@@ -18,12 +18,24 @@ struct UpdateSums {
   private var weight = 0.0
   /// What was to be sent, where clients got something else.
   private var whole: NamedTensors?
+  /// The server optimizer's step; `nil`: the next adapter is the mean.
+  var step: ServerStep?
+  /// What it adds to each layer's product, once it was made.
+  private var moves: [String: FactorSum] = [:]
+  /// The norm that an update's difference from the adapter is cut to.
+  private let bound: Double?
+  private var clipped = 0
 
   /// - Parameters:
   ///   - strategy: says what of the adapter updates hold.
   ///   - averagesPairs: whether the matrices of low-rank pairs are averaged, too, each by itself.
-  init(_ current: NamedTensors, for strategy: some AggregationStrategy, averagesPairs: Bool) {
+  ///   - bound: the norm that an update's difference from the adapter is cut to.
+  init(
+    _ current: NamedTensors, for strategy: some AggregationStrategy, averagesPairs: Bool,
+    bound: Double? = nil
+  ) {
     self.current = current
+    self.bound = bound
     trained = strategy.trained(of: current)
     self.averagesPairs = averagesPairs
     takesMixedRanks = strategy.takesMixedRanks
@@ -47,8 +59,9 @@ struct UpdateSums {
       throw PeatError.badData(
         "Updates are weighted by examples: that of '\(update.client)' has \(update.exampleCount).")
     }
-    try check(update.tensors, "The update of '\(update.client)'")
-    try add(update.tensors, weight: Double(update.exampleCount), scales)
+    let what = "The update of '\(update.client)'"
+    try check(update.tensors, what)
+    try add(try bounded(update.tensors, what), weight: Double(update.exampleCount), scales)
   }
 
   mutating func add(server tensors: NamedTensors, share: Double) throws {
@@ -150,8 +163,37 @@ struct UpdateSums {
     self.whole = whole
   }
 
+  /// What the round comes to: the means, or where the server's own step leads.
+  package mutating func target() throws -> RoundTarget {
+    guard weight > 0 else { throw Self.nothing }
+    guard var step else {
+      return RoundTarget(current: current, means: try means()) { [self] in try product($0) }
+    }
+    var next = whole ?? current
+    for (name, values) in sums.sorted(by: { $0.key < $1.key }) {
+      guard let old = current[name], let start = next[name] else { continue }
+      let (before, from) = (old.scalars, start.scalars)
+      let change = values.indices.map { values[$0] / weight - Double(before[$0]) }
+      let move = try step.move(name, by: change, shape: old.shape)
+      next[name] = Tensor(move.indices.map { Float(Double(from[$0]) + move[$0]) }, shape: old.shape)
+    }
+    // Of pairs that are averaged alone the product is not stepped.
+    if makesProducts {
+      for layer in layers {
+        var change = try exactProduct(layer)
+        try change.add(-1, current, layer)
+        moves[layer] = try step.move(layer, by: change)
+      }
+    }
+    self.step = step
+    return RoundTarget(current: current, means: next) { [self] in try product($0) }
+  }
+
+  /// Whether the rule makes pairs of products.
+  var makesProducts = false
+
   /// The adapter with the weighted means of the tensors that are averaged, rounded once, and W − S of them; its other tensors are as they were.
-  func means() throws -> NamedTensors {
+  private func means() throws -> NamedTensors {
     guard weight > 0 else { throw Self.nothing }
     var result = whole ?? current
     for (name, values) in sums {
@@ -163,28 +205,74 @@ struct UpdateSums {
     return result
   }
 
-  /// The weighted mean of a layer's products B · A, and the adapter's remainder, exactly.
-  func exactProduct(_ layer: String) throws -> FactorSum {
+  /// The weighted mean of a layer's products B · A, and the adapter's remainder, exactly; or where a step from there leads.
+  private func exactProduct(_ layer: String) throws -> FactorSum {
     guard var product = products[layer], weight > 0 else { throw Self.nothing }
+    if let move = moves[layer] {
+      var stepped = FactorSum(rows: product.rows, columns: product.columns)
+      try stepped.add(1, current, layer)
+      stepped.add(1, move)
+      return stepped
+    }
     product.scale(by: 1 / weight)
     if let remainder = current.remainder(of: layer) { try product.add(1, remainder) }
     return product
   }
 
   /// The same with W − S of the products.
-  func product(_ layer: String) throws -> FactorSum {
+  private func product(_ layer: String) throws -> FactorSum {
     var product = try exactProduct(layer)
     guard let whole else { return product }
-    for (sign, state) in [(1.0, whole), (-1.0, current)] {
-      for pair in [state.pair(of: layer), state.remainder(of: layer)] {
-        if let pair { try product.add(sign, pair) }
-      }
-    }
+    try product.add(1, whole, layer)
+    try product.add(-1, current, layer)
     return product
   }
 
+  /// What the step remembers.
+  var state: StrategyState { step?.state ?? StrategyState() }
+
+  var notes: [String: Double] {
+    var notes: [String: Double] = [:]
+    if bound != nil { notes["clipped"] = Double(clipped) }
+    if makesProducts, let step, step.optimizer.linearMomentum != 0 {
+      notes["momentumCut"] = step.cut
+    }
+    return notes
+  }
+
+  /// Cuts an update's difference from the adapter to the bound, over all its values.
+  private mutating func bounded(_ tensors: NamedTensors, _ what: String) throws -> NamedTensors {
+    guard let bound else { return tensors }
+    var square = 0.0
+    for (name, tensor) in tensors {
+      guard let start = current[name], start.shape == tensor.shape else {
+        throw PeatError.badData(
+          "\(what) has '\(name)' with the shape \(tensor.shape), the adapter \(current[name]?.shape ?? []): a bound on what changed needs updates of the adapter's ranks."
+        )
+      }
+      for place in 0..<tensor.count {
+        let difference = Double(tensor.pointer[place]) - Double(start.pointer[place])
+        square += difference * difference
+      }
+    }
+    let norm = square.squareRoot()
+    guard norm > bound else { return tensors }
+    clipped += 1
+    let factor = bound / norm
+    return tensors.reduce(into: [:]) { result, entry in
+      guard let start = current[entry.key] else { return }
+      let (new, old) = (entry.value.scalars, start.scalars)
+      result[entry.key] = Tensor(
+        new.indices.map { Float(Double(old[$0]) + factor * (Double(new[$0]) - Double(old[$0]))) },
+        shape: start.shape)
+    }
+  }
+
   /// How far an adapter's products are from the exact ones.
+  ///
+  /// Where a server optimizer steps the values of A and B there is no product to compare with: the error is then the mean's, before the step.
   func relativeError(of state: NamedTensors) throws -> Double {
+    let state = step != nil && !makesProducts ? try means() : state
     var (off, all) = (0.0, 0.0)
     for layer in layers {
       var difference = try exactProduct(layer)
@@ -205,29 +293,11 @@ struct UpdateSums {
   }
 }
 
-/// Sums updates, then makes the next adapter by a rule.
-struct SumAccumulator: UpdateAccumulator {
-  private var sums: UpdateSums
-  private let rule: (UpdateSums) throws -> NamedTensors
-
-  init(_ sums: UpdateSums, rule: @escaping (UpdateSums) throws -> NamedTensors) {
-    self.sums = sums
-    self.rule = rule
-  }
-
-  mutating func add(_ update: ClientUpdate, scales: [String: Double]) throws {
-    try sums.add(update, scales: scales)
-  }
-
-  mutating func add(server tensors: NamedTensors, share: Double) throws {
-    try sums.add(server: tensors, share: share)
-  }
-
-  mutating func restore(_ whole: NamedTensors) throws { try sums.restore(whole) }
-
-  func next() throws -> NamedTensors { try rule(sums) }
-
-  func relativeError(of state: NamedTensors) throws -> Double {
-    try sums.relativeError(of: state)
+extension FactorSum {
+  /// Adds w times a layer's product and its remainder's.
+  fileprivate mutating func add(_ weight: Double, _ state: NamedTensors, _ layer: String) throws {
+    for pair in [state.pair(of: layer), state.remainder(of: layer)] {
+      if let pair { try add(weight, pair) }
+    }
   }
 }

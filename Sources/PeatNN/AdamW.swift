@@ -66,4 +66,18 @@ public struct AdamW: Sendable {
         epsilon: settings.epsilon)
     }
   }
+
+  /// One step of plain gradient descent in its place: moments stay as they are.
+  package mutating func descend(
+    _ parameters: TrainableParameters, gradient: UnsafeMutablePointer<Float>, learningRate: Float
+  ) {
+    steps += 1
+    for (parameter, range) in zip(parameters.parameters, parameters.ranges) {
+      descentUpdate(
+        count: range.count, values: parameters.values.pointer + range.lowerBound,
+        gradient: gradient + range.lowerBound,
+        decay: parameter.shape.count > 1 ? 1 - learningRate * settings.weightDecay : 1,
+        rate: learningRate)
+    }
+  }
 }

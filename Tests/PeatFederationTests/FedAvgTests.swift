@@ -54,7 +54,7 @@ import Testing
   private func mixing(
     _ clients: NamedTensors, with server: NamedTensors, share: Double
   ) throws -> NamedTensors {
-    var accumulator = FedAvg().makeAccumulator(into: clients)
+    var accumulator = try FedAvg().makeAccumulator(into: clients)
     try accumulator.add(ClientUpdate(clients, exampleCount: 3))
     try accumulator.add(server: server, share: share)
     return try accumulator.finish().state

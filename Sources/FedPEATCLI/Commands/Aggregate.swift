@@ -32,6 +32,14 @@ struct Aggregate: AsyncParsableCommand {
   )
   var rank: Int?
 
+  @OptionGroup var strategyOptions: ServerOptions
+
+  @Option(
+    help:
+      "A file of what the strategy remembers from one round to the next, such as momentum: read where it is there, and written; nothing is remembered if not given."
+  )
+  var serverState: String?
+
   @Option(help: "The folder to write.")
   var out: String
 
@@ -45,6 +53,8 @@ struct Aggregate: AsyncParsableCommand {
     var digest: Digest
     /// How far the low-rank products are from their exact weighted mean.
     var relativeError: Double
+    /// What else the strategy says: how many updates it took or bounded, what momentum was cut by.
+    var notes: [String: Double]
   }
 
   func validate() throws {
@@ -52,7 +62,8 @@ struct Aggregate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let rule = try Strategies.named(strategy)
+    let rule = try Strategies.named(strategy, strategyOptions.options)
+    try check(rule)
     let folders = updates.map { URL(path: $0).standardizedFileURL.resolvingSymlinksInPath().path }
     for index in folders.indices where folders[..<index].contains(folders[index]) {
       Terminal.note("note: '\(updates[index])' is named more than once, and counts each time")
@@ -71,7 +82,12 @@ struct Aggregate: AsyncParsableCommand {
     try resize(&target)
     let scales = target.method.lora?.scales.scales(of: target.state) ?? [:]
     var total = 0
-    var accumulator = rule.makeAccumulator(into: target.state)
+    let stateFile = serverState.map { URL(path: $0) }
+    var round = AggregationRound()
+    if let stateFile, FileManager.default.fileExists(atPath: stateFile.path) {
+      round.state = try StrategyState(contentsOf: stateFile)
+    }
+    var accumulator = try rule.makeAccumulator(into: target.state, round)
     for folder in all {
       let (sum, overflow) = total.addingReportingOverflow(folder.update.exampleCount)
       guard !overflow else {
@@ -98,10 +114,11 @@ struct Aggregate: AsyncParsableCommand {
     target.state = aggregated.state
     let result = target.state
     try write(target, first, to: folder)
+    if let stateFile { try aggregated.memory.write(to: stateFile) }
     let report = Report(
       clients: all.count, strategy: strategy, exampleCount: total,
       parameters: result.parameterCount, digest: result.digest,
-      relativeError: aggregated.relativeError)
+      relativeError: aggregated.relativeError, notes: aggregated.notes)
     try common.report(
       report,
       text: Format.table([
@@ -109,6 +126,20 @@ struct Aggregate: AsyncParsableCommand {
         ["examples", Format.count(total)], ["parameters", Format.count(report.parameters)],
         ["error of products", Format.percent(report.relativeError)],
       ]))
+  }
+
+  /// Throws where the rule can't be used on updates of no run.
+  private func check(_ rule: any AggregationStrategy) throws {
+    if rule.usesControls {
+      throw PeatError.usage(
+        "The strategy '\(strategy)' needs control variates beside each update, which clients of a run alone have. Take another."
+      )
+    }
+    if rule.needsStart, from == nil {
+      throw PeatError.usage(
+        "The strategy '\(strategy)' with these options goes from the adapter that updates began with: give it with --from DIR."
+      )
+    }
   }
 
   /// What all updates must have been tuned from.

@@ -93,6 +93,20 @@ struct RunOptions: ParsableArguments {
   )
   var strategy: String?
 
+  @OptionGroup var strategyOptions: ServerOptions
+
+  @Option(
+    help:
+      "How devices step: adam, begun anew in each round, or sgd. (default: \(standard.localOptimizer.rawValue))"
+  )
+  var localOptimizer: String?
+
+  @Option(
+    help:
+      "Hold devices near the adapter that a round began with, by mu / 2 times the squared distance; 0.01 by fedprox, else 0 if not given."
+  )
+  var proximal: Double?
+
   @Option(
     help: "Clients that must be there before the first round. (default: \(standard.minimumClients))"
   )
@@ -120,6 +134,9 @@ struct RunOptions: ParsableArguments {
       if let value { table[key.rawValue] = value }
     }
     set(.strategy, strategy.map { .string($0) })
+    set(.localOptimizer, localOptimizer.map { .string($0) })
+    set(.proximal, proximal.map { .number($0) })
+    for (key, value) in strategyOptions.overrides { set(key, value) }
     set(.minimumClients, minimumClients.map { .integer($0) })
     set(.evaluationData, evaluationData.map { .string(URL(path: $0).path) })
     set(.bos, bos.map { .bool($0) })

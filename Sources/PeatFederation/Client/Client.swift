@@ -53,6 +53,7 @@ public actor Client {
   private var checked: Set<Digest> = []
   private var lastUploadSeconds = 0.0
   private var unsent: UnsentRest
+  private var controls: ControlVariates
   /// How many rounds the run has.
   private var roundCount = 0
   /// What was measured before the first joining.
@@ -80,6 +81,7 @@ public actor Client {
     self.workFolder = workFolder
     store = try FolderBlobStore(workFolder)
     unsent = UnsentRest(in: workFolder)
+    controls = ControlVariates(in: workFolder)
     packages = try PackageFolders(workFolder.appendingPathComponent("packages"), store: store)
     random = SeededRandom(seed: configuration.seed, "retries of \(configuration.client)")
   }
@@ -94,6 +96,10 @@ public actor Client {
     do { try unsent.restore() } catch {
       logger.warning("what earlier updates lacked is lost: \(failureReason(error))")
       try unsent.forget()
+    }
+    do { try controls.restore() } catch {
+      logger.warning("this client's control variates are lost: \(failureReason(error))")
+      try controls.forget()
     }
     do {
       try await join()
@@ -263,8 +269,18 @@ public actor Client {
     let downloadSeconds = watch.seconds
     let free = freeMemory() ?? 0
     onProgress(.training(task))
-    let result = try await trainer.train(task, adapter: base)
+    // SCAFFOLD's c; the trainer is given what its gradients are corrected by, c − cₖ.
+    let shared = base.controls
+    let own = shared.isEmpty ? [:] : controls.own(for: task, shared)
+    let given = base.settingControls(shared.subtracting(own))
+    var result = try await trainer.train(task, adapter: given)
     try Task.checkCancellation()
+    let new = result.tensors.controls
+    if !new.isEmpty {
+      result.tensors = result.tensors.settingControls(
+        shared.adding(new.subtracting(own)).filter { new[$0.key] != nil })
+      try controls.keep(new, before: own, of: task)
+    }
     let payload = try encode(result.tensors, task, base)
     var header = UpdateHeader(
       run: task.run, round: task.round, client: configuration.client,

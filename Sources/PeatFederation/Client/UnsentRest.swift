@@ -23,15 +23,18 @@ package struct UnsentRest: Sendable {
     var after: NamedTensors
   }
 
-  private static let fileName = "unsent-rest.safetensors"
   private static let before = "before."
   private static let after = "after."
 
   private let file: URL
   private var kept: Kept?
 
-  /// - Parameter folder: the client's own.
-  package init(in folder: URL) { file = folder.appendingPathComponent(Self.fileName) }
+  /// - Parameters:
+  ///   - folder: the client's own.
+  ///   - name: of the file in it. SCAFFOLD's control variates, which change with an update that counts as well, are kept in another.
+  package init(in folder: URL, name: String = "unsent-rest.safetensors") {
+    file = folder.appendingPathComponent(name)
+  }
 
   /// Whether nothing is kept.
   package var isEmpty: Bool { kept == nil }

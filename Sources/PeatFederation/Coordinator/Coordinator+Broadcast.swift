@@ -9,6 +9,8 @@ extension Coordinator {
     var bytes: Data
     var sent: NamedTensors
     var relativeError: Double
+    var state: StrategyState
+    var notes: [String: Double]
   }
 
   static func policy(
@@ -44,9 +46,13 @@ extension Coordinator {
   private nonisolated func combine(
     _ updates: [(ClientID, UpdateHeader)], _ round: Int
   ) async throws -> Next {
-    let (whole, current) = await (adapter, sent)
+    let (adapter, current) = await (adapter, sent)
     let policy = await policy
-    var accumulator = strategy.makeAccumulator(into: current)
+    let state = await strategyState
+    var accumulator = try strategy.makeAccumulator(
+      into: current,
+      AggregationRound(
+        state: state, rateFactor: configuration.serverRateFactor(round), folder: spool.folder))
     for (client, header) in updates {
       try Task.checkCancellation()
       let tensors = try policy.decode(spool.file(of: client), header)
@@ -55,7 +61,7 @@ extension Coordinator {
     let own = try await serversOwn(round)
     if updates.isEmpty {
       // Nobody was asked: for the clients stands the adapter they would have begun with.
-      guard own != nil else { return try next(whole, after: round) { _ in 0 } }
+      guard own != nil else { return try next(adapter, state, [:], after: round) { _ in 0 } }
       try accumulator.add(ClientUpdate(strategy.trained(of: current), exampleCount: 1))
     }
     if let own, let server {
@@ -64,24 +70,29 @@ extension Coordinator {
         await noteServerPart(round)
       } catch { await goOnWithoutServer(round, error) }
     }
-    if configuration.download.isLossy { try accumulator.restore(whole) }
-    return try next(try accumulator.next(), after: round) {
+    if configuration.download.isLossy {
+      try accumulator.restore(strategy.broadcast(adapter, state))
+    }
+    let made = try accumulator.next()
+    return try next(made, accumulator.state, accumulator.notes, after: round) {
       try accumulator.relativeError(of: $0)
     }
   }
 
   /// - Parameter relativeError: of what clients will read.
   private nonisolated func next(
-    _ adapter: NamedTensors, after round: Int, relativeError: (NamedTensors) throws -> Double
+    _ adapter: NamedTensors, _ state: StrategyState, _ notes: [String: Double], after round: Int,
+    relativeError: (NamedTensors) throws -> Double
   ) throws -> Next {
     guard adapter.values.allSatisfy(\.isFinite) else {
       throw PeatError.badData("The aggregated adapter holds values that are not finite.")
     }
     var random = SeededRandom(seed: configuration.seed, "broadcast after round \(round)")
     let (bytes, sent) = try BroadcastAdapter.encode(
-      adapter, as: configuration.download, seed: random.next())
+      strategy.broadcast(adapter, state), as: configuration.download, seed: random.next())
     return Next(
-      adapter: adapter, bytes: bytes, sent: sent, relativeError: try relativeError(sent))
+      adapter: adapter, bytes: bytes, sent: sent, relativeError: try relativeError(sent),
+      state: state, notes: notes)
   }
 
   private func install(_ next: Next, after round: Int) async throws {
@@ -89,7 +100,9 @@ extension Coordinator {
     let old = broadcast.digest
     adapter = next.adapter
     sent = next.sent
+    strategyState = next.state
     aggregationError = next.relativeError
+    aggregationNotes = next.notes
     broadcast = BlobReference(digest: digest, bytes: next.bytes.count)
     policy = Self.policy(configuration, round: round + 1, sent, strategy, updateSizeLimit)
     if old != digest { try await store.remove(old) }

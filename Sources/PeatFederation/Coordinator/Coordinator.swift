@@ -94,6 +94,11 @@ public actor Coordinator {
   var sent: NamedTensors
   /// How far the low-rank products of what was sent are from the exact mean of the last round's updates.
   var aggregationError = 0.0
+  /// What the strategy said of it beside that.
+  var aggregationNotes: [String: Double] = [:]
+  /// What the strategy remembers, after the round that gave `adapter`; and as of `counted`.
+  var strategyState: StrategyState
+  private var countedState: StrategyState
   /// The adapter after the last round that counted: `adapter` may be of one that is still evaluated.
   private var counted: NamedTensors
   /// The adapter of the current round as bytes in `store`, and what an update to it must be like.
@@ -137,6 +142,7 @@ public actor Coordinator {
   ///   - levels: the emulators that clients can be given, their files in `store`.
   ///   - store: where clients' downloads come from.
   ///   - workFolder: a folder of the coordinator's own for incoming updates; made where missing, removed at the end.
+  ///   - state: what the strategy remembers of rounds before these.
   ///   - server: the coordinator's own part in the training.
   ///   - makeSession: makes the names of sessions; they must not repeat or be guessed.
   ///   - onRound: evaluates the adapter after each round.
@@ -145,7 +151,8 @@ public actor Coordinator {
   public init(
     _ configuration: CoordinatorConfiguration, adapter: NamedTensors, levels: [Package],
     store: any BlobStore, workFolder: URL, planner: any RoundPlanner = EveryonePlanner(),
-    strategy: any AggregationStrategy = .fedAvg, server: ServerParticipation? = nil,
+    strategy: any AggregationStrategy = .fedAvg, state: StrategyState = StrategyState(),
+    server: ServerParticipation? = nil,
     clock: any Clock<Duration> = ContinuousClock(),
     logger: Logger = Logger(label: "fedpeat.coordinator"),
     makeSession: @escaping @Sendable () -> String = { UUID().uuidString },
@@ -167,6 +174,8 @@ public actor Coordinator {
     self.configuration = configuration
     self.adapter = adapter
     counted = adapter
+    strategyState = state
+    countedState = state
     self.levels = levels
     self.store = store
     self.planner = planner
@@ -185,9 +194,10 @@ public actor Coordinator {
     guard configuration.download.share == nil, configuration.download.rank == nil else {
       throw PeatError.usage("The adapter is sent whole: 'download' can't be top-k.")
     }
+    let whole = strategy.broadcast(adapter, state)
     let bytes = max(
-      UpdateEncoding.plain.byteCount(adapter.mapValues(\.shape)),
-      configuration.upload.byteCount(adapter.mapValues(\.shape)))
+      UpdateEncoding.plain.byteCount(whole.mapValues(\.shape)),
+      configuration.upload.byteCount(whole.mapValues(\.shape)))
     updateSizeLimit = configuration.updateSizeLimit ?? bytes + Self.headerRoom
     guard bytes <= updateSizeLimit else {
       throw PeatError.usage(
@@ -196,7 +206,7 @@ public actor Coordinator {
     }
     let data: Data
     (data, sent) = try BroadcastAdapter.encode(
-      adapter, as: configuration.download, seed: configuration.seed)
+      whole, as: configuration.download, seed: configuration.seed)
     policy = Self.policy(configuration, round: 1, sent, strategy, updateSizeLimit)
     broadcast = BlobReference(digest: try await store.put(data), bytes: data.count)
   }
@@ -242,7 +252,7 @@ public actor Coordinator {
         uniqueKeysWithValues: histories.keys.map { ($0, exposure.exposure(of: $0)) }),
       exposureTogether: exposure.exposureTogether,
       exposureOfColluders: exposure.exposureOfColluders,
-      adapter: counted, seconds: seconds ?? watch.seconds,
+      adapter: counted, strategyState: countedState, seconds: seconds ?? watch.seconds,
       ending: machine.ending)
   }
 
@@ -485,12 +495,14 @@ public actor Coordinator {
   private func close(_ record: RoundRecord) {
     var record = completed(record)
     record.aggregationError = aggregationError
+    record.aggregation = aggregationNotes
     for outcome in record.outcomes where outcome.result == .delivered {
       histories[outcome.client]?.countedRound = record.round
     }
     current = nil
     rounds.append(record)
     counted = adapter
+    countedState = strategyState
     discardUpdates()
     onProgress(.roundEnded(record))
   }

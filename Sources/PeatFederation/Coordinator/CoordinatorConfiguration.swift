@@ -21,6 +21,8 @@ public struct CoordinatorConfiguration: Sendable {
   public var exampleLimit = usualExampleLimit
   /// What all learning rates are multiplied with in a round, from 1, beside what the plan says; above 0.
   public var learningRateFactor: @Sendable (_ round: Int) -> Double = { _ in 1 }
+  /// What the server optimizer's learning rate is multiplied with in a round, from 1; above 0.
+  public var serverRateFactor: @Sendable (_ round: Int) -> Double = { _ in 1 }
   /// How updates are written where the plan does not say it.
   public var upload = UpdateEncoding.plain
   /// How the adapter is written that is sent to clients: without `top-k`.

@@ -33,6 +33,8 @@ public struct RunReport: Sendable {
   public var exposureOfColluders: [Double]
   /// The adapter after the last round that counted.
   public var adapter: NamedTensors
+  /// What the strategy remembers then.
+  public var strategyState: StrategyState
   public var seconds: Double
   /// `nil` while the run goes on.
   public var ending: RunEnding?

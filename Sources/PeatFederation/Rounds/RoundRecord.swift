@@ -99,6 +99,8 @@ public struct RoundRecord: Sendable, Equatable {
   public var serverWeight: Double
   /// How far the new adapter's low-rank products are from the exact mean of the updates: ‖new − exact‖ / ‖exact‖.
   public var aggregationError = 0.0
+  /// What the strategy says of the round beside that, by name: the share that a product's momentum was cut by, how many updates were bounded or taken.
+  public var aggregation: [String: Double] = [:]
   /// Why the server's own part came to nothing; `nil` where it did not.
   public var serverFailure: String?
   public var seconds: Double
@@ -144,7 +146,8 @@ extension ClientOutcome: Codable {
 
 extension RoundRecord: Codable {
   private enum CodingKeys: String, CodingKey {
-    case round, attempt, plan, outcomes, metrics, renewedLevels, aggregationError, serverWeight
+    case round, attempt, plan, outcomes, metrics, renewedLevels, aggregationError, aggregation
+    case serverWeight
     case serverFailure, seconds
   }
 
@@ -157,6 +160,7 @@ extension RoundRecord: Codable {
     try table.encode(metrics, forKey: .metrics)
     try table.encode(renewedLevels, forKey: .renewedLevels)
     try table.encode(aggregationError, forKey: .aggregationError)
+    try table.encode(aggregation, forKey: .aggregation)
     try table.encode(serverWeight, forKey: .serverWeight)
     try table.encode(serverFailure, forKey: .serverFailure)
     try table.encode(seconds, forKey: .seconds)

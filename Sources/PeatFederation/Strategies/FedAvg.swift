@@ -8,7 +8,7 @@ import PeatTensor
 /// the means is not the mean of the products. How far it is off is reported with each round.
 ///
 /// Source: McMahan et al. 2017, Algorithm 1, <https://arxiv.org/abs/1602.05629>.
-public struct FedAvg: AggregationStrategy {
+public struct FedAvg: AggregationStrategy, MeanRule {
   public static let name = "fedavg"
 
   public init() {}
@@ -16,9 +16,16 @@ public struct FedAvg: AggregationStrategy {
   public var name: String { Self.name }
   public var summary: String { "weighted mean of each tensor; of LoRA's matrices inexact" }
 
-  public func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator {
-    SumAccumulator(UpdateSums(current, for: self, averagesPairs: true)) { try $0.means() }
+  package var makesProducts: Bool { false }
+  package var averagesPairs: Bool { true }
+
+  public func makeAccumulator(
+    into current: NamedTensors, _ round: AggregationRound
+  ) -> any UpdateAccumulator {
+    SumAccumulator(makeSums(current), rule: self)
   }
+
+  package func next(_ target: RoundTarget) -> NamedTensors { target.means }
 }
 
 extension AggregationStrategy where Self == FedAvg {

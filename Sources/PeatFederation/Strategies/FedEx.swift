@@ -6,7 +6,7 @@ import PeatTensor
 /// model's weights, and with them its digest, stay what they are; whoever plugs the adapter in adds both.
 ///
 /// Source: Singhal, Ponkshe and Vepakomma 2024, <https://arxiv.org/abs/2410.09432>.
-public struct FedEx: AggregationStrategy {
+public struct FedEx: AggregationStrategy, MeanRule {
   public init() {}
 
   public var name: String { "fedex" }
@@ -14,18 +14,25 @@ public struct FedEx: AggregationStrategy {
     "means of LoRA's A and B, and what they lack of the mean product as a remainder; exact"
   }
 
-  public func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator {
-    SumAccumulator(UpdateSums(current, for: self, averagesPairs: true)) { sums in
-      var next = try sums.means().withoutRemainders
-      for layer in next.lowRankLayers {
-        guard let means = next.pair(of: layer) else { continue }
-        var rest = try sums.product(layer)
-        let least = Remainder.leastValue(beside: rest)
-        try rest.add(-1, means)
-        Remainder.write(try rest.singularValues(), from: 0, above: least, of: layer, to: &next)
-      }
-      return next
+  package var makesProducts: Bool { true }
+  package var averagesPairs: Bool { true }
+
+  public func makeAccumulator(
+    into current: NamedTensors, _ round: AggregationRound
+  ) -> any UpdateAccumulator {
+    SumAccumulator(makeSums(current), rule: self)
+  }
+
+  package func next(_ target: RoundTarget) throws -> NamedTensors {
+    var next = target.means.withoutRemainders
+    for layer in next.lowRankLayers {
+      guard let means = next.pair(of: layer) else { continue }
+      var rest = try target.product(layer)
+      let least = Remainder.leastValue(beside: rest)
+      try rest.add(-1, means)
+      Remainder.write(try rest.singularValues(), from: 0, above: least, of: layer, to: &next)
     }
+    return next
   }
 }
 

@@ -4,7 +4,7 @@ import PeatTensor
 /// `Σ wₖ·(Bₖ·A) = (Σ wₖ·Bₖ)·A`.
 ///
 /// Source: Sun, Li, Li and Ding 2024, <https://arxiv.org/abs/2403.12313>.
-public struct FreezeA: AggregationStrategy {
+public struct FreezeA: AggregationStrategy, MeanRule {
   public init() {}
 
   public var name: String { "ffa" }
@@ -13,7 +13,14 @@ public struct FreezeA: AggregationStrategy {
   }
   public var freezesDown: Bool { true }
 
-  public func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator {
-    SumAccumulator(UpdateSums(current, for: self, averagesPairs: true)) { try $0.means() }
+  package var makesProducts: Bool { false }
+  package var averagesPairs: Bool { true }
+
+  public func makeAccumulator(
+    into current: NamedTensors, _ round: AggregationRound
+  ) -> any UpdateAccumulator {
+    SumAccumulator(makeSums(current), rule: self)
   }
+
+  package func next(_ target: RoundTarget) -> NamedTensors { target.means }
 }

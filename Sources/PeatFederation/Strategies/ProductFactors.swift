@@ -9,7 +9,7 @@ import PeatTensor
 /// What is beyond rank r is lost, or with `keepsRemainder` kept as a second pair that does not train: then the sum is exact.
 ///
 /// Sources: Bai et al. 2024, *FlexLoRA*, <https://arxiv.org/abs/2402.11505>; the factor form as in the HLoRA example of NVFlare.
-public struct ProductFactors: AggregationStrategy {
+public struct ProductFactors: AggregationStrategy, MeanRule {
   private let keepsRemainder: Bool
 
   /// - Parameter keepsRemainder: whether components beyond the rank are kept.
@@ -27,19 +27,26 @@ public struct ProductFactors: AggregationStrategy {
   /// The length of A's rows: the root mean square of Kaiming's uniform draw.
   private static let rowLength = 1 / 3.0.squareRoot()
 
-  public func makeAccumulator(into current: NamedTensors) -> any UpdateAccumulator {
-    SumAccumulator(UpdateSums(current, for: self, averagesPairs: false)) { sums in
-      var next = try sums.means().withoutRemainders
-      for layer in current.lowRankLayers { try factor(layer, of: sums, into: &next) }
-      return next
-    }
+  package var makesProducts: Bool { true }
+  package var averagesPairs: Bool { false }
+
+  public func makeAccumulator(
+    into current: NamedTensors, _ round: AggregationRound
+  ) -> any UpdateAccumulator {
+    SumAccumulator(makeSums(current), rule: self)
+  }
+
+  package func next(_ target: RoundTarget) throws -> NamedTensors {
+    var next = target.means.withoutRemainders
+    for layer in target.current.lowRankLayers { try factor(layer, of: target, into: &next) }
+    return next
   }
 
   private func factor(
-    _ layer: String, of sums: UpdateSums, into next: inout NamedTensors
+    _ layer: String, of target: RoundTarget, into next: inout NamedTensors
   ) throws {
-    guard let old = sums.current.pair(of: layer) else { return }
-    let product = try sums.product(layer)
+    guard let old = target.current.pair(of: layer) else { return }
+    let product = try target.product(layer)
     let parts = try product.singularValues()
     let least = Remainder.leastValue(beside: product)
     let kept = min(old.rank, parts.values.prefix { $0 > least }.count)

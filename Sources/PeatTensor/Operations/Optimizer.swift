@@ -23,6 +23,16 @@ package func adamWUpdate(
   mapVectors(count, values, gradient, into: values) { fma(eta, $1, $0 * keep) }
 }
 
+/// Gradient descent's update of `count` values: x ← decay·x − rate·g.
+package func descentUpdate(
+  count: Int, values: UnsafeMutablePointer<Float>, gradient: UnsafeMutablePointer<Float>,
+  decay: Float, rate: Float
+) {
+  let eta = broadcast(-rate)
+  let keep = broadcast(decay)
+  mapVectors(count, values, gradient, into: values) { fma(eta, $1, $0 * keep) }
+}
+
 /// Σ xᵢ², summed in blocks so that long vectors lose no precision.
 package func squaredNorm(_ count: Int, _ x: UnsafeMutablePointer<Float>) -> Double {
   var total = 0.0

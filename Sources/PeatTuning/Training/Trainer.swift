@@ -17,6 +17,8 @@ public final class Trainer {
   private let prefix: PrefixCache?
   private let objective: (any TrainingObjective)?
   private var optimizer: AdamW
+  /// What is added to each gradient.
+  public private(set) var terms: GradientTerms?
   /// Digest of the model that is tuned, where somebody says it: a saved state goes on with no other.
   public var modelDigest: Digest?
   /// Steps made.
@@ -81,11 +83,18 @@ public final class Trainer {
   public var trainableCount: Int { trainable.count }
   public var isFinished: Bool { step >= configuration.steps }
 
+  /// Adds terms to each gradient from now on; their start is where the parameters are now.
+  public func add(_ terms: GradientTerms) {
+    var terms = terms
+    terms.begin(at: trainable.values)
+    self.terms = terms
+  }
+
   /// Makes one step.
   ///
   /// - Throws: `badData` where the loss is no longer a number; the parameters are then as they were before the step.
   public func advance() throws -> StepReport {
-    let (loss, norm) = differentiate()
+    let (loss, norm) = differentiate(isStep: true)
     let gradient = workers.gradient
     guard loss.sum.isFinite, norm.isFinite else {
       // Nothing was changed yet that could have been too much.
@@ -105,7 +114,10 @@ public final class Trainer {
       configuration.learningRate * rateFactor
       * configuration.schedule.factor(at: step, of: configuration.steps)
     workers.measured(.optimizer) {
-      optimizer.update(trainable, gradient: gradient, learningRate: rate)
+      switch configuration.rule {
+      case nil, .adam: optimizer.update(trainable, gradient: gradient, learningRate: rate)
+      case .sgd: optimizer.descend(trainable, gradient: gradient, learningRate: rate)
+      }
       objective?.restrain()
     }
     step += 1
@@ -118,7 +130,7 @@ public final class Trainer {
   }
 
   /// Loss and gradient of the next batch; the gradient is then the first worker's, and its norm is returned.
-  private func differentiate() -> (loss: TokenLoss, norm: Double) {
+  private func differentiate(isStep: Bool) -> (loss: TokenLoss, norm: Double) {
     let batch = sampler.next()
     workers.zeroGradient()
     let scale = 1 / Float(max(batch.targetCount, 1))
@@ -128,6 +140,7 @@ public final class Trainer {
     }
     let norm = workers.measured(.optimizer) {
       workers.joinGradients()
+      terms?.add(to: workers.gradient, at: trainable.values, isStep: isStep)
       return squaredNorm(trainable.count, workers.gradient).squareRoot()
     }
     return (loss, norm)
@@ -135,7 +148,7 @@ public final class Trainer {
 
   /// The gradient of the next batch with respect to all that trains, one parameter after the other; nothing is changed.
   public func gradient() -> [Float] {
-    _ = differentiate()
+    _ = differentiate(isStep: false)
     return Array(UnsafeBufferPointer(start: workers.gradient, count: trainable.count))
   }
 

@@ -14,6 +14,8 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
   public var learningRate: Float
   public var schedule: LearningRateSchedule
   public var optimizer: AdamW.Settings
+  /// How steps follow from gradients; `nil`: as AdamW does.
+  public var rule: OptimizerRule?
   /// Gradients with a larger norm are scaled down to it; `nil`: never.
   public var clipNorm: Float?
   /// Each step's batch is computed in so many parts, one after the other, to need less memory.

@@ -1,0 +1,31 @@
+import PeatTensor
+
+/// The mean of each value without the ⌊β·n⌋ smallest and as many of the largest.
+///
+/// Of low-rank pairs it is taken of the values of A and B, as `CoordinateMedian` takes its median.
+///
+/// Source: Yin et al. 2018, <https://arxiv.org/abs/1803.01498>.
+public struct TrimmedMean: AggregationStrategy, RobustRule {
+  /// β, 0 ≤ β < 1/2.
+  public let share: Double
+
+  public init(share: Double = 0.1) { self.share = share }
+
+  public var name: String { "trimmed-mean" }
+  public var summary: String {
+    "the mean of each value without the largest and the smallest (trimmedShare)"
+  }
+
+  func combine(
+    _ stack: UpdateStack, from current: NamedTensors
+  ) throws -> (tensors: NamedTensors, notes: [String: Double]) {
+    // 0.29 · 100 is a little less than 29.
+    let cut = Int((share * Double(stack.count) + 1e-9).rounded(.down))
+    let kept = cut..<stack.count - cut
+    return (
+      try stack.combined { values in
+        Float(values[kept].reduce(0.0) { $0 + Double($1) } / Double(kept.count))
+      }, ["taken": Double(kept.count)]
+    )
+  }
+}

@@ -1,0 +1,7 @@
+/// How a step follows from a gradient.
+public enum OptimizerRule: String, Sendable, Codable, CaseIterable {
+  /// AdamW.
+  case adam
+  /// Plain gradient descent, `p ← p − η·g`, with weight decay of matrices as AdamW has it: nothing is remembered from step to step.
+  case sgd
+}
