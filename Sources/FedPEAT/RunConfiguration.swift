@@ -92,6 +92,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var serverTau: Double?
   /// How devices step: `adam`, begun anew in each round, or `sgd`.
   public var localOptimizer = OptimizerRule.adam
+  /// Whether a device's Adam goes on with its moments from round to round.
+  public var keepMoments = false
   /// μ of the term that holds devices near the adapter that a round began with; null: 0, and 0.01 by `fedprox`.
   public var proximal: Double?
   /// The norm that each update's difference from that adapter is cut to; null: none, and 1 by `norm-bound`.
@@ -189,7 +191,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case context, learningRate, schedule, weightDecay, clipNorm, strategy, planner, share, edge,
       maxExposure
     case serverOptimizer, serverLearningRate, serverSchedule, serverMomentum, serverBeta2, serverTau
-    case localOptimizer, proximal, normBound, trimmedShare, faultyClients, krumKeeps
+    case localOptimizer, keepMoments, proximal, normBound, trimmedShare, faultyClients, krumKeeps
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
     case exampleLimit
@@ -254,6 +256,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(serverBeta2, forKey: .serverBeta2)
     try container.encode(serverTau, forKey: .serverTau)
     try container.encode(localOptimizer, forKey: .localOptimizer)
+    try container.encode(keepMoments, forKey: .keepMoments)
     try container.encode(proximal, forKey: .proximal)
     try container.encode(normBound, forKey: .normBound)
     try container.encode(trimmedShare, forKey: .trimmedShare)
@@ -403,6 +406,11 @@ extension RunConfiguration {
         "By '\(strategy)' \(faultyClients) faulty clients take \(2 * faultyClients + 3) updates in each round; set minimumUpdates to that or more (it is \(minimumUpdates)), or leave faultyClients out."
       )
     }
+    if keepMoments, localOptimizer != .adam || !rule.keepsFactors {
+      throw PeatError.usage(
+        "keepMoments lets devices' Adam go on from round to round, which \(localOptimizer == .adam ? "the strategy '\(strategy)' takes the ground from: it makes A and B anew each round. Take fedavg, ffa or fedex" : "localOptimizer sgd has none of")."
+      )
+    }
     guard rule.usesControls else { return }
     if rankLimits != nil {
       throw PeatError.usage(
@@ -547,6 +555,7 @@ extension RunConfiguration {
     tuning.freezesDown = rule.freezesDown
     tuning.proximal = rule.proximal == 0 ? nil : rule.proximal
     tuning.usesControls = rule.usesControls ? true : nil
+    tuning.keepsMoments = keepMoments ? true : nil
     if localOptimizer != .adam { tuning.training.rule = localOptimizer }
     return tuning
   }

@@ -14,6 +14,8 @@ public final class DeviceTrainer: LocalTrainer {
   private let computeShare: Double
   private let onStep: @Sendable (Trainer.Progress) -> Void
   private let state: Mutex<Prepared?>
+  /// AdamW's, after the last round, where the coordinator lets devices keep them: in memory alone, so that a device that starts again begins anew.
+  private let moments = Mutex<Trainer.Moments?>(nil)
 
   /// What is tuned through: a model, or a checkpoint that is read when it is known how it will be tuned.
   private enum Source: Sendable {
@@ -128,6 +130,8 @@ public final class DeviceTrainer: LocalTrainer {
       model, parameters: trained.map(\.parameter), data: dataset, configuration: configuration)
     defer { trainer.finish() }
     try trainer.addTerms(of: settings, trained, controls)
+    let keepsMoments = settings.keepsMoments ?? false
+    if keepsMoments, let kept = moments.withLock({ $0 }) { trainer.goOn(with: kept) }
     let clock = ContinuousClock()
     var stepStart = clock.now
     let outcome = try trainer.run(
@@ -143,6 +147,10 @@ public final class DeviceTrainer: LocalTrainer {
         stepStart = clock.now
       })
     if !outcome.isComplete { throw CancellationError() }
+    if keepsMoments {
+      let now = trainer.moments
+      moments.withLock { $0 = now }
+    }
     let names = Set(trained.map(\.name))
     var results = injected.state.widened(from: tensors).filter { names.contains($0.key) }
     if let mean = trainer.terms?.meanGradient {

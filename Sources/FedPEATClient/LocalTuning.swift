@@ -16,6 +16,8 @@ public struct LocalTuning: Sendable, Codable, Equatable {
   public var freezesDown = false
   /// μ of the term that holds the adapter near where the round began; absent: none.
   public var proximal: Double?
+  /// Whether a device's AdamW goes on with its moments from round to round; absent: it begins anew.
+  public var keepsMoments: Bool?
   /// Whether gradients are corrected by control variates, which come with the adapter.
   public var usesControls: Bool?
   /// The method's configuration; all are absent for plain end blocks.
@@ -59,6 +61,7 @@ public struct LocalTuning: Sendable, Codable, Equatable {
   /// How many further copies of all that trains the terms beside the loss take.
   var termCopies: Int {
     GradientTerms.copies(proximal: (proximal ?? 0) != 0, shift: usesControls ?? false)
+      + (keepsMoments ?? false ? 2 : 0)
   }
 
   /// The documents' tokens, arranged for a model's head.

@@ -101,6 +101,9 @@ struct RunOptions: ParsableArguments {
   )
   var localOptimizer: String?
 
+  @Flag(help: "Let devices' Adam go on with its moments from round to round.")
+  var keepMoments = false
+
   @Option(
     help:
       "Hold devices near the adapter that a round began with, by mu / 2 times the squared distance; 0.01 by fedprox, else 0 if not given."
@@ -135,6 +138,7 @@ struct RunOptions: ParsableArguments {
     }
     set(.strategy, strategy.map { .string($0) })
     set(.localOptimizer, localOptimizer.map { .string($0) })
+    if keepMoments { set(.keepMoments, .bool(true)) }
     set(.proximal, proximal.map { .number($0) })
     for (key, value) in strategyOptions.overrides { set(key, value) }
     set(.minimumClients, minimumClients.map { .integer($0) })

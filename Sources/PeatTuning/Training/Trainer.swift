@@ -90,6 +90,31 @@ public final class Trainer {
     self.terms = terms
   }
 
+  /// What AdamW remembers of the parameters that it steps: it can go on with it in another trainer of the same ones.
+  public struct Moments: Sendable {
+    let parameters: [String]
+    let steps: Int
+    let first: Tensor
+    let second: Tensor
+  }
+
+  /// The moments as they are now.
+  public var moments: Moments {
+    Moments(
+      parameters: trainable.parameters.map(\.name), steps: optimizer.steps,
+      first: optimizer.firstMoment.copied(), second: optimizer.secondMoment.copied())
+  }
+
+  /// Goes on with another trainer's moments; where they are of other parameters nothing is done.
+  public func goOn(with moments: Moments) {
+    guard moments.parameters == trainable.parameters.map(\.name),
+      moments.first.count == trainable.count
+    else { return }
+    optimizer = AdamW(
+      resuming: configuration.optimizer, steps: moments.steps, firstMoment: moments.first,
+      secondMoment: moments.second)
+  }
+
   /// Makes one step.
   ///
   /// - Throws: `badData` where the loss is no longer a number; the parameters are then as they were before the step.
