@@ -200,7 +200,7 @@ private func expectClose(_ found: [Double], _ expected: [Double], _ tolerance: D
     for clients in updates {
       let next = try strategy.aggregate(clients, into: state, round)
       cuts.append(next.notes["momentumCut"] ?? -1)
-      #expect(next.memory.tensors["first.a.q.lora_A.weight"]?.shape[0] ?? 9 <= 4)
+      #expect(next.memory.tensors["product.a.q.lora_A.weight"]?.shape[0] ?? 9 <= 4)
       (state, round.state) = (next.state, next.memory)
     }
     #expect(cuts[0] < 1e-6)

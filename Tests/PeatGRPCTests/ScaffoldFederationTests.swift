@@ -137,10 +137,11 @@ struct ServerOptimizerFederationTests {
     for word in ["median", "trimmed-mean", "krum", "multi-krum"] {
       try await withTemporaryFolder { folder in
         let report = try await Federation(
-          .inMemory, in: folder, rules: RoundRules(rounds: 2, minimumClients: 4),
+          .inMemory, in: folder, rules: RoundRules(rounds: 2, minimumClients: 5),
           strategy: Strategies.named(word)
         ).run([
           "anna": ToyTrainer(target: 1), "bo": ToyTrainer(target: 1.1), "cy": ToyTrainer(target: 1),
+          "di": ToyTrainer(target: 0.9),
           "eve": ToyTrainer(target: 1e6, examples: 1000),
         ]).run
         #expect(report.rounds.count == 2)

@@ -16,6 +16,8 @@ struct ServerStep {
 
   private static let first = "first."
   private static let second = "second."
+  /// Before a layer's name; its pair's own tensors may have moments of their own.
+  private static let product = "product."
 
   init(_ optimizer: any ServerOptimizer, rate: Double, rank: Int, state: StrategyState) throws {
     try state.check(isOf: optimizer.name)
@@ -70,7 +72,7 @@ struct ServerStep {
     }
     var moves = change
     if momentum != 0 {
-      let key = Self.first + layer
+      let key = Self.product + layer
       if let old = state.tensors.pair(of: key) {
         guard old.down.shape.last == change.columns, old.up.shape == [change.rows, old.rank] else {
           throw PeatError.badData(
