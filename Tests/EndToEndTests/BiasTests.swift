@@ -42,7 +42,7 @@ import Testing
 
       // All that is in the adapter is a bias; with it, and merged with it, the model says the same.
       let adapter = try AdapterFolder.readFiles(folder.appendingPathComponent("run"))
-      #expect(!adapter.state.isEmpty && adapter.state.keys.allSatisfy { $0.hasSuffix("bias") })
+      #expect(!adapter.tensors.isEmpty && adapter.tensors.keys.allSatisfy { $0.hasSuffix("bias") })
       try await FedpeatCommand.succeed(
         ["plug-in", "gpt2", "run", "--merge", "--out", "merged"], in: folder)
       func perplexity(_ arguments: [String]) async throws -> Double {
