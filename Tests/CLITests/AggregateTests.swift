@@ -77,6 +77,58 @@ import Testing
     }
   }
 
+  @Test func `a server optimizer goes from the adapter that updates began with, and remembers`()
+    async throws
+  {
+    try await withWorkshop { workshop, folder in
+      let first = try await tune(workshop, ranks: [4, 4], in: folder)
+      try await FedpeatCommand.succeed(["aggregate"] + first + ["--out", "base"], in: folder)
+      var updates: [String] = []
+      for number in 0..<2 {
+        let update = "second-\(number)"
+        try await FedpeatCommand.succeed(
+          [
+            "tune", workshop.emulator, "--from", "base", "--data", workshop.text, "--steps", "3",
+            "--batch", "4", "--seed", "\(number)", "--update", "--out", update,
+          ], in: folder)
+        updates.append(update)
+      }
+      func digest(_ arguments: String...) async throws -> String {
+        let outcome = try await FedpeatCommand.succeed(
+          ["aggregate"] + updates + ["--from", "base", "--json"] + arguments, in: folder)
+        return try #require(outcome.object()["digest"] as? String)
+      }
+      let state = ["--strategy", "fedavgm", "--server-state", "state.safetensors"]
+      let mean = try await digest("--out", "mean")
+      let one = try await digest(state[0], state[1], state[2], state[3], "--out", "one")
+      let two = try await digest(state[0], state[1], state[2], state[3], "--out", "two")
+      // The first time momentum is what changed; the second time there is some from before.
+      #expect(one == mean)
+      #expect(two != one)
+      try await expect(
+        65, saying: ["is of 'momentum'", "'adam'"],
+        from: ["aggregate"] + updates + [
+          "--from", "base", "--strategy", "fedadam", "--server-state", "state.safetensors",
+          "--out", "x",
+        ], in: folder)
+      try await expect(
+        64, saying: ["--from DIR"],
+        from: ["aggregate"] + updates + ["--strategy", "fedadam", "--out", "x"], in: folder)
+      try await expect(
+        64, saying: ["control variates"],
+        from: ["aggregate"] + updates + ["--strategy", "scaffold", "--out", "x"], in: folder)
+      try await expect(
+        65, saying: ["5 or more"],
+        from: ["aggregate"] + updates + [
+          "--strategy", "krum", "--faulty-clients", "1", "--out", "x",
+        ], in: folder)
+      #expect(
+        try await digest(
+          "--strategy", "product-exact", "--server-optimizer", "momentum", "--out", "y")
+          != mean)
+    }
+  }
+
   @Test func `with ffa an A that was tuned is refused`() async throws {
     try await withWorkshop { workshop, folder in
       let updates = try await tune(workshop, ranks: [4, 4], in: folder)
