@@ -83,7 +83,7 @@ private struct KrumRanking {
     order = (0..<count).sorted { (scores[$0], digests[$0]) < (scores[$1], digests[$1]) }
   }
 
-  /// Between any two: two tensors, or pairs, are in memory at a time.
+  /// Between any two; two tensors, or pairs, are in memory at a time.
   private static func squaredDistances(_ stack: UpdateStack) throws -> [[Double]] {
     let count = stack.count
     var squares = [[Double]](repeating: [Double](repeating: 0, count: count), count: count)
