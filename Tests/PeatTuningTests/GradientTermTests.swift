@@ -119,4 +119,35 @@ import Testing
     #expect(vector.tensor.scalars == [1.5, -5])
     #expect(optimizer.steps == 1)
   }
+
+  @Test func `AdamW goes on with another trainer's moments, where they are of the same parameters`()
+    throws
+  {
+    /// The first step, with the moments of a trainer that made two before.
+    func first(after blocks: [Int]?) throws -> [Float] {
+      func make(_ blocks: [Int]) throws -> (InjectedAdapter, Trainer) {
+        let model = try checkpoint().model()
+        let injected = try Adapter.active(for: model, blocks: blocks).inject(into: model)
+        let trainer = try Trainer(
+          model, parameters: injected.parameters.map(\.parameter),
+          data: TokenDataset(randomSequences(11), .stream(context: 12)),
+          configuration: TrainingConfiguration(
+            steps: 2, batch: 3, context: 12, learningRate: 1e-2, seed: 9))
+        return (injected, trainer)
+      }
+      let (injected, trainer) = try make([0, 4])
+      if let blocks {
+        let (_, other) = try make(blocks)
+        for _ in 0..<2 { _ = try other.advance() }
+        trainer.goOn(with: other.moments)
+      }
+      _ = try trainer.advance()
+      return injected.parameters.flatMap { $0.parameter.tensor.scalars }
+    }
+    let fresh = try first(after: nil)
+    let going = try first(after: [0, 4])
+    #expect(going != fresh)
+    #expect(try first(after: [0, 4]) == going)
+    #expect(try first(after: [1, 4]) == fresh)
+  }
 }
