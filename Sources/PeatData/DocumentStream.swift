@@ -8,6 +8,8 @@ import PeatTensor
 public struct DocumentStream: ~Copyable {
   private var lines: LineReader
   private let format: DataFormat
+  /// Whether its documents are pieces of one text.
+  package var isOneText: Bool { format == .text }
   private let name: String
   private let pieceBytes: Int
 

@@ -40,8 +40,9 @@ public struct PerplexityMeasure: Sendable {
   public var stride: Int
   public var threads: Int
 
-  /// Throws where the context is longer than the model's, or the stride than the context.
+  /// Throws where the model does not predict each next token, the context is longer than the model's, or the stride than the context.
   public init(context: Int, stride: Int? = nil, threads: Int = 1, model: TransformerModel) throws {
+    try model.configuration.requireNextTokenHead(for: "Perplexity")
     let longest = model.contextLength
     guard context > 0, context <= longest else {
       throw PeatError.usage(
