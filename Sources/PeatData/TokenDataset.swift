@@ -164,11 +164,7 @@ public struct TokenDataset: Sendable {
     arrangement = .stream(context: context)
     self.masking = masking
     documentStarts = file.documentStarts
-    let store = store
-    let beyond = Self.tokensBeyond(masking)
-    windows = Self.streamWindows(file.count, tokens, beyond).filter {
-      store.targetCount($0.start + beyond..<$0.start + $0.count + beyond) > 0
-    }
+    windows = Self.windows(of: file, tokens, Self.tokensBeyond(masking))
     guard !windows.isEmpty else {
       throw PeatError.badData(
         "Nothing to learn: \(file.count) tokens, none of which is to be learned.")
@@ -195,17 +191,39 @@ public struct TokenDataset: Sendable {
     }
   }
 
-  /// How many documents no window has a token of.
-  private static func unusedCount(_ windows: [Window], _ starts: [Int]) -> Int {
-    var used = Set<Int>()
-    for window in windows {
-      var number = document(at: window.start, in: starts)
-      while number < starts.count - 1, starts[number] < window.start + window.count + 1 {
-        used.insert(number)
-        number += 1
+  /// The windows of a stream on disk that have something to learn, found piece by piece.
+  private static func windows(of file: TokenFile, _ context: Int, _ beyond: Int) -> [Window] {
+    let perPiece = max(1, (1 << 16) / context) * context
+    var windows: [Window] = []
+    windows.reserveCapacity(file.count / context + 1)
+    for first in stride(from: 0, to: file.count - beyond, by: perPiece) {
+      let marks = file.sequence(first..<min(first + perPiece + beyond, file.count)).isTarget
+      for start in stride(from: 0, to: marks.count - beyond, by: context) {
+        let count = min(context, marks.count - beyond - start)
+        // Nothing stands before the first token of all.
+        let isFirst = first + start + beyond == 0
+        if marks[(start + beyond + (isFirst ? 1 : 0))..<(start + count + beyond)].contains(true) {
+          windows.append(Window(start: first + start, count: count))
+        }
       }
     }
-    return starts.count - 1 - used.count
+    return windows
+  }
+
+  /// How many documents no window has a token of.
+  private static func unusedCount(_ windows: [Window], _ starts: [Int]) -> Int {
+    var used = 0
+    // Windows come in order: of these numbers none was counted yet.
+    var next = 0
+    for window in windows {
+      var number = max(document(at: window.start, in: starts), next)
+      while number < starts.count - 1, starts[number] < window.start + window.count + 1 {
+        used += 1
+        number += 1
+      }
+      next = max(next, number)
+    }
+    return starts.count - 1 - used
   }
 
   /// Pictures of classes: each a window of the numbers of its patches, behind those of the model's own tokens (−1, −2, …).

@@ -2,11 +2,11 @@ import Foundation
 import PeatTensor
 import PeatTokenizers
 
-/// Tokens on disk, mapped into memory: what has been read of them the system may forget again.
+/// Tokens on disk, mapped into memory; what has been read of them is given back at once.
 ///
 /// The file is gone with the object. 4 bytes a token: its number, and in the highest bit whether it is learned.
 public final class TokenFile: Sendable {
-  private let data: Data
+  private let data: MappedFile
   /// Where these tokens begin in the data.
   private let first: Int
   public let count: Int
@@ -53,7 +53,10 @@ public final class TokenFile: Sendable {
         try handle.write(contentsOf: words.withUnsafeBytes { Data($0) })
         starts.append(starts[starts.count - 1] + words.count)
       }
-      data = try Data(contentsOf: url, options: .alwaysMapped)
+      guard starts[starts.count - 1] > 1 else {
+        throw PeatError.badData("The file has fewer than two tokens to learn from.")
+      }
+      data = try MappedFile(url)
     } catch let error where !(error is PeatError) {
       throw PeatError.inputOutput(
         "Tokens can't be kept in '\(folder.path)': \(error.localizedDescription)", cause: error)
@@ -62,9 +65,6 @@ public final class TokenFile: Sendable {
     textBytes = bytes
     documentStarts = starts
     count = starts[starts.count - 1]
-    guard count > 1 else {
-      throw PeatError.badData("The file has fewer than two tokens to learn from.")
-    }
   }
 
   /// Some of a file's tokens, whose memory they share.
@@ -94,14 +94,14 @@ public final class TokenFile: Sendable {
     var isTarget: [Bool] = []
     tokens.reserveCapacity(range.count)
     isTarget.reserveCapacity(range.count)
-    data.withUnsafeBytes { bytes in
-      for place in range {
-        let word = UInt32(
-          littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * (first + place), as: UInt32.self))
-        tokens.append(Int32(bitPattern: word & ~TokenFile.learned))
-        isTarget.append(word & TokenFile.learned != 0)
-      }
+    for place in range {
+      let word = UInt32(
+        littleEndian: data.bytes.loadUnaligned(
+          fromByteOffset: 4 * (first + place), as: UInt32.self))
+      tokens.append(Int32(bitPattern: word & ~TokenFile.learned))
+      isTarget.append(word & TokenFile.learned != 0)
     }
+    data.releasePages(around: 4 * (first + range.lowerBound)..<4 * (first + range.upperBound))
     return TokenSequence(tokens: tokens, isTarget: isTarget)
   }
 }
