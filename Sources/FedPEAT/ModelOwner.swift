@@ -117,7 +117,7 @@ final class ModelOwner: Sendable {
     let asDocuments = configuration.evaluateDocuments
     let tokenizer = try reader.tokenizer
     return try measure.report(
-      model, tokenizer: tokenizer, documents: (evaluation ?? []).map(\.text),
+      model, tokenizer: tokenizer, documents: evaluation ?? [],
       asDocuments: asDocuments, addBegin: try configuration.bos ?? tokenizer.addsBeginToken,
       shouldStop: { self.shouldStop.load(ordering: .relaxed) }
     ).perplexity

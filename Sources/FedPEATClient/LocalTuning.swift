@@ -63,7 +63,8 @@ public struct LocalTuning: Sendable, Codable, Equatable {
 }
 
 extension TokenDataset {
-  /// Encodes documents and arranges their tokens: for predicting each next one, or, where a model has a head of classes, for telling those apart.
+  /// Encodes documents and arranges their tokens: for predicting each next one, or, where a model has a head of classes, for telling those apart; of a model with
+  /// an encoder as pairs, whatever layout is asked for.
   ///
   /// - Parameter addBegin: `nil` does what the tokenizer's own post-processor does.
   /// - Throws: `usage` where the model's head is for neither.
@@ -78,6 +79,9 @@ extension TokenDataset {
         for: model, context: context)
     }
     let tokenizer = try reader.tokenizer
+    if model.hasEncoder {
+      return try .pairs(documents, tokenizer: tokenizer, for: model, context: context)
+    }
     let begin = try addBegin ?? tokenizer.addsBeginToken
     let arrangement: Arrangement =
       switch layout {

@@ -7,7 +7,7 @@ extension TokenDataset {
   public func meanLoss(
     _ model: TransformerModel, rows: Int, logitRows: Int = 256, threads: Int
   ) throws -> Double {
-    try check(vocabularySize: model.configuration.vocabularySize)
+    try check(for: model.configuration)
     let batches = Array(self.batches(rows: rows))
     return try concurrentLoss(count: batches.count, threads: threads) { number, tape in
       let batch = batches[number]

@@ -33,7 +33,9 @@ extension TokenDataset {
     }
     var training: [TokenSequence] = []
     var validation: [TokenSequence] = []
-    if documentCount >= Self.fewestDocumentsToSplit {
+    // A pair that is cut apart is none any more.
+    let isWhole = if case .pairs = arrangement { documentCount > 1 } else { false }
+    if documentCount >= Self.fewestDocumentsToSplit || isWhole {
       var random = SeededRandom(seed: seed, "validation split")
       var held = Set<Int>()
       var heldTokens = 0

@@ -48,6 +48,7 @@ enum TokenStore: Sendable {
     case .packed: add(2)
     case .documents: add(3)
     case .classes(_, let atFirst): add(atFirst ? 4 : 5)
+    case .pairs: add(6)
     }
     return hash
   }

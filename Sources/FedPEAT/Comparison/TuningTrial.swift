@@ -79,7 +79,7 @@ public struct TuningTrial: Sendable {
     let injected = try adapter?.inject(into: model)
     defer { injected?.remove() }
     return try measure.report(
-      model, tokenizer: tokenizer, documents: (documents ?? heldOut).map(\.text),
+      model, tokenizer: tokenizer, documents: documents ?? heldOut,
       asDocuments: settings.layout != .stream, addBegin: settings.bos ?? tokenizer.addsBeginToken,
       shouldStop: shouldStop
     ).perplexity

@@ -232,16 +232,23 @@ struct Compress: AsyncParsableCommand {
 /// How well emulators stand for a model on a text: what is the model's own is measured once for all levels.
 private struct FidelityMeasure {
   private let rows: [[Int32]]
+  /// What a model with an encoder reads, in the place of rows.
+  private let pairs: TokenDataset?
   private let measure: PerplexityMeasure
   private var fullLoss: TokenLoss?
 
   init(_ full: TransformerModel, _ source: Checkpoint, _ file: URL, threads: Int) throws {
     let tokenizer = try Tokenizer(folder: source.folder)
-    rows = try DocumentReader.read(file).map {
-      try tokenizer.encode($0.text, addSpecialTokens: true)
-    }
-    measure = try PerplexityMeasure(
-      context: min(full.configuration.contextLength, 512), threads: threads, model: full)
+    let documents = try DocumentReader.read(file)
+    let context = min(full.configuration.contextLength, 512)
+    pairs =
+      full.configuration.hasEncoder
+      ? try .pairs(documents, tokenizer: tokenizer, for: full.configuration, context: context)
+      : nil
+    rows =
+      pairs == nil
+      ? try documents.map { try tokenizer.encode($0.text, addSpecialTokens: true) } : []
+    measure = try PerplexityMeasure(context: context, threads: threads, model: full)
   }
 
   mutating func report(
@@ -261,12 +268,16 @@ private struct FidelityMeasure {
 
   private func loss(_ model: TransformerModel, _ what: String) throws -> TokenLoss {
     let start = ContinuousClock.now
+    let onProgress = { @Sendable (done: Int, all: Int) in
+      let left = (ContinuousClock.now - start) / max(done, 1) * (all - done)
+      Terminal.status(
+        "measuring: \(what), window \(done) of \(all)  \(Format.time(left)) left")
+    }
+    if let pairs {
+      return try measure.loss(
+        model, data: pairs, shouldStop: { Interruption.isRequested }, onProgress: onProgress)
+    }
     return try measure.loss(
-      model, rows: rows, shouldStop: { Interruption.isRequested },
-      onProgress: { done, all in
-        let left = (ContinuousClock.now - start) / max(done, 1) * (all - done)
-        Terminal.status(
-          "measuring: \(what), window \(done) of \(all)  \(Format.time(left)) left")
-      })
+      model, rows: rows, shouldStop: { Interruption.isRequested }, onProgress: onProgress)
   }
 }

@@ -103,7 +103,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   private func perplexity(_ loaded: LoadedModel, _ file: URL, _ addBegin: Bool) throws {
-    let texts = try DocumentReader.read(file).map(\.text)
+    let texts = try DocumentReader.read(file)
     let measure = try PerplexityMeasure(
       context: context ?? min(loaded.model.contextLength, 2048), stride: stride,
       threads: common.threadCount, model: loaded.model)

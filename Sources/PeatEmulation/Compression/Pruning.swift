@@ -15,10 +15,10 @@ public struct ChannelPruning: ShareWord {
   public let share: Double
 
   public func apply(to draft: inout EmulatorDraft) {
-    let keys = draft.full.configuration.keys
     let layout = draft.full.configuration.layout
     for index in draft.blocks.indices {
       let block = draft.blocks[index]
+      let keys = draft.full.configuration.keys.ofBlock(block.numberInFullModel)
       let count = block.sizes.feedForwardSize
       let into = keys.innerPaths
       var scores = Array(repeating: 1.0, count: count)
@@ -48,8 +48,13 @@ public struct HeadPruning: ShareWord {
 
   public let share: Double
 
-  public func apply(to draft: inout EmulatorDraft) {
+  public func apply(to draft: inout EmulatorDraft) throws {
     let model = draft.full.configuration
+    if case .relative = model.positions {
+      throw PeatError.usage(
+        "'\(Self.name)' can't narrow a model of the type \(model.modelType): its table of relative positions has a column for each head, and all blocks share it. Use prune-channels or low-rank."
+      )
+    }
     let keys = model.keys
     for index in draft.blocks.indices {
       var block = draft.blocks[index]
@@ -157,7 +162,7 @@ extension EmulatorDraft.Block {
 extension EmulatorDraft {
   /// Keeps some channels of a block's feed-forward layer.
   mutating func keepChannels(_ kept: [Int], ofBlock index: Int) {
-    let keys = full.configuration.keys
+    let keys = full.configuration.keys.ofBlock(blocks[index].numberInFullModel)
     let layout = full.configuration.layout
     for path in keys.innerPaths {
       blocks[index].select(outputs: kept, of: path, layout: layout)

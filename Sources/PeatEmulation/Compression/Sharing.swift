@@ -1,3 +1,4 @@
+import PeatModels
 import PeatTensor
 
 /// Runs a kept block again in the place of each one that is missing, so that the middle is as deep as it was, at no cost in memory: the nearest kept
@@ -17,12 +18,23 @@ public struct Sharing: Compression {
     outline.isShared = true
   }
 
-  public func apply(to draft: inout EmulatorDraft) {
+  public func apply(to draft: inout EmulatorDraft) throws {
     let kept = draft.blocks.map(\.numberInFullModel)
-    draft.order = draft.split.middle.map { number in
-      kept.indices.min { left, right in
+    let keys = draft.full.configuration.keys
+    draft.order = try draft.split.middle.map { number in
+      // A decoder's block computes something else than an encoder's.
+      let alike = kept.indices.filter {
+        keys.isInDecoder(kept[$0]) == keys.isInDecoder(number)
+      }
+      let nearest = alike.min { left, right in
         (abs(kept[left] - number), -left) < (abs(kept[right] - number), -right)
-      } ?? 0
+      }
+      guard let nearest else {
+        throw PeatError.usage(
+          "'share' runs a kept block in the place of block \(number), but of the middle's blocks in the \(keys.isInDecoder(number) ? "decoder" : "encoder") none is kept. Keep one: layers=…"
+        )
+      }
+      return nearest
     }
   }
 }

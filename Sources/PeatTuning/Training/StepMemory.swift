@@ -37,11 +37,14 @@ struct StepMemory {
 
   /// Kept of a block for its backward pass, for each row.
   private func kept(_ block: Int) -> Double {
-    let (sizes, linears) = (model.sizes(ofBlock: block), model.keys.linearPaths.count)
+    let keys = model.keys.ofBlock(block)
+    let (sizes, linears) = (model.sizes(ofBlock: block), keys.linearPaths.count)
     let queries = Double(sizes.heads * model.headWidth)
     let lowRank = trained.contains(block) ? Double(rank * linears) : 0
     let statistics = 2 * Double(sizes.heads) + (model.keys.gate == nil ? 4 : 2)
-    return 2 * hidden + 2 * queries + keyValues(block)
+    // What a decoder keeps of looking at an encoder: another state, queries and what they get, keys and values of as many rows.
+    let cross = keys.cross == nil ? 0 : hidden + 2 * queries + keyValues(block)
+    return 2 * hidden + 2 * queries + keyValues(block) + cross
       + branches * Double(sizes.feedForwardSize) + lowRank + statistics + bottleneck(block)
       + (trained.contains(block) ? Double(added.values) : 0)
   }
@@ -61,7 +64,7 @@ struct StepMemory {
   private func factor(_ block: Int) -> Double {
     if model.variation.ranks.isEmpty { return 0 }
     let name = model.keys.block(block)
-    return model.keys.linearPaths.reduce(0) {
+    return model.keys.ofBlock(block).linearPaths.reduce(0) {
       max($0, Double(model.variation.ranks["\(name).\($1)"] ?? 0))
     }
   }
