@@ -86,7 +86,8 @@ extension Emulator {
           linear.layout == .outputsByInputs
           ? [linear.outputs, linear.inputs] : [linear.inputs, linear.outputs]
         let isThere = lines.spread(Tensor(repeating: 1, shape: shape))
-        result["\(plainKeys.block(place)).\(path).weight"] = matrix.filled(where: isThere, seed: place)
+        result["\(plainKeys.block(place)).\(path).weight"] = matrix.filled(
+          where: isThere, seed: place)
       }
     }
     return result

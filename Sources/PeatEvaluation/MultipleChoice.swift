@@ -102,7 +102,8 @@ public struct MultipleChoiceMeasure {
     let target = try tokenizer.encode(choice, addSpecialTokens: false)
     guard !source.isEmpty, !target.isEmpty, target.count < model.contextLength else {
       throw PeatError.badData(
-        "A question or its answer '\(choice.prefix(40))' has no tokens, or more than the model reads.")
+        "A question or its answer '\(choice.prefix(40))' has no tokens, or more than the model reads."
+      )
     }
     source = source.suffix(model.contextLength - target.count)
     return try logProbability(

@@ -23,7 +23,8 @@ extension TransformerConfiguration {
 
   /// A stored block's matrices; a layer that is kept as two factors has two.
   public func matrices(ofBlock number: Int) -> [MatrixSize] {
-    zip(keys.ofBlock(number).linearPaths, linearSizes(ofBlock: number)).flatMap { path, size -> [MatrixSize] in
+    zip(keys.ofBlock(number).linearPaths, linearSizes(ofBlock: number)).flatMap {
+      path, size -> [MatrixSize] in
       let name = "\(keys.block(number)).\(path)"
       guard let rank = variation.ranks[name] else {
         return [MatrixSize(name: "\(name).weight", inputs: size.inputs, outputs: size.outputs)]

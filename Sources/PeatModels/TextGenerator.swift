@@ -59,7 +59,8 @@ public struct TextGenerator {
       max(min(capacity, context), prompt.count + 1) - sourceLength
       + (sizes.hasEncoder ? 0 : model.promptLength)
     try MemoryDemand.check(
-      bytes: 8 * Double(room + sourceLength) * Double(sizes.depth * sizes.keyValueHeads * sizes.headWidth),
+      bytes: 8 * Double(room + sourceLength)
+        * Double(sizes.depth * sizes.keyValueHeads * sizes.headWidth),
       for: "Remembering the keys and values of \(room) tokens",
       advice: "Ask for fewer tokens (--max-tokens).")
     self.model = model

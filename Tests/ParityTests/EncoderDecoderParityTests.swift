@@ -29,15 +29,19 @@ import Testing
     let full = try checkpoint.model()
     // Encoder 0, 1, 2, decoder 3, 4, 5, 6: the middle is 1 to 5, of which 2 and 4 stay.
     let split = try ModelSplit(bottom: 1, top: 1, of: 7)
-    return (checkpoint, full, try EmulatorRecipe("layers=1:3").makeEmulator(from: full, split: split))
+    return (
+      checkpoint, full, try EmulatorRecipe("layers=1:3").makeEmulator(from: full, split: split)
+    )
   }
 
   private func methods() throws -> [Adapter.Method] {
     [
       .lora(try LoRAConfiguration(rank: 3, alpha: 6)),
       .lora(try LoRAConfiguration(rank: 2, alpha: 6, targetModules: ["q", "v"])),
-      .lora(try LoRAConfiguration(rank: 2, alpha: 6, targetModules: ["wo", "o"], usesMagnitudes: true)),
+      .lora(
+        try LoRAConfiguration(rank: 2, alpha: 6, targetModules: ["wo", "o"], usesMagnitudes: true)),
       .ia3(try IA3Configuration()), .normTuning,
+      .promptTuning(try VirtualTokenConfiguration(virtualTokens: 3)),
     ]
   }
 

@@ -187,7 +187,8 @@ struct EncoderDecoderEmulatorTests {
 
   @Test func `data that is no pairs is refused`() throws {
     let model = try Self.checkpoint().model()
-    let stream = try TokenDataset([TokenSequence(Array(repeating: 3, count: 40))], .stream(context: 8))
+    let stream = try TokenDataset(
+      [TokenSequence(Array(repeating: 3, count: 40))], .stream(context: 8))
     #expect(throws: PeatError.self) {
       try Trainer(
         model, parameters: model.parameters, data: stream,

@@ -195,31 +195,38 @@ import Testing
   }
 
   @Test func `config.json says which version it is`() throws {
+    let unsaid: [String: JSONValue?] = ["dense_act_fn": .some(nil), "is_gated_act": .some(nil)]
     let first = try configuration(["scale_decoder_outputs": .some(nil)])
     #expect(first.head?.isTied == true && first.head?.scale == 0.25)
     #expect(first.feedForward == .plain(.relu))
-    let later = try configuration([
-      "scale_decoder_outputs": .some(nil), "tie_word_embeddings": false,
-      "feed_forward_proj": "gated-gelu", "num_decoder_layers": .some(nil),
-    ])
+    let later = try configuration(
+      [
+        "scale_decoder_outputs": .some(nil), "tie_word_embeddings": false,
+        "feed_forward_proj": "gated-gelu", "num_decoder_layers": .some(nil),
+      ].merging(unsaid) { $1 })
     #expect(later.head?.isTied == false && later.head?.scale == 1)
     #expect(later.feedForward == .gated(.tanhGELU))
     #expect(later.blockCount == 6)
     #expect(later.keys.linearNames.contains("wi_0"))
-    #expect(try configuration(["feed_forward_proj": "gated-silu"]).feedForward == .gated(.silu))
+    let silu = try configuration(unsaid.merging(["feed_forward_proj": "gated-silu"]) { $1 })
+    #expect(silu.feedForward == .gated(.silu))
   }
 
-  @Test(arguments: [
-    (["feed_forward_proj": "gated-nothing"], "feed_forward_proj"),
-    (["feed_forward_proj": "gelu-relu"], "feed_forward_proj"),
-    (["relative_attention_num_buckets": 7], "relative_attention_num_buckets"),
-    (["relative_attention_max_distance": 4], "relative_attention_max_distance"),
-    (["decoder_start_token_id": 53], "decoder_start_token_id"),
-    (["architectures": ["T5EncoderModel"]], "architectures"),
-    (["architectures": ["T5ForSequenceClassification"]], "architectures"),
-    (["is_encoder_decoder": false], "is_encoder_decoder"),
-    (["num_decoder_layers": 0], "num_decoder_layers"),
-  ] as [([String: JSONValue], String)])
+  @Test(
+    arguments: [
+      (["feed_forward_proj": "gated-nothing"], "feed_forward_proj"),
+      (["feed_forward_proj": "gelu-relu"], "feed_forward_proj"),
+      (["relative_attention_num_buckets": 7], "relative_attention_num_buckets"),
+      (["relative_attention_max_distance": 4], "relative_attention_max_distance"),
+      (["decoder_start_token_id": 53], "decoder_start_token_id"),
+      (["architectures": ["T5EncoderModel"]], "architectures"),
+      (["architectures": ["T5ForSequenceClassification"]], "architectures"),
+      (["is_encoder_decoder": false], "is_encoder_decoder"),
+      (["dense_act_fn": "gelu"], "dense_act_fn"), (["is_gated_act": true], "is_gated_act"),
+      (["tie_encoder_decoder": true], "tie_encoder_decoder"),
+      (["pruned_heads": ["1": [0]]], "pruned_heads"),
+      (["num_decoder_layers": 0], "num_decoder_layers"),
+    ] as [([String: JSONValue], String)])
   func `what it does not compute is refused by name`(
     changes: [String: JSONValue], word: String
   ) throws {

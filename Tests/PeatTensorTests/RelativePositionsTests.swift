@@ -14,14 +14,22 @@ import Testing
     let buckets = Self.distances.map {
       RelativePositions.bucket(of: $0, buckets: 32, longest: 128, looksBack: false)
     }
-    #expect(buckets == [15, 15, 15, 15, 14, 12, 12, 11, 10, 10, 9, 8, 7, 1, 0, 17, 23, 24, 24, 25, 26, 27, 30, 30, 31, 31, 31, 31])
+    #expect(
+      buckets == [
+        15, 15, 15, 15, 14, 12, 12, 11, 10, 10, 9, 8, 7, 1, 0, 17, 23, 24, 24, 25, 26, 27, 30, 30,
+        31, 31, 31, 31,
+      ])
   }
 
   @Test func `buckets are those of T5 where queries look back`() {
     let buckets = Self.distances.map {
       RelativePositions.bucket(of: $0, buckets: 32, longest: 128, looksBack: true)
     }
-    #expect(buckets == [31, 31, 31, 29, 26, 23, 21, 18, 16, 16, 15, 8, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    #expect(
+      buckets == [
+        31, 31, 31, 29, 26, 23, 21, 18, 16, 16, 15, 8, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0,
+      ])
   }
 
   /// Heads, head width, queries, keys.
@@ -83,7 +91,9 @@ import Testing
     }
   }
 
-  @Test(arguments: [Shape(queries: 1, keys: 9), Shape(queries: 3, keys: 66), Shape(queries: 20, keys: 130)])
+  @Test(arguments: [
+    Shape(queries: 1, keys: 9), Shape(queries: 3, keys: 66), Shape(queries: 20, keys: 130),
+  ])
   func `queries behind a cache have their distances`(shape: Shape) {
     check(shape, batch: 1, pattern: AttentionPattern(scale: 1))
   }

@@ -64,7 +64,8 @@ struct Inspection: Encodable {
   var steps: Int?
 
   private enum CodingKeys: String, CodingKey {
-    case kind, architecture, parameters, blocks, encoderBlocks, hiddenSize, vocabularySize, contextLength, bytes
+    case kind, architecture, parameters, blocks, encoderBlocks, hiddenSize, vocabularySize,
+      contextLength, bytes
     case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy
     case marginCaution, licence
     case virtualTokens, bottleneckSize, notInPEFT

@@ -21,6 +21,8 @@ public enum T5: Architecture {
         .array([.string("T5ForConditionalGeneration")]), .array([.string("T5WithLMHeadModel")]),
       ])
     try file.require("is_encoder_decoder", [.bool(true)])
+    try file.require("tie_encoder_decoder", [.bool(false)])
+    try file.require("pruned_heads", [.object([:])])
     let layers = (
       encoder: try file.size(blockCountKey),
       decoder: try file.optionalSize("num_decoder_layers") ?? file.size(blockCountKey)
@@ -93,6 +95,13 @@ public enum T5: Architecture {
     guard parts.count == 1 || isGated,
       let activation = ActivationFunction(configurationName: function)
     else { throw file.unsupported("feed_forward_proj", .string(name)) }
+    // What these say as well is what transformers computes where they differ.
+    try file.require("is_gated_act", [.bool(isGated)])
+    if let other = try file.optionalString("dense_act_fn"),
+      ActivationFunction(configurationName: other) != activation
+    {
+      throw file.unsupported("dense_act_fn", .string(other))
+    }
     return (activation, isGated)
   }
 

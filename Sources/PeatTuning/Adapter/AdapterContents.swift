@@ -27,7 +27,9 @@ package enum AdapterContents {
         place.isPEFTs == method.isPEFTs
       else { throw stranger(name, method) }
       let owner = String(place.path.dropLast(part.count))
-      if method.isOfLinearLayers, !keys.allLinearPaths.contains(owner) { throw stranger(name, method) }
+      if method.isOfLinearLayers, !keys.allLinearPaths.contains(owner) {
+        throw stranger(name, method)
+      }
       if method == .endBlocks, place.isOfAnotherMethod { throw stranger(name, method) }
       found[String(name.dropLast(part.count)), default: []].insert(part)
       guard !tensor.shape.contains(0), !tensor.shape.isEmpty else {

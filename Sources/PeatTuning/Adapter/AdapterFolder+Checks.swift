@@ -87,7 +87,7 @@ extension AdapterFolder {
       }
     }
     if method == .normTuning {
-      for name in norms(model.finalNorm?.parameters ?? []) { try require(name, block: nil) }
+      for name in norms(model.normsBehindBlocks) { try require(name, block: nil) }
     }
   }
 

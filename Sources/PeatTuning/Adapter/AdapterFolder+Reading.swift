@@ -16,6 +16,13 @@ extension AdapterFolder {
     tensors = try withPrefix(
       tensors, method, blockCount: facts?.blockMap.count ?? model.configuration.blockCount, keys,
       folder)
+    if case .promptTuning(let prompt) = method, model.configuration.hasEncoder,
+      let table = tensors[PromptTuning.tensorName], table.shape.count == 2,
+      table.shape[0] == 2 * prompt.virtualTokens
+    {
+      // PEFT makes rows for a decoder, too, and uses those of the encoder.
+      tensors[PromptTuning.tensorName] = table.rows(0..<prompt.virtualTokens).copied()
+    }
     let ownNumbers = Dictionary(
       uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
     let numbers = try facts.map { try self.numbers(of: $0, folder) } ?? ownNumbers

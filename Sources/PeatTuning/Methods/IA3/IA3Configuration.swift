@@ -67,7 +67,9 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
       case .fused(let path), .fusedByHead(let path): [path]
       }
     var targets = attention + [keys.down]
-    if let decoder = keys.decoder { targets += [decoder.cross.key, decoder.cross.value, decoder.down] }
+    if let decoder = keys.decoder {
+      targets += [decoder.cross.key, decoder.cross.value, decoder.down]
+    }
     for module in feedForwardModules ?? []
     where !targets.contains(where: { $0 == module || $0.hasSuffix(".\(module)") }) {
       throw Self.noTarget(module, targets)
