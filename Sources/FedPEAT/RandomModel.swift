@@ -57,16 +57,16 @@ extension TransformerModel {
 }
 
 /// Random weights of a shape, each made when it is asked for.
-private struct RandomWeights: WeightSource {
-  let shapes: [String: [Int]]
+package struct RandomWeights: WeightSource {
+  package let shapes: [String: [Int]]
   let seed: UInt64
 
-  init(_ configuration: TransformerConfiguration, seed: UInt64) {
+  package init(_ configuration: TransformerConfiguration, seed: UInt64) {
     self.seed = seed
     let keys = configuration.keys
     let d = configuration.hiddenSize
     var shapes = [keys.embedding: [configuration.vocabularySize, d]]
-    if let positions = keys.positions { shapes[positions] = [configuration.contextLength, d] }
+    if let positions = keys.positions { shapes[positions] = [configuration.positionRows, d] }
     func norm(_ name: String, _ width: Int) {
       shapes["\(name).weight"] = [width]
       if case .layer = configuration.norm { shapes["\(name).bias"] = [width] }
@@ -87,9 +87,9 @@ private struct RandomWeights: WeightSource {
     self.shapes = shapes
   }
 
-  var names: Set<String> { Set(shapes.keys) }
+  package var names: Set<String> { Set(shapes.keys) }
 
-  func tensor(named name: String) -> Tensor? {
+  package func tensor(named name: String) -> Tensor? {
     shapes[name].map { shape in
       if shape.count == 1 {
         return Tensor(repeating: name.hasSuffix("bias") ? 0 : 1, shape: shape)
