@@ -21,6 +21,14 @@ import Testing
   private static let lengths = [12, 3, 20, 2]
   private static let sources = [7, 2, 4, 1]
 
+  private static func targets(_ lengths: [Int], _ sources: [Int]) -> [Int32] {
+    var targets: [Int32] = []
+    for (length, source) in zip(lengths, sources) {
+      for place in 0..<length { targets.append(place < source ? -1 : Int32((place * 7 + 3) % 53)) }
+    }
+    return targets
+  }
+
   /// Loss and gradient of some pairs of different lengths, targets at the ends of sequences.
   private func gradient(
     _ model: TransformerModel, _ lengths: [Int], _ sources: [Int], _ tokens: [Int32],
@@ -28,10 +36,7 @@ import Testing
   ) -> (gradient: Tensor, loss: Double) {
     let trainable = TrainableParameters(model.parameters)
     defer { trainable.release() }
-    var targets: [Int32] = []
-    for (length, source) in zip(lengths, sources) {
-      for place in 0..<length { targets.append(place < source ? -1 : Int32((place * 7 + 3) % 53)) }
-    }
+    let targets = Self.targets(lengths, sources)
     let workers = StepWorkers(count: count, parameterCount: trainable.count)
     workers.zeroGradient()
     let loss = workers.run(
@@ -176,7 +181,7 @@ import Testing
     #expect(keys.block(2) == "encoder.block.2")
     #expect(keys.block(3) == "decoder.block.0")
     let place = try #require(keys.place(of: "decoder.block.3.layer.2.layer_norm.weight"))
-    #expect(place == (6, "layer.2.layer_norm.weight"))
+    #expect(place.number == 6 && place.path == "layer.2.layer_norm.weight")
     #expect(keys.place(of: "decoder.block.03.layer.2.layer_norm.weight") == nil)
     #expect(
       !keys.isInBlock("decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"))
