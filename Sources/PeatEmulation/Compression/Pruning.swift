@@ -48,13 +48,15 @@ public struct HeadPruning: ShareWord {
 
   public let share: Double
 
-  public func apply(to draft: inout EmulatorDraft) throws {
+  public func check(_ model: TransformerConfiguration) throws {
+    guard case .relative = model.positions else { return }
+    throw PeatError.usage(
+      "'\(Self.name)' can't narrow a model of the type \(model.modelType): its table of relative positions has a column for each head, and all blocks share it. Use prune-channels or low-rank."
+    )
+  }
+
+  public func apply(to draft: inout EmulatorDraft) {
     let model = draft.full.configuration
-    if case .relative = model.positions {
-      throw PeatError.usage(
-        "'\(Self.name)' can't narrow a model of the type \(model.modelType): its table of relative positions has a column for each head, and all blocks share it. Use prune-channels or low-rank."
-      )
-    }
     let keys = model.keys
     for index in draft.blocks.indices {
       var block = draft.blocks[index]
