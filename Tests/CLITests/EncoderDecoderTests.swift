@@ -160,8 +160,9 @@ import Testing
       let answer = try await FedpeatCommand.succeed(
         ["generate", "whole", "--prompt", "say the first word cat runs fast", "--json"], in: folder)
       #expect(Self.words.contains(try answer.object()["text"] as? String ?? ""), "\(answer)")
-      let sentences = (0..<60).map { number in
-        (0..<9).map { Self.words[5 + (number * 5 + $0 * 7) % 18] }.joined(separator: " ")
+      let sentences = (0..<60).map { (number: Int) -> String in
+        let places = (0..<9).map { (place: Int) -> Int in 5 + (number * 5 + place * 7) % 18 }
+        return places.map { Self.words[$0] }.joined(separator: " ")
       }
       try Data(sentences.joined(separator: "\n").utf8).write(
         to: folder.appendingPathComponent("plain.txt"))

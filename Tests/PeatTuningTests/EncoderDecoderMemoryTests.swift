@@ -11,10 +11,13 @@ import Testing
     let configuration = try Architectures.configuration(
       from: ConfigurationFile(
         name: "config.json",
-        json: [
-          "model_type": "t5", "vocab_size": 500, "d_model": 128, "d_kv": 32, "d_ff": 512,
-          "num_layers": 3, "num_decoder_layers": 3, "num_heads": 4,
-        ]))
+        json: .object(
+          ["model_type": JSONValue.string("t5")].merging(
+            [
+              "vocab_size": 500, "d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 3,
+              "num_decoder_layers": 3, "num_heads": 4,
+            ].mapValues { .integer($0) }
+          ) { $1 })))
     var random = SeededRandom(seed: 2)
     var tensors: NamedTensors = [
       configuration.keys.embedding: .normal([500, 128], deviation: 1, using: &random)
