@@ -48,10 +48,11 @@ extension TokenFile {
   ///
   /// - Parameters:
   ///   - addBegin: whether documents begin with the begin token; `nil`: as the tokenizer does.
+  ///   - learnsSpecialTokens: whether special tokens that stand in a text are learned.
   ///   - separator: stands behind each document, so that they follow each other as they do where they are joined.
   public convenience init(
     stream url: URL, tokenizer: Tokenizer, addBegin: Bool? = nil, addEnd: Bool = false,
-    joinedBy separator: String? = nil
+    joinedBy separator: String? = nil, learnsSpecialTokens: Bool = true
   ) throws {
     let rendered = try tokenizer.conversationRenderer()
     let stream = try DocumentStream(url)
@@ -59,7 +60,8 @@ extension TokenFile {
     try self.init(
       stream, tokenizer: tokenizer,
       addBegin: try (addBegin ?? tokenizer.addsBeginToken), addEnd: addEnd,
-      onlyFirstBegins: separator != nil
+      onlyFirstBegins: separator != nil,
+      isLearnable: { learnsSpecialTokens || !tokenizer.isSpecial($0) }
     ) { document in
       let document = try rendered(document)
       return separator.map { Document(document.text + $0) } ?? document
@@ -84,7 +86,8 @@ extension TokenDataset {
     let tokenizer = try reader.tokenizer
     let masks = model.predictsMaskedTokens
     let file = try TokenFile(
-      stream: url, tokenizer: tokenizer, addBegin: masks ? false : addBegin, addEnd: addEnd)
+      stream: url, tokenizer: tokenizer, addBegin: masks ? false : addBegin, addEnd: addEnd,
+      learnsSpecialTokens: !masks)
     guard masks else { return try TokenDataset(file, context: context) }
     return try MaskedTokenTask(tokenizer, addsSpecialTokens: addBegin ?? true).dataset(
       file, context: context, vocabularySize: model.vocabularySize, seed: seed)

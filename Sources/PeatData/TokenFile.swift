@@ -22,6 +22,7 @@ public final class TokenFile: Sendable {
   /// - Parameters:
   ///   - onlyFirstBegins: whether documents are one text, too, so that only the first gets a begin token.
   ///   - folder: where the file lies while there is a name for it.
+  ///   - isLearnable: which tokens may be learned at all; special ones in a text are never hidden.
   ///   - prepare: what becomes of a document before it is encoded.
   /// - Throws: `badData` where there is nothing to learn, `inputOutput` where the folder has no room, and what stream and tokenizer
   ///   throw.
@@ -29,6 +30,7 @@ public final class TokenFile: Sendable {
     _ documents: consuming DocumentStream, tokenizer: some TextTokenizer, addBegin: Bool = false,
     addEnd: Bool = false, onlyFirstBegins: Bool = false,
     in folder: URL = FileManager.default.temporaryDirectory,
+    isLearnable: (Int32) -> Bool = { _ in true },
     prepare: (Document) throws -> Document = { $0 }
   ) throws {
     let url = folder.appendingPathComponent("fedpeat-\(UUID().uuidString).tokens")
@@ -48,7 +50,8 @@ public final class TokenFile: Sendable {
             && (starts.count == 1 || !(onlyFirstBegins || documents.isOneText)),
           addEnd: addEnd && !documents.isOneText)
         let words = zip(sequence.tokens, sequence.isTarget).map { token, isTarget in
-          (UInt32(bitPattern: token) | (isTarget ? TokenFile.learned : 0)).littleEndian
+          (UInt32(bitPattern: token)
+            | (isTarget && isLearnable(token) ? TokenFile.learned : 0)).littleEndian
         }
         try handle.write(contentsOf: words.withUnsafeBytes { Data($0) })
         starts.append(starts[starts.count - 1] + words.count)

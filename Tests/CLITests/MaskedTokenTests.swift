@@ -158,8 +158,8 @@ import Testing
       try Data(rows(160..<200).utf8).write(to: folder.appendingPathComponent("test.csv"))
       try await FedpeatCommand.succeed(
         [
-          "tune", "model", "--task", "classification", "--data", "train.csv", "--steps", "120",
-          "--batch", "16", "--context", "16", "--learning-rate", "0.02", "--out", "adapter",
+          "tune", "model", "--task", "classification", "--data", "train.csv", "--steps", "200",
+          "--batch", "16", "--context", "16", "--learning-rate", "0.005", "--out", "adapter",
         ], in: folder)
       let report = try await FedpeatCommand.succeed(
         [

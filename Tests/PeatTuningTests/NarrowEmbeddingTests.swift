@@ -45,7 +45,9 @@ import Testing
     var losses: [Double] = []
     _ = try trainer.run(onStep: { losses.append($0.report.loss) })
     trainer.finish()
-    #expect(losses.suffix(5).reduce(0, +) < 0.97 * losses.prefix(5).reduce(0, +), "\(losses)")
+    let first = losses.prefix(5).reduce(0, +)
+    let last = losses.suffix(5).reduce(0, +)
+    #expect(last < 0.97 * first, "\(losses)")
   }
 
   @Test func `all weights train, and packed ones compute about the same`() throws {
