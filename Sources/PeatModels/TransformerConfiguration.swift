@@ -166,6 +166,8 @@ public struct TransformerKeys: Sendable, Equatable {
   public var optionalPrefix: String?
   /// The table of relative positions in a stack's first block.
   public var relativePositions: String?
+  /// Linear layers that other versions of the family have in a block; none in a model's own keys.
+  public var otherVersionsPaths: [String] = []
   /// Of a decoder's blocks, where the blocks are an encoder's and a decoder's.
   public var decoder: DecoderKeys?
   /// Of a block that looks at what an encoder says; `nil` for others.

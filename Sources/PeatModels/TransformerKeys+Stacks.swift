@@ -82,6 +82,7 @@ extension TransformerKeys {
   /// The linear layers of all kinds of blocks.
   public var allLinearPaths: [String] {
     linearPaths + (decoder == nil ? [] : inDecoder.linearPaths.filter { !linearPaths.contains($0) })
+      + otherVersionsPaths
   }
 
   /// The linear layers whose outputs are added to a block's states.

