@@ -233,7 +233,7 @@ public struct FederatedTuning: Sendable {
     _ folder: URL
   ) async throws -> Coordinator {
     var settings = CoordinatorConfiguration(
-      run: try RunID("run-\(configuration.seed)"), seed: configuration.seed,
+      run: try configuration.runID, seed: configuration.seed,
       rules: configuration.rules, method: configuration.method)
     if case .lora(let lora) = adapter.method {
       settings.rank = lora.rank

@@ -148,7 +148,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   /// Address to listen on; port 0 lets the system choose.
   public var listen = "127.0.0.1:0"
-  /// Whether to listen without protection where other machines can reach it.
+  /// Whether to do without TLS: anybody on the way can then read and change what travels.
   public var insecure = false
   /// Whether emulators may be sent whose margin was measured to be gone.
   public var withoutModelPrivacy = false
@@ -485,4 +485,9 @@ extension RunConfiguration {
       order: layout == .stream ? .uniformWindows : .shuffledEpochs, seed: seed,
       threads: threadCount)
   }
+}
+
+extension RunConfiguration {
+  /// The run's name, which enrolment tokens are for.
+  public var runID: RunID { get throws { try RunID("run-\(seed)") } }
 }

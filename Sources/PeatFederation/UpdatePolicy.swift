@@ -9,6 +9,7 @@ public struct UpdateRefusal: Error, Sendable, Codable, Equatable, CustomStringCo
     case wrongMethod, wrongRank, wrongAlpha, wrongEncoding
     case exampleCount, metrics, telemetry
     case missingTensors, unknownTensors, wrongShape, notFinite
+    case unsigned, wrongSignature
   }
 
   public let code: Code
