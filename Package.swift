@@ -182,10 +182,15 @@ let package = Package(
       name: "PeatEdgeTests", dependencies: toEdge + ["TestSupport"], swiftSettings: common),
     .testTarget(
       name: "PeatSecurityTests",
-      dependencies: ["PeatTensor", "PeatFederation", "PeatSecurity", "TestSupport"],
-      swiftSettings: common),
+      dependencies: [
+        "PeatTensor", "PeatFederation", "PeatSecurity", "TestSupport",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ], swiftSettings: common),
     .testTarget(
-      name: "PeatGRPCTests", dependencies: toConnection + ["TestSupport"], swiftSettings: common),
+      name: "PeatGRPCTests",
+      dependencies: toConnection + [
+        "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+      ], swiftSettings: common),
     .testTarget(
       name: "CLITests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
     .testTarget(

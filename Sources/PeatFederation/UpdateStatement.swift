@@ -54,7 +54,7 @@ public struct UpdateStatement: Sendable, Equatable {
   }
 
   /// Signs it: ECDSA with P-256 and SHA-256, in DER.
-  package func signed(by key: P256.Signing.PrivateKey) throws -> Data {
+  public func signed(by key: P256.Signing.PrivateKey) throws -> Data {
     try key.signature(for: bytes).derRepresentation
   }
 

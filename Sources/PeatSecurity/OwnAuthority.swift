@@ -1,4 +1,5 @@
 import Foundation
+import PeatFederation
 
 extension CertificateAuthority {
   /// Where the user's own authority lies, which coordinators use that are given no other: `ca` in `FEDPEAT_HOME`, else in
@@ -20,5 +21,14 @@ extension CertificateAuthority {
       ?? (folder("XDG_STATE_HOME") ?? home.appendingPathComponent(".local/state"))
       .appendingPathComponent("fedpeat")
     return base.appendingPathComponent("ca")
+  }
+}
+
+extension Identity {
+  /// A client's identity of the user's own authority, for this process: what a coordinator of the same user on the same machine lets in
+  /// without a token. The authority is made where it is missing.
+  public static func ofThisUser(as client: ClientID) throws -> Identity {
+    try CertificateAuthority.openOrCreate(at: CertificateAuthority.ownFolder())
+      .issueForThisProcess(.client, name: client.name)
   }
 }

@@ -53,9 +53,8 @@ struct JoinIdentity {
         "Nothing says who you are to \(address): give --token, which its owner makes (fedpeat ca token), or --certificate, --key and --trust."
       )
     }
-    let authority = try CertificateAuthority.openOrCreate(at: CertificateAuthority.ownFolder())
     return try use(
-      authority.issueForThisProcess(.client, name: configuration.name ?? randomName),
+      .ofThisUser(as: ClientID(configuration.name ?? randomName)),
       from: "the user's own authority")
   }
 
