@@ -242,6 +242,7 @@ public struct FederatedTuning: Sendable {
     settings.settings = try JSONEncoder().encode(configuration.localTuning(method: adapter.method))
     settings.updateSizeLimit = configuration.updateSizeLimit
     settings.exampleLimit = configuration.exampleLimit
+    settings.updateNormLimit = configuration.updateNormLimit
     let (schedule, rounds) = (LearningRateSchedule(configuration.schedule), configuration.rounds)
     settings.learningRateFactor = { Double(schedule.factor(at: $0 - 1, of: rounds)) }
     settings.exposure = exposure

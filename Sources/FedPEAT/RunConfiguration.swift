@@ -102,6 +102,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var updateSizeLimit: Int?
   /// The most examples that a client may say it has: its update counts by their number, which nobody can check.
   public var exampleLimit = CoordinatorConfiguration.usualExampleLimit
+  /// How far an update may be from the round's adapter, as the L2 norm of the difference; null: any distance.
+  public var updateNormLimit: Double?
   /// In how many bits each value of an update is sent: 32, 16, 8 or 4. Below 32 it is the difference from the broadcast adapter, rounded.
   public var uploadBits = 32
   /// The same in words, which say more: `f32`, `f16`, `bf16`, `int8`, `int4`, and before one of them `top-k=S` where only the share S of the differences
@@ -170,7 +172,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
       maxExposure
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
-    case exampleLimit
+    case exampleLimit, updateNormLimit
     case upload, download
     case evaluateEvery
     case targetPerplexity
@@ -236,6 +238,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(attempts, forKey: .attempts)
     try container.encode(updateSizeLimit, forKey: .updateSizeLimit)
     try container.encode(exampleLimit, forKey: .exampleLimit)
+    try container.encode(updateNormLimit, forKey: .updateNormLimit)
     try container.encode(uploadBits, forKey: .uploadBits)
     try container.encode(upload, forKey: .upload)
     try container.encode(download, forKey: .download)
@@ -323,6 +326,9 @@ extension RunConfiguration {
     try check(
       exampleLimit > 0 && exampleLimit <= 1_000_000_000,
       "exampleLimit is \(exampleLimit); it must be between 1 and a billion.")
+    try check(
+      updateNormLimit.map { $0 > 0 && $0.isFinite } ?? true,
+      "updateNormLimit must be above 0; leave it out to take updates of any distance.")
     _ = try uploadEncoding
     _ = try downloadEncoding
     try check(
