@@ -49,9 +49,12 @@ final class ConnectionDiagnosis: Sendable {
     }
   }
 
+  /// A call was answered: what was found before holds no more.
+  func clear() { finding.withLock { $0 = nil } }
+
   /// Watches a new connection.
   @Sendable func watch(_ channel: any Channel) -> EventLoopFuture<Void> {
-    finding.withLock { $0 = nil }
+    finding.withLock { if $0 == .silence { $0 = nil } }
     return channel.eventLoop.makeCompletedFuture {
       try channel.pipeline.syncOperations.addHandler(
         FirstBytes(self, isPlaintext: isPlaintext), position: .first)

@@ -93,7 +93,11 @@ public final class GRPCConnection: CoordinatorConnection {
   ) async throws -> Result {
     var patience = 20
     while true {
-      do { return try await call() } catch {
+      do {
+        let result = try await call()
+        diagnosis.clear()
+        return result
+      } catch {
         if patience > 0, !Task.isCancelled, let wait = (error as? RPCError)?.retryHint {
           patience -= 1
           try await Task.sleep(for: wait)

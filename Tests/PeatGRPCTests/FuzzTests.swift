@@ -19,7 +19,7 @@ import Testing
   /// Flips, cuts, doubles, inserts, and puts in numbers that are at the ends of what there is.
   static func changed(_ data: Data, using random: inout SeededRandom) -> Data {
     var bytes = [UInt8](data)
-    for _ in 0...random.integer(below: 4) {
+    for _ in 0...random.integer(below: 3) {
       if bytes.isEmpty { bytes = [0] }
       let place = random.integer(below: bytes.count)
       switch random.integer(below: 7) {
@@ -56,7 +56,8 @@ import Testing
     print(
       "\(count) inputs to \(what): \(taken) taken, \(ContinuousClock.now - start), \(grown >> 20) MiB more"
     )
-    #expect(grown < Self.memory)
+    // A few inputs are tried beside other tests, whose memory it is too.
+    if count > Self.fewer { #expect(grown < Self.memory) }
     #expect(taken > 0 && taken < count)
   }
 
