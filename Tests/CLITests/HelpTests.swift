@@ -24,8 +24,8 @@ import Testing
     verb: String
   ) async throws {
     try await withTemporaryFolder { folder in
-      let words = verb.split(separator: " ").map(String.init)
-      let help = try await FedpeatCommand.succeed(words + ["--help"], in: folder).output
+      let command = verb.split(separator: " ").map(String.init)
+      let help = try await FedpeatCommand.succeed(command + ["--help"], in: folder).output
       let usage = try #require(help.firstRange(of: "USAGE:"))
       let options = try #require(help.firstRange(of: "\nOPTIONS:\n"))
       let words = help[usage.upperBound..<options.lowerBound].split(whereSeparator: \.isWhitespace)

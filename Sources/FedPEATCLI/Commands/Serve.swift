@@ -24,7 +24,7 @@ struct Serve: AsyncParsableCommand {
   )
   var listen: String?
 
-  @OptionGroup(title: "Who may take part") var protection: ServerSecurityOptions
+  @OptionGroup var protection: ServerSecurityOptions
 
   @Flag(help: "Send emulators, too, of which a device can make a model as good as the owner's.")
   var withoutModelPrivacy = false

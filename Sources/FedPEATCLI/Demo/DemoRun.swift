@@ -61,7 +61,7 @@ struct DemoRun {
       let own = folder.appendingPathComponent(group.name)
       try FileManager.default.createDirectory(at: own, withIntermediateDirectories: true)
       try group.documents.writeJSONLines(to: own.appendingPathComponent("data.jsonl"))
-      try AtomicOutput.write(
+      try PrivateFiles.write(
         Data(try authority.makeToken(for: try stage.configuration.runID).text.utf8),
         to: own.appendingPathComponent("token"))
       let client = try ChildProcess(
