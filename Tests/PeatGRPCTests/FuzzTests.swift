@@ -170,7 +170,9 @@ import Testing
         let federation = try await Federation(
           .inMemory, in: place,
           rules: RoundRules(
-            rounds: 100_000, minimumClients: 1, minimumUpdates: 1, attempts: 1_000_000))
+            rounds: 100_000, minimumClients: 1, minimumUpdates: 1, attempts: 1_000_000),
+          // A coordinator lives on until it has waited for so long.
+          heartbeat: .seconds(5))
         let running = Task { try? await federation.coordinator.run() }
         let client = try await federation.stranger("evil")
         let coordinator = federation.coordinator
