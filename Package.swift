@@ -29,10 +29,13 @@ let toModels: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatModels"]
 let toData = toModels + ["PeatTokenizers", "PeatData"]
 let toTuning = toData + ["PeatTuning"]
 let toEvaluation = toTuning + ["PeatEmulation", "PeatEvaluation"]
-let toConnection: [Target.Dependency] = ["PeatTensor", "PeatFederation", "PeatGRPC"]
+let toConnection: [Target.Dependency] = [
+  "PeatTensor", "PeatFederation", "PeatSecurity", "PeatGRPC",
+]
 let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
 let toEdge = toControl + ["PeatFederation", "PeatEdge"]
-let toClient = toEvaluation + ["PeatFederation", "PeatGRPC", "PeatImages", "FedPEATClient"]
+let toClient =
+  toEvaluation + ["PeatFederation", "PeatSecurity", "PeatGRPC", "PeatImages", "FedPEATClient"]
 let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub"]
 
 let package = Package(
@@ -46,7 +49,10 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.0"),
+    .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.0"),
     .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
     .package(url: "https://github.com/apple/swift-crypto", "3.12.0"..<"5.0.0"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.38.0", traits: []),
     .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.3.0"),
@@ -88,17 +94,32 @@ let package = Package(
       name: "PeatEvaluation", dependencies: toTuning + ["PeatEmulation"], swiftSettings: common),
     .target(
       name: "PeatFederation",
-      dependencies: ["PeatTensor", .product(name: "Logging", package: "swift-log")],
+      dependencies: [
+        "PeatTensor", .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: common),
+    .target(
+      name: "PeatSecurity",
+      dependencies: [
+        "PeatTensor", "PeatFederation",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "SwiftASN1", package: "swift-asn1"),
+        .product(name: "X509", package: "swift-certificates"),
+      ],
       swiftSettings: common),
     .target(
       name: "PeatGRPC",
       dependencies: [
-        "PeatTensor", "PeatFederation",
+        "PeatTensor", "PeatFederation", "PeatSecurity",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "GRPCCore", package: "grpc-swift-2"),
         .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
         .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+        .product(name: "X509", package: "swift-certificates"),
       ],
       exclude: ["Protos"],
       swiftSettings: common),
@@ -108,7 +129,9 @@ let package = Package(
       swiftSettings: common),
     .target(
       name: "FedPEATClient",
-      dependencies: toEvaluation + ["PeatFederation", "PeatGRPC", "PeatImages"],
+      dependencies: toEvaluation + [
+        "PeatFederation", "PeatSecurity", "PeatGRPC", "PeatImages",
+      ],
       swiftSettings: common),
     .target(
       name: "FedPEAT",
@@ -158,7 +181,16 @@ let package = Package(
     .testTarget(
       name: "PeatEdgeTests", dependencies: toEdge + ["TestSupport"], swiftSettings: common),
     .testTarget(
-      name: "PeatGRPCTests", dependencies: toConnection + ["TestSupport"], swiftSettings: common),
+      name: "PeatSecurityTests",
+      dependencies: [
+        "PeatTensor", "PeatFederation", "PeatSecurity", "TestSupport",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ], swiftSettings: common),
+    .testTarget(
+      name: "PeatGRPCTests",
+      dependencies: toConnection + [
+        "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+      ], swiftSettings: common),
     .testTarget(
       name: "CLITests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
     .testTarget(

@@ -245,7 +245,7 @@ public struct FederatedTuning: Sendable {
     _ folder: URL
   ) async throws -> Coordinator {
     var settings = CoordinatorConfiguration(
-      run: try RunID("run-\(configuration.seed)"), seed: configuration.seed,
+      run: try configuration.runID, seed: configuration.seed,
       rules: configuration.rules, method: configuration.method)
     if case .lora(let lora) = adapter.method {
       settings.rank = lora.rank
@@ -254,6 +254,7 @@ public struct FederatedTuning: Sendable {
     settings.settings = try JSONEncoder().encode(configuration.localTuning(method: adapter.method))
     settings.updateSizeLimit = configuration.updateSizeLimit
     settings.exampleLimit = configuration.exampleLimit
+    settings.updateNormLimit = configuration.updateNormLimit
     let (schedule, rounds) = (LearningRateSchedule(configuration.schedule), configuration.rounds)
     settings.learningRateFactor = { Double(schedule.factor(at: $0 - 1, of: rounds)) }
     let serverSchedule = LearningRateSchedule(configuration.serverSchedule)

@@ -3,19 +3,31 @@ import Logging
 
 extension FederatedTuning {
   /// Clients come over gRPC. `onListening` hears the address; what it throws ends the run before it began.
+  ///
+  /// - Parameters:
+  ///   - security: how connections are protected, and whose certificates let in.
+  ///   - limits: how much clients may ask for.
+  ///   - audit: where it is written down who did what; closed at the end.
   public static func network(
-    _ configuration: RunConfiguration,
+    _ configuration: RunConfiguration, security: ServerSecurity, limits: ServerLimits = .usual,
+    audit: AuditLog? = nil,
     onListening: @escaping @Sendable (NetworkAddress) throws -> Void
   ) throws -> Meeting {
     let address = try NetworkAddress(configuration.listen)
     return { coordinator, _ in
       let server = try CoordinatorServer(
-        coordinator, at: address, allowsPlaintextNetwork: configuration.insecure)
+        coordinator, at: address, security: security, limits: limits, audit: audit)
+      defer { audit?.close() }
       let bound = try await server.start()
+      audit?.record(
+        .init(
+          "serve", by: "owner",
+          details: ["address": "\(bound)", "run": try configuration.runID.name]))
       do {
         try onListening(bound)
         let report = try await coordinator.run()
         await server.stop()
+        audit?.record(.init("end", by: "owner", details: ["rounds": "\(report.rounds.count)"]))
         return report
       } catch {
         await server.stop()

@@ -125,6 +125,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var updateSizeLimit: Int?
   /// The most examples that a client may say it has: its update counts by their number, which nobody can check.
   public var exampleLimit = CoordinatorConfiguration.usualExampleLimit
+  /// How far an update may be from the round's adapter, as the L2 norm of the difference; null: any distance.
+  public var updateNormLimit: Double?
   /// In how many bits each value of an update is sent: 32, 16, 8 or 4. Below 32 it is the difference from the broadcast adapter, rounded.
   public var uploadBits = 32
   /// The same in words, which say more: `f32`, `f16`, `bf16`, `int8`, `int4`, and before one of them `top-k=S` where only the share S of the differences
@@ -177,7 +179,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   /// Address to listen on; port 0 lets the system choose.
   public var listen = "127.0.0.1:0"
-  /// Whether to listen without protection where other machines can reach it.
+  /// Whether to do without TLS: anybody on the way can then read and change what travels.
   public var insecure = false
   /// Whether emulators may be sent whose margin was measured to be gone.
   public var withoutModelPrivacy = false
@@ -201,7 +203,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case localOptimizer, keepMoments, proximal, normBound, trimmedShare, faultyClients, krumKeeps
     case minimumClients
     case minimumUpdates, roundDeadline, gatheringDeadline, attempts, updateSizeLimit, uploadBits
-    case exampleLimit
+    case exampleLimit, updateNormLimit
     case upload, download
     case evaluateEvery
     case targetPerplexity, perClient, personalSteps
@@ -280,6 +282,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(attempts, forKey: .attempts)
     try container.encode(updateSizeLimit, forKey: .updateSizeLimit)
     try container.encode(exampleLimit, forKey: .exampleLimit)
+    try container.encode(updateNormLimit, forKey: .updateNormLimit)
     try container.encode(uploadBits, forKey: .uploadBits)
     try container.encode(upload, forKey: .upload)
     try container.encode(download, forKey: .download)
@@ -411,6 +414,9 @@ extension RunConfiguration {
     try check(
       exampleLimit > 0 && exampleLimit <= 1_000_000_000,
       "exampleLimit is \(exampleLimit); it must be between 1 and a billion.")
+    try check(
+      updateNormLimit.map { $0 > 0 && $0.isFinite } ?? true,
+      "updateNormLimit must be above 0; leave it out to take updates of any distance.")
     _ = try uploadEncoding
     _ = try downloadEncoding
     try check(
@@ -624,4 +630,9 @@ extension RunConfiguration {
       order: layout == .stream ? .uniformWindows : .shuffledEpochs, seed: seed,
       threads: threadCount)
   }
+}
+
+extension RunConfiguration {
+  /// The run's name, which enrolment tokens are for.
+  public var runID: RunID { get throws { try RunID("run-\(seed)") } }
 }

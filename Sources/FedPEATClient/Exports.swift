@@ -7,6 +7,7 @@
 @_exported import PeatImages
 @_exported import PeatModels
 @_exported import PeatNN
+@_exported import PeatSecurity
 @_exported import PeatTensor
 @_exported import PeatTokenizers
 @_exported import PeatTuning

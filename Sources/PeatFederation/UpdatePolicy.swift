@@ -9,6 +9,7 @@ public struct UpdateRefusal: Error, Sendable, Codable, Equatable, CustomStringCo
     case wrongMethod, wrongRank, wrongAlpha, wrongEncoding
     case exampleCount, metrics, telemetry
     case missingTensors, unknownTensors, wrongShape, notFinite
+    case tooFar, unsigned, wrongSignature
   }
 
   public let code: Code
@@ -44,6 +45,10 @@ public struct UpdatePolicy: Sendable {
   /// The largest example count that is believed. Nobody can check a client's word, and its update counts by it: the limit bounds how far one can
   /// outweigh all others.
   public var exampleLimit = CoordinatorConfiguration.usualExampleLimit
+  /// The largest L2 norm of an update's difference from the adapter that the round began with; `nil`: it is not bounded.
+  public var normLimit: Double?
+  /// No value of an adapter is as far from 0 as that; sums and products of larger ones would not stay finite.
+  public static let largestValue: Float = 1e12
   static let metricLimit = 64
 
   public init(
@@ -155,6 +160,27 @@ public struct UpdatePolicy: Sendable {
           .notFinite, "'\(name)' holds a value that is not a finite number (NaN or infinity).")
       }
     }
+    try checkDistance(tensors)
+  }
+
+  private func checkDistance(_ tensors: NamedTensors) throws {
+    var square = 0.0
+    for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
+      guard let start = base[name]?.scalars else { continue }
+      for (value, from) in zip(tensor.scalars, start) {
+        guard abs(value) <= Self.largestValue else {
+          throw UpdateRefusal(
+            .tooFar, "'\(name)' holds \(value); values beyond ±\(Self.largestValue) are not taken.")
+        }
+        let difference = Double(value) - Double(from)
+        square += difference * difference
+      }
+    }
+    guard let normLimit, square.squareRoot() > normLimit else { return }
+    throw UpdateRefusal(
+      .tooFar,
+      "The update is \(square.squareRoot()) away from the round's adapter (L2 norm of the difference); updateNormLimit is \(normLimit)."
+    )
   }
 
   private func list(_ names: [String]) -> String {

@@ -2,11 +2,14 @@ import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import PeatFederation
+import PeatSecurity
 import PeatTensor
 
 /// Lets clients reach a coordinator over gRPC.
 ///
-///     let server = try CoordinatorServer(coordinator, at: NetworkAddress(host: "127.0.0.1", port: 0))
+///     let credentials = try ServerCredentials(authority, run: "run", hosts: ["127.0.0.1"])
+///     let server = try CoordinatorServer(
+///       coordinator, at: NetworkAddress(host: "127.0.0.1", port: 0), security: .mutualTLS(credentials))
 ///     let address = try await server.start()
 ///     let report = try await coordinator.run()
 ///     await server.stop()
@@ -14,50 +17,47 @@ public final class CoordinatorServer: Sendable {
   private let server: GRPCServer<HTTP2ServerTransport.Posix>
   private let requested: NetworkAddress
   private let serving: Serving
-  private let connections = OpenConnections()
+  private let connections: OpenConnections
 
   /// - Parameters:
   ///   - address: where to listen: an IP address or "localhost"; port 0 lets the system choose one.
   ///   - security: how connections are protected.
-  ///   - allowsPlaintextNetwork: whether to listen without protection where other machines can reach it.
+  ///   - limits: how much clients may ask for.
+  ///   - audit: where it is written down who did what; nowhere if not given.
   ///   - chunkBytes: how many bytes of a download travel in one piece.
   ///
-  /// Throws where the address is not one, or would be open to the network without protection.
+  /// Throws where the address is not one.
   public init(
-    _ endpoint: any CoordinatorEndpoint, at address: NetworkAddress,
-    security: TransportSecurity = .plaintext, allowsPlaintextNetwork: Bool = false,
+    _ endpoint: any CoordinatorEndpoint, at address: NetworkAddress, security: ServerSecurity,
+    limits: ServerLimits = .usual, audit: AuditLog? = nil,
     chunkBytes: Int = TransferLimits.chunkBytes
   ) throws {
     precondition(
       (1...TransferLimits.largestChunk).contains(chunkBytes),
       "CoordinatorServer: pieces of \(chunkBytes) bytes")
-    try Self.check(address, security: security, allowsPlaintextNetwork: allowsPlaintextNetwork)
+    try Self.check(address)
+    try limits.validate()
     let host = address.host == "localhost" ? "127.0.0.1" : address.host
     requested = NetworkAddress(host: host, port: address.port)
+    connections = OpenConnections(limit: limits.connections)
     var configuration = Self.transportConfiguration
     configuration.channelDebuggingCallbacks.onAcceptTCPConnection = connections.add
     let transport = HTTP2ServerTransport.Posix(
       address: host.contains(":")
         ? .ipv6(host: host, port: address.port) : .ipv4(host: host, port: address.port),
-      transportSecurity: .plaintext, config: configuration)
+      transportSecurity: try security.transport, config: configuration)
     server = GRPCServer(
       transport: transport,
-      services: [FederationService(endpoint: endpoint, chunkBytes: chunkBytes)])
+      services: [
+        FederationService(
+          endpoint: endpoint, door: Doorkeeper(security, limits, audit), chunkBytes: chunkBytes)
+      ])
     serving = Serving()
   }
 
-  /// Throws where a coordinator can't, or should not, listen on an address. What `init` checks, for whoever wants to
-  /// know it before there is a coordinator.
-  public static func check(
-    _ address: NetworkAddress, security: TransportSecurity = .plaintext,
-    allowsPlaintextNetwork: Bool
-  ) throws {
-    guard address.isLoopback || security != .plaintext || allowsPlaintextNetwork else {
-      throw PeatError.usage(
-        "\(address) can be reached by other machines, and the connection is not protected: anybody "
-          + "on the way could read and change what travels. Listen on 127.0.0.1, or give "
-          + "--insecure if the network is protected otherwise.")
-    }
+  /// Throws where a coordinator can't listen on an address. What `init` checks, for whoever wants to know it before there is
+  /// a coordinator.
+  public static func check(_ address: NetworkAddress) throws {
     let host = address.host == "localhost" ? "127.0.0.1" : address.host
     guard Self.isNumeric(host) else {
       throw PeatError.usage(

@@ -2,7 +2,9 @@ import GRPCCore
 import PeatTensor
 
 /// The trailer that carries a `PeatError`'s code; the status carries its message.
-private let codeKey = "peat-code"
+let codeKey = "peat-code"
+/// The trailer that says after how many milliseconds to ask again, where too much was asked for.
+let retryKey = "peat-retry-after"
 /// Longest message sent in a status, in characters.
 private let messageLimit = 1_000
 
@@ -45,6 +47,17 @@ extension PeatError {
       self.init(.unavailable, "Nobody answers at \(address).", cause: error)
     default: self.init(.unavailable, "The connection failed. \(detail)", cause: error)
     }
+  }
+}
+
+extension RPCError {
+  /// When to ask again, where the other side said so: at most five seconds.
+  var retryHint: Duration? {
+    guard code == .resourceExhausted,
+      let text = metadata[stringValues: retryKey].first(where: { _ in true }),
+      let milliseconds = Int(text), milliseconds > 0
+    else { return nil }
+    return .milliseconds(min(milliseconds, 5000))
   }
 }
 

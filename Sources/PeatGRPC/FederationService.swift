@@ -1,16 +1,64 @@
 import Foundation
 import GRPCCore
 import PeatFederation
+import PeatSecurity
 import PeatTensor
 
-/// The server side of the protocol: hands each call to the coordinator.
+/// The server side of the protocol: lets a call in, hands it to the coordinator, and writes down what came of it.
 struct FederationService: Wire.SimpleServiceProtocol {
   let endpoint: any CoordinatorEndpoint
+  let door: Doorkeeper
   let chunkBytes: Int
+  private let tickets = Tickets()
+
+  init(endpoint: any CoordinatorEndpoint, door: Doorkeeper, chunkBytes: Int) {
+    self.endpoint = endpoint
+    self.door = door
+    self.chunkBytes = chunkBytes
+  }
+
+  func enrol(
+    request: Fedpeat_V1_EnrolRequest, context: ServerContext
+  ) async throws -> Fedpeat_V1_EnrolReply {
+    let peer = Peer(address: context.remotePeer)
+    let name = try? ClientID(request.client)
+    return try await reportingErrors {
+      do {
+        let key = try door.newcomersKey(context)
+        guard let enrolment = door.credentials?.enrolment else {
+          throw PeatError.usage(
+            "This coordinator enrols nobody: it was started with certificates of its own. Ask its owner for yours."
+          )
+        }
+        guard request.protocolVersion == UInt32(protocolVersion) else {
+          throw PeatError.usage(
+            "The client speaks version \(request.protocolVersion) of the protocol, this coordinator "
+              + "\(protocolVersion). Use the same version of the program on both sides.")
+        }
+        let wish = EnrolmentRequest(
+          proof: .init(token: request.token, secret: request.secret),
+          client: try ClientID(request.client), run: try RunID(request.run))
+        let own = try enrolment.authority.enrol(wish, key: key, run: enrolment.run)
+        door.record(
+          "enrol", by: peer, as: name, .ok,
+          ["token": request.token, "certificate": own.serial])
+        var reply = Fedpeat_V1_EnrolReply()
+        reply.certificates = [Data(try own.der)]
+        reply.authorities = [Data(try enrolment.authority.certificate.der)]
+        return reply
+      } catch {
+        door.record(
+          "enrol", by: peer, as: name, .refused,
+          ["token": String(request.token.prefix(16)), "reason": reason(error)])
+        throw error
+      }
+    }
+  }
 
   func probe(
     request: Fedpeat_V1_ProbeMessage, context: ServerContext
   ) async throws -> Fedpeat_V1_ProbeMessage {
+    _ = try await door.admit(context, as: nil)
     var reply = Fedpeat_V1_ProbeMessage()
     reply.payload = Data(count: min(Int(request.wanted), TransferLimits.probeBytes))
     return reply
@@ -19,7 +67,18 @@ struct FederationService: Wire.SimpleServiceProtocol {
   func join(
     request: Fedpeat_V1_JoinRequest, context: ServerContext
   ) async throws -> Fedpeat_V1_JoinReply {
-    try await reportingErrors { .init(try await endpoint.join(try request.value)) }
+    try await reportingErrors {
+      let join = try request.value
+      let peer = try await door.admit(context, as: join.client)
+      do {
+        let reply = try await endpoint.join(join)
+        door.record("join", by: peer, as: join.client)
+        return .init(reply)
+      } catch {
+        door.record("join", by: peer, as: join.client, .refused, ["reason": reason(error)])
+        throw error
+      }
+    }
   }
 
   func nextTask(
@@ -27,6 +86,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
   ) async throws -> Fedpeat_V1_TaskReply {
     try await reportingErrors {
       let caller = try request.value
+      _ = try await door.admit(context, as: caller.client)
       return .init(try await whileConnected(context) { try await endpoint.nextTask(caller) })
     }
   }
@@ -36,12 +96,23 @@ struct FederationService: Wire.SimpleServiceProtocol {
     context: ServerContext
   ) async throws {
     try await reportingErrors {
-      try await endpoint.download(
-        try request.value, chunkBytes: chunkBytes
-      ) { data in
-        var chunk = Fedpeat_V1_Chunk()
-        chunk.data = data
-        try await response.write(chunk)
+      let download = try request.value
+      let peer = try await door.admit(context, as: download.caller.client)
+      let what = ["digest": download.digest.hex, "from": "\(download.offset)"]
+      do {
+        try await door.admission.transfer(by: peer.account) {
+          try await endpoint.download(download, chunkBytes: chunkBytes) { data in
+            var chunk = Fedpeat_V1_Chunk()
+            chunk.data = data
+            try await response.write(chunk)
+          }
+        }
+        door.record("download", by: peer, as: download.caller.client, .ok, what)
+      } catch {
+        door.record(
+          "download", by: peer, as: download.caller.client, .failed,
+          what.merging(["reason": reason(error)]) { $1 })
+        throw error
       }
     }
   }
@@ -49,35 +120,89 @@ struct FederationService: Wire.SimpleServiceProtocol {
   func offer(
     request: Fedpeat_V1_UploadOffer, context: ServerContext
   ) async throws -> Fedpeat_V1_UploadAnswer {
-    try await reportingErrors { .init(try await endpoint.offer(try request.value)) }
+    try await reportingErrors {
+      var offer = try request.value
+      let peer = try await door.admit(context, as: offer.caller.client)
+      if let key = peer.key, let serial = peer.serial {
+        offer.proof = UpdateProof(
+          signature: request.signature.prefix(256), key: key, certificate: serial)
+      }
+      let answer = try await endpoint.offer(offer)
+      var what = [
+        "payload": offer.payload.digest.hex, "header": Digest(of: offer.header).hex,
+        "attempt": "\(offer.attempt)",
+      ]
+      switch answer {
+      case .send(let ticket, _):
+        tickets.give(ticket, to: peer.account)
+        what["signature"] = request.signature.base64EncodedString()
+        what["session"] = offer.caller.session
+        door.record("offer", by: peer, as: offer.caller.client, .ok, what)
+      case .refused(let refusal):
+        what["code"] = refusal.code.rawValue
+        what["reason"] = refusal.message
+        door.record("offer", by: peer, as: offer.caller.client, .refused, what)
+      case .accepted, .rejoin: break
+      }
+      return .init(answer)
+    }
   }
 
   func upload(
     request: RPCAsyncSequence<Fedpeat_V1_UploadChunk, any Error>, context: ServerContext
   ) async throws -> Fedpeat_V1_UploadReply {
     try await reportingErrors {
-      var ticket: String?
-      do {
-        for try await chunk in request {
-          ticket = chunk.ticket
-          guard let offset = Int(exactly: chunk.offset) else {
-            throw PeatError.badData("A piece can't begin at byte \(chunk.offset).")
-          }
-          // The first message names the ticket and may carry no data.
-          if chunk.data.isEmpty { continue }
-          try await endpoint.receive(chunk.data, ticket: chunk.ticket, offset: offset)
+      let peer = try await door.admit(context, as: nil)
+      return try await door.admission.transfer(by: peer.account) {
+        let reply = try await receive(request, from: peer)
+        switch reply {
+        case .accepted: door.record("update", by: peer)
+        case .refused(let refusal):
+          door.record(
+            "update", by: peer, .refused,
+            ["code": refusal.code.rawValue, "reason": refusal.message])
         }
-        guard let ticket else { throw PeatError.badData("An upload without a ticket arrived.") }
-        return .init(try await endpoint.finishUpload(ticket: ticket))
-      } catch let refusal as UpdateRefusal { return .init(.refused(refusal)) }
+        return .init(reply)
+      }
     }
+  }
+
+  private func receive(
+    _ request: RPCAsyncSequence<Fedpeat_V1_UploadChunk, any Error>, from peer: Peer
+  ) async throws -> UploadReply {
+    var ticket: String?
+    do {
+      for try await chunk in request {
+        guard ticket == nil || ticket == chunk.ticket else {
+          throw UpdateRefusal(.malformed, "Pieces of two uploads arrived as one.")
+        }
+        if ticket == nil, peer.client != nil, !tickets.belongs(chunk.ticket, to: peer.account) {
+          throw UpdateRefusal(
+            .notExpected, "No upload is open under this ticket. Offer it again.")
+        }
+        ticket = chunk.ticket
+        guard let offset = Int(exactly: chunk.offset) else {
+          throw PeatError.badData("A piece can't begin at byte \(chunk.offset).")
+        }
+        // The first message names the ticket and may carry no data.
+        if chunk.data.isEmpty { continue }
+        try await endpoint.receive(chunk.data, ticket: chunk.ticket, offset: offset)
+      }
+      guard let ticket else { throw PeatError.badData("An upload without a ticket arrived.") }
+      return try await endpoint.finishUpload(ticket: ticket)
+    } catch let refusal as UpdateRefusal { return .refused(refusal) }
   }
 
   func report(
     request: Fedpeat_V1_FailureReport, context: ServerContext
   ) async throws -> Fedpeat_V1_Empty {
     try await reportingErrors {
-      try await endpoint.report(try request.value)
+      let failure = try request.value
+      let peer = try await door.admit(context, as: failure.caller.client)
+      try await endpoint.report(failure)
+      door.record(
+        "report", by: peer, as: failure.caller.client, .ok,
+        ["round": "\(failure.round)", "reason": failure.reason])
       return .init()
     }
   }
@@ -87,6 +212,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
   ) async throws -> Fedpeat_V1_AttendReply {
     try await reportingErrors {
       let caller = try request.value
+      _ = try await door.admit(context, as: caller.client)
       return .init(try await whileConnected(context) { try await endpoint.attend(caller) })
     }
   }
@@ -95,8 +221,20 @@ struct FederationService: Wire.SimpleServiceProtocol {
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_Empty {
     try await reportingErrors {
-      await endpoint.leave(try request.value)
+      let caller = try request.value
+      let peer = try await door.admit(context, as: caller.client)
+      await endpoint.leave(caller)
+      door.record("leave", by: peer, as: caller.client)
       return .init()
+    }
+  }
+
+  private func reason(_ error: any Error) -> String {
+    switch error {
+    case let error as PeatError: error.message
+    case let error as RPCError: error.message
+    case is CancellationError: "the call was cancelled"
+    default: "\(error)"
     }
   }
 

@@ -2,7 +2,10 @@ import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import PeatFederation
+import PeatSecurity
 import PeatTensor
+
+import enum Crypto.P256
 
 /// A client's connection to a coordinator over gRPC.
 ///
@@ -15,13 +18,16 @@ public final class GRPCConnection: CoordinatorConnection {
   private let connections: Task<Void, any Error>
   private let chunkBytes: Int
   private let limits: LinkLimits
+  private let diagnosis: ConnectionDiagnosis
+  /// What updates are signed with.
+  private let key: P256.Signing.PrivateKey?
 
   /// - Parameters:
   ///   - address: the coordinator's host, by name or number, and port.
   ///   - security: how the connection is protected.
   ///   - limits: how much of the link large transfers may take.
   public init(
-    to address: NetworkAddress, security: TransportSecurity = .plaintext,
+    to address: NetworkAddress, security: ClientSecurity,
     limits: LinkLimits = .none, chunkBytes: Int = TransferLimits.chunkBytes
   ) throws {
     precondition(
@@ -30,13 +36,23 @@ public final class GRPCConnection: CoordinatorConnection {
     self.address = address.description
     self.limits = limits
     self.chunkBytes = Pacer.chunk(chunkBytes, at: limits.upload)
+    if case .mutualTLS(let identity) = security {
+      try identity.check(as: .client)
+      key = try identity.signingKey
+    } else {
+      key = nil
+    }
+    let isPlaintext = if case .plaintext = security { true } else { false }
+    diagnosis = ConnectionDiagnosis(isPlaintext: isPlaintext)
     let transport: HTTP2ClientTransport.Posix
     do {
       let host = address.host == "localhost" ? "127.0.0.1" : address.host
+      var configuration = Self.transportConfiguration
+      configuration.channelDebuggingCallbacks.onCreateTCPConnection = diagnosis.watch
       transport = try HTTP2ClientTransport.Posix(
-        target: Self.target(host, address.port), transportSecurity: .plaintext,
-        config: Self.transportConfiguration)
-    } catch {
+        target: Self.target(host, address.port),
+        transportSecurity: try security.transport(to: host, diagnosis), config: configuration)
+    } catch let error as PeatError { throw error } catch {
       throw PeatError.usage("Can't connect to \(address): \(error)")
     }
     let client = GRPCClient(transport: transport)
@@ -71,6 +87,78 @@ public final class GRPCConnection: CoordinatorConnection {
 
   private var short: CallOptions { options(timeout: .seconds(30)) }
 
+  /// Does a call and gives its errors as `PeatError`. Where the coordinator has its hands full, it is asked again when it said.
+  private func calling<Result>(
+    _ call: () async throws -> Result
+  ) async throws -> Result {
+    var patience = 20
+    while true {
+      do {
+        let result = try await call()
+        diagnosis.clear()
+        return result
+      } catch {
+        if patience > 0, !Task.isCancelled, let wait = (error as? RPCError)?.retryHint {
+          patience -= 1
+          try await Task.sleep(for: wait)
+          continue
+        }
+        let error = diagnosed(error)
+        return try await translatingErrors(of: address) { () async throws -> Result in throw error }
+      }
+    }
+  }
+
+  /// What is known of why a connection could not be made, in place of gRPC's words for it.
+  private func diagnosed(_ error: any Error) -> any Error {
+    guard let status = error as? RPCError, status.code == .unavailable || status.code == .unknown,
+      !status.metadata[stringValues: codeKey].contains(where: { _ in true }),
+      status.cause as? PeatError == nil
+    else { return error }
+    return diagnosis.problem(with: address) ?? error
+  }
+
+  // MARK: First contact
+
+  /// Enrols with a token and gives the identity that it was worth.
+  ///
+  /// - Parameters:
+  ///   - client: under which name to take part.
+  ///   - key: the newcomer's own key; it stays here.
+  /// - Throws: `usage` where the coordinator is not the one that the token is of, or does not take the token.
+  static func enrol(
+    _ token: EnrolmentToken, as client: ClientID, key: P256.Signing.PrivateKey,
+    at address: NetworkAddress
+  ) async throws -> Identity {
+    let connection = try GRPCConnection(
+      to: address, security: .newcomer(.init(key: key, authority: token.ca)))
+    do {
+      let identity = try await connection.enrol(token, as: client, key)
+      await connection.close()
+      return identity
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  private func enrol(
+    _ token: EnrolmentToken, as client: ClientID, _ key: P256.Signing.PrivateKey
+  ) async throws -> Identity {
+    var request = Fedpeat_V1_EnrolRequest()
+    request.protocolVersion = UInt32(protocolVersion)
+    request.token = token.proof.token
+    request.secret = token.proof.secret
+    request.run = token.run.name
+    request.client = client.name
+    let reply = try await calling { [request] in
+      try await federation.enrol(request, options: short)
+    }
+    return try await Identity(
+      enrolled: reply.certificates.map(Array.init), authorities: reply.authorities.map(Array.init),
+      key: key, client: client, token: token)
+  }
+
   /// Bytes per second down and up: of a few kilobytes, and of more where those were there at once.
   public func measureLink() async throws -> DeviceRates? {
     let latency = min(try await probe(up: 0, down: 0), try await probe(up: 0, down: 0))
@@ -96,7 +184,7 @@ public final class GRPCConnection: CoordinatorConnection {
     var request = Fedpeat_V1_ProbeMessage()
     request.payload = Data(count: up)
     request.wanted = UInt32(down)
-    let reply = try await translatingErrors(of: address) { [request] in
+    let reply = try await calling { [request] in
       try await federation.probe(request, options: short).payload.count
     }
     try await pacers.up.pass(up)
@@ -105,13 +193,13 @@ public final class GRPCConnection: CoordinatorConnection {
   }
 
   public func join(_ request: JoinRequest) async throws -> JoinReply {
-    try await translatingErrors(of: address) {
+    try await calling {
       try await federation.join(.init(request), options: short).value
     }
   }
 
   public func nextTask(_ caller: Caller) async throws -> TaskReply {
-    try await translatingErrors(of: address) {
+    try await calling {
       try await federation.nextTask(.init(caller), options: options(timeout: .seconds(60))).value
     }
   }
@@ -120,7 +208,7 @@ public final class GRPCConnection: CoordinatorConnection {
     _ request: DownloadRequest, to write: @Sendable (Data) async throws -> Void
   ) async throws {
     try await withoutActuallyEscaping(write) { write in
-      try await translatingErrors(of: address) {
+      try await calling {
         try await federation.download(
           .init(request), options: options(timeout: nil)
         ) { [limits] response in
@@ -135,8 +223,13 @@ public final class GRPCConnection: CoordinatorConnection {
   }
 
   public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
-    try await translatingErrors(of: address) {
-      try await federation.offer(.init(offer), options: short).value
+    var request = Fedpeat_V1_UploadOffer(offer)
+    // What is no header can't be signed, nor is it taken.
+    if let key, let header = try? UpdateHeader(json: offer.header, from: ClientUpdate.headerFile) {
+      request.signature = try UpdateStatement(offer, header).signed(by: key)
+    }
+    return try await calling { [request] in
+      try await federation.offer(request, options: short).value
     }
   }
 
@@ -144,7 +237,7 @@ public final class GRPCConnection: CoordinatorConnection {
     _ payload: Data, ticket: String, from offset: Int,
     onSent: @escaping @Sendable (Int) -> Void
   ) async throws -> UploadReply {
-    try await translatingErrors(of: address) { [chunkBytes, limits] in
+    try await calling { [chunkBytes, limits] in
       try await federation.upload(options: options(timeout: nil)) { writer in
         var chunk = Fedpeat_V1_UploadChunk()
         chunk.ticket = ticket
@@ -165,19 +258,19 @@ public final class GRPCConnection: CoordinatorConnection {
   }
 
   public func report(_ failure: FailureReport) async throws {
-    try await translatingErrors(of: address) {
+    try await calling {
       _ = try await federation.report(.init(failure), options: short)
     }
   }
 
   public func attend(_ caller: Caller) async throws -> AttendReply {
-    try await translatingErrors(of: address) {
+    try await calling {
       try await federation.attend(.init(caller), options: options(timeout: nil)).value
     }
   }
 
   public func leave(_ caller: Caller) async throws {
-    try await translatingErrors(of: address) {
+    try await calling {
       _ = try await federation.leave(.init(caller), options: options(timeout: .seconds(5)))
     }
   }

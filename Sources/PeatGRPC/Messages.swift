@@ -243,10 +243,13 @@ extension Fedpeat_V1_UploadOffer {
     caller = .init(offer.caller)
     header = offer.header
     payload = .init(offer.payload)
+    attempt = UInt32(clamping: offer.attempt)
   }
   var value: UploadOffer {
     get throws {
-      UploadOffer(caller: try caller.value, header: header, payload: try payload.value)
+      UploadOffer(
+        caller: try caller.value, header: header, payload: try payload.value,
+        attempt: Int(attempt))
     }
   }
 }

@@ -9,13 +9,18 @@ final class OpenConnections: Sendable {
   }
 
   private let state = Mutex(State())
+  private let limit: Int
+
+  /// - Parameter limit: how many may be open; further ones are closed at once.
+  init(limit: Int) { self.limit = limit }
 
   /// Remembers a connection until it closes. One that comes after `close` is closed at once.
   @Sendable func add(_ channel: any Channel) -> EventLoopFuture<Void> {
     let id = ObjectIdentifier(channel)
     let tooLate = state.withLock { state in
-      if !state.closed { state.channels[id] = channel }
-      return state.closed
+      let isTooMuch = state.closed || state.channels.count >= limit
+      if !isTooMuch { state.channels[id] = channel }
+      return isTooMuch
     }
     if tooLate {
       channel.close(promise: nil)

@@ -1,43 +1,143 @@
+import Foundation
+import GRPCNIOTransportHTTP2Posix
+import NIOCore
+import NIOSSL
 import PeatFederation
+import PeatSecurity
 import PeatTensor
+import X509
 
-/// How the connection between client and coordinator is protected.
-public enum TransportSecurity: Sendable, Equatable {
-  /// Not at all: for one machine, or a network that is protected otherwise.
+import enum Crypto.P256
+
+/// How a coordinator protects its connections.
+public enum ServerSecurity: Sendable {
+  /// TLS, with certificates on both sides.
+  case mutualTLS(ServerCredentials)
+  /// Not at all: anybody on the way can read and change what travels, and call itself what it likes.
   case plaintext
 }
 
-/// Where a coordinator listens, or is reached.
-public struct NetworkAddress: Sendable, Hashable, CustomStringConvertible {
-  public var host: String
-  public var port: Int
+/// What a coordinator shows, and whom it lets in.
+public struct ServerCredentials: Sendable {
+  public var identity: Identity
+  /// Whether a certificate with this serial number was taken back; asked at each call.
+  public var isRevoked: @Sendable (_ serial: String) -> Bool
+  /// Who gives newcomers with a token their certificates, and for which run; `nil`: nobody does here.
+  public var enrolment: (authority: CertificateAuthority, run: RunID)?
 
-  public init(host: String, port: Int) {
-    self.host = host
-    self.port = port
+  /// - Throws: where the identity is not a server's.
+  public init(
+    _ identity: Identity, isRevoked: @escaping @Sendable (String) -> Bool = { _ in false }
+  ) throws {
+    try identity.check(as: .server)
+    self.identity = identity
+    self.isRevoked = isRevoked
   }
 
-  /// Reads "host:port" or "[IPv6]:port".
-  public init(_ text: String) throws {
-    let problem = PeatError.usage(
-      "'\(text)' is not an address. Write host:port, for example 127.0.0.1:50051.")
-    guard let colon = text.lastIndex(of: ":"),
-      let port = Int(text[text.index(after: colon)...]), (0...65535).contains(port)
-    else { throw problem }
-    var host = String(text[..<colon])
-    if host.hasPrefix("["), host.hasSuffix("]") {
-      host = String(host.dropFirst().dropLast())
-    } else if host.contains(":") {
-      throw problem
+  /// Of an authority in a folder: a fresh certificate for these hosts, and enrolment in a run.
+  public init(
+    _ authority: CertificateAuthority, run: RunID, hosts: [String]
+  ) throws {
+    identity = try authority.issueForThisProcess(.server, name: "coordinator", hosts: hosts)
+    isRevoked = { authority.isRevoked($0) }
+    enrolment = (authority, run)
+  }
+}
+
+/// How a client protects its connection.
+public enum ClientSecurity: Sendable {
+  /// TLS, with certificates on both sides.
+  case mutualTLS(Identity)
+  /// Not at all.
+  case plaintext
+  /// At first contact: a key that has no certificate yet, and the authority by its certificate's SHA-256.
+  case newcomer(Newcomer)
+
+  public struct Newcomer: Sendable {
+    let key: P256.Signing.PrivateKey
+    let authority: Digest
+  }
+}
+
+extension ServerSecurity {
+  /// For the transport.
+  ///
+  /// In the handshake each client proves that it has its certificate's key. Whether that certificate is good is decided at each call, by
+  /// `Doorkeeper`: a newcomer has one that it signed itself, and who is turned away is told why.
+  var transport: HTTP2ServerTransport.Posix.TransportSecurity {
+    get throws {
+      guard case .mutualTLS(let credentials) = self else { return .plaintext }
+      let identity = credentials.identity
+      let verifier = CertificateVerifier(.authorities(identity.trust))
+      var tls = HTTP2ServerTransport.Posix.TransportSecurity.TLS(
+        certificateChain: try sources(identity.chain),
+        privateKey: .bytes(Array(identity.key.utf8), format: .pem),
+        clientCertificateVerification: .noHostnameVerification,
+        trustRoots: .certificates(try sources(identity.trust)), requireALPN: true)
+      tls.customVerificationCallback = { shown, promise in
+        promise.completeWithTask {
+          guard let chain = try? certificates(shown) else { return .failed }
+          guard let verified = try? await verifier.verify(chain) else {
+            return .certificateVerified(.init(nil))
+          }
+          let native = try verified.map {
+            try NIOSSLCertificate(bytes: try $0.der, format: .der)
+          }
+          return .certificateVerified(.init(NIOSSL.ValidatedCertificateChain(native)))
+        }
+      }
+      return .tls(tls)
     }
-    guard !host.isEmpty else { throw problem }
-    self.init(host: host, port: port)
   }
+}
 
-  /// Whether the host stands for this machine alone.
-  public var isLoopback: Bool {
-    host == "localhost" || host == "::1" || host.hasPrefix("127.")
+extension ClientSecurity {
+  /// For the transport to a host.
+  ///
+  /// - Parameter diagnosis: hears why a coordinator's certificate is not believed.
+  func transport(
+    to host: String, _ diagnosis: ConnectionDiagnosis
+  ) throws -> HTTP2ClientTransport.Posix.TransportSecurity {
+    let (chain, key, verifier): ([Certificate], String, CertificateVerifier)
+    switch self {
+    case .plaintext: return .plaintext
+    case .mutualTLS(let identity):
+      (chain, key) = (identity.chain, identity.key)
+      verifier = CertificateVerifier(.authorities(identity.trust))
+    case .newcomer(let newcomer):
+      chain = [try Certificate.selfSigned(newcomer.key, now: Date())]
+      key = newcomer.key.pemRepresentation
+      verifier = CertificateVerifier(.fingerprint(newcomer.authority))
+    }
+    var tls = HTTP2ClientTransport.Posix.TransportSecurity.TLS(
+      certificateChain: try sources(chain), privateKey: .bytes(Array(key.utf8), format: .pem),
+      // Names are verified below, with all else.
+      serverCertificateVerification: .noHostnameVerification, trustRoots: .certificates([]))
+    tls.customVerificationCallback = { shown, promise in
+      promise.completeWithTask {
+        do {
+          let verified = try await verifier.verify(try certificates(shown), host: host)
+          let native = try verified.map {
+            try NIOSSLCertificate(bytes: try $0.der, format: .der)
+          }
+          return .certificateVerified(.init(NIOSSL.ValidatedCertificateChain(native)))
+        } catch {
+          diagnosis.note(.distrusted("\(error)"))
+          return .failed
+        }
+      }
+    }
+    return .tls(tls)
   }
+}
 
-  public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+private func sources(_ chain: [Certificate]) throws -> [TLSConfig.CertificateSource] {
+  try chain.map { .bytes(try $0.der, format: .der) }
+}
+
+private func certificates(_ shown: [NIOSSLCertificate]) throws -> [Certificate] {
+  guard (1...8).contains(shown.count) else {
+    throw CertificateProblem("\(shown.count) certificates were shown")
+  }
+  return try shown.map { try Certificate(derEncoded: try $0.toDERBytes()) }
 }

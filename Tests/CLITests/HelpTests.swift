@@ -3,9 +3,14 @@ import TestSupport
 import Testing
 
 @Suite("Help") struct HelpTests {
-  @Test(arguments: verbs) func `each verb's help has an example`(verb: String) async throws {
+  /// The verbs of one verb.
+  private static let inner = ["ca init", "ca issue", "ca revoke", "ca token", "ca list"]
+
+  @Test(arguments: verbs + inner)
+  func `each verb's help has an example`(verb: String) async throws {
     try await withTemporaryFolder { folder in
-      let result = try await FedpeatCommand.succeed([verb, "--help"], in: folder)
+      let words = verb.split(separator: " ").map(String.init)
+      let result = try await FedpeatCommand.succeed(words + ["--help"], in: folder)
       #expect(result.output.contains("Example"))
       #expect(result.output.contains("fedpeat \(verb)"))
       #expect(result.errors.isEmpty)
@@ -15,11 +20,12 @@ import Testing
     }
   }
 
-  @Test(arguments: verbs) func `help says what happens where an option is not given`(
+  @Test(arguments: verbs + inner) func `help says what happens where an option is not given`(
     verb: String
   ) async throws {
     try await withTemporaryFolder { folder in
-      let help = try await FedpeatCommand.succeed([verb, "--help"], in: folder).output
+      let command = verb.split(separator: " ").map(String.init)
+      let help = try await FedpeatCommand.succeed(command + ["--help"], in: folder).output
       let usage = try #require(help.firstRange(of: "USAGE:"))
       let options = try #require(help.firstRange(of: "\nOPTIONS:\n"))
       let words = help[usage.upperBound..<options.lowerBound].split(whereSeparator: \.isWhitespace)
@@ -38,7 +44,7 @@ import Testing
   @Test func `the program's help names every verb`() async throws {
     try await withTemporaryFolder { folder in
       let result = try await FedpeatCommand.succeed(["--help"], in: folder)
-      for verb in verbs { #expect(result.output.contains("\n  \(verb) ")) }
+      for verb in verbs + ["ca"] { #expect(result.output.contains("\n  \(verb) ")) }
       let version = try await FedpeatCommand.succeed(["--version"], in: folder)
       #expect(version.output.contains("."))
     }

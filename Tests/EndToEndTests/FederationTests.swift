@@ -305,8 +305,12 @@ import Testing
       let reports = try await withThrowingTaskGroup(of: (String, ClientReport).self) { group in
         for way in ways {
           group.addTask {
-            let connection = try GRPCConnection(to: NetworkAddress(address))
             let name = "evil-\(way.rawValue)"
+            let authority = try CertificateAuthority.openOrCreate(
+              at: FedpeatCommand.home.appendingPathComponent("ca"))
+            let connection = try GRPCConnection(
+              to: NetworkAddress(address),
+              security: .mutualTLS(authority.issueForThisProcess(.client, name: name)))
             let client = try Client(
               ClientConfiguration(client: ClientID(name)), connection: connection,
               trainer: Spoiler(way: way), workFolder: folder.appendingPathComponent(name))

@@ -85,6 +85,21 @@ import Testing
     try policy.check(base)
   }
 
+  @Test func `an update that is too far from the adapter is refused`() throws {
+    var policy = policy
+    // A difference of norm 5.
+    let far: NamedTensors = ["a": [3, 0], "b": Tensor([0, 4, 0, 0], shape: [2, 2])]
+    try policy.check(far)
+    policy.normLimit = 5
+    try policy.check(far)
+    policy.normLimit = 4.99
+    let refusal = #expect(throws: UpdateRefusal.self) { try policy.check(far) }
+    #expect(refusal?.code == .tooFar && refusal?.message.contains("4.99") == true)
+    let huge: NamedTensors = ["a": [1e13, 0], "b": Tensor([0, 0, 0, 0], shape: [2, 2])]
+    policy.normLimit = nil
+    #expect(throws: UpdateRefusal.self) { try policy.check(huge) }
+  }
+
   struct BadHeader: Sendable, CustomTestStringConvertible {
     let code: UpdateRefusal.Code
     let testDescription: String

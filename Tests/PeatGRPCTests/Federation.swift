@@ -2,31 +2,58 @@ import Foundation
 import Logging
 import PeatFederation
 import PeatGRPC
+import PeatSecurity
 import PeatTensor
 import Testing
 
 enum TransportKind: String, Sendable, CaseIterable {
   case inMemory, gRPC
+  /// gRPC over TLS, with certificates on both sides.
+  case mutualTLS
 }
 
 /// A way from clients to a coordinator that can be cut.
 struct TestTransport: Sendable {
-  let connect: @Sendable () throws -> any CoordinatorConnection
+  /// As a client of that name.
+  let connect: @Sendable (ClientID) throws -> any CoordinatorConnection
   let cut: @Sendable () async -> Void
 
   init(_ kind: TransportKind, _ endpoint: any CoordinatorEndpoint) async throws {
     switch kind {
     case .inMemory:
       let transport = InMemoryTransport(endpoint, chunkBytes: 64)
-      connect = { transport.connect() }
+      connect = { _ in transport.connect() }
       cut = { await transport.disconnect() }
     case .gRPC:
       let server = try CoordinatorServer(
-        endpoint, at: NetworkAddress(host: "127.0.0.1", port: 0), chunkBytes: 64)
+        endpoint, at: NetworkAddress(host: "127.0.0.1", port: 0), security: .plaintext,
+        chunkBytes: 64)
       let address = try await server.start()
-      connect = { try GRPCConnection(to: address, chunkBytes: 64) }
+      connect = { _ in try GRPCConnection(to: address, security: .plaintext, chunkBytes: 64) }
+      cut = { await server.stop(grace: .zero) }
+    case .mutualTLS:
+      let authority = try TestAuthority.shared.get()
+      let server = try CoordinatorServer(
+        endpoint, at: NetworkAddress(host: "127.0.0.1", port: 0),
+        security: .mutualTLS(
+          ServerCredentials(authority, run: "test-run", hosts: ["127.0.0.1"])),
+        chunkBytes: 64)
+      let address = try await server.start()
+      connect = { client in
+        let identity = try authority.issueForThisProcess(.client, name: client.name)
+        return try GRPCConnection(to: address, security: .mutualTLS(identity), chunkBytes: 64)
+      }
       cut = { await server.stop(grace: .zero) }
     }
+  }
+}
+
+/// An authority of the tests' own, in a temporary folder that goes with them.
+enum TestAuthority {
+  static let shared = Result {
+    try CertificateAuthority.openOrCreate(
+      at: FileManager.default.temporaryDirectory.appendingPathComponent(
+        "fedpeat-tests-authority-\(ProcessInfo.processInfo.processIdentifier)"))
   }
 }
 
@@ -85,7 +112,7 @@ final class Federation: Sendable {
     onProgress: @escaping @Sendable (ClientProgress) -> Void = { _ in }
   ) throws -> Client {
     try Client(
-      ClientConfiguration(client: id, retry: retry), connection: try transport.connect(),
+      ClientConfiguration(client: id, retry: retry), connection: try transport.connect(id),
       trainer: trainer, workFolder: folder.appendingPathComponent("client-\(id)"), logger: .quiet,
       freeMemory: { 1 << 20 }, onProgress: onProgress)
   }
@@ -113,7 +140,7 @@ final class Federation: Sendable {
 
   /// A client that speaks the protocol by hand.
   func stranger(_ id: ClientID, holds: [Digest] = []) async throws -> Stranger {
-    let connection = try transport.connect()
+    let connection = try transport.connect(id)
     let reply = try await connection.join(JoinRequest(client: id, holds: holds))
     return Stranger(
       connection: connection, caller: Caller(client: id, session: reply.session), join: reply)

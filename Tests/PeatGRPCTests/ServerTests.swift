@@ -20,34 +20,24 @@ import Testing
 }
 
 @Suite("CoordinatorServer", .timeLimit(.minutes(10))) struct CoordinatorServerTests {
-  @Test(arguments: ["0.0.0.0", "192.168.1.5", "::"])
-  func `does not listen to the network unprotected unless told to`(host: String) throws {
-    let address = NetworkAddress(host: host, port: 0)
-    let error = #expect(throws: PeatError.self) {
-      try CoordinatorServer(FakeEndpoint(), at: address)
-    }
-    #expect(error?.code == .usage)
-    #expect(error?.message.contains("--insecure") == true)
-    _ = try CoordinatorServer(FakeEndpoint(), at: address, allowsPlaintextNetwork: true)
-  }
-
   @Test func `a host name is not an address to listen on`() {
     #expect(throws: PeatError.self) {
       try CoordinatorServer(
-        FakeEndpoint(), at: NetworkAddress(host: "lab.example", port: 0),
-        allowsPlaintextNetwork: true)
+        FakeEndpoint(), at: NetworkAddress(host: "lab.example", port: 0), security: .plaintext)
     }
   }
 
   @Test(arguments: ["127.0.0.1", "localhost"])
   func `chooses a port and says which`(host: String) async throws {
-    let server = try CoordinatorServer(FakeEndpoint(), at: NetworkAddress(host: host, port: 0))
+    let server = try CoordinatorServer(
+      FakeEndpoint(), at: NetworkAddress(host: host, port: 0), security: .plaintext)
     let address = try await server.start()
     #expect(address.port > 0)
-    let connection = try GRPCConnection(to: NetworkAddress(host: host, port: address.port))
+    let connection = try GRPCConnection(
+      to: NetworkAddress(host: host, port: address.port), security: .plaintext)
     #expect(try await connection.join(JoinRequest(client: "a")).run == "fake")
 
-    let second = try CoordinatorServer(FakeEndpoint(), at: address)
+    let second = try CoordinatorServer(FakeEndpoint(), at: address, security: .plaintext)
     let error = await #expect(throws: PeatError.self) { try await second.start() }
     #expect(error?.code == .unavailable)
     #expect(error?.message.contains("\(address.port)") == true)
@@ -59,10 +49,10 @@ import Testing
 
   @Test func `a port where nobody listens is unavailable`() async throws {
     let server = try CoordinatorServer(
-      FakeEndpoint(), at: NetworkAddress(host: "127.0.0.1", port: 0))
+      FakeEndpoint(), at: NetworkAddress(host: "127.0.0.1", port: 0), security: .plaintext)
     let address = try await server.start()
     await server.stop()
-    let connection = try GRPCConnection(to: address)
+    let connection = try GRPCConnection(to: address, security: .plaintext)
     let error = await #expect(throws: PeatError.self) {
       try await connection.join(JoinRequest(client: "a"))
     }
@@ -72,13 +62,13 @@ import Testing
 
   @Test func `a coordinator that comes back is found again`() async throws {
     let first = try CoordinatorServer(
-      FakeEndpoint(), at: NetworkAddress(host: "127.0.0.1", port: 0))
+      FakeEndpoint(), at: NetworkAddress(host: "127.0.0.1", port: 0), security: .plaintext)
     let address = try await first.start()
-    let connection = try GRPCConnection(to: address)
+    let connection = try GRPCConnection(to: address, security: .plaintext)
     _ = try await connection.join(JoinRequest(client: "a"))
     await first.stop(grace: .zero)
     await #expect(throws: PeatError.self) { try await connection.join(JoinRequest(client: "a")) }
-    let second = try CoordinatorServer(FakeEndpoint(), at: address)
+    let second = try CoordinatorServer(FakeEndpoint(), at: address, security: .plaintext)
     _ = try await second.start()
     try await eventually("it is reached") {
       (try? await connection.join(JoinRequest(client: "a"))) != nil
@@ -90,11 +80,11 @@ import Testing
   @Test func `stops while calls keep coming`() async throws {
     for _ in 0..<20 {
       let server = try CoordinatorServer(
-        FakeEndpoint(), at: NetworkAddress(host: "127.0.0.1", port: 0))
+        FakeEndpoint(), at: NetworkAddress(host: "127.0.0.1", port: 0), security: .plaintext)
       let address = try await server.start()
       let callers = (0..<8).map { _ in
         Task {
-          let connection = try GRPCConnection(to: address)
+          let connection = try GRPCConnection(to: address, security: .plaintext)
           // Until the server is gone, many calls at once, so that some have just arrived when it stops.
           let calls = (0..<16).map { _ in
             Task {

@@ -252,7 +252,7 @@ struct TripTests {
       let running = Task { try await federation.coordinator.run() }
       let asked = Counter()
       let client = try Client(
-        ClientConfiguration(client: "a"), connection: try federation.transport.connect(),
+        ClientConfiguration(client: "a"), connection: try federation.transport.connect("a"),
         trainer: ToyTrainer(target: 1), workFolder: folder.appendingPathComponent("client-a"),
         logger: .quiet,
         // There is little when it joins and first asks for work.

@@ -14,6 +14,10 @@ public enum FedpeatCommand {
     return ProjectFolders.root.appendingPathComponent(".build/release/fedpeat")
   }()
 
+  /// What `FEDPEAT_HOME` names for it.
+  public static let home = FileManager.default.temporaryDirectory.appendingPathComponent(
+    "fedpeat-tests-home-\(ProcessInfo.processInfo.processIdentifier)")
+
   /// Runs it to its end.
   @discardableResult
   ///
@@ -74,9 +78,9 @@ public final class RunningCommand: Sendable {
     errorFile = stem.appendingPathExtension("err")
     process = Process()
     process.executableURL = FedpeatCommand.binary
-    if !environment.isEmpty {
-      process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    }
+    // Authorities that the program makes for its user are the tests' own.
+    process.environment = ProcessInfo.processInfo.environment
+      .merging(["FEDPEAT_HOME": FedpeatCommand.home.path]) { $1 }.merging(environment) { $1 }
     process.arguments = arguments
     process.currentDirectoryURL = folder
     process.standardInput = FileHandle.nullDevice

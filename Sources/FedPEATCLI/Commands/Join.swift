@@ -7,10 +7,12 @@ struct Join: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Take part in a federation with your own data, which stays here.",
     discussion: """
-      Example: fedpeat join --coordinator 127.0.0.1:50051 --data mine.txt --name ada --folder work
+      Examples: fedpeat join --coordinator 127.0.0.1:50051 --data mine.txt --name ada --folder work
+                fedpeat join --coordinator lab.example.org:50051 --token TOKEN --data mine.txt --name ada --folder work
 
-      The run file (YAML or JSON) may hold the same as the flags: coordinator, data, name, folder, retries, downloadRate, \
-      uploadRate, computeShare, storage, memoryLimit, threads, seed.
+      A token is used once; the folder then keeps your certificate, and later joins need none. A coordinator of your own on this machine needs \
+      no token. The run file (YAML or JSON) may hold the same as the flags: coordinator, data, name, folder, token, certificate, key, trust, \
+      insecure, retries, downloadRate, uploadRate, computeShare, storage, memoryLimit, threads, seed.
       """)
 
   @Argument(help: "A run file.")
@@ -28,6 +30,25 @@ struct Join: AsyncParsableCommand {
 
   @Option(help: "A folder that keeps what was downloaded; a temporary one if not given.")
   var folder: String?
+
+  @Option(
+    help:
+      "An enrolment token, or a file that holds one; not needed where the folder has an identity already, if not given."
+  )
+  var token: String?
+
+  @Option(
+    help: "A certificate of your own in PEM, with --key and --trust; the folder's if not given.")
+  var certificate: String?
+
+  @Option(help: "Its key, in PEM, of P-256; the folder's if not given.")
+  var key: String?
+
+  @Option(help: "Whose certificate the coordinator must have, in PEM; the folder's if not given.")
+  var trust: String?
+
+  @Flag(help: "Do without TLS: anybody on the way can read and change what travels.")
+  var insecure = false
 
   @Option(
     help:
@@ -66,6 +87,13 @@ struct Join: AsyncParsableCommand {
     var data: String?
     var name: String?
     var folder: String?
+    /// A token, or the file that holds one.
+    var token: String?
+    /// PEM files.
+    var certificate: String?
+    var key: String?
+    var trust: String?
+    var insecure = false
     var retries = 8
     /// Bytes per second.
     var downloadRate: ByteCount?
@@ -79,7 +107,8 @@ struct Join: AsyncParsableCommand {
     var seed: UInt64 = 0
 
     private enum CodingKeys: String, CodingKey {
-      case coordinator, data, name, folder, retries, downloadRate, uploadRate, computeShare
+      case coordinator, data, name, folder, token, certificate, key, trust, insecure, retries,
+        downloadRate, uploadRate, computeShare
       case rankLimit, storage, memoryLimit, threads, seed
     }
 
@@ -89,6 +118,11 @@ struct Join: AsyncParsableCommand {
       try container.encode(data, forKey: .data)
       try container.encode(name, forKey: .name)
       try container.encode(folder, forKey: .folder)
+      try container.encode(token, forKey: .token)
+      try container.encode(certificate, forKey: .certificate)
+      try container.encode(key, forKey: .key)
+      try container.encode(trust, forKey: .trust)
+      try container.encode(insecure, forKey: .insecure)
       try container.encode(retries, forKey: .retries)
       try container.encode(downloadRate, forKey: .downloadRate)
       try container.encode(uploadRate, forKey: .uploadRate)
@@ -138,17 +172,18 @@ struct Join: AsyncParsableCommand {
     }
     try configuration.memoryLimit?.checkReading(URL(path: data))
     let documents = try DocumentReader.read(URL(path: data))
-    let id = try ClientID(
-      configuration.name ?? "client-" + UUID().uuidString.prefix(8).lowercased())
-    let connection = try GRPCConnection(
-      to: try NetworkAddress(address),
-      limits: LinkLimits(
-        download: configuration.downloadRate.map { Double($0.bytes) },
-        upload: configuration.uploadRate.map { Double($0.bytes) }))
+    let coordinator = try NetworkAddress(address)
+    let limits = try LinkLimits(
+      download: configuration.downloadRate.map { Double($0.bytes) },
+      upload: configuration.uploadRate.map { Double($0.bytes) })
     let work =
       try configuration.folder.map { try WorkFolder(URL(path: $0)) }
       ?? WorkFolder(temporary: "join")
     defer { work.remove() }
+    let (id, security) = try await JoinIdentity(
+      configuration: configuration, address: coordinator, folder: work.url
+    ).resolve()
+    let connection = try GRPCConnection(to: coordinator, security: security, limits: limits)
     let trainer = DeviceTrainer(
       documents: documents,
       threads: configuration.threads ?? ProcessInfo.processInfo.activeProcessorCount,
@@ -192,6 +227,11 @@ struct Join: AsyncParsableCommand {
     if let data { overrides["data"] = .string(data) }
     if let name { overrides["name"] = .string(name) }
     if let folder { overrides["folder"] = .string(folder) }
+    if let token { overrides["token"] = .string(token) }
+    if let certificate { overrides["certificate"] = .string(certificate) }
+    if let key { overrides["key"] = .string(key) }
+    if let trust { overrides["trust"] = .string(trust) }
+    if insecure { overrides["insecure"] = .bool(true) }
     if let retries { overrides["retries"] = .integer(retries) }
     if let downloadRate { overrides["downloadRate"] = .integer(downloadRate.bytes) }
     if let uploadRate { overrides["uploadRate"] = .integer(uploadRate.bytes) }

@@ -9,8 +9,8 @@ struct Serve: AsyncParsableCommand {
       Example: fedpeat serve --model models/stories260K --emulator layer-drop=2 --rounds 10 --minimum-clients 4 \
       --listen 127.0.0.1:50051 --evaluation-data test.txt --out result
 
-      The run file (YAML or JSON) names what differs from the defaults; flags win over it. Clients join with: \
-      fedpeat join --coordinator HOST:PORT --data FILE
+      The run file (YAML or JSON) names what differs from the defaults; flags win over it. Clients of the same user on this machine join \
+      with: fedpeat join --coordinator HOST:PORT --data FILE. Others need a token, which is printed, or which 'fedpeat ca token' makes.
       """)
 
   @Argument(help: "A run file.")
@@ -24,8 +24,7 @@ struct Serve: AsyncParsableCommand {
   )
   var listen: String?
 
-  @Flag(help: "Listen without protection where other machines can reach it.")
-  var insecure = false
+  @OptionGroup var protection: ServerSecurityOptions
 
   @Flag(help: "Send emulators, too, of which a device can make a model as good as the owner's.")
   var withoutModelPrivacy = false
@@ -44,7 +43,7 @@ struct Serve: AsyncParsableCommand {
   func run() async throws {
     var overrides = options.overrides(common)
     if let listen { overrides["listen"] = .string(listen) }
-    if insecure { overrides["insecure"] = .bool(true) }
+    if protection.insecure { overrides["insecure"] = .bool(true) }
     if withoutModelPrivacy { overrides["withoutModelPrivacy"] = .bool(true) }
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
@@ -57,8 +56,8 @@ struct Serve: AsyncParsableCommand {
     try configuration.checkOutput()
     try configuration.checkModelPrivacy()
     for caution in try configuration.modelPrivacyCautions() { Terminal.caution(caution) }
-    try CoordinatorServer.check(
-      NetworkAddress(configuration.listen), allowsPlaintextNetwork: configuration.insecure)
+    let limits = try protection.limits
+    let decision = try protection.decide(configuration)
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration,
@@ -68,10 +67,13 @@ struct Serve: AsyncParsableCommand {
       // Not the run file's 'data': clients may have texts of their own.
       pooled: try referenceData.map { try configuration.documents(in: URL(path: $0)) },
       logger: .silent, onEvent: progress.report)
-    let addressFile = addressFile
+    let (addressFile, protection, runID) = (addressFile, protection, try configuration.runID)
     let result = try await tuning.run(
-      FederatedTuning.network(configuration) { address in
+      FederatedTuning.network(
+        configuration, security: decision.security, limits: limits, audit: decision.audit
+      ) { address in
         Terminal.note("listening    \(address)")
+        try protection.tellHowToJoin(decision, address, runID)
         if let addressFile {
           try AtomicOutput.write(Data("\(address)\n".utf8), to: URL(path: addressFile))
         }

@@ -46,9 +46,11 @@ struct DemoRun {
     _ runFile: URL, _ children: Children
   ) async throws -> (RunResult.Summary, [DemoResult.Client]) {
     let addressFile = folder.appendingPathComponent("address")
+    // As in earnest: an authority of the owner's, and a token for each client.
+    let authority = try CertificateAuthority.create(at: folder.appendingPathComponent("ca"))
     let coordinator = try ChildProcess(
       "coordinator",
-      ["serve", runFile.path, "--json", "--address-file", addressFile.path]
+      ["serve", runFile.path, "--json", "--address-file", addressFile.path, "--ca", "ca"]
         + (common.quiet ? ["--quiet"] : []),
       folder: folder, showsProgress: true)
     await children.add(coordinator)
@@ -59,12 +61,15 @@ struct DemoRun {
       let own = folder.appendingPathComponent(group.name)
       try FileManager.default.createDirectory(at: own, withIntermediateDirectories: true)
       try group.documents.writeJSONLines(to: own.appendingPathComponent("data.jsonl"))
+      try PrivateFiles.write(
+        Data(try authority.makeToken(for: try stage.configuration.runID).text.utf8),
+        to: own.appendingPathComponent("token"))
       let client = try ChildProcess(
         group.name,
         [
           "join", "--coordinator", address, "--data", "data.jsonl", "--name", group.name,
-          "--folder",
-          "work", "--threads", "1", "--json", "--seed", "\(stage.configuration.seed)",
+          "--folder", "work", "--token", "token", "--threads", "1", "--json", "--seed",
+          "\(stage.configuration.seed)",
         ], folder: own, log: folder.appendingPathComponent("\(group.name).log"))
       await children.add(client)
       clients.append(client)

@@ -13,6 +13,8 @@ enum Terminal {
   private static let state = Mutex(State())
   private static let isTerminal = isatty(STDERR_FILENO) == 1
 
+  static var isQuiet: Bool { state.withLock { $0.isQuiet } }
+
   static func setQuiet(_ quiet: Bool) { state.withLock { $0.isQuiet = quiet } }
 
   /// A result, on standard output. Throws where it can't be written; a reader that has gone is no error.

@@ -294,7 +294,7 @@ public actor Client {
       downloadSeconds: downloadSeconds, computeSeconds: result.computeSeconds,
       uploadSeconds: lastUploadSeconds, peakMemoryBytes: result.peakMemoryBytes,
       freeMemoryBytes: free, tokens: result.tokens)
-    try await deliver(payload, header)
+    try await deliver(payload, header, attempt: task.attempt)
   }
 
   /// The update's bytes, with what earlier ones lack of what was tuned; what these lack is kept for the next.
@@ -384,7 +384,7 @@ public actor Client {
     onProgress(.downloading(file: name, received: received + piece.count, of: bytes))
   }
 
-  private func deliver(_ payload: Data, _ header: UpdateHeader) async throws {
+  private func deliver(_ payload: Data, _ header: UpdateHeader, attempt: Int) async throws {
     let json = try header.json()
     let reference = BlobReference(digest: Digest(of: payload), bytes: payload.count)
     let watch = Stopwatch(clock)
@@ -394,7 +394,7 @@ public actor Client {
     tell(0)
     let reply: UploadReply? = try await retrying { connection in
       let offer = UploadOffer(
-        caller: try await self.currentCaller(), header: json, payload: reference)
+        caller: try await self.currentCaller(), header: json, payload: reference, attempt: attempt)
       switch try await connection.offer(offer) {
       case .accepted: return .accepted
       case .refused(let refusal): return .refused(refusal)

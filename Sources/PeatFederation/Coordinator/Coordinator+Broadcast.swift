@@ -22,6 +22,7 @@ extension Coordinator {
       baseDigest: adapter.digest, method: configuration.method, rank: configuration.rank,
       alpha: configuration.alpha, sizeLimit: sizeLimit)
     policy.exampleLimit = configuration.exampleLimit
+    policy.normLimit = configuration.updateNormLimit
     return policy
   }
 

@@ -204,10 +204,6 @@ extension Coordinator: CoordinatorEndpoint {
   public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
     let client = offer.caller.client
     guard let stay = stays[client], stay.session == offer.caller.session else { return .rejoin }
-    let headerDigest = Digest(of: offer.header)
-    if let last = histories[client]?.lastTaken, last == (headerDigest, offer.payload) {
-      return .accepted  // The verdict was lost on the way.
-    }
     do {
       guard offer.header.count <= TransferLimits.headerBytes else {
         throw UpdateRefusal(
@@ -218,6 +214,11 @@ extension Coordinator: CoordinatorEndpoint {
       let header: UpdateHeader
       do { header = try UpdateHeader(json: offer.header, from: ClientUpdate.headerFile) } catch {
         throw UpdateRefusal(.malformed, failureReason(error))
+      }
+      let headerDigest = Digest(of: offer.header)
+      try checkSignature(of: offer, header)
+      if let last = histories[client]?.lastTaken, last == (headerDigest, offer.payload) {
+        return .accepted  // The verdict was lost on the way; it is not counted twice.
       }
       if header.client == client, header.run == configuration.run, header.round < machine.round {
         // A late one of an earlier round: no reason to end its part in this one.
@@ -242,6 +243,30 @@ extension Coordinator: CoordinatorEndpoint {
     }
   }
 
+  /// Where the connection knows the client by its certificate, each update is signed, for this very task.
+  ///
+  /// The statement holds the session, so that one of another stay, or another coordinator's, is worth nothing here.
+  private func checkSignature(of offer: UploadOffer, _ header: UpdateHeader) throws {
+    guard let proof = offer.proof else { return }
+    guard !proof.signature.isEmpty else {
+      throw UpdateRefusal(
+        .unsigned, "The update is not signed. Use the same version of the program on both sides.")
+    }
+    guard UpdateStatement(offer, header).isSigned(proof.signature, by: proof.key) else {
+      throw UpdateRefusal(
+        .wrongSignature,
+        "The update's signature is not that of '\(offer.caller.client)' for run, round, attempt, session and content."
+      )
+    }
+    // It may have gone on with what it was told in an earlier attempt.
+    guard header.round != machine.round || (1...machine.attempt).contains(offer.attempt) else {
+      throw UpdateRefusal(
+        .wrongRound,
+        "The update is of attempt \(offer.attempt) at round \(header.round); the last is \(machine.attempt)."
+      )
+    }
+  }
+
   /// The ticket of an upload that is new, or goes on where its connection broke.
   private func prepareUpload(
     _ offer: UploadOffer, _ header: UpdateHeader, _ headerDigest: Digest
@@ -254,6 +279,7 @@ extension Coordinator: CoordinatorEndpoint {
     let ticket = newSession()
     uploads[client] = Upload(
       ticket: ticket, header: header, headerDigest: headerDigest, payload: offer.payload,
+      signature: offer.proof.map { UpdateSignature(UpdateStatement(offer, header), $0) },
       watch: Stopwatch(clock))
     return ticket
   }
@@ -319,6 +345,7 @@ extension Coordinator: CoordinatorEndpoint {
       return .refused(refusal)
     }
     accepted[client] = upload.header
+    signatures[client] = upload.signature
     trips[client]?.deliver()
     histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
     let telemetry = upload.header.telemetry

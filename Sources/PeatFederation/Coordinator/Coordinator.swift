@@ -65,6 +65,7 @@ public actor Coordinator {
     var header: UpdateHeader
     var headerDigest: Digest
     var payload: BlobReference
+    var signature: UpdateSignature?
     /// Since it was offered.
     var watch: Stopwatch
     var received = 0
@@ -111,6 +112,8 @@ public actor Coordinator {
   var trips: [ClientID: Trip] = [:]
   /// Headers of the updates taken in this round.
   var accepted: [ClientID: UpdateHeader] = [:]
+  /// Their signatures, where they are signed.
+  var signatures: [ClientID: UpdateSignature] = [:]
   /// The tasks that clients are to do or are doing.
   private(set) var tasks: [ClientID: TrainingTask] = [:]
   /// The round that is under way.
@@ -396,6 +399,7 @@ public actor Coordinator {
     roundWatch = Stopwatch(clock)
     current = (round, attempt, plan)
     accepted = [:]
+    signatures = [:]
     for (client, history) in histories { histories[client]?.trafficBeforeRound = history.traffic }
     onProgress(.roundBegan(round: round, attempt: attempt, plan: plan))
     // Those who are left out hear of it.
@@ -526,6 +530,7 @@ public actor Coordinator {
         record.outcomes[i].metrics = header.metrics
         record.outcomes[i].telemetry = header.telemetry
         record.outcomes[i].observed = history.observed
+        record.outcomes[i].signature = signatures[client]
         histories[client, default: History()].delivered += 1
         histories[client]?.late.noteDelivery()
         histories[client]?.missed = nil

@@ -19,6 +19,8 @@ public struct CoordinatorConfiguration: Sendable {
   public static let usualExampleLimit = 1_000_000
   /// The most examples that a client may say it has; its update's weight.
   public var exampleLimit = usualExampleLimit
+  /// The largest L2 norm of an update's difference from the round's adapter; `nil`: it is not bounded.
+  public var updateNormLimit: Double?
   /// What all learning rates are multiplied with in a round, from 1, beside what the plan says; above 0.
   public var learningRateFactor: @Sendable (_ round: Int) -> Double = { _ in 1 }
   /// What the server optimizer's learning rate is multiplied with in a round, from 1; above 0.

@@ -62,6 +62,8 @@ public struct ClientOutcome: Sendable, Equatable {
   public var telemetry: Telemetry?
   /// What the coordinator itself saw of its part, until that ended; `nil` where the client was given no task.
   public var observed: ObservedTrip?
+  /// Its update's signature; `nil` where none was taken, or the connection knew nobody by certificate.
+  public var signature: UpdateSignature?
   /// Payload to and from this client in this round, in bytes, as the coordinator counted it.
   public var bytesDown: Int
   public var bytesUp: Int
@@ -127,7 +129,7 @@ public struct RoundRecord: Sendable, Equatable {
 extension ClientOutcome: Codable {
   private enum CodingKeys: String, CodingKey {
     case client, emulatorLevel, result, exampleCount, metrics, telemetry, observed, bytesDown
-    case bytesUp
+    case bytesUp, signature
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -141,6 +143,7 @@ extension ClientOutcome: Codable {
     try table.encode(observed, forKey: .observed)
     try table.encode(bytesDown, forKey: .bytesDown)
     try table.encode(bytesUp, forKey: .bytesUp)
+    try table.encode(signature, forKey: .signature)
   }
 }
 

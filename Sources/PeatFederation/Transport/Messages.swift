@@ -252,11 +252,16 @@ public struct UploadOffer: Sendable, Equatable {
   public var header: Data
   /// Size and digest of the safetensors bytes to come.
   public var payload: BlobReference
+  /// Of the task that it is the answer to.
+  public var attempt: Int
+  /// Its signature, where the connection knows by certificate who speaks: the server's side of a transport sets it.
+  public var proof: UpdateProof?
 
-  public init(caller: Caller, header: Data, payload: BlobReference) {
+  public init(caller: Caller, header: Data, payload: BlobReference, attempt: Int = 1) {
     self.caller = caller
     self.header = header
     self.payload = payload
+    self.attempt = attempt
   }
 }
 

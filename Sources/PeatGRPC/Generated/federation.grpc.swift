@@ -1,6 +1,10 @@
 /// How clients talk to a FedPEAT coordinator. Clients dial out; everything large travels in pieces, by digest.
 ///
-/// Errors: a gRPC status with the message, and in the trailer `peat-code` the program's own code.
+/// Over TLS both sides show certificates; a client's name is the common name of its own. Who shows one that is not of the
+/// coordinator's authority may call Enrol alone.
+///
+/// Errors: a gRPC status with the message, and in the trailer `peat-code` the program's own code. Where too much is asked for,
+/// the trailer `peat-retry-after` says after how many milliseconds to ask again.
 
 // DO NOT EDIT.
 // swift-format-ignore-file
@@ -24,6 +28,19 @@ internal enum Fedpeat_V1_Federation: Sendable {
     internal static let descriptor = GRPCCore.ServiceDescriptor(fullyQualifiedService: "fedpeat.v1.Federation")
     /// Namespace for method metadata.
     internal enum Method: Sendable {
+        /// Namespace for "Enrol" metadata.
+        internal enum Enrol: Sendable {
+            /// Request type for "Enrol".
+            internal typealias Input = Fedpeat_V1_EnrolRequest
+            /// Response type for "Enrol".
+            internal typealias Output = Fedpeat_V1_EnrolReply
+            /// Descriptor for "Enrol".
+            internal static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "fedpeat.v1.Federation"),
+                method: "Enrol",
+                type: .unary
+            )
+        }
         /// Namespace for "Probe" metadata.
         internal enum Probe: Sendable {
             /// Request type for "Probe".
@@ -143,6 +160,7 @@ internal enum Fedpeat_V1_Federation: Sendable {
         }
         /// Descriptors for all methods in the "fedpeat.v1.Federation" service.
         internal static let descriptors: [GRPCCore.MethodDescriptor] = [
+            Enrol.descriptor,
             Probe.descriptor,
             Join.descriptor,
             NextTask.descriptor,
@@ -178,6 +196,24 @@ extension Fedpeat_V1_Federation {
     /// Where possible, prefer using the stricter, less-verbose ``ServiceProtocol``
     /// or ``SimpleServiceProtocol`` instead.
     internal protocol StreamingServiceProtocol: GRPCCore.RegistrableRPCService {
+        /// Handle the "Enrol" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives a certificate for the key that was proved in the handshake to whoever has a token that nobody used.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Fedpeat_V1_EnrolRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Fedpeat_V1_EnrolReply` messages.
+        func enrol(
+            request: GRPCCore.StreamingServerRequest<Fedpeat_V1_EnrolRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Fedpeat_V1_EnrolReply>
+
         /// Handle the "Probe" method.
         ///
         /// > Source IDL Documentation:
@@ -349,6 +385,24 @@ extension Fedpeat_V1_Federation {
     /// the ``SimpleServiceProtocol``. If you need fine grained control over your RPCs then
     /// use ``StreamingServiceProtocol``.
     internal protocol ServiceProtocol: Fedpeat_V1_Federation.StreamingServiceProtocol {
+        /// Handle the "Enrol" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives a certificate for the key that was proved in the handshake to whoever has a token that nobody used.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fedpeat_V1_EnrolRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Fedpeat_V1_EnrolReply` message.
+        func enrol(
+            request: GRPCCore.ServerRequest<Fedpeat_V1_EnrolRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Fedpeat_V1_EnrolReply>
+
         /// Handle the "Probe" method.
         ///
         /// > Source IDL Documentation:
@@ -518,6 +572,24 @@ extension Fedpeat_V1_Federation {
     /// doesn't provide access to request or response metadata. If you need access to these
     /// then use ``ServiceProtocol`` instead.
     internal protocol SimpleServiceProtocol: Fedpeat_V1_Federation.ServiceProtocol {
+        /// Handle the "Enrol" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives a certificate for the key that was proved in the handshake to whoever has a token that nobody used.
+        ///
+        /// - Parameters:
+        ///   - request: A `Fedpeat_V1_EnrolRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Fedpeat_V1_EnrolReply` to respond with.
+        func enrol(
+            request: Fedpeat_V1_EnrolRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Fedpeat_V1_EnrolReply
+
         /// Handle the "Probe" method.
         ///
         /// > Source IDL Documentation:
@@ -688,6 +760,17 @@ extension Fedpeat_V1_Federation {
 extension Fedpeat_V1_Federation.StreamingServiceProtocol {
     internal func registerMethods<Transport>(with router: inout GRPCCore.RPCRouter<Transport>) where Transport: GRPCCore.ServerTransport {
         router.registerHandler(
+            forMethod: Fedpeat_V1_Federation.Method.Enrol.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Fedpeat_V1_EnrolRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Fedpeat_V1_EnrolReply>(),
+            handler: { request, context in
+                try await self.enrol(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Fedpeat_V1_Federation.Method.Probe.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Fedpeat_V1_ProbeMessage>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Fedpeat_V1_ProbeMessage>(),
@@ -792,6 +875,17 @@ extension Fedpeat_V1_Federation.StreamingServiceProtocol {
 // Default implementation of streaming methods from 'StreamingServiceProtocol'.
 @available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
 extension Fedpeat_V1_Federation.ServiceProtocol {
+    internal func enrol(
+        request: GRPCCore.StreamingServerRequest<Fedpeat_V1_EnrolRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Fedpeat_V1_EnrolReply> {
+        let response = try await self.enrol(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     internal func probe(
         request: GRPCCore.StreamingServerRequest<Fedpeat_V1_ProbeMessage>,
         context: GRPCCore.ServerContext
@@ -895,6 +989,19 @@ extension Fedpeat_V1_Federation.ServiceProtocol {
 // Default implementation of methods from 'ServiceProtocol'.
 @available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
 extension Fedpeat_V1_Federation.SimpleServiceProtocol {
+    internal func enrol(
+        request: GRPCCore.ServerRequest<Fedpeat_V1_EnrolRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Fedpeat_V1_EnrolReply> {
+        return GRPCCore.ServerResponse<Fedpeat_V1_EnrolReply>(
+            message: try await self.enrol(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
     internal func probe(
         request: GRPCCore.ServerRequest<Fedpeat_V1_ProbeMessage>,
         context: GRPCCore.ServerContext
@@ -1026,6 +1133,29 @@ extension Fedpeat_V1_Federation {
     /// You don't need to implement this protocol directly, use the generated
     /// implementation, ``Client``.
     internal protocol ClientProtocol: Sendable {
+        /// Call the "Enrol" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives a certificate for the key that was proved in the handshake to whoever has a token that nobody used.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fedpeat_V1_EnrolRequest` message.
+        ///   - serializer: A serializer for `Fedpeat_V1_EnrolRequest` messages.
+        ///   - deserializer: A deserializer for `Fedpeat_V1_EnrolReply` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func enrol<Result>(
+            request: GRPCCore.ClientRequest<Fedpeat_V1_EnrolRequest>,
+            serializer: some GRPCCore.MessageSerializer<Fedpeat_V1_EnrolRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Fedpeat_V1_EnrolReply>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fedpeat_V1_EnrolReply>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
         /// Call the "Probe" method.
         ///
         /// > Source IDL Documentation:
@@ -1248,6 +1378,40 @@ extension Fedpeat_V1_Federation {
         ///   - client: A `GRPCCore.GRPCClient` providing a communication channel to the service.
         internal init(wrapping client: GRPCCore.GRPCClient<Transport>) {
             self.client = client
+        }
+
+        /// Call the "Enrol" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives a certificate for the key that was proved in the handshake to whoever has a token that nobody used.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fedpeat_V1_EnrolRequest` message.
+        ///   - serializer: A serializer for `Fedpeat_V1_EnrolRequest` messages.
+        ///   - deserializer: A deserializer for `Fedpeat_V1_EnrolReply` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        internal func enrol<Result>(
+            request: GRPCCore.ClientRequest<Fedpeat_V1_EnrolRequest>,
+            serializer: some GRPCCore.MessageSerializer<Fedpeat_V1_EnrolRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Fedpeat_V1_EnrolReply>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fedpeat_V1_EnrolReply>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Fedpeat_V1_Federation.Method.Enrol.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
         }
 
         /// Call the "Probe" method.
@@ -1559,6 +1723,35 @@ extension Fedpeat_V1_Federation {
 // Helpers providing default arguments to 'ClientProtocol' methods.
 @available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
 extension Fedpeat_V1_Federation.ClientProtocol {
+    /// Call the "Enrol" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gives a certificate for the key that was proved in the handshake to whoever has a token that nobody used.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Fedpeat_V1_EnrolRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func enrol<Result>(
+        request: GRPCCore.ClientRequest<Fedpeat_V1_EnrolRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fedpeat_V1_EnrolReply>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.enrol(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Fedpeat_V1_EnrolRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Fedpeat_V1_EnrolReply>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "Probe" method.
     ///
     /// > Source IDL Documentation:
@@ -1822,6 +2015,39 @@ extension Fedpeat_V1_Federation.ClientProtocol {
 // Helpers providing sugared APIs for 'ClientProtocol' methods.
 @available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
 extension Fedpeat_V1_Federation.ClientProtocol {
+    /// Call the "Enrol" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gives a certificate for the key that was proved in the handshake to whoever has a token that nobody used.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func enrol<Result>(
+        _ message: Fedpeat_V1_EnrolRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fedpeat_V1_EnrolReply>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Fedpeat_V1_EnrolRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.enrol(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "Probe" method.
     ///
     /// > Source IDL Documentation:

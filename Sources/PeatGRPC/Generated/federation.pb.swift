@@ -10,7 +10,11 @@
 
 /// How clients talk to a FedPEAT coordinator. Clients dial out; everything large travels in pieces, by digest.
 ///
-/// Errors: a gRPC status with the message, and in the trailer `peat-code` the program's own code.
+/// Over TLS both sides show certificates; a client's name is the common name of its own. Who shows one that is not of the
+/// coordinator's authority may call Enrol alone.
+///
+/// Errors: a gRPC status with the message, and in the trailer `peat-code` the program's own code. Where too much is asked for,
+/// the trailer `peat-retry-after` says after how many milliseconds to ask again.
 
 #if canImport(FoundationEssentials)
 import FoundationEssentials
@@ -33,6 +37,43 @@ nonisolated struct Fedpeat_V1_Empty: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+}
+
+nonisolated struct Fedpeat_V1_EnrolRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  var protocolVersion: UInt32 = 0
+
+  /// Which token, and its secret.
+  var token: String = String()
+
+  var secret: String = String()
+
+  var run: String = String()
+
+  /// Under which name the newcomer wants to take part.
+  var client: String = String()
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+}
+
+nonisolated struct Fedpeat_V1_EnrolReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// In DER: its own certificate first; and whom it is to believe.
+  var certificates: [Data] = []
+
+  var authorities: [Data] = []
 
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -622,6 +663,13 @@ nonisolated struct Fedpeat_V1_UploadOffer: Sendable {
   /// Clears the value of `payload`. Subsequent reads from it will return its default value.
   mutating func clearPayload() {self._payload = nil}
 
+  /// Of the task.
+  var attempt: UInt32 = 0
+
+  /// Over TLS: ECDSA with P-256 and SHA-256, in DER, by the key of the client's certificate, of the statement that
+  /// docs/operations.md describes.
+  var signature: Data = Data()
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
@@ -804,6 +852,91 @@ nonisolated extension Fedpeat_V1_Empty: SwiftProtobuf.Message, SwiftProtobuf._Me
   }
 
   static func ==(lhs: Fedpeat_V1_Empty, rhs: Fedpeat_V1_Empty) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fedpeat_V1_EnrolRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".EnrolRequest"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}token\0\u{1}secret\0\u{1}run\0\u{1}client\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.protocolVersion) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.token) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.secret) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.run) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.client) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.protocolVersion != 0 {
+      try visitor.visitSingularUInt32Field(value: self.protocolVersion, fieldNumber: 1)
+    }
+    if !self.token.isEmpty {
+      try visitor.visitSingularStringField(value: self.token, fieldNumber: 2)
+    }
+    if !self.secret.isEmpty {
+      try visitor.visitSingularStringField(value: self.secret, fieldNumber: 3)
+    }
+    if !self.run.isEmpty {
+      try visitor.visitSingularStringField(value: self.run, fieldNumber: 4)
+    }
+    if !self.client.isEmpty {
+      try visitor.visitSingularStringField(value: self.client, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Fedpeat_V1_EnrolRequest, rhs: Fedpeat_V1_EnrolRequest) -> Bool {
+    if lhs.protocolVersion != rhs.protocolVersion {return false}
+    if lhs.token != rhs.token {return false}
+    if lhs.secret != rhs.secret {return false}
+    if lhs.run != rhs.run {return false}
+    if lhs.client != rhs.client {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fedpeat_V1_EnrolReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".EnrolReply"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}certificates\0\u{1}authorities\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedBytesField(value: &self.certificates) }()
+      case 2: try { try decoder.decodeRepeatedBytesField(value: &self.authorities) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.certificates.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.certificates, fieldNumber: 1)
+    }
+    if !self.authorities.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.authorities, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Fedpeat_V1_EnrolReply, rhs: Fedpeat_V1_EnrolReply) -> Bool {
+    if lhs.certificates != rhs.certificates {return false}
+    if lhs.authorities != rhs.authorities {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1644,7 +1777,7 @@ nonisolated extension Fedpeat_V1_Chunk: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension Fedpeat_V1_UploadOffer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".UploadOffer"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}caller\0\u{1}header\0\u{1}payload\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}caller\0\u{1}header\0\u{1}payload\0\u{1}attempt\0\u{1}signature\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1655,6 +1788,8 @@ nonisolated extension Fedpeat_V1_UploadOffer: SwiftProtobuf.Message, SwiftProtob
       case 1: try { try decoder.decodeSingularMessageField(value: &self._caller) }()
       case 2: try { try decoder.decodeSingularBytesField(value: &self.header) }()
       case 3: try { try decoder.decodeSingularMessageField(value: &self._payload) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.attempt) }()
+      case 5: try { try decoder.decodeSingularBytesField(value: &self.signature) }()
       default: break
       }
     }
@@ -1674,6 +1809,12 @@ nonisolated extension Fedpeat_V1_UploadOffer: SwiftProtobuf.Message, SwiftProtob
     try { if let v = self._payload {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
     } }()
+    if self.attempt != 0 {
+      try visitor.visitSingularUInt32Field(value: self.attempt, fieldNumber: 4)
+    }
+    if !self.signature.isEmpty {
+      try visitor.visitSingularBytesField(value: self.signature, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1681,6 +1822,8 @@ nonisolated extension Fedpeat_V1_UploadOffer: SwiftProtobuf.Message, SwiftProtob
     if lhs._caller != rhs._caller {return false}
     if lhs.header != rhs.header {return false}
     if lhs._payload != rhs._payload {return false}
+    if lhs.attempt != rhs.attempt {return false}
+    if lhs.signature != rhs.signature {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
