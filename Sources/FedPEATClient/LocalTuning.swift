@@ -63,7 +63,8 @@ public struct LocalTuning: Sendable, Codable, Equatable {
 }
 
 extension TokenDataset {
-  /// Encodes documents and arranges their tokens: for predicting each next one or, as the model's head is, for saying hidden ones or telling classes apart.
+  /// Encodes documents and arranges their tokens: for predicting each next one or, as the model's head is, for saying hidden ones or telling classes apart; of a model
+  /// with an encoder as pairs, whatever layout is asked for.
   ///
   /// - Parameters:
   ///   - addBegin: `nil` does what the tokenizer's own post-processor does; where tokens are hidden, false leaves all out that it would add.
@@ -80,6 +81,9 @@ extension TokenDataset {
         for: model, context: context)
     }
     let tokenizer = try reader.tokenizer
+    if model.hasEncoder {
+      return try .pairs(documents, tokenizer: tokenizer, for: model, context: context)
+    }
     let documents = try tokenizer.rendered(documents)
     let arrangement: Arrangement =
       switch layout {

@@ -21,7 +21,7 @@ extension TokenDataset {
     shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> TokenLoss {
-    try check(vocabularySize: model.configuration.vocabularySize)
+    try check(for: model.configuration)
     return try concurrentLoss(
       count: (windowCount + rows - 1) / rows, threads: threads, shouldStop: shouldStop,
       onProgress: onProgress

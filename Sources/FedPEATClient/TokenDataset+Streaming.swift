@@ -78,10 +78,10 @@ extension TokenDataset {
     addBegin: Bool?, addEnd: Bool = false, seed: UInt64 = 0
   ) throws -> TokenDataset {
     try model.requireLearnableHead()
-    guard model.head?.labels == nil else {
+    guard model.head?.labels == nil, !model.hasEncoder else {
+      let what = model.hasEncoder ? "Pairs of a source and a target" : "Texts with classes"
       throw PeatError.usage(
-        "Texts with classes are read whole: '\(url.path)' can't be read piece by piece (--no-stream)."
-      )
+        "\(what) are read whole: '\(url.path)' can't be read piece by piece (--no-stream).")
     }
     let tokenizer = try reader.tokenizer
     let masks = model.predictsMaskedTokens

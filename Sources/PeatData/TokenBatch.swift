@@ -30,10 +30,12 @@ public struct TokenBatch: Sendable, Equatable {
   ///   - windowLengths: how many places each window has.
   ///   - windowPlaces: where each window begins in its dataset.
   ///   - sequenceLengths: how many places each sequence has; the windows' lengths if not given.
+  ///   - sourceLengths: how many of them an encoder reads.
   /// - Precondition: both arrays, and all lengths together, have the same count.
   public init(
     tokens: [Int32], targets: [Int32], windowLengths: [Int], sequenceLengths: [Int]? = nil,
-    windowPlaces: [Int] = [], types: [Int32] = [], patches: PatchTable? = nil
+    sourceLengths: [Int]? = nil, windowPlaces: [Int] = [], types: [Int32] = [],
+    patches: PatchTable? = nil
   ) {
     self.types = types
     self.patches = patches
@@ -41,7 +43,10 @@ public struct TokenBatch: Sendable, Equatable {
     var starts = [0]
     for length in windowLengths { starts.append((starts.last ?? 0) + length) }
     windowStarts = starts
-    layout = SequenceLayout(lengths: sequenceLengths ?? windowLengths)
+    let lengths = sequenceLengths ?? windowLengths
+    layout =
+      sourceLengths.map { SequenceLayout(lengths: lengths, sources: $0) }
+      ?? SequenceLayout(lengths: lengths)
     precondition(
       tokens.count == targets.count && (types.isEmpty || types.count == tokens.count)
         && starts.last == tokens.count && layout.count == tokens.count,

@@ -40,9 +40,10 @@ extension TokenDataset {
     }
     var training: [TokenSequence] = []
     var validation: [TokenSequence] = []
-    // What stands around a masked document stays there.
-    let fewest = masking != nil && arrangement.isByDocument ? 2 : Self.fewestDocumentsToSplit
-    if documentCount >= fewest {
+    // A pair that is cut apart is none any more, and what stands around a masked document stays there.
+    let isOfPairs = if case .pairs = arrangement { true } else { false }
+    let isWhole = isOfPairs || masking != nil && arrangement.isByDocument
+    if documentCount >= (isWhole ? 2 : Self.fewestDocumentsToSplit) {
       var random = SeededRandom(seed: seed, "validation split")
       var held = Set<Int>()
       var heldTokens = 0

@@ -20,6 +20,9 @@ public struct TokenDataset: Sendable {
     /// Each document in a window of its own, its last token being no token but the number of its class: what is to be told from the others. It
     /// stands at the place of the first token or of the last, as the model's head looks at.
     case classes(context: Int, atFirst: Bool)
+    /// Each document in a window of its own: a source and, behind it, what a decoder says, as `TokenSequence.pairs` makes them. The first token that is learned
+    /// tells where the border is. Cut at its end where it is longer.
+    case pairs(context: Int)
 
     /// Whether windows follow documents, so that there are only so many of them.
     public var isByDocument: Bool { if case .stream = self { false } else { true } }
@@ -27,7 +30,7 @@ public struct TokenDataset: Sendable {
     public var context: Int {
       switch self {
       case .stream(let context), .packed(let context), .documents(let context),
-        .classes(let context, _):
+        .classes(let context, _), .pairs(let context):
         context
       }
     }
@@ -124,7 +127,7 @@ public struct TokenDataset: Sendable {
         open = Window(start: start, count: end - beyond - start)
       }
       close()
-    case .documents, .classes:
+    case .documents, .classes, .pairs:
       for number in sequences.indices {
         let length = starts[number + 1] - starts[number]
         if length > beyond {
@@ -330,6 +333,7 @@ public struct TokenDataset: Sendable {
     var targets: [Int32] = []
     var lengths: [Int] = []
     var types: [Int32] = []
+    var sources: [Int] = []
     for window in windows {
       let piece = store.sequence(window.start..<window.start + window.count + 1)
       inputs += piece.tokens.dropLast()
@@ -339,11 +343,16 @@ public struct TokenDataset: Sendable {
         targets.append(piece.isTarget[place] ? piece.tokens[place] : TokenBatch.ignored)
       }
       if case .classes(_, atFirst: true) = arrangement { targets.swapAt(first, targets.count - 1) }
+      if case .pairs = arrangement {
+        // The start token's prediction is the first that is learned.
+        sources.append((piece.isTarget.firstIndex(of: true) ?? 2) - 1)
+      }
       lengths += sequenceLengths(in: window)
     }
     return TokenBatch(
       tokens: inputs, targets: targets, windowLengths: windows.map(\.count),
-      sequenceLengths: lengths, windowPlaces: windows.map(\.start), types: types, patches: patches)
+      sequenceLengths: lengths, sourceLengths: sources.isEmpty ? nil : sources,
+      windowPlaces: windows.map(\.start), types: types, patches: patches)
   }
 
   private func batch(

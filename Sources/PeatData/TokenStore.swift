@@ -53,6 +53,7 @@ enum TokenStore: Sendable {
     case .packed: add(2)
     case .documents: add(3)
     case .classes(_, let atFirst): add(atFirst ? 4 : 5)
+    case .pairs: add(6)
     }
     if let masking {
       for number in [masking.maskToken] + masking.before + masking.after {

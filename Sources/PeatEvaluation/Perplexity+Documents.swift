@@ -5,7 +5,8 @@ import PeatTensor
 import PeatTokenizers
 
 extension PerplexityMeasure {
-  /// Perplexity of documents, conversations among them as the model's chat template writes them.
+  /// Perplexity of documents, conversations among them as the model's chat template writes them; of a model with an encoder, of what it is to say after what it
+  /// reads.
   ///
   /// - Parameters:
   ///   - asDocuments: whether each is measured on its own; else they are joined as they are.
@@ -16,6 +17,11 @@ extension PerplexityMeasure {
     addBegin: Bool?, limit: Int? = nil, shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> PerplexityReport {
+    if model.configuration.hasEncoder {
+      return try reportOfPairs(
+        model, tokenizer: tokenizer, limit.map { Array(documents.prefix($0)) } ?? documents,
+        shouldStop: shouldStop, onProgress: onProgress)
+    }
     let rendered = try tokenizer.rendered(documents)
     let begins =
       try (addBegin ?? tokenizer.addsBeginToken)
@@ -23,6 +29,20 @@ extension PerplexityMeasure {
     return try report(
       model, tokenizer: tokenizer, documents: rendered.map(\.text), asDocuments: asDocuments,
       addBegin: begins, limit: limit, shouldStop: shouldStop, onProgress: onProgress)
+  }
+
+  private func reportOfPairs(
+    _ model: TransformerModel, tokenizer: Tokenizer, _ documents: [Document],
+    shouldStop: @Sendable () -> Bool, onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)?
+  ) throws -> PerplexityReport {
+    let data = try TokenDataset.pairs(
+      documents, tokenizer: tokenizer, for: model.configuration, context: context)
+    let bytes = data.batches(rows: 1).reduce(0) { sum, batch in
+      sum
+        + tokenizer.decode(batch.targets.filter { $0 >= 0 }, skipSpecialTokens: true).utf8.count
+    }
+    return try PerplexityReport(
+      loss(model, data: data, shouldStop: shouldStop, onProgress: onProgress), bytes: bytes)
   }
 
   /// Perplexity of a text whose tokens lie on disk, as one stream.

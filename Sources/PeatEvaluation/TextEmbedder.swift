@@ -20,6 +20,11 @@ public struct TextEmbedder: Sendable {
     guard model.configuration.image == nil else {
       throw PeatError.usage("This model sees pictures and reads no text.")
     }
+    guard !model.configuration.hasEncoder else {
+      throw PeatError.usage(
+        "This model of the type \(model.configuration.modelType) has an encoder and a decoder; vectors are made of the last states of a model that reads a text and says none."
+      )
+    }
     let context = context ?? model.contextLength
     guard (1...max(model.contextLength, 1)).contains(context) else {
       throw PeatError.usage(

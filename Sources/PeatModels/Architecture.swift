@@ -12,6 +12,9 @@ public protocol Architecture: Sendable {
   /// The key in config.json that says how many blocks there are.
   static var blockCountKey: String { get }
 
+  /// The key for the blocks of a decoder behind them; `nil`: there is none.
+  static var decoderBlockCountKey: String? { get }
+
   /// Throws where a key is missing, wrong, or asks for something this program does not compute.
   static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration
 
@@ -28,6 +31,8 @@ extension Architecture {
   public static var classificationSuffix: String { "ForSequenceClassification" }
 
   public static var blockCountKey: String { "num_hidden_layers" }
+
+  public static var decoderBlockCountKey: String? { nil }
 }
 
 /// The architectures this program knows. A new one is one file in Architectures/ and one line here.
@@ -35,7 +40,7 @@ public enum Architectures {
   public static let all: [any Architecture.Type] = [
     Llama.self, GPT2.self, GPTNeoX.self, OPT.self, Mistral.self, Qwen2.self, Qwen3.self, Gemma.self,
     Gemma2.self, BERT.self, RoBERTa.self, DistilBERT.self, ViT.self,
-    DeiT.self,
+    DeiT.self, T5.self,
   ]
 
   /// Their types, for messages.
@@ -54,10 +59,10 @@ public enum Architectures {
     let names = names.map(LowRankNames.inModel)
     var best: (architecture: any Architecture.Type, known: Int)?
     for architecture in all {
-      let prefix = architecture.keys.blocks + "."
+      let prefixes = architecture.keys.stacks.map { $0 + "." }
       // A head's tensors stand beside those of blocks.
-      guard names.contains(where: { $0.hasPrefix(prefix) }) else { continue }
-      let paths = architecture.keys.linearPaths.map { ".\($0)." }
+      guard names.contains(where: { prefixes.contains(where: $0.hasPrefix) }) else { continue }
+      let paths = architecture.keys.allLinearPaths.map { ".\($0)." }
       let known = names.count { name in paths.contains { name.contains($0) } }
       if known > best?.known ?? -1 { best = (architecture, known) }
     }
@@ -83,6 +88,13 @@ public enum Architectures {
       }
     }
     table[architecture.blockCountKey] = .integer(numbers.count)
+    if let key = architecture.decoderBlockCountKey,
+      let encoder = json[architecture.blockCountKey]?.integer
+    {
+      let count = numbers.count { $0 < encoder }
+      table[architecture.blockCountKey] = .integer(count)
+      table[key] = .integer(numbers.count - count)
+    }
     return .object(table)
   }
 

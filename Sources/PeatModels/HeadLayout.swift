@@ -21,6 +21,10 @@ public struct HeadLayout: Sendable, Equatable {
   public var weight: String
   /// Whether that is the embedding table.
   public var isTied: Bool
+  /// Whether it is another one after all where the files have one that differs, whatever config.json says.
+  public var isTiedUnlessStored = false
+  /// What states are multiplied with on their way into the last layer.
+  public var scale: Float = 1
   public var bias: String?
   /// The classes' names; `nil`: the outputs are the vocabulary.
   public var labels: [String]?

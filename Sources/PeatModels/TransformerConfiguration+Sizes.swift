@@ -2,8 +2,10 @@ extension TransformerConfiguration {
   /// Width of the embedding's rows, and of what the head sees.
   public var embeddingWidth: Int { embeddingSize ?? hiddenSize }
 
-  /// Inputs and outputs of a linear layer in each block, in the order of the computation.
-  public var linearSizes: [(inputs: Int, outputs: Int)] {
+  /// Inputs and outputs of a linear layer in each block, in the order of the computation; where blocks differ, of a decoder's, which have the most.
+  public var linearSizes: [(inputs: Int, outputs: Int)] { linearSizes(keys.inDecoder) }
+
+  func linearSizes(_ keys: TransformerKeys) -> [(inputs: Int, outputs: Int)] {
     let queries = heads * headWidth
     let keyValues = keyValueHeads * headWidth
     var result: [(Int, Int)]
@@ -13,6 +15,12 @@ extension TransformerConfiguration {
     case .fused, .fusedByHead: result = [(hiddenSize, queries + 2 * keyValues)]
     }
     result.append((queries, hiddenSize))
+    if keys.cross != nil {
+      result += [
+        (hiddenSize, queries), (hiddenSize, keyValues), (hiddenSize, keyValues),
+        (queries, hiddenSize),
+      ]
+    }
     if keys.gate != nil { result.append((hiddenSize, feedForwardSize)) }
     return result + [(hiddenSize, feedForwardSize), (feedForwardSize, hiddenSize)]
   }
@@ -30,7 +38,7 @@ extension TransformerConfiguration {
 
   /// Weights of all stored blocks' matrices.
   public var storedMatrixWeights: Int {
-    variation == .none
+    variation == .none && !hasEncoder
       ? blockCount * blockMatrixWeights
       : (0..<blockCount).reduce(0) { $0 + matrixWeights(ofBlock: $1) }
   }
@@ -47,7 +55,14 @@ extension TransformerConfiguration {
       * normWeights(width: hiddenSize) + tokenTypes * hiddenSize + headWeights
       + (image.map { ($0.ownTokens + 1) * hiddenSize } ?? 0)
       + [keys.inputProjection, keys.outputProjection].compactMap { $0 }.count
-      * hiddenSize * embeddingWidth
+      * hiddenSize * embeddingWidth + relativeWeights
+      + (hasEncoder ? normWeights(width: hiddenSize) : 0)
+  }
+
+  /// Weights of the tables of relative positions.
+  private var relativeWeights: Int {
+    guard case .relative(let buckets, _) = positions else { return 0 }
+    return keys.stacks.count * buckets * heads
   }
 
   /// Rows of a table of learned positions, and which of them is a sequence's first.
@@ -57,16 +72,20 @@ extension TransformerConfiguration {
   }
 
   /// Whether each linear layer of a block has a bias, in the order of the computation.
-  public var linearBiases: [Bool] {
+  public var linearBiases: [Bool] { linearBiases(keys) }
+
+  func linearBiases(_ keys: TransformerKeys) -> [Bool] {
     Array(repeating: biases.projections, count: keys.attentionPaths.count - 1)
       + [biases.attentionOutput]
       + Array(repeating: biases.feedForward, count: keys.feedForwardPaths.count)
   }
 
   /// A block's norms: where they lie in it, and how many values they normalise.
-  public var blockNorms: [(path: String, width: Int)] {
+  public var blockNorms: [(path: String, width: Int)] { blockNorms(keys) }
+
+  func blockNorms(_ keys: TransformerKeys) -> [(path: String, width: Int)] {
     let whole = [
-      keys.attentionNorm, keys.attentionOutputNorm, keys.feedForwardNorm,
+      keys.attentionNorm, keys.attentionOutputNorm, keys.cross?.norm, keys.feedForwardNorm,
       keys.feedForwardOutputNorm,
     ].compactMap { $0 }
     return whole.map { ($0, hiddenSize) }

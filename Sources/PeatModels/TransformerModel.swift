@@ -22,6 +22,10 @@ public final class TransformerModel: @unchecked Sendable {
   /// As they are stored; `order` says how they are run.
   public let blocks: [TransformerBlock]
   let order: [Int]
+  /// The norm behind an encoder's blocks, where the model has one.
+  public let encoderNorm: Normalization?
+  /// What attention adds by distance, `[buckets, heads]`, for each stack of blocks.
+  let relativeTables: [Parameter]
   public let finalNorm: Normalization?
   /// What stands on the last states; `nil`: they are the result.
   public let head: OutputHead?
@@ -39,6 +43,7 @@ public final class TransformerModel: @unchecked Sendable {
     configuration: TransformerConfiguration, weights: some WeightSource,
     blockNumbers: [Int]? = nil, storage: StoragePlan = .all(.float32), source: String
   ) throws {
+    let configuration = blockNumbers == nil ? configuration.standingAlone : configuration
     let numbers = blockNumbers ?? Array(0..<configuration.blockCount)
     precondition(
       numbers.count == configuration.blockCount, "TransformerModel: block numbers \(numbers)")
@@ -88,6 +93,17 @@ public final class TransformerModel: @unchecked Sendable {
         configuration: configuration, number: number, numberInFullModel: fullNumber,
         parameter: reader.parameter)
     }
+    encoderNorm = try keys.decoder.map {
+      try .make(configuration, $0.encoderNorm, width: hidden, reader.parameter)
+    }
+    if case .relative(let buckets, _) = configuration.positions {
+      let shape = [buckets, configuration.heads]
+      relativeTables = try keys.relativeTables.map {
+        try reader.parameter($0, shape, inputAxis: nil)
+      }
+    } else {
+      relativeTables = []
+    }
     finalNorm = try keys.finalNorm.map {
       try .make(configuration, $0, width: configuration.hiddenSize, reader.parameter)
     }
@@ -112,14 +128,15 @@ public final class TransformerModel: @unchecked Sendable {
 
   /// Every weight once, without low-rank updates.
   public var parameters: [Parameter] {
-    inputParameters + blocks.flatMap(\.parameters) + (finalNorm?.parameters ?? [])
-      + (outputProjection?.parameters ?? []) + (head?.parameters ?? [])
+    inputParameters + blocks.flatMap(\.parameters) + (encoderNorm?.parameters ?? [])
+      + (finalNorm?.parameters ?? []) + (outputProjection?.parameters ?? [])
+      + (head?.parameters ?? [])
   }
 
-  /// Those below the blocks.
+  /// Those below the blocks, or of all of them.
   private var inputParameters: [Parameter] {
     [embedding, positions, tokenTypes].compactMap { $0 } + (image?.parameters ?? [])
-      + (embeddingNorm?.parameters ?? []) + (inputProjection?.parameters ?? [])
+      + (embeddingNorm?.parameters ?? []) + (inputProjection?.parameters ?? []) + relativeTables
   }
 
   /// The weights by name, sharing memory with the model.
@@ -153,7 +170,7 @@ public final class TransformerModel: @unchecked Sendable {
   private var prefixLength: Int { blocks.reduce(0) { max($0, $1.prefix?.count ?? 0) } }
 
   /// Rows on their way through the blocks, and the positions they have there.
-  private struct Placement {
+  struct Placement {
     let rows: SequenceLayout
     let positions: SequenceLayout
   }
@@ -197,6 +214,7 @@ public final class TransformerModel: @unchecked Sendable {
 
   /// The final norm of the rows that belong to tokens, and what leads from there to the embedding's width.
   private func final(_ states: Activation, _ placement: Placement, on tape: Tape) -> Activation {
+    if configuration.hasEncoder { return finalOfDecoder(states, placement, on: tape) }
     let rows =
       placement.rows.prepended == 0 ? states : tape.rows(states, placement.rows.tokenRows)
     let normalized = finalNorm?(rows, on: tape) ?? rows
@@ -263,6 +281,10 @@ public final class TransformerModel: @unchecked Sendable {
     _ range: Range<Int>, _ states: Activation, _ placement: Placement, on tape: Tape,
     checkpointing: Bool = false, cache: KeyValueCache? = nil
   ) -> Activation {
+    if configuration.hasEncoder {
+      return throughStacks(
+        range, states, placement, on: tape, checkpointing: checkpointing, cache: cache)
+    }
     var x = states
     let (layout, positions) = (placement.rows, placement.positions)
     let rotary = rotaryTable(positions: positions.positions)
@@ -334,15 +356,18 @@ public final class TransformerModel: @unchecked Sendable {
   }
 
   /// Logits for every position, `[B·T, V]`, or final states where there is no head: for small inputs and tests.
+  ///
+  /// - Parameter sourceLength: how many tokens of each sequence an encoder reads; half of them if not given.
   public func logits(
-    _ tokens: [Int32], length: Int, types: [Int32] = [], patches: PatchTable? = nil
+    _ tokens: [Int32], length: Int, sourceLength: Int? = nil, types: [Int32] = [],
+    patches: PatchTable? = nil
   ) -> Tensor {
     let tape = Tape()
     return tokens.withUnsafeBufferPointer { tokens in
       types.withUnsafeBufferPointer { types in
         let hidden = hiddenStates(
           ModelInputs(tokens, types: types.isEmpty ? nil : types, patches: patches),
-          layout: SequenceLayout(rows: tokens.count, length: length), on: tape)
+          layout: layout(rows: tokens.count, length: length, sourceLength: sourceLength), on: tape)
         return (head?.logits(hidden, on: tape) ?? hidden).tensor()
       }
     }

@@ -22,6 +22,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
+    T5Config,
     ViTConfig,
 )
 
@@ -76,6 +77,11 @@ VIT = {
     "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 24, "image_size": 8, "patch_size": 2,
     "num_channels": 3, "num_labels": 3,
 }
+T5 = {
+    "vocab_size": VOCABULARY, "d_model": 16, "d_kv": 6, "d_ff": 24, "num_layers": 3, "num_decoder_layers": 4, "num_heads": 4,
+    "relative_attention_num_buckets": 8, "relative_attention_max_distance": 14, "decoder_start_token_id": 0, "tie_word_embeddings": True,
+}
+PAIRS = {"t5": T5Config(**T5), "t5-gated": T5Config(**T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})}
 VISION = {"vit": (ViTConfig(**VIT), "ViT"), "deit": (DeiTConfig(**VIT, qkv_bias=False), "DeiT")}
 
 NARROW = OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=12, do_layer_norm_before=False, num_labels=3)
@@ -95,11 +101,16 @@ def models():
     yield "opt-narrow", NARROW, transformers.OPTForCausalLM
     yield "opt-narrow-classes", NARROW, transformers.OPTForSequenceClassification
     yield "bert-pairs-classes", BertConfig(**BERT), transformers.BertForSequenceClassification
+    for name, config in PAIRS.items():
+        yield name, config, transformers.T5ForConditionalGeneration
 
 
 def scatter(model, seed):
     """Weights that make every part matter: norms away from 1, biases away from 0, matrices that keep the size of x."""
     dice = Dice(seed)
+    if getattr(model.config, "scale_decoder_outputs", True) is False:
+        # transformers ties every T5 that is made; later ones have a head of their own.
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     with torch.no_grad():
         for p in model.parameters():
             mean = p.mean().item() if p.ndim == 1 else 0

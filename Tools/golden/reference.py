@@ -4,6 +4,8 @@
 
 Writes MODEL/reference.safetensors: `input_ids` [B, T] and `targets` [B, T] (as F32; what is to be predicted at each place, -1 where nothing is), `logits`
 [B, T, V], or [B, classes] of a model of classes, `loss` [1] (the mean over all targets), and `gradient.NAME` of each parameter, under the checkpoint's names.
+Of a model with an encoder `source_length` [1] says how many tokens of each row it reads; `logits` are of the others,
+and `greedy` is what `generate` says after `greedy_source`: of some sources the one with the most varied answer.
 Of a model without a head `states` [B, T, d] in their place, the loss being the mean of their squares. With --pairs also `token_types` [B, T]: the end of each row is
 the second text of a pair. Computed in float32 with eager attention.
 """
@@ -33,6 +35,8 @@ def reference(model, seed: int, length: int, pairs: bool = False) -> dict:
     dice = Dice(seed)
     if hasattr(model.config, "patch_size"):
         return picture_reference(model, dice)
+    if model.config.is_encoder_decoder:
+        return pair_reference(model, dice, length)
     ids = dice.integers(model.config.vocab_size, 2, length)
     # Filling is never learned, and has positions of its own in some models.
     ids[ids == getattr(model.config, "pad_token_id", None)] = 3
@@ -61,6 +65,25 @@ def reference(model, seed: int, length: int, pairs: bool = False) -> dict:
         return known | {"states": states, "loss": loss.reshape(1)} | gradients(model)
     output.loss.backward()
     return known | {"logits": output.logits, "loss": output.loss.reshape(1)} | gradients(model)
+
+
+def greedy(model, source):
+    # Its cache is for as many blocks as the encoder has.
+    return source[0], model.generate(source, max_new_tokens=24, do_sample=False, use_cache=False)[0, 1:]
+
+
+def pair_reference(model, dice, length: int) -> dict:
+    """The same of a model with an encoder: rows are a source and, behind it, what the decoder reads; logits are the decoder's."""
+    source = length + 4
+    ids, labels = dice.integers(model.config.vocab_size, 2, source), dice.integers(model.config.vocab_size, 2, length)
+    output = model(input_ids=ids, labels=labels, use_cache=False)
+    output.loss.backward()
+    asked, said = max((greedy(model, dice.integers(model.config.vocab_size, 1, 9)) for _ in range(12)), key=lambda pair: len(set(pair[1].tolist())))
+    read = torch.cat([torch.full((2, 1), model.config.decoder_start_token_id), labels[:, :-1]], 1)
+    return {
+        "input_ids": torch.cat([ids, read], 1), "targets": torch.cat([torch.full_like(ids, -1), labels], 1),
+        "source_length": torch.tensor([source]), "greedy_source": asked, "greedy": said, "logits": output.logits, "loss": output.loss.reshape(1),
+    } | gradients(model)
 
 
 def picture_reference(model, dice) -> dict:

@@ -248,7 +248,10 @@ private struct FidelityMeasure {
   ) throws {
     self.data = data
     self.threads = threads
-    guard full.head?.layout.labels == nil, !full.configuration.predictsMaskedTokens else {
+    let configuration = full.configuration
+    guard full.head?.layout.labels == nil, !configuration.predictsMaskedTokens,
+      !configuration.hasEncoder
+    else {
       (rows, measure) = ([], nil)
       return
     }
@@ -257,7 +260,7 @@ private struct FidelityMeasure {
       try tokenizer.encode($0.text, addSpecialTokens: true)
     }
     measure = try PerplexityMeasure(
-      context: min(full.configuration.contextLength, 512), threads: threads, model: full)
+      context: min(configuration.contextLength, 512), threads: threads, model: full)
   }
 
   mutating func report(

@@ -233,7 +233,7 @@ struct Evaluate: AsyncParsableCommand {
     }
     let groups = try groups(file)
     let whole: PerplexityReport
-    if try streams(file) {
+    if try !loaded.model.configuration.hasEncoder && streams(file) {
       Terminal.status("reading \(file.relativePath) …")
       whole = try measure.report(
         loaded.model,

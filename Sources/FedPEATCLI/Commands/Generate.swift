@@ -73,7 +73,11 @@ struct Generate: AsyncParsableCommand {
           (system.map { [.system($0)] } ?? []) + [.user(prompt)], addGenerationPrompt: true),
         addSpecialTokens: false)
       : tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
-    let given = tokens.isEmpty ? tokenizer.beginToken.map { [$0] } ?? [] : tokens
+    var given = tokens.isEmpty ? tokenizer.beginToken.map { [$0] } ?? [] : tokens
+    // What an encoder reads is whole.
+    if loaded.model.configuration.hasEncoder, let end = tokenizer.endToken, given.last != end {
+      given.append(end)
+    }
     var generator = try TextGenerator(
       loaded.model, prompt: given, capacity: min(given.count, 1 << 30) + min(maxTokens, 1 << 30),
       settings: SamplingSettings(

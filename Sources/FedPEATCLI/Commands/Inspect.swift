@@ -27,6 +27,8 @@ struct Inspection: Encodable {
   var architecture: String?
   var parameters: Int
   var blocks: Int?
+  /// How many of them are an encoder's; null: there is none.
+  var encoderBlocks: Int?
   var hiddenSize: Int?
   var vocabularySize: Int?
   var contextLength: Int?
@@ -62,7 +64,8 @@ struct Inspection: Encodable {
   var steps: Int?
 
   private enum CodingKeys: String, CodingKey {
-    case kind, architecture, parameters, blocks, hiddenSize, vocabularySize, contextLength, bytes
+    case kind, architecture, parameters, blocks, encoderBlocks, hiddenSize, vocabularySize,
+      contextLength, bytes
     case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy
     case marginCaution, licence
     case virtualTokens, bottleneckSize, notInPEFT
@@ -115,6 +118,9 @@ struct Inspection: Encodable {
     architecture = checkpoint.configuration.modelType
     parameters = model.parameterCount
     blocks = model.blocks.count
+    if checkpoint.configuration.hasEncoder {
+      encoderBlocks = checkpoint.configuration.keys.encoderBlocks
+    }
     hiddenSize = checkpoint.configuration.hiddenSize
     vocabularySize = checkpoint.configuration.vocabularySize
     contextLength = checkpoint.configuration.contextLength
@@ -128,16 +134,16 @@ struct Inspection: Encodable {
     margin = facts?.margin
     modelPrivacy = margin?.hasModelPrivacy
     marginCaution = margin?.doubt
-    if let facts { storage = Inspection.storage(of: facts) }
+    if let facts { storage = Inspection.storage(of: facts, checkpoint.configuration.keys) }
     licence = facts?.licence
   }
 
   /// How an emulator's middle is stored: the types of its matrices, the most frequent first.
-  private static func storage(of facts: EmulatorFacts) -> String {
+  private static func storage(of facts: EmulatorFacts, _ keys: TransformerKeys) -> String {
     let middle = Set(facts.keptBlocks.indices).subtracting(facts.localEndBlocks)
     var counts: [String: Int] = [:]
     for (name, stored) in facts.storage
-    where middle.contains(where: { name.contains(".\($0).") }) {
+    where keys.place(of: name).map({ middle.contains($0.number) }) ?? false {
       counts[
         stored.packing == SparseTensor.packing ? "\(stored.type), sparse" : stored.type, default: 0] +=
         1
@@ -221,6 +227,7 @@ struct Inspection: Encodable {
     try container.encode(vocabularySize, forKey: .vocabularySize)
     try container.encode(bytes, forKey: .bytes)
     try container.encode(digest, forKey: .digest)
+    try container.encodeIfPresent(encoderBlocks, forKey: .encoderBlocks)
     try container.encodeIfPresent(contextLength, forKey: .contextLength)
     try container.encodeIfPresent(storage, forKey: .storage)
     try container.encodeIfPresent(sourceDigest, forKey: .sourceDigest)
@@ -259,7 +266,12 @@ struct Inspection: Encodable {
     }
     add("architecture", architecture)
     add("parameters", Format.count(parameters))
-    add("blocks", blocks.map(String.init))
+    add(
+      "blocks",
+      blocks.map { count in
+        encoderBlocks.map { "\(count): \($0) of the encoder, \(count - $0) of the decoder" }
+          ?? String(count)
+      })
     add("hidden size", hiddenSize.map(String.init))
     add("vocabulary", vocabularySize.map(Format.count))
     add("context", contextLength.map(Format.count))

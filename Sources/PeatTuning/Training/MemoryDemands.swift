@@ -84,7 +84,8 @@ public struct MemoryDemands: Sendable {
       var total = 0
       for block in blocks {
         var own = 0
-        for (path, size) in zip(model.keys.linearPaths, model.linearSizes(ofBlock: block))
+        for (path, size) in zip(
+          model.keys.ofBlock(block).linearPaths, model.linearSizes(ofBlock: block))
         where targets?.contain(path) ?? true {
           own += feedForward?.contain(path) == true ? size.inputs : size.outputs
         }
@@ -283,6 +284,6 @@ extension TransformerConfiguration {
   ) -> [(inputs: Int, outputs: Int)] {
     let sizes = linearSizes(ofBlock: block)
     guard let modules = try? TargetModules(targets, of: keys) else { return sizes }
-    return zip(keys.linearPaths, sizes).filter { modules.contain($0.0) }.map(\.1)
+    return zip(keys.ofBlock(block).linearPaths, sizes).filter { modules.contain($0.0) }.map(\.1)
   }
 }

@@ -37,11 +37,14 @@ struct StepMemory {
 
   /// Kept of a block for its backward pass, for each row.
   private func kept(_ block: Int) -> Double {
-    let (sizes, linears) = (model.sizes(ofBlock: block), model.keys.linearPaths.count)
+    let keys = model.keys.ofBlock(block)
+    let (sizes, linears) = (model.sizes(ofBlock: block), keys.linearPaths.count)
     let queries = Double(sizes.heads * model.headWidth)
     let lowRank = trained.contains(block) ? Double(rank * linears) : 0
     let statistics = 2 * Double(sizes.heads) + (model.keys.gate == nil ? 4 : 2)
-    return 2 * hidden + 2 * queries + keyValues(block)
+    // What a decoder keeps of looking at an encoder: another state, queries and what they get.
+    let cross = keys.cross == nil ? 0 : hidden + 2 * queries
+    return 2 * hidden + 2 * queries + keyValues(block) + cross
       + branches * Double(sizes.feedForwardSize) + lowRank + statistics + bottleneck(block)
       + (trained.contains(block) ? Double(added.values) : 0)
   }
@@ -61,7 +64,7 @@ struct StepMemory {
   private func factor(_ block: Int) -> Double {
     if model.variation.ranks.isEmpty { return 0 }
     let name = model.keys.block(block)
-    return model.keys.linearPaths.reduce(0) {
+    return model.keys.ofBlock(block).linearPaths.reduce(0) {
       max($0, Double(model.variation.ranks["\(name).\($1)"] ?? 0))
     }
   }
@@ -92,6 +95,8 @@ struct StepMemory {
       + max((branches + 1) * Double(sizes.feedForwardSize), 2 * queries + keyValues(block))
   }
 
+  /// The most, however the rows of a model with an encoder divide into sources and targets: what each stack takes grows with its own.
+  ///
   /// - Parameters:
   ///   - rows: tokens of a part of a step.
   ///   - context: of the longest sequence.
@@ -101,28 +106,56 @@ struct StepMemory {
     rows: Double, context: Double, threads: Int, logitRows: Int, checkpointing: Bool,
     isDivided: Bool
   ) -> Double {
+    func floats(sources: Double) -> Double {
+      self.floats(
+        rows: rows, sources: sources, context: context, threads: threads, logitRows: logitRows,
+        checkpointing: checkpointing, isDivided: isDivided && !model.hasEncoder)
+    }
+    return model.hasEncoder ? max(floats(sources: 0), floats(sources: rows)) : floats(sources: 0)
+  }
+
+  /// - Parameter sources: how many of the rows an encoder reads.
+  private func floats(
+    rows: Double, sources: Double, context: Double, threads: Int, logitRows: Int,
+    checkpointing: Bool, isDivided: Bool
+  ) -> Double {
     let places = Array(model.order.dropFirst(frozenPrefix))
     let copies = isDivided ? Double(threads - 1) * context : 0
-    func held(_ block: Int) -> Double { rows * kept(block) + copies * keyValues(block) }
+    let targets = rows - sources
+    func own(_ block: Int) -> Double {
+      !model.hasEncoder || model.keys.isInDecoder(block) ? targets : sources
+    }
+    /// Keys and values that a decoder's block makes of what the encoder says.
+    func crossed(_ block: Int) -> Double {
+      model.keys.isInDecoder(block) ? sources * keyValues(block) : 0
+    }
+    func held(_ block: Int) -> Double {
+      own(block) * kept(block) + copies * keyValues(block) + crossed(block)
+    }
     /// Of backward passes, the one that takes the most.
     var backward = 0.0
     /// What is kept when the last block is done.
     var all = 0.0
+    // Both stacks' states in one matrix and apart, what the encoder says, and gradients of these.
+    let beside = model.hasEncoder ? 2 * rows * hidden + 2 * sources * hidden : 0
     for (index, block) in places.enumerated() {
-      let inFlight = rows * flight(block) + 2 * copies * keyValues(block)
+      let inFlight =
+        own(block) * flight(block) + 2 * copies * keyValues(block) + crossed(block) + beside
       if checkpointing, index < places.count - 1 {
         // Inputs of blocks, and this one again with its output.
-        backward = max(backward, all + held(block) + rows * hidden + inFlight)
-        all += rows * hidden
+        backward = max(backward, all + held(block) + own(block) * hidden + inFlight)
+        all += own(block) * hidden
       } else {
         all += held(block)
         backward = max(backward, all + inFlight)
       }
     }
-    let frozen = model.order.prefix(frozenPrefix).reduce(0) { max($0, rows * passing($1)) }
+    let frozen = model.order.prefix(frozenPrefix).reduce(0) {
+      max($0, own($1) * passing($1) + crossed($1) + beside)
+    }
     // The last block's output, the final norm's, and its gradient, of which one fits in the gap.
     let head =
-      all + rows * (hidden + max(2 * hidden, hidden + gap))
+      all + beside + rows * (hidden + max(2 * hidden, hidden + gap))
       + logits(rows: rows, threads: threads, logitRows: logitRows)
     return max(backward, frozen, head) + workspace(context: context, threads: threads)
   }

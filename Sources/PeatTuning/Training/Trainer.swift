@@ -49,7 +49,7 @@ public final class Trainer {
   ) throws {
     try configuration.validate(
       contextLength: model.configuration.contextLength, virtualTokens: model.virtualTokens)
-    try data.check(vocabularySize: model.configuration.vocabularySize)
+    try data.check(for: model.configuration)
     try MemoryDemands(
       of: model, tuning: parameters, configuration, isRagged: data.arrangement.isByDocument,
       sequencesPerWindow: model.prompt == nil ? 1 : data.mostSequencesInWindow,
@@ -162,7 +162,7 @@ public final class Trainer {
     }
     return workers.run(
       batch.layout.part(batch.places(ofWindows: windows)),
-      wholeSequences: !model.configuration.attention.isCausal
+      wholeSequences: model.configuration.needsWholeSequences
     ) { tape, layout in
       tape.dropoutPlace = DropoutPlace(
         seed: configuration.seed, step: step, firstRow: layout.rows.lowerBound)
@@ -366,16 +366,5 @@ extension TokenBatch {
         count: shared.count * width)
     }
     return result
-  }
-}
-
-extension TokenDataset {
-  /// Throws where a token has no row in the model's embedding.
-  public func check(vocabularySize: Int) throws {
-    guard patches == nil else { return }
-    guard let token = tokenOutside(vocabularySize: vocabularySize) else { return }
-    throw PeatError.badData(
-      "The data has token \(token), the model knows \(vocabularySize). Check that tokenizer.json and config.json come "
-        + "from the same checkpoint.")
   }
 }

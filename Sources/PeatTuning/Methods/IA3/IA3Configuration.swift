@@ -66,7 +66,10 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
       case .separate(_, let key, let value): [key, value]
       case .fused(let path), .fusedByHead(let path): [path]
       }
-    let targets = attention + [keys.down]
+    var targets = attention + [keys.down]
+    if let decoder = keys.decoder {
+      targets += [decoder.cross.key, decoder.cross.value, decoder.down]
+    }
     for module in feedForwardModules ?? []
     where !targets.contains(where: { $0 == module || $0.hasSuffix(".\(module)") }) {
       throw Self.noTarget(module, targets)
@@ -75,6 +78,7 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
   }
 
   func feedForward(of keys: TransformerKeys) throws -> TargetModules {
-    try TargetModules(feedForwardModules ?? [keys.down], of: keys)
+    try TargetModules(
+      feedForwardModules ?? [keys.down] + (keys.decoder.map { [$0.down] } ?? []), of: keys)
   }
 }
