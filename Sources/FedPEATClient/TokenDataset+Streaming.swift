@@ -61,11 +61,11 @@ extension TokenFile {
       stream, tokenizer: tokenizer,
       addBegin: try (addBegin ?? tokenizer.addsBeginToken), addEnd: addEnd,
       onlyFirstBegins: separator != nil,
-      isLearnable: { learnsSpecialTokens || !tokenizer.isSpecial($0) }
-    ) { document in
-      let document = try rendered(document)
-      return separator.map { Document(document.text + $0) } ?? document
-    }
+      isLearnable: { learnsSpecialTokens || !tokenizer.isSpecial($0) },
+      prepare: { document in
+        let document = try rendered(document)
+        return separator.map { Document(document.text + $0) } ?? document
+      })
   }
 }
 
