@@ -35,7 +35,7 @@ extension TokenDataset {
   /// Throws where a token has no row in the model's embedding.
   public func check(vocabularySize: Int) throws {
     guard patches == nil else { return }
-    guard let token = inputTokens.first(where: { $0 < 0 || $0 >= vocabularySize }) else { return }
+    guard let token = tokenOutside(vocabularySize: vocabularySize) else { return }
     throw PeatError.badData(
       "The data has token \(token), the model knows \(vocabularySize). Check that tokenizer.json and config.json come "
         + "from the same checkpoint.")

@@ -7,7 +7,7 @@ extension TokenDataset {
   /// Holds back a share of the tokens to validate with; the two parts have no token in common.
   ///
   /// With ten documents or more, whole documents are held back, chosen by `seed`, until they hold the share; with fewer,
-  /// the end of the text is. At least one document stays on either side.
+  /// the end of the text is, as of tokens that lie on disk. At least one document stays on either side.
   ///
   /// - Throws: `PeatError.usage` where the share is not between 0 and 1; `PeatError.badData` where one part would be left
   ///   with nothing to learn.
@@ -31,11 +31,19 @@ extension TokenDataset {
         "\(validationTokens) tokens can't be held back of \(tokenCount). Give more text, or hold back less."
       )
     }
+    if case .file(let file) = store {
+      let border = tokenCount - validationTokens
+      return (
+        try TokenDataset(file.part(0..<border), context: context, masking: masking),
+        try TokenDataset(file.part(border..<tokenCount), context: context, masking: masking)
+      )
+    }
     var training: [TokenSequence] = []
     var validation: [TokenSequence] = []
-    // A pair that is cut apart is none any more.
-    let isWhole = if case .pairs = arrangement { documentCount > 1 } else { false }
-    if documentCount >= Self.fewestDocumentsToSplit || isWhole {
+    // A pair that is cut apart is none any more, and what stands around a masked document stays there.
+    let isOfPairs = if case .pairs = arrangement { true } else { false }
+    let isWhole = isOfPairs || masking != nil && arrangement.isByDocument
+    if documentCount >= (isWhole ? 2 : Self.fewestDocumentsToSplit) {
       var random = SeededRandom(seed: seed, "validation split")
       var held = Set<Int>()
       var heldTokens = 0
@@ -58,14 +66,19 @@ extension TokenDataset {
         let cut = min(max(border - documentStarts[number], 0), whole.tokens.count)
         for (range, isHeld) in [(0..<cut, false), (cut..<whole.tokens.count, true)]
         where !range.isEmpty {
-          let part = TokenSequence(
-            tokens: Array(whole.tokens[range]), isTarget: Array(whole.isTarget[range]))
-          if isHeld { validation.append(part) } else { training.append(part) }
+          if isHeld {
+            validation.append(whole.part(range))
+          } else {
+            training.append(whole.part(range))
+          }
         }
       }
     }
     do {
-      return (try TokenDataset(training, arrangement), try TokenDataset(validation, arrangement))
+      return (
+        try TokenDataset(training, arrangement, masking: masking),
+        try TokenDataset(validation, arrangement, masking: masking)
+      )
     } catch {
       throw PeatError.badData(
         """
@@ -85,10 +98,8 @@ extension TokenDataset {
       let whole = sequence(number)
       let kept = min(left, whole.tokens.count)
       left -= kept
-      parts.append(
-        TokenSequence(
-          tokens: Array(whole.tokens[..<kept]), isTarget: Array(whole.isTarget[..<kept])))
+      parts.append(whole.part(0..<kept))
     }
-    return try TokenDataset(parts, arrangement)
+    return try TokenDataset(parts, arrangement, masking: masking)
   }
 }

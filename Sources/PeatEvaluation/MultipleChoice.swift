@@ -26,7 +26,9 @@ public struct MultipleChoiceMeasure {
   private let addBegin: Bool
   private let tape = Tape()
 
+  /// Throws where the model does not predict each next token, or has no begin token to add.
   public init(_ model: TransformerModel, tokenizer: any TextTokenizer, addBegin: Bool) throws {
+    try model.configuration.requireNextTokenHead(for: "Scoring answers as continuations")
     guard !addBegin || tokenizer.beginToken != nil else {
       throw PeatError.usage("This tokenizer has no begin token (BOS). Leave it out with --no-bos.")
     }

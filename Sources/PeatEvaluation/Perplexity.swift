@@ -41,8 +41,9 @@ public struct PerplexityMeasure: Sendable {
   public var stride: Int
   public var threads: Int
 
-  /// Throws where the context is longer than the model's, or the stride than the context.
+  /// Throws where the model does not predict each next token, the context is longer than the model's, or the stride than the context.
   public init(context: Int, stride: Int? = nil, threads: Int = 1, model: TransformerModel) throws {
+    try model.configuration.requireNextTokenHead(for: "Perplexity")
     let longest = model.contextLength
     guard context > 0, context <= longest else {
       throw PeatError.usage(
@@ -124,28 +125,6 @@ public struct PerplexityMeasure: Sendable {
           inputs, targets: targets, layout: SequenceLayout(lengths: [inputs.count]), on: tape)
       }
     }
-  }
-
-  /// Perplexity of documents: of texts as one stream or each on its own; of a model with an encoder of what it is to say after what it reads.
-  public func report(
-    _ model: TransformerModel, tokenizer: Tokenizer, documents: [Document], asDocuments: Bool,
-    addBegin: Bool, limit: Int? = nil, shouldStop: @Sendable () -> Bool = { false },
-    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
-  ) throws -> PerplexityReport {
-    guard model.configuration.hasEncoder else {
-      return try report(
-        model, tokenizer: tokenizer, documents: documents.map(\.text), asDocuments: asDocuments,
-        addBegin: addBegin, limit: limit, shouldStop: shouldStop, onProgress: onProgress)
-    }
-    let data = try TokenDataset.pairs(
-      limit.map { Array(documents.prefix($0)) } ?? documents, tokenizer: tokenizer,
-      for: model.configuration, context: context)
-    let bytes = data.batches(rows: 1).reduce(0) { sum, batch in
-      sum
-        + tokenizer.decode(batch.targets.filter { $0 >= 0 }, skipSpecialTokens: true).utf8.count
-    }
-    return try PerplexityReport(
-      loss(model, data: data, shouldStop: shouldStop, onProgress: onProgress), bytes: bytes)
   }
 
   /// The summed loss over a dataset's windows.

@@ -54,7 +54,7 @@ public struct TextEmbedder: Sendable {
     of rows: [[Int32]], shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> Tensor {
-    let width = model.configuration.hiddenSize
+    let width = model.configuration.embeddingWidth
     for (number, row) in rows.enumerated() {
       guard !row.isEmpty else {
         throw PeatError.badData("Text \(number + 1) has no tokens, so it has no embedding.")

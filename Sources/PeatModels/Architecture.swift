@@ -414,8 +414,9 @@ extension TransformerConfiguration {
     // So that whoever counts weights, bytes or an adapter's values can do so in Int.
     let perBlock = linearSizes.reduce(0.0) { $0 + Double($1.inputs) * Double($1.outputs) }
     let tables = 2 * Double(vocabularySize) + (positions.isLearned ? Double(contextLength) : 0)
+    let width = Double(max(hiddenSize, embeddingWidth))
     try check(
-      Double(blockCount) * perBlock + tables * Double(hiddenSize) < 0x1p44,
+      Double(blockCount) * perBlock + (tables + 2 * Double(hiddenSize)) * width < 0x1p44,
       "its sizes make a model of more than 17 trillion weights, which is too many")
   }
 }

@@ -240,7 +240,7 @@ public struct Checkpoint: Sendable {
     result.configuration.variation = configuration.variation
     guard let head = result.configuration.head, let labels = head.labels else { return self }
     var random = SeededRandom(seed: seed, "head")
-    let hidden = configuration.hiddenSize
+    let hidden = configuration.embeddingWidth
     let missingPrefix = configuration.keys.missingPrefix { files[$0] != nil }
     func add(_ name: String?, _ shape: [Int]) {
       guard let name else { return }

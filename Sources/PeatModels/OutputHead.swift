@@ -24,7 +24,7 @@ public struct OutputHead: Sendable {
     _ parameter: (String, [Int], _ inputAxis: Int?) throws -> Parameter
   ) throws {
     self.layout = layout
-    let hidden = model.hiddenSize
+    let hidden = model.embeddingWidth
     dense = try layout.dense.map { name in
       Linear(
         name, weight: try parameter("\(name).weight", [hidden, hidden], 1),

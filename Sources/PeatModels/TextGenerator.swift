@@ -35,6 +35,7 @@ public struct TextGenerator {
     _ model: TransformerModel, prompt: [Int32], capacity: Int, settings: SamplingSettings,
     threads: Int = 1
   ) throws {
+    try model.configuration.requireNextTokenHead(for: "Generating text")
     let context = model.contextLength
     guard !prompt.isEmpty else {
       throw PeatError.usage(

@@ -1,4 +1,7 @@
 extension TransformerConfiguration {
+  /// Width of the embedding's rows, and of what the head sees.
+  public var embeddingWidth: Int { embeddingSize ?? hiddenSize }
+
   /// Inputs and outputs of a linear layer in each block, in the order of the computation; where blocks differ, of a decoder's, which have the most.
   public var linearSizes: [(inputs: Int, outputs: Int)] { linearSizes(keys.inDecoder) }
 
@@ -42,15 +45,17 @@ extension TransformerConfiguration {
 
   /// Weights of the embedding and the head: matrices that may be packed.
   public var tableWeights: Int {
-    hiddenSize * (vocabularySize + (head == nil || tiesEmbeddings ? 0 : outputCount))
+    embeddingWidth * (vocabularySize + (head == nil || tiesEmbeddings ? 0 : outputCount))
   }
 
-  /// Weights of learned positions and the final norm.
+  /// Weights of learned positions, the final norm, and all else that is no table and in no block.
   public var otherWeights: Int {
     (positions.isLearned ? positionRows * hiddenSize : 0)
       + [keys.finalNorm, keys.embeddingNorm].compactMap { $0 }.count
       * normWeights(width: hiddenSize) + tokenTypes * hiddenSize + headWeights
-      + (image.map { ($0.ownTokens + 1) * hiddenSize } ?? 0) + relativeWeights
+      + (image.map { ($0.ownTokens + 1) * hiddenSize } ?? 0)
+      + [keys.inputProjection, keys.outputProjection].compactMap { $0 }.count
+      * hiddenSize * embeddingWidth + relativeWeights
       + (hasEncoder ? normWeights(width: hiddenSize) : 0)
   }
 
@@ -102,7 +107,7 @@ extension TransformerConfiguration {
     func weights(_ blocks: some Sequence<Int>) -> Double {
       blocks.reduce(0) { $0 + Double(matrixWeights(ofBlock: $1)) }
     }
-    let head = Double(outputCount * hiddenSize)
+    let head = Double(outputCount * embeddingWidth)
     let above = weights(order.dropFirst(firstTrained))
     let all = weights(order)
     return 2 * ((keepsPrefix ? above : all) + head) + 2 * (above + head)

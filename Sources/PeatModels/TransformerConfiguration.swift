@@ -62,6 +62,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
   public var modelType: String
   public var vocabularySize: Int
   public var hiddenSize: Int
+  /// Width of the embedding's rows and of what the head sees, where it is not that of states: layers lead from one to the other.
+  public var embeddingSize: Int?
   public var blockCount: Int
   public var heads: Int
   public var keyValueHeads: Int
@@ -149,6 +151,9 @@ public struct TransformerKeys: Sendable, Equatable {
   public var finalNorm: String?
   /// A norm of the embedding.
   public var embeddingNorm: String?
+  /// Linear layers without biases from the embedding's width to that of states, and back.
+  public var inputProjection: String?
+  public var outputProjection: String?
   /// The table of token types.
   public var tokenTypes: String?
   /// What a model of pictures has below its blocks.

@@ -14,6 +14,9 @@ public final class TransformerModel: @unchecked Sendable {
   /// What is added to the embedding of each token of a kind, `[kinds, d]`.
   let tokenTypes: Parameter?
   let embeddingNorm: Normalization?
+  /// From the embedding's width to that of states, and from there back behind the final norm, where the embedding is narrower.
+  let inputProjection: Linear?
+  let outputProjection: Linear?
   /// Where the model sees pictures.
   let image: ImageEmbedding?
   /// As they are stored; `order` says how they are run.
@@ -55,7 +58,7 @@ public final class TransformerModel: @unchecked Sendable {
     self.configuration = configuration
     order = configuration.order
     let keys = configuration.keys
-    let tableShape = [configuration.vocabularySize, configuration.hiddenSize]
+    let tableShape = [configuration.vocabularySize, configuration.embeddingWidth]
     embedding = try reader.parameter(
       keys.embedding, configuration.image?.projectionShape(configuration.hiddenSize) ?? tableShape,
       inputAxis: configuration.image == nil ? 1 : nil)
@@ -75,6 +78,16 @@ public final class TransformerModel: @unchecked Sendable {
     embeddingNorm = try keys.embeddingNorm.map {
       try .make(configuration, $0, width: hidden, reader.parameter)
     }
+    let width = configuration.embeddingWidth
+    func widthProjection(_ name: String?, _ shape: [Int]) throws -> Linear? {
+      try name.map { name in
+        Linear(
+          name, weight: try reader.parameter("\(name).weight", shape, inputAxis: 1), bias: nil,
+          layout: .outputsByInputs)
+      }
+    }
+    inputProjection = try widthProjection(keys.inputProjection, [hidden, width])
+    outputProjection = try widthProjection(keys.outputProjection, [width, hidden])
     blocks = try numbers.enumerated().map { number, fullNumber in
       try TransformerBlock(
         configuration: configuration, number: number, numberInFullModel: fullNumber,
@@ -116,13 +129,14 @@ public final class TransformerModel: @unchecked Sendable {
   /// Every weight once, without low-rank updates.
   public var parameters: [Parameter] {
     inputParameters + blocks.flatMap(\.parameters) + (encoderNorm?.parameters ?? [])
-      + (finalNorm?.parameters ?? []) + (head?.parameters ?? [])
+      + (finalNorm?.parameters ?? []) + (outputProjection?.parameters ?? [])
+      + (head?.parameters ?? [])
   }
 
   /// Those below the blocks, or of all of them.
   private var inputParameters: [Parameter] {
     [embedding, positions, tokenTypes].compactMap { $0 } + (image?.parameters ?? [])
-      + (embeddingNorm?.parameters ?? []) + relativeTables
+      + (embeddingNorm?.parameters ?? []) + (inputProjection?.parameters ?? []) + relativeTables
   }
 
   /// The weights by name, sharing memory with the model.
@@ -172,21 +186,42 @@ public final class TransformerModel: @unchecked Sendable {
     if let image { return image.embedded(inputs, placement.positions, positions, on: tape) }
     let rows = tape.embedding(
       inputs.numbers, layout: placement.positions, table: embedding.weight,
-      scale: configuration.embeddingScale, positions: positions?.weight,
+      scale: configuration.embeddingScale,
+      positions: inputProjection == nil ? positions?.weight : nil,
       firstPosition: configuration.firstPositionRow, shared: tokenTypes?.weight,
-      prompt: prompt?.weight)
+      types: inputs.types, prompt: prompt?.weight)
+    if let inputProjection {
+      return withPositions(inputProjection(rows, on: tape), placement.positions, on: tape)
+    }
     return embeddingNorm?(rows, on: tape) ?? rows
   }
 
-  /// The final norm of the rows that belong to tokens.
+  /// Adds the learned row of each state's position.
+  private func withPositions(
+    _ states: Activation, _ layout: SequenceLayout, on tape: Tape
+  ) -> Activation {
+    guard let positions else { return states }
+    let first = configuration.firstPositionRow
+    let numbers = layout.pieces.flatMap { piece in
+      (0..<piece.count).map { Int32(first + piece.position + $0) }
+    }
+    let rows = numbers.withUnsafeBufferPointer {
+      tape.embedding(
+        $0, layout: SequenceLayout(lengths: [numbers.count]), table: positions.weight)
+    }
+    return tape.addition(states, rows)
+  }
+
+  /// The final norm of the rows that belong to tokens, and what leads from there to the embedding's width.
   private func final(_ states: Activation, _ placement: Placement, on tape: Tape) -> Activation {
     if configuration.hasEncoder { return finalOfDecoder(states, placement, on: tape) }
     let rows =
       placement.rows.prepended == 0 ? states : tape.rows(states, placement.rows.tokenRows)
-    return finalNorm?(rows, on: tape) ?? rows
+    let normalized = finalNorm?(rows, on: tape) ?? rows
+    return outputProjection?(normalized, on: tape) ?? normalized
   }
 
-  /// The final hidden states, `[N, d]`.
+  /// The final hidden states, `[N, d]`, or as wide as the embedding's rows where those are narrower.
   ///
   /// - Parameters:
   ///   - inputs: `N` of them, sequence by sequence.
@@ -324,14 +359,17 @@ public final class TransformerModel: @unchecked Sendable {
   ///
   /// - Parameter sourceLength: how many tokens of each sequence an encoder reads; half of them if not given.
   public func logits(
-    _ tokens: [Int32], length: Int, sourceLength: Int? = nil, patches: PatchTable? = nil
+    _ tokens: [Int32], length: Int, sourceLength: Int? = nil, types: [Int32] = [],
+    patches: PatchTable? = nil
   ) -> Tensor {
     let tape = Tape()
     return tokens.withUnsafeBufferPointer { tokens in
-      let hidden = hiddenStates(
-        ModelInputs(tokens, patches: patches),
-        layout: layout(rows: tokens.count, length: length, sourceLength: sourceLength), on: tape)
-      return (head?.logits(hidden, on: tape) ?? hidden).tensor()
+      types.withUnsafeBufferPointer { types in
+        let hidden = hiddenStates(
+          ModelInputs(tokens, types: types.isEmpty ? nil : types, patches: patches),
+          layout: layout(rows: tokens.count, length: length, sourceLength: sourceLength), on: tape)
+        return (head?.logits(hidden, on: tape) ?? hidden).tensor()
+      }
     }
   }
 }

@@ -1,10 +1,11 @@
 """A tiny random checkpoint of each family of models, and what transformers computes of it.
 
 Writes Tests/ParityTests/Golden/families/<name>/: config.json and model.safetensors as `save_pretrained` writes them, and
-reference.safetensors as `reference.py` does. Computed in float32 with eager attention.
+reference.safetensors as `reference.py` does. Computed in float32 with eager attention. With names only those are made.
 """
 
 import shutil
+import sys
 
 import torch
 import transformers
@@ -83,9 +84,11 @@ T5 = {
 PAIRS = {"t5": T5Config(**T5), "t5-gated": T5Config(**T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})}
 VISION = {"vit": (ViTConfig(**VIT), "ViT"), "deit": (DeiTConfig(**VIT, qkv_bias=False), "DeiT")}
 
+NARROW = OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=12, do_layer_norm_before=False, num_labels=3)
+
 
 def models():
-    """Each model's name, configuration and class."""
+    """Each model's name, configuration and class. New ones come last: a model's weights are drawn by its place."""
     for name, config in DECODERS.items():
         mapping = transformers.AutoModelForSequenceClassification if name.endswith("-classes") else transformers.AutoModelForCausalLM
         yield name, config, mapping._model_mapping[type(config)]
@@ -95,6 +98,9 @@ def models():
     for name, (config, prefix) in VISION.items():
         for suffix, kind in (("", "Model"), ("-classes", "ForImageClassification")):
             yield name + suffix, config, getattr(transformers, prefix + kind)
+    yield "opt-narrow", NARROW, transformers.OPTForCausalLM
+    yield "opt-narrow-classes", NARROW, transformers.OPTForSequenceClassification
+    yield "bert-pairs-classes", BertConfig(**BERT), transformers.BertForSequenceClassification
     for name, config in PAIRS.items():
         yield name, config, transformers.T5ForConditionalGeneration
 
@@ -116,6 +122,8 @@ def scatter(model, seed):
 def main():
     torch.set_num_threads(1)
     for number, (name, config, kind) in enumerate(models()):
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         config._attn_implementation = "eager"
         model = scatter(kind(config), SEED + number)
         folder = FOLDER / name
@@ -124,7 +132,7 @@ def main():
         (folder / "generation_config.json").unlink(missing_ok=True)
         for file in folder.iterdir():
             file.chmod(0o644)
-        values = reference(model, SEED + 100 + number, 17)
+        values = reference(model, SEED + 100 + number, 17, "-pairs" in name)
         write_tensors(folder / "reference.safetensors", values)
         print(name, "loss", values["loss"].item(), "parameters", model.num_parameters())
     write_manifest(FOLDER, "families.py", SEED, computedIn="float32")

@@ -48,6 +48,8 @@ struct Pretrain: AsyncParsableCommand {
   @Option(help: "Steps at most.")
   var steps = 2000
 
+  @OptionGroup var streaming: StreamOptions
+
   @OptionGroup var common: CommonOptions
 
   func run() async throws {
@@ -61,7 +63,11 @@ struct Pretrain: AsyncParsableCommand {
       batch: batch, learningRate: learningRate, maximumSteps: steps, seed: common.seedValue,
       threads: common.threadCount)
     try configuration.validate()
-    let pretraining = try Pretraining(try DocumentReader.read(URL(path: text)), configuration)
+    let file = URL(path: text)
+    let pretraining =
+      try streaming.isFor(file)
+      ? try Pretraining(streaming: file, configuration)
+      : try Pretraining(try DocumentReader.read(file), configuration)
     let report = try pretraining.run(
       shouldStop: { Interruption.isRequested }, onEvent: Pretrain.tell)
     try pretraining.write(to: target)

@@ -187,6 +187,9 @@ public enum AdapterFolder {
       lora.rankPattern = [:]
       peftConfiguration = Self.peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel)
     }
+    if sizes?.predictsMaskedTokens == true {
+      peftConfiguration = peftConfiguration.map(forMaskedTokens)
+    }
     let head = storingHead(outside, asPEFT: peftConfiguration != nil)
     tensors.merge(head.tensors) { own, _ in own }
     if let peftConfiguration {
@@ -243,6 +246,13 @@ public enum AdapterFolder {
       "use_dora": .bool(lora.usesMagnitudes),
       "modules_to_save": .null,
     ])
+  }
+
+  /// adapter_config.json of a model of masked tokens, for which PEFT has no task: one that takes any model.
+  private static func forMaskedTokens(_ configuration: JSONValue) -> JSONValue {
+    guard case .object(var table) = configuration else { return configuration }
+    table["task_type"] = .string("FEATURE_EXTRACTION")
+    return .object(table)
   }
 
   /// A's matrices, each with the name of its layer in the model, sorted by name.

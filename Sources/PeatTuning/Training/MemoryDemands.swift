@@ -112,7 +112,7 @@ public struct MemoryDemands: Sendable {
       trainableWeights = 0
     case .promptTuning(let configuration):
       added.prompt = configuration.virtualTokens
-      trainable = configuration.virtualTokens * model.hiddenSize
+      trainable = configuration.virtualTokens * model.embeddingWidth
       trainableWeights = 0
       // It goes in at the bottom, and its gradient comes through all blocks.
       frozenPrefix = 0
@@ -157,7 +157,7 @@ public struct MemoryDemands: Sendable {
     }
     let table = trainsEverything ? .float32 : storage
     return Double(
-      bytes + tableCount * table.bytes(inputs: model.hiddenSize, outputs: model.vocabularySize))
+      bytes + tableCount * table.bytes(inputs: model.embeddingWidth, outputs: model.vocabularySize))
   }
 
   private var tableCount: Int { model.tiesEmbeddings ? 1 : 2 }
@@ -215,7 +215,7 @@ public struct MemoryDemands: Sendable {
 
   /// While weights are packed, and while the files' digest is computed, a matrix stands beside them as it lies in its file.
   private func loadingBytes(_ storage: WeightStorage) -> Double {
-    let table = Double(model.vocabularySize * model.hiddenSize)
+    let table = Double(model.vocabularySize * model.embeddingWidth)
     let largest = max(
       table, Double(model.linearSizes.reduce(0) { max($0, $1.inputs * $1.outputs) }))
     // Halves lie there as they are stored, and as floats.

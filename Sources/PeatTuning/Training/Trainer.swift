@@ -42,7 +42,7 @@ public final class Trainer {
 
   /// Takes the parameters for training; `finish()` gives them back.
   ///
-  /// - Parameter objective: what is made small; `nil`: the loss of predicting each next token.
+  /// - Parameter objective: what is made small; `nil`: the loss of the data's targets, such as each next token.
   public init(
     _ model: TransformerModel, parameters: [Parameter], data: TokenDataset,
     configuration: TrainingConfiguration, objective: (any TrainingObjective)? = nil
@@ -62,8 +62,10 @@ public final class Trainer {
     workers = StepWorkers(
       count: configuration.threads, parameterCount: trainable.count,
       sharesGradient: objective?.sharesGradient ?? false)
-    // Of windows that start anywhere no two are the same.
-    let isFixed = configuration.order != .uniformWindows || data.arrangement.isByDocument
+    // Of windows that start anywhere, or whose tokens are hidden anew, no two are the same.
+    let isFixed =
+      data.masking == nil
+      && (configuration.order != .uniformWindows || data.arrangement.isByDocument)
     prefix =
       objective == nil && configuration.stateNoise == 0 && configuration.prefixCacheBytes > 0
         && isFixed && model.frozenBlocks > 0
