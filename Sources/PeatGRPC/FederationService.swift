@@ -134,7 +134,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
       ]
       switch answer {
       case .send(let ticket, _):
-        tickets.give(ticket, to: peer.account)
+        if peer.client != nil { tickets.give(ticket, to: peer.account) }
         what["signature"] = request.signature.base64EncodedString()
         what["session"] = offer.caller.session
         door.record("offer", by: peer, as: offer.caller.client, .ok, what)

@@ -59,6 +59,7 @@ final class Admission: Sendable {
     var calls: [String: Bucket] = [:]
     var total: Bucket
     var enrolments: Bucket
+    var swept = Duration.zero
     var transfers: [String: Int] = [:]
     var totalTransfers = 0
   }
@@ -85,12 +86,16 @@ final class Admission: Sendable {
     let now = now
     let limits = limits
     try state.withLock { state in
-      if state.calls.count >= Self.rememberedCallers {
+      if state.calls.count >= Self.rememberedCallers, now - state.swept > .seconds(1) {
         // Who has not called for long has a full bucket, which is that of a new caller.
         state.calls = state.calls.filter {
           $0.value.level + (now - $0.value.time).seconds * limits.callRate < limits.callBurst
         }
+        state.swept = now
       }
+      // So many that not all can be remembered share one.
+      let isRoom = state.calls.count < Self.rememberedCallers || state.calls[caller] != nil
+      let caller = isRoom ? caller : ""
       var own = state.calls[caller] ?? Bucket(level: limits.callBurst, time: now)
       if let wait = own.take(limits.callRate, limits.callBurst, now: now) {
         state.calls[caller] = own

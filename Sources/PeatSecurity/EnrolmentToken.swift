@@ -83,6 +83,12 @@ public struct EnrolmentToken: Sendable, Equatable, Codable {
   public var proof: EnrolmentRequest.Proof { .init(token: id, secret: secret) }
 }
 
+extension EnrolmentToken: CustomStringConvertible, CustomDebugStringConvertible {
+  /// Without the secret.
+  public var description: String { "token \(id) for '\(run)', until \(expiry.iso)" }
+  public var debugDescription: String { description }
+}
+
 /// A newcomer's wish.
 public struct EnrolmentRequest: Sendable {
   public struct Proof: Sendable {

@@ -145,6 +145,14 @@ public struct Identity: Sendable {
   }
 }
 
+extension Identity: CustomStringConvertible, CustomDebugStringConvertible {
+  /// Without the key.
+  public var description: String {
+    "'\(certificate.commonName ?? "?")', certificate \(certificate.serial)"
+  }
+  public var debugDescription: String { description }
+}
+
 extension Date {
   /// As in 2026-01-31T12:00:00Z.
   package var iso: String { formatted(.iso8601) }

@@ -146,6 +146,45 @@ import enum Crypto.P256
   }
 }
 
+@Suite("The user's own authority") struct OwnAuthorityTests {
+  @Test func `lies where the environment says`() {
+    let home = URL(fileURLWithPath: "/home/ada")
+    func folder(_ environment: [String: String]) -> String {
+      CertificateAuthority.ownFolder(environment: environment, home: home).path
+    }
+    #expect(folder([:]) == "/home/ada/.local/state/fedpeat/ca")
+    #expect(folder(["XDG_STATE_HOME": "/s"]) == "/s/fedpeat/ca")
+    #expect(folder(["XDG_STATE_HOME": "/s", "FEDPEAT_HOME": "/f"]) == "/f/ca")
+    #expect(folder(["FEDPEAT_HOME": ""]) == "/home/ada/.local/state/fedpeat/ca")
+  }
+
+  @Test func `is one, however many make it at once`() async throws {
+    try await withTemporaryFolder { folder in
+      let place = folder.appendingPathComponent("deep/er/ca")
+      let fingerprints = try await withThrowingTaskGroup(of: String.self) { group in
+        for _ in 0..<16 {
+          group.addTask { try CertificateAuthority.openOrCreate(at: place).fingerprint.hex }
+        }
+        return try await group.reduce(into: Set<String>()) { $0.insert($1) }
+      }
+      #expect(fingerprints.count == 1)
+      let names = try FileManager.default.contentsOfDirectory(
+        atPath: place.deletingLastPathComponent().path)
+      #expect(names == ["ca"])
+    }
+  }
+
+  @Test func `what is printed of an identity or a token is no secret`() throws {
+    try withTemporaryFolder { folder in
+      let authority = try CertificateAuthority.create(at: folder.appendingPathComponent("ca"))
+      let identity = try authority.issueForThisProcess(.client, name: "ada")
+      #expect("\(identity)" == "'ada', certificate \(identity.certificate.serial)")
+      let token = try authority.makeToken(for: "run-0")
+      #expect(!"\(token) \(String(reflecting: token))".contains(token.proof.secret))
+    }
+  }
+}
+
 @Suite("Enrolment tokens") struct EnrolmentTests {
   struct Office {
     let authority: CertificateAuthority
