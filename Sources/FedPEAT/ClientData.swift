@@ -24,10 +24,18 @@ public struct ClientData: Sendable {
       parts = try rule.partitioner(seed: configuration.seed).divide(
         configuration.documents(in: url), clients: configuration.clients)
     }
-    groups = parts.enumerated().map { DocumentGroup(name: "client-\($0 + 1)", documents: $1) }
+    let transforms = try configuration.pictureTransforms
+    groups = try parts.enumerated().map { number, documents in
+      let changed = transforms.isEmpty ? nil : transforms[number % transforms.count]
+      return DocumentGroup(
+        name: "client-\(number + 1)",
+        documents: try changed.map { change in
+          try documents.map { try $0.transformed(by: change) }
+        } ?? documents)
+    }
     partition = try PartitionReport(groups, field: rule.field)
     if let path = configuration.evaluationData {
-      evaluation = try configuration.documents(in: URL(fileURLWithPath: path))
+      evaluation = try configuration.evaluationDocuments(in: URL(fileURLWithPath: path))
     } else {
       evaluation = []
       for index in groups.indices {
@@ -44,6 +52,21 @@ extension RunConfiguration {
   public func documents(in url: URL) throws -> [Document] {
     guard task == .classification else { return try DocumentReader.read(url) }
     return try Checkpoint(folder: modelFolder()).configuration.documents(in: url, classes: true)
+  }
+
+  /// What is measured on: the documents of a file, pictures changed as the clients' are, each by the next in turn.
+  public func evaluationDocuments(in url: URL) throws -> [Document] {
+    let documents = try documents(in: url)
+    let transforms = try pictureTransforms
+    guard !transforms.isEmpty else { return documents }
+    return try documents.enumerated().map {
+      try $1.transformed(by: transforms[$0 % transforms.count])
+    }
+  }
+
+  /// What is done to the clients' pictures, in turn; nothing where it is empty.
+  var pictureTransforms: [PictureTransform] {
+    get throws { try (clientTransforms ?? []).map { try PictureTransform($0) } }
   }
 
   /// How the clients' texts are divided.

@@ -7,7 +7,7 @@ extension TokenDataset {
   /// Holds back a share of the tokens to validate with; the two parts have no token in common.
   ///
   /// With ten documents or more, whole documents are held back, chosen by `seed`, until they hold the share; with fewer,
-  /// the end of the text is. At least one document stays on either side.
+  /// the end of the text is; of pictures and other things of classes, always whole ones. At least one document stays on either side.
   ///
   /// - Throws: `PeatError.usage` where the share is not between 0 and 1; `PeatError.badData` where one part would be left
   ///   with nothing to learn.
@@ -33,7 +33,9 @@ extension TokenDataset {
     }
     var training: [TokenSequence] = []
     var validation: [TokenSequence] = []
-    if documentCount >= Self.fewestDocumentsToSplit {
+    var isWhole = documentCount >= Self.fewestDocumentsToSplit
+    if case .classes = arrangement { isWhole = true }
+    if isWhole {
       var random = SeededRandom(seed: seed, "validation split")
       var held = Set<Int>()
       var heldTokens = 0
@@ -63,7 +65,10 @@ extension TokenDataset {
       }
     }
     do {
-      return (try TokenDataset(training, arrangement), try TokenDataset(validation, arrangement))
+      return (
+        try TokenDataset(training, arrangement).seeing(self),
+        try TokenDataset(validation, arrangement).seeing(self)
+      )
     } catch {
       throw PeatError.badData(
         """
@@ -87,6 +92,6 @@ extension TokenDataset {
         TokenSequence(
           tokens: Array(whole.tokens[..<kept]), isTarget: Array(whole.isTarget[..<kept])))
     }
-    return try TokenDataset(parts, arrangement)
+    return try TokenDataset(parts, arrangement).seeing(self)
   }
 }

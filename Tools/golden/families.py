@@ -10,6 +10,8 @@ import torch
 import transformers
 from transformers import (
     BertConfig,
+    CLIPConfig,
+    CLIPVisionConfig,
     DeiTConfig,
     DistilBertConfig,
     Gemma2Config,
@@ -76,6 +78,17 @@ VIT = {
     "num_channels": 3, "num_labels": 3,
 }
 VISION = {"vit": (ViTConfig(**VIT), "ViT"), "deit": (DeiTConfig(**VIT, qkv_bias=False), "DeiT")}
+CLIP_TOWER = {key: value for key, value in VIT.items() if key != "num_labels"}
+CLIP_TEXT = {
+    "vocab_size": VOCABULARY, "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 12,
+    "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, "projection_dim": 12,
+}
+CLIP_WHOLE = {"text_config": CLIP_TEXT, "vision_config": CLIP_TOWER | {"projection_dim": 12}, "projection_dim": 12}
+CLIP = {
+    "clip-vision": (CLIPVisionConfig(**CLIP_TOWER), "CLIPVisionModel"),
+    "clip": (CLIPConfig(**CLIP_WHOLE), "CLIPModel"),
+    "clip-classes": (CLIPConfig(**CLIP_WHOLE, num_labels=3), "CLIPForImageClassification"),
+}
 
 
 def models():
@@ -89,6 +102,8 @@ def models():
     for name, (config, prefix) in VISION.items():
         for suffix, kind in (("", "Model"), ("-classes", "ForImageClassification")):
             yield name + suffix, config, getattr(transformers, prefix + kind)
+    for name, (config, kind) in CLIP.items():
+        yield name, config, getattr(transformers, kind)
 
 
 def scatter(model, seed):
@@ -96,6 +111,8 @@ def scatter(model, seed):
     dice = Dice(seed)
     with torch.no_grad():
         for p in model.parameters():
+            if p.ndim == 0:
+                continue  # a scale of what is not computed here
             mean = p.mean().item() if p.ndim == 1 else 0
             scale = 0.2 if p.ndim == 1 else 1.2 * p.shape[-1] ** -0.5
             p.copy_(dice.normal(*p.shape, scale=scale, mean=round(mean)))

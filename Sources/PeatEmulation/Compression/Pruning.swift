@@ -48,6 +48,10 @@ public struct HeadPruning: ShareWord {
 
   public let share: Double
 
+  public func check(_ model: TransformerConfiguration) throws {
+    try requireAttention(model, instead: "Take prune-channels.")
+  }
+
   public func apply(to draft: inout EmulatorDraft) {
     let model = draft.full.configuration
     let keys = model.keys
