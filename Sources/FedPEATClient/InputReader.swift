@@ -60,7 +60,9 @@ public enum InputReader: Sendable {
               "This model sees pictures; the data has a text: '\(document.text.prefix(40))…'.")
           }
           let values = try preprocessing.tensor(
-            of: image.channels == 1 ? picture.grey : picture.rgb)
+            // What becomes of transparency is the preprocessing's to say.
+            of: image.channels == 1
+              ? picture.grey : picture.channels == 4 ? picture : picture.rgb)
           guard values.shape == [image.channels, image.height, image.width] else {
             throw PeatError.badData(
               "A picture is \(values.shape) as preprocessor_config.json makes it; config.json expects \([image.channels, image.height, image.width])."

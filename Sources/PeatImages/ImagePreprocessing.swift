@@ -28,6 +28,8 @@ public struct ImagePreprocessing: Sendable, Equatable {
   public var resize: Size?
   public var filter: ResizeFilter
   public var crop: Area?
+  /// Whether what is transparent is laid on white first, as `do_convert_rgb` does; else transparency is dropped.
+  public var isOnWhite: Bool
   /// What a byte is multiplied by.
   public var scale: Float
   /// By channel: one for grey, three for colour; what has one channel is spread over three where there are three.
@@ -37,8 +39,9 @@ public struct ImagePreprocessing: Sendable, Equatable {
   /// Nothing but dividing by 255.
   public init(
     resize: Size? = nil, filter: ResizeFilter = .bilinear, crop: Area? = nil,
-    scale: Float = 1 / 255, mean: [Float] = [], deviation: [Float] = []
+    isOnWhite: Bool = false, scale: Float = 1 / 255, mean: [Float] = [], deviation: [Float] = []
   ) {
+    self.isOnWhite = isOnWhite
     self.resize = resize
     self.filter = filter
     self.scale = scale
@@ -81,6 +84,7 @@ public struct ImagePreprocessing: Sendable, Equatable {
       return values.compactMap { $0.map(Float.init) }
     }
     self.init()
+    isOnWhite = isOn("do_convert_rgb", else: false)
     if isOn("do_resize", else: json["size"] != nil) {
       let size = json["size"]
       if let edge = size?["shortest_edge"] {
@@ -140,7 +144,7 @@ public struct ImagePreprocessing: Sendable, Equatable {
       ? [
         "do_resize": .bool(true), "size": .object(["shortest_edge": .integer(224)]),
         "resample": .integer(ResizeFilter.bicubic.rawValue), "do_center_crop": .bool(true),
-        "crop_size": square, "do_normalize": .bool(true),
+        "crop_size": square, "do_convert_rgb": .bool(true), "do_normalize": .bool(true),
         "image_mean": .array([.number(0.48145466), .number(0.4578275), .number(0.40821073)]),
         "image_std": .array([.number(0.26862954), .number(0.26130258), .number(0.27577711)]),
       ]
@@ -203,7 +207,7 @@ public struct ImagePreprocessing: Sendable, Equatable {
   ///   transparency.
   public func tensor(of image: PixelImage) throws -> Tensor {
     var image = image
-    if mean.count == 3 || image.channels == 4 { image = image.rgb }
+    if mean.count == 3 || image.channels == 4 { image = isOnWhite ? image.onWhite : image.rgb }
     if mean.count == 1 { image = image.grey }
     switch resize {
     case nil: break

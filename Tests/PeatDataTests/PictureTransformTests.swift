@@ -44,7 +44,7 @@ import Testing
   }
 
   @Test func `a text has no picture to change`() {
-    expectError(.usage, "a text: 'abc'") {
+    expectError(.usage, "a text: 'abc…'") {
       _ = try Document("abc").transformed(by: PictureTransform("none"))
     }
   }

@@ -113,7 +113,9 @@ struct StepMemory {
     let own =
       max(3 * inner, branches * inner + 2 * hidden, attention) + factor(block) + lowRank
       + bottleneck + virtual
-    return hidden + gap + own
+    // A gradient that goes on beside a norm and one that comes out of it.
+    let beside = model.normPlace == .around ? hidden : 0
+    return hidden + gap + own + beside
   }
 
   /// In flight in a block's forward pass, for each row, where nothing is kept.
@@ -146,8 +148,9 @@ struct StepMemory {
     for (index, block) in places.enumerated() {
       let inFlight = rows * flight(block) + 2 * copies * keyValues(block)
       if checkpointing, index < places.count - 1 {
-        // Inputs of blocks, and this one again with its output.
-        backward = max(backward, all + held(block) + rows * hidden + inFlight)
+        // Inputs of blocks, and this one again with its output. Norms behind keep sums, so that the block's input comes on top.
+        let input = model.normPlace == .after ? rows * hidden : 0
+        backward = max(backward, all + held(block) + rows * hidden + input + inFlight)
         all += rows * hidden
       } else {
         all += held(block)
