@@ -25,7 +25,7 @@ public enum AggregationBenchmark {
   ///
   /// - Parameters:
   ///   - width: inputs and outputs of the layer.
-  ///   - rank: of each client's pair, and of what is made.
+  ///   - rank: of each client's pair, and of what is made; that has at most the rank of the layer.
   public static func run(
     _ way: Way, width: Int, clients: Int, rank: Int, seed: UInt64
   ) throws -> Report {
@@ -57,7 +57,8 @@ public enum AggregationBenchmark {
         sum = mergingLowRank(
           sum, down: pair.down, up: pair.up, scale: 1 / Float(clients), layout: .outputsByInputs)
       }
-      let (up, down) = try SingularValues(of: sum, named: layer).factors(of: Array(0..<rank))
+      let (up, down) = try SingularValues(of: sum, named: layer).factors(
+        of: Array(0..<min(rank, width)))
       result = LowRankFactors(down: down, up: up)
     }
     let seconds = (ContinuousClock.now - start).seconds

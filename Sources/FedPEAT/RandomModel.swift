@@ -57,19 +57,19 @@ extension TransformerModel {
 }
 
 /// Random weights of a shape, each made when it is asked for.
-private struct RandomWeights: WeightSource {
-  let shapes: [String: [Int]]
+package struct RandomWeights: WeightSource {
+  package let shapes: [String: [Int]]
   let seed: UInt64
 
-  init(_ configuration: TransformerConfiguration, seed: UInt64) {
+  package init(_ configuration: TransformerConfiguration, seed: UInt64) {
     self.seed = seed
     shapes = Dictionary(
       uniqueKeysWithValues: configuration.tensors.map { ($0.name, $0.shape) })
   }
 
-  var names: Set<String> { Set(shapes.keys) }
+  package var names: Set<String> { Set(shapes.keys) }
 
-  func tensor(named name: String) -> Tensor? {
+  package func tensor(named name: String) -> Tensor? {
     shapes[name].map { shape in
       if shape.count == 1 {
         return Tensor(repeating: name.hasSuffix("bias") ? 0 : 1, shape: shape)

@@ -16,8 +16,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var method = LoRA.name
   public var rank = 8
   public var alpha = 16.0
-  /// Linear layers that get LoRA, DoRA or IA³; null: all of a block's, for IA³ keys, values and the feed-forward layer's last.
-  public var targetModules: [String]?
+  /// Linear layers that get LoRA, DoRA or IA³, `all-linear` for all; null: all of a block's, for IA³ keys, values and the feed-forward layer's last.
+  @NameList public var targetModules: [String]?
   /// Whether LoRA's scale is alpha / √rank instead of alpha / rank.
   public var rankStabilized = false
   /// Other ranks and alphas for single layers, by the end of their names: {"down_proj": 4}.
@@ -28,7 +28,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// How probable it is that training drops a value of what goes into LoRA's A.
   public var dropout = 0.0
   /// IA³: targets whose input is scaled instead of their output; null: the feed-forward layer's last.
-  public var feedForwardModules: [String]?
+  @NameList public var feedForwardModules: [String]?
   /// The most components of low-rank pairs that each client of `simulate` trains, dealt out in turn, [2, 4, 8]; null: the whole rank. Over a network
   /// `join --rank-limit` says it.
   public var rankLimits: [Int]?
@@ -50,7 +50,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var partition: String?
   /// What is done to the clients' pictures, in the words of `PictureTransform`, dealt out to clients in turn: [none, rotate=90, invert]. The pictures of
   /// `evaluationData` are dealt them in turn as well, so that what is measured is what clients have; null: nothing.
-  public var clientTransforms: [String]?
+  @NameList public var clientTransforms: [String]?
   /// How many clients `simulate` makes.
   public var clients = 4
   /// The text perplexity is measured on; null: a part of the clients' data is held back.

@@ -47,7 +47,7 @@ extension TransformerConfiguration {
   }
 
   /// Rows of a table of learned positions, and which of them is a sequence's first.
-  var positionRows: Int { firstPositionRow + contextLength }
+  package var positionRows: Int { firstPositionRow + contextLength }
   var firstPositionRow: Int {
     if case .learned(let first) = positions { first } else { 0 }
   }

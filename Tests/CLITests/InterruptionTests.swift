@@ -201,7 +201,7 @@ import Testing
       try await expectInterrupted(
         [
           "train-controller", "--environment", "edge.yaml", "--processes", "1", "--rounds", "10",
-          "--minibatch", "10", "--steps", "10", "--out", "c.safetensors",
+          "--minibatch", "10", "--steps", "10", "--cloning", "0", "--out", "c.safetensors",
         ], after: "measuring", in: folder)
       // All that it was trained for is there.
       for name in ["c.safetensors", "c.csv", "c.svg"] {

@@ -98,6 +98,8 @@ import Testing
     #expect(configuration.targetModules == ["q_proj", "v_proj"])
     #expect(configuration.seed == UInt64(Int.max))
     #expect(configuration.layout == .packed)
+    #expect(try read("targetModules: all-linear").targetModules == ["all-linear"])
+    #expect(try read("feedForwardModules: down_proj").feedForwardModules == ["down_proj"])
     #expect(try read("{\"rounds\": 4, \"bos\": false, \"learningRate\": 2.5E-4}").rounds == 4)
   }
 
@@ -107,7 +109,8 @@ import Testing
     ("rounds: many", ["rounds"]), ("rounds: \"3\"", ["rounds"]), ("rounds: 2.5", ["rounds"]),
     ("rounds: [1]", ["rounds"]), ("rounds: 99999999999999999999", ["rounds"]),
     ("bos: 1", ["bos"]), ("bos: yes please", ["bos"]), ("emulators: layer-drop=2", ["emulators"]),
-    ("emulators: [1]", ["emulators"]), ("seed: -1", ["seed"]), ("layout: pages", ["layout"]),
+    ("emulators: [1]", ["emulators"]), ("targetModules: 3", ["targetModules"]),
+    ("seed: -1", ["seed"]), ("layout: pages", ["layout"]),
     ("model: &a x\ndata: *a", ["&a"]), ("model: *a", ["YAML"]), ("rounds: null", ["rounds"]),
     ("learningRate: .inf", ["finite"]), ("alpha: .nan", ["finite"]), ("- 1", ["keys"]),
     ("just text", ["keys"]), ("3", ["keys"]), ("rounds: [1", ["YAML"]), ("\t: 1", ["YAML"]),

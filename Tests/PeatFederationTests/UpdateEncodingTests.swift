@@ -87,48 +87,6 @@ import Testing
     #expect(try read(sent, as: encoding, onto: tensors) == tensors)
   }
 
-  /// Low-rank pairs of rank 8 for linear layers of OPT-1.3B's blocks: hidden 2048, feed-forward 8192.
-  private func optAdapter(blocks: [Int], _ layers: [String]) -> [String: [Int]] {
-    var shapes: [String: [Int]] = [:]
-    for block in blocks {
-      for layer in layers {
-        let inputs = layer == "fc2" ? 8192 : 2048
-        let outputs = layer == "fc1" ? 8192 : 2048
-        let path = layer.hasPrefix("fc") ? layer : "self_attn.\(layer)"
-        let name = "base_model.model.model.decoder.layers.\(block).\(path)"
-        shapes[name + ".lora_A.weight"] = [8, inputs]
-        shapes[name + ".lora_B.weight"] = [outputs, 8]
-      }
-    }
-    return shapes
-  }
-
-  @Test(arguments: [
-    (["q_proj", "v_proj"], "int8", 9000),
-    (["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"], "int4", 4000),
-  ])
-  func `an update is a small part of OPT-1.3B in f16, headers and scales included`(
-    layers: [String], word: String, part: Int
-  ) throws {
-    // 24 blocks of four attention and two feed-forward layers with biases and two norms; the head is the embedding's.
-    let (hidden, wide) = (2048, 8192)
-    let block =
-      4 * (hidden * hidden + hidden) + 2 * hidden * wide + wide + hidden + 2 * 2 * hidden
-    let parameters = 50272 * hidden + 2050 * hidden + 24 * block + 2 * hidden
-    #expect(parameters == 1_315_758_080)
-
-    let encoding = try UpdateEncoding(word: word)
-    let bytes = encoding.byteCount(optAdapter(blocks: [0, 1, 22, 23], layers))
-    #expect(bytes * part <= 2 * parameters, "1/\(2 * parameters / bytes)")
-
-    // One block for real.
-    let one = optAdapter(blocks: [0], layers)
-    let base = moved(one.mapValues { Tensor(zeros: $0) }, by: 0.02, 1)
-    let sent = try encoding.encode(moved(base, by: 1e-3, 2), from: base, seed: 0)
-    #expect(sent.count == encoding.byteCount(one))
-    #expect(4 * sent.count * part <= 2 * parameters)
-  }
-
   // MARK: Values
 
   @Test func `all of it as f32 is the values themselves`() throws {

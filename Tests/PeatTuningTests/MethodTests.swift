@@ -18,11 +18,12 @@ import Testing
 
   /// An adapter of a method that does something.
   static func active(
-    _ method: Adapter.Method, for model: TransformerModel, seed: UInt64 = 1
+    _ method: Adapter.Method, for model: TransformerModel, blocks: [Int]? = nil,
+    seed: UInt64 = 1
   ) throws -> Adapter {
-    let last = model.blocks.count - 1
     var adapter = try Adapter(
-      new: method, for: model, blocks: [0, last], seed: seed, sourceDigest: nil)
+      new: method, for: model, blocks: blocks ?? [0, model.blocks.count - 1], seed: seed,
+      sourceDigest: nil)
     var random = SeededRandom(seed: seed, "active")
     for (name, tensor) in adapter.state.sorted(by: { $0.key < $1.key }) {
       let noise = randomTensor(tensor.shape, &random, scale: 0.2)

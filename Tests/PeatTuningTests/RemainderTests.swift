@@ -7,13 +7,13 @@ import Testing
 @Suite("Remainders of LoRA") struct RemainderTests {
   /// An adapter of which some layers have a remainder.
   private func adapter(
-    for model: TransformerModel, rank: Int = 4, stabilized: Bool = false
+    for model: TransformerModel, rank: Int = 4, stabilized: Bool = false, magnitudes: Bool = false
   ) throws -> Adapter {
-    var adapter = try Adapter.active(for: model, blocks: [0, 2], rank: rank)
-    if stabilized {
-      adapter.method = .lora(
-        try LoRAConfiguration(rank: rank, alpha: 8, usesRankStabilizedScale: true))
-    }
+    var adapter = try MethodTests.active(
+      .lora(
+        try LoRAConfiguration(
+          rank: rank, alpha: 8, usesRankStabilizedScale: stabilized, usesMagnitudes: magnitudes)),
+      for: model, blocks: [0, 2])
     var random = SeededRandom(seed: 8, "remainder")
     for layer in adapter.state.lowRankLayers where layer.hasSuffix("0") || layer.contains("mlp") {
       guard let down = adapter.state[layer + LowRankNames.down],
@@ -28,13 +28,14 @@ import Testing
     return adapter
   }
 
-  @Test(arguments: ["llama-tiny", "gpt2-tiny"], [false, true])
+  @Test(arguments: ["llama-tiny", "gpt2-tiny"], [(false, false), (true, false), (false, true)])
   func `one pair of a higher rank computes what pair and remainder do`(
-    name: String, stabilized: Bool
+    name: String, _ kind: (stabilized: Bool, magnitudes: Bool)
   ) throws {
     let model = try checkpoint(name).model()
     let before = model.someLogits
-    let two = try adapter(for: model, stabilized: stabilized)
+    let two = try adapter(
+      for: model, stabilized: kind.stabilized, magnitudes: kind.magnitudes)
     let injected = try two.inject(into: model)
     let expected = model.someLogits
     #expect(injected.parameters.count == two.state.withoutRemainders.count)
@@ -77,16 +78,22 @@ import Testing
     }
   }
 
-  @Test func `where only the first components train, the others act all the same`() throws {
+  @Test(arguments: [false, true])
+  func `where only the first components train, the others act all the same`(
+    magnitudes: Bool
+  ) throws {
     let model = try checkpoint().model()
     let before = model.someLogits
-    let whole = try adapter(for: model)
+    let whole = try adapter(for: model, magnitudes: magnitudes)
     let all = try whole.inject(into: model)
     let expected = model.someLogits
     all.remove()
     let part = try whole.inject(into: model, trainedRank: 1)
     expectClose(model.someLogits, expected, within: 1e-5, "one component trains")
-    #expect(part.parameters.allSatisfy { $0.parameter.shape.contains(1) })
+    #expect(
+      part.parameters.allSatisfy { name, parameter in
+        parameter.shape.contains(1) || name.contains("magnitude")
+      })
     // What comes back has the whole adapter's shapes, and its other components.
     let state = part.state.widened(from: whole.state)
     #expect(state == whole.state.withoutRemainders)
@@ -99,9 +106,9 @@ import Testing
     }
   }
 
-  @Test func `a merged model holds both`() throws {
+  @Test(arguments: [false, true]) func `a merged model holds both`(magnitudes: Bool) throws {
     let model = try checkpoint().model()
-    let two = try adapter(for: model)
+    let two = try adapter(for: model, magnitudes: magnitudes)
     let injected = try two.inject(into: model)
     let expected = model.someLogits
     injected.remove()

@@ -3,8 +3,8 @@ import PeatTensor
 
 /// What an IA³ adapter consists of; JSON keys as in PEFT's adapter_config.json.
 public struct IA3Configuration: Sendable, Codable, Equatable {
-  /// Ends of the names of the linear layers that get a vector; `nil`: keys, values and the feed-forward layer's last. Where a feed-forward layer mixes tokens
-  /// in the place of attention, its last and not keys and values.
+  /// Ends of the names of the linear layers that get a vector, `all-linear` for all; `nil`: keys, values and the feed-forward layer's last. Where a
+  /// feed-forward layer mixes tokens in the place of attention, its last and not keys and values.
   public var targetModules: [String]?
   /// Those of them whose input is scaled instead of their output; `nil`: feed-forward layers' last, where they are targets.
   public var feedForwardModules: [String]?
@@ -21,7 +21,7 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
     guard targetModules?.isEmpty != true else {
       throw PeatError.usage("The list of target modules is empty; leave it out for the usual ones.")
     }
-    if let targetModules,
+    if let targetModules, targetModules != ["all-linear"],
       let stranger = feedForwardModules?.first(where: { !targetModules.contains($0) })
     {
       throw Self.noTarget(stranger, targetModules)
