@@ -142,7 +142,8 @@ public enum Architectures {
   {
     guard let architecture = architecture(of: file.json) else {
       // timm's files have an `architecture` in its place.
-      let type = try file.optionalString("model_type") ?? file.string("architecture")
+      let key = !file.has("model_type") && file.has("architecture") ? "architecture" : "model_type"
+      let type = try file.string(key)
       throw PeatError.badData(
         "'\(file.name)' is for the architecture '\(type)', which is not supported. Supported: \(supported)."
       )

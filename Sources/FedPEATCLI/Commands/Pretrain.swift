@@ -14,11 +14,13 @@ struct Pretrain: AsyncParsableCommand {
       that --model-config says. transformers loads the result, a mixer timm.
       """)
 
-  @Option(help: "Text, a JSON array, or JSON lines; needed unless pictures are given.")
+  @Option(help: "Text, a JSON array, or JSON lines; pictures are learned from if not given.")
   var text: String?
 
   @Option(
-    help: "Pictures: a folder with a folder for each class, or an idx file; needed without text.")
+    help:
+      "Pictures: a folder with a folder for each class, or an idx file; text is learned from if not given."
+  )
   var images: String?
 
   @Option(help: "The folder to write.")
