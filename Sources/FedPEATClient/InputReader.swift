@@ -75,15 +75,16 @@ public enum InputReader: Sendable {
 }
 
 extension Document {
-  /// A device's own data, of which no model has said yet what it is: a folder is of pictures, with a folder for each class, and so is an idx file; all else
-  /// is text.
+  /// A device's own data, of which no model has said yet what it is: a folder with a folder for each class is of pictures, and so is an idx file; all else is
+  /// text.
   public static func read(ofDevice url: URL) throws -> [Document] {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
       return try DocumentReader.read(url)
     }
-    return isFolder.boolValue || IdxFile.isOne(url)
-      ? try LabelledImages(url).pictures() : try DocumentReader.read(url)
+    let isOfPictures =
+      isFolder.boolValue ? LabelledImages.hasClasses(url) : IdxFile.isOne(url)
+    return isOfPictures ? try LabelledImages(url).pictures() : try DocumentReader.read(url)
   }
 }
 
