@@ -6,6 +6,8 @@ public struct ClientData: Sendable {
   public var evaluation: [Document]
   /// What came of the division, before a part was held back.
   public let partition: PartitionReport
+  /// Each client's texts with what was held back of them, where clients are measured for themselves; else none.
+  public private(set) var clients: [ClientTexts] = []
 
   /// Reads and divides what the configuration names.
   public init(_ configuration: RunConfiguration) throws {
@@ -34,14 +36,19 @@ public struct ClientData: Sendable {
         } ?? documents)
     }
     partition = try PartitionReport(groups, field: rule.field)
-    if let path = configuration.evaluationData {
-      evaluation = try configuration.evaluationDocuments(in: URL(fileURLWithPath: path))
-    } else {
-      evaluation = []
-      for index in groups.indices {
-        let parts = try groups[index].holdingBack(configuration.validationShare, configuration.seed)
-        groups[index] = parts.rest
-        evaluation += parts.held
+    evaluation =
+      try configuration.evaluationData.map {
+        try configuration.evaluationDocuments(in: URL(fileURLWithPath: $0))
+      } ?? []
+    guard configuration.evaluationData == nil || configuration.perClient else { return }
+    for index in groups.indices {
+      let parts = try groups[index].holdingBack(configuration.validationShare, configuration.seed)
+      groups[index] = parts.rest
+      if configuration.evaluationData == nil { evaluation += parts.held }
+      if configuration.perClient {
+        clients.append(
+          ClientTexts(
+            name: groups[index].name, training: parts.rest.documents, heldOut: parts.held))
       }
     }
   }
@@ -50,8 +57,12 @@ public struct ClientData: Sendable {
 extension RunConfiguration {
   /// The documents of a file; with a class for each, where the task is to tell them apart.
   public func documents(in url: URL) throws -> [Document] {
-    guard task == .classification else { return try DocumentReader.read(url) }
-    return try Checkpoint(folder: modelFolder()).configuration.documents(in: url, classes: true)
+    guard task == .classification || task == nil && !model.isEmpty else {
+      return try DocumentReader.read(url)
+    }
+    // The head says it, where the task does not.
+    return try Checkpoint(folder: modelFolder()).configuration.documents(
+      in: url, classes: task == nil ? nil : true)
   }
 
   /// What is measured on: the documents of a file, pictures changed as the clients' are, each by the next in turn.
@@ -88,7 +99,7 @@ extension RunConfiguration {
 extension ClientData {
   /// Each client's share of all text.
   public func shares() throws -> [ClientID: Double] {
-    let sizes = groups.map { $0.documents.reduce(0) { $0 + $1.text.utf8.count } }
+    let sizes = groups.map(\.byteCount)
     let total = Double(max(sizes.reduce(0, +), 1))
     return Dictionary(
       uniqueKeysWithValues: try zip(groups, sizes).map {

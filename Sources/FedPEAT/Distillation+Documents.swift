@@ -9,7 +9,7 @@ extension Distillation {
       documents, reader: try InputReader(folder: source.folder, for: source.configuration),
       for: source.configuration,
       layout: .stream,
-      context: settings.context, addBegin: nil)
+      context: settings.context, addBegin: nil, seed: settings.seed)
   }
 
   /// A distillation on a text, with a probe on another, or on this one where there is none.

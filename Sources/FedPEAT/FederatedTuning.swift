@@ -19,6 +19,7 @@ public struct FederatedTuning: Sendable {
   private let logger: Logger
   private let edge: EdgeConfiguration?
   private let cell: [ClientID: Double]?
+  private let clients: [ClientTexts]
 
   /// What happens, for progress lines.
   public enum Event: Sendable {
@@ -28,6 +29,8 @@ public struct FederatedTuning: Sendable {
     /// `of`: of which emulator, where a run has several.
     case measuring(FiveNumberName, of: String?)
     case measured(FiveNumberName, of: String?, Double)
+    /// Plug-in on a client's own texts.
+    case measuringClient(String, number: Int, of: Int)
     case coordinator(CoordinatorProgress)
     case roundMeasured(round: Int, plugIn: Double)
     /// In a simulated cell.
@@ -53,22 +56,25 @@ public struct FederatedTuning: Sendable {
   ///   - evaluation: the texts that perplexity is measured on.
   ///   - pooled: all clients' texts, where they are here; only used for what tuning is compared with.
   ///   - cell: the clients, each with its share of all data, where the run takes place in a simulated cell (`edge`).
+  ///   - clients: each client's texts, where plug-in is to be measured on each (`perClient`).
   ///   - onAdapter: called with the adapter as it is after each round that is measured; the run waits.
   public init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
-    cell: [ClientID: Double]? = nil, logger: Logger = Logger(label: "fedpeat"),
+    cell: [ClientID: Double]? = nil, clients: [ClientTexts] = [],
+    logger: Logger = Logger(label: "fedpeat"),
     onEvent: @escaping @Sendable (Event) -> Void = { _ in },
     onAdapter: @escaping @Sendable (Adapter) async throws -> Void = { _ in }
   ) throws {
     try configuration.validate()
-    self.configuration = configuration
     edge = try configuration.edge.map { try EdgeFile.read($0) }
     self.cell = edge == nil ? nil : cell
+    self.clients = clients
     self.logger = logger
     self.onEvent = onEvent
     self.onAdapter = onAdapter
     // ---- Checkpoint
     owner = try ModelOwner(configuration, evaluation: evaluation, pooled: pooled, onEvent: onEvent)
+    self.configuration = owner.configuration
     onEvent(
       .opened(
         model: configuration.model, parameters: owner.model.parameterCount,
@@ -165,6 +171,12 @@ public struct FederatedTuning: Sendable {
         try await best.take(tuned, round: last.round, plugIn: plugIn)
       }
       result = try await outcome(of: report)
+      if !clients.isEmpty {
+        let (clients, emulator) = (clients, await realigner.emulators[result.shownLevel])
+        result.perClient = try await owner.onThread {
+          try $0.perClient(clients, adapter: tuned, through: emulator)
+        }
+      }
       // What the federation gave is safe before anything else can go wrong.
       var early = result
       early.noteMissing("the run was ended before this was measured")

@@ -13,7 +13,7 @@ final class ModelOwner: Sendable {
   let configuration: RunConfiguration
   let evaluation: [Document]?
   private let pooled: [Document]?
-  private let onEvent: @Sendable (FederatedTuning.Event) -> Void
+  let onEvent: @Sendable (FederatedTuning.Event) -> Void
   /// One at a time.
   private let gate = WorkGate(limit: 1)
   /// Whether the work under way is to stop, because its task was cancelled.
@@ -23,11 +23,13 @@ final class ModelOwner: Sendable {
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]?,
     onEvent: @escaping @Sendable (FederatedTuning.Event) -> Void
   ) throws {
+    let own = try Checkpoint(folder: configuration.modelFolder())
+    let configuration = try configuration.sayingTask(of: own.configuration)
     self.configuration = configuration
     self.evaluation = evaluation
     self.pooled = pooled
     self.onEvent = onEvent
-    checkpoint = try Self.checkpoint(configuration, (evaluation ?? []) + (pooled ?? []))
+    checkpoint = try Self.checkpoint(own, configuration, (evaluation ?? []) + (pooled ?? []))
     model = try checkpoint.model()
     reader = try InputReader(folder: checkpoint.folder, for: checkpoint.configuration)
     digest = checkpoint.digest()
@@ -45,24 +47,17 @@ final class ModelOwner: Sendable {
 
   /// The full model's folder; with a head of the task's classes, where it has none.
   private static func checkpoint(
-    _ configuration: RunConfiguration, _ documents: [Document]
+    _ own: Checkpoint, _ configuration: RunConfiguration, _ documents: [Document]
   ) throws -> Checkpoint {
-    let own = try Checkpoint(folder: configuration.modelFolder())
-    switch configuration.task {
-    case .classification:
-      let labels =
-        try configuration.labels ?? own.configuration.head?.labels
-        ?? ClassificationTask.labels(of: documents)
-      return try own.classifying(labels, seed: configuration.seed)
-    case .nextToken:
+    guard configuration.task == .classification else {
       try own.configuration.requireLearnableHead()
-      guard own.configuration.head?.labels == nil else {
-        throw PeatError.usage(
-          "'\(configuration.model)' has a head of classes. Give 'task: classification', and data with a label for each text."
-        )
-      }
+      try configuration.task?.check(own.configuration, named: configuration.model)
       return own
     }
+    let labels =
+      try configuration.labels ?? own.configuration.head?.labels
+      ?? ClassificationTask.labels(of: documents)
+    return try own.classifying(labels, seed: configuration.seed)
   }
 
   var hasEvaluation: Bool { evaluation != nil }
@@ -86,10 +81,11 @@ final class ModelOwner: Sendable {
   func dataset(_ documents: [Document], context: Int? = nil) throws -> TokenDataset {
     try TokenDataset.make(
       documents, reader: reader, for: model.configuration, layout: configuration.layout,
-      context: context ?? configuration.context, addBegin: configuration.bos)
+      context: context ?? configuration.context, addBegin: configuration.bos,
+      seed: configuration.seed)
   }
 
-  // MARK: Perplexity, or accuracy
+  // MARK: What is measured
 
   /// Of the full model, with an adapter plugged in if one is given.
   func quality(_ adapter: Adapter?) throws -> Double {
@@ -106,21 +102,31 @@ final class ModelOwner: Sendable {
     return try quality(of: emulator)
   }
 
-  func quality(of model: TransformerModel) throws -> Double {
+  /// Of a model on some documents, those of the evaluation if not given.
+  func quality(
+    of model: TransformerModel, on documents: [Document]? = nil
+  ) throws -> Double {
+    let documents = documents ?? evaluation ?? []
+    let context = min(configuration.context, model.contextLength)
     if configuration.metric == .accuracy {
-      let texts = try dataset(
-        evaluation ?? [], context: min(configuration.context, model.contextLength))
       return try ClassificationMeasure(threads: configuration.threadCount).report(
-        model, texts, shouldStop: { self.shouldStop.load(ordering: .relaxed) }
+        model, dataset(documents, context: context),
+        shouldStop: { self.shouldStop.load(ordering: .relaxed) }
       ).accuracy
+    }
+    if configuration.metric == .maskedPerplexity {
+      return try MaskedTokenMeasure(threads: configuration.threadCount).report(
+        model, dataset(documents, context: context),
+        shouldStop: { self.shouldStop.load(ordering: .relaxed) }
+      ).maskedPerplexity
     }
     let measure = try PerplexityMeasure(
       context: configuration.context, threads: configuration.threadCount, model: model)
     let asDocuments = configuration.evaluateDocuments
     let tokenizer = try reader.tokenizer
     return try measure.report(
-      model, tokenizer: tokenizer, documents: (evaluation ?? []).map(\.text),
-      asDocuments: asDocuments, addBegin: try configuration.bos ?? tokenizer.addsBeginToken,
+      model, tokenizer: tokenizer, documents: documents, asDocuments: asDocuments,
+      addBegin: configuration.bos,
       shouldStop: { self.shouldStop.load(ordering: .relaxed) }
     ).perplexity
   }

@@ -155,17 +155,36 @@ public struct Pretraining {
 
   /// Learns the vocabulary and draws the first weights.
   public init(_ documents: [Document], _ configuration: PretrainingConfiguration) throws {
+    try self.init(configuration, vocabularyOf: documents) { tokenizer, model in
+      try TokenDataset.make(
+        documents, reader: .texts(tokenizer), for: model, layout: .packed,
+        context: configuration.context, addBegin: true)
+    }
+  }
+
+  /// From a text or JSON lines that may be larger than memory, as one stream; the vocabulary is learned from its first 32 MiB, and the end is held out.
+  public init(streaming text: URL, _ configuration: PretrainingConfiguration) throws {
+    try self.init(
+      configuration, vocabularyOf: StreamedText.sample(of: text, bytes: 32 << 20)
+    ) { tokenizer, model in
+      try .streaming(
+        text, reader: .texts(tokenizer), for: model, context: configuration.context,
+        addBegin: true)
+    }
+  }
+
+  private init(
+    _ configuration: PretrainingConfiguration, vocabularyOf sample: [Document],
+    _ data: (Tokenizer, TransformerConfiguration) throws -> TokenDataset
+  ) throws {
     try configuration.validate()
     self.configuration = configuration
     tokenizer = try ByteLevelBPETrainer(vocabularySize: configuration.vocabularySize)
-      .train(on: documents.map(\.text))
+      .train(on: sample.map(\.text))
     modelJSON = configuration.modelConfiguration(
       vocabularySize: tokenizer.vocabularySize, endToken: tokenizer.endToken)
     model = try Pretraining.newModel(modelJSON, seed: configuration.seed)
-    let all = try TokenDataset.make(
-      documents, reader: .texts(tokenizer), for: model.configuration, layout: .packed,
-      context: configuration.context,
-      addBegin: true)
+    let all = try data(tokenizer, model.configuration)
     let parts = try all.split(validationShare: configuration.heldOutShare, seed: configuration.seed)
     training = parts.training
     heldOut = parts.validation

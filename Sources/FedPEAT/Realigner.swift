@@ -55,7 +55,8 @@ actor Realigner {
     data = try TokenDataset.make(
       try DocumentReader.read(url), reader: owner.reader,
       for: owner.model.configuration,
-      layout: .stream, context: configuration.context, addBegin: configuration.bos)
+      layout: .stream, context: configuration.context, addBegin: configuration.bos,
+      seed: configuration.seed)
     worth = try await fidelities(of: Array(emulators.indices), with: adapter)
   }
 

@@ -59,8 +59,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var validationShare = 0.1
   /// `stream`, `packed` or `documents`: how documents are laid into windows.
   public var layout = LocalTuning.Layout.stream
-  /// What is learned: to predict each next token, or to tell classes apart (`classification`: each text has a `label`).
-  public var task = Task.nextToken
+  /// What is learned: to predict each next token (`next-token`), to say hidden ones (`masked-tokens`), or to tell classes apart (`classification`: each text has a
+  /// `label`); null: what the model's head is for.
+  public var task: Task?
   /// The classes, in the order of the model's outputs; null: the model's own, or those of the texts.
   public var labels: [String]?
   /// Whether a document begins with the begin token; null: as the tokenizer does.
@@ -117,6 +118,12 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// The run ends after the round in which plug-in perplexity reaches this; null: after all rounds. It is then measured every round where
   /// `evaluateEvery` says nothing.
   public var targetPerplexity: Double?
+
+  /// Whether `simulate` measures plug-in on each client's own held-out texts at the end: with the adapter of all, and with one that the client tuned on from there. With
+  /// `evaluationData`, too, a part of each client's data is held back then.
+  public var perClient = false
+  /// Steps of that tuning; null: `localSteps`.
+  public var personalSteps: Int?
 
   // MARK: Emulators that follow the adapter
 
@@ -176,7 +183,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case exampleLimit
     case upload, download
     case evaluateEvery
-    case targetPerplexity
+    case targetPerplexity, perClient, personalSteps
     case stateNoise
     case realignData, realignBelow, realignSteps, realignRate
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
@@ -245,6 +252,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(download, forKey: .download)
     try container.encode(evaluateEvery, forKey: .evaluateEvery)
     try container.encode(targetPerplexity, forKey: .targetPerplexity)
+    try container.encode(perClient, forKey: .perClient)
+    try container.encode(personalSteps, forKey: .personalSteps)
     try container.encode(realignData, forKey: .realignData)
     try container.encode(realignBelow, forKey: .realignBelow)
     try container.encode(realignSteps, forKey: .realignSteps)
@@ -270,11 +279,48 @@ extension RunConfiguration {
   /// What a run learns.
   public enum Task: String, Sendable, Codable, CaseIterable {
     case nextToken = "next-token"
+    case maskedTokens = "masked-tokens"
     case classification
+
+    /// What a model's head is for.
+    public init(headOf model: TransformerConfiguration) {
+      self =
+        model.head?.labels != nil
+        ? .classification : model.predictsMaskedTokens ? .maskedTokens : .nextToken
+    }
+
+    /// What numbers of it are numbers of.
+    public var metric: Metric {
+      switch self {
+      case .nextToken: .perplexity
+      case .maskedTokens: .maskedPerplexity
+      case .classification: .accuracy
+      }
+    }
+
+    /// Throws where a model's head is for something else.
+    ///
+    /// - Parameter name: of the model.
+    public func check(_ model: TransformerConfiguration, named name: String) throws {
+      let own = Task(headOf: model)
+      guard self != .classification, model.head != nil, self != own else { return }
+      throw PeatError.usage(
+        "'\(name)' has a head for \(own.rawValue), not for \(rawValue). Leave the task out, or give 'task: \(own.rawValue)' (--task \(own.rawValue))."
+      )
+    }
   }
 
-  /// What its numbers are numbers of.
-  public var metric: Metric { task == .classification ? .accuracy : .perplexity }
+  /// What its numbers are numbers of; of a task that is not said, as if next tokens were predicted.
+  public var metric: Metric { (task ?? .nextToken).metric }
+
+  /// The same with the task said: where it was not, what the model's head is for.
+  func sayingTask(of model: TransformerConfiguration) throws -> RunConfiguration {
+    var result = self
+    result.task = task ?? Task(headOf: model)
+    // What could not be known before.
+    try result.validate()
+    return result
+  }
 
   /// Throws where a value makes no sense. Called before any work.
   public func validate() throws {
@@ -288,7 +334,7 @@ extension RunConfiguration {
     for word in emulators { _ = try EmulatorSource(word) }
     _ = try partitionRule
     try check(
-      clientTransforms.map { !$0.isEmpty && task == .classification } ?? true,
+      clientTransforms.map { !$0.isEmpty && (task ?? .classification) == .classification } ?? true,
       "clientTransforms name what is done to pictures, at least one, and need task: classification."
     )
     _ = try pictureTransforms
@@ -298,7 +344,9 @@ extension RunConfiguration {
       clients > 0 && clients <= 100_000,
       "clients is \(clients); it must be between 1 and 100000.")
     try check(
-      labels.map { $0.count > 1 && Set($0).count == $0.count && task == .classification } ?? true,
+      labels.map {
+        $0.count > 1 && Set($0).count == $0.count && [nil, .classification].contains(task)
+      } ?? true,
       "labels are the classes of task: classification, two or more, each once.")
     if task == .classification {
       try check(
@@ -323,6 +371,9 @@ extension RunConfiguration {
     try check(
       targetPerplexity.map { $0 > 1 && $0.isFinite } ?? true,
       "targetPerplexity must be above 1; leave it out to make all rounds.")
+    try check(
+      personalSteps.map { $0 > 0 && $0 <= 1_000_000_000 && perClient } ?? true,
+      "personalSteps, from 1 to a billion, are of a run that measures clients: set perClient.")
     try check(
       comparisonSteps.map { $0 > 0 } ?? true,
       "comparisonSteps must be at least 1; leave it out for the default.")
@@ -467,6 +518,9 @@ extension RunConfiguration {
 
   /// Steps of each comparison on the pooled texts: as many as one client makes in all rounds, unless it is said.
   public var comparisonStepCount: Int { comparisonSteps ?? rounds * localSteps }
+
+  /// Steps in which a client makes an adapter of its own of the one of all.
+  var personalStepCount: Int { personalSteps ?? localSteps }
 
   /// After how many rounds plug-in is measured; 0: never.
   var evaluationInterval: Int { targetPerplexity != nil && evaluateEvery == 0 ? 1 : evaluateEvery }

@@ -22,6 +22,8 @@ public struct RunResult: Sendable {
   /// What each level that clients may be sent came to, and which one the five numbers are of.
   public var levels: [LevelNumbers] = []
   public var shownLevel = 0
+  /// Plug-in on each client's own texts; `nil` where it was not asked for.
+  public var perClient: PersonalizationReport?
 
   /// A round, and plug-in perplexity after it.
   public struct BestRound: Sendable, Codable, Equatable {
@@ -126,6 +128,8 @@ public struct RunResult: Sendable {
     public var emulatorLevel: Int
     /// Each that clients may be sent.
     public var emulators: [LevelNumbers]
+    /// Plug-in on each client's own held-out texts, with the adapter of all and with one of its own; null where it was not asked for (`perClient`).
+    public var perClient: PersonalizationReport?
     public var bytesDown: Int
     public var bytesUp: Int
     public var fullModelBytes: Int
@@ -155,6 +159,7 @@ public struct RunResult: Sendable {
       try container.encode(margin, forKey: .margin)
       try container.encode(emulatorLevel, forKey: .emulatorLevel)
       try container.encode(emulators, forKey: .emulators)
+      try container.encode(perClient, forKey: .perClient)
       try container.encode(bytesDown, forKey: .bytesDown)
       try container.encode(bytesUp, forKey: .bytesUp)
       try container.encode(fullModelBytes, forKey: .fullModelBytes)
@@ -182,7 +187,7 @@ public struct RunResult: Sendable {
       fiveNumbers: fiveNumbers,
       bestRound: best?.round, bestPlugIn: best?.plugIn,
       recoveredShare: fiveNumbers.recoveredShare, margin: fiveNumbers.margin,
-      emulatorLevel: shownLevel, emulators: levels,
+      emulatorLevel: shownLevel, emulators: levels, perClient: perClient,
       bytesDown: report.bytesDown,
       bytesUp: report.bytesUp, fullModelBytes: fullModelBytes, exposure: exposure,
       exposureSent: .init(

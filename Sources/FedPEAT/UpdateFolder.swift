@@ -50,7 +50,9 @@ public struct UpdateFolder {
         "holds tensors of no architecture that this program knows. Supported: "
           + Architectures.supported)
     }
-    (keys, layout) = (architecture.keys, architecture.layout)
+    // An update has the full model's numbers, whatever its folder has.
+    keys = try architecture.keys.placed(by: self.facts, "The update '\(path)'").inFullModel
+    layout = architecture.layout
     do {
       update.header = try update.header.completed(from: folder)
       try update.header.scales?.validate()

@@ -48,7 +48,8 @@ public enum InputReader: Sendable {
   ) throws -> TokenDataset {
     switch self {
     case .texts(let tokenizer):
-      return try task.dataset(documents, tokenizer: tokenizer, context: context)
+      return try task.dataset(
+        documents, tokenizer: tokenizer, context: context, tokenTypes: model.tokenTypes)
     case .pictures(let preprocessing):
       guard let image = model.image else {
         throw PeatError.usage("This model reads text and sees no pictures.")

@@ -58,18 +58,21 @@ public struct LocalTuning: Sendable, Codable, Equatable {
   ) throws -> TokenDataset {
     try .make(
       documents, reader: reader, for: model, layout: layout, context: training.context,
-      addBegin: addBegin)
+      addBegin: addBegin, seed: training.seed)
   }
 }
 
 extension TokenDataset {
-  /// Encodes documents and arranges their tokens: for predicting each next one, or, where a model has a head of classes, for telling those apart.
+  /// Encodes documents and arranges their tokens: for predicting each next one or, as the model's head is, for saying hidden ones or telling classes apart; of a model
+  /// with an encoder as pairs, whatever layout is asked for.
   ///
-  /// - Parameter addBegin: `nil` does what the tokenizer's own post-processor does.
-  /// - Throws: `usage` where the model's head is for neither.
+  /// - Parameters:
+  ///   - addBegin: `nil` does what the tokenizer's own post-processor does; where tokens are hidden, false leaves all out that it would add.
+  ///   - seed: of the tokens that are hidden where that has to repeat.
+  /// - Throws: `usage` where the model has no head.
   public static func make(
     _ documents: [Document], reader: InputReader, for model: TransformerConfiguration,
-    layout: LocalTuning.Layout, context: Int, addBegin: Bool?
+    layout: LocalTuning.Layout, context: Int, addBegin: Bool?, seed: UInt64 = 0
   ) throws -> TokenDataset {
     try model.requireLearnableHead()
     if let head = model.head, let labels = head.labels {
@@ -78,27 +81,26 @@ extension TokenDataset {
         for: model, context: context)
     }
     let tokenizer = try reader.tokenizer
-    let begin = try addBegin ?? tokenizer.addsBeginToken
+    if model.hasEncoder {
+      return try .pairs(documents, tokenizer: tokenizer, for: model, context: context)
+    }
+    let documents = try tokenizer.rendered(documents)
     let arrangement: Arrangement =
       switch layout {
       case .stream: .stream(context: context)
       case .packed: .packed(context: context)
       case .documents: .documents(context: context)
       }
+    if model.predictsMaskedTokens {
+      return try MaskedTokenTask(tokenizer, addsSpecialTokens: addBegin ?? true).dataset(
+        documents, arrangement, vocabularySize: model.vocabularySize, seed: seed)
+    }
+    let begin = try addBegin ?? tokenizer.addsBeginToken
     // In separate documents the model also learns where one ends.
     let end = layout != .stream && tokenizer.endToken != nil
     return try TokenDataset(
       documents.map {
         try TokenSequence($0, tokenizer: tokenizer, addBegin: begin, addEnd: end)
       }, arrangement)
-  }
-}
-
-extension Tokenizer {
-  /// Whether a text encoded with special tokens starts with the begin token.
-  public var addsBeginToken: Bool {
-    get throws {
-      try beginToken != nil && encode("a", addSpecialTokens: true).first == beginToken
-    }
   }
 }

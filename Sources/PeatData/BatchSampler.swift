@@ -75,14 +75,24 @@ public struct BatchSampler: Sendable {
   public mutating func next() -> TokenBatch {
     switch state.order {
     case .uniformWindows:
-      return dataset.batch((0..<state.rows).map { _ in drawWindow() })
+      let windows = (0..<state.rows).map { _ in drawWindow() }
+      return dataset.batch(
+        windows,
+        maskSeeds: dataset.masking == nil ? [] : windows.map { _ in state.random.next() })
     case .shuffledEpochs:
       var windows: [TokenDataset.Window] = []
+      var seeds: [UInt64] = []
       while windows.count < state.rows {
-        windows.append(dataset.windows[permutation[state.position]])
+        let window = dataset.windows[permutation[state.position]]
+        windows.append(window)
+        if dataset.masking != nil {
+          // Other tokens are hidden in each epoch.
+          let label = "epoch \(state.epoch), window \(window.start)"
+          seeds.append(state.seed ^ SeededRandom.hash(of: label))
+        }
         advance(by: 1)
       }
-      return dataset.batch(windows)
+      return dataset.batch(windows, maskSeeds: seeds)
     case .sequential:
       let end = min(state.position + state.rows, dataset.windowCount)
       let batch = dataset.batch(dataset.windows[state.position..<end])
@@ -101,12 +111,14 @@ public struct BatchSampler: Sendable {
   }
 
   private mutating func drawWindow() -> TokenDataset.Window {
-    guard case .stream(let context) = dataset.arrangement, dataset.tokenCount > context else {
+    let context = dataset.tokensPerWindow
+    let room = dataset.tokenCount - context - dataset.tokensBeyond
+    guard case .stream = dataset.arrangement, room >= 0 else {
       return dataset.windows[state.random.integer(below: dataset.windowCount)]
     }
     // A window of nothing but prompt teaches nothing; every target is in reach of some start, so this ends.
     while true {
-      let start = state.random.integer(below: dataset.tokenCount - context)
+      let start = state.random.integer(below: room + 1)
       let window = TokenDataset.Window(start: start, count: context)
       if dataset.targetCount(of: window) > 0 { return window }
     }

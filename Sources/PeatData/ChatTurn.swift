@@ -30,6 +30,13 @@ public struct TextSegment: Sendable, Equatable {
 public protocol ChatRendering: Sendable {
   /// The whole conversation in pieces; what the assistant says, and the mark that ends it, is learned.
   func segments(of turns: [ChatTurn]) throws -> [TextSegment]
+
+  /// Whether the text says itself where it begins and where turns end, so that a tokenizer has no token to add.
+  var carriesSpecialTokens: Bool { get }
+}
+
+extension ChatRendering {
+  public var carriesSpecialTokens: Bool { false }
 }
 
 /// Roles as headings, under which stands what was said: for models without a chat template.

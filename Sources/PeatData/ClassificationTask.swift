@@ -48,19 +48,35 @@ public struct ClassificationTask: Sendable, Codable, Equatable {
     return Int32(number)
   }
 
-  /// The tokens of texts with what the tokenizer puts around them, as many as fit, each followed by the number of its class.
+  /// The tokens of texts, or of pairs of texts, with what the tokenizer puts around them, as many as fit, each followed by the number of its class. Of a pair that is
+  /// too long the longer text is shortened first.
   ///
-  /// - Throws: `badData` where a document's class is none of the task's.
+  /// - Parameter tokenTypes: how many types of tokens the model tells apart; below two the tokenizer's types are left out.
+  /// - Throws: `badData` where a document's class is none of the task's, some documents are pairs and others are not, or a token is of a type that the model does not have.
   public func dataset(
-    _ documents: [Document], tokenizer: Tokenizer, context: Int
+    _ documents: [Document], tokenizer: Tokenizer, context: Int, tokenTypes: Int = 0
   ) throws -> TokenDataset {
+    let pairs = documents.compactMap(\.pair)
+    guard pairs.isEmpty || pairs.count == documents.count else {
+      throw PeatError.badData(
+        "\(pairs.count) of \(documents.count) records are pairs of texts, the others are single texts. Give pairs or single texts."
+      )
+    }
     let encodings = try tokenizer.encodeBatch(
-      documents.map(\.text), addSpecialTokens: true,
+      documents.map { $0.pair?.first ?? $0.text },
+      pairedWith: pairs.isEmpty ? nil : pairs.map(\.second), addSpecialTokens: true,
       truncation: Truncation(maximumLength: context), padding: nil)
     let sequences = try zip(documents, encodings).map { document, encoding in
-      TokenSequence(
+      let hasTypes = tokenTypes > 1 && encoding.typeNumbers.contains { $0 != 0 }
+      if hasTypes, let type = encoding.typeNumbers.max(), type >= tokenTypes {
+        throw PeatError.badData(
+          "The tokenizer gives a token the type \(type); the model knows \(tokenTypes). Check that tokenizer.json and config.json come from the same checkpoint."
+        )
+      }
+      return TokenSequence(
         tokens: encoding.numbers + [try number(of: document)],
-        isTarget: Array(repeating: false, count: encoding.numbers.count) + [true])
+        isTarget: Array(repeating: false, count: encoding.numbers.count) + [true],
+        types: hasTypes ? encoding.typeNumbers + [0] : [])
     }
     return try TokenDataset(sequences, .classes(context: context, atFirst: atFirst))
   }

@@ -13,6 +13,10 @@ public struct Document: Sendable, Equatable {
   public let turns: [ChatTurn]?
   /// The text in pieces that are learned and pieces that are given; one piece where all of it is learned.
   public let segments: [TextSegment]
+  /// The two texts, where the document is a pair of them; `text` is then one behind the other, on lines of their own.
+  public let pair: TextPair?
+  /// Whether the text has special tokens in it where they belong, as a chat template writes them: none are added.
+  public private(set) var carriesSpecialTokens = false
   /// A picture, which a document has in the place of text.
   public var picture: PixelImage?
   /// What else the record said: `["speaker": "KATHARINA"]`. Numbers and truth values as they were written.
@@ -23,6 +27,17 @@ public struct Document: Sendable, Equatable {
     self.prompt = nil
     self.completion = nil
     self.turns = nil
+    self.pair = nil
+    self.segments = [TextSegment(text, isLearned: true)]
+    self.fields = fields
+  }
+
+  public init(_ pair: TextPair, fields: [String: String] = [:]) {
+    self.text = pair.first + "\n" + pair.second
+    self.prompt = nil
+    self.completion = nil
+    self.turns = nil
+    self.pair = pair
     self.segments = [TextSegment(text, isLearned: true)]
     self.fields = fields
   }
@@ -32,6 +47,7 @@ public struct Document: Sendable, Equatable {
     self.prompt = prompt
     self.completion = completion
     self.turns = nil
+    self.pair = nil
     self.segments = [
       TextSegment(prompt, isLearned: false), TextSegment(completion, isLearned: true),
     ]
@@ -44,10 +60,12 @@ public struct Document: Sendable, Equatable {
     rendering: some ChatRendering = PlainChatRendering()
   ) throws {
     self.segments = try rendering.segments(of: turns)
+    self.carriesSpecialTokens = rendering.carriesSpecialTokens
     self.text = segments.map(\.text).joined()
     self.prompt = nil
     self.completion = nil
     self.turns = turns
+    self.pair = nil
     self.fields = fields
   }
 

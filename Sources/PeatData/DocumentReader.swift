@@ -11,6 +11,7 @@ import PeatTensor
 /// - `prompt` and `completion`.
 /// - `messages` with `role` and `content`, or `conversations` with `from` and `value`: a conversation, of which what the assistant
 ///   says is learned.
+/// - a pair of texts: `text` and `text_pair`, `sentence1` and `sentence2`, `premise` and `hypothesis`, `question1` and `question2`.
 /// - `text`, `story` or `content`.
 ///
 /// The columns of a table are the keys of its rows. A plain string is a text. Every other string, number or truth value of a record becomes one of its `fields`.
@@ -20,7 +21,7 @@ public enum DocumentReader {
   static let textKeys = ["text", "story", "content"]
 
   static let knownLayouts =
-    "{text}, {story}, {content}, {instruction, input, output}, {prompt, completion}, \(ChatReader.layouts), or plain strings"
+    "{text}, {story}, {content}, {sentence1, sentence2}, {premise, hypothesis}, {instruction, input, output}, {prompt, completion}, \(ChatReader.layouts), or plain strings"
 
   /// The documents of a file, in the file's order; at least one.
   ///
@@ -122,6 +123,11 @@ public enum DocumentReader {
       let rest = fields(without: "prompt", "completion")
       return completion.isEmpty
         ? nil : Document(prompt: prompt, completion: completion, fields: rest)
+    }
+    if let keys = TextPair.keys({ record[$0]?.string != nil }),
+      let first = record[keys.first]?.string, let second = record[keys.second]?.string
+    {
+      return Document(TextPair(first, second), fields: fields(without: keys.first, keys.second))
     }
     if let textKey, let body = try text(textKey) {
       return body.isEmpty ? nil : Document(body, fields: fields(without: textKey))

@@ -8,6 +8,8 @@ import PeatTensor
 public struct DocumentStream: ~Copyable {
   private var lines: LineReader
   private let format: DataFormat
+  /// Whether its documents are pieces of one text.
+  package var isOneText: Bool { format == .text }
   private let name: String
   private let pieceBytes: Int
 
@@ -53,7 +55,10 @@ public struct DocumentStream: ~Copyable {
 
   private mutating func nextPiece() throws -> Document? {
     var piece: [UInt8] = []
-    while piece.count < pieceBytes, let line = try lines.next() { piece += line + [0x0A] }
+    while piece.count < pieceBytes, let line = try lines.next() {
+      piece += line
+      if lines.hasBreak { piece.append(0x0A) }
+    }
     return piece.isEmpty ? nil : Document(String(decoding: piece, as: UTF8.self))
   }
 }

@@ -1,23 +1,41 @@
 import Foundation
 import PeatTensor
 
-/// A text and the class it belongs to.
+/// A text, or a pair of texts, and the class it belongs to.
 public struct LabelledText: Sendable, Equatable {
   public let text: String
+  /// The second text of a pair.
+  public let second: String?
   public let label: String
+  /// What else the record said.
+  public let fields: [String: String]
 
-  public init(text: String, label: String) {
+  public init(text: String, second: String? = nil, label: String, fields: [String: String] = [:]) {
     self.text = text
+    self.second = second
     self.label = label
+    self.fields = fields
   }
 
   static let labelKeys = ["label", "category", "intent", "class"]
 
-  /// The text as a document with the field `label`.
-  public var document: Document { Document(text, fields: ["label": label]) }
+  /// The texts as a document with the field `label` and those that the record has beside.
+  public var document: Document {
+    let fields = fields.merging(["label": label]) { $1 }
+    return second.map { Document(TextPair(text, $0), fields: fields) }
+      ?? Document(text, fields: fields)
+  }
 
-  /// The labelled texts of a CSV or TSV file with a header (`text,category` or `text,label`), or of JSON or JSON lines with
-  /// records `{text, label}`.
+  /// The keys of a record's texts: of a pair where it has one, else of its text.
+  private static func textKeys(
+    _ has: (String) -> Bool
+  ) -> (first: String, second: String?)? {
+    if let pair = TextPair.keys(has) { return (pair.first, pair.second) }
+    return DocumentReader.textKeys.first(where: has).map { ($0, nil) }
+  }
+
+  /// The labelled texts of a CSV or TSV file with a header (`text,category`, `text,label` or, of pairs, `premise,hypothesis,label`), or of JSON or JSON lines with
+  /// such records.
   ///
   /// - Throws: as `DocumentReader.read`.
   public static func read(_ url: URL, as format: DataFormat? = nil) throws -> [LabelledText] {
@@ -44,17 +62,24 @@ public struct LabelledText: Sendable, Equatable {
   private static func readTable(_ file: TextFile, _ format: DataFormat) throws -> [LabelledText] {
     let table = try DataTable(file, format)
     let (names, header) = (table.names, table.header)
-    guard let textColumn = names.firstIndex(where: DocumentReader.textKeys.contains),
+    guard let keys = textKeys(names.contains), let textColumn = names.firstIndex(of: keys.first),
       let labelColumn = names.firstIndex(where: labelKeys.contains)
     else {
       throw PeatError.badData(
         """
         '\(file.name)', line \(header.line): the header names \(DocumentReader.list(header.fields)). \
-        Expected a column 'text' and a column 'label' (or 'category').
+        Expected a column 'text' and a column 'label' (or 'category'); of pairs \(TextPair.keyNames) in the place of 'text'.
         """)
     }
-    return table.rows.map {
-      LabelledText(text: $0.fields[textColumn], label: $0.fields[labelColumn])
+    let secondColumn = keys.second.flatMap(names.firstIndex)
+    let used = [textColumn, labelColumn] + (secondColumn.map { [$0] } ?? [])
+    return table.rows.map { row in
+      LabelledText(
+        text: row.fields[textColumn], second: secondColumn.map { row.fields[$0] },
+        label: row.fields[labelColumn],
+        fields: Dictionary(
+          names.indices.filter { !used.contains($0) }.map { (names[$0], row.fields[$0]) },
+          uniquingKeysWith: { first, _ in first }))
     }
   }
 
@@ -62,15 +87,20 @@ public struct LabelledText: Sendable, Equatable {
     guard case .object(let record) = value else {
       throw PeatError.badData("\(place): \(value.kind) is no example. Expected {text, label}.")
     }
-    guard let text = DocumentReader.textKeys.compactMap({ record[$0]?.string }).first,
-      let label = labelKeys.compactMap({ record[$0]?.scalarText }).first
+    let keys = textKeys { record[$0]?.string != nil }
+    guard let keys, let text = record[keys.first]?.string,
+      let labelKey = labelKeys.first(where: { record[$0]?.scalarText != nil }),
+      let label = record[labelKey]?.scalarText
     else {
       throw PeatError.badData(
         """
         \(place): no labelled text. Found the keys \(DocumentReader.list(record.keys)). \
-        Expected {text, label} (or 'category').
+        Expected {text, label} (or 'category'); of pairs \(TextPair.keyNames) in the place of 'text'.
         """)
     }
-    return LabelledText(text: text, label: label)
+    let used = [keys.first, labelKey] + (keys.second.map { [$0] } ?? [])
+    return LabelledText(
+      text: text, second: keys.second.flatMap { record[$0]?.string }, label: label,
+      fields: record.filter { !used.contains($0.key) }.compactMapValues(\.scalarText))
   }
 }

@@ -13,6 +13,8 @@ struct LineReader: ~Copyable {
   private var position = 0
   private var isAtEnd = false
   private(set) var lineNumber = 0
+  /// Whether a line break stood behind the last line that was read.
+  private(set) var hasBreak = false
 
   init(_ url: URL, pieceBytes: Int = 1 << 20) throws {
     name = url.path(percentEncoded: false)
@@ -38,6 +40,7 @@ struct LineReader: ~Copyable {
   mutating func next() throws -> [UInt8]? {
     var line: [UInt8] = []
     var hasMore = false
+    hasBreak = false
     while true {
       if position == piece.count {
         guard try refill() else { break }
@@ -51,7 +54,10 @@ struct LineReader: ~Copyable {
         )
       }
       position = end.map { $0 + 1 } ?? piece.count
-      if end != nil { break }
+      if end != nil {
+        hasBreak = true
+        break
+      }
     }
     guard hasMore else { return nil }
     lineNumber += 1

@@ -10,8 +10,10 @@ public struct TokenBatch: Sendable, Equatable {
 
   /// `[N]`, window after window.
   public let tokens: [Int32]
-  /// `[N]`: the token after each of `tokens`, or `ignored`.
+  /// `[N]`: what is to be said at each of `tokens`, such as the token after it, or `ignored`.
   public let targets: [Int32]
+  /// `[N]`: the type of each token; empty where all are of type 0.
+  public let types: [Int32]
   /// What `tokens` number where they are patches of pictures.
   public let patches: PatchTable?
   /// Where each window begins in its dataset's tokens: windows of the same dataset that begin at the same place are the
@@ -28,19 +30,26 @@ public struct TokenBatch: Sendable, Equatable {
   ///   - windowLengths: how many places each window has.
   ///   - windowPlaces: where each window begins in its dataset.
   ///   - sequenceLengths: how many places each sequence has; the windows' lengths if not given.
+  ///   - sourceLengths: how many of them an encoder reads.
   /// - Precondition: both arrays, and all lengths together, have the same count.
   public init(
     tokens: [Int32], targets: [Int32], windowLengths: [Int], sequenceLengths: [Int]? = nil,
-    windowPlaces: [Int] = [], patches: PatchTable? = nil
+    sourceLengths: [Int]? = nil, windowPlaces: [Int] = [], types: [Int32] = [],
+    patches: PatchTable? = nil
   ) {
+    self.types = types
     self.patches = patches
     self.windowPlaces = windowPlaces
     var starts = [0]
     for length in windowLengths { starts.append((starts.last ?? 0) + length) }
     windowStarts = starts
-    layout = SequenceLayout(lengths: sequenceLengths ?? windowLengths)
+    let lengths = sequenceLengths ?? windowLengths
+    layout =
+      sourceLengths.map { SequenceLayout(lengths: lengths, sources: $0) }
+      ?? SequenceLayout(lengths: lengths)
     precondition(
-      tokens.count == targets.count && starts.last == tokens.count && layout.count == tokens.count,
+      tokens.count == targets.count && (types.isEmpty || types.count == tokens.count)
+        && starts.last == tokens.count && layout.count == tokens.count,
       "TokenBatch: \(tokens.count) tokens and \(targets.count) targets in windows of \(windowLengths)"
     )
     self.tokens = tokens
@@ -50,7 +59,12 @@ public struct TokenBatch: Sendable, Equatable {
 
   /// The tokens as a model takes them.
   public func withInputs<Result>(_ body: (ModelInputs) throws -> Result) rethrows -> Result {
-    try tokens.withUnsafeBufferPointer { try body(ModelInputs($0, patches: patches)) }
+    try tokens.withUnsafeBufferPointer { tokens in
+      guard !types.isEmpty else { return try body(ModelInputs(tokens, patches: patches)) }
+      return try types.withUnsafeBufferPointer {
+        try body(ModelInputs(tokens, types: $0, patches: patches))
+      }
+    }
   }
 
   /// How many windows.

@@ -7,7 +7,7 @@ extension TokenDataset {
   /// Holds back a share of the tokens to validate with; the two parts have no token in common.
   ///
   /// With ten documents or more, whole documents are held back, chosen by `seed`, until they hold the share; with fewer,
-  /// the end of the text is; of pictures and other things of classes, always whole ones. At least one document stays on either side.
+  /// the end of the text is, as of tokens that lie on disk; of pictures and other things of classes, always whole ones. At least one document stays on either side.
   ///
   /// - Throws: `PeatError.usage` where the share is not between 0 and 1; `PeatError.badData` where one part would be left
   ///   with nothing to learn.
@@ -31,11 +31,22 @@ extension TokenDataset {
         "\(validationTokens) tokens can't be held back of \(tokenCount). Give more text, or hold back less."
       )
     }
+    if case .file(let file) = store {
+      let border = tokenCount - validationTokens
+      return (
+        try TokenDataset(file.part(0..<border), context: context, masking: masking),
+        try TokenDataset(file.part(border..<tokenCount), context: context, masking: masking)
+      )
+    }
     var training: [TokenSequence] = []
     var validation: [TokenSequence] = []
-    var isWhole = documentCount >= Self.fewestDocumentsToSplit
-    if case .classes = arrangement { isWhole = true }
-    if isWhole {
+    // A pair that is cut apart is none any more, nor is what has a class; and what stands around a masked document stays there.
+    let isWhole =
+      switch arrangement {
+      case .pairs, .classes: true
+      default: masking != nil && arrangement.isByDocument
+      }
+    if documentCount >= (isWhole ? 2 : Self.fewestDocumentsToSplit) {
       var random = SeededRandom(seed: seed, "validation split")
       var held = Set<Int>()
       var heldTokens = 0
@@ -58,16 +69,18 @@ extension TokenDataset {
         let cut = min(max(border - documentStarts[number], 0), whole.tokens.count)
         for (range, isHeld) in [(0..<cut, false), (cut..<whole.tokens.count, true)]
         where !range.isEmpty {
-          let part = TokenSequence(
-            tokens: Array(whole.tokens[range]), isTarget: Array(whole.isTarget[range]))
-          if isHeld { validation.append(part) } else { training.append(part) }
+          if isHeld {
+            validation.append(whole.part(range))
+          } else {
+            training.append(whole.part(range))
+          }
         }
       }
     }
     do {
       return (
-        try TokenDataset(training, arrangement).seeing(self),
-        try TokenDataset(validation, arrangement).seeing(self)
+        try TokenDataset(training, arrangement, masking: masking).seeing(self),
+        try TokenDataset(validation, arrangement, masking: masking).seeing(self)
       )
     } catch {
       throw PeatError.badData(
@@ -88,10 +101,8 @@ extension TokenDataset {
       let whole = sequence(number)
       let kept = min(left, whole.tokens.count)
       left -= kept
-      parts.append(
-        TokenSequence(
-          tokens: Array(whole.tokens[..<kept]), isTarget: Array(whole.isTarget[..<kept])))
+      parts.append(whole.part(0..<kept))
     }
-    return try TokenDataset(parts, arrangement).seeing(self)
+    return try TokenDataset(parts, arrangement, masking: masking).seeing(self)
   }
 }

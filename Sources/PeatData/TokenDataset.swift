@@ -4,7 +4,8 @@ import PeatTokenizers
 
 /// Tokens arranged in windows, ready to be drawn in batches.
 ///
-/// A window of `n` inputs covers `n + 1` tokens: each input but the first is also the target of the place before it.
+/// A window of `n` inputs covers `n + 1` tokens: each input but the first is also the target of the place before it. Where tokens are masked it covers `n`, and what is
+/// to be said at a place is what stood there.
 public struct TokenDataset: Sendable {
   /// How documents become windows of at most `context` inputs.
   public enum Arrangement: Sendable, Equatable, Codable {
@@ -19,6 +20,9 @@ public struct TokenDataset: Sendable {
     /// Each document in a window of its own, its last token being no token but the number of its class: what is to be told from the others. It
     /// stands at the place of the first token or of the last, as the model's head looks at.
     case classes(context: Int, atFirst: Bool)
+    /// Each document in a window of its own: a source and, behind it, what a decoder says, as `TokenSequence.pairs` makes them. The first token that is learned
+    /// tells where the border is. Cut at its end where it is longer.
+    case pairs(context: Int)
 
     /// Whether windows follow documents, so that there are only so many of them.
     public var isByDocument: Bool { if case .stream = self { false } else { true } }
@@ -26,7 +30,7 @@ public struct TokenDataset: Sendable {
     public var context: Int {
       switch self {
       case .stream(let context), .packed(let context), .documents(let context),
-        .classes(let context, _):
+        .classes(let context, _), .pairs(let context):
         context
       }
     }
@@ -39,8 +43,10 @@ public struct TokenDataset: Sendable {
   }
 
   public let arrangement: Arrangement
+  /// How tokens are hidden as windows are drawn, where the hidden ones are to be said.
+  public let masking: TokenMasking?
   /// All tokens, and which of them are to be learned, wherever a window predicts them.
-  private let store: TokenStore
+  let store: TokenStore
   /// Where each document starts in `tokens`, and the end of the last: one more than there are documents.
   let documentStarts: [Int]
   let windows: [Window]
@@ -55,26 +61,37 @@ public struct TokenDataset: Sendable {
   ///
   /// - Throws: `PeatError.badData` where no window would have anything to learn.
   /// - Precondition: the context is at least 1.
-  public init(_ sequences: [TokenSequence], _ arrangement: Arrangement) throws {
-    let context = arrangement.context
+  public init(
+    _ sequences: [TokenSequence], _ arrangement: Arrangement, masking: TokenMasking? = nil
+  ) throws {
+    let context = Self.tokensPerWindow(arrangement.context, masking)
+    let beyond = Self.tokensBeyond(masking)
     precondition(context >= 1, "TokenDataset: a context of \(context)")
     var tokens: [Int32] = []
     var isTarget: [Bool] = []
+    var types: [Int32] = []
     var starts = [0]
     tokens.reserveCapacity(sequences.reduce(0) { $0 + $1.tokens.count })
     isTarget.reserveCapacity(tokens.capacity)
     for sequence in sequences {
       tokens += sequence.tokens
       isTarget += sequence.isTarget
-      if case .stream = arrangement {
+      if !sequence.types.isEmpty {
+        types += Array(repeating: 0, count: tokens.count - sequence.tokens.count - types.count)
+        types += sequence.types
+      }
+      if masking != nil {
+        // A hidden token can be the first.
+      } else if case .stream = arrangement {
         // Tokens follow each other across documents there, so a first token can be learned.
       } else if !sequence.tokens.isEmpty {
         isTarget[starts[starts.count - 1]] = false
       }
       starts.append(tokens.count)
     }
+    if !types.isEmpty { types += Array(repeating: 0, count: tokens.count - types.count) }
     // Nothing stands before the first token.
-    if !isTarget.isEmpty { isTarget[0] = false }
+    if masking == nil, !isTarget.isEmpty { isTarget[0] = false }
 
     var targetsBefore: [Int32] = [0]
     targetsBefore.reserveCapacity(tokens.count + 1)
@@ -87,7 +104,7 @@ public struct TokenDataset: Sendable {
     var windows: [Window] = []
     switch arrangement {
     case .stream:
-      windows = Self.streamWindows(tokens.count, context)
+      windows = Self.streamWindows(tokens.count, context, beyond)
     case .packed:
       var open: Window?
       func close() {
@@ -97,29 +114,29 @@ public struct TokenDataset: Sendable {
       for number in sequences.indices {
         let (first, end) = (starts[number], starts[number + 1])
         if first == end { continue }
-        if let window = open, end - window.start <= context + 1 {
-          open = Window(start: window.start, count: end - 1 - window.start)
+        if let window = open, end - window.start <= context + beyond {
+          open = Window(start: window.start, count: end - beyond - window.start)
           continue
         }
         close()
         var start = first
-        while end - start > context + 1 {
+        while end - start > context + beyond {
           windows.append(Window(start: start, count: context))
           start += context
         }
-        open = Window(start: start, count: end - 1 - start)
+        open = Window(start: start, count: end - beyond - start)
       }
       close()
-    case .documents, .classes:
+    case .documents, .classes, .pairs:
       for number in sequences.indices {
         let length = starts[number + 1] - starts[number]
-        if length >= 2 {
-          windows.append(Window(start: starts[number], count: min(context, length - 1)))
+        if length > beyond {
+          windows.append(Window(start: starts[number], count: min(context, length - beyond)))
         }
       }
     }
     windows.removeAll {
-      targetsBefore[$0.start + $0.count + 1] == targetsBefore[$0.start + 1]
+      targetsBefore[$0.start + $0.count + beyond] == targetsBefore[$0.start + beyond]
     }
     if windows.isEmpty {
       throw PeatError.badData(
@@ -130,52 +147,86 @@ public struct TokenDataset: Sendable {
     }
 
     self.arrangement = arrangement
-    self.store = .memory(tokens: tokens, isTarget: isTarget, targetsBefore: targetsBefore)
+    self.masking = masking
+    self.store = .memory(
+      tokens: tokens, isTarget: isTarget, types: types, targetsBefore: targetsBefore)
     self.documentStarts = starts
     self.windows = windows
     self.unusedDocuments = Self.unusedCount(windows, starts)
-    self.fingerprint = store.fingerprint(arrangement)
+    self.fingerprint = store.fingerprint(arrangement, masking)
   }
 
   /// Arranges tokens that stay on disk as a stream: the same windows as those in memory make.
   ///
   /// - Throws: `PeatError.badData` where no window would have anything to learn.
   /// - Precondition: the context is at least 1.
-  public init(_ file: TokenFile, context: Int) throws {
-    precondition(context >= 1, "TokenDataset: a context of \(context)")
+  public init(_ file: TokenFile, context: Int, masking: TokenMasking? = nil) throws {
+    let tokens = Self.tokensPerWindow(context, masking)
+    precondition(tokens >= 1, "TokenDataset: a context of \(context)")
     store = .file(file)
     arrangement = .stream(context: context)
+    self.masking = masking
     documentStarts = file.documentStarts
-    let store = store
-    windows = Self.streamWindows(file.count, context).filter {
-      store.targetCount($0.start + 1..<$0.start + $0.count + 1) > 0
-    }
+    windows = Self.windows(of: file, tokens, Self.tokensBeyond(masking))
     guard !windows.isEmpty else {
       throw PeatError.badData(
         "Nothing to learn: \(file.count) tokens, none of which is to be learned.")
     }
     unusedDocuments = Self.unusedCount(windows, documentStarts)
-    fingerprint = store.fingerprint(arrangement)
+    fingerprint = store.fingerprint(arrangement, masking)
   }
 
+  /// Of the tokens given, how many are a window's inputs at most: what is put around it takes the rest of the context.
+  private static func tokensPerWindow(_ context: Int, _ masking: TokenMasking?) -> Int {
+    context - (masking?.frameCount ?? 0)
+  }
+
+  /// How many tokens a window needs behind its inputs: the target of the last place, where each next token is predicted.
+  private static func tokensBeyond(_ masking: TokenMasking?) -> Int { masking == nil ? 1 : 0 }
+
+  var tokensPerWindow: Int { Self.tokensPerWindow(context, masking) }
+  var tokensBeyond: Int { Self.tokensBeyond(masking) }
+
   /// Windows one behind the other over so many tokens.
-  private static func streamWindows(_ count: Int, _ context: Int) -> [Window] {
-    stride(from: 0, to: count - 1, by: context).map {
-      Window(start: $0, count: min(context, count - 1 - $0))
+  private static func streamWindows(_ count: Int, _ context: Int, _ beyond: Int) -> [Window] {
+    stride(from: 0, to: count - beyond, by: context).map {
+      Window(start: $0, count: min(context, count - beyond - $0))
     }
+  }
+
+  /// The windows of a stream on disk that have something to learn, found piece by piece.
+  private static func windows(of file: TokenFile, _ context: Int, _ beyond: Int) -> [Window] {
+    let perPiece = max(1, (1 << 16) / context) * context
+    var windows: [Window] = []
+    windows.reserveCapacity(file.count / context + 1)
+    for first in stride(from: 0, to: file.count - beyond, by: perPiece) {
+      let marks = file.sequence(first..<min(first + perPiece + beyond, file.count)).isTarget
+      for start in stride(from: 0, to: marks.count - beyond, by: context) {
+        let count = min(context, marks.count - beyond - start)
+        // Nothing stands before the first token of all.
+        let isFirst = first + start + beyond == 0
+        if marks[(start + beyond + (isFirst ? 1 : 0))..<(start + count + beyond)].contains(true) {
+          windows.append(Window(start: first + start, count: count))
+        }
+      }
+    }
+    return windows
   }
 
   /// How many documents no window has a token of.
   private static func unusedCount(_ windows: [Window], _ starts: [Int]) -> Int {
-    var used = Set<Int>()
+    var used = 0
+    // Windows come in order: of these numbers none was counted yet.
+    var next = 0
     for window in windows {
-      var number = document(at: window.start, in: starts)
+      var number = max(document(at: window.start, in: starts), next)
       while number < starts.count - 1, starts[number] < window.start + window.count + 1 {
-        used.insert(number)
+        used += 1
         number += 1
       }
+      next = max(next, number)
     }
-    return starts.count - 1 - used.count
+    return starts.count - 1 - used
   }
 
   /// Pictures of classes: each a window of the numbers of its patches, behind those of the model's own tokens (−1, −2, …).
@@ -260,27 +311,81 @@ public struct TokenDataset: Sendable {
   }
 
   func targetCount(of window: Window) -> Int {
-    store.targetCount(window.start + 1..<window.start + window.count + 1)
+    let count = store.targetCount(
+      window.start + tokensBeyond..<window.start + window.count + tokensBeyond)
+    return masking?.chosenCount(of: count) ?? count
+  }
+
+  /// The first token that is no number of a vocabulary, classes' numbers left out.
+  package func tokenOutside(vocabularySize: Int) -> Int32? {
+    func isOutside(_ token: Int32) -> Bool { token < 0 || token >= vocabularySize }
+    if let masking,
+      let token = ([masking.maskToken] + masking.before + masking.after).first(where: isOutside)
+    {
+      return token
+    }
+    if case .classes = arrangement { return inputTokens.first(where: isOutside) }
+    // Piece by piece: they may lie on disk.
+    for start in stride(from: 0, to: tokenCount, by: 1 << 16) {
+      let piece = store.sequence(start..<Swift.min(start + (1 << 16), tokenCount))
+      if let token = piece.tokens.first(where: isOutside) { return token }
+    }
+    return nil
   }
 
   /// The batch of these windows.
-  func batch(_ windows: some Collection<Window>) -> TokenBatch {
+  ///
+  /// - Parameter maskSeeds: for each window the seed of what is hidden; the masks that repeat if not given.
+  func batch(_ windows: some Collection<Window>, maskSeeds: [UInt64] = []) -> TokenBatch {
+    if let masking { return batch(windows, masking, maskSeeds) }
     var inputs: [Int32] = []
     var targets: [Int32] = []
     var lengths: [Int] = []
+    var types: [Int32] = []
+    var sources: [Int] = []
     for window in windows {
       let piece = store.sequence(window.start..<window.start + window.count + 1)
       inputs += piece.tokens.dropLast()
+      types += piece.types.dropLast()
       let first = targets.count
       for place in 1...window.count {
         targets.append(piece.isTarget[place] ? piece.tokens[place] : TokenBatch.ignored)
       }
       if case .classes(_, atFirst: true) = arrangement { targets.swapAt(first, targets.count - 1) }
+      if case .pairs = arrangement {
+        // The start token's prediction is the first that is learned.
+        sources.append((piece.isTarget.firstIndex(of: true) ?? 2) - 1)
+      }
       lengths += sequenceLengths(in: window)
     }
     return TokenBatch(
       tokens: inputs, targets: targets, windowLengths: windows.map(\.count),
-      sequenceLengths: lengths, windowPlaces: windows.map(\.start), patches: patches)
+      sequenceLengths: lengths, sourceLengths: sources.isEmpty ? nil : sources,
+      windowPlaces: windows.map(\.start), types: types, patches: patches)
+  }
+
+  private func batch(
+    _ windows: some Collection<Window>, _ masking: TokenMasking, _ seeds: [UInt64]
+  ) -> TokenBatch {
+    var inputs: [Int32] = []
+    var targets: [Int32] = []
+    var lengths: [Int] = []
+    for (number, window) in windows.enumerated() {
+      let piece = store.sequence(window.start..<window.start + window.count)
+      var tokens = masking.before + piece.tokens + masking.after
+      let mayBeChosen =
+        masking.before.map { _ in false } + piece.isTarget + masking.after.map { _ in false }
+      targets += masking.hide(
+        &tokens, mayBeChosen: mayBeChosen,
+        seed: seeds.isEmpty ? masking.seed(ofWindowAt: window.start) : seeds[number])
+      inputs += tokens
+      lengths +=
+        arrangement.isByDocument ? sequenceLengths(in: window) : [tokens.count]
+    }
+    return TokenBatch(
+      tokens: inputs, targets: targets,
+      windowLengths: windows.map { $0.count + masking.frameCount },
+      sequenceLengths: lengths, windowPlaces: windows.map(\.start))
   }
 
   /// The most sequences that a window divides into: documents in a packed one, else one.
@@ -303,6 +408,13 @@ public struct TokenDataset: Sendable {
       document += 1
     }
     return result
+  }
+
+  /// One of the batches of so many windows that the dataset divides into, in order; the last may have fewer.
+  ///
+  /// - Precondition: there is such a batch.
+  public func batch(_ number: Int, rows: Int) -> TokenBatch {
+    batch(windows[number * rows..<Swift.min((number + 1) * rows, windows.count)])
   }
 
   /// Every window once, in order, `rows` at a time; the last batch may have fewer. What an evaluation goes through.

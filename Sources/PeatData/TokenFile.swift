@@ -2,52 +2,90 @@ import Foundation
 import PeatTensor
 import PeatTokenizers
 
-/// Tokens on disk, mapped into memory: what has been read of them the system may forget again.
+/// Tokens on disk, mapped into memory; what has been read of them is given back at once.
 ///
 /// The file is gone with the object. 4 bytes a token: its number, and in the highest bit whether it is learned.
 public final class TokenFile: Sendable {
-  private let data: Data
+  private let data: MappedFile
+  /// Where these tokens begin in the data.
+  private let first: Int
   public let count: Int
   /// Where each document begins, and the end of the last.
   public let documentStarts: [Int]
+  /// Of the texts, in UTF-8; of a part its share.
+  public let textBytes: Int
 
   private static let learned: UInt32 = 1 << 31
 
-  /// Encodes documents one by one.
+  /// Encodes documents one by one. Of pieces of a text only the first gets a begin token, and none an end token.
   ///
-  /// - Parameter folder: where the file lies while there is a name for it.
+  /// - Parameters:
+  ///   - onlyFirstBegins: whether documents are one text, too, so that only the first gets a begin token.
+  ///   - folder: where the file lies while there is a name for it.
+  ///   - isLearnable: which tokens may be learned at all; special ones in a text are never hidden.
+  ///   - prepare: what becomes of a document before it is encoded.
   /// - Throws: `badData` where there is nothing to learn, `inputOutput` where the folder has no room, and what stream and tokenizer
   ///   throw.
   public init(
     _ documents: consuming DocumentStream, tokenizer: some TextTokenizer, addBegin: Bool = false,
-    addEnd: Bool = false, in folder: URL = FileManager.default.temporaryDirectory
+    addEnd: Bool = false, onlyFirstBegins: Bool = false,
+    in folder: URL = FileManager.default.temporaryDirectory,
+    isLearnable: (Int32) -> Bool = { _ in true },
+    prepare: (Document) throws -> Document = { $0 }
   ) throws {
     let url = folder.appendingPathComponent("fedpeat-\(UUID().uuidString).tokens")
     defer { try? FileManager.default.removeItem(at: url) }
     var starts = [0]
+    var bytes = 0
     do {
       try Data().write(to: url)
       let handle = try FileHandle(forWritingTo: url)
       defer { try? handle.close() }
       while let document = try documents.next() {
+        let document = try prepare(document)
+        bytes += document.text.utf8.count
         let sequence = try TokenSequence(
-          document, tokenizer: tokenizer, addBegin: addBegin, addEnd: addEnd)
+          document, tokenizer: tokenizer,
+          addBegin: addBegin
+            && (starts.count == 1 || !(onlyFirstBegins || documents.isOneText)),
+          addEnd: addEnd && !documents.isOneText)
         let words = zip(sequence.tokens, sequence.isTarget).map { token, isTarget in
-          (UInt32(bitPattern: token) | (isTarget ? TokenFile.learned : 0)).littleEndian
+          (UInt32(bitPattern: token)
+            | (isTarget && isLearnable(token) ? TokenFile.learned : 0)).littleEndian
         }
         try handle.write(contentsOf: words.withUnsafeBytes { Data($0) })
         starts.append(starts[starts.count - 1] + words.count)
       }
-      data = try Data(contentsOf: url, options: .alwaysMapped)
+      guard starts[starts.count - 1] > 1 else {
+        throw PeatError.badData("The file has fewer than two tokens to learn from.")
+      }
+      data = try MappedFile(url)
     } catch let error where !(error is PeatError) {
       throw PeatError.inputOutput(
         "Tokens can't be kept in '\(folder.path)': \(error.localizedDescription)", cause: error)
     }
+    first = 0
+    textBytes = bytes
     documentStarts = starts
     count = starts[starts.count - 1]
-    guard count > 1 else {
-      throw PeatError.badData("The file has fewer than two tokens to learn from.")
-    }
+  }
+
+  /// Some of a file's tokens, whose memory they share.
+  private init(_ whole: TokenFile, _ range: Range<Int>) {
+    data = whole.data
+    first = whole.first + range.lowerBound
+    count = range.count
+    textBytes = Int(Double(whole.textBytes) * Double(range.count) / Double(max(whole.count, 1)))
+    let inner = whole.documentStarts.filter { range.lowerBound < $0 && $0 < range.upperBound }
+    documentStarts = [0] + inner.map { $0 - range.lowerBound } + [range.count]
+  }
+
+  /// A part of the tokens; what they lie in is shared.
+  ///
+  /// - Precondition: the range is within `0 ..< count`.
+  public func part(_ range: Range<Int>) -> TokenFile {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "tokens \(range) of \(count)")
+    return TokenFile(self, range)
   }
 
   /// Some of the tokens, and which of them are learned.
@@ -59,14 +97,14 @@ public final class TokenFile: Sendable {
     var isTarget: [Bool] = []
     tokens.reserveCapacity(range.count)
     isTarget.reserveCapacity(range.count)
-    data.withUnsafeBytes { bytes in
-      for place in range {
-        let word = UInt32(
-          littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * place, as: UInt32.self))
-        tokens.append(Int32(bitPattern: word & ~TokenFile.learned))
-        isTarget.append(word & TokenFile.learned != 0)
-      }
+    for place in range {
+      let word = UInt32(
+        littleEndian: data.bytes.loadUnaligned(
+          fromByteOffset: 4 * (first + place), as: UInt32.self))
+      tokens.append(Int32(bitPattern: word & ~TokenFile.learned))
+      isTarget.append(word & TokenFile.learned != 0)
     }
+    data.releasePages(around: 4 * (first + range.lowerBound)..<4 * (first + range.upperBound))
     return TokenSequence(tokens: tokens, isTarget: isTarget)
   }
 }

@@ -6,14 +6,26 @@ public struct TokenSequence: Sendable, Equatable {
   public let tokens: [Int32]
   /// For each token, whether its prediction counts in the loss: false for a prompt and for the begin token.
   public let isTarget: [Bool]
+  /// The type of each token, such as 1 in the second text of a pair; empty where all are of type 0.
+  public let types: [Int32]
 
-  /// - Precondition: both arrays have the same length.
-  public init(tokens: [Int32], isTarget: [Bool]) {
+  /// - Precondition: the arrays have the same length, types may be left out.
+  public init(tokens: [Int32], isTarget: [Bool], types: [Int32] = []) {
     precondition(
-      tokens.count == isTarget.count,
-      "TokenSequence: \(tokens.count) tokens, \(isTarget.count) marks")
+      tokens.count == isTarget.count && (types.isEmpty || types.count == tokens.count),
+      "TokenSequence: \(tokens.count) tokens, \(isTarget.count) marks, \(types.count) types")
+    self.types = types
     self.tokens = tokens
     self.isTarget = isTarget
+  }
+
+  /// Some of the tokens.
+  ///
+  /// - Precondition: the range is within the sequence.
+  func part(_ range: Range<Int>) -> TokenSequence {
+    TokenSequence(
+      tokens: Array(tokens[range]), isTarget: Array(isTarget[range]),
+      types: types.isEmpty ? [] : Array(types[range]))
   }
 
   /// A sequence of which every token is learned.
@@ -25,7 +37,7 @@ public struct TokenSequence: Sendable, Equatable {
   ///
   /// The document is encoded in one piece. A border between what is given and what is learned lies behind the tokens that the whole
   /// shares with the encoding of what stands before the border; a token that reaches over it belongs to what follows. The begin
-  /// token is not learned, the end token is.
+  /// token is not learned, the end token is. A text that carries its special tokens gets neither.
   ///
   /// - Throws: `PeatError.usage` where a begin or end token is asked for that the tokenizer does not have;
   ///   `badData` where it can't handle so long a document.
@@ -39,7 +51,7 @@ public struct TokenSequence: Sendable, Equatable {
     var isTarget: [Bool] = []
     tokens.reserveCapacity(body.count + 2)
     isTarget.reserveCapacity(body.count + 2)
-    if addBegin {
+    if addBegin, !document.carriesSpecialTokens {
       guard let begin = tokenizer.beginToken else {
         throw PeatError.usage(
           "This tokenizer has no begin token (BOS). Leave it out with --no-bos.")
@@ -49,7 +61,7 @@ public struct TokenSequence: Sendable, Equatable {
     }
     tokens += body
     isTarget += learned
-    if addEnd {
+    if addEnd, !document.carriesSpecialTokens {
       guard let end = tokenizer.endToken else {
         throw PeatError.usage(
           "This tokenizer has no end token (EOS), so documents can't end with one.")

@@ -34,11 +34,11 @@ extension TransformerModel {
     plain.variation = .none
     let places = try configuration.tensorPlaces()
     let stored = blocks.enumerated().map { number, block in
-      block.plainTensors(number: number, in: plain, places)
+      block.plainTensors(number: number, in: configuration, places)
     }
     let keys = plain.keys
     var tensors: NamedTensors = [:]
-    for parameter in parameters where !parameter.name.hasPrefix(keys.blocks + ".") {
+    for parameter in parameters where !keys.isInBlock(parameter.name) {
       tensors[parameter.name] = parameter.tensor
     }
     for (place, number) in configuration.order.enumerated() {
@@ -54,6 +54,7 @@ extension TransformerBlock {
   ///
   /// - Parameters:
   ///   - number: its own, in the names of its weights.
+  ///   - model: that it is a block of.
   ///   - places: of what is smaller.
   fileprivate func plainTensors(
     number: Int, in model: TransformerConfiguration, _ places: [String: TensorPlaces]
@@ -64,7 +65,7 @@ extension TransformerBlock {
       result[path] = places["\(name).\(path)"]?.spread(tensor) ?? tensor
     }
     for norm in norms { add(norm.tensor, String(norm.name.dropFirst(name.count + 1))) }
-    for (path, linear) in zip(model.keys.linearPaths, linears) {
+    for (path, linear) in zip(model.keys.ofBlock(number).linearPaths, linears) {
       add(linear.wholeMatrix, "\(path).weight")
       if let bias = linear.bias?.tensor { add(bias, "\(path).bias") }
     }

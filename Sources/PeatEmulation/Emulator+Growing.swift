@@ -17,17 +17,20 @@ extension Emulator {
       return nil
     }
     guard let plain = try? model.plain() else { return nil }
+    let full = model.configuration.keys.inFullModel
     let keys = plain.configuration.keys
+    let grownKeys = keys.counting(encoderBlocks: full.encoderBlocks)
     // Which of the plain model's blocks each is a copy of.
     var sources = Array(repeating: 0, count: split.blockCount)
-    var tensors = plain.tensors.filter { !$0.key.hasPrefix(keys.blocks + ".") }
+    var tensors = plain.tensors.filter { !keys.isInBlock($0.key) }
     let fillings = try fillings(of: plain)
     func copy(_ place: Int, to target: Int, silent: Bool = false) {
       sources[target] = place
-      let (old, new) = (keys.block(place) + ".", keys.block(target) + ".")
+      let (old, new) = (keys.block(place) + ".", grownKeys.block(target) + ".")
+      let outputs = keys.ofBlock(place).outputPaths.map { $0 + "." }
       for parameter in plain.blocks[place].parameters {
         let path = String(parameter.name.dropFirst(old.count))
-        let isOutput = path.hasPrefix(keys.attentionOutput + ".") || path.hasPrefix(keys.down + ".")
+        let isOutput = outputs.contains(where: path.hasPrefix)
         tensors[new + path] =
           silent && isOutput
           ? Tensor(zeros: parameter.shape) : fillings[parameter.name] ?? parameter.tensor
@@ -40,7 +43,11 @@ extension Emulator {
     let places = placesInMiddle(depth)
     for place in split.middle.indices {
       let distance = { (run: Int) in abs(places[run] - (place - split.bottom)) }
-      guard let nearest = places.indices.min(by: { (distance($0), -$0) < (distance($1), -$1) })
+      // A decoder's block is no copy of an encoder's.
+      let alike = places.indices.filter {
+        keys.isInDecoder(split.bottom + $0) == grownKeys.isInDecoder(place)
+      }
+      guard let nearest = alike.min(by: { (distance($0), -$0) < (distance($1), -$1) })
       else { return nil }
       copy(split.bottom + nearest, to: place, silent: distance(nearest) != 0)
     }
@@ -65,19 +72,22 @@ extension Emulator {
   private func fillings(of plain: TransformerModel) throws -> NamedTensors {
     let configuration = model.configuration
     let keys = configuration.keys
+    let plainKeys = plain.configuration.keys
     let places = try configuration.tensorPlaces()
     var result: NamedTensors = [:]
     for (place, number) in configuration.order.enumerated() {
-      for (path, linear) in zip(keys.linearPaths, model.blocks[number].linears)
-      where path != keys.attentionOutput && path != keys.down {
+      let own = keys.ofBlock(number)
+      for (path, linear) in zip(own.linearPaths, model.blocks[number].linears)
+      where !own.outputPaths.contains(path) {
         guard let lines = places["\(keys.block(number)).\(path).weight"],
-          let matrix = plain.tensors["\(keys.block(place)).\(path).weight"]
+          let matrix = plain.tensors["\(plainKeys.block(place)).\(path).weight"]
         else { continue }
         let shape =
           linear.layout == .outputsByInputs
           ? [linear.outputs, linear.inputs] : [linear.inputs, linear.outputs]
         let isThere = lines.spread(Tensor(repeating: 1, shape: shape))
-        result["\(keys.block(place)).\(path).weight"] = matrix.filled(where: isThere, seed: place)
+        result["\(plainKeys.block(place)).\(path).weight"] = matrix.filled(
+          where: isThere, seed: place)
       }
     }
     return result

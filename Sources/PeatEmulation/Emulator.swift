@@ -118,6 +118,8 @@ public struct EmulatorFacts: Sendable, Codable, Equatable {
   public var sourceDigest: Digest
   /// How many blocks the full model has.
   public var sourceBlocks: Int
+  /// How many of them are an encoder's; `nil`: it has none.
+  public var encoderBlocks: Int?
   public var split: AdapterFolder.SplitNumbers
   /// Numbers in the full model.
   public var keptBlocks: [Int]
@@ -215,7 +217,9 @@ extension Emulator {
     let types = source.storageTypes
     return EmulatorFacts(
       formatVersion: EmulatorFacts.currentVersion, sourceDigest: source.digest(),
-      sourceBlocks: split.blockCount, split: splitNumbers, keptBlocks: keptBlocks, recipe: recipe,
+      sourceBlocks: split.blockCount,
+      encoderBlocks: model.configuration.keys.decoder?.encoderBlocksInFullModel,
+      split: splitNumbers, keptBlocks: keptBlocks, recipe: recipe,
       variation: model.configuration.variation == .none ? nil : model.configuration.variation,
       padded: padded && model.configuration.variation != .none ? true : nil,
       storage: Dictionary(
@@ -237,14 +241,10 @@ extension Emulator {
   /// For each parameter of the emulator, its name in the full model.
   private func sourceNames() -> [String] {
     let keys = model.configuration.keys
+    let full = keys.inFullModel
     return model.parameters.map { parameter in
-      let prefix = keys.blocks + "."
-      guard parameter.name.hasPrefix(prefix) else { return parameter.name }
-      let rest = parameter.name.dropFirst(prefix.count)
-      guard let dot = rest.firstIndex(of: "."), let local = Int(rest[..<dot]) else {
-        return parameter.name
-      }
-      return prefix + String(keptBlocks[local]) + rest[dot...]
+      guard let (local, path) = keys.place(of: parameter.name) else { return parameter.name }
+      return "\(full.block(keptBlocks[local])).\(path)"
     }
   }
 

@@ -75,11 +75,12 @@ public struct EmulatorDraft {
   func model() throws -> TransformerModel {
     let keys = full.configuration.keys
     var configuration = full.configuration.selecting(blocks: keptBlocks)
+    try configuration.checkStacks()
     var tensors: NamedTensors = [:]
-    let outside = keys.blocks + "."
-    for (name, tensor) in full.tensors where !name.hasPrefix(outside) { tensors[name] = tensor }
+    let newKeys = configuration.keys
+    for (name, tensor) in full.tensors where !keys.isInBlock(name) { tensors[name] = tensor }
     func copyEnd(_ number: Int, to local: Int) {
-      let (old, new) = (keys.block(number), keys.block(local))
+      let (old, new) = (keys.block(number), newKeys.block(local))
       for parameter in full.blocks[number].parameters {
         tensors[new + parameter.name.dropFirst(old.count)] = parameter.tensor
       }
@@ -91,11 +92,12 @@ public struct EmulatorDraft {
     var variation = ModelVariation()
     for (place, block) in blocks.enumerated() {
       let local = split.bottom + place
-      for (path, tensor) in block.tensors { tensors["\(keys.block(local)).\(path)"] = tensor }
+      let name = newKeys.block(local)
+      for (path, tensor) in block.tensors { tensors["\(name).\(path)"] = tensor }
       if block.sizes != full.blocks[block.numberInFullModel].sizes {
         variation.sizes[String(local)] = block.sizes
       }
-      for (path, rank) in block.ranks { variation.ranks["\(keys.block(local)).\(path)"] = rank }
+      for (path, rank) in block.ranks { variation.ranks["\(name).\(path)"] = rank }
     }
     if order != Array(blocks.indices) {
       variation.order =

@@ -103,8 +103,21 @@ public struct EmulatorRecipe: Sendable, Codable, Equatable, CustomStringConverti
 
   /// Throws `usage` where the recipe does not fit a model, such as more blocks to keep than there are: before any work.
   public func check(_ model: TransformerConfiguration, _ split: ModelSplit) throws {
-    for step in steps { try step.check(model) }
     _ = try storedBlocks(ofMiddle: split.middle.count)
+    for step in steps { try step.check(model) }
+    try checkStacks(model, split)
+  }
+
+  /// Throws where it shows before any work that nothing would be left of an encoder or a decoder, or nothing to share.
+  private func checkStacks(_ model: TransformerConfiguration, _ split: ModelSplit) throws {
+    guard model.hasEncoder else { return }
+    var kept = Array(split.middle)
+    for step in steps where type(of: step).stage == .selection {
+      guard let places = step.places(of: kept.count) else { return }
+      kept = places.map { kept[$0] }
+    }
+    try model.selecting(blocks: (split.ends + kept).sorted()).checkStacks()
+    if isShared { try Sharing.check(kept, split, model.keys) }
   }
 
   /// Throws `usage` where transformers can't load what the recipe makes even if narrower blocks are filled up with zeros.
@@ -219,13 +232,19 @@ public protocol Compression: Sendable {
   /// Throws `usage` where it does not fit what the words before it leave; else says what it leaves.
   func check(_ outline: inout CompressionOutline) throws
 
+  /// Throws `usage` where it does not fit a model.
+  func check(_ model: TransformerConfiguration) throws
+
+  /// Of so many blocks the places of those that it keeps; `nil` where that is not known before it looks at them, or it keeps all.
+  func places(of count: Int) -> [Int]?
+
   func apply(to draft: inout EmulatorDraft) throws
 }
 
 extension Compression {
   public var needsCalibration: Bool { false }
-
   public func check(_ model: TransformerConfiguration) throws {}
+  public func places(of count: Int) -> [Int]? { nil }
 
   /// Throws `usage` where layers of a model mix tokens in the place of attention, which this word is about.
   func requireAttention(_ model: TransformerConfiguration, instead: String) throws {

@@ -2,6 +2,8 @@
 public enum Metric: String, Sendable, Codable {
   /// e to the mean loss of predicting each next token.
   case perplexity
+  /// e to the mean loss of saying what stands at masked places.
+  case maskedPerplexity = "masked-perplexity"
   /// The share of texts whose class is found.
   case accuracy
 

@@ -1,13 +1,15 @@
 import Foundation
+import PeatData
 import PeatModels
 import PeatNN
 import PeatTensor
 
 /// What another program computed of a checkpoint: logits, loss and gradients for some tokens.
 ///
-/// A safetensors file with `input_ids` and `targets` `[B, T]` (−1 where nothing is predicted), `logits` `[B, T, V]` or `[B, classes]`, `loss` `[1]`, the mean over
+/// A safetensors file with `input_ids` and `targets` `[B, T]` (−1 where nothing is predicted), where tokens are of several types `token_types` `[B, T]`, `logits` `[B, T, V]` or `[B, classes]`, `loss` `[1]`, the mean over
 /// all targets, and `gradient.NAME` of parameters. Of a model without a head it has `states` `[B, T, d]`, and the loss is the mean of
-/// their squares. `Tools/golden/reference.py` makes it with transformers.
+/// their squares. Of a model with an encoder each row is a source and, behind it, what the decoder reads, `source_length` `[1]` says how long the source is, and
+/// logits are the decoder's. `Tools/golden/reference.py` makes it with transformers.
 public struct ModelReference: Sendable {
   private let rows: [[Int32]]
   /// `[B · T]`.
@@ -15,7 +17,11 @@ public struct ModelReference: Sendable {
   /// Or states.
   private let logits: Tensor
   private let areStates: Bool
+  /// How many of each row's tokens an encoder reads.
+  private let sourceLength: Int?
   private let patches: PatchTable?
+  /// `[B · T]`; empty where all tokens are of the first type.
+  private let types: [Int32]
   private let loss: Float
   private let gradients: NamedTensors
 
@@ -49,12 +55,22 @@ public struct ModelReference: Sendable {
     let ids = try tensor("input_ids", dimensions: 2)
     let goals = try tensor("targets", dimensions: 2)
     areStates = tensors["states"] != nil
+    sourceLength = try tensors["source_length"].map { _ in
+      let value = try tensor("source_length", dimensions: 1).scalars[0]
+      guard value >= 1, value < Float(ids.shape[1]), value == value.rounded() else {
+        throw PeatError.badData(
+          "'\(url.path)' has a source_length of \(value) in rows of \(ids.shape[1]).")
+      }
+      return Int(value)
+    }
     let logits =
       areStates
       ? try tensor("states", dimensions: 3)
       : try tensor("logits", dimensions: tensors["logits"]?.shape.count == 2 ? 2 : 3)
     guard ids.shape[1] > 1, goals.shape == ids.shape,
-      Array(logits.shape.dropLast()) == Array(ids.shape.prefix(logits.shape.count - 1)),
+      Array(logits.shape.dropLast())
+        == Array(
+          [ids.shape[0], ids.shape[1] - (sourceLength ?? 0)].prefix(logits.shape.count - 1)),
       (ids.scalars + goals.scalars).allSatisfy({ abs($0) < 0x1p24 && $0 == $0.rounded() }),
       ids.scalars.allSatisfy({ $0 >= 0 || tensors["patches"] != nil }),
       areStates || goals.scalars.allSatisfy({ $0 < Float(logits.shape.last ?? 0) })
@@ -75,6 +91,18 @@ public struct ModelReference: Sendable {
       ids.scalars[row * ids.shape[1]..<(row + 1) * ids.shape[1]].map { Int32($0) }
     }
     targets = goals.scalars.map { Int32($0) }
+    types =
+      try tensors["token_types"].map { _ in
+        let types = try tensor("token_types", dimensions: 2)
+        guard types.shape == ids.shape,
+          types.scalars.allSatisfy({ $0 >= 0 && $0 < 0x1p24 && $0 == $0.rounded() })
+        else {
+          throw PeatError.badData(
+            "'\(url.path)': token_types \(types.shape) must be whole numbers from 0 on, as many as input_ids \(ids.shape)."
+          )
+        }
+        return types.scalars.map { Int32($0) }
+      } ?? []
     self.logits = logits
     loss = try tensor("loss", dimensions: 1).scalars[0]
     gradients = Dictionary(
@@ -89,20 +117,29 @@ public struct ModelReference: Sendable {
   public func agreement(of model: TransformerModel, threads: Int = 1) throws -> Agreement {
     let configuration = model.configuration
     let length = rows[0].count
-    let outputs = areStates ? configuration.hiddenSize : configuration.outputCount
+    let outputs = areStates ? configuration.embeddingWidth : configuration.outputCount
     guard logits.shape.last == outputs, (model.head == nil) == areStates,
       (configuration.image != nil) == (patches != nil),
+      configuration.hasEncoder == (sourceLength != nil),
       patches.map({ $0.values.shape[1] == configuration.vocabularySize })
         ?? rows.joined().allSatisfy({ $0 < configuration.vocabularySize }),
       rows.joined().allSatisfy({ $0 >= -Int32(configuration.image?.ownTokens ?? 0) }),
-      length <= model.contextLength,
+      length <= model.contextLength, (types.max() ?? 0) < max(configuration.tokenTypes, 1),
       configuration.image == nil || length == configuration.contextLength
     else {
       throw PeatError.badData(
         "The reference has \(areStates ? "states" : "logits") \(logits.shape) and rows of \(length) tokens; the model gives \(outputs) and takes \(model.contextLength)."
       )
     }
-    var found = model.logits(rows.flatMap { $0 }, length: length, patches: patches)
+    var found = model.logits(
+      rows.flatMap { $0 }, length: length, sourceLength: sourceLength, types: types,
+      patches: patches)
+    if let sourceLength {
+      found = Tensor(
+        rows.indices.flatMap { row in
+          found.rows(row * length + sourceLength..<(row + 1) * length).scalars
+        }, shape: logits.shape)
+    }
     if logits.shape.count == 2 {
       let place = model.head?.layout.place == .last ? length - 1 : 0
       found = Tensor(
@@ -149,17 +186,20 @@ public struct ModelReference: Sendable {
     let workers = StepWorkers(count: threads, parameterCount: trainable.count)
     workers.zeroGradient()
     let tokens = rows.flatMap { $0 }
-    let (targets, areStates, patches) = (targets, areStates, patches)
+    let (targets, areStates) = (targets, areStates)
+    let batch = TokenBatch(
+      tokens: tokens, targets: targets, windowLengths: rows.map(\.count), types: types,
+      patches: patches)
     let count =
       areStates ? logits.count : targets.count { $0 >= 0 }
     let scale = 1 / Float(max(count, 1))
     let loss = workers.run(
-      SequenceLayout(rows: tokens.count, length: rows[0].count),
-      wholeSequences: !model.configuration.attention.isCausal
+      model.layout(rows: tokens.count, length: rows[0].count, sourceLength: sourceLength),
+      wholeSequences: model.configuration.needsWholeSequences
     ) { tape, layout in
-      tokens.withUnsafeBufferPointer { tokens in
+      batch.withInputs { inputs in
         targets.withUnsafeBufferPointer { targets in
-          let inputs = ModelInputs(tokens, patches: patches)[layout.rows]
+          let inputs = inputs[layout.rows]
           if areStates {
             let states = model.hiddenStates(inputs, layout: layout, on: tape)
             let nothing = tape.input(Tensor(zeros: [states.rows, states.columns]))

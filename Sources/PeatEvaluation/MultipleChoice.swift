@@ -26,7 +26,9 @@ public struct MultipleChoiceMeasure {
   private let addBegin: Bool
   private let tape = Tape()
 
+  /// Throws where the model does not predict each next token, or has no begin token to add.
   public init(_ model: TransformerModel, tokenizer: any TextTokenizer, addBegin: Bool) throws {
+    try model.configuration.requireNextTokenHead(for: "Scoring answers as continuations")
     guard !addBegin || tokenizer.beginToken != nil else {
       throw PeatError.usage("This tokenizer has no begin token (BOS). Leave it out with --no-bos.")
     }
@@ -76,6 +78,7 @@ public struct MultipleChoiceMeasure {
   /// ln p(choice | prompt). The text is encoded in one piece; of its tokens as many are given as the prompt's own encoding has, the
   /// others are scored. A text longer than the context loses its beginning.
   private func logProbability(of choice: String, after prompt: String) throws -> Double {
+    if model.configuration.hasEncoder { return try logProbabilityOfTarget(choice, prompt) }
     let separator = prompt.last.map { $0.isWhitespace } ?? true ? "" : " "
     let begin = addBegin ? tokenizer.beginToken.map { [$0] } ?? [] : []
     let question = prompt.replacing(/\s+$/, with: "")
@@ -87,18 +90,40 @@ public struct MultipleChoiceMeasure {
       throw PeatError.badData(
         "A question and its answer '\(choice.prefix(40))' together have fewer than two tokens.")
     }
-    if let token = whole.first(where: { $0 < 0 || $0 >= model.configuration.vocabularySize }) {
-      throw PeatError.badData(
-        "The tokenizer gives token \(token), the model knows \(model.configuration.vocabularySize)."
-      )
-    }
     let first = max(0, whole.count - 1 - model.contextLength)
     let inputs = Array(whole[first..<whole.count - 1])
     let targets = (first + 1..<whole.count).map { $0 < max(shared, 1) ? -1 : whole[$0] }
+    return try logProbability(inputs, targets, SequenceLayout(lengths: [inputs.count]))
+  }
+
+  /// ln p(choice | prompt) of a model whose encoder reads the prompt, with what the tokenizer puts around it; a prompt longer than the context loses its beginning.
+  /// The end of the answer is not scored.
+  private func logProbabilityOfTarget(_ choice: String, _ prompt: String) throws -> Double {
+    var source = try tokenizer.encode(prompt, addSpecialTokens: true)
+    if let end = tokenizer.endToken, source.last != end { source.append(end) }
+    let target = try tokenizer.encode(choice, addSpecialTokens: false)
+    guard !source.isEmpty, !target.isEmpty, target.count < model.contextLength else {
+      throw PeatError.badData(
+        "A question or its answer '\(choice.prefix(40))' has no tokens, or more than the model reads."
+      )
+    }
+    source = source.suffix(model.contextLength - target.count)
+    return try logProbability(
+      source + [model.configuration.decoderStart] + target.dropLast(),
+      Array(repeating: -1, count: source.count) + target,
+      SequenceLayout(lengths: [source.count + target.count], sources: [source.count]))
+  }
+
+  private func logProbability(
+    _ inputs: [Int32], _ targets: [Int32], _ layout: SequenceLayout
+  ) throws -> Double {
+    let known = model.configuration.vocabularySize
+    if let token = (inputs + targets).first(where: { $0 < -1 || $0 >= known }) {
+      throw PeatError.badData("The tokenizer gives token \(token), the model knows \(known).")
+    }
     let loss = inputs.withUnsafeBufferPointer { inputs in
       targets.withUnsafeBufferPointer { targets in
-        model.loss(
-          inputs, targets: targets, layout: SequenceLayout(lengths: [inputs.count]), on: tape)
+        model.loss(inputs, targets: targets, layout: layout, on: tape)
       }
     }
     guard loss.sum.isFinite else {

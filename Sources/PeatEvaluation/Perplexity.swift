@@ -1,4 +1,5 @@
 import Foundation
+import PeatData
 import PeatModels
 import PeatTensor
 import PeatTokenizers
@@ -40,8 +41,9 @@ public struct PerplexityMeasure: Sendable {
   public var stride: Int
   public var threads: Int
 
-  /// Throws where the context is longer than the model's, or the stride than the context.
+  /// Throws where the model does not predict each next token, the context is longer than the model's, or the stride than the context.
   public init(context: Int, stride: Int? = nil, threads: Int = 1, model: TransformerModel) throws {
+    try model.configuration.requireNextTokenHead(for: "Perplexity")
     let longest = model.contextLength
     guard context > 0, context <= longest else {
       throw PeatError.usage(
@@ -108,11 +110,7 @@ public struct PerplexityMeasure: Sendable {
     let loss = try concurrentLoss(
       count: all.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
     ) { number, tape in measure(model, all[number], rows[all[number].row], tape) }
-    guard loss.sum.isFinite else {
-      throw PeatError.badData(
-        "The model's loss on this text is \(loss.sum): its weights, or the adapter's, hold values that are not "
-          + "numbers or are far too large.")
-    }
+    guard loss.sum.isFinite else { throw Self.notFinite(loss) }
     return loss
   }
 
@@ -127,6 +125,32 @@ public struct PerplexityMeasure: Sendable {
           inputs, targets: targets, layout: SequenceLayout(lengths: [inputs.count]), on: tape)
       }
     }
+  }
+
+  /// The summed loss over a dataset's windows.
+  public func loss(
+    _ model: TransformerModel, data: TokenDataset, shouldStop: @Sendable () -> Bool = { false },
+    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
+  ) throws -> TokenLoss {
+    try data.check(for: model.configuration)
+    let batches = Array(data.batches(rows: 1))
+    let loss = try concurrentLoss(
+      count: batches.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
+    ) { number, tape in
+      batches[number].withInputs { inputs in
+        batches[number].targets.withUnsafeBufferPointer {
+          model.loss(inputs, targets: $0, layout: batches[number].layout, on: tape)
+        }
+      }
+    }
+    guard loss.sum.isFinite else { throw Self.notFinite(loss) }
+    return loss
+  }
+
+  private static func notFinite(_ loss: TokenLoss) -> PeatError {
+    .badData(
+      "The model's loss on this text is \(loss.sum): its weights, or the adapter's, hold values that are not "
+        + "numbers or are far too large.")
   }
 
   /// Perplexity of texts: as one stream, or each document on its own.

@@ -20,6 +20,11 @@ public struct TextEmbedder: Sendable {
     guard model.configuration.image == nil else {
       throw PeatError.usage("This model sees pictures and reads no text.")
     }
+    guard !model.configuration.hasEncoder else {
+      throw PeatError.usage(
+        "This model of the type \(model.configuration.modelType) has an encoder and a decoder; vectors are made of the last states of a model that reads a text and says none."
+      )
+    }
     let context = context ?? model.contextLength
     guard (1...max(model.contextLength, 1)).contains(context) else {
       throw PeatError.usage(
@@ -49,7 +54,7 @@ public struct TextEmbedder: Sendable {
     of rows: [[Int32]], shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> Tensor {
-    let width = model.configuration.hiddenSize
+    let width = model.configuration.embeddingWidth
     for (number, row) in rows.enumerated() {
       guard !row.isEmpty else {
         throw PeatError.badData("Text \(number + 1) has no tokens, so it has no embedding.")

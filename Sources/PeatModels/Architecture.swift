@@ -12,6 +12,8 @@ public protocol Architecture: Sendable {
   /// The key in config.json that says how many blocks there are.
   static var blockCountKey: String { get }
 
+  /// The key for the blocks of a decoder behind them; `nil`: there is none.
+  static var decoderBlockCountKey: String? { get }
   /// The table in config.json in which that key and the other sizes stand; `nil`: the file itself.
   static var section: String? { get }
 
@@ -43,6 +45,7 @@ extension Architecture {
 
   public static var blockCountKey: String { "num_hidden_layers" }
 
+  public static var decoderBlockCountKey: String? { nil }
   public static var section: String? { nil }
 
   public static func isMeant(by json: JSONValue) -> Bool {
@@ -71,7 +74,7 @@ public enum Architectures {
   public static let all: [any Architecture.Type] = [
     Llama.self, GPT2.self, GPTNeoX.self, OPT.self, Mistral.self, Qwen2.self, Qwen3.self, Gemma.self,
     Gemma2.self, BERT.self, RoBERTa.self, DistilBERT.self, ViT.self,
-    DeiT.self, CLIP.self, CLIPVision.self, MLPMixer.self,
+    DeiT.self, T5.self, CLIP.self, CLIPVision.self, MLPMixer.self,
   ]
 
   /// Their types, for messages.
@@ -95,10 +98,10 @@ public enum Architectures {
     let names = names.map(LowRankNames.inModel)
     var best: (architecture: any Architecture.Type, known: Int)?
     for architecture in all {
-      let prefix = architecture.keys.blocks + "."
+      let prefixes = architecture.keys.stacks.map { $0 + "." }
       // A head's tensors stand beside those of blocks.
-      guard names.contains(where: { $0.hasPrefix(prefix) }) else { continue }
-      let paths = architecture.keys.linearPaths.map { ".\($0)." }
+      guard names.contains(where: { prefixes.contains(where: $0.hasPrefix) }) else { continue }
+      let paths = architecture.keys.allLinearPaths.map { ".\($0)." }
       let known = names.count { name in paths.contains { name.contains($0) } }
       if known > best?.known ?? -1 { best = (architecture, known) }
     }
@@ -125,6 +128,13 @@ public enum Architectures {
       }
     }
     table[architecture.blockCountKey] = .integer(numbers.count)
+    if let key = architecture.decoderBlockCountKey,
+      let encoder = json[architecture.blockCountKey]?.integer
+    {
+      let count = numbers.count { $0 < encoder }
+      table[architecture.blockCountKey] = .integer(count)
+      table[key] = .integer(numbers.count - count)
+    }
     guard let section = architecture.section else { return .object(table) }
     file[section] = .object(table)
     return .object(file)
@@ -445,8 +455,9 @@ extension TransformerConfiguration {
     // So that whoever counts weights, bytes or an adapter's values can do so in Int.
     let perBlock = linearSizes.reduce(0.0) { $0 + Double($1.inputs) * Double($1.outputs) }
     let tables = 2 * Double(vocabularySize) + (positions.isLearned ? Double(contextLength) : 0)
+    let width = Double(max(hiddenSize, embeddingWidth))
     try check(
-      Double(blockCount) * perBlock + tables * Double(hiddenSize) < 0x1p44,
+      Double(blockCount) * perBlock + (tables + 2 * Double(hiddenSize)) * width < 0x1p44,
       "its sizes make a model of more than 17 trillion weights, which is too many")
   }
 }

@@ -42,11 +42,31 @@ public struct Checkpoint: Sendable {
     var configuration = try Architectures.configuration(
       from: ConfigurationFile(name: configurationURL.path, json: configurationJSON))
     files = try Checkpoint.openFiles(in: folder)
+    if let head = configuration.head, head.isTied, head.isTiedUnlessStored,
+      let own = files[head.weight], let shared = files[configuration.keys.embedding]
+    {
+      let (table, embedding) = (
+        try own.tensor(named: head.weight), try shared.tensor(named: configuration.keys.embedding)
+      )
+      configuration.head?.isTied =
+        table.shape == embedding.shape && table.hasSameBits(as: embedding)
+      own.releasePages(of: head.weight)
+      shared.releasePages(of: configuration.keys.embedding)
+    }
     let emulatorURL = folder.appendingPathComponent("emulator.json")
     if FileManager.default.fileExists(atPath: emulatorURL.path) {
       emulatorJSON = try JSONFile.read(JSONValue.self, from: emulatorURL)
       let facts = try JSONFile.read(EmulatorVariation.self, from: emulatorURL)
       configuration.variation = facts.variation ?? .none
+      if let decoder = configuration.keys.decoder {
+        guard let count = facts.encoderBlocks, count >= decoder.encoderBlocks, count < 1 << 16
+        else {
+          throw PeatError.badData(
+            "'\(emulatorURL.path)' does not say how many blocks the full model's encoder has (encoderBlocks), at least the \(decoder.encoderBlocks) that are here. Make the emulator again."
+          )
+        }
+        configuration.keys.decoder?.encoderBlocksInFullModel = count
+      }
       isPadded = facts.padded ?? false
       packed = (facts.storage ?? [:]).filter { $0.value.axis != nil }
       sparse = (facts.storage ?? [:]).filter { $0.value.packing == SparseTensor.packing }
@@ -64,6 +84,7 @@ public struct Checkpoint: Sendable {
   /// What the model needs to know of emulator.json.
   private struct EmulatorVariation: Decodable {
     var variation: ModelVariation?
+    var encoderBlocks: Int?
     var padded: Bool?
     var storage: [String: PackedStorage]?
   }
@@ -185,7 +206,9 @@ public struct Checkpoint: Sendable {
     guard let emulatorJSON else { return nil }
     let numbers = emulatorJSON["keptBlocks"]?.array?.compactMap(\.integer) ?? []
     let middle = numbers.count == configuration.blockCount
-    guard middle, numbers == numbers.sorted(), Set(numbers).count == numbers.count,
+    let keys = configuration.keys
+    guard middle, keys.counting(numbers).encoderBlocks == keys.encoderBlocks,
+      numbers == numbers.sorted(), Set(numbers).count == numbers.count,
       numbers.first.map({ $0 >= 0 }) ?? false
     else {
       throw PeatError.badData(
@@ -217,7 +240,7 @@ public struct Checkpoint: Sendable {
     result.configuration.variation = configuration.variation
     guard let head = result.configuration.head, let labels = head.labels else { return self }
     var random = SeededRandom(seed: seed, "head")
-    let hidden = configuration.hiddenSize
+    let hidden = configuration.embeddingWidth
     let missingPrefix = configuration.keys.missingPrefix { files[$0] != nil }
     func add(_ name: String?, _ shape: [Int]) {
       guard let name else { return }

@@ -23,6 +23,10 @@ public struct HeadLayout: Sendable, Equatable {
   public var weight: String
   /// Whether that is the embedding table.
   public var isTied: Bool
+  /// Whether it is another one after all where the files have one that differs, whatever config.json says.
+  public var isTiedUnlessStored = false
+  /// What states are multiplied with on their way into the last layer.
+  public var scale: Float = 1
   public var bias: String?
   /// The classes' names; `nil`: the outputs are the vocabulary.
   public var labels: [String]?
@@ -52,16 +56,25 @@ extension TransformerConfiguration {
   /// Whether the last layer is the embedding table.
   public var tiesEmbeddings: Bool { head?.isTied ?? false }
 
-  /// Throws where the model has no head that tuning could make better at what it says: none, or one of masked tokens.
+  /// Throws where the model has no head, so that there is nothing to learn from a text.
   public func requireLearnableHead() throws {
-    guard let head else {
+    guard head != nil else {
       throw PeatError.usage(
         "This model of the type \(modelType) has no head: it gives states and predicts nothing. Have it tell classes apart, with task: classification or --task classification."
       )
     }
-    guard attention.isCausal || head.labels != nil else {
+  }
+
+  /// Whether the head says what stands at masked places, as queries see both ways.
+  public var predictsMaskedTokens: Bool {
+    head.map { $0.place == .each && $0.labels == nil && !attention.isCausal } ?? false
+  }
+
+  /// Throws where a model does not predict each next token.
+  public func requireNextTokenHead(for what: String) throws {
+    guard let head, head.labels == nil, !predictsMaskedTokens else {
       throw PeatError.usage(
-        "This model of the type \(modelType) sees the tokens behind each token, so that there is nothing to predict. Have it tell classes apart, with task: classification or --task classification."
+        "\(what) needs a model that predicts each next token; this one of the type \(modelType) \(head == nil ? "has no head" : predictsMaskedTokens ? "predicts masked tokens" : "tells classes apart")."
       )
     }
   }
@@ -73,8 +86,8 @@ extension TransformerConfiguration {
   public var headWeights: Int {
     guard let head else { return 0 }
     var count = head.bias == nil ? 0 : outputCount
-    if head.dense != nil { count += hiddenSize * hiddenSize + hiddenSize }
-    if head.norm != nil { count += normWeights(width: hiddenSize) }
+    if head.dense != nil { count += embeddingWidth * embeddingWidth + embeddingWidth }
+    if head.norm != nil { count += normWeights(width: embeddingWidth) }
     return count
   }
 }

@@ -5,6 +5,13 @@ import PeatTensor
 ///
 /// Where a block has learned ones in front of them, it begins with those.
 public final class KeyValueCache {
+  /// Keys and values of what an encoder says.
+  struct Memory {
+    let keys: Activation
+    let values: Activation
+    let layout: SequenceLayout
+  }
+
   /// One block's share.
   final class Layer {
     private let keys: Activation
@@ -12,6 +19,8 @@ public final class KeyValueCache {
     /// Rows that are learned and stand in front.
     let prefixLength: Int
     private(set) var length: Int
+    /// Of a decoder's block, once it has looked at the encoder.
+    var memory: Memory?
 
     init(capacity: Int, width: Int, prefix: KeyValuePrefix?, tape: Tape) {
       prefixLength = prefix?.count ?? 0
@@ -53,14 +62,17 @@ public final class KeyValueCache {
     let configuration = model.configuration
     layers = configuration.order.map { block in
       Layer(
-        capacity: capacity,
+        // An encoder reads its source once.
+        capacity: configuration.hasEncoder && !configuration.keys.isInDecoder(block) ? 0 : capacity,
         width: configuration.sizes(ofBlock: block).keyValueHeads * configuration.headWidth,
         prefix: model.blocks[block].prefix, tape: tape)
     }
   }
 
   /// How many tokens it holds, with those of a prompt that is learned.
-  public var length: Int { layers.first.map { $0.length - $0.prefixLength } ?? 0 }
+  ///
+  /// Of a model with an encoder those of the decoder.
+  public var length: Int { layers.last.map { $0.length - $0.prefixLength } ?? 0 }
 }
 
 extension TransformerModel {

@@ -18,12 +18,13 @@ extension TransformerConfiguration {
     own.heads = sizes.heads
     own.keyValueHeads = sizes.keyValueHeads
     own.feedForwardSize = sizes.feedForwardSize
-    return own.linearSizes
+    return own.linearSizes(keys.ofBlock(number))
   }
 
   /// A stored block's matrices; a layer that is kept as two factors has two.
   public func matrices(ofBlock number: Int) -> [MatrixSize] {
-    zip(keys.linearPaths, linearSizes(ofBlock: number)).flatMap { path, size -> [MatrixSize] in
+    zip(keys.ofBlock(number).linearPaths, linearSizes(ofBlock: number)).flatMap {
+      path, size -> [MatrixSize] in
       let name = "\(keys.block(number)).\(path)"
       guard let rank = variation.ranks[name] else {
         return [MatrixSize(name: "\(name).weight", inputs: size.inputs, outputs: size.outputs)]
@@ -37,10 +38,11 @@ extension TransformerConfiguration {
 
   /// Values of a stored block's norms and biases.
   public func vectorWeights(ofBlock number: Int) -> Int {
-    let biases = zip(linearSizes(ofBlock: number), linearBiases).reduce(0) {
+    let keys = keys.ofBlock(number)
+    let biases = zip(linearSizes(ofBlock: number), linearBiases(keys)).reduce(0) {
       $0 + ($1.1 ? $1.0.outputs : 0)
     }
-    return blockNorms.reduce(biases) { $0 + normWeights(width: $1.width) }
+    return blockNorms(keys).reduce(biases) { $0 + normWeights(width: $1.width) }
   }
 
   /// Values of a norm over so many.

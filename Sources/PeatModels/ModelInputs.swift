@@ -4,17 +4,27 @@ import PeatTensor
 public struct ModelInputs {
   /// Of a model of pictures each number is a row of `patches`, or, below 0, one of its own tokens in front: −1 the first.
   public let numbers: UnsafeBufferPointer<Int32>
+  /// Of which type each token is, such as of the second text of a pair; all are of the first if not given.
+  public let types: UnsafeBufferPointer<Int32>?
   public let patches: PatchTable?
 
-  public init(_ numbers: UnsafeBufferPointer<Int32>, patches: PatchTable? = nil) {
+  /// - Precondition: there are as many types as numbers.
+  public init(
+    _ numbers: UnsafeBufferPointer<Int32>, types: UnsafeBufferPointer<Int32>? = nil,
+    patches: PatchTable? = nil
+  ) {
+    precondition(types.map { $0.count == numbers.count } ?? true, "ModelInputs: types")
     self.numbers = numbers
+    self.types = types
     self.patches = patches
   }
 
   public var count: Int { numbers.count }
 
   public subscript(range: Range<Int>) -> ModelInputs {
-    ModelInputs(UnsafeBufferPointer(rebasing: numbers[range]), patches: patches)
+    ModelInputs(
+      UnsafeBufferPointer(rebasing: numbers[range]),
+      types: types.map { UnsafeBufferPointer(rebasing: $0[range]) }, patches: patches)
   }
 }
 

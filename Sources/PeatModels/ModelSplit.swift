@@ -39,13 +39,14 @@ extension TransformerModel {
   public func selecting(blocks numbers: [Int]) throws -> TransformerModel {
     let smaller = configuration.selecting(blocks: numbers)
     let keys = configuration.keys
+    let newKeys = smaller.keys
     var tensors: NamedTensors = [:]
-    for (name, tensor) in self.tensors where !name.hasPrefix("\(keys.blocks).") {
+    for (name, tensor) in self.tensors where !keys.isInBlock(name) {
       tensors[name] = tensor
     }
     for (local, number) in numbers.enumerated() {
       let old = keys.block(number)
-      let new = keys.block(local)
+      let new = newKeys.block(local)
       for parameter in blocks[number].parameters {
         tensors[new + parameter.name.dropFirst(old.count)] = parameter.tensor
       }

@@ -49,6 +49,10 @@ public struct ModelVariation: Sendable, Codable, Equatable {
           "has an order of \(order.count) blocks that must name each of the \(model.blockCount) stored ones at least once, 4096 at most"
         )
       }
+      let sides = order.map { model.keys.isInDecoder($0) }
+      guard !zip(sides, sides.dropFirst()).contains(where: { $0 && !$1 }) else {
+        throw refuse("runs blocks of the encoder behind those of the decoder")
+      }
     }
     for (number, size) in sizes {
       guard let block = Int(number), (0..<model.blockCount).contains(block) else {
@@ -66,7 +70,7 @@ public struct ModelVariation: Sendable, Codable, Equatable {
     }
     let layers = Set(
       (0..<model.blockCount).flatMap { block in
-        model.keys.linearPaths.map { "\(model.keys.block(block)).\($0)" }
+        model.keys.ofBlock(block).linearPaths.map { "\(model.keys.block(block)).\($0)" }
       })
     for (name, rank) in ranks {
       guard layers.contains(name), rank > 0,

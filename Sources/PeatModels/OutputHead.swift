@@ -24,7 +24,7 @@ public struct OutputHead: Sendable {
     _ parameter: (String, [Int], _ inputAxis: Int?) throws -> Parameter
   ) throws {
     self.layout = layout
-    let hidden = model.hiddenSize
+    let hidden = model.embeddingWidth
     dense = try layout.dense.map { name in
       Linear(
         name, weight: try parameter("\(name).weight", [hidden, hidden], 1),
@@ -39,7 +39,7 @@ public struct OutputHead: Sendable {
 
   /// What goes into the last layer, `[N, d]` → `[N, d]`.
   package func states(_ x: Activation, on tape: Tape) -> Activation {
-    guard let dense else { return x }
+    guard let dense else { return layout.scale == 1 ? x : tape.scaled(x, by: layout.scale) }
     let raised = dense(x, on: tape)
     let active = layout.function.map { tape.activated(raised, by: $0) } ?? raised
     return norm?(active, on: tape) ?? active
@@ -56,7 +56,7 @@ public struct OutputHead: Sendable {
     _ x: Activation, targets: UnsafeBufferPointer<Int32>, scale: Float, on tape: Tape,
     chunkRows: Int
   ) -> TokenLoss {
-    guard dense != nil || layout.place != .each else {
+    guard dense != nil || layout.place != .each || layout.scale != 1 else {
       return loss(ofStates: x, targets, scale, tape, chunkRows)
     }
     // What has no target needs no layer before the last.

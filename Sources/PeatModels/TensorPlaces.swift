@@ -74,7 +74,8 @@ extension TransformerConfiguration {
     var result: [String: TensorPlaces] = [:]
     for number in 0..<blockCount where variation.sizes[String(number)] != nil {
       let name = keys.block(number)
-      let places = try BlockPlaces(sizes(ofBlock: number), in: self, name: name)
+      let keys = keys.ofBlock(number)
+      let places = try BlockPlaces(sizes(ofBlock: number), in: self, keys, name: name)
       for path in keys.linearPaths {
         let (inputs, outputs) = places.ofLinear(path)
         if inputs == nil, outputs == nil { continue }
@@ -97,7 +98,9 @@ private struct BlockPlaces {
   private let queries: TensorPlaces.Lines?
   private let channels: TensorPlaces.Lines?
 
-  init(_ sizes: BlockSizes, in model: TransformerConfiguration, name: String) throws {
+  init(
+    _ sizes: BlockSizes, in model: TransformerConfiguration, _ keys: TransformerKeys, name: String
+  ) throws {
     let (own, most) = (
       sizes.heads / sizes.keyValueHeads, model.heads / model.keyValueHeads
     )
@@ -107,7 +110,7 @@ private struct BlockPlaces {
       )
     }
     func place(ofQuery head: Int) -> Int { head / own * most + head % own }
-    keys = model.keys
+    self.keys = keys
     let narrow = model.projectionLines(sizes)
     let whole = model.projectionLines(
       BlockSizes(

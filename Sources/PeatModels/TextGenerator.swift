@@ -35,6 +35,7 @@ public struct TextGenerator {
     _ model: TransformerModel, prompt: [Int32], capacity: Int, settings: SamplingSettings,
     threads: Int = 1
   ) throws {
+    try model.configuration.requireNextTokenHead(for: "Generating text")
     let context = model.contextLength
     guard !prompt.isEmpty else {
       throw PeatError.usage(
@@ -52,29 +53,40 @@ public struct TextGenerator {
           + "tokenizer.json and config.json come from the same checkpoint.")
     }
     // A prompt that is learned lies in the cache with the tokens.
-    room = max(min(capacity, context), prompt.count + 1) + model.promptLength
     let sizes = model.configuration
+    // What an encoder reads lies in no cache but as keys and values that a decoder looks at.
+    sourceLength = sizes.hasEncoder ? prompt.count : 0
+    room =
+      max(min(capacity, context), prompt.count + 1) - sourceLength
+      + (sizes.hasEncoder ? 0 : model.promptLength)
     try MemoryDemand.check(
-      bytes: 8 * Double(room) * Double(sizes.depth * sizes.keyValueHeads * sizes.headWidth),
+      bytes: 8 * Double(room + sourceLength)
+        * Double(sizes.depth * sizes.keyValueHeads * sizes.headWidth),
       for: "Remembering the keys and values of \(room) tokens",
       advice: "Ask for fewer tokens (--max-tokens).")
     self.model = model
     self.settings = settings
-    pending = prompt
+    pending = sizes.hasEncoder ? prompt + [sizes.decoderStart] : prompt
     random = SeededRandom(seed: settings.seed, "generation")
     cache = KeyValueCache(model, capacity: room, on: tape)
     tape.team = ThreadTeam(count: threads)
   }
 
   private let room: Int
+  /// How many tokens an encoder reads.
+  private let sourceLength: Int
 
   /// The next token; `nil` when the context is full.
   ///
   /// Throws where the model computes something else than numbers.
   public mutating func next() throws -> Int32? {
-    guard cache.length + pending.count <= room else { return nil }
+    let isFirst = cache.length == 0
+    guard cache.length + pending.count - (isFirst ? sourceLength : 0) <= room else { return nil }
     let logits = pending.withUnsafeBufferPointer { tokens in
-      let layout = SequenceLayout(lengths: [tokens.count], firstPosition: cache.length)
+      let layout =
+        sourceLength > 0 && isFirst
+        ? SequenceLayout(lengths: [tokens.count], sources: [sourceLength])
+        : SequenceLayout(lengths: [tokens.count], firstPosition: cache.length)
       let hidden = model.hiddenStates(tokens, layout: layout, on: tape, cache: cache)
       let last = hidden.rows(hidden.rows - 1..<hidden.rows)
       return model.head?.logits(last, on: tape) ?? last

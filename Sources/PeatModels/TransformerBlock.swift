@@ -21,12 +21,16 @@ public final class TransformerBlock: @unchecked Sendable {
 
   /// Its number in the full model; an emulator's blocks keep the number they had.
   public let numberInFullModel: Int
+  /// Its name there: `model.layers.3`.
+  public let nameInFullModel: String
   let attentionNorm: Normalization
   let projections: Projections
   let queryNorm: Normalization?
   let keyNorm: Normalization?
   let attentionOutput: Linear
   let attentionOutputNorm: Normalization?
+  /// What looks at an encoder's states, between attention and the feed-forward layer.
+  let cross: CrossAttention?
   let feedForwardNorm: Normalization
   let gate: Linear?
   let up: Linear
@@ -52,7 +56,8 @@ public final class TransformerBlock: @unchecked Sendable {
     pattern = configuration.attention(ofBlock: number)
     let sizes = configuration.sizes(ofBlock: number)
     self.sizes = sizes
-    let keys = configuration.keys
+    let keys = configuration.keys.ofBlock(number)
+    nameInFullModel = keys.inFullModel.block(full)
     let prefix = keys.block(number)
     let hidden = configuration.hiddenSize
     let queryWidth = sizes.heads * configuration.headWidth
@@ -106,6 +111,15 @@ public final class TransformerBlock: @unchecked Sendable {
     let (queries, outputs) = mixed ?? (queryWidth, hidden)
     attentionOutput = try linear(
       keys.attentionOutput, queries, outputs, bias: biases.attentionOutput)
+    cross = try keys.cross.map { keys in
+      CrossAttention(
+        norm: try norm(keys.norm, hidden),
+        query: try linear(keys.query, hidden, queryWidth, bias: biases.projections),
+        key: try linear(keys.key, hidden, keyWidth, bias: biases.projections),
+        value: try linear(keys.value, hidden, keyWidth, bias: biases.projections),
+        output: try linear(keys.output, queryWidth, hidden, bias: biases.attentionOutput),
+        heads: sizes.heads, keyValueHeads: sizes.keyValueHeads, pattern: configuration.attention)
+    }
     let inner = sizes.feedForwardSize
     gate = try keys.gate.map { try linear($0, hidden, inner, bias: biases.feedForward) }
     up = try linear(keys.up, hidden, inner, bias: biases.feedForward)
@@ -120,6 +134,7 @@ public final class TransformerBlock: @unchecked Sendable {
     case .fused(let linear), .fusedByHead(let linear), .tokens(let linear): result = [linear]
     }
     result.append(attentionOutput)
+    if let cross { result += cross.linears }
     if let gate { result.append(gate) }
     return result + [up, down]
   }
@@ -127,7 +142,7 @@ public final class TransformerBlock: @unchecked Sendable {
   /// The weights of its norms.
   public var norms: [Parameter] {
     [
-      attentionNorm, queryNorm, keyNorm, attentionOutputNorm, feedForwardNorm,
+      attentionNorm, queryNorm, keyNorm, attentionOutputNorm, cross?.norm, feedForwardNorm,
       feedForwardOutputNorm,
     ].flatMap { $0?.parameters ?? [] }
   }
@@ -148,22 +163,30 @@ public final class TransformerBlock: @unchecked Sendable {
 
   /// `[N, d]` → `[N, d]`; with a cache, the tokens are one sequence that follows those in the cache.
   ///
-  /// - Parameter positions: the layout with the positions that rows turn by, which begin behind a prefix.
+  /// - Parameters:
+  ///   - positions: the layout with the positions that rows turn by, which begin behind a prefix.
+  ///   - relative: what attention adds to scores by distance.
+  ///   - memory: what an encoder says, for a block of a decoder.
   func callAsFunction(
     _ x: Activation, layout: SequenceLayout, positions: SequenceLayout, rotary: RotaryTable?,
-    on tape: Tape, cache: KeyValueCache.Layer? = nil
+    relative: RelativePositions? = nil, memory: EncoderMemory? = nil, on tape: Tape,
+    cache: KeyValueCache.Layer? = nil
   ) -> Activation {
     func mixed(_ x: Activation, residual: Activation? = nil) -> Activation {
       if case .tokens(let first) = projections {
         return tokensMixed(x, through: first, residual: residual, on: tape)
       }
       return output(
-        of: attentionOutput, attention(x, layout, positions, rotary, on: tape, cache: cache),
+        of: attentionOutput,
+        attention(x, layout, positions, rotary, relative, on: tape, cache: cache),
         attentionAdapter, residual: residual, on: tape)
     }
     switch configuration.normPlace {
     case .before:
-      let attended = mixed(attentionNorm(x, on: tape), residual: x)
+      var attended = mixed(attentionNorm(x, on: tape), residual: x)
+      if let cross {
+        attended = cross(attended, layout: layout, memory: memory, on: tape, cache: cache)
+      }
       let inner = feedForwardNorm(configuration.isParallel ? x : attended, on: tape)
       return output(
         of: down, channels(inner, on: tape), feedForwardAdapter, residual: attended, on: tape)
@@ -211,7 +234,7 @@ public final class TransformerBlock: @unchecked Sendable {
   /// What attention gives before its last layer, `[N, H·D]`.
   private func attention(
     _ x: Activation, _ layout: SequenceLayout, _ positions: SequenceLayout, _ rotary: RotaryTable?,
-    on tape: Tape, cache: KeyValueCache.Layer?
+    _ relative: RelativePositions?, on tape: Tape, cache: KeyValueCache.Layer?
   ) -> Activation {
     var (queries, keys, values) = project(x, on: tape)
     queries = normed(queries, by: queryNorm, on: tape)
@@ -225,7 +248,7 @@ public final class TransformerBlock: @unchecked Sendable {
       queries: queries, keys: keys, values: values, heads: sizes.heads,
       keyValueHeads: sizes.keyValueHeads,
       layout: cache.map { layout.shifted(by: $0.prefixLength) } ?? layout, pattern: pattern,
-      prefix: cache == nil ? prefix?.weights : nil)
+      prefix: cache == nil ? prefix?.weights : nil, relative: relative)
   }
 
   /// Each head's values normalised by themselves.

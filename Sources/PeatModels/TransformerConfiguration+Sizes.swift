@@ -1,6 +1,11 @@
 extension TransformerConfiguration {
-  /// Inputs and outputs of a linear layer in each block, in the order of the computation.
-  public var linearSizes: [(inputs: Int, outputs: Int)] {
+  /// Width of the embedding's rows, and of what the head sees.
+  public var embeddingWidth: Int { embeddingSize ?? hiddenSize }
+
+  /// Inputs and outputs of a linear layer in each block, in the order of the computation; where blocks differ, of a decoder's, which have the most.
+  public var linearSizes: [(inputs: Int, outputs: Int)] { linearSizes(keys.inDecoder) }
+
+  func linearSizes(_ keys: TransformerKeys) -> [(inputs: Int, outputs: Int)] {
     let queries = heads * headWidth
     let keyValues = keyValueHeads * headWidth
     var result: [(Int, Int)]
@@ -11,6 +16,12 @@ extension TransformerConfiguration {
     case .tokens: result = [(contextLength, tokenMixing ?? 0)]
     }
     result.append(tokenMixing.map { ($0, contextLength) } ?? (queries, hiddenSize))
+    if keys.cross != nil {
+      result += [
+        (hiddenSize, queries), (hiddenSize, keyValues), (hiddenSize, keyValues),
+        (queries, hiddenSize),
+      ]
+    }
     if keys.gate != nil { result.append((hiddenSize, feedForwardSize)) }
     return result + [(hiddenSize, feedForwardSize), (feedForwardSize, hiddenSize)]
   }
@@ -28,22 +39,31 @@ extension TransformerConfiguration {
 
   /// Weights of all stored blocks' matrices.
   public var storedMatrixWeights: Int {
-    variation == .none
+    variation == .none && !hasEncoder
       ? blockCount * blockMatrixWeights
       : (0..<blockCount).reduce(0) { $0 + matrixWeights(ofBlock: $1) }
   }
 
   /// Weights of the embedding and the head: matrices that may be packed.
   public var tableWeights: Int {
-    hiddenSize * (vocabularySize + (head == nil || tiesEmbeddings ? 0 : outputCount))
+    embeddingWidth * (vocabularySize + (head == nil || tiesEmbeddings ? 0 : outputCount))
   }
 
-  /// Weights of learned positions and the final norm.
+  /// Weights of learned positions, the final norm, and all else that is no table and in no block.
   public var otherWeights: Int {
     (positions.isLearned ? positionRows * hiddenSize : 0)
       + [keys.finalNorm, keys.embeddingNorm].compactMap { $0 }.count
       * normWeights(width: hiddenSize) + tokenTypes * hiddenSize + headWeights
       + (image.map { ($0.ownTokens + (keys.image?.bias == nil ? 0 : 1)) * hiddenSize } ?? 0)
+      + [keys.inputProjection, keys.outputProjection].compactMap { $0 }.count
+      * hiddenSize * embeddingWidth + relativeWeights
+      + (hasEncoder ? normWeights(width: hiddenSize) : 0)
+  }
+
+  /// Weights of the tables of relative positions.
+  private var relativeWeights: Int {
+    guard case .relative(let buckets, _) = positions else { return 0 }
+    return keys.stacks.count * buckets * heads
   }
 
   /// Rows of a table of learned positions, and which of them is a sequence's first.
@@ -53,16 +73,20 @@ extension TransformerConfiguration {
   }
 
   /// Whether each linear layer of a block has a bias, in the order of the computation.
-  public var linearBiases: [Bool] {
+  public var linearBiases: [Bool] { linearBiases(keys) }
+
+  func linearBiases(_ keys: TransformerKeys) -> [Bool] {
     Array(repeating: biases.projections, count: keys.attentionPaths.count - 1)
       + [biases.attentionOutput]
       + Array(repeating: biases.feedForward, count: keys.feedForwardPaths.count)
   }
 
   /// A block's norms: where they lie in it, and how many values they normalise.
-  public var blockNorms: [(path: String, width: Int)] {
+  public var blockNorms: [(path: String, width: Int)] { blockNorms(keys) }
+
+  func blockNorms(_ keys: TransformerKeys) -> [(path: String, width: Int)] {
     let whole = [
-      keys.attentionNorm, keys.attentionOutputNorm, keys.feedForwardNorm,
+      keys.attentionNorm, keys.attentionOutputNorm, keys.cross?.norm, keys.feedForwardNorm,
       keys.feedForwardOutputNorm,
     ].compactMap { $0 }
     return whole.map { ($0, hiddenSize) }
@@ -86,7 +110,7 @@ extension TransformerConfiguration {
     }
     // A layer that mixes tokens works on each channel of a sequence, not on each token.
     let mixing = tokenMixing.map { 2 * Double($0) * Double(hiddenSize - contextLength) } ?? 0
-    let head = Double(outputCount * hiddenSize)
+    let head = Double(outputCount * embeddingWidth)
     let above = weights(order.dropFirst(firstTrained))
     let all = weights(order)
     return 2 * ((keepsPrefix ? above : all) + head) + 2 * (above + head)

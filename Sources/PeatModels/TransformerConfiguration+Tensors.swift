@@ -18,7 +18,7 @@ extension TransformerConfiguration {
   /// Every tensor of a model of whole blocks, by its name in the checkpoint.
   public var tensors: [(name: String, shape: [Int], role: TensorRole)] {
     var result: [(String, [Int], TensorRole)] = []
-    let d = hiddenSize
+    let (d, width) = (hiddenSize, embeddingWidth)
     func addNorm(_ name: String, _ width: Int) {
       switch norm {
       case .rms(_, let offset):
@@ -39,7 +39,7 @@ extension TransformerConfiguration {
         result.append((token, keys.image?.ownTokenShape(d) ?? [], .table))
       }
     } else {
-      result.append((keys.embedding, [vocabularySize, d], .table))
+      result.append((keys.embedding, [vocabularySize, width], .table))
     }
     if let positions = keys.positions {
       let isDeep = keys.image.map { !$0.isFlat } ?? false
@@ -47,10 +47,26 @@ extension TransformerConfiguration {
     }
     if let types = keys.tokenTypes { result.append((types, [tokenTypes, d], .table)) }
     if let name = keys.embeddingNorm { addNorm(name, d) }
+    func addMatrix(_ name: String, _ inputs: Int, _ outputs: Int) {
+      result.append(
+        (
+          "\(name).weight", [outputs, inputs],
+          .matrix(inputs: inputs, outputs: outputs, intoStates: false)
+        ))
+    }
+    if let name = keys.inputProjection { addMatrix(name, width, d) }
+    if let name = keys.outputProjection { addMatrix(name, d, width) }
+    if let decoder = keys.decoder { addNorm(decoder.encoderNorm, d) }
+    if case .relative(let buckets, _) = positions {
+      for table in keys.relativeTables { result.append((table, [buckets, heads], .table)) }
+    }
     for block in 0..<blockCount {
       let prefix = keys.block(block)
-      for item in blockNorms { addNorm("\(prefix).\(item.path)", item.width) }
-      for (path, (size, hasBias)) in zip(keys.linearPaths, zip(linearSizes, linearBiases)) {
+      let own = keys.ofBlock(block)
+      for item in blockNorms(own) { addNorm("\(prefix).\(item.path)", item.width) }
+      for (path, (size, hasBias)) in zip(
+        own.linearPaths, zip(linearSizes(own), linearBiases(own)))
+      {
         result.append(
           (
             "\(prefix).\(path).weight",
@@ -58,7 +74,7 @@ extension TransformerConfiguration {
               ? [size.inputs, size.outputs] : [size.outputs, size.inputs],
             .matrix(
               inputs: size.inputs, outputs: size.outputs,
-              intoStates: path == keys.attentionOutput || path == keys.down)
+              intoStates: [own.attentionOutput, own.down, own.cross?.output].contains(path))
           ))
         if hasBias { result.append(("\(prefix).\(path).bias", [size.outputs], .shift)) }
       }
@@ -66,16 +82,15 @@ extension TransformerConfiguration {
     if let name = keys.finalNorm { addNorm(name, d) }
     guard let head else { return result }
     if let dense = head.dense {
-      result.append(
-        ("\(dense).weight", [d, d], .matrix(inputs: d, outputs: d, intoStates: false)))
-      result.append(("\(dense).bias", [d], .shift))
+      addMatrix(dense, width, width)
+      result.append(("\(dense).bias", [width], .shift))
     }
-    if let name = head.norm { addNorm(name, d) }
+    if let name = head.norm { addNorm(name, width) }
     if !head.isTied {
       result.append(
         (
-          head.weight, [outputCount, d],
-          .matrix(inputs: d, outputs: outputCount, intoStates: false)
+          head.weight, [outputCount, width],
+          .matrix(inputs: width, outputs: outputCount, intoStates: false)
         ))
     }
     if let bias = head.bias { result.append((bias, [outputCount], .shift)) }

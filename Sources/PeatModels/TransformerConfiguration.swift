@@ -30,6 +30,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
     case learned(firstRow: Int = 0)
     /// Not at all: whatever mixes tokens knows their order itself.
     case none
+    /// Attention adds to scores what it has learned of distances, in so many buckets: see `RelativePositions`.
+    case relative(buckets: Int, longest: Int)
 
     var isLearned: Bool { if case .learned = self { true } else { false } }
   }
@@ -62,6 +64,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
   public var modelType: String
   public var vocabularySize: Int
   public var hiddenSize: Int
+  /// Width of the embedding's rows and of what the head sees, where it is not that of states: layers lead from one to the other.
+  public var embeddingSize: Int?
   public var blockCount: Int
   public var heads: Int
   public var keyValueHeads: Int
@@ -94,6 +98,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
   public var biases: Biases
   public var layout = WeightLayout.outputsByInputs
   public var keys: TransformerKeys
+  /// The token that a decoder behind an encoder begins with.
+  public var decoderStart: Int32 = 0
   /// What an emulator changes of it.
   public var variation = ModelVariation.none
 
@@ -102,6 +108,7 @@ public struct TransformerConfiguration: Sendable, Equatable {
     var result = self
     result.blockCount = numbers.count
     result.windows = windows.map { windows in numbers.map { windows[$0] } }
+    result.keys = keys.counting(encoderBlocks: numbers.count { $0 < keys.encoderBlocks })
     return result
   }
 
@@ -109,6 +116,7 @@ public struct TransformerConfiguration: Sendable, Equatable {
   public func attention(ofBlock number: Int) -> AttentionPattern {
     var pattern = attention
     if let windows { pattern.window = windows[number] }
+    if hasEncoder, !keys.isInDecoder(number) { pattern.isCausal = false }
     return pattern
   }
 }
@@ -149,6 +157,9 @@ public struct TransformerKeys: Sendable, Equatable {
   public var finalNorm: String?
   /// A norm of the embedding.
   public var embeddingNorm: String?
+  /// Linear layers without biases from the embedding's width to that of states, and back.
+  public var inputProjection: String?
+  public var outputProjection: String?
   /// The table of token types.
   public var tokenTypes: String?
   /// What a model of pictures has below its blocks.
@@ -161,6 +172,14 @@ public struct TransformerKeys: Sendable, Equatable {
   public var ignoredPrefixes: [String] = []
   /// A prefix that some checkpoints of the architecture leave out of every name.
   public var optionalPrefix: String?
+  /// The table of relative positions in a stack's first block.
+  public var relativePositions: String?
+  /// Linear layers that other versions of the family have in a block; none in a model's own keys.
+  public var otherVersionsPaths: [String] = []
+  /// Of a decoder's blocks, where the blocks are an encoder's and a decoder's.
+  public var decoder: DecoderKeys?
+  /// Of a block that looks at what an encoder says; `nil` for others.
+  public var cross: CrossAttentionKeys?
 
   /// `optionalPrefix` where a checkpoint leaves it out, as GPT-2's first ones do, which were saved from inside the model; empty elsewhere.
   ///
@@ -171,17 +190,16 @@ public struct TransformerKeys: Sendable, Equatable {
     return prefix
   }
 
-  /// `model.layers.3`.
-  public func block(_ number: Int) -> String { "\(blocks).\(number)" }
-
   /// Where a block's linear layers lie in it, in the order of the computation: `self_attn.q_proj`, `attn.c_attn`.
   public var linearPaths: [String] { attentionPaths + feedForwardPaths }
 
   /// Those of attention.
   public var attentionPaths: [String] {
     switch projections {
-    case .separate(let query, let key, let value): [query, key, value, attentionOutput]
-    case .fused(let path), .fusedByHead(let path), .tokens(let path): [path, attentionOutput]
+    case .separate(let query, let key, let value):
+      [query, key, value, attentionOutput] + (cross?.paths ?? [])
+    case .fused(let path), .fusedByHead(let path), .tokens(let path):
+      [path, attentionOutput] + (cross?.paths ?? [])
     }
   }
 
@@ -194,7 +212,7 @@ public struct TransformerKeys: Sendable, Equatable {
   /// The short names of a block's linear layers, as LoRA targets are named: `q_proj`, `c_attn`.
   public var linearNames: [String] {
     var seen: Set<String> = []
-    return linearPaths.map { $0.split(separator: ".").last.map(String.init) ?? $0 }.filter {
+    return allLinearPaths.map { $0.split(separator: ".").last.map(String.init) ?? $0 }.filter {
       seen.insert($0).inserted
     }
   }

@@ -14,11 +14,18 @@ public final class TransformerModel: @unchecked Sendable {
   /// What is added to the embedding of each token of a kind, `[kinds, d]`.
   let tokenTypes: Parameter?
   let embeddingNorm: Normalization?
+  /// From the embedding's width to that of states, and from there back behind the final norm, where the embedding is narrower.
+  let inputProjection: Linear?
+  let outputProjection: Linear?
   /// Where the model sees pictures.
   let image: ImageEmbedding?
   /// As they are stored; `order` says how they are run.
   public let blocks: [TransformerBlock]
   let order: [Int]
+  /// The norm behind an encoder's blocks, where the model has one.
+  public let encoderNorm: Normalization?
+  /// What attention adds by distance, `[buckets, heads]`, for each stack of blocks.
+  let relativeTables: [Parameter]
   public let finalNorm: Normalization?
   /// What stands on the last states; `nil`: they are the result.
   public let head: OutputHead?
@@ -36,6 +43,7 @@ public final class TransformerModel: @unchecked Sendable {
     configuration: TransformerConfiguration, weights: some WeightSource,
     blockNumbers: [Int]? = nil, storage: StoragePlan = .all(.float32), source: String
   ) throws {
+    let configuration = blockNumbers == nil ? configuration.standingAlone : configuration
     let numbers = blockNumbers ?? Array(0..<configuration.blockCount)
     precondition(
       numbers.count == configuration.blockCount, "TransformerModel: block numbers \(numbers)")
@@ -50,7 +58,7 @@ public final class TransformerModel: @unchecked Sendable {
     self.configuration = configuration
     order = configuration.order
     let keys = configuration.keys
-    let tableShape = [configuration.vocabularySize, configuration.hiddenSize]
+    let tableShape = [configuration.vocabularySize, configuration.embeddingWidth]
     embedding = try reader.parameter(
       keys.embedding, configuration.image?.projectionShape(configuration.hiddenSize) ?? tableShape,
       inputAxis: configuration.image == nil ? 1 : nil)
@@ -70,10 +78,31 @@ public final class TransformerModel: @unchecked Sendable {
     embeddingNorm = try keys.embeddingNorm.map {
       try .make(configuration, $0, width: hidden, reader.parameter)
     }
+    let width = configuration.embeddingWidth
+    func widthProjection(_ name: String?, _ shape: [Int]) throws -> Linear? {
+      try name.map { name in
+        Linear(
+          name, weight: try reader.parameter("\(name).weight", shape, inputAxis: 1), bias: nil,
+          layout: .outputsByInputs)
+      }
+    }
+    inputProjection = try widthProjection(keys.inputProjection, [hidden, width])
+    outputProjection = try widthProjection(keys.outputProjection, [width, hidden])
     blocks = try numbers.enumerated().map { number, fullNumber in
       try TransformerBlock(
         configuration: configuration, number: number, numberInFullModel: fullNumber,
         parameter: reader.parameter)
+    }
+    encoderNorm = try keys.decoder.map {
+      try .make(configuration, $0.encoderNorm, width: hidden, reader.parameter)
+    }
+    if case .relative(let buckets, _) = configuration.positions {
+      let shape = [buckets, configuration.heads]
+      relativeTables = try keys.relativeTables.map {
+        try reader.parameter($0, shape, inputAxis: nil)
+      }
+    } else {
+      relativeTables = []
     }
     finalNorm = try keys.finalNorm.map {
       try .make(configuration, $0, width: configuration.hiddenSize, reader.parameter)
@@ -99,14 +128,15 @@ public final class TransformerModel: @unchecked Sendable {
 
   /// Every weight once, without low-rank updates.
   public var parameters: [Parameter] {
-    inputParameters + blocks.flatMap(\.parameters) + (finalNorm?.parameters ?? [])
+    inputParameters + blocks.flatMap(\.parameters) + (encoderNorm?.parameters ?? [])
+      + (finalNorm?.parameters ?? []) + (outputProjection?.parameters ?? [])
       + (head?.parameters ?? [])
   }
 
-  /// Those below the blocks.
+  /// Those below the blocks, or of all of them.
   private var inputParameters: [Parameter] {
     [embedding, positions, tokenTypes].compactMap { $0 } + (image?.parameters ?? [])
-      + (embeddingNorm?.parameters ?? [])
+      + (embeddingNorm?.parameters ?? []) + (inputProjection?.parameters ?? []) + relativeTables
   }
 
   /// The weights by name, sharing memory with the model.
@@ -140,7 +170,7 @@ public final class TransformerModel: @unchecked Sendable {
   private var prefixLength: Int { blocks.reduce(0) { max($0, $1.prefix?.count ?? 0) } }
 
   /// Rows on their way through the blocks, and the positions they have there.
-  private struct Placement {
+  struct Placement {
     let rows: SequenceLayout
     let positions: SequenceLayout
     /// The rows without a prompt's.
@@ -161,23 +191,45 @@ public final class TransformerModel: @unchecked Sendable {
     }
     let rows = tape.embedding(
       inputs.numbers, layout: placement.positions, table: embedding.weight,
-      scale: configuration.embeddingScale, positions: positions?.weight,
+      scale: configuration.embeddingScale,
+      positions: inputProjection == nil ? positions?.weight : nil,
       firstPosition: configuration.firstPositionRow, shared: tokenTypes?.weight,
-      prompt: prompt?.weight)
+      types: inputs.types, prompt: prompt?.weight)
+    if let inputProjection {
+      return withPositions(inputProjection(rows, on: tape), placement.positions, on: tape)
+    }
     return embeddingNorm?(rows, on: tape) ?? rows
   }
 
-  /// The final norm of the rows that belong to tokens, and their mean where the head looks at that.
+  /// Adds the learned row of each state's position.
+  private func withPositions(
+    _ states: Activation, _ layout: SequenceLayout, on tape: Tape
+  ) -> Activation {
+    guard let positions else { return states }
+    let first = configuration.firstPositionRow
+    let numbers = layout.pieces.flatMap { piece in
+      (0..<piece.count).map { Int32(first + piece.position + $0) }
+    }
+    let rows = numbers.withUnsafeBufferPointer {
+      tape.embedding(
+        $0, layout: SequenceLayout(lengths: [numbers.count]), table: positions.weight)
+    }
+    return tape.addition(states, rows)
+  }
+
+  /// The final norm of the rows that belong to tokens, what leads from there to the embedding's width, and a sequence's mean where the head looks at that.
   private func final(_ states: Activation, _ placement: Placement, on tape: Tape) -> Activation {
+    if configuration.hasEncoder { return finalOfDecoder(states, placement, on: tape) }
     let rows =
       placement.rows.prepended == 0 ? states : tape.rows(states, placement.rows.tokenRows)
-    let states = finalNorm?(rows, on: tape) ?? rows
+    let normalized = finalNorm?(rows, on: tape) ?? rows
+    let states = outputProjection?(normalized, on: tape) ?? normalized
     guard head?.layout.place == .mean else { return states }
     return tape.meanInFirst(
       states, layout: placement.tokens, skipping: configuration.image?.ownTokens ?? 0)
   }
 
-  /// The final hidden states, `[N, d]`; where the head looks at a sequence's mean, that stands in the place of the first.
+  /// The final hidden states, `[N, d]`, or as wide as the embedding's rows where those are narrower; where the head looks at a sequence's mean, that stands in the place of the first.
   ///
   /// - Parameters:
   ///   - inputs: `N` of them, sequence by sequence.
@@ -237,6 +289,10 @@ public final class TransformerModel: @unchecked Sendable {
     _ range: Range<Int>, _ states: Activation, _ placement: Placement, on tape: Tape,
     checkpointing: Bool = false, cache: KeyValueCache? = nil
   ) -> Activation {
+    if configuration.hasEncoder {
+      return throughStacks(
+        range, states, placement, on: tape, checkpointing: checkpointing, cache: cache)
+    }
     var x = states
     let (layout, positions) = (placement.rows, placement.positions)
     let rotary = rotaryTable(positions: positions.positions)
@@ -308,15 +364,20 @@ public final class TransformerModel: @unchecked Sendable {
   }
 
   /// Logits for every position, `[B·T, V]`, or final states where there is no head: for small inputs and tests.
+  ///
+  /// - Parameter sourceLength: how many tokens of each sequence an encoder reads; half of them if not given.
   public func logits(
-    _ tokens: [Int32], length: Int, patches: PatchTable? = nil
+    _ tokens: [Int32], length: Int, sourceLength: Int? = nil, types: [Int32] = [],
+    patches: PatchTable? = nil
   ) -> Tensor {
     let tape = Tape()
     return tokens.withUnsafeBufferPointer { tokens in
-      let hidden = hiddenStates(
-        ModelInputs(tokens, patches: patches),
-        layout: SequenceLayout(rows: tokens.count, length: length), on: tape)
-      return (head?.logits(hidden, on: tape) ?? hidden).tensor()
+      types.withUnsafeBufferPointer { types in
+        let hidden = hiddenStates(
+          ModelInputs(tokens, types: types.isEmpty ? nil : types, patches: patches),
+          layout: layout(rows: tokens.count, length: length, sourceLength: sourceLength), on: tape)
+        return (head?.logits(hidden, on: tape) ?? hidden).tensor()
+      }
     }
   }
 }

@@ -10,6 +10,9 @@ public struct StreamingDecoder: Sendable {
   private let tokenizer: Tokenizer
   private let skipsSpecialTokens: Bool
   private var stages: [any DecoderStage]
+  /// What is on its way between two stages; kept for their memory.
+  private var chunks: [TokenChunk] = []
+  private var next: [TokenChunk] = []
 
   public init(_ tokenizer: Tokenizer, skipSpecialTokens: Bool = true) {
     self.tokenizer = tokenizer
@@ -37,24 +40,25 @@ public struct StreamingDecoder: Sendable {
     else {
       return
     }
-    pass([TokenChunk(bytes: content.bytes)], from: 0, into: &bytes)
+    chunks.append(TokenChunk(bytes: content.bytes))
+    pass(from: 0, into: &bytes)
   }
 
   mutating func finish(into bytes: inout [UInt8]) {
     for index in stages.indices {
-      var chunks: [TokenChunk] = []
       stages[index].finish(into: &chunks)
-      pass(chunks, from: index + 1, into: &bytes)
+      pass(from: index + 1, into: &bytes)
     }
   }
 
-  private mutating func pass(_ chunks: [TokenChunk], from first: Int, into bytes: inout [UInt8]) {
-    var chunks = chunks
+  /// Sends the chunks through the stages from one on; none are left.
+  private mutating func pass(from first: Int, into bytes: inout [UInt8]) {
     for index in first..<stages.count {
-      var next: [TokenChunk] = []
       for chunk in chunks { stages[index].append(chunk, into: &next) }
-      chunks = next
+      swap(&chunks, &next)
+      next.removeAll(keepingCapacity: true)
     }
     for chunk in chunks { bytes += chunk.bytes }
+    chunks.removeAll(keepingCapacity: true)
   }
 }

@@ -28,6 +28,8 @@ public struct Tokenizer: TextTokenizer {
   private let model: any TokenModel
   private let postProcessor: PostProcessor
   let decoder: [any DecoderStage]
+  /// Where the decoder is byte-level and nothing else.
+  private let byteLevelTexts: LazyByteLevelTexts?
 
   private let rawAddedTokens: AddedTokenFinder
   private let normalizedAddedTokens: AddedTokenFinder
@@ -91,6 +93,8 @@ public struct Tokenizer: TextTokenizer {
     self.postProcessor = postProcessor
     preTokenizer = try file.optional("pre_tokenizer").map(PreTokenizers.read)
     decoder = try file.optional("decoder").map(Decoders.read) ?? [JoinDecoder()]
+    byteLevelTexts =
+      decoder.count == 1 && decoder[0] is ByteLevelDecoder ? LazyByteLevelTexts() : nil
     truncation = try file.optional("truncation").map { try Truncation($0) }
     padding = try file.optional("padding").map { try Padding($0) }
 
@@ -163,6 +167,22 @@ public struct Tokenizer: TextTokenizer {
     return addedNumbers[key] ?? model.vocabulary.numbers[key]
   }
 
+  /// Whether a text encoded with special tokens starts with the begin token.
+  public var addsBeginToken: Bool {
+    get throws {
+      try beginToken != nil && encode("a", addSpecialTokens: true).first == beginToken
+    }
+  }
+
+  /// The token that stands in the place of hidden ones: `mask_token` of the files beside tokenizer.json, else `[MASK]` or `<mask>`; `nil` where there is none.
+  public var maskToken: Int32? {
+    get throws {
+      let named = try SpecialTokenNames.read(["mask_token"], in: sourceFiles)["mask_token"]
+      if let named { return number(of: named.token.text) }
+      return ["[MASK]", "<mask>"].compactMap(number(of:)).first
+    }
+  }
+
   /// The token of a number as the vocabulary writes it (`Ġtime`, `▁time`); `nil` where there is none.
   public func token(_ number: Int32) -> String? { content(number)?.text }
 
@@ -170,7 +190,8 @@ public struct Tokenizer: TextTokenizer {
     addedContents[number] ?? model.vocabulary.token(number)
   }
 
-  func isSpecial(_ number: Int32) -> Bool { addedTokens[number]?.isSpecial ?? false }
+  /// Whether a number is that of a special token, such as `[CLS]`.
+  package func isSpecial(_ number: Int32) -> Bool { addedTokens[number]?.isSpecial ?? false }
 
   public func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int32] {
     var numbers: [Int32] = addSpecialTokens ? postProcessor.before : []
@@ -305,6 +326,12 @@ public struct Tokenizer: TextTokenizer {
 
   /// The text of token numbers. Numbers that no token has, negative ones among them, are left out.
   public func decode(_ tokens: [Int32], skipSpecialTokens: Bool) -> String {
+    if let byteLevelTexts {
+      let texts = byteLevelTexts.value {
+        ByteLevelTexts(count: vocabularySize, content: content, isSpecial: isSpecial)
+      }
+      return texts.text(of: tokens, skipSpecialTokens: skipSpecialTokens)
+    }
     var stream = StreamingDecoder(self, skipSpecialTokens: skipSpecialTokens)
     var bytes: [UInt8] = []
     for token in tokens { stream.append(token, into: &bytes) }

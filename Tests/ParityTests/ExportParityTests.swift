@@ -87,4 +87,17 @@ import Testing
       GoldenModels.checkpoint(name), recipe,
       rows: GoldenCase("expected", in: "checkpoints/\(name)").rows())
   }
+
+  @Test(arguments: [
+    "layers=0", "layers=0,share,int8", "prune-heads=0.5,prune-channels=0.4,low-rank=0.6",
+  ])
+  func `transformers computes what an emulator of an OPT with a narrow embedding does`(
+    recipe: String
+  ) async throws {
+    var random = SeededRandom(seed: 6)
+    let rows = (0..<2).map { _ in (0..<15).map { _ in Int32(3 + random.integer(below: 50)) } }
+    try await check(
+      Checkpoint(folder: ProjectFolders.golden.appendingPathComponent("families/opt-narrow")),
+      recipe, rows: rows)
+  }
 }

@@ -36,7 +36,10 @@ import Testing
   @Test(arguments: names) func `a cache changes nothing`(name: String) throws {
     let folder = ProjectFolders.golden.appendingPathComponent("families/\(name)")
     let model = try Checkpoint(folder: folder).model()
-    guard model.configuration.attention.isCausal, model.head?.layout.place == .each else { return }
+    // Models with an encoder have a test of their own.
+    guard model.configuration.attention.isCausal, !model.configuration.hasEncoder,
+      model.head?.layout.place == .each
+    else { return }
     var tokens: [Int32] = [3, 14, 15, 9, 26]
     var generator = try TextGenerator(model, prompt: tokens, capacity: 40, settings: .init())
     for _ in 0..<20 {

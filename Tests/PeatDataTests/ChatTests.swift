@@ -1,5 +1,7 @@
+import Foundation
 import PeatData
 import PeatTensor
+import PeatTokenizers
 import TestSupport
 import Testing
 
@@ -80,5 +82,49 @@ import Testing
     expectError(.badData, "message 2", "a number is no message") {
       _ = try read(#"{"messages": [{"role": "user", "content": ""}, 3]}"#)
     }
+  }
+
+  private let template = """
+    {{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>
+    {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}
+    """
+
+  @Test func `a model's template writes the conversation, and of it the answers are learned`()
+    throws
+  {
+    let rendering = TemplateChatRendering(try ChatTemplate(template, tokens: ["bos_token": "<s>"]))
+    let document = try Document(turns: turns, rendering: rendering)
+    #expect(
+      document.text
+        == "<s><|system|>Be short.<|end|>\n<|user|>Hi<|end|>\n<|assistant|>Ho<|end|>\n<|user|>And?<|end|>\n<|assistant|>Hm<|end|>\n"
+    )
+    #expect(
+      document.segments.filter(\.isLearned).map(\.text) == ["Ho<|end|>\n", "Hm<|end|>\n"])
+    // It says itself where it begins and ends.
+    let sequence = try TokenSequence(
+      document, tokenizer: ByteTokenizer(), addBegin: true, addEnd: true)
+    #expect(sequence.tokens.count == document.text.utf8.count)
+  }
+
+  @Test func `a template that writes earlier answers otherwise teaches the last one`() throws {
+    let forgetful = """
+      {% for m in messages %}{% if m['role'] == 'assistant' and not loop.last %}[…]{% else %}[{{ m['role'] }}]{{ m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}
+      """
+    let document = try Document(
+      turns: turns, rendering: TemplateChatRendering(try ChatTemplate(forgetful)))
+    #expect(document.text == "[system]Be short.[user]Hi[…][user]And?[assistant]Hm")
+    #expect(document.segments.filter(\.isLearned).map(\.text) == ["Hm"])
+  }
+
+  @Test func `documents are written by the tokenizer's template, where it has one`() throws {
+    let conversation = try Document(turns: turns)
+    let plain = try ByteLevelBPETrainer(vocabularySize: 300).train(on: ["aaa bbb"])
+    #expect(try plain.rendered([conversation]) == [conversation])
+    var files = plain.sourceFiles
+    files["chat_template.jinja"] = Data(template.utf8)
+    let chatting = try Tokenizer(files: files)
+    let rendered = try chatting.rendered([conversation, Document("text")])
+    #expect(rendered[0].text.contains("<|user|>And?<|end|>") && rendered[1].text == "text")
+    #expect(rendered[0].carriesSpecialTokens && !rendered[1].carriesSpecialTokens)
   }
 }

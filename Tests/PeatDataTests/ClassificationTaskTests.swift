@@ -84,4 +84,61 @@ import Testing
       pictures: [(Tensor(zeros: [2, 4, 6]), 3), (Tensor(zeros: [2, 4, 6]), 0)], cut: image)
     #expect(other.fingerprint != data.fingerprint)
   }
+
+  @Test func `a pair stands in one window, the second text with types of its own`() throws {
+    let tokenizer = try Tokenizer(json: TinyEncoder.tokenizerJSON())
+    let task = ClassificationTask(labels: ["no", "yes"], atFirst: true)
+    let pairs = [
+      Document(TextPair("the cat sat", "a dog"), fields: ["label": "yes"]),
+      Document(TextPair("the", "a bird flew over a tree then"), fields: ["label": "no"]),
+    ]
+    let data = try task.dataset(pairs, tokenizer: tokenizer, context: 8, tokenTypes: 2)
+    let batch = data.batch(0, rows: 2)
+    func numbers(_ words: String) -> [Int32] {
+      words.split(separator: " ").map { TinyEncoder.number(of: String($0)) }
+    }
+    // Of the second pair the longer text is shortened to what fits.
+    #expect(
+      batch.tokens
+        == numbers("[CLS] the cat sat [SEP] a dog [SEP] [CLS] the [SEP] a bird flew over [SEP]"))
+    #expect(batch.types == [0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1])
+    // A model without types, or with one, gets none.
+    for types in [0, 1] {
+      let plain = try task.dataset(pairs, tokenizer: tokenizer, context: 8, tokenTypes: types)
+      #expect(plain.batch(0, rows: 2).types.isEmpty)
+      #expect(plain.batch(0, rows: 2).tokens == batch.tokens)
+    }
+    // Parts keep them.
+    let part = try data.prefix(tokens: 9)
+    #expect(part.batch(0, rows: 1).types == [0, 0, 0, 0, 0, 1, 1, 1])
+    expectError(.badData, "1 of 2", "pairs") {
+      _ = try task.dataset(
+        [pairs[0], Document("the cat", fields: ["label": "no"])], tokenizer: tokenizer, context: 8)
+    }
+  }
+
+  @Test(arguments: [
+    ("text", "text_pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"),
+    ("question1", "question2"),
+  ])
+  func `pairs are read by their keys, from tables and records`(first: String, second: String) throws
+  {
+    let table = "\(first),\(second),label,user\nthe cat,\"a, b\",yes,ada\n"
+    let record = #"{"\#(first)": "the cat", "\#(second)": "a, b", "label": "yes", "user": "ada"}"#
+    for (name, text) in [("data.csv", table), ("data.jsonl", record + "\n")] {
+      try withFile(text, named: name) { url in
+        let labelled = try LabelledText.read(url)
+        #expect(
+          labelled == [
+            LabelledText(text: "the cat", second: "a, b", label: "yes", fields: ["user": "ada"])
+          ])
+        let document = try #require(labelled.first?.document)
+        #expect(document.pair == TextPair("the cat", "a, b"))
+        #expect(document.text == "the cat\na, b")
+        // As clients read their data, who do not know what for.
+        let read = try DocumentReader.read(url)
+        #expect(read.map(\.pair) == [document.pair] && read[0].fields == document.fields)
+      }
+    }
+  }
 }

@@ -25,13 +25,15 @@ import Testing
     }
   }
 
-  @Test func `pieces of a text are whole lines, and together the text`() throws {
-    let text = (0..<5000).map { "line \($0), in Zürich\n" }.joined()
+  @Test(arguments: ["", "the end without a break"])
+  func `pieces of a text are whole lines, and together the text`(end: String) throws {
+    let text = (0..<5000).map { "line \($0), in Zürich\n" }.joined() + end
     try withFile(text, named: "data.txt") { url in
       let pieces = try all(DocumentStream(url, pieceBytes: 1000))
       #expect(pieces.map(\.text).joined() == text)
       #expect(pieces.count > 50)
-      #expect(pieces.allSatisfy { $0.text.hasSuffix("\n") && $0.text.utf8.count < 1100 })
+      #expect(pieces.dropLast().allSatisfy { $0.text.hasSuffix("\n") })
+      #expect(pieces.allSatisfy { $0.text.utf8.count < 1100 })
     }
   }
 
@@ -71,6 +73,23 @@ import Testing
       for (one, other) in zip(disk.batches(rows: 7), memory.batches(rows: 7)) {
         #expect(one == other)
       }
+    }
+  }
+
+  @Test func `of tokens on disk the end is held back`() throws {
+    try withFile(text, named: "data.jsonl") { url in
+      let file = try TokenFile(DocumentStream(url), tokenizer: ByteTokenizer(), addEnd: true)
+      let all = try TokenDataset(file, context: 31)
+      let parts = try all.split(validationShare: 0.1, seed: 3)
+      #expect(parts.training.tokens + parts.validation.tokens == all.tokens)
+      #expect(abs(parts.validation.tokenCount - all.tokenCount / 10) <= 1)
+      // The document at the border is in both.
+      #expect(
+        (400...401).contains(parts.training.documentCount + parts.validation.documentCount))
+      let first = try #require(Array(parts.validation.batches(rows: 1)).first)
+      let border = parts.training.tokenCount
+      #expect(first.tokens == Array(all.tokens[border..<border + 31]))
+      #expect(file.part(border..<file.count).textBytes < file.textBytes / 9)
     }
   }
 

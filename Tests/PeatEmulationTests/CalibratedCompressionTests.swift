@@ -46,7 +46,7 @@ import Testing
     var found: [String: Tensor] = [:]
     let sampled = CompressionCalibration(sample.data, windows: 24, threads: 2)
     sampled.descend(
-      sample.full, sample.split, paths: sample.full.configuration.keys.linearPaths
+      sample.full, sample.split, paths: \.linearPaths
     ) { _, seen in
       for (name, sums) in seen { found[name] = sums.gradients?.weight }
     }

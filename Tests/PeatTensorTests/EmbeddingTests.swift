@@ -56,6 +56,33 @@ import Testing
     }.check()
   }
 
+  @Test func `each token gets the row of its type`() {
+    var random = SeededRandom(seed: 5)
+    let tokens: [Int32] = [1, 4, 0, 3, 1, 1]
+    let types: [Int32] = [0, 1, 1, 0, 0, 1]
+    let width = 9
+    OperationCase(
+      "embedding with types",
+      weights: [
+        Operand("table", randomTensor([5, width], &random)),
+        Operand("types", randomTensor([2, width], &random)),
+      ]
+    ) { tape, _, w in
+      tokens.withUnsafeBufferPointer { tokens in
+        types.withUnsafeBufferPointer {
+          .matrix(
+            tape.embedding(
+              tokens, layout: SequenceLayout(rows: 6, length: 3), table: w[0], shared: w[1],
+              types: $0))
+        }
+      }
+    } reference: { _, w in
+      zip(tokens, types).flatMap { token, type in
+        (0..<width).map { w[0][Int(token) * width + $0] + w[1][Int(type) * width + $0] }
+      }
+    }.check()
+  }
+
   @Test func `patches stand beside rows of a model's own`() {
     var random = SeededRandom(seed: 4)
     let numbers: [Int32] = [-1, -2, 0, 1, -1, -2, 2, 3]

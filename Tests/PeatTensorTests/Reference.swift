@@ -73,7 +73,8 @@ enum Reference {
 
   static func attention(
     _ q: [Double], _ k: [Double], _ v: [Double], heads: Int, keyValueHeads: Int, headWidth: Int,
-    length: Int, keyLength: Int, pattern: AttentionPattern = .causal
+    length: Int, keyLength: Int, pattern: AttentionPattern = .causal,
+    added: (_ head: Int, _ distance: Int) -> Double = { _, _ in 0 }
   ) -> [Double] {
     var output = [Double](repeating: 0, count: q.count)
     let qWidth = heads * headWidth
@@ -92,7 +93,7 @@ enum Reference {
             (0..<headWidth).reduce(0.0) {
               $0 + q[row * qWidth + head * headWidth + $1]
                 * k[(sequence * keyLength + key) * kWidth + group * headWidth + $1]
-            } * scale
+            } * scale + added(head, key - position)
           return pattern.softCap.map { Double($0) * tanh(score / Double($0)) } ?? score
         }
         let top = scores.max() ?? 0

@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 
-from check_checkpoint import load_strictly, read_ids
+from check_checkpoint import load_strictly, logits_of, read_ids
 from golden import write_tensors
 
 
@@ -31,7 +31,7 @@ def main(base, adapter, ids, out):
     with torch.no_grad():
         tokens = read_ids(ids)
         # Without the rows of virtual tokens.
-        logits = model(input_ids=tokens, use_cache=False).logits[:, -tokens.shape[1] :]
+        logits = logits_of(model, tokens)[:, -tokens.shape[1] :]
     write_tensors(Path(out), {"logits": logits})
 
 

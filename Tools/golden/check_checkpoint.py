@@ -3,7 +3,8 @@
     python check_checkpoint.py FOLDER IDS.json OUT.safetensors
 
 IDS.json is a list of equally long lists of token ids, or an object with such a list under `inputIDs`. OUT gets `logits`
-[B, T, V] in float32, computed in float32 from the stored weights. Fails where a weight is missing, left over or of
+[B, T, V] in float32, computed in float32 from the stored weights. A model with an encoder reads the first half of each list, its decoder the
+other, of which the logits are. Fails where a weight is missing, left over or of
 another shape.
 """
 
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from golden import write_tensors
 
@@ -23,7 +24,8 @@ def read_ids(path):
 
 
 def load_strictly(folder):
-    model, report = AutoModelForCausalLM.from_pretrained(
+    kind = AutoModelForSeq2SeqLM if AutoConfig.from_pretrained(folder, local_files_only=True).is_encoder_decoder else AutoModelForCausalLM
+    model, report = kind.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True, output_loading_info=True
     )
     wrong = {k: sorted(map(str, v)) for k, v in report.items() if v}
@@ -32,10 +34,17 @@ def load_strictly(folder):
     return model.eval()
 
 
+def logits_of(model, ids):
+    if not model.config.is_encoder_decoder:
+        return model(input_ids=ids, use_cache=False).logits
+    half = ids.shape[1] // 2
+    return model(input_ids=ids[:, :half], decoder_input_ids=ids[:, half:], use_cache=False).logits
+
+
 def main(folder, ids, out):
     torch.set_num_threads(1)
     with torch.no_grad():
-        logits = load_strictly(folder)(input_ids=read_ids(ids), use_cache=False).logits
+        logits = logits_of(load_strictly(folder), read_ids(ids))
     write_tensors(Path(out), {"logits": logits})
 
 

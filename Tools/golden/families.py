@@ -1,10 +1,11 @@
 """A tiny random checkpoint of each family of models, and what transformers computes of it.
 
 Writes Tests/ParityTests/Golden/families/<name>/: config.json and model.safetensors as `save_pretrained` writes them, and
-reference.safetensors as `reference.py` does. Computed in float32 with eager attention.
+reference.safetensors as `reference.py` does. Computed in float32 with eager attention. With names only those are made.
 """
 
 import shutil
+import sys
 
 import torch
 import transformers
@@ -23,6 +24,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
+    T5Config,
     ViTConfig,
 )
 
@@ -77,6 +79,11 @@ VIT = {
     "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 24, "image_size": 8, "patch_size": 2,
     "num_channels": 3, "num_labels": 3,
 }
+T5 = {
+    "vocab_size": VOCABULARY, "d_model": 16, "d_kv": 6, "d_ff": 24, "num_layers": 3, "num_decoder_layers": 4, "num_heads": 4,
+    "relative_attention_num_buckets": 8, "relative_attention_max_distance": 14, "decoder_start_token_id": 0, "tie_word_embeddings": True,
+}
+PAIRS = {"t5": T5Config(**T5), "t5-gated": T5Config(**T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})}
 VISION = {"vit": (ViTConfig(**VIT), "ViT"), "deit": (DeiTConfig(**VIT, qkv_bias=False), "DeiT")}
 CLIP_TOWER = {key: value for key, value in VIT.items() if key != "num_labels"}
 CLIP_TEXT = {
@@ -90,9 +97,11 @@ CLIP = {
     "clip-classes": (CLIPConfig(**CLIP_WHOLE, num_labels=3), "CLIPForImageClassification"),
 }
 
+NARROW = OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=12, do_layer_norm_before=False, num_labels=3)
+
 
 def models():
-    """Each model's name, configuration and class."""
+    """Each model's name, configuration and class. New ones come last: a model's weights are drawn by its place."""
     for name, config in DECODERS.items():
         mapping = transformers.AutoModelForSequenceClassification if name.endswith("-classes") else transformers.AutoModelForCausalLM
         yield name, config, mapping._model_mapping[type(config)]
@@ -102,6 +111,11 @@ def models():
     for name, (config, prefix) in VISION.items():
         for suffix, kind in (("", "Model"), ("-classes", "ForImageClassification")):
             yield name + suffix, config, getattr(transformers, prefix + kind)
+    yield "opt-narrow", NARROW, transformers.OPTForCausalLM
+    yield "opt-narrow-classes", NARROW, transformers.OPTForSequenceClassification
+    yield "bert-pairs-classes", BertConfig(**BERT), transformers.BertForSequenceClassification
+    for name, config in PAIRS.items():
+        yield name, config, transformers.T5ForConditionalGeneration
     for name, (config, kind) in CLIP.items():
         yield name, config, getattr(transformers, kind)
 
@@ -109,6 +123,9 @@ def models():
 def scatter(model, seed):
     """Weights that make every part matter: norms away from 1, biases away from 0, matrices that keep the size of x."""
     dice = Dice(seed)
+    if getattr(model.config, "scale_decoder_outputs", True) is False:
+        # transformers ties every T5 that is made; later ones have a head of their own.
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     with torch.no_grad():
         for p in model.parameters():
             if p.ndim == 0:
@@ -122,6 +139,8 @@ def scatter(model, seed):
 def main():
     torch.set_num_threads(1)
     for number, (name, config, kind) in enumerate(models()):
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         config._attn_implementation = "eager"
         model = scatter(kind(config), SEED + number)
         folder = FOLDER / name
@@ -130,7 +149,7 @@ def main():
         (folder / "generation_config.json").unlink(missing_ok=True)
         for file in folder.iterdir():
             file.chmod(0o644)
-        values = reference(model, SEED + 100 + number, 17)
+        values = reference(model, SEED + 100 + number, 17, "-pairs" in name)
         write_tensors(folder / "reference.safetensors", values)
         print(name, "loss", values["loss"].item(), "parameters", model.num_parameters())
     write_manifest(FOLDER, "families.py", SEED, computedIn="float32")

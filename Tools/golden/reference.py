@@ -1,10 +1,13 @@
 """What transformers computes of a checkpoint: logits, loss and all gradients, for `fedpeat parity` to compare with.
 
-    Tools/golden/reference.py MODEL [--seed N] [--length N]
+    Tools/golden/reference.py MODEL [--seed N] [--length N] [--pairs]
 
 Writes MODEL/reference.safetensors: `input_ids` [B, T] and `targets` [B, T] (as F32; what is to be predicted at each place, -1 where nothing is), `logits`
 [B, T, V], or [B, classes] of a model of classes, `loss` [1] (the mean over all targets), and `gradient.NAME` of each parameter, under the checkpoint's names.
-Of a model without a head `states` [B, T, d] in their place, the loss being the mean of their squares. Computed in float32 with eager attention.
+Of a model with an encoder `source_length` [1] says how many tokens of each row it reads; `logits` are of the others,
+and `greedy` is what `generate` says after `greedy_source`: of some sources the one with the most varied answer.
+Of a model without a head `states` [B, T, d] in their place, the loss being the mean of their squares. With --pairs also `token_types` [B, T]: the end of each row is
+the second text of a pair. Computed in float32 with eager attention.
 """
 
 import argparse
@@ -27,34 +30,60 @@ VIT = {
 STORED = {"gpt_neox": {"lm_head.weight": "embed_out.weight"}, "vit": VIT, "deit": VIT}
 
 
-def reference(model, seed: int, length: int) -> dict:
+def reference(model, seed: int, length: int, pairs: bool = False) -> dict:
     """Logits, loss and gradients of what the model's head predicts: each next token, some masked ones, or a class."""
     dice = Dice(seed)
     if hasattr(tower(model.config), "patch_size"):
         return picture_reference(model, dice)
+    if model.config.is_encoder_decoder:
+        return pair_reference(model, dice, length)
     ids = dice.integers(model.config.vocab_size, 2, length)
     # Filling is never learned, and has positions of its own in some models.
     ids[ids == getattr(model.config, "pad_token_id", None)] = 3
     kind = type(model).__name__
     targets = torch.full_like(ids, -1)
+    given = {"input_ids": ids}
+    if pairs:
+        ends = torch.tensor([[length // 3], [length // 2]])
+        given["token_type_ids"] = (torch.arange(length)[None] >= ends).long()
+    known = {"input_ids": ids, "targets": targets} | ({"token_types": given["token_type_ids"]} if pairs else {})
     model.zero_grad(set_to_none=True)
     if kind.endswith("ForSequenceClassification"):
         labels = dice.integers(model.config.num_labels, 2)
         targets[:, -1 if hasattr(model, "score") else 0] = labels
-        output = model(input_ids=ids, labels=labels)
+        output = model(**given, labels=labels)
     elif kind.endswith(("ForCausalLM", "LMHeadModel")):
         targets[:, :-1] = ids[:, 1:]
         output = model(input_ids=ids, labels=ids, use_cache=False)
     elif kind.endswith("ForMaskedLM"):
         targets[:, ::3] = dice.integers(model.config.vocab_size, *targets[:, ::3].shape)
-        output = model(input_ids=ids, labels=targets.masked_fill(targets < 0, -100))
+        output = model(**given, labels=targets.masked_fill(targets < 0, -100))
     else:
-        states = model(input_ids=ids).last_hidden_state
+        states = model(**given).last_hidden_state
         loss = states.square().mean()
         loss.backward()
-        return {"input_ids": ids, "targets": targets, "states": states, "loss": loss.reshape(1)} | gradients(model)
+        return known | {"states": states, "loss": loss.reshape(1)} | gradients(model)
     output.loss.backward()
-    return {"input_ids": ids, "targets": targets, "logits": output.logits, "loss": output.loss.reshape(1)} | gradients(model)
+    return known | {"logits": output.logits, "loss": output.loss.reshape(1)} | gradients(model)
+
+
+def greedy(model, source):
+    # Its cache is for as many blocks as the encoder has.
+    return source[0], model.generate(source, max_new_tokens=24, do_sample=False, use_cache=False)[0, 1:]
+
+
+def pair_reference(model, dice, length: int) -> dict:
+    """The same of a model with an encoder: rows are a source and, behind it, what the decoder reads; logits are the decoder's."""
+    source = length + 4
+    ids, labels = dice.integers(model.config.vocab_size, 2, source), dice.integers(model.config.vocab_size, 2, length)
+    output = model(input_ids=ids, labels=labels, use_cache=False)
+    output.loss.backward()
+    asked, said = max((greedy(model, dice.integers(model.config.vocab_size, 1, 9)) for _ in range(12)), key=lambda pair: len(set(pair[1].tolist())))
+    read = torch.cat([torch.full((2, 1), model.config.decoder_start_token_id), labels[:, :-1]], 1)
+    return {
+        "input_ids": torch.cat([ids, read], 1), "targets": torch.cat([torch.full_like(ids, -1), labels], 1),
+        "source_length": torch.tensor([source]), "greedy_source": asked, "greedy": said, "logits": output.logits, "loss": output.loss.reshape(1),
+    } | gradients(model)
 
 
 def tower(config):
@@ -107,11 +136,12 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--length", type=int, default=19)
+    parser.add_argument("--pairs", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     kind = getattr(transformers, AutoConfig.from_pretrained(options.model).architectures[0])
     model = kind.from_pretrained(options.model, dtype=torch.float32, attn_implementation="eager").eval()
-    write_tensors(options.model / "reference.safetensors", reference(model, options.seed, options.length))
+    write_tensors(options.model / "reference.safetensors", reference(model, options.seed, options.length, options.pairs))
 
 
 if __name__ == "__main__":

@@ -158,6 +158,8 @@ public struct EmulatorComparison: Sendable {
     }
     return try result.filter { candidate in
       if candidate.recipe.needsCalibration, !hasText { return false }
+      // Of an encoder and a decoder some words keep too little, or nothing that fits.
+      if model.hasEncoder { return (try? candidate.recipe.check(model, split)) != nil }
       try candidate.recipe.check(model, split)
       return true
     }

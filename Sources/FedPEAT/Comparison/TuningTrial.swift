@@ -40,7 +40,8 @@ public struct TuningTrial: Sendable {
   private let tokenizer: Tokenizer
   private let training: TokenDataset
   private let heldOut: [Document]
-  private let measure: PerplexityMeasure
+  /// Where the model predicts each next token; else it says masked ones.
+  private let measure: PerplexityMeasure?
   let shouldStop: @Sendable () -> Bool
   let onStep: @Sendable (String, Trainer.Progress) -> Void
 
@@ -61,15 +62,18 @@ public struct TuningTrial: Sendable {
     training = try TokenDataset.make(
       task, reader: .texts(tokenizer), for: full.configuration, layout: settings.layout,
       context: settings.context,
-      addBegin: settings.bos)
+      addBegin: settings.bos, seed: settings.seed)
     self.heldOut = heldOut
-    measure = try PerplexityMeasure(
-      context: settings.context, threads: settings.threads, model: full)
+    measure =
+      full.configuration.predictsMaskedTokens
+      ? nil
+      : try PerplexityMeasure(
+        context: settings.context, threads: settings.threads, model: full)
     self.shouldStop = shouldStop
     self.onStep = onStep
   }
 
-  /// Perplexity, with an adapter where one is given.
+  /// Perplexity, or masked perplexity, with an adapter where one is given.
   ///
   /// - Parameter documents: the held out texts if not given.
   public func perplexity(
@@ -78,9 +82,14 @@ public struct TuningTrial: Sendable {
     let model = try adapter == nil ? model : model.sharingWeights()
     let injected = try adapter?.inject(into: model)
     defer { injected?.remove() }
+    guard let measure else {
+      return try MaskedTokenMeasure(threads: settings.threads).report(
+        model, try dataset(documents ?? heldOut), shouldStop: shouldStop
+      ).maskedPerplexity
+    }
     return try measure.report(
-      model, tokenizer: tokenizer, documents: (documents ?? heldOut).map(\.text),
-      asDocuments: settings.layout != .stream, addBegin: settings.bos ?? tokenizer.addsBeginToken,
+      model, tokenizer: tokenizer, documents: documents ?? heldOut,
+      asDocuments: settings.layout != .stream, addBegin: settings.bos,
       shouldStop: shouldStop
     ).perplexity
   }
@@ -118,7 +127,7 @@ public struct TuningTrial: Sendable {
     try TokenDataset.make(
       documents, reader: .texts(tokenizer), for: full.configuration, layout: settings.layout,
       context: settings.context,
-      addBegin: settings.bos)
+      addBegin: settings.bos, seed: settings.seed)
   }
 
   /// Says in an error of which texts it tells.

@@ -112,11 +112,15 @@ struct Compress: AsyncParsableCommand {
           reader: try InputReader(folder: source.folder, for: full.configuration),
           for: full.configuration,
           layout: .stream,
-          context: min(256, full.configuration.contextLength), addBegin: nil),
+          context: min(256, full.configuration.contextLength), addBegin: nil,
+          seed: common.seedValue),
         threads: common.threadCount)
     }
-    var fidelity = try calibration.map {
-      try FidelityMeasure(full, source, URL(path: $0), threads: common.threadCount)
+    var fidelity = try calibration.flatMap { text in
+      try sample.map {
+        try FidelityMeasure(
+          full, source, URL(path: text), $0.data, threads: common.threadCount)
+      }
     }
     var blocks = LevelBlocks()
     var reports: [Report] = []
@@ -231,17 +235,32 @@ struct Compress: AsyncParsableCommand {
 
 /// How well emulators stand for a model on a text: what is the model's own is measured once for all levels.
 private struct FidelityMeasure {
+  /// The text's tokens, of a model that predicts each next one.
   private let rows: [[Int32]]
-  private let measure: PerplexityMeasure
+  private let measure: PerplexityMeasure?
+  /// The text as another head learns from it.
+  private let data: TokenDataset
+  private let threads: Int
   private var fullLoss: TokenLoss?
 
-  init(_ full: TransformerModel, _ source: Checkpoint, _ file: URL, threads: Int) throws {
+  init(
+    _ full: TransformerModel, _ source: Checkpoint, _ file: URL, _ data: TokenDataset, threads: Int
+  ) throws {
+    self.data = data
+    self.threads = threads
+    let configuration = full.configuration
+    guard full.head?.layout.labels == nil, !configuration.predictsMaskedTokens,
+      !configuration.hasEncoder
+    else {
+      (rows, measure) = ([], nil)
+      return
+    }
     let tokenizer = try Tokenizer(folder: source.folder)
     rows = try DocumentReader.read(file).map {
       try tokenizer.encode($0.text, addSpecialTokens: true)
     }
     measure = try PerplexityMeasure(
-      context: min(full.configuration.contextLength, 512), threads: threads, model: full)
+      context: min(configuration.contextLength, 512), threads: threads, model: full)
   }
 
   mutating func report(
@@ -261,12 +280,16 @@ private struct FidelityMeasure {
 
   private func loss(_ model: TransformerModel, _ what: String) throws -> TokenLoss {
     let start = ContinuousClock.now
+    let tell = { @Sendable (done: Int, all: Int) in
+      let left = (ContinuousClock.now - start) / max(done, 1) * (all - done)
+      Terminal.status("measuring: \(what), window \(done) of \(all)  \(Format.time(left)) left")
+    }
+    guard let measure else {
+      return try data.loss(
+        model, rows: 1, threads: threads, shouldStop: { Interruption.isRequested },
+        onProgress: tell)
+    }
     return try measure.loss(
-      model, rows: rows, shouldStop: { Interruption.isRequested },
-      onProgress: { done, all in
-        let left = (ContinuousClock.now - start) / max(done, 1) * (all - done)
-        Terminal.status(
-          "measuring: \(what), window \(done) of \(all)  \(Format.time(left)) left")
-      })
+      model, rows: rows, shouldStop: { Interruption.isRequested }, onProgress: tell)
   }
 }

@@ -10,7 +10,8 @@ struct Evaluate: AsyncParsableCommand {
 
       Perplexity is taken over windows of --context input tokens and as many predictions, each starting with the last \
       token of the one before; what is left at the end and fills no window is not measured. With --documents each \
-      document is measured by itself, cut to its first --context tokens.
+      document is measured by itself, cut to its first --context tokens. A model of masked tokens is measured by what it \
+      says of hidden ones: masked perplexity, 15 % of the tokens, the same for the same --seed.
       """)
 
   @Argument(help: "A model or emulator: its folder, or its name on the Hub; or what plug-in wrote.")
@@ -52,6 +53,14 @@ struct Evaluate: AsyncParsableCommand {
     help: "Only the first N documents, questions or, of a single text, windows; all if not given.")
   var limit: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Measure each client's texts for themselves too, with the mean, the worst tenth and the worst: the field that says whose a text is, such as speaker; all together if not given.",
+      valueName: "field"))
+  var perClient: String?
+
+  @OptionGroup var streaming: StreamOptions
+
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
@@ -59,71 +68,188 @@ struct Evaluate: AsyncParsableCommand {
       throw ValidationError("Give one of --text FILE, --choices FILE and --labels FILE.")
     }
     if let limit, limit < 1 { throw ValidationError("--limit is \(limit); it must be at least 1.") }
+    if perClient != nil, choices != nil || limit != nil {
+      throw ValidationError("--per-client goes with --text or --labels, without --limit.")
+    }
+    if text == nil, streaming.stream != nil {
+      throw ValidationError("--stream and --no-stream are about --text.")
+    }
   }
 
   func run() async throws {
     let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
     if let labels, loaded.model.head?.layout.labels != nil {
-      return try told(loaded, loaded.model.configuration.documents(in: URL(path: labels)))
+      return try told(loaded, URL(path: labels))
+    }
+    if let text, loaded.model.configuration.predictsMaskedTokens {
+      return try maskedTokens(loaded, URL(path: text))
+    }
+    if let text { return try perplexity(loaded, URL(path: text)) }
+    if perClient != nil {
+      throw PeatError.usage(
+        "--per-client with --labels needs a model with a head of classes; this one scores labels as continuations."
+      )
     }
     let addBegin = try bos ?? loaded.tokenizer.addsBeginToken
-    if let text {
-      try perplexity(loaded, URL(path: text), addBegin)
-    } else if let choices {
+    if let choices {
       try answers(loaded, try ChoiceQuestion.read(URL(path: choices)), addBegin)
     } else if let labels {
       let texts = try LabelledText.read(URL(path: labels))
       let known = Set(texts.map(\.label)).sorted()
       let questions = texts.compactMap { item in
         known.firstIndex(of: item.label).map {
-          ChoiceQuestion(prompt: item.text, choices: known, answer: $0)
+          ChoiceQuestion(prompt: item.document.text, choices: known, answer: $0)
         }
       }
       try classes(loaded, questions, known, addBegin)
     }
   }
 
-  /// By the model's own head of classes.
-  private func told(_ loaded: LoadedModel, _ documents: [Document]) throws {
-    let data = try TokenDataset.make(
-      limit.map { Array(documents.prefix($0)) } ?? documents, reader: loaded.reader,
-      for: loaded.model.configuration, layout: .documents,
-      context: context ?? min(loaded.model.contextLength, 2048), addBegin: nil)
-    let report = try ClassificationMeasure(threads: common.threadCount).report(
-      loaded.model, data, shouldStop: { Interruption.isRequested },
-      onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
-    try common.report(
-      report,
-      text: Format.table([
-        ["accuracy", Format.percent(report.accuracy)],
-        ["macro-F1", Format.number(report.macroF1, digits: 4)],
-        ["examples", Format.count(report.examples)],
-        ["classes", Format.count(report.labels.count)],
-      ]))
+  /// Input tokens per window.
+  private func windowContext(_ loaded: LoadedModel) -> Int {
+    context ?? min(loaded.model.contextLength, 2048)
   }
 
-  private func perplexity(_ loaded: LoadedModel, _ file: URL, _ addBegin: Bool) throws {
-    let texts = try DocumentReader.read(file).map(\.text)
-    let measure = try PerplexityMeasure(
-      context: context ?? min(loaded.model.contextLength, 2048), stride: stride,
-      threads: common.threadCount, model: loaded.model)
-    let clock = ContinuousClock.now
-    let report = try measure.report(
-      loaded.model, tokenizer: try loaded.tokenizer, documents: texts, asDocuments: documents,
-      addBegin: addBegin, limit: limit, shouldStop: { Interruption.isRequested },
-      onProgress: { done, count in
-        let seconds = (ContinuousClock.now - clock).seconds
-        let left = Duration.seconds(seconds / Double(done) * Double(count - done))
-        Terminal.status("window \(done) of \(count), \(Format.time(left)) left")
-      })
+  /// Each client's number beside the others', where they are asked for.
+  ///
+  /// - Parameters:
+  ///   - groups: each client's documents.
+  ///   - value: the number of some documents.
+  private func summary(
+    _ groups: [DocumentGroup]?, higherIsBetter: Bool, _ value: ([Document]) throws -> Double
+  ) throws -> ClientSummary? {
+    guard let groups else { return nil }
+    var values: [String: Double] = [:]
+    for (number, group) in groups.enumerated() {
+      Terminal.status("client \(number + 1) of \(groups.count)")
+      do { values[group.name] = try value(group.documents) } catch let error as PeatError {
+        throw PeatError(error.code, "'\(group.name)': \(error.message)", cause: error)
+      }
+    }
+    return try ClientSummary(values, higherIsBetter: higherIsBetter)
+  }
+
+  /// Prints a report, with what clients have where they were asked for.
+  private func tell(_ report: some Encodable, _ rows: [[String]], _ clients: ClientSummary?) throws
+  {
     try common.report(
-      report,
-      text: Format.table([
-        ["perplexity", Format.number(report.perplexity, digits: 4)],
-        ["loss (nats per token)", Format.number(report.loss, digits: 4)],
-        ["bits per byte", Format.number(report.bitsPerByte, digits: 4)],
-        ["tokens", Format.count(report.tokens)],
-      ]))
+      ReportPerClient(report: report, perClient: clients),
+      text: Format.table(rows + (clients?.rows ?? [])))
+  }
+
+  /// By the model's own head of classes.
+  private func told(_ loaded: LoadedModel, _ file: URL) throws {
+    let documents = try loaded.model.configuration.documents(in: file)
+    func report(_ documents: [Document]) throws -> ClassificationReport {
+      let data = try TokenDataset.make(
+        limit.map { Array(documents.prefix($0)) } ?? documents, reader: loaded.reader,
+        for: loaded.model.configuration, layout: .documents, context: windowContext(loaded),
+        addBegin: nil)
+      return try ClassificationMeasure(threads: common.threadCount).report(
+        loaded.model, data, shouldStop: { Interruption.isRequested },
+        onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
+    }
+    let whole = try report(documents)
+    let groups = try perClient.map {
+      try DocumentReader.groups(of: documents, by: $0, in: "'\(file.relativePath)'")
+    }
+    try tell(
+      whole,
+      [
+        ["accuracy", Format.percent(whole.accuracy)],
+        ["macro-F1", Format.number(whole.macroF1, digits: 4)],
+        ["examples", Format.count(whole.examples)],
+        ["classes", Format.count(whole.labels.count)],
+      ], summary(groups, higherIsBetter: true) { try report($0).accuracy })
+  }
+
+  /// Of a model that says what stands at masked places.
+  private func maskedTokens(_ loaded: LoadedModel, _ file: URL) throws {
+    if stride != nil {
+      throw PeatError.usage("--stride is for models that predict each next token.")
+    }
+    func report(_ data: TokenDataset) throws -> MaskedTokenReport {
+      try MaskedTokenMeasure(threads: common.threadCount).report(
+        loaded.model, data, limit: documents ? nil : limit,
+        shouldStop: { Interruption.isRequested },
+        onProgress: { done, count in Terminal.status("window \(done) of \(count)") })
+    }
+    func data(_ texts: [Document]) throws -> TokenDataset {
+      try TokenDataset.make(
+        documents ? limit.map { Array(texts.prefix($0)) } ?? texts : texts, reader: loaded.reader,
+        for: loaded.model.configuration, layout: documents ? .documents : .stream,
+        context: windowContext(loaded), addBegin: bos, seed: common.seedValue)
+    }
+    let groups = try groups(file)
+    let whole =
+      try streams(file)
+      ? try report(
+        .streaming(
+          file, reader: loaded.reader, for: loaded.model.configuration,
+          context: windowContext(loaded), addBegin: bos, seed: common.seedValue))
+      : try report(data(groups?.flatMap(\.documents) ?? DocumentReader.read(file)))
+    try tell(
+      whole,
+      [
+        ["masked perplexity", Format.number(whole.maskedPerplexity, digits: 4)],
+        ["loss (nats per hidden token)", Format.number(whole.loss, digits: 4)],
+        ["hidden tokens found", Format.percent(whole.accuracy)],
+        ["hidden tokens", Format.count(whole.tokens)],
+      ], summary(groups, higherIsBetter: false) { try report(data($0)).maskedPerplexity })
+  }
+
+  /// The texts by whose they are, where that is asked for.
+  private func groups(_ file: URL) throws -> [DocumentGroup]? {
+    try perClient.map { try DocumentReader.readGrouped(file, by: $0) }
+  }
+
+  /// Whether the text is read piece by piece.
+  private func streams(_ file: URL) throws -> Bool {
+    guard try streaming.isFor(file) else { return false }
+    guard documents || perClient != nil else { return true }
+    if streaming.stream == true {
+      throw PeatError.usage(
+        "--stream measures one stream; leave it out with --documents and --per-client.")
+    }
+    return false
+  }
+
+  private func perplexity(_ loaded: LoadedModel, _ file: URL) throws {
+    let measure = try PerplexityMeasure(
+      context: windowContext(loaded), stride: stride, threads: common.threadCount,
+      model: loaded.model)
+    let tokenizer = try loaded.tokenizer
+    let clock = ContinuousClock.now
+    let onProgress = { @Sendable (done: Int, count: Int) in
+      let seconds = (ContinuousClock.now - clock).seconds
+      let left = Duration.seconds(seconds / Double(done) * Double(count - done))
+      Terminal.status("window \(done) of \(count), \(Format.time(left)) left")
+    }
+    func report(_ texts: [Document]) throws -> PerplexityReport {
+      try measure.report(
+        loaded.model, tokenizer: tokenizer, documents: texts, asDocuments: documents,
+        addBegin: bos, limit: limit, shouldStop: { Interruption.isRequested },
+        onProgress: onProgress)
+    }
+    let groups = try groups(file)
+    let whole: PerplexityReport
+    if try !loaded.model.configuration.hasEncoder && streams(file) {
+      Terminal.status("reading \(file.relativePath) …")
+      whole = try measure.report(
+        loaded.model,
+        TokenFile(stream: file, tokenizer: tokenizer, addBegin: bos, joinedBy: "\n"),
+        limit: limit, shouldStop: { Interruption.isRequested }, onProgress: onProgress)
+    } else {
+      whole = try report(groups?.flatMap(\.documents) ?? DocumentReader.read(file))
+    }
+    try tell(
+      whole,
+      [
+        ["perplexity", Format.number(whole.perplexity, digits: 4)],
+        ["loss (nats per token)", Format.number(whole.loss, digits: 4)],
+        ["bits per byte", Format.number(whole.bitsPerByte, digits: 4)],
+        ["tokens", Format.count(whole.tokens)],
+      ], summary(groups, higherIsBetter: false) { try report($0).perplexity })
   }
 
   private func answers(
@@ -178,5 +304,21 @@ struct Evaluate: AsyncParsableCommand {
         ["macro-F1", Format.number(report.macroF1, digits: 4)],
         ["texts", Format.count(report.examples)], ["classes", Format.count(labels.count)],
       ]))
+  }
+}
+
+/// A report with what each client has beside it.
+private struct ReportPerClient<Report: Encodable>: Encodable {
+  var report: Report
+  /// Absent where it was not asked for.
+  var perClient: ClientSummary?
+
+  private enum CodingKeys: String, CodingKey { case perClient }
+
+  func encode(to encoder: any Encoder) throws {
+    try report.encode(to: encoder)
+    guard let perClient else { return }
+    var table = encoder.container(keyedBy: CodingKeys.self)
+    try table.encode(perClient, forKey: .perClient)
   }
 }

@@ -17,6 +17,16 @@ struct Generate: AsyncParsableCommand {
   @Option(help: "The text to continue; begins with the begin token if not given.")
   var prompt = ""
 
+  @Flag(
+    help:
+      "The prompt is what a user says: it is written as the model's own chat template does, and what follows is the answer."
+  )
+  var chat = false
+
+  @Option(
+    help: "With --chat: what the template writes before it as instructions; nothing if not given.")
+  var system: String?
+
   @Option(help: "An adapter folder to put into the model; the model stays as it is if not given.")
   var adapter: String?
 
@@ -38,6 +48,10 @@ struct Generate: AsyncParsableCommand {
   }
 
   func validate() throws {
+    if system != nil, !chat { throw ValidationError("--system goes with --chat.") }
+    if chat, prompt.isEmpty {
+      throw ValidationError("--chat needs what the user says: --prompt TEXT.")
+    }
     if maxTokens < 1 {
       throw ValidationError("--max-tokens is \(maxTokens); it must be at least 1.")
     }
@@ -52,8 +66,18 @@ struct Generate: AsyncParsableCommand {
   func run() async throws {
     let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
     let tokenizer = try loaded.tokenizer
-    let tokens = try tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
-    let given = tokens.isEmpty ? tokenizer.beginToken.map { [$0] } ?? [] : tokens
+    let tokens =
+      try chat
+      ? tokenizer.encode(
+        tokenizer.chatText(
+          (system.map { [.system($0)] } ?? []) + [.user(prompt)], addGenerationPrompt: true),
+        addSpecialTokens: false)
+      : tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
+    var given = tokens.isEmpty ? tokenizer.beginToken.map { [$0] } ?? [] : tokens
+    // What an encoder reads is whole.
+    if loaded.model.configuration.hasEncoder, let end = tokenizer.endToken, given.last != end {
+      given.append(end)
+    }
     var generator = try TextGenerator(
       loaded.model, prompt: given, capacity: min(given.count, 1 << 30) + min(maxTokens, 1 << 30),
       settings: SamplingSettings(

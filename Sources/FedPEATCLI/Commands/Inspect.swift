@@ -33,6 +33,8 @@ struct Inspection: Encodable {
   var architecture: String?
   var parameters: Int
   var blocks: Int?
+  /// How many of them are an encoder's; null: there is none.
+  var encoderBlocks: Int?
   var hiddenSize: Int?
   var vocabularySize: Int?
   var contextLength: Int?
@@ -70,7 +72,8 @@ struct Inspection: Encodable {
   var steps: Int?
 
   private enum CodingKeys: String, CodingKey {
-    case kind, architecture, parameters, blocks, hiddenSize, vocabularySize, contextLength, bytes
+    case kind, architecture, parameters, blocks, encoderBlocks, hiddenSize, vocabularySize,
+      contextLength, bytes
     case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy
     case marginCaution, leftAlone, licence
     case virtualTokens, bottleneckSize, notInPEFT
@@ -123,6 +126,9 @@ struct Inspection: Encodable {
     architecture = checkpoint.configuration.modelType
     parameters = model.parameterCount
     blocks = model.blocks.count
+    if checkpoint.configuration.hasEncoder {
+      encoderBlocks = checkpoint.configuration.keys.encoderBlocks
+    }
     hiddenSize = checkpoint.configuration.hiddenSize
     vocabularySize = checkpoint.configuration.vocabularySize
     contextLength = checkpoint.configuration.contextLength
@@ -137,7 +143,7 @@ struct Inspection: Encodable {
     modelPrivacy = margin?.hasModelPrivacy
     marginCaution = margin?.doubt
     if let facts {
-      storage = Inspection.storage(of: facts)
+      storage = Inspection.storage(of: facts, checkpoint.configuration.keys)
     } else {
       leftAlone = Inspection.leftAlone(of: checkpoint, by: model)
     }
@@ -162,11 +168,11 @@ struct Inspection: Encodable {
   }
 
   /// How an emulator's middle is stored: the types of its matrices, the most frequent first.
-  private static func storage(of facts: EmulatorFacts) -> String {
+  private static func storage(of facts: EmulatorFacts, _ keys: TransformerKeys) -> String {
     let middle = Set(facts.keptBlocks.indices).subtracting(facts.localEndBlocks)
     var counts: [String: Int] = [:]
     for (name, stored) in facts.storage
-    where middle.contains(where: { name.contains(".\($0).") }) {
+    where keys.place(of: name).map({ middle.contains($0.number) }) ?? false {
       counts[
         stored.packing == SparseTensor.packing ? "\(stored.type), sparse" : stored.type, default: 0] +=
         1
@@ -250,6 +256,7 @@ struct Inspection: Encodable {
     try container.encode(vocabularySize, forKey: .vocabularySize)
     try container.encode(bytes, forKey: .bytes)
     try container.encode(digest, forKey: .digest)
+    try container.encodeIfPresent(encoderBlocks, forKey: .encoderBlocks)
     try container.encodeIfPresent(contextLength, forKey: .contextLength)
     try container.encodeIfPresent(storage, forKey: .storage)
     try container.encodeIfPresent(sourceDigest, forKey: .sourceDigest)
@@ -289,7 +296,12 @@ struct Inspection: Encodable {
     }
     add("architecture", architecture)
     add("parameters", Format.count(parameters))
-    add("blocks", blocks.map(String.init))
+    add(
+      "blocks",
+      blocks.map { count in
+        encoderBlocks.map { "\(count): \($0) of the encoder, \(count - $0) of the decoder" }
+          ?? String(count)
+      })
     add("hidden size", hiddenSize.map(String.init))
     add("vocabulary", vocabularySize.map(Format.count))
     add("context", contextLength.map(Format.count))

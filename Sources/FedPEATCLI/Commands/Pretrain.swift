@@ -99,6 +99,8 @@ struct Pretrain: AsyncParsableCommand {
   @Flag(help: "Go on with an interrupted run of the same options.")
   var resume = false
 
+  @OptionGroup var streaming: StreamOptions
+
   @OptionGroup var common: CommonOptions
 
   private static let texts = PretrainingConfiguration()
@@ -177,7 +179,10 @@ struct Pretrain: AsyncParsableCommand {
       learningRate: learningRate ?? usual.learningRate, maximumSteps: steps,
       seed: common.seedValue, threads: common.threadCount)
     try configuration.validate()
-    let pretraining = try Pretraining(try DocumentReader.read(text), configuration)
+    let pretraining =
+      try streaming.isFor(text)
+      ? try Pretraining(streaming: text, configuration)
+      : try Pretraining(try DocumentReader.read(text), configuration)
     let report = try pretraining.run(
       resuming: state, saving: saving, shouldStop: { Interruption.isRequested },
       onEvent: Pretrain.tell)

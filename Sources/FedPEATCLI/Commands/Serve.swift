@@ -49,6 +49,11 @@ struct Serve: AsyncParsableCommand {
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     try configuration.validate()
+    guard !configuration.perClient else {
+      throw PeatError.usage(
+        "perClient measures each client's own texts, which are only here where 'simulate' makes the clients. Leave it out."
+      )
+    }
     try configuration.checkOutput()
     try configuration.checkModelPrivacy()
     for caution in try configuration.modelPrivacyCautions() { Terminal.caution(caution) }
@@ -93,11 +98,11 @@ extension CommonOptions {
         result.bestRoundFolder.map { "its adapter is in '\($0.relativePath)'" }
         ?? "its adapter was not kept, as --out named no folder"
       text +=
-        "\nthe best round was \(round) of \(summary.rounds), with a plug-in perplexity of \(Format.number(plugIn)); \(place)"
+        "\nthe best round was \(round) of \(summary.rounds), with a plug-in \(summary.fiveNumbers.metric) of \(Format.number(plugIn)); \(place)"
     }
     if let share = summary.recoveredShare {
       text +=
-        "\nplug-in reaches \(Format.percent(share)) of what full fine-tuning gains in log-perplexity"
+        "\nplug-in reaches \(Format.percent(share)) of what full fine-tuning gains\(summary.fiveNumbers.higherIsBetter ? "" : " in log-perplexity")"
     }
     if let margin = summary.margin {
       text +=
@@ -117,6 +122,14 @@ extension CommonOptions {
       text +=
         "\nemulator numbers above are of emulator \(result.shownLevel)\(result.levels.contains(where: \.isUsed) ? ", of those that clients trained on the one that is worth most to a device" : "")\n\n"
         + Format.table(rows)
+    }
+    if let clients = summary.perClient {
+      let columns = [["on each client's held-out texts", "adapter of all", "one of its own"]]
+      text +=
+        "\n\n"
+        + Format.table(
+          columns + zip(clients.global.rows, clients.personalized.rows).map { $0 + [$1[1]] })
+        + "\nan adapter of its own is better for \(Format.percent(clients.shareImproved)) of the clients"
     }
     for (name, reason) in summary.fiveNumbers.notMeasured.sorted(by: { $0.key < $1.key }) {
       text += "\nnot measured: \(FiveNumberName(rawValue: name)?.term ?? name): \(reason)"

@@ -26,6 +26,12 @@ struct Simulate: AsyncParsableCommand {
 
   @OptionGroup var clientData: ClientDataOptions
 
+  @Flag(
+    help:
+      "Measure plug-in on each client's own held-out texts at the end, with the adapter of all and with one that the client tuned on from there."
+  )
+  var perClient = false
+
   @Option(
     help:
       "Make the run with so many seeds, counting up from --seed; --out then gets a folder for each."
@@ -73,7 +79,8 @@ struct Simulate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let overrides = options.overrides(common).merging(clientData.overrides) { $1 }
+    var overrides = options.overrides(common).merging(clientData.overrides) { $1 }
+    if perClient { overrides[RunConfiguration.CodingKeys.perClient.rawValue] = .bool(true) }
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
     try configuration.validate()
@@ -163,7 +170,8 @@ struct Simulate: AsyncParsableCommand {
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),
-      cell: try parts.shares(), logger: .silent, onEvent: progress.report)
+      cell: try parts.shares(), clients: parts.clients, logger: .silent,
+      onEvent: progress.report)
     return try await tuning.run(
       FederatedTuning.inProcess(
         parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,

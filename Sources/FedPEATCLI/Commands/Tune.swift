@@ -117,9 +117,9 @@ struct Tune: AsyncParsableCommand {
 
   @Option(
     help:
-      "What is learned: next-token, or classification, to tell apart the classes of labelled texts (CSV or JSON lines with text and label)."
+      "What is learned: next-token; masked-tokens, to say what stands at hidden places; or classification, to tell apart the classes of labelled texts (CSV or JSON lines with text and label); what the model's head is for if not given."
   )
-  var task = RunConfiguration.Task.nextToken.rawValue
+  var task: String?
 
   @Option(
     help:
@@ -210,6 +210,8 @@ struct Tune: AsyncParsableCommand {
   )
   var stateNoise = 0.0
 
+  @OptionGroup var streaming: StreamOptions
+
   @OptionGroup var memory: MemoryOptions
 
   @OptionGroup var common: CommonOptions
@@ -237,18 +239,21 @@ struct Tune: AsyncParsableCommand {
     let saved = try Trainer.State.read(in: target, resume: resume)
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
     var parts: (training: TokenDataset, validation: TokenDataset?)?
-    try memory.memoryLimit?.checkReading(URL(path: data))
+    let streams = try streams()
+    if !streams { try memory.memoryLimit?.checkReading(URL(path: data)) }
     let loaded = try LoadedModel(
       URL(model: model), classes: classes(), seed: common.seedValue
     ) { checkpoint, emulator, reader in
+      try chosenTask()?.check(checkpoint.configuration, named: model)
       let longest = checkpoint.configuration.contextLength
       let virtual = try adapterMethod()?.virtualTokens ?? 0
       try checkpoint.configuration.checkRoom(forVirtualTokens: virtual)
       let wanted = try trainingConfiguration(longest: longest - virtual)
       try wanted.validate(contextLength: longest, virtualTokens: virtual)
       // The data first: what it takes is there already when memory is planned.
-      let documents = try checkpoint.configuration.documents(in: URL(path: data))
-      let arrangement = arrangement(of: documents)
+      let documents =
+        streams ? nil : try checkpoint.configuration.documents(in: URL(path: data))
+      let arrangement = documents.map(arrangement(of:)) ?? .stream
       parts = try datasets(
         documents, reader, checkpoint.configuration, arrangement, context: wanted.context)
       ProcessMeasurement.releaseFreeMemory()
@@ -406,12 +411,7 @@ struct Tune: AsyncParsableCommand {
 
   /// The classes to tell apart; `nil` where next tokens are learned, or the model's own classes.
   private func classes() throws -> [String]? {
-    guard let task = RunConfiguration.Task(rawValue: task) else {
-      let words = RunConfiguration.Task.allCases.map(\.rawValue)
-      throw PeatError.usage(
-        "Unknown task '\(self.task)'. " + suggestion(for: self.task, among: words))
-    }
-    guard task == .classification else {
+    guard try chosenTask() == .classification else {
       if labels != nil { throw PeatError.usage("--labels are of --task classification.") }
       return nil
     }
@@ -420,6 +420,36 @@ struct Tune: AsyncParsableCommand {
     let own = try Checkpoint(folder: URL(model: model)).configuration
     return try own.head?.labels
       ?? ClassificationTask.labels(of: own.documents(in: URL(path: data), classes: true))
+  }
+
+  /// The task that was asked for; `nil`: what the model's head is for.
+  private func chosenTask() throws -> RunConfiguration.Task? {
+    try task.map { word in
+      guard let task = RunConfiguration.Task(rawValue: word) else {
+        throw PeatError.usage(
+          "Unknown task '\(word)'. "
+            + suggestion(for: word, among: RunConfiguration.Task.allCases.map(\.rawValue)))
+      }
+      return task
+    }
+  }
+
+  /// Whether the data is read piece by piece: not where documents are to stand alone, as those do of which a part is not learned.
+  private func streams() throws -> Bool {
+    let file = URL(path: data)
+    guard try streaming.isFor(file) else { return false }
+    let hasGivenParts = try StreamedText.sample(of: file, bytes: 1 << 16).contains(
+      where: \.hasGivenPart)
+    guard
+      (layout.map { $0 != LocalTuning.Layout.stream.rawValue } ?? hasGivenParts)
+        || task == RunConfiguration.Task.classification.rawValue
+    else { return true }
+    if streaming.stream == true {
+      throw PeatError.usage(
+        "--stream lays texts into one stream; this data is laid out document by document. Give --layout stream, or leave --stream out."
+      )
+    }
+    return false
   }
 
   /// How documents will be laid into windows: prompts that are not learned only make sense document by document.
@@ -481,12 +511,18 @@ struct Tune: AsyncParsableCommand {
   }
 
   private func datasets(
-    _ documents: [Document], _ reader: InputReader, _ model: TransformerConfiguration,
+    _ documents: [Document]?, _ reader: InputReader, _ model: TransformerConfiguration,
     _ arrangement: LocalTuning.Layout, context: Int
   ) throws -> (training: TokenDataset, validation: TokenDataset?) {
-    let all = try TokenDataset.make(
-      documents, reader: reader, for: model, layout: arrangement, context: context,
-      addBegin: bos)
+    let all =
+      try documents.map {
+        try TokenDataset.make(
+          $0, reader: reader, for: model, layout: arrangement, context: context, addBegin: bos,
+          seed: common.seedValue)
+      }
+      ?? TokenDataset.streaming(
+        URL(path: data), reader: reader, for: model, context: context, addBegin: bos,
+        seed: common.seedValue)
     guard let validationShare else { return (all, nil) }
     let parts = try all.split(validationShare: validationShare, seed: common.seedValue)
     return (parts.training, parts.validation)

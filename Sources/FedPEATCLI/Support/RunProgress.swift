@@ -31,6 +31,8 @@ final class RunProgress: Sendable {
       Terminal.status("measuring \(Self.term(name, emulator)) …")
     case .measured(let name, let emulator, let value):
       Terminal.note("measured     \(Self.term(name, emulator)): \(Format.number(value))")
+    case .measuringClient(let name, let number, let count):
+      Terminal.status("measuring \(name), client \(number) of \(count) …")
     case .comparing(let name, let step, let steps, let rate, let left):
       Terminal.status(
         "\(name.term): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"

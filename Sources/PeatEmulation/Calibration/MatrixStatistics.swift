@@ -157,9 +157,9 @@ extension CompressionCalibration {
   ///
   /// Block by block, from the states that were kept: only one block's sums are in memory at a time. The first quarter of the text's windows is enough here.
   ///
-  /// - Parameter paths: of the linear layers that are looked at.
+  /// - Parameter paths: of a block's linear layers, those that are looked at.
   package func descend(
-    _ full: TransformerModel, _ split: ModelSplit, paths: [String],
+    _ full: TransformerModel, _ split: ModelSplit, paths: (TransformerKeys) -> [String],
     _ body: (_ block: Int, [String: MatrixStatistics]) throws -> Void
   ) rethrows {
     let windows = max(1, batch.windowCount / 4)
@@ -185,7 +185,8 @@ extension CompressionCalibration {
     // What the logits took is needed no more.
     workers.release()
     for block in split.middle.reversed() {
-      let names = Set(paths.map { "\(full.configuration.keys.block(block)).\($0).weight" })
+      let keys = full.configuration.keys.ofBlock(block)
+      let names = Set(paths(keys).map { "\(keys.block(block)).\($0).weight" })
       let observers = StatisticsObservers(names, threads: threads, windows: windows)
       let before = states.removeLast()
       workers.compute(windows, observers: observers.all, isRecording: true) { tape, window in

@@ -30,5 +30,7 @@ public struct ChosenLayers: Compression {
     outline.blocks = numbers.count
   }
 
+  public func places(of count: Int) -> [Int]? { numbers }
+
   public func apply(to draft: inout EmulatorDraft) { draft.keep(numbers) }
 }

@@ -100,13 +100,13 @@ public struct GradientRanks: ShareWord {
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
-    let keys = draft.full.configuration.keys
-    try calibration.descend(draft.full, draft.split, paths: keys.attentionPaths) { number, seen in
+    try calibration.descend(draft.full, draft.split, paths: \.attentionPaths) { number, seen in
       try draft.tell(
         Self.name, draft.split.middle.upperBound - 1 - number, of: draft.split.middle.count)
       guard let index = draft.blocks.firstIndex(where: { $0.numberInFullModel == number }) else {
         return
       }
+      let keys = draft.full.configuration.keys.ofBlock(number)
       for path in keys.attentionPaths {
         let name = "\(keys.block(number)).\(path).weight"
         guard let matrix = draft.outputsByInputs(path, ofBlock: index), let sums = seen[name],
@@ -139,16 +139,13 @@ public struct GradientChannels: ShareWord {
 
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
-    let keys = draft.full.configuration.keys
-    try calibration.descend(
-      draft.full, draft.split,
-      paths: keys.feedForwardPaths
-    ) { number, seen in
+    try calibration.descend(draft.full, draft.split, paths: \.feedForwardPaths) { number, seen in
       try draft.tell(
         Self.name, draft.split.middle.upperBound - 1 - number, of: draft.split.middle.count)
       guard let index = draft.blocks.firstIndex(where: { $0.numberInFullModel == number }) else {
         return
       }
+      let keys = draft.full.configuration.keys.ofBlock(number)
       let count = draft.blocks[index].sizes.feedForwardSize
       let none = Array(repeating: 0.0, count: count)
       var terms = GradientScore.Terms(changes: none, losses: none)

@@ -29,7 +29,7 @@ public struct ImportantLayers: CountedSelection {
 
   private func angle(_ before: Tensor, _ after: Tensor) -> Double {
     let (rows, width) = (before.shape[0], before.shape[1])
-    var sum = 0.0
+    var (sum, count) = (0.0, 0)
     before.withUnsafeBufferPointer { before in
       after.withUnsafeBufferPointer { after in
         for row in 0..<rows {
@@ -40,12 +40,15 @@ public struct ImportantLayers: CountedSelection {
             aa += a * a
             bb += b * b
           }
+          // Of two stacks of blocks each leaves the other's rows as they are.
+          if (row * width..<(row + 1) * width).allSatisfy({ before[$0] == after[$0] }) { continue }
+          count += 1
           let cosine = aa > 0 && bb > 0 ? ab / (aa * bb).squareRoot() : 1
           sum += acos(min(max(cosine, -1), 1)) / Double.pi
         }
       }
     }
-    return sum / Double(max(rows, 1))
+    return sum / Double(max(count, 1))
   }
 }
 

@@ -18,6 +18,8 @@ public struct LayerDrop: CountedSelection {
     draft.keep(LayerDrop.positions(keeping: count, of: draft.blocks.count))
   }
 
+  public func places(of total: Int) -> [Int]? { LayerDrop.positions(keeping: count, of: total) }
+
   /// Positions 0..<M of the kept blocks.
   public static func positions(keeping count: Int, of total: Int) -> [Int] {
     precondition(count > 0 && count <= total, "keeping \(count) of \(total)")

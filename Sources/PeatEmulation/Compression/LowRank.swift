@@ -16,7 +16,7 @@ public struct LowRank: ShareWord {
   public func apply(to draft: inout EmulatorDraft) throws {
     for index in draft.blocks.indices {
       try draft.tell(Self.name, index, of: draft.blocks.count)
-      for path in draft.full.configuration.keys.linearPaths {
+      for path in draft.full.configuration.keys.allLinearPaths {
         guard let matrix = draft.outputsByInputs(path, ofBlock: index) else { continue }
         let values = try SingularValues(of: matrix, named: "\(path).weight")
         draft.keep(
@@ -66,7 +66,7 @@ public struct WeightedLowRank: ShareWord {
       ).seen
       for linear in linears {
         let path = String(
-          linear.name.dropFirst(draft.full.configuration.keys.block(local).count + 1))
+          linear.name.dropFirst(model.configuration.keys.block(local).count + 1))
         guard let matrix = draft.outputsByInputs(path, ofBlock: index),
           let inputs = seen[linear.weight.name]?.inputs
         else { continue }

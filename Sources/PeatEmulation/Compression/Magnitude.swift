@@ -26,7 +26,7 @@ public struct Magnitude: ShareWord {
     for index in draft.blocks.indices {
       try draft.tell(Self.name, index, of: draft.blocks.count)
       var thinned: NamedTensors = [:]
-      for path in draft.full.configuration.keys.linearPaths {
+      for path in draft.full.configuration.keys.allLinearPaths {
         let name = "\(path).weight"
         guard let matrix = draft.blocks[index].tensors[name] else { continue }
         let size = matrix.count

@@ -15,10 +15,10 @@ public struct ChannelPruning: ShareWord {
   public let share: Double
 
   public func apply(to draft: inout EmulatorDraft) {
-    let keys = draft.full.configuration.keys
     let layout = draft.full.configuration.layout
     for index in draft.blocks.indices {
       let block = draft.blocks[index]
+      let keys = draft.full.configuration.keys.ofBlock(block.numberInFullModel)
       let count = block.sizes.feedForwardSize
       let into = keys.innerPaths
       var scores = Array(repeating: 1.0, count: count)
@@ -50,6 +50,10 @@ public struct HeadPruning: ShareWord {
 
   public func check(_ model: TransformerConfiguration) throws {
     try requireAttention(model, instead: "Take prune-channels.")
+    guard case .relative = model.positions else { return }
+    throw PeatError.usage(
+      "'\(Self.name)' can't narrow a model of the type \(model.modelType): its table of relative positions has a column for each head, and all blocks share it. Use prune-channels or low-rank."
+    )
   }
 
   public func apply(to draft: inout EmulatorDraft) {
@@ -161,7 +165,7 @@ extension EmulatorDraft.Block {
 extension EmulatorDraft {
   /// Keeps some channels of a block's feed-forward layer.
   mutating func keepChannels(_ kept: [Int], ofBlock index: Int) {
-    let keys = full.configuration.keys
+    let keys = full.configuration.keys.ofBlock(blocks[index].numberInFullModel)
     let layout = full.configuration.layout
     for path in keys.innerPaths {
       blocks[index].select(outputs: kept, of: path, layout: layout)

@@ -2,7 +2,8 @@
 
 import PeatTensor
 
-/// Layer norm, learned positions of which the first two are for filling, ReLU. In the model of 350 M parameters norms stand behind.
+/// Layer norm, learned positions of which the first two are for filling, ReLU. In the model of 350 M parameters norms stand behind, and the embedding is
+/// narrower than the states: layers lead from one width to the other.
 public enum OPT: Architecture {
   public static let modelType = "opt"
   public static let className = "OPT"
@@ -11,7 +12,6 @@ public enum OPT: Architecture {
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {
     let sizes = try file.attentionSizes()
-    try file.require("word_embed_proj_dim", [.integer(sizes.hidden)])
     try file.require("layer_norm_elementwise_affine", [.bool(true)])
     let normsBefore = try file.flag("do_layer_norm_before", default: true)
     let bias = try file.flag("enable_bias", default: true)
@@ -32,6 +32,11 @@ public enum OPT: Architecture {
       biases: .init(projections: bias, attentionOutput: bias, feedForward: bias),
       keys: keys)
     if !normsBefore { model.normPlace = .after }
+    if let width = try file.optionalSize("word_embed_proj_dim"), width != sizes.hidden {
+      model.embeddingSize = width
+      model.keys.inputProjection = "model.decoder.project_in"
+      model.keys.outputProjection = "model.decoder.project_out"
+    }
     if try !normsBefore || file.flag("_remove_final_layer_norm", default: false) {
       model.keys.finalNorm = nil
     }

@@ -6,13 +6,18 @@ extension AttentionKernel {
   ///
   /// - Parameter weights: room for a weight of each key.
   func forwardByQuery(
-    queries: Rows, keys: Rows, values: Rows, output: Rows, weights: FloatPointer
+    queries: Rows, keys: Rows, values: Rows, output: Rows, weights: FloatPointer,
+    relative: FloatPointer? = nil
   ) {
     for query in 0..<queryCount {
       let first = firstVisible(to: query)
       let seen = visible(to: query) - first
       score(
         queries.pointer + query * queries.stride, keys.dropping(first), count: seen, into: weights)
+      if let relative {
+        let line = relative + place(inLine: query) - first
+        for key in 0..<seen { weights[key] += line[-key] }
+      }
       var factor = broadcast(scale)
       if let cap = pattern.softCap {
         let inner = broadcast(scale / cap)

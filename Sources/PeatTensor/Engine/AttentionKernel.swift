@@ -25,8 +25,22 @@ struct AttentionKernel {
   /// D.
   let width: Int
   let pool: BufferPool
+  /// How many keys there are.
+  let keyCount: Int
 
-  var keyCount: Int { firstPosition + queryCount }
+  /// - Parameter keyCount: where keys are another sequence's; those before the queries and the queries' own if not given.
+  init(
+    queryCount: Int, firstPosition: Int, pattern: AttentionPattern, width: Int, pool: BufferPool,
+    keyCount: Int? = nil
+  ) {
+    self.queryCount = queryCount
+    self.firstPosition = firstPosition
+    self.pattern = pattern
+    self.width = width
+    self.pool = pool
+    self.keyCount = keyCount ?? firstPosition + queryCount
+  }
+
   private var paddedKeys: Int { ProductTile.wholeRows(keyCount) }
   var scale: Float { pattern.scale ?? 1 / Float(width).squareRoot() }
 
@@ -161,9 +175,10 @@ struct AttentionKernel {
   /// - Parameters:
   ///   - tops: each query's largest score, before scaling; room for a panel behind the last.
   ///   - inverses: 1 / Σ exp(…), likewise.
+  ///   - relative: what is added to scores; see `RelativeLine`.
   func forward(
     queries: Rows, keys: Packed, values: Packed, output: Rows, tops: FloatPointer,
-    inverses: FloatPointer
+    inverses: FloatPointer, relative: FloatPointer? = nil
   ) {
     guard let valuePanels = values.panels else { return }
     let workspace = makeWorkspace()
@@ -173,6 +188,8 @@ struct AttentionKernel {
         let first = block.first + panel * ProductTile.columns
         let right = rows(queries, block, panel)
         score(keys, right, first, workspace, panel, from: firstKey(of: block))
+        addRelative(
+          relative, first, workspace, panel, right.count, from: firstKey(of: block))
         softmax(
           workspace, panel, first, right.count, tops + first, inverses + first,
           from: firstKey(of: block))
@@ -381,7 +398,8 @@ struct AttentionKernel {
   /// With P the probabilities: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P ∘ (dP − rowsum(dO ∘ O)) / √D, dQ = dS·K, dK = dSᵀ·Q.
   func backward(
     queries: Rows, keys: Packed, values: Packed, output: Rows, outputGradient: Rows,
-    tops: FloatPointer, inverses: FloatPointer, dQ: Rows?, dK: Rows?, dV: Rows?
+    tops: FloatPointer, inverses: FloatPointer, dQ: Rows?, dK: Rows?, dV: Rows?,
+    relative: FloatPointer? = nil, dRelative: FloatPointer? = nil
   ) {
     let workspace = makeWorkspace(backward: true)
     let slopes = pool.take(paddedKeys * Self.blockColumns)
@@ -395,6 +413,8 @@ struct AttentionKernel {
         let first = block.first + panel * ProductTile.columns
         let right = rows(queries, block, panel)
         score(keys, right, first, workspace, panel, from: firstKey(of: block))
+        addRelative(
+          relative, first, workspace, panel, right.count, from: firstKey(of: block))
         probabilities(
           workspace, panel, first, right.count, tops + first, inverses + first,
           from: firstKey(of: block))
@@ -405,7 +425,7 @@ struct AttentionKernel {
       if let dV {
         sum(block, workspace, workspace.scores.pointer, gradient, into: dV)
       }
-      guard dQ != nil || dK != nil else { return }
+      guard dQ != nil || dK != nil || dRelative != nil else { return }
       deltas.pointer.update(repeating: 0, count: Self.blockColumns)
       for query in 0..<block.count {
         deltas.pointer[query] = dot(
@@ -420,6 +440,11 @@ struct AttentionKernel {
         slope(
           slopes.pointer, workspace, deltas.pointer, panel,
           start..<visible(to: first + ProductTile.columns - 1), right.count)
+        if let dRelative {
+          sumByPosition(
+            slopes.pointer, first, panel, start..<visible(to: first + ProductTile.columns - 1),
+            right.count, into: dRelative)
+        }
       }
       if let dQ, let keyPanels = keys.panels {
         weigh(
@@ -498,6 +523,49 @@ struct AttentionKernel {
         store(
           Vector.zero.replacing(with: value, where: load(probabilities + place) .> .zero),
           slopes + place)
+      }
+    }
+  }
+
+  // MARK: Positions
+
+  /// Where in a line of relative positions a query's score with key 0 is: with key k it is k places before.
+  func place(inLine query: Int) -> Int { firstPosition &+ query &+ keyCount &- 1 }
+
+  /// How long such a line is, with room for a panel behind the last query.
+  var lineLength: Int { firstPosition + queryCount + keyCount - 1 + ProductTile.columns }
+
+  /// Adds to a panel's scores what relative positions say of them.
+  private func addRelative(
+    _ relative: FloatPointer?, _ first: Int, _ workspace: Workspace, _ panel: Int, _ count: Int,
+    from start: Int
+  ) {
+    guard let relative else { return }
+    let end = visible(to: first + ProductTile.columns - 1)
+    for part in 0..<registers(count) {
+      let column = workspace.scores.pointer + panel * ProductTile.columns + part * lanes
+      let line = relative + place(inLine: first + part * lanes)
+      for key in start..<end {
+        let place = column + key &* Self.blockColumns
+        store(load(place) + load(line - key), place)
+      }
+    }
+  }
+
+  /// Sums a panel's slopes up by relative position.
+  private func sumByPosition(
+    _ slopes: FloatPointer, _ first: Int, _ panel: Int, _ keys: Range<Int>, _ count: Int,
+    into line: FloatPointer
+  ) {
+    for part in 0..<registers(count) {
+      let column = slopes + panel * ProductTile.columns + part * lanes
+      let target = line + place(inLine: first + part * lanes)
+      // Lanes behind the last query hold anything.
+      let isThere = Self.laneNumbers .< broadcast(Float(count - part * lanes))
+      for key in keys {
+        let value = Vector.zero.replacing(
+          with: load(column + key &* Self.blockColumns), where: isThere)
+        store(load(target - key) + value, target - key)
       }
     }
   }

@@ -205,6 +205,8 @@ enum Record {
   case squaredError(SquaredErrorRecord)
   case observation(ObservationRecord)
   case rowSelection(RowSelectionRecord)
+  case rowJoining(RowJoiningRecord)
+  case scaling(ScalingRecord)
   case addition(AdditionRecord)
   case relu(ReLURecord)
   case columnScaling(ColumnScalingRecord)
@@ -213,7 +215,8 @@ enum Record {
   private var part: StepProfile.Part? {
     switch self {
     case .embedding, .rotary, .activated, .gated, .regrouping, .imageEmbedding, .tanh, .pooling,
-      .sequenceMean, .transposition, .rowSelection, .addition, .relu, .columnScaling, .dropout:
+      .sequenceMean, .transposition, .rowSelection, .rowJoining, .scaling,
+      .addition, .relu, .columnScaling, .dropout:
       .elementwise
     case .rmsNorm, .layerNorm: .norms
     case .linear: .products
@@ -252,6 +255,8 @@ enum Record {
     case .squaredError(let record): record.backward(tape)
     case .observation(let record): record.backward(tape)
     case .rowSelection(let record): record.backward(tape)
+    case .rowJoining(let record): record.backward(tape)
+    case .scaling(let record): record.backward(tape)
     case .addition(let record): record.backward(tape)
     case .relu(let record): record.backward(tape)
     case .columnScaling(let record): record.backward(tape)

@@ -68,10 +68,10 @@ public struct SafeTensorsFile: Sendable {
 }
 
 /// A file's bytes in the address space, read-only, until the last reference goes.
-final class MappedFile: @unchecked Sendable {
-  let bytes: UnsafeRawBufferPointer
+package final class MappedFile: @unchecked Sendable {
+  package let bytes: UnsafeRawBufferPointer
 
-  init(_ url: URL) throws {
+  package init(_ url: URL) throws {
     func failure(_ what: String) -> PeatError {
       .inputOutput("Can't read '\(url.path)': \(what): \(String(cString: strerror(errno))).")
     }
@@ -102,6 +102,14 @@ final class MappedFile: @unchecked Sendable {
     let end = range.upperBound / page * page
     guard first < end else { return }
     madvise(UnsafeMutableRawPointer(mutating: base + first), end - first, MADV_DONTNEED)
+  }
+
+  /// Gives back the pages that a look at a range brought in, which the system does 64 KiB at a time.
+  package func releasePages(around range: Range<Int>) {
+    let step = 1 << 16
+    releasePages(
+      range.lowerBound / step * step..<min((range.upperBound + step - 1) / step * step, bytes.count)
+    )
   }
 
   deinit {

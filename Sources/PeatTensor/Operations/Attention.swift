@@ -18,6 +18,9 @@ extension Tape {
   ///     exchange with them; only those before, so that who sees all keys needs whole sequences.
   ///   - pattern: which keys a query sees, and what becomes of the scores.
   ///   - prefix: learned keys and values, which every query of every sequence sees; not beside a cache, which holds them.
+  ///   - relative: what is added to scores by relative position; not beside a soft cap, a window or a prefix.
+  ///   - keyLayout: how keys and values divide into sequences, where they are other ones than the queries', as many; each query then sees
+  ///     all keys of the sequence with its own's number.
   /// - Returns: `[N, H·D]`.
   ///
   /// Source: Dao et al. 2022, Algorithm 1, <https://arxiv.org/abs/2205.14135>; grouped heads after Ainslie et al.
@@ -25,14 +28,15 @@ extension Tape {
   public func attention(
     queries: Activation, keys: Activation, values: Activation, heads: Int, keyValueHeads: Int,
     layout: SequenceLayout, pattern: AttentionPattern = .causal,
-    prefix: KeyValuePrefixWeights? = nil
+    prefix: KeyValuePrefixWeights? = nil, relative: RelativePositions? = nil,
+    keyLayout: SequenceLayout? = nil
   ) -> Activation {
     profile?.enter(.attention)
     defer { profile?.leave() }
     let pieces = layout.pieces
     precondition(
       queries.rows == layout.count && queries.columns % heads == 0 && heads % keyValueHeads == 0
-        && keys.rows == queries.rows + pieces.count * layout.firstPosition
+        && keys.rows == keyLayout?.count ?? (queries.rows + pieces.count * layout.firstPosition)
         && values.rows == keys.rows
         && keys.columns == queries.columns / heads * keyValueHeads
         && values.columns == keys.columns,
@@ -40,7 +44,7 @@ extension Tape {
         + "values [\(values.rows), \(values.columns)], \(heads) heads on \(keyValueHeads), \(layout.count) rows"
     )
     precondition(
-      pattern.isCausal
+      pattern.isCausal || keyLayout != nil
         || pieces.allSatisfy { !$0.continues && $0.position == layout.firstPosition },
       "attention: a part of a sequence that sees all keys")
     if let prefix {
@@ -50,19 +54,49 @@ extension Tape {
         "attention: a prefix of \(prefix.keys.shape) and \(prefix.values.shape) for keys of \(keys.columns) "
           + "behind \(layout.firstPosition)")
     }
+    if let relative {
+      precondition(
+        pattern.softCap == nil && pattern.window == nil && prefix == nil && share == nil
+          && relative.table.shape.last == heads,
+        "attention: relative positions \(relative.table.shape) for \(heads) heads, or beside what they do not go with"
+      )
+    }
+    precondition(
+      keyLayout == nil || (!pattern.isCausal && prefix == nil && share == nil),
+      "attention: keys of other sequences are all seen")
     let output = makeActivation(
       rows: queries.rows, columns: queries.columns,
       needsGradient: queries.needsGradient || keys.needsGradient || values.needsGradient
-        || prefix?.trains == true)
+        || prefix?.trains == true || relative?.table.trains == true)
     let record = AttentionRecord(
       queries: queries, keys: keys, values: values, heads: heads, keyValueHeads: keyValueHeads,
-      pattern: pattern, prefix: prefix, prepended: layout.prepended,
-      pieces: attentionPieces(pieces, keys, values, layout),
+      pattern: pattern, prefix: prefix, relative: relative, prepended: layout.prepended,
+      pieces: keyLayout.map { attentionPieces(pieces, keys, values, seeing: $0) }
+        ?? attentionPieces(pieces, keys, values, layout),
       statistics: pool.take(2 * heads * AttentionRecord.statisticsStride(queries.rows)),
       output: output)
     record.forward(pool, team: isRecording ? nil : team)
     if output.needsGradient { self.record(.attention(record)) }
     return output
+  }
+
+  /// Where the keys and values are that each piece sees of another layout's sequences.
+  private func attentionPieces(
+    _ pieces: [SequenceLayout.Piece], _ keys: Activation, _ values: Activation,
+    seeing layout: SequenceLayout
+  ) -> [AttentionPiece] {
+    let others = layout.pieces
+    precondition(
+      pieces.map(\.sequence) == others.map(\.sequence)
+        && others.allSatisfy { $0.position == 0 && !$0.continues },
+      "attention: \(pieces.count) sequences that see \(others.count) others")
+    return zip(pieces, others).map { piece, other in
+      AttentionPiece(
+        piece: SequenceLayout.Piece(
+          sequence: piece.sequence, row: piece.row, count: piece.count, position: 0,
+          continues: false),
+        keys: keys, values: values, keyRow: other.row, isShared: false, keyCount: other.count)
+    }
   }
 
   /// Where each piece's keys and values are; what other workers hold is fetched.
@@ -126,6 +160,8 @@ struct AttentionPiece {
   let keyRow: Int
   /// Whether keys and values are copies, because other workers hold the sequence's beginning.
   let isShared: Bool
+  /// How many keys there are, where they are another sequence's; `nil`: up to the last query's.
+  var keyCount: Int? = nil
 }
 
 struct AttentionRecord {
@@ -136,6 +172,7 @@ struct AttentionRecord {
   let keyValueHeads: Int
   let pattern: AttentionPattern
   let prefix: KeyValuePrefixWeights?
+  let relative: RelativePositions?
   /// Rows in front of each sequence that belong to no token.
   let prepended: Int
   let pieces: [AttentionPiece]
@@ -155,7 +192,20 @@ struct AttentionRecord {
   private func kernel(_ piece: AttentionPiece, _ pool: BufferPool) -> AttentionKernel {
     AttentionKernel(
       queryCount: piece.piece.count, firstPosition: piece.piece.position, pattern: pattern,
-      width: width, pool: pool)
+      width: width, pool: pool, keyCount: piece.keyCount)
+  }
+
+  /// What is added to scores by relative position, by head.
+  private struct Lines {
+    let buckets: [Int]
+    let values: Buffer
+
+    init(_ relative: RelativePositions, _ kernel: AttentionKernel) {
+      buckets = relative.buckets(kernel)
+      values = relative.lines(kernel, buckets)
+    }
+
+    func callAsFunction(_ head: Int) -> FloatPointer { values.pointer + head * buckets.count }
   }
 
   private func rows(_ matrix: Activation, _ row: Int, head: Int) -> AttentionKernel.Rows {
@@ -184,8 +234,10 @@ struct AttentionRecord {
       defer { withExtendedLifetime(piece) {} }
       let row = piece.piece.row
       let kernel = kernel(piece, pool)
+      let lines = relative.map { Lines($0, kernel) }
+      defer { withExtendedLifetime(lines) {} }
       if piece.piece.count <= Self.fewQueries, output.slot == nil {
-        forwardByQuery(piece, kernel, team)
+        forwardByQuery(piece, kernel, lines, team)
         continue
       }
       for keyHead in 0..<keyValueHeads {
@@ -198,7 +250,7 @@ struct AttentionRecord {
           kernel.forward(
             queries: rows(queries, row, head: head), keys: packedKeys, values: packedValues,
             output: rows(output, row, head: head), tops: tops(head, piece),
-            inverses: inverses(head, piece))
+            inverses: inverses(head, piece), relative: lines?(head))
         }
       }
     }
@@ -206,10 +258,10 @@ struct AttentionRecord {
 
   /// A few queries, the heads divided among a team.
   private func forwardByQuery(
-    _ piece: AttentionPiece, _ kernel: AttentionKernel, _ team: ThreadTeam?
+    _ piece: AttentionPiece, _ kernel: AttentionKernel, _ relative: Lines?, _ team: ThreadTeam?
   ) {
     let row = piece.piece.row
-    let room = (piece.piece.position + piece.piece.count + lanes) / lanes * lanes
+    let room = (kernel.keyCount + lanes) / lanes * lanes
     let weights = kernel.pool.take(heads * room)
     defer { withExtendedLifetime(weights) {} }
     func attend(_ head: Int) {
@@ -217,7 +269,8 @@ struct AttentionRecord {
         queries: rows(queries, row, head: head),
         keys: rows(piece.keys, piece.keyRow, head: head / group),
         values: rows(piece.values, piece.keyRow, head: head / group),
-        output: rows(output, row, head: head), weights: weights.pointer + head * room)
+        output: rows(output, row, head: head), weights: weights.pointer + head * room,
+        relative: relative?(head))
     }
     if let team {
       team.run(heads, attend)
@@ -239,6 +292,9 @@ struct AttentionRecord {
       let seen = prefix?.joined(piece, tape.pool) ?? piece
       defer { withExtendedLifetime(seen) {} }
       let kernel = kernel(seen, tape.pool)
+      let lines = relative.map { Lines($0, kernel) }
+      let lineGradient = relative?.table.trains == true ? lines.map { zeros($0, tape) } : nil
+      defer { withExtendedLifetime((lines, lineGradient)) {} }
       // Of keys that others hold, workers or a prefix, the gradients collect beside, to be handed over.
       let beside = piece.isShared || prefix != nil ? zeros(like: seen, tape) : nil
       let keyTarget =
@@ -261,7 +317,16 @@ struct AttentionRecord {
             tops: tops(head, piece), inverses: inverses(head, piece),
             dQ: dQ.map { rows($0, queries.stride, row, head: head) },
             dK: keyTarget.map { rows($0.0, $0.1, seen.keyRow, head: keyHead) },
-            dV: valueTarget.map { rows($0.0, $0.1, seen.keyRow, head: keyHead) })
+            dV: valueTarget.map { rows($0.0, $0.1, seen.keyRow, head: keyHead) },
+            relative: lines?(head),
+            dRelative: lines.flatMap { lines in
+              lineGradient.map { $0.pointer + head * lines.buckets.count }
+            })
+        }
+      }
+      if let relative, let lines, let lineGradient {
+        tape.addGradient(of: relative.table) {
+          relative.addGradient(lineGradient.pointer, kernel, lines.buckets, to: $0)
         }
       }
       guard let beside else { continue }
@@ -284,6 +349,13 @@ struct AttentionRecord {
       }
     }
     prefixGradient?.give(to: tape)
+  }
+
+  private func zeros(_ lines: Lines, _ tape: Tape) -> Buffer {
+    let count = heads * lines.buckets.count
+    let buffer = tape.pool.take(count)
+    buffer.pointer.update(repeating: 0, count: count)
+    return buffer
   }
 
   private func zeros(like piece: AttentionPiece, _ tape: Tape) -> SequenceExchange.Post {

@@ -8,22 +8,29 @@ extension Tape {
   public func checkpoint(
     _ x: Activation, trains: Bool, _ body: @escaping (Tape, Activation) -> Activation
   ) -> Activation {
-    guard isRecording else { return body(self, x) }
+    checkpoint([x], trains: trains) { tape, inputs in body(tape, inputs[0]) }
+  }
+
+  /// The same of a part that has several inputs, all of which are kept.
+  package func checkpoint(
+    _ inputs: [Activation], trains: Bool, _ body: @escaping (Tape, [Activation]) -> Activation
+  ) -> Activation {
+    guard isRecording else { return body(self, inputs) }
     isRecording = false
-    let inner = body(self, x.detached)
+    let inner = body(self, inputs.map(\.detached))
     isRecording = true
-    guard trains || x.needsGradient else { return inner }
+    guard trains || inputs.contains(where: \.needsGradient) else { return inner }
     let output = Activation(
       buffer: inner.buffer, offset: inner.offset, rows: inner.rows, columns: inner.columns,
       stride: inner.stride, slot: makeSlot())
-    record(.checkpoint(CheckpointRecord(x: x, body: body, output: output)))
+    record(.checkpoint(CheckpointRecord(inputs: inputs, body: body, output: output)))
     return output
   }
 }
 
 struct CheckpointRecord {
-  let x: Activation
-  let body: (Tape, Activation) -> Activation
+  let inputs: [Activation]
+  let body: (Tape, [Activation]) -> Activation
   let output: Activation
 
   func backward(_ tape: Tape) {
@@ -33,13 +40,15 @@ struct CheckpointRecord {
     nested.share = tape.share
     nested.turn = tape.turn
     nested.dropoutPlace = tape.dropoutPlace
-    let input = Activation(
-      buffer: x.buffer, offset: x.offset, rows: x.rows, columns: x.columns, stride: x.stride,
-      slot: x.needsGradient ? nested.makeSlot() : nil)
-    let again = body(nested, input)
-    nested.give(gradient, to: again)
+    let again = inputs.map { x in
+      Activation(
+        buffer: x.buffer, offset: x.offset, rows: x.rows, columns: x.columns, stride: x.stride,
+        slot: x.needsGradient ? nested.makeSlot() : nil)
+    }
+    nested.give(gradient, to: body(nested, again))
     nested.unwind()
-    guard let inputGradient = nested.peekGradient(of: input) else { return }
-    tape.give(inputGradient, to: x)
+    for (x, input) in zip(inputs, again) {
+      if let gradient = nested.peekGradient(of: input) { tape.give(gradient, to: x) }
+    }
   }
 }

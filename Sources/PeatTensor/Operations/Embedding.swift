@@ -1,7 +1,7 @@
 extension Tape {
   /// Looks up a row of `table` for each token and, if the model has learned positions, adds the position's row.
   ///
-  /// Equal to `scale · table[tokens] + positions[t + o] + shared`, t being a token's position in its sequence.
+  /// Equal to `scale · table[tokens] + positions[t + o] + shared[types]`, t being a token's position in its sequence.
   ///
   /// Rows that the layout has in front of sequences belong to no token: they are the rows of `prompt` instead.
   ///
@@ -14,13 +14,14 @@ extension Tape {
   ///   - scale: what the table's rows are multiplied with.
   ///   - positions: `[P, d]`, with no sequence longer than `P − o`.
   ///   - firstPosition: o, the row of a sequence's first token.
-  ///   - shared: a row that is added to all, the first of these, `[…, d]`.
+  ///   - shared: rows of which one is added to each token, by its type, `[types, d]`.
+  ///   - types: for each of the tokens the row of `shared`; the first if not given, and for a prompt's rows.
   ///   - prompt: as many rows as the layout has in front of each sequence, `d` wide.
   /// - Returns: `[N, d]`, or the layout's rows where it has some in front of sequences.
   public func embedding(
     _ tokens: UnsafeBufferPointer<Int32>, layout: SequenceLayout, table: Weight,
     scale: Float = 1, positions: Weight? = nil, firstPosition: Int = 0, shared: Weight? = nil,
-    prompt: Weight? = nil
+    types: UnsafeBufferPointer<Int32>? = nil, prompt: Weight? = nil
   ) -> Activation {
     profile?.enter(.elementwise)
     defer { profile?.leave() }
@@ -66,18 +67,34 @@ extension Tape {
           to: output.pointer + piece.row * width)
       }
     }
+    let types = shared == nil ? nil : types.map { rowTypes($0, layout) }
     if let shared {
-      for row in 0..<output.rows { add(width, shared.pointer, to: output.pointer + row * width) }
+      for row in 0..<output.rows {
+        let type = types?[row] ?? 0
+        precondition(type >= 0 && type < shared.shape[0], "embedding: type \(type)")
+        add(width, shared.pointer + type * width, to: output.pointer + row * width)
+      }
     }
     if output.needsGradient {
       record(
         .embedding(
           EmbeddingRecord(
             tokens: Array(tokens), layout: layout, table: table, scale: scale,
-            positions: positions, firstPosition: firstPosition, shared: shared, prompt: prompt,
-            output: output.shapeOnly)))
+            positions: positions, firstPosition: firstPosition, shared: shared, types: types,
+            prompt: prompt, output: output.shapeOnly)))
     }
     return output
+  }
+
+  /// The type of each of a layout's rows; those of a prompt have the first.
+  private func rowTypes(_ types: UnsafeBufferPointer<Int32>, _ layout: SequenceLayout) -> [Int] {
+    var rows = Array(repeating: 0, count: layout.count)
+    var number = 0
+    for row in layout.tokenRows.joined() {
+      rows[row] = Int(types[number])
+      number += 1
+    }
+    return rows
   }
 }
 
@@ -111,6 +128,8 @@ struct EmbeddingRecord {
   let positions: Weight?
   let firstPosition: Int
   let shared: Weight?
+  /// For each row; all are the first if not given.
+  let types: [Int]?
   let prompt: Weight?
   let output: Activation
 
@@ -147,7 +166,8 @@ struct EmbeddingRecord {
     if let shared {
       tape.addGradient(of: shared) { sharedGradient in
         for row in 0..<output.rows {
-          add(width, gradient.pointer + row * width, to: sharedGradient)
+          add(
+            width, gradient.pointer + row * width, to: sharedGradient + (types?[row] ?? 0) * width)
         }
       }
     }

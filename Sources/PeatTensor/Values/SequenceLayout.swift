@@ -11,12 +11,28 @@ public struct SequenceLayout: Sendable, Equatable {
   package let firstPosition: Int
   /// How many rows at the beginning of each sequence belong to no token.
   package let prepended: Int
+  /// How many rows at the beginning of each sequence are its source, which an encoder reads; the rest is what a decoder says. `nil`: there is no such border.
+  private let sources: [Int]?
 
-  private init(starts: [Int], rows: Range<Int>, firstPosition: Int, prepended: Int = 0) {
+  private init(
+    starts: [Int], rows: Range<Int>, firstPosition: Int, prepended: Int = 0, sources: [Int]? = nil
+  ) {
     self.starts = starts
     self.rows = rows
     self.firstPosition = firstPosition
     self.prepended = prepended
+    self.sources = sources
+  }
+
+  /// Sequences of these lengths, each a source and, behind it, what is said of it.
+  ///
+  /// - Parameter sources: how many rows of each are its source: at least one, and at least one is left.
+  public init(lengths: [Int], sources: [Int]) {
+    precondition(
+      lengths.count == sources.count && zip(lengths, sources).allSatisfy { $1 > 0 && $1 < $0 },
+      "SequenceLayout: sources of \(sources) rows in sequences of \(lengths)")
+    let plain = SequenceLayout(lengths: lengths)
+    self.init(starts: plain.starts, rows: plain.rows, firstPosition: 0, sources: sources)
   }
 
   /// Sequences of these lengths.
@@ -49,15 +65,20 @@ public struct SequenceLayout: Sendable, Equatable {
       range.lowerBound >= 0 && range.upperBound <= count, "SequenceLayout: \(range) of \(count)")
     precondition(
       firstPosition == 0 || range == 0..<count, "SequenceLayout: a part beside a cache")
-    return SequenceLayout(
+    let result = SequenceLayout(
       starts: starts, rows: rows.lowerBound + range.lowerBound..<rows.lowerBound + range.upperBound,
-      firstPosition: firstPosition, prepended: prepended)
+      firstPosition: firstPosition, prepended: prepended, sources: sources)
+    precondition(
+      sources == nil || result.pieces.allSatisfy { $0.position == 0 && !$0.continues },
+      "SequenceLayout: a part of a sequence with a source")
+    return result
   }
 
   /// The same rows, each so many positions later.
   package func shifted(by positions: Int) -> SequenceLayout {
     SequenceLayout(
-      starts: starts, rows: rows, firstPosition: firstPosition + positions, prepended: prepended)
+      starts: starts, rows: rows, firstPosition: firstPosition + positions, prepended: prepended,
+      sources: sources)
   }
 
   /// The same sequences, each with so many more rows in front: rows of no token, held by whoever holds the sequence's first.
@@ -70,7 +91,8 @@ public struct SequenceLayout: Sendable, Equatable {
     func moved(_ row: Int) -> Int { row + count * begun(before: row) }
     return SequenceLayout(
       starts: starts.enumerated().map { $1 + count * $0 },
-      rows: moved(rows.lowerBound)..<moved(rows.upperBound), firstPosition: 0, prepended: count)
+      rows: moved(rows.lowerBound)..<moved(rows.upperBound), firstPosition: 0, prepended: count,
+      sources: sources?.map { $0 + count })
   }
 
   /// How many sequences begin before a row of the whole batch.
@@ -100,6 +122,29 @@ public struct SequenceLayout: Sendable, Equatable {
       let skipped = max(0, prepended - (piece.position - firstPosition))
       return skipped < piece.count ? piece.row + skipped..<piece.row + piece.count : nil
     }
+  }
+
+  /// Whether sequences begin with a source.
+  package var hasSources: Bool { sources != nil }
+
+  /// The held rows of sources and those behind them, counted from the first held one, sequence by sequence. Without sources all are behind.
+  package var sides: (sources: [Range<Int>], targets: [Range<Int>]) {
+    guard let sources else { return ([], [0..<count]) }
+    let pieces = pieces
+    return (
+      pieces.map { $0.row..<$0.row + sources[$0.sequence] },
+      pieces.map { $0.row + sources[$0.sequence]..<$0.row + $0.count }
+    )
+  }
+
+  /// The layouts of both sides, as if each stood alone.
+  package var sideLayouts: (sources: SequenceLayout, targets: SequenceLayout) {
+    guard sources != nil else { return (SequenceLayout(lengths: []), self) }
+    let sides = sides
+    return (
+      SequenceLayout(lengths: sides.sources.map(\.count)),
+      SequenceLayout(lengths: sides.targets.map(\.count))
+    )
   }
 
   /// Consecutive rows of one sequence.

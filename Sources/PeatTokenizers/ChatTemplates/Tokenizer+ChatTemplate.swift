@@ -30,6 +30,11 @@ extension Tokenizer {
     return try ChatTemplate(source.text, tokens: specialTokens())
   }
 
+  /// Whether the checkpoint has one of the usual name.
+  public var hasChatTemplate: Bool {
+    get throws { try chatTemplateSources().contains { $0.name == "default" } }
+  }
+
   private func chatTemplateSources() throws -> [(name: String, text: String)] {
     var sources: [(name: String, text: String)] = []
     if let file = sourceFiles["chat_template.jinja"] {

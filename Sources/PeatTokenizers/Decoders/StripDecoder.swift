@@ -41,7 +41,7 @@ struct StripDecoder: DecoderStage {
       }
       end -= content.count
     }
-    chunk.bytes = Array(chunk.bytes[start..<end])
+    if start > 0 || end < chunk.bytes.count { chunk.bytes = Array(chunk.bytes[start..<end]) }
     chunks.append(chunk)
   }
 }

@@ -27,7 +27,9 @@ package enum AdapterContents {
         place.isPEFTs == method.isPEFTs
       else { throw stranger(name, method) }
       let owner = String(place.path.dropLast(part.count))
-      if method.isOfLinearLayers, !keys.linearPaths.contains(owner) { throw stranger(name, method) }
+      if method.isOfLinearLayers, !keys.allLinearPaths.contains(owner) {
+        throw stranger(name, method)
+      }
       if method == .endBlocks, place.isOfAnotherMethod { throw stranger(name, method) }
       found[String(name.dropLast(part.count)), default: []].insert(part)
       guard !tensor.shape.contains(0), !tensor.shape.isEmpty else {
@@ -68,9 +70,15 @@ package enum AdapterContents {
   private static func checkBlocksAreAlike(
     _ tensors: NamedTensors, _ keys: TransformerKeys
   ) throws {
+    for stack in keys.stacks { try checkBlocksAreAlike(tensors, keys, in: stack) }
+  }
+
+  private static func checkBlocksAreAlike(
+    _ tensors: NamedTensors, _ keys: TransformerKeys, in stack: String
+  ) throws {
     var blocks: [String: [String: String]] = [:]
     for name in tensors.keys {
-      guard let place = Place(name, keys) else { continue }
+      guard let place = Place(name, keys), place.stack == stack else { continue }
       blocks[place.number, default: [:]][place.path] = name
     }
     let all = Set(blocks.values.flatMap(\.keys))
@@ -79,7 +87,7 @@ package enum AdapterContents {
         let other = blocks.values.compactMap({ $0[missing] }).min()
       else { continue }
       throw PeatError.badData(
-        "It has '\(other)', but nothing of the kind for block \(number): there is no '\(keys.blocks).\(number).\(missing)'."
+        "It has '\(other)', but nothing of the kind for block \(number): there is no '\(stack).\(number).\(missing)'."
       )
     }
   }
@@ -104,6 +112,8 @@ package enum AdapterContents {
 
   /// Where a tensor sits.
   private struct Place {
+    /// `model.layers`.
+    var stack: String
     /// Of its block, in the adapter's numbers.
     var number: String
     /// Its name within the block.
@@ -115,6 +125,7 @@ package enum AdapterContents {
       guard let (before, number, after) = AdapterFolder.split(name, keys), let value = Int(number),
         value >= 0, number == String(value)
       else { return nil }
+      stack = String(LowRankNames.inModel(before).dropLast())
       self.number = String(number)
       path = String(after.dropFirst())
       isPEFTs = before.hasPrefix(LoRA.prefix)

@@ -53,9 +53,10 @@ extension AdapterFolder {
   /// - Parameters:
   ///   - tensors: numbered as the folder counts blocks.
   ///   - numbers: from the folder's to the full model's.
+  ///   - folderKeys: as the folder counts blocks.
   static func checkComplete(
     _ tensors: NamedTensors, _ method: Adapter.Method, _ rules: TargetRules, _ numbers: [Int: Int],
-    _ model: TransformerModel, _ folder: URL
+    _ model: TransformerModel, _ folderKeys: TransformerKeys, _ folder: URL
   ) throws {
     guard rules.areStated else { return }
     let keys = model.configuration.keys
@@ -80,11 +81,13 @@ extension AdapterFolder {
         case .endBlocks, .bitFit, .prefixTuning, .promptTuning, .bottleneck: []
         }
       for name in names {
-        try require(keys.block(own) + name.dropFirst(keys.block(local).count), block: own)
+        try require(
+          folderKeys.block(own) + name.dropFirst(keys.block(local).count),
+          block: folderKeys.numberInStack(own))
       }
     }
     if method == .normTuning {
-      for name in norms(model.finalNorm?.parameters ?? []) { try require(name, block: nil) }
+      for name in norms(model.normsBehindBlocks) { try require(name, block: nil) }
     }
   }
 
@@ -99,7 +102,7 @@ extension AdapterFolder {
     let lookup = BlockLookup(model)
     for number in blocks {
       guard let (block, local) = lookup.block(number) else { continue }
-      let name = model.configuration.keys.block(number)
+      let name = block.nameInFullModel
       let names: [String] =
         switch method {
         case .endBlocks:

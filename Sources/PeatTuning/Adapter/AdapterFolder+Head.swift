@@ -14,7 +14,7 @@ extension AdapterFolder {
 
   /// Whether a tensor of a state belongs to no block and to no method.
   static func isOutsideBlocks(_ name: String, _ keys: TransformerKeys) -> Bool {
-    !name.hasPrefix(LoRA.prefix) && !name.hasPrefix(keys.blocks + ".")
+    !name.hasPrefix(LoRA.prefix) && !keys.isInBlock(name)
       && name != PromptTuning.tensorName && name != PrefixTuning.tableName
   }
 

@@ -16,22 +16,38 @@ extension AdapterFolder {
     tensors = try withPrefix(
       tensors, method, blockCount: facts?.blockMap.count ?? model.configuration.blockCount, keys,
       folder)
+    if case .promptTuning(let prompt) = method, model.configuration.hasEncoder,
+      let table = tensors[PromptTuning.tensorName], table.shape.count == 2,
+      table.shape[0] == 2 * prompt.virtualTokens
+    {
+      // PEFT makes rows for a decoder, too, and uses those of the encoder.
+      tensors[PromptTuning.tensorName] = table.rows(0..<prompt.virtualTokens).copied()
+    }
     let ownNumbers = Dictionary(
       uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
     let numbers = try facts.map { try self.numbers(of: $0, folder) } ?? ownNumbers
+    let folderKeys =
+      facts == nil ? keys : try keys.placed(by: facts, "'\(folder.path)/fedpeat.json'")
+    guard folderKeys.inFullModel == keys.inFullModel else {
+      throw PeatError.badData(
+        "'\(folder.path)' was tuned for a model whose encoder has \(folderKeys.inFullModel.encoderBlocks) blocks; this one's has \(keys.inFullModel.encoderBlocks)."
+      )
+    }
     if let rules = files.rules {
-      try checkComplete(tensors, method, rules, numbers, model, folder)
+      try checkComplete(tensors, method, rules, numbers, model, folderKeys, folder)
     }
     if case .lora(var lora) = method {
       // Patterns may name blocks, whose numbers change too.
-      lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, keys)
+      lora.alphaPattern = try alphaPattern(
+        of: lora, tensors, numbers, from: folderKeys, to: keys.inFullModel)
       // The tensors say which layers have it, and what rank.
       (lora.rankPattern, lora.layers) = ([:], nil)
       method = .lora(lora)
     }
-    let state = try renumbered(tensors, numbers, keys, in: folder.path)
+    let state = try renumbered(
+      tensors, numbers, from: folderKeys, to: keys.inFullModel, in: folder.path)
     if let split = facts?.split, let last = model.blocks.last?.numberInFullModel {
-      try checkEnds(state, split, blockCount: last + 1, keys, folder)
+      try checkEnds(state, split, blockCount: last + 1, keys.inFullModel, folder)
     }
     if let facts { try checkComplete(state, method, blocks: facts.blocks, model, folder) }
     return (Adapter(method: method, state: state, sourceDigest: facts?.sourceDigest), facts)
@@ -70,9 +86,11 @@ extension AdapterFolder {
     var state = tensors
     if let facts {
       let numbers = try numbers(of: facts, folder)
-      state = try renumbered(tensors, numbers, architecture.keys, in: folder.path)
+      let own = try architecture.keys.placed(by: facts, "'\(folder.path)/fedpeat.json'")
+      let full = own.inFullModel
+      state = try renumbered(tensors, numbers, from: own, to: full, in: folder.path)
       if case .lora(var lora) = method {
-        lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, architecture.keys)
+        lora.alphaPattern = try alphaPattern(of: lora, tensors, numbers, from: own, to: full)
         lora.rankPattern = [:]
         method = .lora(lora)
       }
@@ -84,7 +102,7 @@ extension AdapterFolder {
   public static func blockNumbers(
     of tensors: NamedTensors, _ keys: TransformerKeys
   ) -> Set<Int> {
-    Set(tensors.keys.compactMap { split($0, keys).flatMap { Int($0.number) } })
+    Set(tensors.keys.compactMap { keys.place(of: LowRankNames.inModel($0))?.number })
   }
 
   /// The block map, from local numbers to the full model's.
@@ -107,5 +125,24 @@ extension AdapterFolder {
   ) throws -> (method: Adapter.Method, tensors: NamedTensors, facts: Facts?) {
     let files = try Files(folder)
     return (files.method, files.tensors, files.facts)
+  }
+}
+
+extension TransformerKeys {
+  /// With as many blocks counted as an encoder's as an adapter's folder says.
+  ///
+  /// - Throws: `badData` where there is an encoder and nothing says so.
+  package func placed(by facts: AdapterFolder.Facts?, _ source: String) throws -> TransformerKeys {
+    guard decoder != nil else { return self }
+    guard let counts = facts?.encoderBlocks, counts.inFolder >= 0,
+      (counts.inFolder..<1 << 16).contains(counts.inFullModel)
+    else {
+      throw PeatError.badData(
+        "\(source) does not say how many blocks the encoder has (encoderBlocks in fedpeat.json), without which blocks of its decoder have no number."
+      )
+    }
+    var result = counting(encoderBlocks: counts.inFolder)
+    result.decoder?.encoderBlocksInFullModel = counts.inFullModel
+    return result
   }
 }

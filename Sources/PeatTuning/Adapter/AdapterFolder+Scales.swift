@@ -11,7 +11,7 @@ extension AdapterFolder {
     _ layout: WeightLayout, baseModel: String
   ) -> JSONValue? {
     var values: [String: JSONValue] = [
-      "task_type": .string("CAUSAL_LM"),
+      "task_type": .string(keys.taskType),
       "base_model_name_or_path": .string(baseModel),
       "inference_mode": .bool(true),
       "modules_to_save": .null,

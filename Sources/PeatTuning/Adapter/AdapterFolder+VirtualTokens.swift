@@ -15,7 +15,7 @@ extension AdapterFolder {
   ) throws -> JSONValue? {
     var values: [String: JSONValue] = [
       "base_model_name_or_path": .string(baseModel),
-      "task_type": .string("CAUSAL_LM"),
+      "task_type": .string(keys.taskType),
       "inference_mode": .bool(true),
       "num_virtual_tokens": .integer(method.virtualTokens),
       "num_transformer_submodules": .integer(1),

@@ -32,6 +32,8 @@ public enum AdapterFolder {
     public var notInPEFT: String?
     /// The classes that the model tells apart with it.
     public var classes: [String]?
+    /// How many blocks the encoder has, where there is one: blocks of its decoder are numbered behind them.
+    public var encoderBlocks: EncoderBlocks?
 
     public init(
       method: String, sourceDigest: Digest?, modelDigest: Digest?, split: SplitNumbers?,
@@ -65,6 +67,17 @@ public enum AdapterFolder {
         .sorted { $0.0 < $1.0 }.map(\.1)
       guard let split else { return all }
       return all.indices.filter { $0 < split.bottom || $0 >= all.count - split.top }.map { all[$0] }
+    }
+  }
+
+  /// How many blocks are an encoder's, of those that a folder numbers, and in the full model.
+  public struct EncoderBlocks: Sendable, Codable, Equatable {
+    public var inFolder: Int
+    public var inFullModel: Int
+
+    public init(inFolder: Int, inFullModel: Int) {
+      self.inFolder = inFolder
+      self.inFullModel = inFullModel
     }
   }
 
@@ -145,7 +158,11 @@ public enum AdapterFolder {
     var localNumber: [Int: Int] = [:]
     for (local, full) in facts.blockMap { localNumber[full] = Int(local) }
     facts.classes = sizes?.head?.labels ?? facts.classes
-    var tensors = try renumbered(adapter.state, localNumber, keys, in: "adapter")
+    facts.encoderBlocks = keys.decoder.map {
+      .init(inFolder: $0.encoderBlocks, inFullModel: $0.encoderBlocksInFullModel)
+    }
+    let full = keys.inFullModel
+    var tensors = try renumbered(adapter.state, localNumber, from: full, to: keys, in: "adapter")
     let outside = tensors.filter { isOutsideBlocks($0.key, keys) }
     tensors = tensors.filter { outside[$0.key] == nil }
     var peftConfiguration: JSONValue?
@@ -165,9 +182,13 @@ public enum AdapterFolder {
       peftConfiguration = configuration
     }
     if case .lora(var lora) = adapter.method {
-      lora.alphaPattern = try alphaPattern(of: lora, adapter.state, localNumber, keys)
+      lora.alphaPattern = try alphaPattern(
+        of: lora, adapter.state, localNumber, from: full, to: keys)
       lora.rankPattern = [:]
       peftConfiguration = Self.peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel)
+    }
+    if sizes?.predictsMaskedTokens == true {
+      peftConfiguration = peftConfiguration.map(forMaskedTokens)
     }
     let head = storingHead(outside, asPEFT: peftConfiguration != nil)
     tensors.merge(head.tensors) { own, _ in own }
@@ -196,7 +217,8 @@ public enum AdapterFolder {
     }
     var targets: [String]
     var blocks: [Int]?
-    if Set(paths.values).count == 1, let shared = paths.values.first {
+    // Numbers of an encoder's blocks and of a decoder's can't be told apart there.
+    if keys.decoder == nil, Set(paths.values).count == 1, let shared = paths.values.first {
       targets = shortNames(of: shared, keys)
       blocks = paths.keys.sorted()
     } else {
@@ -204,7 +226,7 @@ public enum AdapterFolder {
     }
     return .object([
       "peft_type": .string("LORA"),
-      "task_type": .string("CAUSAL_LM"),
+      "task_type": .string(keys.taskType),
       "base_model_name_or_path": .string(baseModel),
       "r": .integer(lora.rank),
       "lora_alpha": Int(exactly: lora.alpha).map { .integer($0) } ?? .number(lora.alpha),
@@ -226,6 +248,13 @@ public enum AdapterFolder {
     ])
   }
 
+  /// adapter_config.json of a model of masked tokens, for which PEFT has no task: one that takes any model.
+  private static func forMaskedTokens(_ configuration: JSONValue) -> JSONValue {
+    guard case .object(var table) = configuration else { return configuration }
+    table["task_type"] = .string("FEATURE_EXTRACTION")
+    return .object(table)
+  }
+
   /// A's matrices, each with the name of its layer in the model, sorted by name.
   static func downMatrices(_ tensors: NamedTensors) -> [(layer: String, tensor: Tensor)] {
     tensors.filter { $0.key.hasPrefix(LoRA.prefix) && $0.key.hasSuffix(LoRA.downSuffix) }
@@ -239,8 +268,8 @@ public enum AdapterFolder {
   static func shortNames(of paths: Set<String>, _ keys: TransformerKeys) -> [String] {
     func last(_ path: String) -> String { String(path.split(separator: ".").last ?? "") }
     var names: [String] = []
-    for path in keys.linearPaths where paths.contains(path) {
-      let others = keys.linearPaths.filter { last($0) == last(path) }
+    for path in keys.allLinearPaths where paths.contains(path) {
+      let others = keys.allLinearPaths.filter { last($0) == last(path) }
       let name = others.allSatisfy(paths.contains) ? last(path) : path
       if !names.contains(name) { names.append(name) }
     }
@@ -250,18 +279,23 @@ public enum AdapterFolder {
   /// The α of each layer that has another than the rest, under the layer's renumbered name.
   static func alphaPattern(
     of lora: LoRAConfiguration, _ state: NamedTensors, _ numbers: [Int: Int],
-    _ keys: TransformerKeys
+    from keys: TransformerKeys, to newKeys: TransformerKeys
   ) throws -> [String: Double] {
     var pattern: [String: Double] = [:]
     for (layer, alpha) in lora.scales.resolved(for: state).alphaPattern {
-      pattern[try renumbered(layer, numbers, keys, in: "adapter")] = alpha
+      pattern[try renumbered(layer, numbers, from: keys, to: newKeys, in: "adapter")] = alpha
     }
     return pattern
   }
 
   /// The tensors under names with their block number mapped.
+  ///
+  /// - Parameters:
+  ///   - keys: as they count blocks.
+  ///   - newKeys: as the numbers that they get do.
   static func renumbered(
-    _ tensors: NamedTensors, _ numbers: [Int: Int], _ keys: TransformerKeys, in folder: String
+    _ tensors: NamedTensors, _ numbers: [Int: Int], from keys: TransformerKeys,
+    to newKeys: TransformerKeys, in folder: String
   ) throws -> NamedTensors {
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
@@ -269,38 +303,48 @@ public enum AdapterFolder {
       let isOutside =
         name == PromptTuning.tensorName || isOutsideBlocks(name, keys)
         || NormTuning.isFinalNorms(name, keys)
-      result[isOutside ? name : try renumbered(name, numbers, keys, in: folder)] = tensor
+      result[
+        isOutside ? name : try renumbered(name, numbers, from: keys, to: newKeys, in: folder)] =
+        tensor
     }
     return result
   }
 
   /// The same name with its block number mapped.
   static func renumbered(
-    _ name: String, _ numbers: [Int: Int], _ keys: TransformerKeys, in folder: String
+    _ name: String, _ numbers: [Int: Int], from keys: TransformerKeys,
+    to newKeys: TransformerKeys, in folder: String
   ) throws -> String {
-    guard let (before, number, after) = split(name, keys) else {
+    guard split(name, keys) != nil else {
       throw PeatError.badData(
         "'\(folder)' holds '\(name)', which is no tensor of a block (\(keys.blocks).N. …) of this architecture."
       )
     }
-    guard let old = Int(number), number == String(old), let new = numbers[old] else {
+    guard let (old, path) = keys.place(of: LowRankNames.inModel(name)), let new = numbers[old],
+      keys.isInDecoder(old) == newKeys.isInDecoder(new)
+    else {
       throw PeatError.badData(
         "'\(folder)' holds '\(name)', but the block map knows only the blocks "
           + numbers.keys.sorted().map(String.init).joined(separator: ", ") + ".")
     }
-    return before + String(new) + after
+    return (name.hasPrefix(LoRA.prefix) ? LoRA.prefix : "") + "\(newKeys.block(new)).\(path)"
   }
 
   /// `base_model.model.model.layers.` `3` `.mlp.up_proj.lora_A.weight`
   static func split(
     _ name: String, _ keys: TransformerKeys
   ) -> (before: String, number: Substring, after: String)? {
-    for prefix in [LoRA.prefix + keys.blocks + ".", keys.blocks + "."] where name.hasPrefix(prefix)
-    {
+    for prefix in keys.stacks.flatMap({ [LoRA.prefix + $0 + ".", $0 + "."] })
+    where name.hasPrefix(prefix) {
       let rest = name.dropFirst(prefix.count)
       guard let dot = rest.firstIndex(of: ".") else { return nil }
       return (prefix, rest[..<dot], String(rest[dot...]))
     }
     return nil
   }
+}
+
+extension TransformerKeys {
+  /// What PEFT calls a model's task.
+  var taskType: String { decoder == nil ? "CAUSAL_LM" : "SEQ_2_SEQ_LM" }
 }

@@ -9,7 +9,7 @@ struct TargetModules {
   /// - Throws: `usage` for a name that no layer of this architecture has.
   init(_ names: [String]?, of keys: TransformerKeys) throws {
     self.names = names == ["all-linear"] ? nil : names
-    let known = keys.linearNames + keys.linearPaths.filter { !keys.linearNames.contains($0) }
+    let known = keys.linearNames + keys.allLinearPaths.filter { !keys.linearNames.contains($0) }
     for name in self.names ?? [] where !known.contains(name) {
       guard name != "all-linear" else {
         throw PeatError.usage(

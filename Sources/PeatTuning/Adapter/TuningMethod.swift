@@ -84,13 +84,11 @@ struct BlockLookup {
 
   /// The block and the rest of the name of `model.layers.3.mlp.up_proj`, whose number is the full model's.
   func resolve(_ name: Substring) -> (block: TransformerBlock, localName: String)? {
-    let prefix = model.configuration.keys.blocks + "."
-    guard name.hasPrefix(prefix) else { return nil }
-    let rest = name.dropFirst(prefix.count)
-    guard let dot = rest.firstIndex(of: "."), let number = Int(rest[..<dot]),
-      rest[..<dot] == String(number), let (block, local) = block(number)
+    let keys = model.configuration.keys
+    guard let (number, path) = keys.inFullModel.place(of: name),
+      let (block, local) = block(number)
     else { return nil }
-    return (block, "\(prefix)\(local)\(rest[dot...])")
+    return (block, "\(keys.block(local)).\(path)")
   }
 
   /// The linear layer of a name in PEFT's files, whose block number is the full model's: `base_model.model.` and its name.
@@ -122,8 +120,7 @@ struct BlockLookup {
 
   /// Turns the checkpoint name of a tensor of this model into the full model's.
   func fullName(_ localName: String, of block: TransformerBlock, local: Int) -> String {
-    let keys = model.configuration.keys
-    return keys.block(block.numberInFullModel) + localName.dropFirst(keys.block(local).count)
+    block.nameInFullModel + localName.dropFirst(model.configuration.keys.block(local).count)
   }
 
   /// Throws unless the model has every one of these blocks.

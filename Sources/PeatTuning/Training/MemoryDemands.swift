@@ -84,7 +84,8 @@ public struct MemoryDemands: Sendable {
       var total = 0
       for block in blocks {
         var own = 0
-        for (path, size) in zip(model.keys.linearPaths, model.linearSizes(ofBlock: block))
+        for (path, size) in zip(
+          model.keys.ofBlock(block).linearPaths, model.linearSizes(ofBlock: block))
         where targets?.contain(path) ?? true {
           own += feedForward?.contain(path) == true ? size.inputs : size.outputs
         }
@@ -111,7 +112,7 @@ public struct MemoryDemands: Sendable {
       trainableWeights = 0
     case .promptTuning(let configuration):
       added.prompt = configuration.virtualTokens
-      trainable = configuration.virtualTokens * model.hiddenSize
+      trainable = configuration.virtualTokens * model.embeddingWidth
       trainableWeights = 0
       // It goes in at the bottom, and its gradient comes through all blocks.
       frozenPrefix = 0
@@ -159,9 +160,9 @@ public struct MemoryDemands: Sendable {
     let table = trainsEverything ? .float32 : storage
     // A projection of patches is no table that may be packed.
     bytes += (model.image == nil ? table : .float32).bytes(
-      inputs: model.hiddenSize, outputs: model.vocabularySize)
+      inputs: model.embeddingWidth, outputs: model.vocabularySize)
     if model.head != nil, !model.tiesEmbeddings {
-      bytes += table.bytes(inputs: model.hiddenSize, outputs: model.outputCount)
+      bytes += table.bytes(inputs: model.embeddingWidth, outputs: model.outputCount)
     }
     return Double(bytes)
   }
@@ -185,7 +186,7 @@ public struct MemoryDemands: Sendable {
         model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix, added: added,
         trainsInput: trainsEverything
       ).floats(
-        rows: windows * rows, targets: model.head?.labels == nil ? windows * rows : windows,
+        rows: windows * rows, predicted: model.head?.labels == nil ? windows * rows : windows,
         context: length, threads: threads,
         logitRows: logitRows, checkpointing: checkpointing,
         isDivided: model.attention.isCausal
@@ -222,7 +223,7 @@ public struct MemoryDemands: Sendable {
 
   /// While weights are packed, and while the files' digest is computed, a matrix stands beside them as it lies in its file.
   private func loadingBytes(_ storage: WeightStorage) -> Double {
-    let table = Double(model.vocabularySize * model.hiddenSize)
+    let table = Double(model.vocabularySize * model.embeddingWidth)
     let largest = max(
       table, Double(model.linearSizes.reduce(0) { max($0, $1.inputs * $1.outputs) }))
     // Halves lie there as they are stored, and as floats.
@@ -288,7 +289,7 @@ extension TransformerConfiguration {
   /// Values of a head of classes, which trains with every adapter.
   fileprivate var tunedHeadWeights: Int {
     guard let head, head.place != .each else { return 0 }
-    return headWeights + (head.isTied ? 0 : outputCount * hiddenSize)
+    return headWeights + (head.isTied ? 0 : outputCount * embeddingWidth)
   }
 
   /// The linear layers of a stored block that targets mean; all where a name is unknown, which is somebody else's to say.
@@ -297,6 +298,6 @@ extension TransformerConfiguration {
   ) -> [(inputs: Int, outputs: Int)] {
     let sizes = linearSizes(ofBlock: block)
     guard let modules = try? TargetModules(targets, of: keys) else { return sizes }
-    return zip(keys.linearPaths, sizes).filter { modules.contain($0.0) }.map(\.1)
+    return zip(keys.ofBlock(block).linearPaths, sizes).filter { modules.contain($0.0) }.map(\.1)
   }
 }

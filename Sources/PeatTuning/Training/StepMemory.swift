@@ -49,7 +49,8 @@ struct StepMemory {
 
   /// Kept of a block for its backward pass, for each row.
   private func kept(_ block: Int) -> Double {
-    let (sizes, linears) = (model.sizes(ofBlock: block), model.keys.linearPaths.count)
+    let keys = model.keys.ofBlock(block)
+    let (sizes, linears) = (model.sizes(ofBlock: block), keys.linearPaths.count)
     let queries = Double(sizes.heads * model.headWidth)
     let trains = trained.contains(block)
     let inner = branches * Double(sizes.feedForwardSize)
@@ -62,8 +63,10 @@ struct StepMemory {
     }
     let lowRank = trains ? Double(rank * linears) : 0
     let statistics = 2 * Double(sizes.heads) + 2 * normStatistics
+    // What a decoder keeps of looking at an encoder: another state, queries and what they get.
+    let cross = keys.cross == nil ? 0 : hidden + 2 * queries
     return 2 * hidden + 2 * queries + keyValues(block) + inner + lowRank + statistics
-      + furtherNorms(block) + own
+      + cross + furtherNorms(block) + own
   }
 
   /// What goes into norms that not every family has: of heads, and behind sublayers where there are norms before them as well.
@@ -91,7 +94,7 @@ struct StepMemory {
   private func factor(_ block: Int) -> Double {
     if model.variation.ranks.isEmpty { return 0 }
     let name = model.keys.block(block)
-    return model.keys.linearPaths.reduce(0) {
+    return model.keys.ofBlock(block).linearPaths.reduce(0) {
       max($0, Double(model.variation.ranks["\(name).\($1)"] ?? 0))
     }
   }
@@ -128,40 +131,71 @@ struct StepMemory {
         mixing.map { 2 * $0 } ?? 2 * queries + keyValues(block))
   }
 
+  /// The most, however the rows of a model with an encoder divide into sources and targets: what each stack takes grows with its own.
+  ///
   /// - Parameters:
   ///   - rows: tokens of a part of a step.
-  ///   - targets: rows from which something is predicted.
+  ///   - predicted: rows from which something is predicted.
   ///   - context: of the longest sequence.
   ///   - logitRows: rows of logits that a thread holds at a time.
   ///   - isDivided: whether threads divide sequences; each then has a copy of the keys and values before its own.
   func floats(
-    rows: Double, targets: Double, context: Double, threads: Int, logitRows: Int,
+    rows: Double, predicted: Double, context: Double, threads: Int, logitRows: Int,
+    checkpointing: Bool, isDivided: Bool
+  ) -> Double {
+    func floats(sources: Double) -> Double {
+      self.floats(
+        rows: rows, predicted: predicted, sources: sources, context: context, threads: threads,
+        logitRows: logitRows,
+        checkpointing: checkpointing, isDivided: isDivided && !model.hasEncoder)
+    }
+    return model.hasEncoder ? max(floats(sources: 0), floats(sources: rows)) : floats(sources: 0)
+  }
+
+  /// - Parameter sources: how many of the rows an encoder reads.
+  private func floats(
+    rows: Double, predicted: Double, sources: Double, context: Double, threads: Int, logitRows: Int,
     checkpointing: Bool, isDivided: Bool
   ) -> Double {
     let places = Array(model.order.dropFirst(frozenPrefix))
     let copies = isDivided ? Double(threads - 1) * context : 0
-    func held(_ block: Int) -> Double { rows * kept(block) + copies * keyValues(block) }
+    let targets = rows - sources
+    func own(_ block: Int) -> Double {
+      !model.hasEncoder || model.keys.isInDecoder(block) ? targets : sources
+    }
+    /// Keys and values that a decoder's block makes of what the encoder says.
+    func crossed(_ block: Int) -> Double {
+      model.keys.isInDecoder(block) ? sources * keyValues(block) : 0
+    }
+    func held(_ block: Int) -> Double {
+      own(block) * kept(block) + copies * keyValues(block) + crossed(block)
+    }
     /// Of backward passes, the one that takes the most.
     var backward = 0.0
     /// What is kept when the last block is done; first, below the blocks.
     var all = rows * inputs
+    // Both stacks' states in one matrix and apart, what the encoder says, and gradients of these.
+    let beside = model.hasEncoder ? 2 * rows * hidden + 2 * sources * hidden : 0
     for (index, block) in places.enumerated() {
-      let inFlight = rows * flight(block) + 2 * copies * keyValues(block)
+      let inFlight =
+        own(block) * flight(block) + 2 * copies * keyValues(block) + crossed(block) + beside
       if checkpointing, index < places.count - 1 {
         // Inputs of blocks, and this one again with its output. Norms behind keep sums, so that the block's input comes on top.
         let input = model.normPlace == .after ? rows * hidden : 0
-        backward = max(backward, all + held(block) + rows * hidden + input + inFlight)
-        all += rows * hidden
+        backward = max(backward, all + held(block) + own(block) * hidden + input + inFlight)
+        all += own(block) * hidden
       } else {
         all += held(block)
         backward = max(backward, all + inFlight)
       }
     }
-    let frozen = model.order.prefix(frozenPrefix).reduce(0) { max($0, rows * passing($1)) }
+    let frozen = model.order.prefix(frozenPrefix).reduce(0) {
+      max($0, own($1) * passing($1) + crossed($1) + beside)
+    }
     // The last block's output, the final norm's, and its gradient, of which one fits in the gap.
     let head =
-      all + rows * (hidden + max(2 * hidden, hidden + gap))
-      + logits(rows: targets, threads: threads, logitRows: logitRows)
+      all + beside + rows * (hidden + max(2 * hidden, hidden + gap))
+      + logits(rows: predicted, threads: threads, logitRows: logitRows)
     return max(backward, frozen, head) + workspace(context: context, threads: threads)
   }
 

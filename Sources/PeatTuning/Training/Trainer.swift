@@ -42,14 +42,14 @@ public final class Trainer {
 
   /// Takes the parameters for training; `finish()` gives them back.
   ///
-  /// - Parameter objective: what is made small; `nil`: the loss of predicting each next token.
+  /// - Parameter objective: what is made small; `nil`: the loss of the data's targets, such as each next token.
   public init(
     _ model: TransformerModel, parameters: [Parameter], data: TokenDataset,
     configuration: TrainingConfiguration, objective: (any TrainingObjective)? = nil
   ) throws {
     try configuration.validate(
       contextLength: model.configuration.contextLength, virtualTokens: model.virtualTokens)
-    try data.check(vocabularySize: model.configuration.vocabularySize)
+    try data.check(for: model.configuration)
     try MemoryDemands(
       of: model, tuning: parameters, configuration, isRagged: data.arrangement.isByDocument,
       sequencesPerWindow: model.prompt == nil ? 1 : data.mostSequencesInWindow,
@@ -62,8 +62,10 @@ public final class Trainer {
     workers = StepWorkers(
       count: configuration.threads, parameterCount: trainable.count,
       sharesGradient: objective?.sharesGradient ?? false)
-    // Of windows that start anywhere no two are the same.
-    let isFixed = configuration.order != .uniformWindows || data.arrangement.isByDocument
+    // Of windows that start anywhere, or whose tokens are hidden anew, no two are the same.
+    let isFixed =
+      data.masking == nil
+      && (configuration.order != .uniformWindows || data.arrangement.isByDocument)
     prefix =
       objective == nil && configuration.stateNoise == 0 && configuration.prefixCacheBytes > 0
         && isFixed && model.frozenBlocks > 0
@@ -160,7 +162,7 @@ public final class Trainer {
     }
     return workers.run(
       batch.layout.part(batch.places(ofWindows: windows)),
-      wholeSequences: !model.configuration.attention.isCausal
+      wholeSequences: model.configuration.needsWholeSequences
     ) { tape, layout in
       tape.dropoutPlace = DropoutPlace(
         seed: configuration.seed, step: step, firstRow: layout.rows.lowerBound)
@@ -364,16 +366,5 @@ extension TokenBatch {
         count: shared.count * width)
     }
     return result
-  }
-}
-
-extension TokenDataset {
-  /// Throws where a token has no row in the model's embedding.
-  public func check(vocabularySize: Int) throws {
-    guard patches == nil else { return }
-    guard let token = inputTokens.first(where: { $0 < 0 || $0 >= vocabularySize }) else { return }
-    throw PeatError.badData(
-      "The data has token \(token), the model knows \(vocabularySize). Check that tokenizer.json and config.json come "
-        + "from the same checkpoint.")
   }
 }

@@ -45,7 +45,7 @@ public struct Bottleneck: TuningMethod {
       for place in Self.places {
         for part in Self.parts {
           let shape = shape(part, hidden: hidden)
-          state["\(model.configuration.keys.block(block)).\(place).\(part)"] =
+          state["\(model.configuration.keys.inFullModel.block(block)).\(place).\(part)"] =
             part == "down.weight"
             ? .uniform(shape, bound: 1 / Float(hidden).squareRoot(), using: &random)
             : Tensor(zeros: shape)
@@ -86,7 +86,7 @@ public struct Bottleneck: TuningMethod {
     let hidden = model.configuration.hiddenSize
     var result: [Found] = []
     for block in model.blocks {
-      let blockName = model.configuration.keys.block(block.numberInFullModel)
+      let blockName = block.nameInFullModel
       for place in Self.places {
         let name = "\(blockName).\(place)"
         var parameters: [(name: String, parameter: Parameter)] = []

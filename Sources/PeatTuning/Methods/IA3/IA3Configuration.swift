@@ -68,7 +68,8 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
       case .fused(let path), .fusedByHead(let path): [path]
       case .tokens: []
       }
-    let targets = attention + keys.lastFeedForwardPaths
+    var targets = attention + keys.lastFeedForwardPaths
+    if let decoder = keys.decoder { targets += [decoder.cross.key, decoder.cross.value] }
     for module in feedForwardModules ?? []
     where !targets.contains(where: { $0 == module || $0.hasSuffix(".\(module)") }) {
       throw Self.noTarget(module, targets)
@@ -82,8 +83,9 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
 }
 
 extension TransformerKeys {
-  /// The last layers of feed-forward layers, over tokens and over channels.
+  /// The last layers of feed-forward layers: over tokens and over channels, or an encoder's and a decoder's.
   fileprivate var lastFeedForwardPaths: [String] {
-    if case .tokens = projections { [attentionOutput, down] } else { [down] }
+    if case .tokens = projections { return [attentionOutput, down] }
+    return [down] + (decoder.map { [$0.down] } ?? [])
   }
 }

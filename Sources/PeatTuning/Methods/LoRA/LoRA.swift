@@ -51,7 +51,7 @@ public struct LoRA: TuningMethod {
     where !layers.contains(where: { LayerPattern.matches(pattern, $0.name) }) {
       throw PeatError.usage(
         "No layer that gets LoRA is meant by the pattern '\(pattern)'. There are: "
-          + known.linearPaths.joined(separator: ", ") + ".")
+          + known.allLinearPaths.joined(separator: ", ") + ".")
     }
     let scales = configuration.scales
     if let widest = layers.map({ min($0.layer.inputs, $0.layer.outputs) }).max(),

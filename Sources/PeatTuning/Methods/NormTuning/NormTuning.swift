@@ -1,8 +1,9 @@
 import PeatModels
+import PeatNN
 import PeatTensor
 
 /// The blocks' norms train: scales, and shifts where they have them. An adapter that was tuned elsewhere may have the norm behind the blocks, too, as
-/// PEFT's usual one has.
+/// PEFT's usual one has; of an encoder and a decoder both.
 ///
 /// Tensors are named as PEFT's LN_TUNING names them: `base_model.model.` + the norm's name + `.ln_tuning_layers.weight` and `.bias`.
 ///
@@ -26,8 +27,9 @@ public struct NormTuning: TuningMethod {
 
   /// Whether a tensor is of the norm behind the blocks.
   static func isFinalNorms(_ name: String, _ keys: TransformerKeys) -> Bool {
-    guard let norm = keys.finalNorm else { return false }
-    return ["weight", "bias"].contains { name == "\(LoRA.prefix)\(norm)\(mark).\($0)" }
+    [keys.finalNorm, keys.decoder?.encoderNorm].compactMap { $0 }.contains { norm in
+      ["weight", "bias"].contains { name == "\(LoRA.prefix)\(norm)\(mark).\($0)" }
+    }
   }
 
   private var weights: OwnWeights {
@@ -43,6 +45,13 @@ public struct NormTuning: TuningMethod {
         else { return nil }
         let norm = name[..<dot].dropFirst(LoRA.prefix.count).dropLast(Self.mark.count)
         return String(norm) + String(name[dot...])
-      }, besideBlocks: { $0.finalNorm?.parameters ?? [] })
+      }, besideBlocks: { $0.normsBehindBlocks })
+  }
+}
+
+extension TransformerModel {
+  /// The weights of the norms that stand behind blocks.
+  var normsBehindBlocks: [Parameter] {
+    (encoderNorm?.parameters ?? []) + (finalNorm?.parameters ?? [])
   }
 }

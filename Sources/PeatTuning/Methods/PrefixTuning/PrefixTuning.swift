@@ -26,6 +26,7 @@ public struct PrefixTuning: TuningMethod {
     let lookup = BlockLookup(model)
     try lookup.require(blocks)
     let count = configuration.virtualTokens
+    try Self.check(model.configuration)
     try model.checkRoom(forVirtualTokens: count)
     let places = blocks.compactMap { lookup.block($0) }
     let width = places.reduce(0) { $0 + Self.width($1.block, model) }
@@ -38,7 +39,7 @@ public struct PrefixTuning: TuningMethod {
     let computed = tokens.map { model.keysAndValues(of: $0) }
     var state: NamedTensors = [:]
     for (block, local) in places {
-      let name = model.configuration.keys.block(block.numberInFullModel)
+      let name = block.nameInFullModel
       if let (keys, values) = computed?[local] {
         state[name + Self.keysSuffix] = keys
         state[name + Self.valuesSuffix] = values
@@ -50,6 +51,14 @@ public struct PrefixTuning: TuningMethod {
       }
     }
     return state
+  }
+
+  /// Throws where keys in front of a sequence's would have no place.
+  static func check(_ model: TransformerConfiguration) throws {
+    guard case .relative = model.positions else { return }
+    throw PeatError.usage(
+      "prefix-tuning puts keys in front of those of a sequence; this model of the type \(model.modelType) tells keys apart by their distance, and learned ones have none. Use prompt-tuning, which puts tokens in front of the source, or another method."
+    )
   }
 
   static func width(_ block: TransformerBlock, _ model: TransformerModel) -> Int {
@@ -86,7 +95,7 @@ public struct PrefixTuning: TuningMethod {
       }
       let name = String(key.dropLast(Self.keysSuffix.count))
       guard let (block, _) = lookup.resolve(key[...]),
-        name == model.configuration.keys.block(block.numberInFullModel)
+        name == block.nameInFullModel
       else {
         throw PeatError.badData(
           "The adapter has '\(key)', for which this model has no block. It has the blocks "
@@ -113,6 +122,7 @@ public struct PrefixTuning: TuningMethod {
         ))
     }
     guard !result.isEmpty else { throw PeatError.badData("The adapter is empty.") }
+    try Self.check(model.configuration)
     try model.checkRoom(forVirtualTokens: count)
     return result
   }

@@ -23,7 +23,7 @@ public struct PromptTuning: TuningMethod {
     for model: TransformerModel, blocks: [Int], using random: inout SeededRandom
   ) throws -> NamedTensors {
     try BlockLookup(model).require(blocks)
-    let (count, width) = (configuration.virtualTokens, model.configuration.hiddenSize)
+    let (count, width) = (configuration.virtualTokens, model.configuration.embeddingWidth)
     try model.checkRoom(forVirtualTokens: count)
     // Values, their copies in training, gradient and two moments.
     try MemoryDemand.check(
@@ -39,7 +39,7 @@ public struct PromptTuning: TuningMethod {
 
   public func inject(_ state: NamedTensors, into model: TransformerModel) throws -> InjectedAdapter
   {
-    let shape = [configuration.virtualTokens, model.configuration.hiddenSize]
+    let shape = [configuration.virtualTokens, model.configuration.embeddingWidth]
     if let stranger = state.keys.filter({ $0 != Self.tensorName }).min() {
       throw PeatError.badData("The adapter has '\(stranger)', which is not part of a prompt.")
     }

@@ -1,0 +1,84 @@
+import Foundation
+import PeatData
+import PeatModels
+import PeatTensor
+import PeatTokenizers
+
+extension PerplexityMeasure {
+  /// Perplexity of documents, conversations among them as the model's chat template writes them; of a model with an encoder, of what it is to say after what it
+  /// reads.
+  ///
+  /// - Parameters:
+  ///   - asDocuments: whether each is measured on its own; else they are joined as they are.
+  ///   - addBegin: whether each row starts with the begin token; `nil`: as the tokenizer does. What a chat template wrote gets none.
+  ///   - limit: only the first so many documents or, of a single stream, windows.
+  public func report(
+    _ model: TransformerModel, tokenizer: Tokenizer, documents: [Document], asDocuments: Bool,
+    addBegin: Bool?, limit: Int? = nil, shouldStop: @Sendable () -> Bool = { false },
+    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
+  ) throws -> PerplexityReport {
+    if model.configuration.hasEncoder {
+      return try reportOfPairs(
+        model, tokenizer: tokenizer, limit.map { Array(documents.prefix($0)) } ?? documents,
+        shouldStop: shouldStop, onProgress: onProgress)
+    }
+    let rendered = try tokenizer.rendered(documents)
+    let begins =
+      try (addBegin ?? tokenizer.addsBeginToken)
+      && !rendered.contains { $0.carriesSpecialTokens }
+    return try report(
+      model, tokenizer: tokenizer, documents: rendered.map(\.text), asDocuments: asDocuments,
+      addBegin: begins, limit: limit, shouldStop: shouldStop, onProgress: onProgress)
+  }
+
+  private func reportOfPairs(
+    _ model: TransformerModel, tokenizer: Tokenizer, _ documents: [Document],
+    shouldStop: @Sendable () -> Bool, onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)?
+  ) throws -> PerplexityReport {
+    let data = try TokenDataset.pairs(
+      documents, tokenizer: tokenizer, for: model.configuration, context: context)
+    let bytes = data.batches(rows: 1).reduce(0) { sum, batch in
+      sum
+        + tokenizer.decode(batch.targets.filter { $0 >= 0 }, skipSpecialTokens: true).utf8.count
+    }
+    return try PerplexityReport(
+      loss(model, data: data, shouldStop: shouldStop, onProgress: onProgress), bytes: bytes)
+  }
+
+  /// Perplexity of a text whose tokens lie on disk, as one stream.
+  ///
+  /// - Parameter limit: only the first so many windows.
+  /// - Throws: `usage` where windows are to overlap.
+  public func report(
+    _ model: TransformerModel, _ file: TokenFile, limit: Int? = nil,
+    shouldStop: @Sendable () -> Bool = { false },
+    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
+  ) throws -> PerplexityReport {
+    guard stride == context else {
+      throw PeatError.usage(
+        "A text that is read piece by piece is measured in windows that do not overlap: leave the stride out."
+      )
+    }
+    let context = context
+    let whole = max(1, (file.count - 1) / context)
+    let count = min(limit ?? whole, whole)
+    @Sendable func row(_ number: Int) -> [Int32] {
+      file.sequence(number * context..<min((number + 1) * context + 1, file.count)).tokens
+    }
+    for number in 0..<count { try model.checkTokens(row(number)) }
+    let loss = try concurrentLoss(
+      count: count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
+    ) { number, tape in
+      let tokens = row(number)
+      return tokens.withUnsafeBufferPointer { tokens in
+        model.loss(
+          UnsafeBufferPointer(rebasing: tokens.dropLast()),
+          targets: UnsafeBufferPointer(rebasing: tokens.dropFirst()),
+          layout: SequenceLayout(lengths: [tokens.count - 1]), on: tape)
+      }
+    }
+    // Of a part the share of the bytes that its tokens are of all.
+    let share = Double(loss.count) / Double(file.count - 1)
+    return try PerplexityReport(loss, bytes: Int(Double(file.textBytes) * share))
+  }
+}

@@ -1,0 +1,121 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Files that are read piece by piece, texts by client, and conversations.
+@Suite("Streams, clients and chats") struct StreamingTests {
+  private func perplexity(_ words: [String], in folder: URL) async throws -> Double {
+    let report = try await FedpeatCommand.succeed(
+      ["evaluate"] + words + ["--context", "16", "--json"], in: folder
+    ).object()
+    return try #require(report["perplexity"] as? Double)
+  }
+
+  @Test func `a text that is read piece by piece is tuned on and measured as in memory`()
+    async throws
+  {
+    try await withWorkshop { workshop, folder in
+      let whole = try await perplexity([workshop.model, "--text", workshop.text], in: folder)
+      let streamed = try await perplexity(
+        [workshop.model, "--text", workshop.text, "--stream"], in: folder)
+      #expect(abs(whole - streamed) < 1e-6 * whole)
+      let lines = try await perplexity(
+        [workshop.model, "--text", workshop.documents, "--stream"], in: folder)
+      let read = try await perplexity([workshop.model, "--text", workshop.documents], in: folder)
+      #expect(abs(lines - read) < 0.03 * read, "\(lines), \(read)")
+      func tune(_ flag: String) async throws -> Data {
+        try await FedpeatCommand.succeed(
+          [
+            "tune", workshop.model, "--data", workshop.text, "--steps", "3", "--batch", "4",
+            "--context", "16", "--threads", "1", flag, "--out", "adapter\(flag)",
+          ], in: folder)
+        return try Data(
+          contentsOf: folder.appendingPathComponent("adapter\(flag)/adapter_model.safetensors"))
+      }
+      let (one, other) = (try await tune("--stream"), try await tune("--no-stream"))
+      #expect(one == other)
+      try await FedpeatCommand.succeed(
+        [
+          "pretrain", "--text", workshop.text, "--stream", "--vocabulary", "300", "--blocks", "2",
+          "--hidden-size", "16", "--heads", "2", "--key-value-heads", "1", "--context", "16",
+          "--batch", "4", "--steps", "4", "--out", "small",
+        ], in: folder)
+      try await expect(
+        64, saying: ["--stream", "--documents"],
+        from: ["evaluate", workshop.model, "--text", workshop.text, "--stream", "--documents"],
+        in: folder)
+      try await expect(
+        64, saying: ["piece by piece", "JSON lines"],
+        from: [
+          "evaluate", workshop.model, "--text", workshop.path("run.yaml"), "--stream",
+        ], in: folder)
+    }
+  }
+
+  @Test func `each client's texts are measured for themselves`() async throws {
+    try await withWorkshop { workshop, folder in
+      let report = try await FedpeatCommand.succeed(
+        [
+          "evaluate", workshop.model, "--text", workshop.documents, "--per-client", "user",
+          "--context", "16", "--json",
+        ], in: folder
+      ).object()
+      let clients = try #require(report["perClient"] as? [String: Any])
+      let values = try #require(clients["values"] as? [String: Double])
+      #expect(Set(values.keys) == ["user-0", "user-1", "user-2", "user-3"])
+      #expect(clients["worstDecile"] as? Double == values.values.max())
+      // A client's number is that of a file with its texts alone.
+      let lines = try String(contentsOfFile: workshop.documents, encoding: .utf8)
+        .split(separator: "\n").filter { $0.contains("user-2") }.joined(separator: "\n")
+      try Data(lines.utf8).write(to: folder.appendingPathComponent("own.jsonl"))
+      let own = try await perplexity([workshop.model, "--text", "own.jsonl"], in: folder)
+      #expect(own == values["user-2"])
+      try await expect(
+        65, saying: ["no field 'speaker'", "user"],
+        from: [
+          "evaluate", workshop.model, "--text", workshop.documents, "--per-client", "speaker",
+        ], in: folder)
+    }
+  }
+
+  @Test func `a model with a chat template answers, and learns conversations as it writes them`()
+    async throws
+  {
+    try await withWorkshop { workshop, folder in
+      try await expect(
+        65, saying: ["no chat template"],
+        from: ["generate", workshop.model, "--chat", "--prompt", "the cat"], in: folder)
+      let model = try workshop.copy("model", to: folder)
+      let template =
+        "{% for m in messages %}({{ m['role'] }}) {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}"
+      try Data(template.utf8).write(to: model.appendingPathComponent("chat_template.jinja"))
+      func text(_ words: String...) async throws -> String {
+        try #require(
+          try await FedpeatCommand.succeed(
+            ["generate", "model", "--max-tokens", "6", "--json"] + words, in: folder
+          ).object()["text"] as? String)
+      }
+      let answer = try await text("--chat", "--prompt", "the cat", "--system", "Be short.")
+      let plain = try await text(
+        "--prompt", "(system) Be short.\n(user) the cat\n(assistant) ")
+      #expect(answer == plain)
+      let chat = """
+        {"messages": [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat on a mat"}]}
+        """
+      try Data(chat.utf8).write(to: folder.appendingPathComponent("chat.jsonl"))
+      try Data("(user) the cat\n(assistant) sat on a mat\n".utf8).write(
+        to: folder.appendingPathComponent("chat.txt"))
+      let written = try await perplexity(["model", "--text", "chat.jsonl", "--no-bos"], in: folder)
+      #expect(
+        try await perplexity(["model", "--text", "chat.txt", "--no-bos"], in: folder) == written)
+      try await FedpeatCommand.succeed(
+        [
+          "tune", "model", "--data", "chat.jsonl", "--steps", "2", "--batch", "1", "--context",
+          "32", "--out", "adapter",
+        ], in: folder)
+      try await expect(
+        64, saying: ["--system goes with --chat"],
+        from: ["generate", "model", "--prompt", "a", "--system", "b"], in: folder)
+    }
+  }
+}
