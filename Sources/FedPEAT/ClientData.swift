@@ -26,11 +26,19 @@ public struct ClientData: Sendable {
       parts = try rule.partitioner(seed: configuration.seed).divide(
         configuration.documents(in: url), clients: configuration.clients)
     }
-    groups = parts.enumerated().map { DocumentGroup(name: "client-\($0 + 1)", documents: $1) }
+    let transforms = try configuration.pictureTransforms
+    groups = try parts.enumerated().map { number, documents in
+      let changed = transforms.isEmpty ? nil : transforms[number % transforms.count]
+      return DocumentGroup(
+        name: "client-\(number + 1)",
+        documents: try changed.map { change in
+          try documents.map { try $0.transformed(by: change) }
+        } ?? documents)
+    }
     partition = try PartitionReport(groups, field: rule.field)
     evaluation =
       try configuration.evaluationData.map {
-        try configuration.documents(in: URL(fileURLWithPath: $0))
+        try configuration.evaluationDocuments(in: URL(fileURLWithPath: $0))
       } ?? []
     guard configuration.evaluationData == nil || configuration.perClient else { return }
     for index in groups.indices {
@@ -55,6 +63,21 @@ extension RunConfiguration {
     // The head says it, where the task does not.
     return try Checkpoint(folder: modelFolder()).configuration.documents(
       in: url, classes: task == nil ? nil : true)
+  }
+
+  /// What is measured on: the documents of a file, pictures changed as the clients' are, each by the next in turn.
+  public func evaluationDocuments(in url: URL) throws -> [Document] {
+    let documents = try documents(in: url)
+    let transforms = try pictureTransforms
+    guard !transforms.isEmpty else { return documents }
+    return try documents.enumerated().map {
+      try $1.transformed(by: transforms[$0 % transforms.count])
+    }
+  }
+
+  /// What is done to the clients' pictures, in turn; nothing where it is empty.
+  var pictureTransforms: [PictureTransform] {
+    get throws { try (clientTransforms ?? []).map { try PictureTransform($0) } }
   }
 
   /// How the clients' texts are divided.

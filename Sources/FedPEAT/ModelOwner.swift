@@ -33,10 +33,12 @@ final class ModelOwner: Sendable {
     model = try checkpoint.model()
     reader = try InputReader(folder: checkpoint.folder, for: checkpoint.configuration)
     digest = checkpoint.digest()
+    let virtualTokens = try configuration.adapterMethod().virtualTokens
+    try model.configuration.checkRoom(forVirtualTokens: virtualTokens)
     try configuration.training(steps: 1, rate: configuration.learningRate, seed: 0)
       .validate(
         contextLength: model.configuration.contextLength,
-        virtualTokens: try configuration.adapterMethod().virtualTokens)
+        virtualTokens: virtualTokens)
     if model.blocks.enumerated().contains(where: { $0 != $1.numberInFullModel }) {
       throw PeatError.badData(
         "'\(configuration.model)' is an emulator; a federation starts from the full model.")

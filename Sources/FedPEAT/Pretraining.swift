@@ -118,9 +118,6 @@ public struct PretrainingConfiguration: Sendable, Codable, Equatable {
 }
 
 /// Trains a small Llama-type model from scratch, until its held-out loss levels off.
-///
-/// The rate is constant after the warm-up while the held-out loss falls, and then decays to 0 over a quarter of the steps
-/// made so far (warm-up, stable, decay: Hu et al. 2024, <https://arxiv.org/abs/2404.06395>).
 public struct Pretraining {
   /// What a finished model is.
   public struct Report: Sendable, Codable, Equatable {
@@ -139,6 +136,9 @@ public struct Pretraining {
 
   public enum Event: Sendable {
     case tokenizer(vocabularySize: Int, tokens: Int)
+    /// What is learned from, where these are pictures.
+    case pictures(classes: Int, training: Int, heldOut: Int)
+    /// `tokensPerSecond`: or pictures.
     case step(Int, of: Int, loss: Double, tokensPerSecond: Double, timeLeft: Duration)
     case heldOut(step: Int, loss: Double)
     case levelledOff(step: Int, share: Double, over: Int)
@@ -229,91 +229,38 @@ public struct Pretraining {
   }
 
   /// Trains until the held-out loss levels off or the steps run out.
+  ///
+  /// - Parameters:
+  ///   - state: to go on from.
+  ///   - saving: where the state is saved when it is interrupted.
   public func run(
+    resuming state: PretrainingState? = nil, saving: PretrainingSaving? = nil,
     shouldStop: () -> Bool = { false }, onEvent: (Event) -> Void = { _ in }
   ) throws -> Report {
     onEvent(.tokenizer(vocabularySize: tokenizer.vocabularySize, tokens: training.tokenCount))
-    let clock = ContinuousClock()
-    let start = clock.now
-    let trainer = try Trainer(
-      model, parameters: model.parameters, data: training,
-      configuration: TrainingConfiguration(
+    let (model, heldOut, configuration) = (model, heldOut, configuration)
+    let loop = try PretrainingLoop(
+      model, data: training,
+      TrainingConfiguration(
         steps: configuration.maximumSteps, batch: configuration.batch,
         context: configuration.context, learningRate: configuration.learningRate,
         schedule: .init(.constant, warmUpSteps: configuration.warmUpSteps),
         optimizer: .init(beta1: 0.9, beta2: 0.95, weightDecay: 0.1), clipNorm: 1,
-        seed: configuration.seed, threads: configuration.threads))
-    defer { trainer.finish() }
-    var measured: [Double] = []
-    // The weights with the lowest held-out loss: a small text is soon learned by heart, and then it rises.
-    var best: (loss: Double, step: Int, weights: NamedTensors)?
-    func keepBest(_ loss: Double) {
-      if loss < best?.loss ?? .infinity { best = (loss, trainer.step, model.tensors.copied()) }
+        seed: configuration.seed, threads: configuration.threads),
+      PretrainingCourse(
+        maximumSteps: configuration.maximumSteps, measureEvery: configuration.measureEvery,
+        levelShare: configuration.levelShare, patience: configuration.patience),
+      resuming: state
+    ) {
+      try heldOut.meanLoss(model, rows: configuration.batch, threads: configuration.threads)
     }
-    // Steps left of the final decay, once it has begun, and how many it has.
-    var decay: (left: Int, of: Int)?
-    // The decay must end with the steps: it begins at the latest after four fifths of them.
-    let latest = max(1, configuration.maximumSteps * 4 / 5)
-    var levelledOff = false
-    while decay?.left != 0 {
-      if shouldStop() { throw PeatError(.interrupted, "Interrupted at step \(trainer.step).") }
-      if let running = decay {
-        trainer.rateFactor = Float(running.left) / Float(running.of)
-        decay = (running.left - 1, running.of)
-      }
-      let report = try trainer.advance()
-      let seconds = (clock.now - start).seconds
-      let end = decay.map { trainer.step + $0.left } ?? configuration.maximumSteps
-      onEvent(
-        .step(
-          trainer.step, of: end, loss: report.loss,
-          tokensPerSecond: Double(trainer.tokens) / max(seconds, 1e-9),
-          timeLeft: .seconds(seconds / Double(trainer.step) * Double(max(end - trainer.step, 0)))))
-      guard decay == nil else { continue }
-      if trainer.step % configuration.measureEvery == 0 {
-        let loss = try heldOutLoss()
-        measured.append(loss)
-        keepBest(loss)
-        onEvent(.heldOut(step: trainer.step, loss: loss))
-        levelledOff = hasLevelledOff(measured)
-        if levelledOff {
-          onEvent(
-            .levelledOff(
-              step: trainer.step, share: configuration.levelShare,
-              over: configuration.patience * configuration.measureEvery))
-        }
-      }
-      if levelledOff || trainer.step >= latest {
-        let steps = min(max(1, trainer.step / 4), configuration.maximumSteps - trainer.step)
-        decay = (steps, steps)
-      }
-    }
-    var loss = try heldOutLoss()
-    onEvent(.heldOut(step: trainer.step, loss: loss))
-    keepBest(loss)
-    if let best, best.step < trainer.step {
-      for parameter in model.parameters {
-        if let weights = best.weights[parameter.name] { parameter.assign(weights) }
-      }
-      loss = best.loss
-      onEvent(.wentBack(toStep: best.step, loss: loss))
-    }
-    let seconds = (clock.now - start).seconds
+    let outcome = try loop.run(saving: saving, shouldStop: shouldStop, onEvent: onEvent)
     return Report(
-      parameters: model.parameterCount, loss: loss, perplexity: Foundation.exp(loss),
-      steps: trainer.step, tokens: trainer.tokens, seconds: seconds,
-      tokensPerSecond: Double(trainer.tokens) / max(seconds, 1e-9), levelledOff: levelledOff,
-      vocabularySize: tokenizer.vocabularySize)
-  }
-
-  private func hasLevelledOff(_ losses: [Double]) -> Bool {
-    guard let now = losses.last, losses.count > configuration.patience else { return false }
-    let before = losses[losses.count - 1 - configuration.patience]
-    return now > before * (1 - configuration.levelShare)
-  }
-
-  private func heldOutLoss() throws -> Double {
-    try heldOut.meanLoss(model, rows: configuration.batch, threads: configuration.threads)
+      parameters: model.parameterCount, loss: outcome.loss,
+      perplexity: Foundation.exp(outcome.loss),
+      steps: outcome.steps, tokens: outcome.targets, seconds: outcome.seconds,
+      tokensPerSecond: Double(outcome.targets) / max(outcome.seconds, 1e-9),
+      levelledOff: outcome.levelledOff, vocabularySize: tokenizer.vocabularySize)
   }
 
   /// Writes the model as a checkpoint folder.

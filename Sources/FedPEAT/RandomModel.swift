@@ -63,28 +63,8 @@ package struct RandomWeights: WeightSource {
 
   package init(_ configuration: TransformerConfiguration, seed: UInt64) {
     self.seed = seed
-    let keys = configuration.keys
-    let d = configuration.hiddenSize
-    var shapes = [keys.embedding: [configuration.vocabularySize, d]]
-    if let positions = keys.positions { shapes[positions] = [configuration.positionRows, d] }
-    func norm(_ name: String, _ width: Int) {
-      shapes["\(name).weight"] = [width]
-      if case .layer = configuration.norm { shapes["\(name).bias"] = [width] }
-    }
-    for block in 0..<configuration.blockCount {
-      let prefix = keys.block(block)
-      for item in configuration.blockNorms { norm("\(prefix).\(item.path)", item.width) }
-      for (path, (size, hasBias)) in zip(
-        keys.linearPaths, zip(configuration.linearSizes, configuration.linearBiases))
-      {
-        shapes["\(prefix).\(path).weight"] =
-          configuration.layout == .inputsByOutputs
-          ? [size.inputs, size.outputs] : [size.outputs, size.inputs]
-        if hasBias { shapes["\(prefix).\(path).bias"] = [size.outputs] }
-      }
-    }
-    if let name = keys.finalNorm { norm(name, d) }
-    self.shapes = shapes
+    shapes = Dictionary(
+      uniqueKeysWithValues: configuration.tensors.map { ($0.name, $0.shape) })
   }
 
   package var names: Set<String> { Set(shapes.keys) }

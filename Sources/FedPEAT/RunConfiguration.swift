@@ -48,6 +48,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var clientsBy: String?
   /// Another way to divide them, in the words of `PartitionRule`: `dirichlet=0.5:label`, `quantity=1`; null: by `clientsBy`.
   public var partition: String?
+  /// What is done to the clients' pictures, in the words of `PictureTransform`, dealt out to clients in turn: [none, rotate=90, invert]. The pictures of
+  /// `evaluationData` are dealt them in turn as well, so that what is measured is what clients have; null: nothing.
+  @NameList public var clientTransforms: [String]?
   /// How many clients `simulate` makes.
   public var clients = 4
   /// The text perplexity is measured on; null: a part of the clients' data is held back.
@@ -193,7 +196,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
-    case data, clientsBy, partition, clients, task, labels
+    case data, clientsBy, partition, clientTransforms, clients, task, labels
     case virtualTokens, initialText, bottleneckSize, activation
     case rankStabilized, rankPattern, alphaPattern, layers, dropout, feedForwardModules
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
@@ -240,6 +243,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(data, forKey: .data)
     try container.encode(clientsBy, forKey: .clientsBy)
     try container.encode(partition, forKey: .partition)
+    try container.encode(clientTransforms, forKey: .clientTransforms)
     try container.encode(clients, forKey: .clients)
     try container.encode(evaluationData, forKey: .evaluationData)
     try container.encode(validationShare, forKey: .validationShare)
@@ -369,6 +373,11 @@ extension RunConfiguration {
       !emulators.isEmpty, "emulators is empty; name at least one recipe, such as layer-drop=2.")
     for word in emulators { _ = try EmulatorSource(word) }
     _ = try partitionRule
+    try check(
+      clientTransforms.map { !$0.isEmpty && (task ?? .classification) == .classification } ?? true,
+      "clientTransforms name what is done to pictures, at least one, and need task: classification."
+    )
+    _ = try pictureTransforms
     _ = try adapterMethod()
     try MethodOptions.check(methodOptionsGiven, of: method) { "'\($0.rawValue)'" }
     try check(

@@ -5,17 +5,27 @@ public enum InputReader: Sendable {
   case texts(Tokenizer)
   case pictures(ImagePreprocessing)
 
-  /// What lies in a model's folder. Pictures are resized to the model's size, 0 … 1, where there is no preprocessor_config.json.
+  /// What lies in a model's folder: a tokenizer, or for pictures preprocessor_config.json or timm's `pretrained_cfg` in config.json. Without these pictures are
+  /// resized to the model's size, 0 … 1.
   public init(folder: URL, for model: TransformerConfiguration) throws {
     guard let image = model.image else {
       self = .texts(try Tokenizer(folder: folder))
       return
     }
     let url = folder.appendingPathComponent("preprocessor_config.json")
+    if FileManager.default.fileExists(atPath: url.path) {
+      self = .pictures(try ImagePreprocessing(contentsOf: url))
+      return
+    }
+    let own = folder.appendingPathComponent("config.json")
+    let json =
+      FileManager.default.fileExists(atPath: own.path)
+      ? try JSONFile.read(JSONValue.self, from: own)["pretrained_cfg"] : nil
     self = .pictures(
-      FileManager.default.fileExists(atPath: url.path)
-        ? try ImagePreprocessing(contentsOf: url)
-        : ImagePreprocessing(resize: .exact(.init(width: image.width, height: image.height))))
+      try json.flatMap { $0.object == nil ? nil : $0 }.map {
+        try ImagePreprocessing(
+          timm: $0, width: image.width, height: image.height, name: own.path)
+      } ?? ImagePreprocessing(resize: .exact(.init(width: image.width, height: image.height))))
   }
 
   /// Throws where the model sees pictures.
@@ -51,7 +61,9 @@ public enum InputReader: Sendable {
               "This model sees pictures; the data has a text: '\(document.text.prefix(40))…'.")
           }
           let values = try preprocessing.tensor(
-            of: image.channels == 1 ? picture.grey : picture.rgb)
+            // What becomes of transparency is the preprocessing's to say.
+            of: image.channels == 1
+              ? picture.grey : picture.channels == 4 ? picture : picture.rgb)
           guard values.shape == [image.channels, image.height, image.width] else {
             throw PeatError.badData(
               "A picture is \(values.shape) as preprocessor_config.json makes it; config.json expects \([image.channels, image.height, image.width])."
@@ -60,6 +72,20 @@ public enum InputReader: Sendable {
           return (values, try task.number(of: document))
         }, cut: image)
     }
+  }
+}
+
+extension Document {
+  /// A device's own data, of which no model has said yet what it is: a folder with a folder for each class is of pictures, and so is an idx file; all else is
+  /// text.
+  public static func read(ofDevice url: URL) throws -> [Document] {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
+      return try DocumentReader.read(url)
+    }
+    let isOfPictures =
+      isFolder.boolValue ? LabelledImages.hasClasses(url) : IdxFile.isOne(url)
+    return isOfPictures ? try LabelledImages(url).pictures() : try DocumentReader.read(url)
   }
 }
 

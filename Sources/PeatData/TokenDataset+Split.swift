@@ -7,7 +7,7 @@ extension TokenDataset {
   /// Holds back a share of the tokens to validate with; the two parts have no token in common.
   ///
   /// With ten documents or more, whole documents are held back, chosen by `seed`, until they hold the share; with fewer,
-  /// the end of the text is, as of tokens that lie on disk. At least one document stays on either side.
+  /// the end of the text is, as of tokens that lie on disk; of pictures and other things of classes, always whole ones. At least one document stays on either side.
   ///
   /// - Throws: `PeatError.usage` where the share is not between 0 and 1; `PeatError.badData` where one part would be left
   ///   with nothing to learn.
@@ -40,9 +40,12 @@ extension TokenDataset {
     }
     var training: [TokenSequence] = []
     var validation: [TokenSequence] = []
-    // A pair that is cut apart is none any more, and what stands around a masked document stays there.
-    let isOfPairs = if case .pairs = arrangement { true } else { false }
-    let isWhole = isOfPairs || masking != nil && arrangement.isByDocument
+    // A pair that is cut apart is none any more, nor is what has a class; and what stands around a masked document stays there.
+    let isWhole =
+      switch arrangement {
+      case .pairs, .classes: true
+      default: masking != nil && arrangement.isByDocument
+      }
     if documentCount >= (isWhole ? 2 : Self.fewestDocumentsToSplit) {
       var random = SeededRandom(seed: seed, "validation split")
       var held = Set<Int>()
@@ -76,8 +79,8 @@ extension TokenDataset {
     }
     do {
       return (
-        try TokenDataset(training, arrangement, masking: masking),
-        try TokenDataset(validation, arrangement, masking: masking)
+        try TokenDataset(training, arrangement, masking: masking).seeing(self),
+        try TokenDataset(validation, arrangement, masking: masking).seeing(self)
       )
     } catch {
       throw PeatError.badData(
@@ -100,6 +103,6 @@ extension TokenDataset {
       left -= kept
       parts.append(whole.part(0..<kept))
     }
-    return try TokenDataset(parts, arrangement, masking: masking)
+    return try TokenDataset(parts, arrangement, masking: masking).seeing(self)
   }
 }

@@ -258,6 +258,15 @@ public struct TokenDataset: Sendable {
     }
   }
 
+  /// The same, where tokens number patches of another dataset's pictures, which this is a part of.
+  func seeing(_ whole: TokenDataset) -> TokenDataset {
+    guard let patches = whole.patches else { return self }
+    var result = self
+    result.patches = patches
+    result.fingerprint = (fingerprint &* 0x100_0000_01b3) ^ whole.fingerprint
+    return result
+  }
+
   /// Encodes documents and arranges them in windows.
   ///
   /// - Throws: `PeatError.usage` where `addBegin` or `addEnd` asks for a token that the tokenizer does not have, or packed

@@ -226,6 +226,9 @@ public protocol Compression: Sendable {
   /// Reads the text behind `=`; throws `usage` where it makes no sense.
   init(value: String?) throws
 
+  /// Throws `usage` where a model has nothing that it could compress.
+  func check(_ model: TransformerConfiguration) throws
+
   /// Throws `usage` where it does not fit what the words before it leave; else says what it leaves.
   func check(_ outline: inout CompressionOutline) throws
 
@@ -242,6 +245,14 @@ extension Compression {
   public var needsCalibration: Bool { false }
   public func check(_ model: TransformerConfiguration) throws {}
   public func places(of count: Int) -> [Int]? { nil }
+
+  /// Throws `usage` where layers of a model mix tokens in the place of attention, which this word is about.
+  func requireAttention(_ model: TransformerConfiguration, instead: String) throws {
+    guard model.tokenMixing != nil else { return }
+    throw PeatError.usage(
+      "'\(Self.name)' is about attention, of which a model of the type \(model.modelType) has none: its tokens are mixed by a feed-forward layer. \(instead)"
+    )
+  }
 }
 
 /// The order in which a recipe's words make sense.

@@ -124,7 +124,8 @@ public struct ModelReference: Sendable {
       patches.map({ $0.values.shape[1] == configuration.vocabularySize })
         ?? rows.joined().allSatisfy({ $0 < configuration.vocabularySize }),
       rows.joined().allSatisfy({ $0 >= -Int32(configuration.image?.ownTokens ?? 0) }),
-      length <= model.contextLength, (types.max() ?? 0) < max(configuration.tokenTypes, 1)
+      length <= model.contextLength, (types.max() ?? 0) < max(configuration.tokenTypes, 1),
+      configuration.image == nil || length == configuration.contextLength
     else {
       throw PeatError.badData(
         "The reference has \(areStates ? "states" : "logits") \(logits.shape) and rows of \(length) tokens; the model gives \(outputs) and takes \(model.contextLength)."

@@ -36,6 +36,14 @@ public struct IdxFile: Sendable, Equatable {
     try self.init([UInt8](JSONFile.bytes(of: url)), name: url.path)
   }
 
+  /// Whether a file begins as one: with two zeros, or, packed, with gzip's mark.
+  public static func isOne(_ url: URL) -> Bool {
+    guard let file = try? FileHandle(forReadingFrom: url) else { return false }
+    defer { try? file.close() }
+    let begin = [UInt8]((try? file.read(upToCount: 2)) ?? Data())
+    return begin == [0, 0] || Gunzip.isPacked(begin)
+  }
+
   package init(_ stored: [UInt8], name: String) throws {
     var bytes = stored
     if Gunzip.isPacked(bytes) {

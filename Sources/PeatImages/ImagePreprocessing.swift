@@ -28,6 +28,8 @@ public struct ImagePreprocessing: Sendable, Equatable {
   public var resize: Size?
   public var filter: ResizeFilter
   public var crop: Area?
+  /// Whether what is transparent is laid on white first, as `do_convert_rgb` does; else transparency is dropped.
+  public var isOnWhite: Bool
   /// What a byte is multiplied by.
   public var scale: Float
   /// By channel: one for grey, three for colour; what has one channel is spread over three where there are three.
@@ -37,8 +39,9 @@ public struct ImagePreprocessing: Sendable, Equatable {
   /// Nothing but dividing by 255.
   public init(
     resize: Size? = nil, filter: ResizeFilter = .bilinear, crop: Area? = nil,
-    scale: Float = 1 / 255, mean: [Float] = [], deviation: [Float] = []
+    isOnWhite: Bool = false, scale: Float = 1 / 255, mean: [Float] = [], deviation: [Float] = []
   ) {
+    self.isOnWhite = isOnWhite
     self.resize = resize
     self.filter = filter
     self.scale = scale
@@ -57,7 +60,8 @@ public struct ImagePreprocessing: Sendable, Equatable {
     try self.init(JSONFile.read(JSONValue.self, from: url), name: url.path)
   }
 
-  package init(_ json: JSONValue, name: String) throws {
+  package init(_ file: JSONValue, name: String) throws {
+    let json = Self.completed(file)
     func isOn(_ key: String, else standard: Bool) -> Bool { json[key]?.bool ?? standard }
     func wrong(_ key: String, _ expected: String) -> PeatError {
       PeatError.badData("'\(name)': \(key) does not fit; expected \(expected).")
@@ -80,6 +84,7 @@ public struct ImagePreprocessing: Sendable, Equatable {
       return values.compactMap { $0.map(Float.init) }
     }
     self.init()
+    isOnWhite = isOn("do_convert_rgb", else: false)
     if isOn("do_resize", else: json["size"] != nil) {
       let size = json["size"]
       if let edge = size?["shortest_edge"] {
@@ -127,13 +132,82 @@ public struct ImagePreprocessing: Sendable, Equatable {
     }
   }
 
+  /// What a file leaves out, as its processor's class has it.
+  private static func completed(_ json: JSONValue) -> JSONValue {
+    guard let stated = json.object,
+      let kind = (json["image_processor_type"] ?? json["feature_extractor_type"])?.string
+    else { return json }
+    let half = JSONValue.array([.number(0.5), .number(0.5), .number(0.5)])
+    let square = JSONValue.object(["height": .integer(224), "width": .integer(224)])
+    let usual: [String: JSONValue] =
+      kind.hasPrefix("CLIP")
+      ? [
+        "do_resize": .bool(true), "size": .object(["shortest_edge": .integer(224)]),
+        "resample": .integer(ResizeFilter.bicubic.rawValue), "do_center_crop": .bool(true),
+        "crop_size": square, "do_convert_rgb": .bool(true), "do_normalize": .bool(true),
+        "image_mean": .array([.number(0.48145466), .number(0.4578275), .number(0.40821073)]),
+        "image_std": .array([.number(0.26862954), .number(0.26130258), .number(0.27577711)]),
+      ]
+      : kind.hasPrefix("ViT")
+        ? [
+          "do_resize": .bool(true), "size": square,
+          "resample": .integer(ResizeFilter.bilinear.rawValue), "do_normalize": .bool(true),
+          "image_mean": half, "image_std": half,
+        ] : [:]
+    return .object(usual.merging(stated) { $1 })
+  }
+
+  /// As timm prepares pictures for a model: its config.json's `pretrained_cfg`.
+  ///
+  /// Source: `create_transform` of timm: the shorter side becomes ⌊side / crop_pct⌋, then a crop around the middle.
+  ///
+  /// - Parameters:
+  ///   - width, height: of the model's pictures.
+  /// - Throws: `badData` where it asks for something that is not known here.
+  package init(timm json: JSONValue, width: Int, height: Int, name: String) throws {
+    func refuse(_ key: String, _ expected: String) -> PeatError {
+      PeatError.badData("'\(name)': pretrained_cfg's \(key) does not fit; expected \(expected).")
+    }
+    let share = json["crop_pct"]?.number ?? 0.875
+    guard share > 0, share <= 1 else { throw refuse("crop_pct", "a number above 0, at most 1") }
+    guard width == height || share == 1 else {
+      throw refuse("crop_pct", "1, where pictures are not square")
+    }
+    guard json["crop_mode"]?.string ?? "center" == "center" else {
+      throw refuse("crop_mode", "center")
+    }
+    let edge = (Double(width) / share).rounded(.down)
+    guard edge <= Double(Self.sideLimit) else {
+      throw refuse("crop_pct", "one that makes pictures of at most \(Self.sideLimit)")
+    }
+    let filters: [String: ResizeFilter] = ["bilinear": .bilinear, "bicubic": .bicubic]
+    guard let filter = filters[json["interpolation"]?.string ?? "bicubic"] else {
+      throw refuse("interpolation", "bilinear or bicubic")
+    }
+    func floats(_ key: String) throws -> [Float] {
+      let values = json[key]?.array?.map(\.number) ?? [0.5, 0.5, 0.5]
+      guard [1, 3].contains(values.count), values.allSatisfy({ $0?.isFinite == true }) else {
+        throw refuse(key, "one number or three")
+      }
+      return values.compactMap { $0.map(Float.init) }
+    }
+    let (mean, deviation) = (try floats("mean"), try floats("std"))
+    guard mean.count == deviation.count, deviation.allSatisfy({ $0 > 0 }) else {
+      throw refuse("std", "as many numbers as mean has, above 0")
+    }
+    self.init(
+      resize: width == height
+        ? .shortestEdge(Int(edge)) : .exact(Area(width: width, height: height)),
+      filter: filter, crop: Area(width: width, height: height), mean: mean, deviation: deviation)
+  }
+
   /// The picture as a model sees it.
   ///
   /// - Returns: `[channels, height, width]`: three channels where the means are three, else as many as the picture has without its
   ///   transparency.
   public func tensor(of image: PixelImage) throws -> Tensor {
     var image = image
-    if mean.count == 3 || image.channels == 4 { image = image.rgb }
+    if mean.count == 3 || image.channels == 4 { image = isOnWhite ? image.onWhite : image.rgb }
     if mean.count == 1 { image = image.grey }
     switch resize {
     case nil: break

@@ -81,6 +81,15 @@ public struct LabelledImages: Sendable {
     source = .pixels(pixels.bytes, width: pixels.shape[2], height: pixels.shape[1])
   }
 
+  /// Whether a folder has folders in it, as one of classes has.
+  public static func hasClasses(_ folder: URL) -> Bool {
+    let places = try? FileManager.default.contentsOfDirectory(
+      at: folder, includingPropertiesForKeys: [.isDirectoryKey], options: .skipsHiddenFiles)
+    return places?.contains {
+      (try? $0.resourceValues(forKeys: [.isDirectoryKey]).isDirectory) == true
+    } ?? false
+  }
+
   public var count: Int { labels.count }
 
   /// - Throws: what `ImageFile.read` throws.

@@ -14,6 +14,19 @@ public protocol Architecture: Sendable {
 
   /// The key for the blocks of a decoder behind them; `nil`: there is none.
   static var decoderBlockCountKey: String? { get }
+  /// The table in config.json in which that key and the other sizes stand; `nil`: the file itself.
+  static var section: String? { get }
+
+  /// Whether a config.json is for this family: by its `model_type`.
+  static func isMeant(by json: JSONValue) -> Bool
+
+  /// config.json with all sizes said that a name stands for.
+  static func spelledOut(_ table: [String: JSONValue]) -> [String: JSONValue]
+
+  /// config.json of the same model with a head of these classes.
+  static func classifying(
+    _ table: [String: JSONValue], _ names: [String]
+  ) -> [String: JSONValue]
 
   /// Throws where a key is missing, wrong, or asks for something this program does not compute.
   static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration
@@ -33,6 +46,27 @@ extension Architecture {
   public static var blockCountKey: String { "num_hidden_layers" }
 
   public static var decoderBlockCountKey: String? { nil }
+  public static var section: String? { nil }
+
+  public static func isMeant(by json: JSONValue) -> Bool {
+    json["model_type"]?.string == modelType
+  }
+
+  public static func spelledOut(_ table: [String: JSONValue]) -> [String: JSONValue] { table }
+
+  public static func classifying(
+    _ table: [String: JSONValue], _ names: [String]
+  ) -> [String: JSONValue] {
+    var table = table
+    table["architectures"] = .array([.string(className + classificationSuffix)])
+    table["problem_type"] = .string("single_label_classification")
+    table["num_labels"] = nil
+    table["id2label"] = .object(
+      Dictionary(uniqueKeysWithValues: names.enumerated().map { (String($0), .string($1)) }))
+    table["label2id"] = .object(
+      Dictionary(names.enumerated().map { ($1, .integer($0)) }, uniquingKeysWith: { $1 }))
+    return table
+  }
 }
 
 /// The architectures this program knows. A new one is one file in Architectures/ and one line here.
@@ -40,7 +74,7 @@ public enum Architectures {
   public static let all: [any Architecture.Type] = [
     Llama.self, GPT2.self, GPTNeoX.self, OPT.self, Mistral.self, Qwen2.self, Qwen3.self, Gemma.self,
     Gemma2.self, BERT.self, RoBERTa.self, DistilBERT.self, ViT.self,
-    DeiT.self, T5.self,
+    DeiT.self, T5.self, CLIP.self, CLIPVision.self, MLPMixer.self,
   ]
 
   /// Their types, for messages.
@@ -49,6 +83,11 @@ public enum Architectures {
   /// The architecture with this `model_type`; `nil` if none.
   public static func architecture(ofType type: String?) -> (any Architecture.Type)? {
     all.first { $0.modelType == type }
+  }
+
+  /// The architecture that a config.json is for; `nil` if none.
+  static func architecture(of json: JSONValue) -> (any Architecture.Type)? {
+    all.first { $0.isMeant(by: json) }
   }
 
   /// The architecture that names its blocks as these tensors are named, with or without PEFT's prefix; of several the one that knows the most of
@@ -71,14 +110,15 @@ public enum Architectures {
 
   /// config.json for a model of fewer blocks of the same kind.
   public static func configuration(_ json: JSONValue, withBlocks numbers: [Int]) -> JSONValue {
-    guard case .object(var table) = json,
-      let architecture = architecture(ofType: json["model_type"]?.string)
+    guard case .object(let whole) = json, let architecture = architecture(of: json)
     else { return json }
+    var file = architecture.spelledOut(whole)
+    var table = architecture.section.map { file[$0]?.object ?? [:] } ?? file
     if let count = table[architecture.blockCountKey]?.integer {
       // What a file leaves to a block's number has to be said where numbers change.
-      let file = ConfigurationFile(name: "config.json", json: json)
+      let stated = ConfigurationFile(name: "config.json", json: json)
       if table["layer_types"] == nil,
-        let types = (try? architecture.configuration(from: file))?.windows?.layerTypes
+        let types = (try? architecture.configuration(from: stated))?.windows?.layerTypes
       {
         table["layer_types"] = .array(types.map { .string($0) })
       }
@@ -95,31 +135,25 @@ public enum Architectures {
       table[architecture.blockCountKey] = .integer(count)
       table[key] = .integer(numbers.count - count)
     }
-    return .object(table)
+    guard let section = architecture.section else { return .object(table) }
+    file[section] = .object(table)
+    return .object(file)
   }
 
   /// config.json of the same model with a head of classes.
-  static func classifying(_ json: JSONValue, _ names: [String]) throws -> JSONValue {
-    guard case .object(var table) = json,
-      let architecture = architecture(ofType: json["model_type"]?.string)
+  package static func classifying(_ json: JSONValue, _ names: [String]) throws -> JSONValue {
+    guard case .object(let table) = json, let architecture = architecture(of: json)
     else { return json }
-    table["architectures"] = .array([
-      .string(architecture.className + architecture.classificationSuffix)
-    ])
-    table["problem_type"] = .string("single_label_classification")
-    table["num_labels"] = nil
-    table["id2label"] = .object(
-      Dictionary(uniqueKeysWithValues: names.enumerated().map { (String($0), .string($1)) }))
-    table["label2id"] = .object(
-      Dictionary(names.enumerated().map { ($1, .integer($0)) }, uniquingKeysWith: { $1 }))
-    return .object(table)
+    return .object(architecture.classifying(table, names))
   }
 
   /// The description of the model in a config.json.
   public static func configuration(from file: ConfigurationFile) throws -> TransformerConfiguration
   {
-    let type = try file.string("model_type")
-    guard let architecture = architecture(ofType: type) else {
+    guard let architecture = architecture(of: file.json) else {
+      // timm's files have an `architecture` in its place.
+      let key = !file.has("model_type") && file.has("architecture") ? "architecture" : "model_type"
+      let type = try file.string(key)
       throw PeatError.badData(
         "'\(file.name)' is for the architecture '\(type)', which is not supported. Supported: \(supported)."
       )
@@ -270,10 +304,17 @@ public struct ConfigurationFile: Sendable {
   }
 
   /// How pictures are cut: `image_size`, `patch_size` and `num_channels`, as one number or a list of height and width.
-  func image(ownTokens: Int) throws -> ImageInput {
-    func sides(_ key: String) throws -> (Int, Int) {
+  ///
+  /// - Parameters:
+  ///   - standard: the sides of pictures and patches where the file says none.
+  ///   - sizeKey, channelsKey: other names of the keys.
+  func image(
+    ownTokens: Int, standard: (picture: Int, patch: Int)? = nil, sizeKey: String = "image_size",
+    channelsKey: String = "num_channels"
+  ) throws -> ImageInput {
+    func sides(_ key: String, _ standard: Int?) throws -> (Int, Int) {
       guard let list = value(key)?.array else {
-        let side = try size(key)
+        guard let side = try optionalSize(key) ?? standard else { throw missing(key) }
         return (side, side)
       }
       guard list.count == 2, let height = list[0].integer, let width = list[1].integer,
@@ -281,9 +322,9 @@ public struct ConfigurationFile: Sendable {
       else { throw wrong(key, "one size or two, from 1 to 8192", .array(list)) }
       return (height, width)
     }
-    let (height, width) = try sides("image_size")
-    let (patch, other) = try sides("patch_size")
-    let channels = try optionalSize("num_channels") ?? 3
+    let (height, width) = try sides(sizeKey, standard?.picture)
+    let (patch, other) = try sides("patch_size", standard?.patch)
+    let channels = try optionalSize(channelsKey) ?? 3
     guard patch == other, patch <= min(height, width), height <= 8192, width <= 8192,
       channels <= 64
     else {
@@ -382,7 +423,7 @@ public struct ConfigurationFile: Sendable {
     .badData("'\(name)' has no '\(key)', which a model of its type needs.")
   }
 
-  private func wrong(_ key: String, _ expected: String, _ value: JSONValue) -> PeatError {
+  func wrong(_ key: String, _ expected: String, _ value: JSONValue) -> PeatError {
     .badData("'\(name)' has \(key) = \(shown(value)); expected \(expected).")
   }
 

@@ -281,6 +281,13 @@ public struct Checkpoint: Sendable {
     }
   }
 
+  /// How many values each tensor has that the files hold, by name.
+  public var storedCounts: [String: Int] {
+    files.reduce(into: [:]) { counts, item in
+      counts[item.key] = item.value.entries[item.key]?.shape.reduce(1, *)
+    }
+  }
+
   /// 2 where a tensor is stored in half precision, and so lies in memory twice while it is read; else 0.
   public var halfBytesPerWeight: Int {
     files.contains { [.bfloat16, .float16].contains($0.value.entries[$0.key]?.type) } ? 2 : 0
@@ -388,7 +395,8 @@ public enum CheckpointWriter {
         "config.json", "model.safetensors", "emulator.json", "adapter_config.json",
         "adapter_model.safetensors", "fedpeat.json", "update.json", "update.safetensors",
         "README.md", "training_state.json", "training_state.safetensors", "run.yaml",
-        "results.json", "best-round", "distillation_best.safetensors",
+        "results.json", "best-round", "distillation_best.safetensors", "pretraining_state.json",
+        "pretraining_best.safetensors",
       ].contains(name)
   }
 

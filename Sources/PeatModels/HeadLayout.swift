@@ -10,6 +10,8 @@ public struct HeadLayout: Sendable, Equatable {
     case first
     /// The last of a sequence.
     case last
+    /// The mean of a sequence's, a model's own tokens left out; it stands in the place of the first.
+    case mean
   }
 
   public var place: Place
@@ -81,7 +83,7 @@ extension TransformerConfiguration {
   public var outputCount: Int { head?.labels?.count ?? vocabularySize }
 
   /// Values of the head's own that are no table: of its first layer, its norm and its biases.
-  var headWeights: Int {
+  public var headWeights: Int {
     guard let head else { return 0 }
     var count = head.bias == nil ? 0 : outputCount
     if head.dense != nil { count += embeddingWidth * embeddingWidth + embeddingWidth }

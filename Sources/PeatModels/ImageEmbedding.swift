@@ -5,13 +5,19 @@ import PeatTensor
 public struct ImageKeys: Sendable, Equatable {
   /// The projection's bias.
   public var bias: String?
-  /// Tokens of the model's own, in order; each `[1, 1, d]`.
+  /// Tokens of the model's own, in order; each `[1, 1, d]`, or `[d]`.
   public var ownTokens: [String]
+  /// Whether own tokens are `[d]` and positions `[P, d]`, without sides of 1 in front.
+  public var isFlat: Bool
 
-  public init(bias: String?, ownTokens: [String]) {
+  public init(bias: String?, ownTokens: [String], isFlat: Bool = false) {
     self.bias = bias
     self.ownTokens = ownTokens
+    self.isFlat = isFlat
   }
+
+  /// The shape of an own token.
+  func ownTokenShape(_ hidden: Int) -> [Int] { isFlat ? [hidden] : [1, 1, hidden] }
 }
 
 extension ImageInput {
@@ -33,7 +39,7 @@ struct ImageEmbedding: Sendable {
     let keys = model.keys.image
     bias = try keys?.bias.map { try parameter($0, [model.hiddenSize], nil) }
     ownTokens = try (keys?.ownTokens ?? []).map {
-      try parameter($0, [1, 1, model.hiddenSize], nil)
+      try parameter($0, keys?.ownTokenShape(model.hiddenSize) ?? [], nil)
     }
   }
 

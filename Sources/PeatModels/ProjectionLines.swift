@@ -19,7 +19,7 @@ public struct ProjectionLines: Sendable {
   /// The layer that makes a part.
   public func path(of part: Part) -> String {
     switch projections {
-    case .fused(let path), .fusedByHead(let path): path
+    case .fused(let path), .fusedByHead(let path), .tokens(let path): path
     case .separate(let query, let key, let value):
       switch part {
       case .query: query
@@ -33,7 +33,7 @@ public struct ProjectionLines: Sendable {
   public func lines(of part: Part, head: Int) -> Range<Int> {
     let place =
       switch (projections, part) {
-      case (.separate, _), (.fused, .query): head
+      case (.separate, _), (.fused, .query), (.tokens, _): head
       case (.fused, .key): heads + head
       case (.fused, .value): heads + keyValueHeads + head
       case (.fusedByHead, .query): 3 * head

@@ -118,7 +118,8 @@ private struct BlockPlaces {
         feedForwardSize: model.feedForwardSize))
     var places: [String: [Int: Int]] = [:]
     var counts: [String: Int] = [:]
-    for part in ProjectionLines.Part.allCases {
+    // What mixes tokens is always whole.
+    for part in model.tokenMixing == nil ? ProjectionLines.Part.allCases : [] {
       let path = narrow.path(of: part)
       counts[path, default: 0] += whole.heads(of: part) * model.headWidth
       for head in 0..<narrow.heads(of: part) {

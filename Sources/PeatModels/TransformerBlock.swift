@@ -15,6 +15,8 @@ public final class TransformerBlock: @unchecked Sendable {
     case separate(query: Linear, key: Linear, value: Linear)
     case fused(Linear)
     case fusedByHead(Linear)
+    /// None: what leads into the layers that mix tokens.
+    case tokens(Linear)
   }
 
   /// Its number in the full model; an emulator's blocks keep the number they had.
@@ -99,9 +101,16 @@ public final class TransformerBlock: @unchecked Sendable {
         value: try linear(value, hidden, keyWidth, bias: biases.projections))
     case .fused(let path): projections = .fused(try fused(path))
     case .fusedByHead(let path): projections = .fusedByHead(try fused(path))
+    case .tokens(let path):
+      projections = .tokens(
+        try linear(
+          path, configuration.contextLength, configuration.tokenMixing ?? 0,
+          bias: biases.projections))
     }
+    let mixed = configuration.tokenMixing.map { ($0, configuration.contextLength) }
+    let (queries, outputs) = mixed ?? (queryWidth, hidden)
     attentionOutput = try linear(
-      keys.attentionOutput, queryWidth, hidden, bias: biases.attentionOutput)
+      keys.attentionOutput, queries, outputs, bias: biases.attentionOutput)
     cross = try keys.cross.map { keys in
       CrossAttention(
         norm: try norm(keys.norm, hidden),
@@ -122,7 +131,7 @@ public final class TransformerBlock: @unchecked Sendable {
     var result: [Linear]
     switch projections {
     case .separate(let query, let key, let value): result = [query, key, value]
-    case .fused(let linear), .fusedByHead(let linear): result = [linear]
+    case .fused(let linear), .fusedByHead(let linear), .tokens(let linear): result = [linear]
     }
     result.append(attentionOutput)
     if let cross { result += cross.linears }
@@ -163,14 +172,18 @@ public final class TransformerBlock: @unchecked Sendable {
     relative: RelativePositions? = nil, memory: EncoderMemory? = nil, on tape: Tape,
     cache: KeyValueCache.Layer? = nil
   ) -> Activation {
-    func attend(_ x: Activation) -> Activation {
-      attention(x, layout, positions, rotary, relative, on: tape, cache: cache)
+    func mixed(_ x: Activation, residual: Activation? = nil) -> Activation {
+      if case .tokens(let first) = projections {
+        return tokensMixed(x, through: first, residual: residual, on: tape)
+      }
+      return output(
+        of: attentionOutput,
+        attention(x, layout, positions, rotary, relative, on: tape, cache: cache),
+        attentionAdapter, residual: residual, on: tape)
     }
     switch configuration.normPlace {
     case .before:
-      var attended = output(
-        of: attentionOutput, attend(attentionNorm(x, on: tape)), attentionAdapter, residual: x,
-        on: tape)
+      var attended = mixed(attentionNorm(x, on: tape), residual: x)
       if let cross {
         attended = cross(attended, layout: layout, memory: memory, on: tape, cache: cache)
       }
@@ -178,19 +191,43 @@ public final class TransformerBlock: @unchecked Sendable {
       return output(
         of: down, channels(inner, on: tape), feedForwardAdapter, residual: attended, on: tape)
     case .after:
-      let attended = attentionNorm(
-        output(of: attentionOutput, attend(x), attentionAdapter, residual: x, on: tape), on: tape)
+      let attended = attentionNorm(mixed(x, residual: x), on: tape)
       return feedForwardNorm(
         output(
           of: down, channels(attended, on: tape), feedForwardAdapter, residual: attended, on: tape),
         on: tape)
     case .around:
-      let attended = output(
-        of: attentionOutput, attend(attentionNorm(x, on: tape)), attentionAdapter, on: tape)
+      let attended = mixed(attentionNorm(x, on: tape))
       let x = tape.addition(attentionOutputNorm?(attended, on: tape) ?? attended, x)
       let fed = output(
         of: down, channels(feedForwardNorm(x, on: tape), on: tape), feedForwardAdapter, on: tape)
       return tape.addition(feedForwardOutputNorm?(fed, on: tape) ?? fed, x)
+    }
+  }
+
+  /// What mixes tokens in the place of attention: a plain feed-forward layer over the values that a channel has in all tokens of a sequence, `[N, d]` → `[N, d]`.
+  ///
+  /// Source: Tolstikhin et al. 2021, <https://arxiv.org/abs/2105.01601>, equation 1.
+  private func tokensMixed(
+    _ x: Activation, through first: Linear, residual: Activation?, on tape: Tape
+  ) -> Activation {
+    let (tokens, channels) = (configuration.contextLength, x.columns)
+    let place = tape.dropoutPlace
+    tape.dropoutPlace = place?.counting(channels, for: tokens)
+    let raised = activated(first(tape.transposed(x, groupsOf: tokens), on: tape), on: tape)
+    let columns = attentionOutput(raised, on: tape)  // [B·d, tokens]
+    tape.dropoutPlace = place
+    let result = tape.transposed(columns, groupsOf: channels)
+    guard let attentionAdapter else {
+      return residual.map { tape.addition(result, $0) } ?? result
+    }
+    return attentionAdapter(result, on: tape, residual: residual)
+  }
+
+  /// The function of a plain layer.
+  private func activated(_ x: Activation, on tape: Tape) -> Activation {
+    switch configuration.feedForward {
+    case .gated(let function), .plain(let function): tape.activated(x, by: function)
     }
   }
 
@@ -230,8 +267,7 @@ public final class TransformerBlock: @unchecked Sendable {
     case .gated(let function):
       guard let gate else { preconditionFailure("a gated layer has a gate") }
       return tape.gated(gate: gate(x, on: tape), up: raised, by: function)
-    case .plain(let function):
-      return tape.activated(raised, by: function)
+    case .plain: return activated(raised, on: tape)
     }
   }
 
@@ -254,6 +290,7 @@ public final class TransformerBlock: @unchecked Sendable {
     case .fused(let linear): all = linear(x, on: tape)
     case .fusedByHead(let linear):
       all = tape.regrouped(linear(x, on: tape), groups: sizes.heads, parts: 3)
+    case .tokens: preconditionFailure("what mixes tokens has no queries")
     }
     let q = sizes.heads * configuration.headWidth
     let k = sizes.keyValueHeads * configuration.headWidth

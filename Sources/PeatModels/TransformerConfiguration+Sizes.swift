@@ -13,8 +13,9 @@ extension TransformerConfiguration {
     case .separate:
       result = [(hiddenSize, queries), (hiddenSize, keyValues), (hiddenSize, keyValues)]
     case .fused, .fusedByHead: result = [(hiddenSize, queries + 2 * keyValues)]
+    case .tokens: result = [(contextLength, tokenMixing ?? 0)]
     }
-    result.append((queries, hiddenSize))
+    result.append(tokenMixing.map { ($0, contextLength) } ?? (queries, hiddenSize))
     if keys.cross != nil {
       result += [
         (hiddenSize, queries), (hiddenSize, keyValues), (hiddenSize, keyValues),
@@ -53,7 +54,7 @@ extension TransformerConfiguration {
     (positions.isLearned ? positionRows * hiddenSize : 0)
       + [keys.finalNorm, keys.embeddingNorm].compactMap { $0 }.count
       * normWeights(width: hiddenSize) + tokenTypes * hiddenSize + headWeights
-      + (image.map { ($0.ownTokens + 1) * hiddenSize } ?? 0)
+      + (image.map { ($0.ownTokens + (keys.image?.bias == nil ? 0 : 1)) * hiddenSize } ?? 0)
       + [keys.inputProjection, keys.outputProjection].compactMap { $0 }.count
       * hiddenSize * embeddingWidth + relativeWeights
       + (hasEncoder ? normWeights(width: hiddenSize) : 0)
@@ -105,8 +106,10 @@ extension TransformerConfiguration {
     firstTrained: Int, keepsPrefix: Bool = false, trainsAll: Bool = false
   ) -> Double {
     func weights(_ blocks: some Sequence<Int>) -> Double {
-      blocks.reduce(0) { $0 + Double(matrixWeights(ofBlock: $1)) }
+      blocks.reduce(0) { $0 + Double(matrixWeights(ofBlock: $1)) + mixing }
     }
+    // A layer that mixes tokens works on each channel of a sequence, not on each token.
+    let mixing = tokenMixing.map { 2 * Double($0) * Double(hiddenSize - contextLength) } ?? 0
     let head = Double(outputCount * embeddingWidth)
     let above = weights(order.dropFirst(firstTrained))
     let all = weights(order)

@@ -28,6 +28,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
     case rotary(RotaryEmbedding)
     /// A learned row per position is added to the embedding, from a first row of the table on.
     case learned(firstRow: Int = 0)
+    /// Not at all: whatever mixes tokens knows their order itself.
+    case none
     /// Attention adds to scores what it has learned of distances, in so many buckets: see `RelativePositions`.
     case relative(buckets: Int, longest: Int)
 
@@ -80,6 +82,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
   public var embeddingScale: Float = 1
   /// Which keys a query sees, and what becomes of scores.
   public var attention = AttentionPattern.causal
+  /// Values between the two layers that mix tokens, where those stand in the place of attention; `nil`: attention does it.
+  public var tokenMixing: Int?
   /// For each stored block how many keys a query sees at most; `nil`: all, in all blocks.
   public var windows: [Int?]?
   public var feedForward: FeedForward
@@ -127,6 +131,8 @@ public struct TransformerKeys: Sendable, Equatable {
     case fused(String)
     /// One layer: of its outputs each head's query, key and value lie side by side.
     case fusedByHead(String)
+    /// None: one layer into what mixes tokens in the place of attention.
+    case tokens(String)
   }
 
   public var embedding: String
@@ -162,6 +168,8 @@ public struct TransformerKeys: Sendable, Equatable {
   public var olderSuffixes: [String: String] = [:]
   /// Endings of tensors that checkpoints may hold and that are no weights, or of no use to this head.
   public var ignoredSuffixes: [String] = []
+  /// Beginnings of tensors of parts that this program does not compute, such as a text tower beside one of pictures.
+  public var ignoredPrefixes: [String] = []
   /// A prefix that some checkpoints of the architecture leave out of every name.
   public var optionalPrefix: String?
   /// The table of relative positions in a stack's first block.
@@ -190,7 +198,8 @@ public struct TransformerKeys: Sendable, Equatable {
     switch projections {
     case .separate(let query, let key, let value):
       [query, key, value, attentionOutput] + (cross?.paths ?? [])
-    case .fused(let path), .fusedByHead(let path): [path, attentionOutput] + (cross?.paths ?? [])
+    case .fused(let path), .fusedByHead(let path), .tokens(let path):
+      [path, attentionOutput] + (cross?.paths ?? [])
     }
   }
 

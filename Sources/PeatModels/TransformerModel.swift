@@ -65,7 +65,7 @@ public final class TransformerModel: @unchecked Sendable {
     positions = try keys.positions.map {
       let shape = [configuration.positionRows, configuration.hiddenSize]
       return try reader.parameter(
-        $0, configuration.image == nil ? shape : [1] + shape, inputAxis: nil)
+        $0, keys.image.map { !$0.isFlat } ?? false ? [1] + shape : shape, inputAxis: nil)
     }
     let projection = embedding
     image = try configuration.image.map {
@@ -173,17 +173,22 @@ public final class TransformerModel: @unchecked Sendable {
   struct Placement {
     let rows: SequenceLayout
     let positions: SequenceLayout
+    /// The rows without a prompt's.
+    let tokens: SequenceLayout
   }
 
   private func placement(of layout: SequenceLayout) -> Placement {
     let rows = layout.prepending(promptLength)
-    return Placement(rows: rows, positions: rows.shifted(by: prefixLength))
+    return Placement(rows: rows, positions: rows.shifted(by: prefixLength), tokens: layout)
   }
 
   private func embedded(
     _ inputs: ModelInputs, _ placement: Placement, on tape: Tape
   ) -> Activation {
-    if let image { return image.embedded(inputs, placement.positions, positions, on: tape) }
+    if let image {
+      let rows = image.embedded(inputs, placement.positions, positions, on: tape)
+      return embeddingNorm?(rows, on: tape) ?? rows
+    }
     let rows = tape.embedding(
       inputs.numbers, layout: placement.positions, table: embedding.weight,
       scale: configuration.embeddingScale,
@@ -212,16 +217,19 @@ public final class TransformerModel: @unchecked Sendable {
     return tape.addition(states, rows)
   }
 
-  /// The final norm of the rows that belong to tokens, and what leads from there to the embedding's width.
+  /// The final norm of the rows that belong to tokens, what leads from there to the embedding's width, and a sequence's mean where the head looks at that.
   private func final(_ states: Activation, _ placement: Placement, on tape: Tape) -> Activation {
     if configuration.hasEncoder { return finalOfDecoder(states, placement, on: tape) }
     let rows =
       placement.rows.prepended == 0 ? states : tape.rows(states, placement.rows.tokenRows)
     let normalized = finalNorm?(rows, on: tape) ?? rows
-    return outputProjection?(normalized, on: tape) ?? normalized
+    let states = outputProjection?(normalized, on: tape) ?? normalized
+    guard head?.layout.place == .mean else { return states }
+    return tape.meanInFirst(
+      states, layout: placement.tokens, skipping: configuration.image?.ownTokens ?? 0)
   }
 
-  /// The final hidden states, `[N, d]`, or as wide as the embedding's rows where those are narrower.
+  /// The final hidden states, `[N, d]`, or as wide as the embedding's rows where those are narrower; where the head looks at a sequence's mean, that stands in the place of the first.
   ///
   /// - Parameters:
   ///   - inputs: `N` of them, sequence by sequence.
@@ -457,7 +465,7 @@ private final class TensorReader {
   func checkNothingIsLeft() throws {
     let strangers = unused.filter { name in
       !keys.ignoredSuffixes.contains { name.hasSuffix($0) }
-        && !ignoredPrefixes.contains { name.hasPrefix($0) }
+        && !(ignoredPrefixes + keys.ignoredPrefixes).contains { name.hasPrefix($0) }
     }
     guard let first = strangers.min() else { return }
     throw PeatError.badData(

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Pictures through every verb: a tiny vision transformer without a head learns to tell two kinds apart.
+/// Pictures through every verb: tiny models of pictures without a head learn to tell two kinds apart.
 @Suite("Classification") struct ClassificationTests {
   /// Pictures of 8 × 8 that are bright on the left (0) or on the right (1), with some noise, as idx files.
   private func writePictures(_ count: Int, seed: Int, _ name: String, in folder: URL) throws {
@@ -29,12 +29,14 @@ import Testing
     try labels.write(to: folder.appendingPathComponent("\(name)-labels-idx1-ubyte"))
   }
 
-  private func withPictures(_ body: (URL) async throws -> Void) async throws {
+  private func withPictures(
+    _ model: String = "vit", _ body: (URL) async throws -> Void
+  ) async throws {
     try await withTemporaryFolder { folder in
       try writePictures(64, seed: 1, "train", in: folder)
       try writePictures(40, seed: 2, "test", in: folder)
       try FileManager.default.copyItem(
-        at: ProjectFolders.golden.appendingPathComponent("families/vit"),
+        at: ProjectFolders.golden.appendingPathComponent("families/\(model)"),
         to: folder.appendingPathComponent("model"))
       try await body(folder)
     }
@@ -46,10 +48,12 @@ import Testing
     return try #require(try outcome.object()["accuracy"] as? Double)
   }
 
-  @Test func `a federation finds the classes, and what it made is the same in every form`()
-    async throws
-  {
-    try await withPictures { folder in
+  /// A vision transformer, CLIP's tower, and what is no transformer at all, whose pictures have no token of the model's own.
+  @Test(arguments: [("vit", 17), ("clip", 17), ("mixer", 16)])
+  func `a federation finds the classes, and what it made is the same in every form`(
+    model: String, context: Int
+  ) async throws {
+    try await withPictures(model) { folder in
       let run = """
         model: model
         task: classification
@@ -61,7 +65,7 @@ import Testing
         rounds: 6
         localSteps: 10
         batch: 8
-        context: 17
+        context: \(context)
         learningRate: 0.01
         fullFineTuningRate: 0.005
         out: result
@@ -88,6 +92,116 @@ import Testing
     }
   }
 
+  @Test func `clients with inverted pictures are measured on such, and nobody else is`()
+    async throws
+  {
+    try await withPictures { folder in
+      func numbers(_ transforms: String) async throws -> [String: Any] {
+        let run = """
+          model: model
+          task: classification
+          data: train-images-idx3-ubyte
+          evaluationData: test-images-idx3-ubyte
+          clients: 2
+          emulators: [layer-drop=1]
+          rounds: 5
+          localSteps: 10
+          batch: 8
+          context: 17
+          learningRate: 0.01
+          fullFineTuning: false
+          clientTransforms: \(transforms)
+          """
+        try Data(run.utf8).write(to: folder.appendingPathComponent("run.yaml"))
+        let result = try await FedpeatCommand.succeed(
+          ["simulate", "run.yaml", "--json", "--seed", "2", "--out", "result"], in: folder
+        ).object()
+        return try #require(result["fiveNumbers"] as? [String: Any])
+      }
+      // Turned by a half, left is right: who learns from those alone tells upright ones wrongly.
+      let turned = try await numbers("rotate=180")
+      #expect(try #require(turned["plugIn"] as? Double) > 0.9)
+      #expect(try await accuracy(["model", "--adapter", "result"], in: folder) < 0.3)
+      // Both together can't be told apart.
+      let both = try await numbers("[none, rotate=180]")
+      #expect(try #require(both["plugIn"] as? Double) < 0.8)
+      try await expect(
+        64, saying: ["'spin' is nothing that is done to pictures", "rotate=90"],
+        from: ["simulate", "run.yaml", "--client-transforms", "none,spin"], in: folder)
+      try await expect(
+        64, saying: ["clientTransforms", "task: classification"],
+        from: ["simulate", "--model", "model", "--data", "x", "--client-transforms", "invert"],
+        in: folder)
+    }
+  }
+
+  @Test(arguments: ["vit", "mixer"])
+  func `a new model of pictures is trained, and an interrupted one goes on to the same bits`(
+    family: String
+  ) async throws {
+    try await withPictures { folder in
+      let pretrain = [
+        "pretrain", "--images", "train-images-idx3-ubyte", "--family", family, "--patch-size", "2",
+        "--blocks", "2", "--hidden-size", "16", "--batch", "8", "--steps", "200", "--threads", "1",
+        "--json",
+      ]
+      let report = try await FedpeatCommand.succeed(pretrain + ["--out", "whole"], in: folder)
+        .object()
+      #expect(try #require(report["accuracy"] as? Double) > 0.9)
+      #expect(report["classes"] as? [String] == ["0", "1"])
+      #expect(try await accuracy(["whole"], in: folder) > 0.9)
+
+      let command = try RunningCommand(pretrain + ["--out", "broken"], in: folder)
+      try await command.waits(for: "pretraining: step")
+      command.send(SIGINT)
+      let ended = try await command.finish(seconds: 30)
+      // A fast machine may have been done already.
+      if ended.status == 130 {
+        try await expect(
+          64, saying: ["--resume"], from: pretrain + ["--out", "broken"], in: folder)
+        try await FedpeatCommand.succeed(pretrain + ["--out", "broken", "--resume"], in: folder)
+      }
+      func weights(_ name: String) throws -> Data {
+        try Data(contentsOf: folder.appendingPathComponent("\(name)/model.safetensors"))
+      }
+      #expect(try weights("broken") == weights("whole"))
+      #expect(
+        try FileManager.default.contentsOfDirectory(
+          atPath: folder.appendingPathComponent("broken").path
+        ).allSatisfy { !$0.contains("state") && !$0.contains("best") })
+      try await expect(
+        74, saying: ["no saved state"], from: pretrain + ["--out", "other", "--resume"], in: folder)
+    }
+  }
+
+  @Test func `what pretraining can't make of pictures says so`() async throws {
+    try await withPictures { folder in
+      func refused(_ words: [String], saying: [String], _ status: Int32 = 64) async throws {
+        try await expect(
+          status, saying: saying,
+          from: ["pretrain", "--images", "train-images-idx3-ubyte", "--out", "x"] + words,
+          in: folder)
+      }
+      try await refused(["--text", "y"], saying: ["--text or --images"])
+      try await refused(["--vocabulary", "300"], saying: ["--vocabulary is about text"])
+      try await refused(["--family", "resnet"], saying: ["Unknown family 'resnet'"])
+      try await refused(["--token-mixing-size", "8"], saying: ["--family mixer"])
+      try await refused(["--patch-size", "9"], saying: ["can't be cut"], 65)
+      try await refused(
+        ["--model-config", "model/config.json", "--blocks", "2"], saying: ["--model-config already"]
+      )
+      // A shape that somebody else says.
+      let report = try await FedpeatCommand.succeed(
+        [
+          "pretrain", "--images", "train-images-idx3-ubyte", "--model-config", "model/config.json",
+          "--steps", "2", "--batch", "4", "--out", "shaped", "--json",
+        ], in: folder
+      ).object()
+      #expect(try #require(report["parameters"] as? Int) > 6000)
+      try await FedpeatCommand.succeed(["inspect", "shaped"], in: folder)
+    }
+  }
+
   @Test func `one device tunes alone; what does not go together says so`() async throws {
     try await withPictures { folder in
       try await FedpeatCommand.succeed(
@@ -96,6 +210,18 @@ import Testing
           "--steps", "20", "--batch", "8", "--learning-rate", "0.01", "--out", "adapter",
         ], in: folder)
       #expect(try await accuracy(["model", "--adapter", "adapter"], in: folder) > 0.9)
+      // A part is held back to validate with.
+      try await FedpeatCommand.succeed(
+        [
+          "tune", "model", "--task", "classification", "--data", "train-images-idx3-ubyte",
+          "--steps", "2", "--batch", "8", "--validation-share", "0.2", "--out", "validated",
+        ], in: folder)
+      try await expect(
+        64, saying: ["no room for virtual tokens"],
+        from: [
+          "tune", "model", "--task", "classification", "--data", "train-images-idx3-ubyte",
+          "--method", "prefix-tuning", "--out", "x",
+        ], in: folder)
       try await expect(
         64, saying: ["no head", "--task classification"],
         from: ["tune", "model", "--data", "train-images-idx3-ubyte", "--out", "x"], in: folder)

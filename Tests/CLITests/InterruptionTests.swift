@@ -298,7 +298,11 @@ import Testing
           "pretrain", "--text", workshop.text, "--context", "32", "--steps", "100000",
           "--vocabulary", "300", "--out", "x",
         ], after: "pretraining: step", in: folder)
-      #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("x").path))
+      // What it goes on from, and no model yet.
+      let names = try FileManager.default.contentsOfDirectory(
+        atPath: folder.appendingPathComponent("x").path)
+      #expect(names.contains("training_state.json") && names.contains("pretraining_state.json"))
+      #expect(!names.contains("config.json"))
       for signal in [SIGINT, SIGTERM] {
         try await expectInterrupted(
           ["serve", workshop.runFile], after: "listening", signal: signal, in: folder)

@@ -183,6 +183,61 @@ private func difference(_ one: PixelImage, _ other: PixelImage) -> Int {
       """)
   }
 
+  /// Golden/images/processors: what CLIPImageProcessor and ViTImageProcessor of transformers make of them.
+  @Test(
+    arguments: ["clip", "clip-odd", "clip-larger-crop", "clip-no-crop", "vit"],
+    ["photo.png", "rgba.png", "grey.png", "palette.png", "full.jpg"])
+  func `is what transformers' own processors do`(processor: String, picture: String) throws {
+    let all = try JSONFile.read(JSONValue.self, from: Golden.file("processors.json"))
+    let json = try #require(all[processor])
+    let own = try ImagePreprocessing(json, name: processor)
+      .tensor(of: ImageFile.read(Golden.file(picture)))
+    let expected = try SafeTensorsFile(contentsOf: Golden.file("processors.safetensors"))
+      .tensor(named: "\(processor).\(picture)")
+    #expect(own.shape == expected.shape)
+    let difference = zip(own.scalars, expected.scalars).map { abs($0 - $1) }.max() ?? 1
+    // Versions of libjpeg-turbo may differ by one of 255, which normalising makes about 0.015.
+    #expect(difference < (picture.hasSuffix("jpg") ? 0.02 : 1e-6), "\(difference)")
+  }
+
+  private func json(_ text: String) throws -> JSONValue {
+    try JSONFile.decode(JSONValue.self, from: Data(text.utf8), name: "x")
+  }
+
+  @Test func `what a file leaves out is as its class has it`() throws {
+    func read(_ text: String) throws -> ImagePreprocessing {
+      try ImagePreprocessing(json(text), name: "x")
+    }
+    let clip = try read(#"{"image_processor_type": "CLIPImageProcessor"}"#)
+    #expect(clip.resize == .shortestEdge(224) && clip.filter == .bicubic)
+    #expect(clip.crop == .init(width: 224, height: 224) && clip.mean.first == 0.48145466)
+    let older = try read(
+      #"{"feature_extractor_type": "CLIPFeatureExtractor", "size": 32, "crop_size": 30}"#)
+    #expect(older.resize == .shortestEdge(32) && older.crop == .init(width: 30, height: 30))
+    let vit = try read(#"{"image_processor_type": "ViTImageProcessor", "do_normalize": false}"#)
+    #expect(vit.resize == .exact(.init(width: 224, height: 224)) && vit.mean.isEmpty)
+  }
+
+  @Test func `timm's pretrained_cfg says it too`() throws {
+    func read(_ text: String, _ width: Int = 224, _ height: Int = 224) throws
+      -> ImagePreprocessing
+    {
+      try ImagePreprocessing(timm: json(text), width: width, height: height, name: "x")
+    }
+    let own = try read(
+      #"{"crop_pct": 0.875, "interpolation": "bicubic", "mean": [0.5], "std": [0.25]}"#)
+    #expect(own.resize == .shortestEdge(256) && own.crop == .init(width: 224, height: 224))
+    #expect(own.filter == .bicubic && own.mean == [0.5] && own.deviation == [0.25])
+    let whole = try read(#"{"crop_pct": 1}"#, 8, 4)
+    #expect(whole.resize == .exact(.init(width: 8, height: 4)) && whole.mean.count == 3)
+    for text in [
+      #"{"crop_pct": 0}"#, #"{"crop_pct": 1e-9}"#, #"{"crop_mode": "border"}"#,
+      #"{"interpolation": "lanczos"}"#, #"{"mean": [1, 2]}"#, #"{"std": [0, 1, 1]}"#,
+      #"{"mean": [0.5]}"#,
+    ] { expectError(.badData, "pretrained_cfg") { _ = try read(text) } }
+    expectError(.badData, "not square") { _ = try read("{}", 8, 4) }
+  }
+
   @Test func `without a configuration, bytes become 0 to 1`() throws {
     let image = PixelImage(width: 2, height: 1, channels: 3, bytes: [0, 51, 255, 255, 102, 0])
     let tensor = try ImagePreprocessing().tensor(of: image)

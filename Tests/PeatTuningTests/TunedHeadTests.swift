@@ -18,7 +18,8 @@ import Testing
 
   /// Without a head, with one of tokens that is tied or not, and with one of masked tokens.
   @Test(arguments: [
-    "bert", "bert-masked", "roberta", "distilbert-masked", "qwen2", "gpt-neox", "vit",
+    "bert", "bert-masked", "roberta", "distilbert-masked", "qwen2", "gpt-neox", "vit", "clip",
+    "clip-vision", "mixer",
   ])
   func `every kind of model can get one, which the seed draws`(name: String) throws {
     let model = try classifying(name).model()

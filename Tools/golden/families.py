@@ -11,6 +11,8 @@ import torch
 import transformers
 from transformers import (
     BertConfig,
+    CLIPConfig,
+    CLIPVisionConfig,
     DeiTConfig,
     DistilBertConfig,
     Gemma2Config,
@@ -83,6 +85,17 @@ T5 = {
 }
 PAIRS = {"t5": T5Config(**T5), "t5-gated": T5Config(**T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})}
 VISION = {"vit": (ViTConfig(**VIT), "ViT"), "deit": (DeiTConfig(**VIT, qkv_bias=False), "DeiT")}
+CLIP_TOWER = {key: value for key, value in VIT.items() if key != "num_labels"}
+CLIP_TEXT = {
+    "vocab_size": VOCABULARY, "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 12,
+    "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, "projection_dim": 12,
+}
+CLIP_WHOLE = {"text_config": CLIP_TEXT, "vision_config": CLIP_TOWER | {"projection_dim": 12}, "projection_dim": 12}
+CLIP = {
+    "clip-vision": (CLIPVisionConfig(**CLIP_TOWER), "CLIPVisionModel"),
+    "clip": (CLIPConfig(**CLIP_WHOLE), "CLIPModel"),
+    "clip-classes": (CLIPConfig(**CLIP_WHOLE, num_labels=3), "CLIPForImageClassification"),
+}
 
 NARROW = OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=12, do_layer_norm_before=False, num_labels=3)
 
@@ -103,6 +116,8 @@ def models():
     yield "bert-pairs-classes", BertConfig(**BERT), transformers.BertForSequenceClassification
     for name, config in PAIRS.items():
         yield name, config, transformers.T5ForConditionalGeneration
+    for name, (config, kind) in CLIP.items():
+        yield name, config, getattr(transformers, kind)
 
 
 def scatter(model, seed):
@@ -113,6 +128,8 @@ def scatter(model, seed):
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     with torch.no_grad():
         for p in model.parameters():
+            if p.ndim == 0:
+                continue  # a scale of what is not computed here
             mean = p.mean().item() if p.ndim == 1 else 0
             scale = 0.2 if p.ndim == 1 else 1.2 * p.shape[-1] ** -0.5
             p.copy_(dice.normal(*p.shape, scale=scale, mean=round(mean)))

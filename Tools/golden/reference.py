@@ -33,7 +33,7 @@ STORED = {"gpt_neox": {"lm_head.weight": "embed_out.weight"}, "vit": VIT, "deit"
 def reference(model, seed: int, length: int, pairs: bool = False) -> dict:
     """Logits, loss and gradients of what the model's head predicts: each next token, some masked ones, or a class."""
     dice = Dice(seed)
-    if hasattr(model.config, "patch_size"):
+    if hasattr(tower(model.config), "patch_size"):
         return picture_reference(model, dice)
     if model.config.is_encoder_decoder:
         return pair_reference(model, dice, length)
@@ -86,27 +86,37 @@ def pair_reference(model, dice, length: int) -> dict:
     } | gradients(model)
 
 
-def picture_reference(model, dice) -> dict:
-    """The same of a model of pictures: `patches` [2 x patches, values], and `input_ids` that number them, below 0 the model's own tokens."""
-    config = model.config
-    side, patch = config.image_size, config.patch_size
-    pictures = dice.normal(2, config.num_channels, side, side)
+def tower(config):
+    """The configuration of the part that sees pictures, in a model of several parts."""
+    return getattr(config, "vision_config", config)
+
+
+def two_pictures(dice, channels: int, side: int, patch: int, own: int):
+    """Two pictures, and the same as a model here gets them: `patches` [2 x patches, values], and `input_ids` that number them, below 0 the model's own tokens."""
+    pictures = dice.normal(2, channels, side, side).float()
     # [2, channels, rows, patch, columns, patch] -> [2, rows, columns, channels, patch, patch]
-    cut = pictures.reshape(2, config.num_channels, side // patch, patch, side // patch, patch).permute(0, 2, 4, 1, 3, 5)
+    cut = pictures.reshape(2, channels, side // patch, patch, side // patch, patch).permute(0, 2, 4, 1, 3, 5)
     patches = cut.reshape(2 * (side // patch) ** 2, -1)
     count = patches.shape[0] // 2
-    own = 2 if config.model_type == "deit" else 1
     rows = [[-1 - n for n in range(own)] + list(range(first, first + count)) for first in (0, count)]
-    ids = torch.tensor(rows)
-    targets = torch.full_like(ids, -1)
-    shared = {"input_ids": ids, "patches": patches}
+    return pictures, {"input_ids": torch.tensor(rows), "patches": patches}
+
+
+def picture_reference(model, dice) -> dict:
+    """The same of a model of pictures."""
+    config = tower(model.config)
+    own = 2 if config.model_type == "deit" else 1
+    pictures, shared = two_pictures(dice, config.num_channels, config.image_size, config.patch_size, own)
+    targets = torch.full_like(shared["input_ids"], -1)
     if type(model).__name__.endswith("ForImageClassification"):
-        labels = dice.integers(config.num_labels, 2)
+        labels = dice.integers(model.config.num_labels, 2)
         targets[:, 0] = labels
         output = model(pixel_values=pictures, labels=labels)
         output.loss.backward()
         return shared | {"targets": targets, "logits": output.logits, "loss": output.loss.reshape(1)} | gradients(model)
-    states = model(pixel_values=pictures).last_hidden_state
+    # Of a whole CLIP the tower alone.
+    seeing = model.vision_model if model.config.model_type == "clip" else model
+    states = seeing(pixel_values=pictures).last_hidden_state
     loss = states.square().mean()
     loss.backward()
     return shared | {"targets": targets, "states": states, "loss": loss.reshape(1)} | gradients(model)

@@ -23,6 +23,12 @@ struct Inspect: AsyncParsableCommand {
 
 /// What a folder holds.
 struct Inspection: Encodable {
+  /// Tensors that are not read, and their values together.
+  struct LeftAlone: Encodable {
+    var tensors: Int
+    var parameters: Int
+  }
+
   var kind: String
   var architecture: String?
   var parameters: Int
@@ -45,6 +51,8 @@ struct Inspection: Encodable {
   var modelPrivacy: Bool?
   /// Why the margin says little; null: there is none, or an attacker did what it could.
   var marginCaution: String?
+  /// What a checkpoint holds beside the model that is read: CLIP's text tower, heads of other tasks; null: nothing.
+  var leftAlone: LeftAlone?
   var licence: String?
   var method: String?
   var rank: Int?
@@ -67,7 +75,7 @@ struct Inspection: Encodable {
     case kind, architecture, parameters, blocks, encoderBlocks, hiddenSize, vocabularySize,
       contextLength, bytes
     case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy
-    case marginCaution, licence
+    case marginCaution, leftAlone, licence
     case virtualTokens, bottleneckSize, notInPEFT
     case method, rank, alpha, tensors, client, round, exampleCount, environment, devices, levels,
       choices, steps
@@ -134,8 +142,29 @@ struct Inspection: Encodable {
     margin = facts?.margin
     modelPrivacy = margin?.hasModelPrivacy
     marginCaution = margin?.doubt
-    if let facts { storage = Inspection.storage(of: facts, checkpoint.configuration.keys) }
+    if let facts {
+      storage = Inspection.storage(of: facts, checkpoint.configuration.keys)
+    } else {
+      leftAlone = Inspection.leftAlone(of: checkpoint, by: model)
+    }
     licence = facts?.licence
+  }
+
+  private static func leftAlone(
+    of checkpoint: Checkpoint, by model: TransformerModel
+  ) -> LeftAlone? {
+    let keys = model.configuration.keys
+    // A tied head may lie there once more.
+    let own = Set(
+      model.parameters.map(\.name) + [model.configuration.head?.weight].compactMap { $0 })
+    func isRead(_ stored: String) -> Bool {
+      let older = keys.olderSuffixes.first { stored.hasSuffix($0.value) }
+      let name = older.map { stored.dropLast($0.value.count) + $0.key } ?? stored
+      return own.contains(name) || own.contains((keys.optionalPrefix ?? "") + name)
+    }
+    let others = checkpoint.storedCounts.filter { !isRead($0.key) }
+    return others.isEmpty
+      ? nil : LeftAlone(tensors: others.count, parameters: others.values.reduce(0, +))
   }
 
   /// How an emulator's middle is stored: the types of its matrices, the most frequent first.
@@ -239,6 +268,7 @@ struct Inspection: Encodable {
       try container.encode(modelPrivacy, forKey: .modelPrivacy)
       try container.encode(marginCaution, forKey: .marginCaution)
     }
+    try container.encodeIfPresent(leftAlone, forKey: .leftAlone)
     try container.encodeIfPresent(licence, forKey: .licence)
     try container.encodeIfPresent(method, forKey: .method)
     try container.encodeIfPresent(rank, forKey: .rank)
@@ -301,6 +331,11 @@ struct Inspection: Encodable {
         add("the margin says little", "\(marginCaution); 'fedpeat attack' measures it again")
       }
     }
+    add(
+      "left alone",
+      leftAlone.map {
+        "\(Format.count($0.tensors)) tensors of \(Format.count($0.parameters)) values, which this model does not have"
+      })
     add("licence of the source", licence.map { $0.count > 120 ? $0.prefix(120) + "…" : $0 })
     add("method", method)
     add("rank", rank.map(String.init))

@@ -22,7 +22,9 @@ struct Join: AsyncParsableCommand {
   var coordinator: String?
 
   @Option(
-    help: "Your data: text, a JSON array, JSON lines or instructions; the run file's if not given.")
+    help:
+      "Your data: text, a JSON array, JSON lines or instructions; or pictures, a folder with a folder for each class or an idx file; the run file's if not given."
+  )
   var data: String?
 
   @Option(help: "Your name in the run; a random one if not given.")
@@ -171,7 +173,7 @@ struct Join: AsyncParsableCommand {
       throw PeatError.usage("rankLimit is \(limit); it must be at least 1.")
     }
     try configuration.memoryLimit?.checkReading(URL(path: data))
-    let documents = try DocumentReader.read(URL(path: data))
+    let documents = try Document.read(ofDevice: URL(path: data))
     let coordinator = try NetworkAddress(address)
     let limits = try LinkLimits(
       download: configuration.downloadRate.map { Double($0.bytes) },

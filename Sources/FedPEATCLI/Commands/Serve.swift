@@ -62,10 +62,10 @@ struct Serve: AsyncParsableCommand {
     let tuning = try FederatedTuning(
       configuration,
       evaluation: try configuration.evaluationData.map {
-        try configuration.documents(in: URL(path: $0))
+        try configuration.evaluationDocuments(in: URL(path: $0))
       },
       // Not the run file's 'data': clients may have texts of their own.
-      pooled: try referenceData.map { try configuration.documents(in: URL(path: $0)) },
+      pooled: try referenceData.map { try configuration.evaluationDocuments(in: URL(path: $0)) },
       logger: .silent, onEvent: progress.report)
     let (addressFile, protection, runID) = (addressFile, protection, try configuration.runID)
     let result = try await tuning.run(

@@ -247,6 +247,7 @@ struct Tune: AsyncParsableCommand {
       try chosenTask()?.check(checkpoint.configuration, named: model)
       let longest = checkpoint.configuration.contextLength
       let virtual = try adapterMethod()?.virtualTokens ?? 0
+      try checkpoint.configuration.checkRoom(forVirtualTokens: virtual)
       let wanted = try trainingConfiguration(longest: longest - virtual)
       try wanted.validate(contextLength: longest, virtualTokens: virtual)
       // The data first: what it takes is there already when memory is planned.

@@ -17,6 +17,12 @@ struct ClientDataOptions: ParsableArguments {
   )
   var partition: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "What is done to the clients' pictures, in turn, such as none,rotate=90,invert: \(PictureTransform.words.joined(separator: ", ")), or several joined by +; nothing if not given.",
+      valueName: "words"))
+  var clientTransforms: String?
+
   @Option(help: "How many clients. (default: \(RunConfiguration().clients))")
   var clients: Int?
 
@@ -26,6 +32,12 @@ struct ClientDataOptions: ParsableArguments {
     if let data { table["data"] = .string(URL(path: data).path) }
     if let clientsBy { table["clientsBy"] = .string(clientsBy) }
     if let partition { table["partition"] = .string(partition) }
+    if let clientTransforms {
+      table["clientTransforms"] = .array(
+        clientTransforms.split(separator: ",", omittingEmptySubsequences: false).map {
+          .string(String($0))
+        })
+    }
     if let clients { table["clients"] = .integer(clients) }
     return table
   }

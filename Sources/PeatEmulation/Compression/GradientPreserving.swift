@@ -94,6 +94,10 @@ public struct GradientRanks: ShareWord {
 
   public var needsCalibration: Bool { true }
 
+  public func check(_ model: TransformerConfiguration) throws {
+    try requireAttention(model, instead: "Take low-rank or weighted-low-rank.")
+  }
+
   public func apply(to draft: inout EmulatorDraft) throws {
     let calibration = try draft.calibrated(for: Self.name)
     try calibration.descend(draft.full, draft.split, paths: \.attentionPaths) { number, seen in

@@ -49,6 +49,7 @@ public struct HeadPruning: ShareWord {
   public let share: Double
 
   public func check(_ model: TransformerConfiguration) throws {
+    try requireAttention(model, instead: "Take prune-channels.")
     guard case .relative = model.positions else { return }
     throw PeatError.usage(
       "'\(Self.name)' can't narrow a model of the type \(model.modelType): its table of relative positions has a column for each head, and all blocks share it. Use prune-channels or low-rank."

@@ -200,6 +200,8 @@ enum Record {
   case checkpoint(CheckpointRecord)
   case tanh(TanhRecord)
   case pooling(PoolingRecord)
+  case sequenceMean(SequenceMeanRecord)
+  case transposition(SequenceTranspositionRecord)
   case squaredError(SquaredErrorRecord)
   case observation(ObservationRecord)
   case rowSelection(RowSelectionRecord)
@@ -213,7 +215,7 @@ enum Record {
   private var part: StepProfile.Part? {
     switch self {
     case .embedding, .rotary, .activated, .gated, .regrouping, .imageEmbedding, .tanh, .pooling,
-      .rowSelection, .rowJoining, .scaling,
+      .sequenceMean, .transposition, .rowSelection, .rowJoining, .scaling,
       .addition, .relu, .columnScaling, .dropout:
       .elementwise
     case .rmsNorm, .layerNorm: .norms
@@ -248,6 +250,8 @@ enum Record {
     case .checkpoint(let record): record.backward(tape)
     case .tanh(let record): record.backward(tape)
     case .pooling(let record): record.backward(tape)
+    case .sequenceMean(let record): record.backward(tape)
+    case .transposition(let record): record.backward(tape)
     case .squaredError(let record): record.backward(tape)
     case .observation(let record): record.backward(tape)
     case .rowSelection(let record): record.backward(tape)

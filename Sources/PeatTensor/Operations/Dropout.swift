@@ -4,11 +4,18 @@ package struct DropoutPlace: Sendable, Equatable {
   /// Of the run and the step.
   let seed: UInt64
   /// The place of the tape's first row in the batch.
-  let firstRow: Int
+  private(set) var firstRow: Int
 
   package init(seed: UInt64, step: Int, firstRow: Int) {
     self.seed = mixed(seed ^ mixed(UInt64(truncatingIfNeeded: step)))
     self.firstRow = firstRow
+  }
+
+  /// The same for a matrix that has `rows` rows in the place of each `others` of the batch's, from a border of both on.
+  package func counting(_ rows: Int, for others: Int) -> DropoutPlace {
+    var place = self
+    place.firstRow = firstRow / others * rows
+    return place
   }
 }
 

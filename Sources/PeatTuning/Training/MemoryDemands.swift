@@ -128,6 +128,8 @@ public struct MemoryDemands: Sendable {
         + (0..<model.blockCount).reduce(0) { $0 + model.vectorWeights(ofBlock: $1) }
       trainableWeights = trainable
     }
+    // A head of classes trains beside every method.
+    if method != nil { trainable += model.tunedHeadWeights }
   }
 
   /// Whether no matrix is frozen.
@@ -156,11 +158,14 @@ public struct MemoryDemands: Sendable {
       bytes += 4 * model.vectorWeights(ofBlock: block)
     }
     let table = trainsEverything ? .float32 : storage
-    return Double(
-      bytes + tableCount * table.bytes(inputs: model.embeddingWidth, outputs: model.vocabularySize))
+    // A projection of patches is no table that may be packed.
+    bytes += (model.image == nil ? table : .float32).bytes(
+      inputs: model.embeddingWidth, outputs: model.vocabularySize)
+    if model.head != nil, !model.tiesEmbeddings {
+      bytes += table.bytes(inputs: model.embeddingWidth, outputs: model.outputCount)
+    }
+    return Double(bytes)
   }
-
-  private var tableCount: Int { model.tiesEmbeddings ? 1 : 2 }
 
   /// Bytes of a process that is about to read a model, on Linux (measured): for who plans for another one.
   public static let bareProcess = 37_000_000
@@ -178,11 +183,14 @@ public struct MemoryDemands: Sendable {
     let rows = Double(context + added.prompt * sequencesPerWindow)
     return 4
       * StepMemory(
-        model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix, added: added
+        model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix, added: added,
+        trainsInput: trainsEverything
       ).floats(
-        rows: windows * rows, context: length, threads: threads,
+        rows: windows * rows, predicted: model.head?.labels == nil ? windows * rows : windows,
+        context: length, threads: threads,
         logitRows: logitRows, checkpointing: checkpointing,
-        isDivided: windows.truncatingRemainder(dividingBy: Double(threads)) != 0 || isRagged)
+        isDivided: model.attention.isCausal
+          && (windows.truncatingRemainder(dividingBy: Double(threads)) != 0 || isRagged))
   }
 
   /// Bytes of a process that tunes so.
@@ -278,6 +286,12 @@ public struct MemoryDemands: Sendable {
 }
 
 extension TransformerConfiguration {
+  /// Values of a head of classes, which trains with every adapter.
+  fileprivate var tunedHeadWeights: Int {
+    guard let head, head.place != .each else { return 0 }
+    return headWeights + (head.isTied ? 0 : outputCount * embeddingWidth)
+  }
+
   /// The linear layers of a stored block that targets mean; all where a name is unknown, which is somebody else's to say.
   fileprivate func targetSizes(
     ofBlock block: Int, _ targets: [String]?

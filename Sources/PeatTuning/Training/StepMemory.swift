@@ -14,39 +14,69 @@ struct StepMemory {
   /// How many of the blocks that are run first keep nothing.
   let frozenPrefix: Int
   let added: AddedMemory
+  /// Whether what makes states of tokens or patches trains, too.
+  let trainsInput: Bool
   /// The place where an activation function's result was, for each row: by the time of the backward pass something small lies in
   /// it, such as the gradient of the residual stream, so that it fits nothing of its size any more.
   private var gap = 0.0
 
   init(
     model: TransformerConfiguration, rank: Int, trained: Set<Int>, frozenPrefix: Int,
-    added: AddedMemory
+    added: AddedMemory, trainsInput: Bool = false
   ) {
     self.added = added
+    self.trainsInput = trainsInput
     self.model = model
     self.rank = rank
     self.trained = trained
     self.frozenPrefix = frozenPrefix
     for block in Set(model.order) {
       gap = max(gap, Double(model.sizes(ofBlock: block).feedForwardSize) + factor(block))
+      gap = max(gap, (mixing ?? 0) + factor(block))
     }
   }
 
   private var hidden: Double { Double(model.hiddenSize) }
   private var branches: Double { model.keys.gate == nil ? 1 : 2 }
+  /// Values of a row between the layers that mix tokens, where those stand in the place of attention.
+  private var mixing: Double? {
+    model.tokenMixing.map { Double($0) * hidden / Double(model.contextLength) }
+  }
+  /// What a norm keeps of a row beside what goes into it.
+  private var normStatistics: Double {
+    if case .layer = model.norm { 2 } else { 1 }
+  }
 
   /// Kept of a block for its backward pass, for each row.
   private func kept(_ block: Int) -> Double {
     let keys = model.keys.ofBlock(block)
     let (sizes, linears) = (model.sizes(ofBlock: block), keys.linearPaths.count)
     let queries = Double(sizes.heads * model.headWidth)
-    let lowRank = trained.contains(block) ? Double(rank * linears) : 0
-    let statistics = 2 * Double(sizes.heads) + (model.keys.gate == nil ? 4 : 2)
+    let trains = trained.contains(block)
+    let inner = branches * Double(sizes.feedForwardSize)
+    let own = bottleneck(block) + (trains ? Double(added.values) : 0)
+    if let mixing {
+      // Rows the other way round are as many as there are channels, and nobody can compute them again.
+      let lowRank = trains ? Double(rank * 2) * (1 + hidden / Double(model.contextLength)) : 0
+      return 2 * hidden + (trains ? hidden : 0) + mixing + inner + lowRank + 2 * normStatistics
+        + own
+    }
+    let lowRank = trains ? Double(rank * linears) : 0
+    let statistics = 2 * Double(sizes.heads) + 2 * normStatistics
     // What a decoder keeps of looking at an encoder: another state, queries and what they get.
     let cross = keys.cross == nil ? 0 : hidden + 2 * queries
-    return 2 * hidden + 2 * queries + keyValues(block) + cross
-      + branches * Double(sizes.feedForwardSize) + lowRank + statistics + bottleneck(block)
-      + (trained.contains(block) ? Double(added.values) : 0)
+    return 2 * hidden + 2 * queries + keyValues(block) + inner + lowRank + statistics
+      + cross + furtherNorms(block) + own
+  }
+
+  /// What goes into norms that not every family has: of heads, and behind sublayers where there are norms before them as well.
+  private func furtherNorms(_ block: Int) -> Double {
+    let sizes = model.sizes(ofBlock: block)
+    var sum = 0.0
+    if model.keys.queryNorm != nil { sum += Double(sizes.heads * (model.headWidth + 1)) }
+    if model.keys.keyNorm != nil { sum += Double(sizes.keyValueHeads * (model.headWidth + 1)) }
+    if model.normPlace == .around { sum += 2 * (hidden + normStatistics) }
+    return sum
   }
 
   /// Kept of a block's bottleneck adapters, for each row: what goes into their two layers, and into GELU.
@@ -75,7 +105,9 @@ struct StepMemory {
     let inner = Double(sizes.feedForwardSize)
     let queries = Double(sizes.heads * model.headWidth)
     // The activation function's gradient, and those of what goes into it or its slopes; and attention's, when those are gone.
-    let attention = queries + keyValues(block) + max(queries, 2 * hidden) - branches * inner
+    let attention =
+      mixing.map { 3 * $0 + hidden - branches * inner }
+      ?? queries + keyValues(block) + max(queries, 2 * hidden) - branches * inner
     let lowRank = trained.contains(block) ? Double(2 * rank) : 0
     // Of a bottleneck: the gradients of its result, of what goes into it, and between its layers.
     let bottleneck = bottleneck(block) > 0 ? 2 * hidden + 2 * Double(added.bottleneck) : 0
@@ -84,7 +116,9 @@ struct StepMemory {
     let own =
       max(3 * inner, branches * inner + 2 * hidden, attention) + factor(block) + lowRank
       + bottleneck + virtual
-    return hidden + gap + own
+    // A gradient that goes on beside a norm and one that comes out of it.
+    let beside = model.normPlace == .around ? hidden : 0
+    return hidden + gap + own + beside
   }
 
   /// In flight in a block's forward pass, for each row, where nothing is kept.
@@ -92,23 +126,27 @@ struct StepMemory {
     let sizes = model.sizes(ofBlock: block)
     let queries = Double(sizes.heads * model.headWidth)
     return 3 * hidden + factor(block)
-      + max((branches + 1) * Double(sizes.feedForwardSize), 2 * queries + keyValues(block))
+      + max(
+        (branches + 1) * Double(sizes.feedForwardSize),
+        mixing.map { 2 * $0 } ?? 2 * queries + keyValues(block))
   }
 
   /// The most, however the rows of a model with an encoder divide into sources and targets: what each stack takes grows with its own.
   ///
   /// - Parameters:
   ///   - rows: tokens of a part of a step.
+  ///   - predicted: rows from which something is predicted.
   ///   - context: of the longest sequence.
   ///   - logitRows: rows of logits that a thread holds at a time.
   ///   - isDivided: whether threads divide sequences; each then has a copy of the keys and values before its own.
   func floats(
-    rows: Double, context: Double, threads: Int, logitRows: Int, checkpointing: Bool,
-    isDivided: Bool
+    rows: Double, predicted: Double, context: Double, threads: Int, logitRows: Int,
+    checkpointing: Bool, isDivided: Bool
   ) -> Double {
     func floats(sources: Double) -> Double {
       self.floats(
-        rows: rows, sources: sources, context: context, threads: threads, logitRows: logitRows,
+        rows: rows, predicted: predicted, sources: sources, context: context, threads: threads,
+        logitRows: logitRows,
         checkpointing: checkpointing, isDivided: isDivided && !model.hasEncoder)
     }
     return model.hasEncoder ? max(floats(sources: 0), floats(sources: rows)) : floats(sources: 0)
@@ -116,7 +154,7 @@ struct StepMemory {
 
   /// - Parameter sources: how many of the rows an encoder reads.
   private func floats(
-    rows: Double, sources: Double, context: Double, threads: Int, logitRows: Int,
+    rows: Double, predicted: Double, sources: Double, context: Double, threads: Int, logitRows: Int,
     checkpointing: Bool, isDivided: Bool
   ) -> Double {
     let places = Array(model.order.dropFirst(frozenPrefix))
@@ -134,16 +172,17 @@ struct StepMemory {
     }
     /// Of backward passes, the one that takes the most.
     var backward = 0.0
-    /// What is kept when the last block is done.
-    var all = 0.0
+    /// What is kept when the last block is done; first, below the blocks.
+    var all = rows * inputs
     // Both stacks' states in one matrix and apart, what the encoder says, and gradients of these.
     let beside = model.hasEncoder ? 2 * rows * hidden + 2 * sources * hidden : 0
     for (index, block) in places.enumerated() {
       let inFlight =
         own(block) * flight(block) + 2 * copies * keyValues(block) + crossed(block) + beside
       if checkpointing, index < places.count - 1 {
-        // Inputs of blocks, and this one again with its output.
-        backward = max(backward, all + held(block) + own(block) * hidden + inFlight)
+        // Inputs of blocks, and this one again with its output. Norms behind keep sums, so that the block's input comes on top.
+        let input = model.normPlace == .after ? rows * hidden : 0
+        backward = max(backward, all + held(block) + own(block) * hidden + input + inFlight)
         all += own(block) * hidden
       } else {
         all += held(block)
@@ -156,8 +195,15 @@ struct StepMemory {
     // The last block's output, the final norm's, and its gradient, of which one fits in the gap.
     let head =
       all + beside + rows * (hidden + max(2 * hidden, hidden + gap))
-      + logits(rows: rows, threads: threads, logitRows: logitRows)
+      + logits(rows: predicted, threads: threads, logitRows: logitRows)
     return max(backward, frozen, head) + workspace(context: context, threads: threads)
+  }
+
+  /// Kept below the blocks, for each row: what goes into a trained projection of patches, and into a norm of the embedding.
+  private var inputs: Double {
+    guard trainsInput else { return 0 }
+    return (model.image.map { Double($0.patchSize) } ?? 0)
+      + (model.keys.embeddingNorm == nil ? 0 : hidden + normStatistics)
   }
 
   /// Equal chunks of whole tiles' rows, blocks of at most 768 columns; and rows that are gathered for them where not every row has a
@@ -166,7 +212,7 @@ struct StepMemory {
     let own = (rows / Double(threads)).rounded(.up)
     let chunks = (own / Double(logitRows)).rounded(.up)
     let chunk = (own / max(chunks, 1)).rounded(.up) + 8
-    let columns = model.vocabularySize + min(768, 48 + model.vocabularySize / 16)
+    let columns = model.outputCount + min(768, 48 + model.outputCount / 16)
     return Double(threads) * chunk * (Double(columns) + 2 * hidden)
   }
 

@@ -3,9 +3,10 @@ import PeatTensor
 
 /// What an IA³ adapter consists of; JSON keys as in PEFT's adapter_config.json.
 public struct IA3Configuration: Sendable, Codable, Equatable {
-  /// Ends of the names of the linear layers that get a vector, `all-linear` for all; `nil`: keys, values and the feed-forward layer's last.
+  /// Ends of the names of the linear layers that get a vector, `all-linear` for all; `nil`: keys, values and the feed-forward layer's last. Where a
+  /// feed-forward layer mixes tokens in the place of attention, its last and not keys and values.
   public var targetModules: [String]?
-  /// Those of them whose input is scaled instead of their output; `nil`: the feed-forward layer's last, where it is a target.
+  /// Those of them whose input is scaled instead of their output; `nil`: feed-forward layers' last, where they are targets.
   public var feedForwardModules: [String]?
 
   enum CodingKeys: String, CodingKey {
@@ -65,11 +66,10 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
       switch keys.projections {
       case .separate(_, let key, let value): [key, value]
       case .fused(let path), .fusedByHead(let path): [path]
+      case .tokens: []
       }
-    var targets = attention + [keys.down]
-    if let decoder = keys.decoder {
-      targets += [decoder.cross.key, decoder.cross.value, decoder.down]
-    }
+    var targets = attention + keys.lastFeedForwardPaths
+    if let decoder = keys.decoder { targets += [decoder.cross.key, decoder.cross.value] }
     for module in feedForwardModules ?? []
     where !targets.contains(where: { $0 == module || $0.hasSuffix(".\(module)") }) {
       throw Self.noTarget(module, targets)
@@ -78,7 +78,14 @@ public struct IA3Configuration: Sendable, Codable, Equatable {
   }
 
   func feedForward(of keys: TransformerKeys) throws -> TargetModules {
-    try TargetModules(
-      feedForwardModules ?? [keys.down] + (keys.decoder.map { [$0.down] } ?? []), of: keys)
+    try TargetModules(feedForwardModules ?? keys.lastFeedForwardPaths, of: keys)
+  }
+}
+
+extension TransformerKeys {
+  /// The last layers of feed-forward layers: over tokens and over channels, or an encoder's and a decoder's.
+  fileprivate var lastFeedForwardPaths: [String] {
+    if case .tokens = projections { return [attentionOutput, down] }
+    return [down] + (decoder.map { [$0.down] } ?? [])
   }
 }

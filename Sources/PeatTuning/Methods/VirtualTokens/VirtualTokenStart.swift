@@ -32,9 +32,20 @@ public enum VirtualTokenStart: Sendable, Equatable {
   }
 }
 
+extension TransformerConfiguration {
+  /// Throws where sequences are always as long as the model's context, so that virtual tokens have no room.
+  public func checkRoom(forVirtualTokens count: Int) throws {
+    guard count > 0, image != nil else { return }
+    throw PeatError.usage(
+      "This model of the type \(modelType) sees pictures, whose patches take all of its \(contextLength) positions: there is no room for virtual tokens. Take \(LoRA.name), \(IA3.name), \(NormTuning.name), \(BitFit.name), \(Bottleneck.name) or \(EndBlocks.name)."
+    )
+  }
+}
+
 extension TransformerModel {
   /// Throws where virtual tokens leave no room for any other.
   func checkRoom(forVirtualTokens count: Int) throws {
+    try configuration.checkRoom(forVirtualTokens: count)
     guard count < contextLength else {
       throw PeatError.badData(
         "\(count) virtual tokens leave no room in a context of \(contextLength)\(besideVirtualTokens). Use fewer, or a "
