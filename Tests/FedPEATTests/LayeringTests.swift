@@ -23,7 +23,9 @@ import Testing
     room("PeatEvaluation", over: "PeatEmulation")
     // The federation's side knows tensors and no transformer.
     room("PeatFederation", over: "PeatTensor")
-    room("PeatGRPC", over: "PeatFederation")
+    // Certificates, tokens and signatures know clients' names and no connection.
+    room("PeatSecurity", over: "PeatFederation")
+    room("PeatGRPC", over: "PeatSecurity")
     room("FedPEATClient", over: "PeatEvaluation", "PeatGRPC", "PeatImages")
     // The controller knows networks and no federation.
     room("PeatControl", over: "PeatNN")
@@ -36,10 +38,11 @@ import Testing
 
   /// Packages of others that a room may import, beside the standard library and Foundation.
   static let foreign: [String: Set<String>] = [
-    "PeatTensor": ["Crypto"], "PeatHub": ["Crypto"], "PeatFederation": ["Logging"],
+    "PeatTensor": ["Crypto"], "PeatHub": ["Crypto"], "PeatFederation": ["Logging", "Crypto"],
+    "PeatSecurity": ["Crypto", "SwiftASN1", "X509"],
     "PeatGRPC": [
       "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Logging",
-      "NIOCore",
+      "NIOCore", "NIOSSL", "Crypto", "SwiftASN1", "X509",
     ],
     "FedPEATClient": ["Logging"], "FedPEAT": ["Logging", "Yams"],
     "FedPEATCLI": ["ArgumentParser", "Logging"],
