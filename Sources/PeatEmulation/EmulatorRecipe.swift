@@ -226,9 +226,6 @@ public protocol Compression: Sendable {
   /// Reads the text behind `=`; throws `usage` where it makes no sense.
   init(value: String?) throws
 
-  /// Throws `usage` where a model has nothing that it could compress.
-  func check(_ model: TransformerConfiguration) throws
-
   /// Throws `usage` where it does not fit what the words before it leave; else says what it leaves.
   func check(_ outline: inout CompressionOutline) throws
 
