@@ -87,7 +87,7 @@ import Testing
         from: ["generate", workshop.model, "--chat", "--prompt", "the cat"], in: folder)
       let model = try workshop.copy("model", to: folder)
       let template =
-        "{% for m in messages %}({{ m['role'] }}) {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}"
+        "{% for m in messages %}{{ m['role'][0] }} {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}a {% endif %}"
       try Data(template.utf8).write(to: model.appendingPathComponent("chat_template.jinja"))
       func text(_ words: String...) async throws -> String {
         try #require(
@@ -95,15 +95,15 @@ import Testing
             ["generate", "model", "--max-tokens", "6", "--json"] + words, in: folder
           ).object()["text"] as? String)
       }
-      let answer = try await text("--chat", "--prompt", "the cat", "--system", "Be short.")
+      let answer = try await text("--chat", "--prompt", "the cat", "--system", "in rain")
       let plain = try await text(
-        "--prompt", "(system) Be short.\n(user) the cat\n(assistant) ")
+        "--prompt", "s in rain\nu the cat\na ")
       #expect(answer == plain)
       let chat = """
         {"messages": [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat on a mat"}]}
         """
       try Data(chat.utf8).write(to: folder.appendingPathComponent("chat.jsonl"))
-      try Data("(user) the cat\n(assistant) sat on a mat\n".utf8).write(
+      try Data("u the cat\na sat on a mat\n".utf8).write(
         to: folder.appendingPathComponent("chat.txt"))
       let written = try await perplexity(["model", "--text", "chat.jsonl", "--no-bos"], in: folder)
       #expect(

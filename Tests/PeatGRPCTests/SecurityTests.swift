@@ -455,18 +455,22 @@ private func refused(
     limits.connections = 2
     try await withLab(limits: limits) { lab, _ in
       let identities = try ["a", "b", "c"].map { try lab.authority.issue(.client, name: $0) }
-      let connections = try identities.map { try lab.connect(as: $0) }
+      var connections: [GRPCConnection] = []
+      // One after the other: each dials when it is made.
       for number in 0..<2 {
+        connections.append(try lab.connect(as: identities[number]))
         _ = try await connections[number].join(
           JoinRequest(client: try identities[number].client))
       }
+      connections.append(try lab.connect(as: identities[2]))
+      let last = connections[2]
       let error = await #expect(throws: PeatError.self) {
-        try await connections[2].join(JoinRequest(client: "c"))
+        try await last.join(JoinRequest(client: "c"))
       }
       #expect(error?.code == .unavailable)
       await connections[0].close()
       try await eventually("there is room again") {
-        (try? await connections[2].join(JoinRequest(client: "c"))) != nil
+        (try? await last.join(JoinRequest(client: "c"))) != nil
       }
       for connection in connections { await connection.close() }
     }
