@@ -56,7 +56,10 @@ import Testing
   private func adapter() throws -> Adapter {
     var adapter = try Adapter(probing: full, ends: emulator.split.ends, seed: 1)
     var random = SeededRandom(seed: 8)
-    adapter.state = adapter.state.mapValues { .uniform($0.shape, bound: 0.5, using: &random) }
+    // In the order of names: that of a dictionary differs from process to process.
+    for (name, tensor) in adapter.state.sorted(by: { $0.key < $1.key }) {
+      adapter.state[name] = .uniform(tensor.shape, bound: 0.5, using: &random)
+    }
     return adapter
   }
 
