@@ -128,9 +128,10 @@ import Testing
       try await expect(
         64, saying: ["'spin' is nothing that is done to pictures", "rotate=90"],
         from: ["simulate", "run.yaml", "--client-transforms", "none,spin"], in: folder)
+      let texts = "model: model\ntask: next-token\ndata: x\nclientTransforms: invert\n"
+      try Data(texts.utf8).write(to: folder.appendingPathComponent("texts.yaml"))
       try await expect(
-        64, saying: ["clientTransforms", "task: classification"],
-        from: ["simulate", "--model", "model", "--data", "x", "--client-transforms", "invert"],
+        64, saying: ["clientTransforms", "task: classification"], from: ["simulate", "texts.yaml"],
         in: folder)
     }
   }
