@@ -128,11 +128,11 @@ import Testing
       try await expect(
         64, saying: ["'spin' is nothing that is done to pictures", "rotate=90"],
         from: ["simulate", "run.yaml", "--client-transforms", "none,spin"], in: folder)
-      try Data("model: model\ndata: x\ntask: next-token\n".utf8).write(
-        to: folder.appendingPathComponent("next.yaml"))
+      let texts = "model: model\ntask: next-token\ndata: x\nclientTransforms: invert\n"
+      try Data(texts.utf8).write(to: folder.appendingPathComponent("texts.yaml"))
       try await expect(
-        64, saying: ["clientTransforms", "task: classification"],
-        from: ["simulate", "next.yaml", "--client-transforms", "invert"], in: folder)
+        64, saying: ["clientTransforms", "task: classification"], from: ["simulate", "texts.yaml"],
+        in: folder)
     }
   }
 

@@ -67,9 +67,6 @@ import Testing
       let taken = Double(trainer.activationBytes)
       trainer.finish()
       injected?.remove()
-      if ProcessInfo.processInfo.environment["SHOW"] != nil {
-        print("RATIO", name, method?.name ?? "all", checkpointing, threads, counted / taken)
-      }
       #expect(
         range.contains(counted / taken),
         "\(counted) of \(taken): \(name), \(method?.name ?? "all"), \(checkpointing), \(threads)")
@@ -80,7 +77,8 @@ import Testing
     try check(name, .lora(try LoRAConfiguration(rank: 4, alpha: 8)), range: 0.96...1.35)
   }
 
+  /// ReLU keeps no slopes, which are counted of every function: OPT's steps take less.
   @Test(arguments: families) func `with every weight`(name: String) throws {
-    try check(name, nil, range: 0.96...1.35)
+    try check(name, nil, range: 0.96...1.5)
   }
 }
