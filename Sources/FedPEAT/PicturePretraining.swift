@@ -1,7 +1,7 @@
 import Foundation
 
 /// The shape and the training of a small model of pictures of one's own.
-public struct PicturePretrainingConfiguration: Sendable, Codable, Equatable {
+public struct PicturePretrainingConfiguration: PretrainingSettings, Sendable, Codable, Equatable {
   /// What the model is of.
   public enum Family: String, Sendable, Codable, CaseIterable {
     case vit
@@ -67,28 +67,17 @@ public struct PicturePretrainingConfiguration: Sendable, Codable, Equatable {
   }
 
   public func validate() throws {
-    func check(_ holds: Bool, _ message: String) throws {
-      if !holds { throw PeatError.usage(message) }
-    }
-    for (name, value) in [
+    try checkSizes([
       ("The image size", imageSize ?? 1), ("The patch size", patchSize), ("blocks", blocks),
       ("The hidden size", hiddenSize), ("heads", heads),
       ("The feed-forward size", feedForwardSize ?? 1),
-      ("The token mixing size", tokenMixingSize ?? 1), ("batch", batch), ("steps", maximumSteps),
-      ("The measuring interval", measureEvery), ("patience", patience), ("threads", threads),
-    ] {
-      try check(
-        value > 0 && value < 1 << 20, "\(name) is \(value); it must be between 1 and 1048575.")
+      ("The token mixing size", tokenMixingSize ?? 1),
+    ])
+    guard family == .mixer || hiddenSize % heads == 0 else {
+      throw PeatError.usage(
+        "The hidden size \(hiddenSize) must be a multiple of the \(heads) heads.")
     }
-    try check(
-      family == .mixer || hiddenSize % heads == 0,
-      "The hidden size \(hiddenSize) must be a multiple of the \(heads) heads.")
-    try check(
-      heldOutShare > 0 && heldOutShare < 1,
-      "The held-out share is \(heldOutShare); it must be between 0 and 1.")
-    try check(
-      learningRate > 0 && learningRate.isFinite,
-      "The learning rate is \(learningRate); it must be above 0.")
+    try checkRates()
   }
 
   /// config.json of the model, as transformers reads it, or timm's `MlpMixer`.
@@ -261,22 +250,8 @@ public struct PicturePretraining {
     onEvent(
       .pictures(
         classes: classes.count, training: training.windowCount, heldOut: heldOut.windowCount))
-    let (model, heldOut, configuration) = (model, heldOut, configuration)
-    let loop = try PretrainingLoop(
-      model, data: training,
-      TrainingConfiguration(
-        steps: configuration.maximumSteps, batch: configuration.batch,
-        context: training.context, learningRate: configuration.learningRate,
-        schedule: .init(.constant, warmUpSteps: configuration.warmUpSteps),
-        optimizer: .init(beta1: 0.9, beta2: 0.95, weightDecay: 0.1), clipNorm: 1,
-        seed: configuration.seed, threads: configuration.threads),
-      PretrainingCourse(
-        maximumSteps: configuration.maximumSteps, measureEvery: configuration.measureEvery,
-        levelShare: configuration.levelShare, patience: configuration.patience),
-      resuming: state
-    ) {
-      try heldOut.meanLoss(model, rows: configuration.batch, threads: configuration.threads)
-    }
+    let loop = try configuration.loop(
+      model, training: training, heldOut: heldOut, context: training.context, resuming: state)
     let outcome = try loop.run(saving: saving, shouldStop: shouldStop, onEvent: onEvent)
     let told = try ClassificationMeasure(threads: configuration.threads).report(model, heldOut)
     return Report(

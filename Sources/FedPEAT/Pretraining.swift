@@ -1,7 +1,7 @@
 import Foundation
 
 /// The shape and the training of a small foundation model of one's own.
-public struct PretrainingConfiguration: Sendable, Codable, Equatable {
+public struct PretrainingConfiguration: PretrainingSettings, Sendable, Codable, Equatable {
   public var vocabularySize: Int
   public var blocks: Int
   public var hiddenSize: Int
@@ -55,15 +55,11 @@ public struct PretrainingConfiguration: Sendable, Codable, Equatable {
     func check(_ holds: Bool, _ message: String) throws {
       if !holds { throw PeatError.usage(message) }
     }
-    for (name, value) in [
+    try checkSizes([
       ("blocks", blocks), ("The hidden size", hiddenSize), ("heads", heads),
       ("keyValueHeads", keyValueHeads), ("The feed-forward size", feedForwardSize),
-      ("context", context), ("batch", batch), ("steps", maximumSteps),
-      ("The measuring interval", measureEvery), ("patience", patience), ("threads", threads),
-    ] {
-      try check(
-        value > 0 && value < 1 << 20, "\(name) is \(value); it must be between 1 and 1048575.")
-    }
+      ("context", context),
+    ])
     try check(
       hiddenSize % heads == 0 && (hiddenSize / heads) % 2 == 0,
       "The hidden size \(hiddenSize) must be an even multiple of the \(heads) heads.")
@@ -73,12 +69,7 @@ public struct PretrainingConfiguration: Sendable, Codable, Equatable {
     try check(
       vocabularySize >= 257,
       "A vocabulary of \(vocabularySize) is too small for the 256 bytes and an end token.")
-    try check(
-      heldOutShare > 0 && heldOutShare < 1,
-      "The held-out share is \(heldOutShare); it must be between 0 and 1.")
-    try check(
-      learningRate > 0 && learningRate.isFinite,
-      "The learning rate is \(learningRate); it must be above 0.")
+    try checkRates()
     // Weights, gradients and two moments.
     try MemoryDemand.check(
       bytes: 16 * parameterEstimate, for: "Pretraining a model of this size",
@@ -238,22 +229,8 @@ public struct Pretraining {
     shouldStop: () -> Bool = { false }, onEvent: (Event) -> Void = { _ in }
   ) throws -> Report {
     onEvent(.tokenizer(vocabularySize: tokenizer.vocabularySize, tokens: training.tokenCount))
-    let (model, heldOut, configuration) = (model, heldOut, configuration)
-    let loop = try PretrainingLoop(
-      model, data: training,
-      TrainingConfiguration(
-        steps: configuration.maximumSteps, batch: configuration.batch,
-        context: configuration.context, learningRate: configuration.learningRate,
-        schedule: .init(.constant, warmUpSteps: configuration.warmUpSteps),
-        optimizer: .init(beta1: 0.9, beta2: 0.95, weightDecay: 0.1), clipNorm: 1,
-        seed: configuration.seed, threads: configuration.threads),
-      PretrainingCourse(
-        maximumSteps: configuration.maximumSteps, measureEvery: configuration.measureEvery,
-        levelShare: configuration.levelShare, patience: configuration.patience),
-      resuming: state
-    ) {
-      try heldOut.meanLoss(model, rows: configuration.batch, threads: configuration.threads)
-    }
+    let loop = try configuration.loop(
+      model, training: training, heldOut: heldOut, context: configuration.context, resuming: state)
     let outcome = try loop.run(saving: saving, shouldStop: shouldStop, onEvent: onEvent)
     return Report(
       parameters: model.parameterCount, loss: outcome.loss,

@@ -41,8 +41,10 @@ extension PerplexityMeasure {
       sum
         + tokenizer.decode(batch.targets.filter { $0 >= 0 }, skipSpecialTokens: true).utf8.count
     }
-    return try PerplexityReport(
-      loss(model, data: data, shouldStop: shouldStop, onProgress: onProgress), bytes: bytes)
+    let loss = try data.loss(
+      model, rows: 1, threads: threads, shouldStop: shouldStop, onProgress: onProgress)
+    guard loss.sum.isFinite else { throw Self.notFinite(loss) }
+    return try PerplexityReport(loss, bytes: bytes)
   }
 
   /// Perplexity of a text whose tokens lie on disk, as one stream.

@@ -127,27 +127,7 @@ public struct PerplexityMeasure: Sendable {
     }
   }
 
-  /// The summed loss over a dataset's windows.
-  public func loss(
-    _ model: TransformerModel, data: TokenDataset, shouldStop: @Sendable () -> Bool = { false },
-    onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
-  ) throws -> TokenLoss {
-    try data.check(for: model.configuration)
-    let batches = Array(data.batches(rows: 1))
-    let loss = try concurrentLoss(
-      count: batches.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
-    ) { number, tape in
-      batches[number].withInputs { inputs in
-        batches[number].targets.withUnsafeBufferPointer {
-          model.loss(inputs, targets: $0, layout: batches[number].layout, on: tape)
-        }
-      }
-    }
-    guard loss.sum.isFinite else { throw Self.notFinite(loss) }
-    return loss
-  }
-
-  private static func notFinite(_ loss: TokenLoss) -> PeatError {
+  static func notFinite(_ loss: TokenLoss) -> PeatError {
     .badData(
       "The model's loss on this text is \(loss.sum): its weights, or the adapter's, hold values that are not "
         + "numbers or are far too large.")

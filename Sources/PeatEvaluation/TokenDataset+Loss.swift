@@ -1,3 +1,7 @@
+import PeatData
+import PeatModels
+import PeatTensor
+
 extension TokenDataset {
   /// Mean nats per target over the whole dataset.
   ///
