@@ -36,7 +36,7 @@ let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
 let toEdge = toControl + ["PeatFederation", "PeatEdge"]
 let toClient =
   toEvaluation + ["PeatFederation", "PeatSecurity", "PeatGRPC", "PeatImages", "FedPEATClient"]
-let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub"]
+let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub", "PeatMonitor"]
 
 let package = Package(
   name: "FedPEAT",
@@ -58,6 +58,9 @@ let package = Package(
     .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.3.0"),
     .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.0"),
     .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.0"),
+    .package(
+      url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0",
+      traits: ["FullFoundation"]),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
   targets: [
@@ -122,6 +125,14 @@ let package = Package(
         .product(name: "X509", package: "swift-certificates"),
       ],
       exclude: ["Protos"],
+      swiftSettings: common),
+    .target(
+      name: "PeatMonitor",
+      dependencies: [
+        "PeatTensor", "PeatFederation",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: common),
     .target(name: "PeatControl", dependencies: ["PeatTensor", "PeatNN"], swiftSettings: common),
     .target(
@@ -191,6 +202,10 @@ let package = Package(
       dependencies: toConnection + [
         "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
       ], swiftSettings: common),
+    .testTarget(
+      name: "PeatMonitorTests",
+      dependencies: ["PeatTensor", "PeatFederation", "PeatMonitor", "TestSupport"],
+      swiftSettings: common),
     .testTarget(
       name: "CLITests", dependencies: ["PeatTensor", "TestSupport"], swiftSettings: common),
     .testTarget(

@@ -250,6 +250,8 @@ public struct FederatedTuning: Sendable {
     if case .lora(let lora) = adapter.method {
       settings.rank = lora.rank
       settings.alpha = lora.alpha
+      settings.components = configuration.rankComponents
+      settings.scales = lora.scales.scales(of: adapter.state)
     }
     settings.settings = try JSONEncoder().encode(configuration.localTuning(method: adapter.method))
     settings.updateSizeLimit = configuration.updateSizeLimit

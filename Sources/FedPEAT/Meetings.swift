@@ -7,10 +7,12 @@ extension FederatedTuning {
   /// - Parameters:
   ///   - security: how connections are protected, and whose certificates let in.
   ///   - limits: how much clients may ask for.
+  ///   - onMonitoring: hears the address of the page for operators, where there is one.
   ///   - audit: where it is written down who did what; closed at the end.
   public static func network(
     _ configuration: RunConfiguration, security: ServerSecurity, limits: ServerLimits = .usual,
     audit: AuditLog? = nil,
+    onMonitoring: @escaping @Sendable (NetworkAddress) -> Void = { _ in },
     onListening: @escaping @Sendable (NetworkAddress) throws -> Void
   ) throws -> Meeting {
     let address = try NetworkAddress(configuration.listen)
@@ -25,7 +27,10 @@ extension FederatedTuning {
           details: ["address": "\(bound)", "run": try configuration.runID.name]))
       do {
         try onListening(bound)
-        let report = try await coordinator.run()
+        let report = try await monitored(
+          at: try configuration.metricsListen.map { try NetworkAddress($0) }, coordinator, server,
+          onListening: onMonitoring
+        ) { try await coordinator.run() }
         await server.stop()
         audit?.record(.init("end", by: "owner", details: ["rounds": "\(report.rounds.count)"]))
         return report

@@ -32,6 +32,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// The most components of low-rank pairs that each client of `simulate` trains, dealt out in turn, [2, 4, 8]; null: the whole rank. Over a network
   /// `join --rank-limit` says it.
   public var rankLimits: [Int]?
+  /// Which components a client trains that trains only some: `first`, or `random`, others in each round and for each client.
+  public var rankComponents = ComponentChoice.first
   /// Virtual tokens of a prefix or a prompt.
   public var virtualTokens = 20
   /// A text that virtual tokens start from; null: tokens drawn from the vocabulary.
@@ -182,6 +184,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   /// Address to listen on; port 0 lets the system choose.
   public var listen = "127.0.0.1:0"
+  /// Address of a page for operators over HTTP, with `/metrics`, `/healthz` and `/readyz`; null: none. Of `serve`.
+  public var metricsListen: String?
   /// Whether to do without TLS: anybody on the way can then read and change what travels.
   public var insecure = false
   /// Whether emulators may be sent whose margin was measured to be gone.
@@ -196,6 +200,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
+    case rankComponents
     case data, clientsBy, partition, clientTransforms, clients, task, labels
     case virtualTokens, initialText, bottleneckSize, activation
     case rankStabilized, rankPattern, alphaPattern, layers, dropout, feedForwardModules
@@ -214,6 +219,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case realignData, realignBelow, realignSteps, realignRate
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
     case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure
+    case metricsListen
     case withoutModelPrivacy, out, seed
     case threads
   }
@@ -230,6 +236,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(alpha, forKey: .alpha)
     try container.encode(targetModules, forKey: .targetModules)
     try container.encode(rankLimits, forKey: .rankLimits)
+    try container.encode(rankComponents, forKey: .rankComponents)
     try container.encode(rankStabilized, forKey: .rankStabilized)
     try container.encode(rankPattern, forKey: .rankPattern)
     try container.encode(alphaPattern, forKey: .alphaPattern)
@@ -307,6 +314,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(endBlocksThroughFullMiddle, forKey: .endBlocksThroughFullMiddle)
     try container.encode(comparisonSteps, forKey: .comparisonSteps)
     try container.encode(listen, forKey: .listen)
+    try container.encode(metricsListen, forKey: .metricsListen)
     try container.encode(insecure, forKey: .insecure)
     try container.encode(withoutModelPrivacy, forKey: .withoutModelPrivacy)
     try container.encode(out, forKey: .out)
@@ -451,6 +459,7 @@ extension RunConfiguration {
     try check(
       serverWeight >= 0 && serverWeight < 1,
       "serverWeight is \(serverWeight); it must be at least 0 and below 1.")
+    if let metricsListen { try CoordinatorServer.check(NetworkAddress(metricsListen)) }
     try rules.validate()
     try check(
       rankLimits?.allSatisfy { $0 > 0 } ?? true, "rankLimits must be ranks of at least 1.")
@@ -475,6 +484,11 @@ extension RunConfiguration {
     if keepMoments, localOptimizer != .adam || !rule.keepsFactors {
       throw PeatError.usage(
         "keepMoments lets devices' Adam go on from round to round, which \(localOptimizer == .adam ? "the strategy '\(strategy)' takes the ground from: it makes A and B anew each round. Take fedavg, ffa or fedex" : "localOptimizer sgd has none of")."
+      )
+    }
+    if keepMoments, rankComponents == .random {
+      throw PeatError.usage(
+        "With rankComponents random a device trains other components in each round, to which keepMoments can't belong. Leave one of both out."
       )
     }
     guard rule.usesControls else { return }

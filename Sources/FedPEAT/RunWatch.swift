@@ -29,7 +29,8 @@ public final class RunWatch: Sendable {
   }
 
   private enum Topic {
-    case takesNoPart, plugInIsWorse, worseThanUntouched, nobodyAsked, plannerAsksNobody
+    case strategyCautions, takesNoPart, plugInIsWorse, worseThanUntouched, nobodyAsked,
+      plannerAsksNobody
   }
 
   private let configuration: RunConfiguration
@@ -50,13 +51,24 @@ public final class RunWatch: Sendable {
   public func take(_ record: RoundRecord) -> [String] {
     state.withLock { state in
       let new = [
-        takesNoPart(record, &state), plugInIsWorse(record, &state),
+        strategyCautions(record, &state), takesNoPart(record, &state),
+        plugInIsWorse(record, &state),
         worseThanUntouched(record, &state), nobodyAsked(record, &state),
         plannerAsksNobody(record, &state),
       ].compactMap { $0 }
       state.warnings += new
       return new
     }
+  }
+
+  // MARK: Strategies that do not do what they are for
+
+  private func strategyCautions(_ record: RoundRecord, _ state: inout State) -> String? {
+    guard record.plan.skipped == nil,
+      let caution = (try? configuration.aggregation)?.caution(updates: record.delivered.count),
+      state.said.insert(.strategyCautions).inserted
+    else { return nil }
+    return caution
   }
 
   // MARK: Data that takes no part

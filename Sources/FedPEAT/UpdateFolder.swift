@@ -21,7 +21,8 @@ public struct UpdateFolder {
     var update = try ClientUpdate(contentsOf: folder)
     func refuse(_ what: String) -> PeatError { .badData("The update '\(path)' \(what).") }
     guard update.exampleCount > 0 else {
-      throw refuse("has an exampleCount of \(update.exampleCount)")
+      throw refuse(
+        "has an exampleCount of \(update.exampleCount), by which it counts; it must be at least 1")
     }
     let header = update.header
     guard header.trainedRank == nil, header.uploadBits == nil, header.upload == nil,
@@ -33,7 +34,15 @@ public struct UpdateFolder {
     }
     guard !update.tensors.isEmpty else { throw refuse("holds no tensors") }
     if let name = update.tensors.firstNotFinite {
-      throw refuse("holds NaN or infinity in '\(name)'")
+      throw refuse(
+        "holds NaN or infinity in '\(name)'; its training diverged: tune again with a lower learning rate, or leave it out"
+      )
+    }
+    let limit = UpdatePolicy.largestValue
+    if let (name, _) = update.tensors.sorted(by: { $0.key < $1.key }).first(where: {
+      $0.value.scalars.contains { abs($0) > limit }
+    }) {
+      throw refuse("holds values beyond ±\(limit) in '\(name)', which are not taken")
     }
     let facts = folder.appendingPathComponent("fedpeat.json")
     self.facts =
@@ -80,6 +89,11 @@ public struct UpdateFolder {
             + Set(ranks.values).sorted().map(String.init).joined(separator: ", "))
       }
       return
+    }
+    let layers = Set(ranks.keys.map(LowRankNames.inModel))
+    let patterns = Set(scales.rankPattern.keys).union(scales.alphaPattern.keys)
+    if let stranger = patterns.subtracting(layers).min() {
+      throw refuse("states rank or alpha of '\(stranger)', of which it has no pair")
     }
     for (layer, rank) in ranks.sorted(by: { $0.key < $1.key }) {
       let stated = scales.rank(forLayer: LowRankNames.inModel(layer))

@@ -30,6 +30,12 @@ public protocol AggregationStrategy: Sendable {
   /// Whether it matters which adapter the updates began with, beyond its shapes: rules of differences need it.
   var needsStart: Bool { get }
 
+  /// Whether the next adapter stands for a mean of the updates, so that it can be off from that.
+  var approximatesMean: Bool { get }
+
+  /// Why the rule does not do what it is for with so many updates; `nil` where it does.
+  func caution(updates: Int) -> String?
+
   /// What clients are sent: the adapter, and beside it what the strategy needs them to have.
   func broadcast(_ adapter: NamedTensors, _ state: StrategyState) -> NamedTensors
 
@@ -50,14 +56,18 @@ public struct AggregationRound: Sendable {
   public var state: StrategyState
   /// What the server's learning rate is multiplied with in this round.
   public var rateFactor: Double
+  /// What the adapter multiplies each low-rank layer's product with, α / r; 1 where a layer is not named.
+  public var scales: [String: Double]
   /// Where updates are kept that a rule needs all together; `nil`: the system's folder for temporary files.
   public var folder: URL?
 
   public init(
-    state: StrategyState = StrategyState(), rateFactor: Double = 1, folder: URL? = nil
+    state: StrategyState = StrategyState(), rateFactor: Double = 1,
+    scales: [String: Double] = [:], folder: URL? = nil
   ) {
     self.state = state
     self.rateFactor = rateFactor
+    self.scales = scales
     self.folder = folder
   }
 }
@@ -71,6 +81,9 @@ extension AggregationStrategy {
   /// Not where updates lack A.
   public var takesMixedRanks: Bool { !freezesDown }
   public var needsStart: Bool { false }
+
+  public var approximatesMean: Bool { true }
+  public func caution(updates: Int) -> String? { nil }
 
   public func broadcast(_ adapter: NamedTensors, _ state: StrategyState) -> NamedTensors { adapter }
 
@@ -111,7 +124,7 @@ public protocol UpdateAccumulator {
   /// What the strategy remembers, once the next adapter is made.
   var state: StrategyState { get }
 
-  /// What there is to say of the round, by name: `momentumCut`, `clipped`, `taken`.
+  /// What there is to say of the round, by name: `momentumCut`, `clipped`, `medianNorm`, `largestNorm`, `taken`.
   var notes: [String: Double] { get }
 
   /// How far an adapter is from the exact weighted sum: see `AggregatedAdapter.relativeError`.

@@ -55,5 +55,8 @@ extension UpdateHeader {
         "'\(name)' has formatVersion \(formatVersion); this program reads \(Self.currentFormat). "
           + "Use the same version of the program on both sides.")
     }
+    guard round >= 0 else {
+      throw PeatError.badData("'\(name)' has the round \(round); rounds are 0 (of no run) or more.")
+    }
   }
 }

@@ -59,8 +59,11 @@ public struct UpdateHeader: Sendable, Codable, Equatable {
   public var metrics: [String: Double]
   public var telemetry: Telemetry
 
+  /// The client's name in an update of no run.
+  public static let byHand: ClientID = "local"
+
   public init(
-    run: RunID = "local", round: Int = 0, client: ClientID = "local", exampleCount: Int,
+    run: RunID = "local", round: Int = 0, client: ClientID = byHand, exampleCount: Int,
     baseDigest: Digest? = nil, method: String = "lora", rank: Int? = nil, alpha: Double? = nil,
     metrics: [String: Double] = [:], telemetry: Telemetry = Telemetry()
   ) {

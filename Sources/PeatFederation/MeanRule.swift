@@ -18,9 +18,10 @@ package protocol MeanRule: AggregationStrategy {
 extension MeanRule {
   package var bound: Double? { nil }
 
-  func makeSums(_ current: NamedTensors) -> UpdateSums {
+  func makeSums(_ current: NamedTensors, _ round: AggregationRound) -> UpdateSums {
     var sums = UpdateSums(current, for: self, averagesPairs: averagesPairs, bound: bound)
     sums.makesProducts = makesProducts
+    sums.scales = round.scales
     return sums
   }
 }

@@ -39,7 +39,7 @@ public struct UpdatePolicy: Sendable {
   /// What trains of the adapter that the round began with.
   public var base: NamedTensors
   /// The shape of each of its tensors.
-  public var shapes: [String: [Int]]
+  public let shapes: [String: [Int]]
   /// The most bytes an update's tensors may take.
   public var sizeLimit: Int
   /// The largest example count that is believed. Nobody can check a client's word, and its update counts by it: the limit bounds how far one can
@@ -47,6 +47,8 @@ public struct UpdatePolicy: Sendable {
   public var exampleLimit = CoordinatorConfiguration.usualExampleLimit
   /// The largest L2 norm of an update's difference from the adapter that the round began with; `nil`: it is not bounded.
   public var normLimit: Double?
+  /// The run's seed, where devices that train a part of the rank draw its components; `nil`: they train the first.
+  public var componentSeed: UInt64?
   /// No value of an adapter is as far from 0 as that; sums and products of larger ones would not stay finite.
   public static let largestValue: Float = 1e12
   static let metricLimit = 64
@@ -127,13 +129,22 @@ public struct UpdatePolicy: Sendable {
     do {
       let encoding = try UpdateEncoding(
         rank: header.trainedRank, bits: header.uploadBits, word: header.upload)
-      tensors = try encoding.decode(SafeTensorsFile(contentsOf: file), onto: base)
+      let order = componentOrder(of: header)
+      let read = try encoding.decode(
+        SafeTensorsFile(contentsOf: file), onto: order?.applied(to: base) ?? base)
+      tensors = order?.undone(in: read) ?? read
     } catch let refusal as UpdateRefusal { throw refusal } catch {
       let reason = "\(error)".replacingOccurrences(of: file.path, with: ClientUpdate.tensorsFile)
       throw UpdateRefusal(.malformed, reason)
     }
     try check(tensors)
     return tensors
+  }
+
+  private func componentOrder(of header: UpdateHeader) -> ComponentOrder? {
+    guard let componentSeed, header.trainedRank != nil else { return nil }
+    return ComponentOrder(
+      seed: TrainingTask.seed(run: componentSeed, round: header.round, client: header.client))
   }
 
   /// Checks names, shapes and values. Throws `UpdateRefusal`.
@@ -149,32 +160,24 @@ public struct UpdatePolicy: Sendable {
         .unknownTensors,
         "The update has \(unknown.count) tensors that the adapter has not, \(list(unknown)).")
     }
+    var square = 0.0
     for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
-      guard let shape = shapes[name], tensor.shape == shape else {
+      guard let start = base[name], tensor.shape == start.shape else {
         throw UpdateRefusal(
           .wrongShape,
           "'\(name)' has shape \(tensor.shape); the adapter's has \(shapes[name] ?? []).")
       }
-      guard tensor.isFinite else {
+      let extent = tensor.extent(from: start)
+      guard extent.squaredDistance.isFinite else {
         throw UpdateRefusal(
           .notFinite, "'\(name)' holds a value that is not a finite number (NaN or infinity).")
       }
-    }
-    try checkDistance(tensors)
-  }
-
-  private func checkDistance(_ tensors: NamedTensors) throws {
-    var square = 0.0
-    for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
-      guard let start = base[name]?.scalars else { continue }
-      for (value, from) in zip(tensor.scalars, start) {
-        guard abs(value) <= Self.largestValue else {
-          throw UpdateRefusal(
-            .tooFar, "'\(name)' holds \(value); values beyond ±\(Self.largestValue) are not taken.")
-        }
-        let difference = Double(value) - Double(from)
-        square += difference * difference
+      guard extent.largest <= Self.largestValue else {
+        throw UpdateRefusal(
+          .tooFar,
+          "'\(name)' holds \(extent.largest); values beyond ±\(Self.largestValue) are not taken.")
       }
+      square += extent.squaredDistance
     }
     guard let normLimit, square.squareRoot() > normLimit else { return }
     throw UpdateRefusal(

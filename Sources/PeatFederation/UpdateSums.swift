@@ -25,6 +25,8 @@ package struct UpdateSums {
   /// The norm that an update's difference from the adapter is cut to.
   private let bound: Double?
   private var clipped = 0
+  /// How far each update was from the adapter, where there is a bound.
+  private var norms: [Double] = []
 
   /// - Parameters:
   ///   - strategy: says what of the adapter updates hold.
@@ -192,6 +194,9 @@ package struct UpdateSums {
   /// Whether the rule makes pairs of products.
   var makesProducts = false
 
+  /// What the adapter multiplies a layer's product with, α / r; 1 where a layer is not named. Layers count in the error by what they do in the model.
+  var scales: [String: Double] = [:]
+
   /// The adapter with the weighted means of the tensors that are averaged, rounded once, and W − S of them; its other tensors are as they were.
   private func means() throws -> NamedTensors {
     guard weight > 0 else { throw Self.nothing }
@@ -233,7 +238,14 @@ package struct UpdateSums {
 
   var notes: [String: Double] {
     var notes: [String: Double] = [:]
-    if bound != nil { notes["clipped"] = Double(clipped) }
+    if bound != nil {
+      notes["clipped"] = Double(clipped)
+      let sorted = norms.sorted()
+      if let largest = sorted.last {
+        notes["medianNorm"] = (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
+        notes["largestNorm"] = largest
+      }
+    }
     if makesProducts, let step, step.optimizer.linearMomentum != 0 {
       notes["momentumCut"] = step.cut
     }
@@ -256,6 +268,7 @@ package struct UpdateSums {
       }
     }
     let norm = square.squareRoot()
+    norms.append(norm)
     guard norm > bound else { return tensors }
     clipped += 1
     let factor = bound / norm
@@ -280,9 +293,9 @@ package struct UpdateSums {
       for pair in [state.pair(of: layer), state.remainder(of: layer)] {
         if let pair { try difference.add(-1, pair) }
       }
-      let distance = difference.norm
-      off += distance * distance
-      all += norm * norm
+      let (distance, scale) = (difference.norm, scales[layer] ?? 1)
+      off += scale * scale * distance * distance
+      all += scale * scale * norm * norm
     }
     // Nothing was learned, and nothing broadcast.
     let error = off == 0 ? 0 : (off / all).squareRoot()

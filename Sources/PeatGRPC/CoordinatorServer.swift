@@ -72,7 +72,8 @@ public final class CoordinatorServer: Sendable {
         time: .seconds(10), timeout: .seconds(10),
         clientBehavior: .init(minPingIntervalWithoutCalls: .seconds(5), allowWithoutCalls: true))
       config.connection.maxGraceTime = .seconds(5)
-      config.http2.targetWindowSize = 1 << 20
+      // What a client may send before it is read: memory of each upload, and over a time of travel the rate at most.
+      config.http2.targetWindowSize = 256 * 1024
       config.http2.maxConcurrentStreams = 16
       config.rpc.maxRequestPayloadSize = TransferLimits.largestChunk + 64 * 1024
     }
@@ -86,6 +87,7 @@ public final class CoordinatorServer: Sendable {
 
   /// Begins to listen and gives the address, with the port that the system chose where 0 was asked for.
   public func start() async throws -> NetworkAddress {
+    OpenFiles.raiseLimit()
     let server = server
     let task = Task { try await server.serve() }
     await serving.set(task)
@@ -108,6 +110,9 @@ public final class CoordinatorServer: Sendable {
         cause: cause)
     }
   }
+
+  /// How many connections are open.
+  public var connectionCount: Int { connections.count }
 
   /// Takes no more calls, lets those under way end, and closes what is left after `grace`.
   ///

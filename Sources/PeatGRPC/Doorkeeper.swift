@@ -12,9 +12,11 @@ import X509
 struct Peer: Sendable {
   /// By its certificate; `nil` without TLS, where everybody is whom it says.
   var client: ClientID?
-  /// That certificate's serial number and key (SubjectPublicKeyInfo in DER).
+  /// That certificate's serial number and key.
   var serial: String?
-  var key: Data?
+  var publicKey: Certificate.PublicKey?
+  /// SubjectPublicKeyInfo in DER.
+  var key: Data? { publicKey.map { Data($0.subjectPublicKeyInfo) } }
   var address: String
   /// What its calls and transfers are counted under.
   var account: String { client?.name ?? address }
@@ -43,48 +45,53 @@ struct Doorkeeper: Sendable {
   ///
   /// - Parameter name: who it says it is; `nil`: the call does not say.
   func admit(_ context: ServerContext, as name: ClientID?) async throws -> Peer {
-    let method = context.descriptor.method
-    do {
-      let peer = try await identify(context)
-      try admission.call(by: peer.account)
-      if let client = peer.client, let name, client != name {
-        throw Self.refusal(
-          .permissionDenied,
-          "The certificate is that of '\(client)', the call is made as '\(name)'. Each takes part under the name in its certificate."
-        )
+    do { return try check(context, as: name) } catch let unverified as Unverified {
+      let refusal: RPCError
+      do { refusal = try await explain(unverified.certificate, context) } catch {
+        throw refused(error, context, as: name)
       }
-      return peer
-    } catch let error as RPCError {
-      let certificate = (context.transportSpecific as? HTTP2ServerTransport.Posix.Context)?
-        .peerCertificate
-      audit?.record(
-        .init(
-          "call", by: certificate?.commonName ?? "unknown", certificate: certificate?.serial,
-          from: context.remotePeer, .refused,
-          details: [
-            "method": method, "as": name?.name ?? "", "reason": error.message,
-          ]))
-      throw error
-    }
+      throw refused(refusal, context, as: name)
+    } catch { throw refused(error, context, as: name) }
   }
 
-  private func identify(_ context: ServerContext) async throws -> Peer {
-    guard let credentials, let verifier else { return Peer(address: context.remotePeer) }
+  private func check(_ context: ServerContext, as name: ClientID?) throws -> Peer {
+    let peer = try identify(context)
+    try admission.call(by: peer.account)
+    if let client = peer.client, let name, client != name {
+      throw Self.refusal(
+        .permissionDenied,
+        "The certificate is that of '\(client)', the call is made as '\(name)'. Each takes part under the name in its certificate."
+      )
+    }
+    return peer
+  }
+
+  /// The same error, written down.
+  private func refused(
+    _ error: any Error, _ context: ServerContext, as name: ClientID?
+  ) -> any Error {
+    guard let error = error as? RPCError else { return error }
+    let certificate = (context.transportSpecific as? HTTP2ServerTransport.Posix.Context)?
+      .peerCertificate
+    audit?.record(
+      .init(
+        "call", by: certificate?.commonName ?? "unknown", certificate: certificate?.serial,
+        from: context.remotePeer, .refused,
+        details: [
+          "method": context.descriptor.method, "as": name?.name ?? "", "reason": error.message,
+        ]))
+    return error
+  }
+
+  /// Who calls. Not asynchronous: a call that waits for minutes would keep what this takes on its stack.
+  private func identify(_ context: ServerContext) throws -> Peer {
+    guard let credentials else { return Peer(address: context.remotePeer) }
     guard let shown = context.transportSpecific as? HTTP2ServerTransport.Posix.Context,
       let own = shown.peerCertificate
     else {
       throw Self.refusal(.unauthenticated, "No certificate was shown.")
     }
-    guard shown.peerCertificateChain != nil else {
-      try admission.call(by: context.remotePeer)
-      var reason = "it comes from another authority"
-      do { _ = try await verifier.verify([own]) } catch { reason = "\(error)" }
-      if own.issuer == own.subject {
-        reason = "it is its own authority; enrol first, with a token"
-      }
-      throw Self.refusal(
-        .unauthenticated, "The certificate that was shown does not let in here: \(reason).")
-    }
+    guard shown.peerCertificateChain != nil else { throw Unverified(certificate: own) }
     guard own.isValid(at: Date()) else {
       throw Self.refusal(
         .unauthenticated,
@@ -99,8 +106,26 @@ struct Doorkeeper: Sendable {
         .unauthenticated, "The common name of the certificate can't name a client.")
     }
     return Peer(
-      client: client, serial: own.serial, key: Data(own.publicKey.subjectPublicKeyInfo),
-      address: context.remotePeer)
+      client: client, serial: own.serial, publicKey: own.publicKey, address: context.remotePeer)
+  }
+
+  /// A certificate that the handshake found no chain for.
+  private struct Unverified: Error {
+    var certificate: Certificate
+  }
+
+  /// Why a certificate does not let in.
+  private func explain(_ certificate: Certificate, _ context: ServerContext) async throws
+    -> RPCError
+  {
+    try admission.call(by: context.remotePeer)
+    var reason = "it comes from another authority"
+    do { _ = try await verifier?.verify([certificate]) } catch { reason = "\(error)" }
+    if certificate.issuer == certificate.subject {
+      reason = "it is its own authority; enrol first, with a token"
+    }
+    return Self.refusal(
+      .unauthenticated, "The certificate that was shown does not let in here: \(reason).")
   }
 
   /// The key that a newcomer proved in the handshake.

@@ -10,6 +10,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
   let door: Doorkeeper
   let chunkBytes: Int
   private let tickets = Tickets()
+  private let turns = TransferTurns()
 
   init(endpoint: any CoordinatorEndpoint, door: Doorkeeper, chunkBytes: Int) {
     self.endpoint = endpoint
@@ -101,10 +102,12 @@ struct FederationService: Wire.SimpleServiceProtocol {
       let what = ["digest": download.digest.hex, "from": "\(download.offset)"]
       do {
         try await door.admission.transfer(by: peer.account) {
-          try await endpoint.download(download, chunkBytes: chunkBytes) { data in
-            var chunk = Fedpeat_V1_Chunk()
-            chunk.data = data
-            try await response.write(chunk)
+          try await turns.take {
+            try await endpoint.download(download, chunkBytes: chunkBytes) { data in
+              var chunk = Fedpeat_V1_Chunk()
+              chunk.data = data
+              try await response.write(chunk)
+            }
           }
         }
         door.record("download", by: peer, as: download.caller.client, .ok, what)

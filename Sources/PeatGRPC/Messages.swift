@@ -119,6 +119,7 @@ extension Fedpeat_V1_TrainingTask {
     if let value = task.uploadBits { uploadBits = UInt32(clamping: value) }
     if let value = task.upload { upload = value }
     if let value = task.countedRound { countedRound = UInt32(clamping: value) }
+    if task.components == .random { randomComponents = true }
     seed = task.seed
     deadlineSeconds = task.deadlineSeconds
     updateSizeLimit = UInt64(clamping: task.updateSizeLimit)
@@ -142,6 +143,7 @@ extension Fedpeat_V1_TrainingTask {
       task.uploadBits = hasUploadBits ? Int(uploadBits) : nil
       task.upload = hasUpload ? upload : nil
       task.countedRound = hasCountedRound ? Int(countedRound) : nil
+      task.components = randomComponents ? .random : .first
       return task
     }
   }

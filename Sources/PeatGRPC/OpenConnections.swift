@@ -32,6 +32,9 @@ final class OpenConnections: Sendable {
     return channel.eventLoop.makeSucceededVoidFuture()
   }
 
+  /// How many are open.
+  var count: Int { state.withLock { $0.channels.count } }
+
   /// Closes all connections, and those that are accepted from now on.
   func close() {
     let channels = state.withLock { state in

@@ -72,7 +72,7 @@ import Testing
         from: ["aggregate"] + updates + ["--strategy", "product", "--rank", "9", "--out", "x"],
         in: folder)
       try await expect(
-        65, saying: ["'update-1'", "another method, rank or alpha"],
+        65, saying: ["'update-0'", "other ranks", "take a rule that mixes them"],
         from: ["aggregate"] + updates + ["--strategy", "ffa", "--out", "x"], in: folder)
     }
   }
@@ -250,9 +250,9 @@ import Testing
           ["--rank", "4"], ["--rank", "4", "--rank-stabilized"],
           ["--rank", "4", "--alpha-pattern", "q_proj=40"],
         ], in: folder)
-      for other in updates.dropFirst() {
+      for (other, own) in zip(updates.dropFirst(), ["rank-stabilized", "others for 4 layers"]) {
         try await expect(
-          65, saying: ["'\(other)'", "another method, rank or alpha", "rank-stabilized"],
+          65, saying: ["'\(other)'", "r 4 and α 16", own],
           from: ["aggregate", updates[0], other, "--strategy", "fedex", "--out", "x"], in: folder)
       }
     }
@@ -399,6 +399,49 @@ import Testing
         65, saying: ["'full-0'", "layers.77."],
         from: ["aggregate", updates[0], "--model", workshop.model, "--out", "z"], in: folder)
       #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("z").path))
+    }
+  }
+
+  @Test func `the adapter that updates begin with is written without a step`() async throws {
+    try await withWorkshop { workshop, folder in
+      let tuning = ["tune", workshop.model, "--data", workshop.text, "--seed", "1", "--rank", "2"]
+      let outcome = try await FedpeatCommand.succeed(
+        tuning + ["--steps", "0", "--out", "start", "--json"], in: folder)
+      #expect(try outcome.object()["finalLoss"] is NSNull)
+      for number in 0..<2 {
+        try await FedpeatCommand.succeed(
+          tuning + [
+            "--steps", "3", "--batch", "4", "--learning-rate", "0.0\(number + 1)", "--update",
+            "--client", "ada", "--out", "u\(number)",
+          ], in: folder)
+      }
+      let aggregate = ["aggregate", "u0", "u1", "--strategy", "fedavgm"]
+      try await expect(64, saying: ["--steps 0"], from: aggregate + ["--out", "x"], in: folder)
+      let from = aggregate + ["--from", "start"]
+      // Both or none.
+      for (file, code, words) in [
+        ("nowhere/state", 74, "no folder"), ("x/state", 64, "written anew"), (".", 64, "a folder"),
+      ] as [(String, Int32, String)] {
+        try await expect(
+          code, saying: [words], from: from + ["--out", "x", "--server-state", file], in: folder)
+        #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("x").path))
+      }
+      let made = try await FedpeatCommand.succeed(
+        from + ["--out", "x", "--server-state", "state"], in: folder)
+      #expect(made.errors.contains("'ada' counts 2 times"))
+      #expect(
+        FileManager.default.fileExists(atPath: folder.appendingPathComponent("state").path))
+      try await expect(
+        65, saying: ["'u0'", "--example-limit"],
+        from: from + ["--out", "y", "--example-limit", "1"], in: folder)
+      let plain = try await FedpeatCommand.succeed(
+        ["aggregate", "u0", "u1", "--strategy", "krum", "--out", "y"], in: folder)
+      #expect(plain.errors.contains("'krum' bears no wrong one"))
+      try await expect(
+        64, saying: ["--adapter is given 2 times", "'u0'", "'u1'"],
+        from: [
+          "evaluate", workshop.model, "--text", workshop.text, "--adapter", "u0", "--adapter", "u1",
+        ], in: folder)
     }
   }
 

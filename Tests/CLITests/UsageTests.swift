@@ -87,7 +87,7 @@ import Testing
     Mistake("tune EMULATOR --data TEXT --out x --learning-rate nan", "learningRate"),
     Mistake("tune EMULATOR --data TEXT --out x --learning-rate -1e-3", "learningRate is -0.001"),
     Mistake("tune EMULATOR --data TEXT --out x --context 33", "between 1 and 32"),
-    Mistake("tune EMULATOR --data TEXT --out x --steps 0", "steps is 0"),
+    Mistake("tune EMULATOR --data TEXT --out x --steps -1", "steps is -1"),
     Mistake("tune EMULATOR --data TEXT --out x --batch 9223372036854775807", "of memory"),
     Mistake("tune EMULATOR --data TEXT --out x --bottom 1", "leave out --bottom"),
     Mistake("tune MODEL --data TEXT --out x --update --method full", "--method full tunes none"),

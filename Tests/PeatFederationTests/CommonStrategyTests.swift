@@ -296,7 +296,32 @@ import Testing
       into: ["a": [1, 1]])
     let found = next.state["a"]?.scalars ?? []
     #expect(abs(found[0] - 1.3) < 1e-6 && abs(found[1] - 1.65) < 1e-6)
-    #expect(next.notes["clipped"] == 1)
+    #expect(next.notes == ["clipped": 1, "medianNorm": 2.75, "largestNorm": 5])
+  }
+
+  /// A strategy, the fewest updates of which it leaves out or bears a wrong one, and the words that say it of one fewer.
+  @Test(arguments: [
+    ("trimmed-mean", 10, "from 10 updates on"), ("krum", 5, "2f + 3"), ("multi-krum", 5, "2f + 3"),
+    ("median", 3, "from 3 on"),
+  ])
+  func `a robust rule says where it protects against nothing`(
+    name: String, fewest: Int, words: String
+  ) throws {
+    let rule = try Strategies.named(name)
+    #expect(rule.caution(updates: fewest) == nil)
+    let caution = try #require(rule.caution(updates: fewest - 1))
+    #expect(caution.contains(words), "\(caution)")
+    #expect(try Strategies.named("fedavg").caution(updates: 1) == nil)
+  }
+
+  @Test func `taking more than are right is said, too`() throws {
+    var options = StrategyOptions()
+    options.krumKeeps = 9
+    let rule = try Strategies.named("multi-krum", options)
+    // Of 7 updates 2 may be wrong.
+    #expect(rule.caution(updates: 7)?.contains("mean of 7 (krumKeeps 9), more than the 5") == true)
+    options.krumKeeps = 5
+    #expect(try Strategies.named("multi-krum", options).caution(updates: 7) == nil)
   }
 
   @Test func `a bound goes with other rules of the mean`() throws {

@@ -69,6 +69,25 @@ private func difference(_ found: [Double], _ expected: [Double]) -> Double {
     #expect(abs(next.relativeError - 0.5.squareRoot()) < 1e-12)
   }
 
+  @Test func `layers count in the error by their scales`() throws {
+    func pairs(_ a: Float) -> NamedTensors {
+      [
+        "a.lora_A.weight": Tensor([a], shape: [1, 1]),
+        "a.lora_B.weight": Tensor([a], shape: [1, 1]),
+        "b.lora_A.weight": Tensor([1], shape: [1, 1]),
+        "b.lora_B.weight": Tensor([2], shape: [1, 1]),
+      ]
+    }
+    // The products are 1 and 2 in both; the mean of the factors makes 0 of the first.
+    func error(_ scales: [String: Double]) throws -> Double {
+      var sums = FedAvg().makeAccumulator(into: pairs(1), AggregationRound(scales: scales))
+      for a in [1, -1] as [Float] { try sums.add(ClientUpdate(pairs(a), exampleCount: 1)) }
+      return try sums.finish().relativeError
+    }
+    #expect(abs(try error([:]) - (1.0 / 5).squareRoot()) < 1e-7)
+    #expect(abs(try error(["a": 2, "b": 1]) - (4.0 / 8).squareRoot()) < 1e-7)
+  }
+
   @Test func `with a remainder the mean of the factors is exact`() throws {
     let next = try FedEx().aggregate(updates, into: start)
     #expect(next.state[Sample.down] == Tensor([0.5, 0.5], shape: [1, 2]))

@@ -33,6 +33,9 @@ struct Aggregate: AsyncParsableCommand {
   )
   var model: String?
 
+  @Option(help: "The most examples that an update may say it has, by which it counts.")
+  var exampleLimit = CoordinatorConfiguration.usualExampleLimit
+
   @Option(
     help: "LoRA's rank of the result; the largest of the updates', or that of --from, if not given."
   )
@@ -56,6 +59,8 @@ struct Aggregate: AsyncParsableCommand {
     var strategy: String
     var exampleCount: Int
     var parameters: Int
+    /// The largest of its low-rank pairs, where it has any.
+    var rank: Int?
     var digest: Digest
     /// How far the low-rank products are from their exact weighted mean.
     var relativeError: Double
@@ -64,6 +69,9 @@ struct Aggregate: AsyncParsableCommand {
   }
 
   func validate() throws {
+    if exampleLimit < 1 {
+      throw ValidationError("--example-limit is \(exampleLimit); it must be at least 1.")
+    }
     if updates.isEmpty { throw ValidationError("Name at least one update folder.") }
   }
 
@@ -75,9 +83,12 @@ struct Aggregate: AsyncParsableCommand {
       Terminal.note("note: '\(updates[index])' is named more than once, and counts each time")
     }
     let folder = URL(path: out)
+    let stateFile = try serverState.map { try checkedStateFile($0, besides: folder) }
     try CheckpointWriter.checkOutput(
       folder, inputs: updates.map(URL.init(path:)) + (try model.map { [try URL(model: $0)] } ?? []))
     let all = try updates.map { try UpdateFolder($0) }
+    if let caution = rule.caution(updates: all.count) { Terminal.caution(caution) }
+    noteStrangePairs(all)
     let full = try model.map { try FullModel($0, for: all[0]) }
     for folder in all { try full?.check(folder) }
     // Of several ranks the largest holds all.
@@ -91,18 +102,18 @@ struct Aggregate: AsyncParsableCommand {
     try resize(&target)
     let scales = target.method.lora?.scales.scales(of: target.state) ?? [:]
     var total = 0
-    let stateFile = serverState.map { URL(path: $0) }
-    var round = AggregationRound()
+    var round = AggregationRound(scales: scales)
     if let stateFile, FileManager.default.fileExists(atPath: stateFile.path) {
       round.state = try StrategyState(contentsOf: stateFile)
     }
     var accumulator = try rule.makeAccumulator(into: target.state, round)
     for folder in all {
-      let (sum, overflow) = total.addingReportingOverflow(folder.update.exampleCount)
-      guard !overflow else {
-        throw PeatError.badData("'\(folder.path)' has an absurd exampleCount.")
+      guard folder.update.exampleCount <= exampleLimit else {
+        throw PeatError.badData(
+          "The update '\(folder.path)' says it has \(folder.update.exampleCount) examples, by which it would count; at most \(exampleLimit) are believed. Where that is true, raise --example-limit."
+        )
       }
-      total = sum
+      total += folder.update.exampleCount
       var taken = folder.update
       let own = folder.method.lora?.scales.scales(of: taken.tensors) ?? [:]
       if rule.freezesDown {
@@ -122,20 +133,102 @@ struct Aggregate: AsyncParsableCommand {
     let aggregated = try accumulator.finish()
     target.state = aggregated.state
     let result = target.state
-    try write(target, first, full, to: folder)
-    if let stateFile { try aggregated.memory.write(to: stateFile) }
+    if let name = result.firstNotFinite {
+      throw PeatError.badData(
+        "Together the updates give a value that is not finite in '\(name)': theirs are too large.")
+    }
+    var staged: URL?
+    if let stateFile {
+      if aggregated.memory == StrategyState() {
+        Terminal.note("note: '\(strategy)' remembers nothing, so no --server-state is written")
+      } else {
+        // Both or none: the state first, beside its place.
+        let beside = stateFile.appendingPathExtension("new")
+        try aggregated.memory.write(to: beside)
+        staged = beside
+      }
+    }
+    do { try write(target, first, full, to: folder) } catch {
+      if let staged { try? FileManager.default.removeItem(at: staged) }
+      throw error
+    }
+    if let staged, let stateFile { try AtomicOutput.rename(staged, to: stateFile) }
     let report = Report(
       clients: all.count, strategy: strategy, exampleCount: total,
-      parameters: result.parameterCount, digest: result.digest,
+      parameters: result.parameterCount, rank: result.pairRanks.values.max(),
+      digest: result.digest,
       relativeError: aggregated.relativeError, notes: aggregated.notes)
-    try common.report(
-      report,
-      text: Format.table([
-        ["written to", out], ["clients", "\(report.clients)"], ["strategy", strategy],
-        ["examples", Format.count(total)], ["parameters", Format.count(report.parameters)],
-        ["error of products", Format.percent(report.relativeError)],
-      ]))
+    var rows = [
+      ["written to", out], ["clients", "\(report.clients)"], ["strategy", strategy],
+      ["examples", Format.count(total)], ["parameters", Format.count(report.parameters)],
+    ]
+    if let rank = report.rank {
+      let own = all.compactMap(\.rank).max() ?? rank
+      rows.append(["rank", rank > own ? "\(rank), of \(own) (--rank \(own) cuts it)" : "\(rank)"])
+    }
+    if rule.approximatesMean {
+      rows.append(["error of products", Format.percent(report.relativeError)])
+    }
+    rows += report.notes.sorted { $0.key < $1.key }.map { note in
+      [Self.terms[note.key] ?? note.key, Format.number(note.value, digits: 3)]
+    }
+    try common.report(report, text: Format.table(rows))
   }
+
+  /// Throws where the strategy's state could not be written after the adapter.
+  private func checkedStateFile(_ path: String, besides out: URL) throws -> URL {
+    let file = URL(path: path).standardizedFileURL
+    let parent = file.deletingLastPathComponent()
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: parent.path, isDirectory: &isFolder),
+      isFolder.boolValue
+    else {
+      throw PeatError.inputOutput(
+        "--server-state '\(path)' can't be written: there is no folder '\(parent.relativePath)'.")
+    }
+    if FileManager.default.fileExists(atPath: file.path, isDirectory: &isFolder),
+      isFolder.boolValue
+    {
+      throw PeatError.usage("--server-state '\(path)' is a folder; name a file.")
+    }
+    let inside = out.standardizedFileURL.resolvingSymlinksInPath().path + "/"
+    guard !file.resolvingSymlinksInPath().path.hasPrefix(inside) else {
+      throw PeatError.usage(
+        "--server-state '\(path)' lies in --out '\(out.relativePath)', which is written anew as a whole. Name a file beside it."
+      )
+    }
+    return file
+  }
+
+  /// Says where updates look as if they did not belong together.
+  private func noteStrangePairs(_ all: [UpdateFolder]) {
+    let first = all[0].update.header
+    for folder in all.dropFirst() {
+      let header = folder.update.header
+      if header.run != first.run || header.round != first.round {
+        Terminal.caution(
+          "'\(folder.path)' is of run '\(header.run)', round \(header.round), '\(all[0].path)' of run '\(first.run)', round \(first.round)"
+        )
+      }
+    }
+    // Updates that were tuned by hand have no client's name of their own.
+    let named = Dictionary(grouping: all.filter { $0.update.client != UpdateHeader.byHand }) {
+      $0.update.client
+    }
+    for (client, own) in named.sorted(by: { $0.key < $1.key })
+    where Set(own.map { URL(path: $0.path).standardizedFileURL.path }).count > 1 {
+      Terminal.caution(
+        "'\(client)' counts \(own.count) times: \(own.map { "'\($0.path)'" }.joined(separator: ", ")) are all its updates"
+      )
+    }
+  }
+
+  /// The notes of strategies, in words.
+  private static let terms = [
+    "clipped": "updates that were cut", "medianNorm": "their median norm",
+    "largestNorm": "their largest norm", "taken": "updates that were taken",
+    "momentumCut": "left away of the momentum",
+  ]
 
   /// Throws where the rule can't be used on updates of no run.
   private func check(_ rule: any AggregationStrategy) throws {
@@ -146,7 +239,7 @@ struct Aggregate: AsyncParsableCommand {
     }
     if rule.needsStart, from == nil {
       throw PeatError.usage(
-        "The strategy '\(strategy)' with these options goes from the adapter that updates began with: give it with --from DIR."
+        "The strategy '\(strategy)' with these options goes from the adapter that updates began with: give it with --from DIR. Where that was a new one, 'fedpeat tune' with --steps 0 and their --seed and flags writes it."
       )
     }
   }
@@ -250,13 +343,19 @@ struct Aggregate: AsyncParsableCommand {
       throw refuse("was tuned with another method (\(folder.method.name))")
     }
     let hasSameRanks = folder.update.tensors.pairRanks == first.update.tensors.pairRanks
+    guard hasSameRanks || rule.takesMixedRanks else {
+      throw PeatError.badData(
+        "The update '\(folder.path)' has other ranks than '\(first.path)', and the strategy '\(strategy)' takes those of the same ranks alone. Tune all with one --rank, or take a rule that mixes them: fedavg, fedex, product or product-exact."
+      )
+    }
     if hasSameRanks || !rule.takesMixedRanks {
       guard
         folder.method.lora?.scales.resolved(for: folder.update.tensors)
           == first.method.lora?.scales.resolved(for: first.update.tensors)
       else {
-        throw refuse(
-          "was tuned with another method, rank or alpha (rank-stabilized or by layers, too)")
+        throw PeatError.badData(
+          "The update '\(folder.path)' was tuned with \(folder.scaling), '\(first.path)' with \(first.scaling): updates of the same ranks scale their products alike. Tune both with the same --rank, --alpha and patterns."
+        )
       }
     }
     if case .bottleneck = folder.method, folder.method != first.method {
@@ -309,4 +408,13 @@ private struct FullModel {
 extension UpdateFolder {
   /// The largest of its pairs.
   fileprivate var rank: Int? { update.tensors.pairRanks.values.max() }
+
+  /// r and α of its pairs, in words.
+  fileprivate var scaling: String {
+    guard let scales = method.lora?.scales.resolved(for: update.tensors) else { return "none" }
+    let single = Set(scales.alphaPattern.keys).union(scales.rankPattern.keys).count
+    return "r \(scales.rank) and α \(Format.number(scales.alpha, digits: 3))"
+      + (scales.isRankStabilized ? ", rank-stabilized" : "")
+      + (single > 0 ? ", others for \(single) layers" : "")
+  }
 }

@@ -21,6 +21,7 @@ extension Bench {
   }
 
   func aggregate() async throws {
+    let clients = clients ?? 8
     if let way {
       let report = try AggregationBenchmark.run(
         way, width: width, clients: clients, rank: rank, seed: common.seedValue)

@@ -16,6 +16,8 @@ struct Bench: AsyncParsableCommand {
       processes  two processes of one thread beside one of two
       compress   each way to compress a model, with a text of 8 × --batch windows: time and memory
       aggregate  LoRA updates of one layer of --width, aggregated in factors beside by way of the matrix
+      federation a coordinator over TLS: --clients cheap ones in --processes other processes, of which --participants fetch and send --adapter-size in \
+      each of --rounds rounds: seconds of a round, and memory
       tokenizers the tokenizer of --model on --text: at once, line by line, and back, in processor time of one thread
       controller training of the planner, rounds per second of one core; with --peer FOLDER beside PyTorch
       peak       the most arithmetic the cores do together, in GFLOP/s
@@ -24,7 +26,7 @@ struct Bench: AsyncParsableCommand {
 
   @Argument(
     help:
-      "step, generate, emulator, prefix, processes, compress, aggregate, tokenizers, controller, peak or peers."
+      "step, generate, emulator, prefix, processes, compress, aggregate, federation, tokenizers, controller, peak or peers."
   )
   var what: String
 
@@ -91,8 +93,8 @@ struct Bench: AsyncParsableCommand {
   @Option(help: "aggregate: inputs and outputs of the layer.")
   var width = 2048
 
-  @Option(help: "aggregate: how many clients.")
-  var clients = 8
+  @Option(help: "aggregate, federation: how many clients. (default: 8; federation: 100)")
+  var clients: Int?
 
   @Option(help: "aggregate: the rank of each client's update, and of the result.")
   var rank = 8
@@ -100,6 +102,8 @@ struct Bench: AsyncParsableCommand {
   @Option(
     help: "aggregate: measure one way only, factors or dense; both in turn if not given.")
   var way: AggregationBenchmark.Way?
+
+  @OptionGroup var federation: FederationBenchOptions
 
   @OptionGroup var memory: MemoryOptions
 
@@ -181,9 +185,8 @@ struct Bench: AsyncParsableCommand {
   }
 
   private static let all = [
-    "step", "generate", "emulator", "prefix", "processes", "compress", "aggregate", "tokenizers",
-    "controller",
-    "peak", "peers",
+    "step", "generate", "emulator", "prefix", "processes", "compress", "aggregate", "federation",
+    "tokenizers", "controller", "peak", "peers",
   ]
 
   func validate() throws {
@@ -193,12 +196,12 @@ struct Bench: AsyncParsableCommand {
     }
     for (name, value) in [
       ("layers", layers), ("batch", batch), ("context", context), ("runs", runs),
-      ("prompt-tokens", promptTokens), ("tokens", tokens), ("width", width), ("clients", clients),
-      ("rank", rank),
+      ("prompt-tokens", promptTokens), ("tokens", tokens), ("width", width), ("rank", rank),
     ]
     where value < 1 || value > 4096 {
       throw ValidationError("--\(name) is \(value); it must be between 1 and 4096.")
     }
+    try federation.validate(clients: clients)
     if context > 1024 {
       throw ValidationError("--context is \(context); the model reads up to 1024.")
     }
@@ -220,6 +223,7 @@ struct Bench: AsyncParsableCommand {
     case "processes": try await processes()
     case "compress": try await compress()
     case "aggregate": try await aggregate()
+    case "federation": try await measureFederation()
     case "tokenizers": try tokenizers()
     case "controller": try controller()
     case "peers": try await peers()

@@ -32,8 +32,12 @@ struct Evaluate: AsyncParsableCommand {
   )
   var labels: String?
 
-  @Option(help: "An adapter folder to put into the model; the model stays as it is if not given.")
-  var adapter: String?
+  @Option(
+    name: .customLong("adapter"),
+    help: "An adapter folder to put into the model; the model stays as it is if not given.")
+  var adapters: [String] = []
+
+  private var adapter: String? { adapters.first }
 
   @Option(help: "Input tokens per window; the model's longest, at most 2048, if not given.")
   var context: Int?
@@ -64,6 +68,7 @@ struct Evaluate: AsyncParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
+    try Arguments.checkSingle("--adapter", adapters)
     guard [text, choices, labels].compactMap({ $0 }).count == 1 else {
       throw ValidationError("Give one of --text FILE, --choices FILE and --labels FILE.")
     }

@@ -27,8 +27,12 @@ struct Generate: AsyncParsableCommand {
     help: "With --chat: what the template writes before it as instructions; nothing if not given.")
   var system: String?
 
-  @Option(help: "An adapter folder to put into the model; the model stays as it is if not given.")
-  var adapter: String?
+  @Option(
+    name: .customLong("adapter"),
+    help: "An adapter folder to put into the model; the model stays as it is if not given.")
+  var adapters: [String] = []
+
+  private var adapter: String? { adapters.first }
 
   @Option(help: "How many tokens to add at most.")
   var maxTokens = 100
@@ -48,6 +52,7 @@ struct Generate: AsyncParsableCommand {
   }
 
   func validate() throws {
+    try Arguments.checkSingle("--adapter", adapters)
     if system != nil, !chat { throw ValidationError("--system goes with --chat.") }
     if chat, prompt.isEmpty {
       throw ValidationError("--chat needs what the user says: --prompt TEXT.")

@@ -24,6 +24,12 @@ struct Serve: AsyncParsableCommand {
   )
   var listen: String?
 
+  @Option(
+    help:
+      "Address of a page for operators over HTTP: /metrics for Prometheus, /healthz, /readyz; none if not given. It knows no passwords: keep it on 127.0.0.1."
+  )
+  var metrics: String?
+
   @OptionGroup var protection: ServerSecurityOptions
 
   @Flag(help: "Send emulators, too, of which a device can make a model as good as the owner's.")
@@ -43,6 +49,7 @@ struct Serve: AsyncParsableCommand {
   func run() async throws {
     var overrides = options.overrides(common)
     if let listen { overrides["listen"] = .string(listen) }
+    if let metrics { overrides["metricsListen"] = .string(metrics) }
     if protection.insecure { overrides["insecure"] = .bool(true) }
     if withoutModelPrivacy { overrides["withoutModelPrivacy"] = .bool(true) }
     let configuration = try ConfigurationReader.read(
@@ -70,7 +77,8 @@ struct Serve: AsyncParsableCommand {
     let (addressFile, protection, runID) = (addressFile, protection, try configuration.runID)
     let result = try await tuning.run(
       FederatedTuning.network(
-        configuration, security: decision.security, limits: limits, audit: decision.audit
+        configuration, security: decision.security, limits: limits, audit: decision.audit,
+        onMonitoring: { Terminal.note("metrics      http://\($0)/metrics") }
       ) { address in
         Terminal.note("listening    \(address)")
         try protection.tellHowToJoin(decision, address, runID)

@@ -127,7 +127,7 @@ struct Tune: AsyncParsableCommand {
   )
   var labels: String?
 
-  @Option(help: "Optimizer steps.")
+  @Option(help: "Optimizer steps; 0 writes the adapter as it begins.")
   var steps = 100
 
   @Option(help: "Windows per step.")
@@ -218,7 +218,8 @@ struct Tune: AsyncParsableCommand {
 
   struct Report: Encodable {
     var steps: Int
-    var finalLoss: Double
+    /// Null where there was no step.
+    var finalLoss: JSONValue
     var validationLoss: Double?
     var tokensPerSecond: Double
     var peakMemoryBytes: Int
@@ -249,7 +250,8 @@ struct Tune: AsyncParsableCommand {
       let virtual = try adapterMethod()?.virtualTokens ?? 0
       try checkpoint.configuration.checkRoom(forVirtualTokens: virtual)
       let wanted = try trainingConfiguration(longest: longest - virtual)
-      try wanted.validate(contextLength: longest, virtualTokens: virtual)
+      try wanted.validate(
+        contextLength: longest, virtualTokens: virtual, allowsNoSteps: true)
       // The data first: what it takes is there already when memory is planned.
       let documents =
         streams ? nil : try checkpoint.configuration.documents(in: URL(path: data))
@@ -310,7 +312,8 @@ struct Tune: AsyncParsableCommand {
     }
     try work.write(target, outcome)
     let report = Report(
-      steps: outcome.steps, finalLoss: outcome.finalLoss, validationLoss: validationLoss,
+      steps: outcome.steps, finalLoss: outcome.steps > 0 ? .number(outcome.finalLoss) : .null,
+      validationLoss: validationLoss,
       tokensPerSecond: outcome.tokensPerSecond,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
       trainableParameters: trainer.trainableCount,
@@ -320,7 +323,7 @@ struct Tune: AsyncParsableCommand {
       ["written to", out],
       ["trainable parameters", Format.count(report.trainableParameters)],
       ["steps", Format.count(report.steps)],
-      ["final loss", Format.number(report.finalLoss, digits: 4)],
+      ["final loss", outcome.steps > 0 ? Format.number(outcome.finalLoss, digits: 4) : "–"],
     ]
     if let validationLoss {
       rows.append(["validation loss", Format.number(validationLoss, digits: 4)])
@@ -346,7 +349,8 @@ struct Tune: AsyncParsableCommand {
     let adapterMethod = try adapterMethod()
     let virtual = adapterMethod?.virtualTokens ?? 0
     var configuration = try trainingConfiguration(longest: model.contextLength - virtual)
-    try configuration.validate(contextLength: model.contextLength, virtualTokens: virtual)
+    try configuration.validate(
+      contextLength: model.contextLength, virtualTokens: virtual, allowsNoSteps: true)
     let ends = try localBlocks(checkpoint, emulator)
     var demands = MemoryDemands(
       model: model, packed: checkpoint.packedStorages, method: adapterMethod, blocks: ends,

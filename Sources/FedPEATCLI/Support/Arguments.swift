@@ -2,6 +2,14 @@ import FedPEAT
 
 /// The command line's words, made ready for the argument parser.
 enum Arguments {
+  /// Throws where an option is given more than once of which only one can count: the parser would take the last without a word.
+  static func checkSingle(_ option: String, _ values: [String]) throws {
+    guard values.count > 1 else { return }
+    throw PeatError.usage(
+      "\(option) is given \(values.count) times (\(values.map { "'\($0)'" }.joined(separator: ", "))), but a model takes one adapter at a time here. Give one; 'aggregate' makes one of several."
+    )
+  }
+
   /// Ties a negative number to the option before it, which the parser would take for a flag.
   ///
   /// Throws where a word is empty, as it is where a shell's variable was not set; only a prompt may be.

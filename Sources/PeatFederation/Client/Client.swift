@@ -273,8 +273,10 @@ public actor Client {
     let shared = base.controls
     let own = shared.isEmpty ? [:] : controls.own(for: task, shared)
     let given = base.settingControls(shared.subtracting(own))
-    var result = try await trainer.train(task, adapter: given)
+    var result = try await trainer.train(
+      task, adapter: task.componentOrder?.applied(to: given) ?? given)
     try Task.checkCancellation()
+    if let order = task.componentOrder { result.tensors = order.undone(in: result.tensors) }
     let new = result.tensors.controls
     if !new.isEmpty {
       result.tensors = result.tensors.settingControls(
@@ -302,9 +304,11 @@ public actor Client {
     _ tensors: NamedTensors, _ task: TrainingTask, _ base: NamedTensors
   ) throws -> Data {
     let rest = unsent.rest(for: task, tensors: tensors)
+    let whole = tensors.adding(rest)
+    let order = task.componentOrder
     let (payload, left) = try task.encoding.encodeKeepingRest(
-      tensors.adding(rest), from: base, seed: task.seed)
-    try unsent.keep(left, before: rest, of: task)
+      order?.applied(to: whole) ?? whole, from: order?.applied(to: base) ?? base, seed: task.seed)
+    try unsent.keep(order?.undone(in: left) ?? left, before: rest, of: task)
     return payload
   }
 

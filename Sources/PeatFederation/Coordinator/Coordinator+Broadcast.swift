@@ -23,6 +23,7 @@ extension Coordinator {
       alpha: configuration.alpha, sizeLimit: sizeLimit)
     policy.exampleLimit = configuration.exampleLimit
     policy.normLimit = configuration.updateNormLimit
+    if configuration.components == .random { policy.componentSeed = configuration.seed }
     return policy
   }
 
@@ -53,7 +54,8 @@ extension Coordinator {
     var accumulator = try strategy.makeAccumulator(
       into: current,
       AggregationRound(
-        state: state, rateFactor: configuration.serverRateFactor(round), folder: spool.folder))
+        state: state, rateFactor: configuration.serverRateFactor(round),
+        scales: configuration.scales, folder: spool.folder))
     for (client, header) in updates {
       try Task.checkCancellation()
       let tensors = try policy.decode(spool.file(of: client), header)

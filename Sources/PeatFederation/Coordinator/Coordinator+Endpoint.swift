@@ -36,7 +36,7 @@ extension Coordinator: CoordinatorEndpoint {
     logger.info("'\(client)' \(returning ? "joined again" : "joined")")
     tell(.clientJoined(client))
     // The process that held the old session learns that it was superseded.
-    wakeAll()
+    wake(of: client)
     process(.clientJoined(client, restarted: true))
     beginGrace(of: Caller(client: client, session: session), after: configuration.heartbeat)
     return JoinReply(
@@ -53,7 +53,7 @@ extension Coordinator: CoordinatorEndpoint {
       guard stay.session == caller.session else { return .superseded }
       if let ending = machine.ending {
         stays[caller.client]?.heardTheEnd = true
-        wakeAll()
+        wake(of: nil)
         return .finished(ending)
       }
       if let task = tasks[caller.client] { return .train(task) }
@@ -61,7 +61,7 @@ extension Coordinator: CoordinatorEndpoint {
       // One that was lost while this call waited has to ask again to count as present.
       if left <= .zero || !machine.present.contains(caller.client) { return .wait }
       if let notice = noticeToTell(caller.client) { return .leftOut(notice) }
-      await waitForNews(timeout: left)
+      await waitForNews(of: caller.client, timeout: left)
     }
   }
 
@@ -78,7 +78,7 @@ extension Coordinator: CoordinatorEndpoint {
       if let ending = machine.ending {
         stays[caller.client]?.attendances -= 1
         stays[caller.client]?.heardTheEnd = true
-        wakeAll()
+        wake(of: nil)
         return .finished(ending)
       }
       if Task.isCancelled {
@@ -91,7 +91,7 @@ extension Coordinator: CoordinatorEndpoint {
         endAttendance(of: caller, stay)
         return .again
       }
-      await waitForNews(timeout: left)
+      await waitForNews(of: caller.client, timeout: left)
     }
   }
 
@@ -143,7 +143,8 @@ extension Coordinator: CoordinatorEndpoint {
     guard let stay = stays[caller.client], stay.session == caller.session else { return }
     stays[caller.client] = nil
     lose(caller.client, reason: "It left.")
-    wakeAll()
+    wake(of: caller.client)
+    wake(of: nil)
   }
 
   // MARK: Downloads
@@ -275,8 +276,9 @@ extension Coordinator: CoordinatorEndpoint {
     if let open = uploads[client], open.payload == offer.payload, open.header == header {
       return open.ticket
     }
-    if let old = uploads[client] { spool.drop(old.ticket) }
+    dropUpload(of: client)
     let ticket = newSession()
+    tickets[ticket] = client
     uploads[client] = Upload(
       ticket: ticket, header: header, headerDigest: headerDigest, payload: offer.payload,
       signature: offer.proof.map { UpdateSignature(UpdateStatement(offer, header), $0) },
@@ -285,7 +287,7 @@ extension Coordinator: CoordinatorEndpoint {
   }
 
   public func receive(_ chunk: Data, ticket: String, offset: Int) async throws {
-    guard let (client, upload) = uploads.first(where: { $0.value.ticket == ticket }) else {
+    guard let client = tickets[ticket], let upload = uploads[client] else {
       throw UpdateRefusal(.notExpected, "No upload is open under this ticket. Offer it again.")
     }
     do {
@@ -312,11 +314,12 @@ extension Coordinator: CoordinatorEndpoint {
   }
 
   public func finishUpload(ticket: String) async throws -> UploadReply {
-    guard let (client, upload) = uploads.first(where: { $0.value.ticket == ticket }) else {
+    guard let client = tickets[ticket], let upload = uploads[client] else {
       return .refused(
         UpdateRefusal(.notExpected, "No upload is open under this ticket. Offer it again."))
     }
     uploads[client] = nil
+    tickets[ticket] = nil
     defer { spool.drop(ticket) }
     let trip = trips[client].flatMap { $0.round == upload.header.round ? $0 : nil }
     let observed = trip?.observed(
@@ -345,6 +348,7 @@ extension Coordinator: CoordinatorEndpoint {
       return .refused(refusal)
     }
     accepted[client] = upload.header
+    acceptedCount += 1
     signatures[client] = upload.signature
     trips[client]?.deliver()
     histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
@@ -369,11 +373,14 @@ extension Coordinator: CoordinatorEndpoint {
   }
 
   private func dropUpload(of client: ClientID) {
-    if let upload = uploads.removeValue(forKey: client) { spool.drop(upload.ticket) }
+    guard let upload = uploads.removeValue(forKey: client) else { return }
+    tickets[upload.ticket] = nil
+    spool.drop(upload.ticket)
   }
 
   private func refuse(_ client: ClientID, _ refusal: UpdateRefusal) {
     let round = machine.round
+    refusedCounts[refusal.code, default: 0] += 1
     logger.warning("the update of '\(client)' was refused", metadata: ["reason": "\(refusal)"])
     guard machine.expectsUpdate(from: client, round: round) else { return }
     tell(.updateRefused(client, round: round, refusal))

@@ -17,7 +17,7 @@ extension Coordinator {
   func endServerPart(_ round: Int, _ result: Result<NamedTensors, any Error>) {
     guard serverPart?.round == round, serverPart?.result == nil else { return }
     serverPart?.result = result
-    wakeAll()
+    wake(of: nil)
   }
 
   /// What the server's own part gave, once it has ended. As with a client, it may fail or be late, and the round goes on without it.

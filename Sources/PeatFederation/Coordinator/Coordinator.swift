@@ -108,6 +108,8 @@ public actor Coordinator {
   var stays: [ClientID: Stay] = [:]
   var histories: [ClientID: History] = [:]
   var uploads: [ClientID: Upload] = [:]
+  /// Whose each of them is, by its ticket.
+  var tickets: [String: ClientID] = [:]
   /// The parts in a round that are under way.
   var trips: [ClientID: Trip] = [:]
   /// Headers of the updates taken in this round.
@@ -124,8 +126,7 @@ public actor Coordinator {
   private var timers: [RoundTimer: Task<Void, Never>] = [:]
   private var jobs: [Task<Void, Never>] = []
   var serverPart: ServerPart?
-  private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
-  private var waiterCount = 0
+  private var waiters = Waiters()
   private var completion: CheckedContinuation<Void, Never>?
   private var failure: (any Error)?
   private var started = false
@@ -134,6 +135,12 @@ public actor Coordinator {
   /// How long the run took, once it has ended.
   private var seconds: Double?
   private var rounds: [RoundRecord] = []
+  /// Rounds that counted, and attempts that did not.
+  var closedRounds: [RoundRecord] { rounds }
+  var repeatedAttempts: [RoundRecord] { failedAttempts }
+  /// Since this coordinator was started.
+  var acceptedCount = 0
+  var refusedCounts: [UpdateRefusal.Code: Int] = [:]
   private var exposure: ExposureLedger
   private var failedAttempts: [RoundRecord] = []
   private static let rememberedAttempts = 1000
@@ -445,6 +452,7 @@ public actor Coordinator {
     if let rank = configuration.rank, let limit = stays[client]?.rankLimit, limit < rank {
       task.trainedRank = min(task.trainedRank ?? rank, limit)
     }
+    task.components = configuration.components
     let factor = configuration.learningRateFactor(round)
     if factor != 1 { task.learningRateScale = factor * (task.learningRateScale ?? 1) }
     if assignment.uploadBits == nil { (task.uploadBits, task.upload) = configuration.upload.wire }
@@ -461,7 +469,7 @@ public actor Coordinator {
     histories[client, default: History()].level = level
     beginTrip(of: client, round, attempt)
     tasks[client] = task(for: client, round, attempt, assignment, level: level, levels[level])
-    wakeAll()
+    wake(of: client)
   }
 
   private func evaluate(_ round: Int) {
@@ -600,16 +608,16 @@ public actor Coordinator {
   // MARK: Waiting
 
   /// Wakes every call that waits for something to happen.
-  func wakeAll() {
-    let all = waiters.values
-    waiters = [:]
-    for waiter in all { waiter.resume() }
-  }
+  func wakeAll() { waiters.wakeAll() }
+
+  /// Wakes the calls that wait for something to happen to this client; `nil`: the coordinator's own.
+  func wake(of client: ClientID?) { waiters.wake(of: client) }
 
   /// Returns when something happened, the time is over or the task was cancelled; the caller looks again.
-  func waitForNews(timeout: Duration?) async {
-    waiterCount += 1
-    let number = waiterCount
+  ///
+  /// - Parameter client: whose affairs are waited for, beside what concerns all; `nil`: the coordinator's own.
+  func waitForNews(of client: ClientID? = nil, timeout: Duration?) async {
+    let number = waiters.number()
     let alarm = timeout.map { timeout in
       Task { [clock] in
         if (try? await clock.sleep(for: timeout)) != nil { wake(number) }
@@ -617,7 +625,11 @@ public actor Coordinator {
     }
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        if Task.isCancelled { continuation.resume() } else { waiters[number] = continuation }
+        if Task.isCancelled {
+          continuation.resume()
+        } else {
+          waiters.add(number, for: client, continuation)
+        }
       }
     } onCancel: {
       Task { await self.wake(number) }
@@ -625,5 +637,5 @@ public actor Coordinator {
     alarm?.cancel()
   }
 
-  private func wake(_ number: Int) { waiters.removeValue(forKey: number)?.resume() }
+  private func wake(_ number: Int) { waiters.wake(number) }
 }

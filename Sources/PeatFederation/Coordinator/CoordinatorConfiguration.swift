@@ -11,6 +11,10 @@ public struct CoordinatorConfiguration: Sendable {
   public var method: String
   public var rank: Int?
   public var alpha: Double?
+  /// What the adapter multiplies each low-rank layer's product with, by the layer's name; 1 where none is named.
+  public var scales: [String: Double] = [:]
+  /// Which components of low-rank pairs a device trains that trains only some of them.
+  public var components = ComponentChoice.first
   /// The training instructions, a JSON document that the clients' trainers understand.
   public var settings: Data
   /// The most bytes an update's tensors may take; `nil`: what the adapter takes, and room for other writers' headers.

@@ -178,7 +178,7 @@ extension FederationState.ClientState {
 
 extension FederationState {
   /// A client takes part on a level; where it may not see that, on the largest that it may; where there is none, not at all.
-  func assignment(of client: ClientState, wanting level: Int) -> RoundPlan.Assignment {
+  package func assignment(of client: ClientState, wanting level: Int) -> RoundPlan.Assignment {
     if client.allowedLevels.contains(level) { return .init(emulatorLevel: level) }
     let others = levels.filter { client.allowedLevels.contains($0.level) }
     let largest = others.max { ($0.bytes, $1.level) < ($1.bytes, $0.level) }

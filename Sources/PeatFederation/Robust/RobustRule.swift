@@ -15,6 +15,7 @@ protocol RobustRule: AggregationStrategy {
 
 extension RobustRule {
   public var takesMixedRanks: Bool { false }
+  public var approximatesMean: Bool { false }
 
   public func makeAccumulator(
     into current: NamedTensors, _ round: AggregationRound

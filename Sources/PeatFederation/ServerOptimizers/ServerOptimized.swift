@@ -43,7 +43,7 @@ public struct ServerOptimized: AggregationStrategy {
     into current: NamedTensors, _ round: AggregationRound
   ) throws -> any UpdateAccumulator {
     let rank = current.pairRanks.values.max() ?? 1
-    var sums = rule.makeSums(current)
+    var sums = rule.makeSums(current, round)
     sums.step = try ServerStep(
       optimizer, rate: rate * round.rateFactor, rank: Self.rankFactor * rank, state: round.state)
     return SumAccumulator(sums, rule: rule)

@@ -13,6 +13,12 @@ public struct CoordinateMedian: AggregationStrategy, RobustRule {
   public var name: String { "median" }
   public var summary: String { "the median of each value, whatever the numbers of examples" }
 
+  public func caution(updates: Int) -> String? {
+    guard updates < 3 else { return nil }
+    return
+      "Of \(updates) \(updates == 1 ? "update" : "updates") the median is the mean: it bears a wrong one from 3 on."
+  }
+
   func combine(
     _ stack: UpdateStack, from current: NamedTensors
   ) throws -> (tensors: NamedTensors, notes: [String: Double]) {

@@ -22,7 +22,7 @@ public struct FedAvg: AggregationStrategy, MeanRule {
   public func makeAccumulator(
     into current: NamedTensors, _ round: AggregationRound
   ) -> any UpdateAccumulator {
-    SumAccumulator(makeSums(current), rule: self)
+    SumAccumulator(makeSums(current, round), rule: self)
   }
 
   package func next(_ target: RoundTarget) -> NamedTensors { target.means }

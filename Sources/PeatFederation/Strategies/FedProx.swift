@@ -29,6 +29,10 @@ public struct FedProx: AggregationStrategy {
   public var needsStart: Bool { rule.needsStart }
   public var usesControls: Bool { rule.usesControls }
 
+  public var approximatesMean: Bool { rule.approximatesMean }
+
+  public func caution(updates: Int) -> String? { rule.caution(updates: updates) }
+
   public func broadcast(_ adapter: NamedTensors, _ state: StrategyState) -> NamedTensors {
     rule.broadcast(adapter, state)
   }

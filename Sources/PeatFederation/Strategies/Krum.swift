@@ -16,6 +16,10 @@ public struct Krum: AggregationStrategy, RobustRule {
   public var name: String { "krum" }
   public var summary: String { "the one update that lies nearest to its neighbours" }
 
+  public func caution(updates: Int) -> String? {
+    KrumRanking.caution(name, faulty: faulty, updates: updates)
+  }
+
   func combine(
     _ stack: UpdateStack, from current: NamedTensors
   ) throws -> (tensors: NamedTensors, notes: [String: Double]) {
@@ -41,6 +45,14 @@ public struct MultiKrum: AggregationStrategy, RobustRule {
   public var name: String { "multi-krum" }
   public var summary: String { "the mean of the updates that Krum ranks best (krumKeeps)" }
 
+  public func caution(updates: Int) -> String? {
+    if let caution = KrumRanking.caution(name, faulty: faulty, updates: updates) { return caution }
+    let right = updates - (faulty ?? KrumRanking.borne(by: updates))
+    guard let keeps, keeps > right else { return nil }
+    return
+      "Of \(updates) updates 'multi-krum' takes the mean of \(min(keeps, updates)) (krumKeeps \(keeps)), more than the \(right) that it can tell from wrong ones: those count, too."
+  }
+
   func combine(
     _ stack: UpdateStack, from current: NamedTensors
   ) throws -> (tensors: NamedTensors, notes: [String: Double]) {
@@ -65,6 +77,15 @@ private struct KrumRanking {
   /// f.
   let faulty: Int
 
+  /// The largest f of n ≥ 2f + 3.
+  static func borne(by updates: Int) -> Int { max(0, (updates - 3) / 2) }
+
+  static func caution(_ name: String, faulty: Int?, updates: Int) -> String? {
+    guard (faulty ?? borne(by: updates)) == 0 else { return nil }
+    return
+      "Of \(updates) \(updates == 1 ? "update" : "updates") '\(name)' bears no wrong one: f of them take n ≥ 2f + 3, so 5 updates or more for one\(faulty == 0 ? ", and faultyClients above 0" : "")."
+  }
+
   init(_ stack: UpdateStack, faulty stated: Int?) throws {
     let count = stack.count
     if let stated, count < 2 * stated + 3 {
@@ -72,7 +93,7 @@ private struct KrumRanking {
         "Krum bears \(stated) faulty clients of \(2 * stated + 3) or more; \(count) updates are there. Set minimumUpdates to that, or a smaller faultyClients."
       )
     }
-    faulty = stated ?? max(0, (count - 3) / 2)
+    faulty = stated ?? Self.borne(by: count)
     let squares = try Self.squaredDistances(stack)
     let neighbours = min(max(1, count - faulty - 2), count - 1)
     let scores = squares.indices.map { update in

@@ -34,7 +34,7 @@ public struct NormBound: AggregationStrategy, MeanRule {
   public func makeAccumulator(
     into current: NamedTensors, _ round: AggregationRound
   ) -> any UpdateAccumulator {
-    SumAccumulator(makeSums(current), rule: self)
+    SumAccumulator(makeSums(current, round), rule: self)
   }
 
   package func next(_ target: RoundTarget) throws -> NamedTensors { try rule.next(target) }

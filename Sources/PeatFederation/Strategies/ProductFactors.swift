@@ -33,7 +33,7 @@ public struct ProductFactors: AggregationStrategy, MeanRule {
   public func makeAccumulator(
     into current: NamedTensors, _ round: AggregationRound
   ) -> any UpdateAccumulator {
-    SumAccumulator(makeSums(current), rule: self)
+    SumAccumulator(makeSums(current, round), rule: self)
   }
 
   package func next(_ target: RoundTarget) throws -> NamedTensors {

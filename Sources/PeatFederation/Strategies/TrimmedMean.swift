@@ -16,11 +16,26 @@ public struct TrimmedMean: AggregationStrategy, RobustRule {
     "the mean of each value without the largest and the smallest (trimmedShare)"
   }
 
+  /// How many values of so many are left out at each end.
+  private func cut(of updates: Int) -> Int {
+    // 0.29 · 100 is a little less than 29.
+    Int((share * Double(updates) + 1e-9).rounded(.down))
+  }
+
+  public func caution(updates: Int) -> String? {
+    guard cut(of: updates) == 0 else { return nil }
+    let way =
+      share > 0
+      ? "It does from \(Int((1 / share - 1e-9).rounded(.up))) updates on, or with a larger trimmedShare."
+      : "Set a trimmedShare above 0."
+    return
+      "Of \(updates) \(updates == 1 ? "update" : "updates") 'trimmed-mean' leaves out none (trimmedShare \(share)): it is a plain mean, and one wrong update leads it away. \(way)"
+  }
+
   func combine(
     _ stack: UpdateStack, from current: NamedTensors
   ) throws -> (tensors: NamedTensors, notes: [String: Double]) {
-    // 0.29 · 100 is a little less than 29.
-    let cut = Int((share * Double(stack.count) + 1e-9).rounded(.down))
+    let cut = cut(of: stack.count)
     let kept = cut..<stack.count - cut
     return (
       try stack.combined { values in

@@ -3,8 +3,8 @@ import PeatTensor
 
 /// Sizes that both sides of a transport keep to.
 public enum TransferLimits {
-  /// How many bytes travel in one piece.
-  public static let chunkBytes = 512 * 1024
+  /// How many bytes travel in one piece: small enough that a hundred at a time, with the copies that are made on the way, take little memory.
+  public static let chunkBytes = 64 * 1024
   /// The largest piece that is accepted.
   public static let largestChunk = 1024 * 1024
   /// The largest message of a measurement of the link.

@@ -120,6 +120,8 @@ public struct TrainingTask: Sendable, Codable, Equatable {
   public var learningRateScale: Double?
   public var trainedRank: Int?
   public var uploadBits: Int?
+  /// Which components train where `trainedRank` says how many.
+  public var components = ComponentChoice.first
   /// How the update is written, in words, where bits are not enough to say it: see `UpdateEncoding`.
   public var upload: String?
   /// The last round before this one in which an update of this client was counted, 0: none. `nil`: what rounding keeps back of an update is not
@@ -164,6 +166,11 @@ public struct TrainingTask: Sendable, Codable, Equatable {
     learningRateScale = assignment.learningRateScale
     trainedRank = assignment.trainedRank
     uploadBits = assignment.uploadBits
+  }
+
+  /// The order of components in which the first `trainedRank` train and are sent; `nil`: as they are.
+  package var componentOrder: ComponentOrder? {
+    components == .random && trainedRank != nil ? ComponentOrder(seed: seed) : nil
   }
 
   /// How the update is written.

@@ -401,6 +401,12 @@ nonisolated struct Fedpeat_V1_TrainingTask: @unchecked Sendable {
   /// Clears the value of `countedRound`. Subsequent reads from it will return its default value.
   mutating func clearCountedRound() {_uniqueStorage()._countedRound = nil}
 
+  /// Whether the components that train, where trained_rank says how many, are drawn by the seed; else the first.
+  var randomComponents: Bool {
+    get {_storage._randomComponents}
+    set {_uniqueStorage()._randomComponents = newValue}
+  }
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
@@ -1206,7 +1212,7 @@ nonisolated extension Fedpeat_V1_PackageFile: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".TrainingTask"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}run\0\u{1}round\0\u{1}attempt\0\u{1}client\0\u{1}level\0\u{1}package\0\u{1}refresh\0\u{1}adapter\0\u{3}base_digest\0\u{1}method\0\u{1}rank\0\u{1}alpha\0\u{1}settings\0\u{3}local_steps\0\u{1}seed\0\u{3}deadline_seconds\0\u{3}update_size_limit\0\u{3}learning_rate_scale\0\u{3}trained_rank\0\u{3}upload_bits\0\u{1}upload\0\u{3}counted_round\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}run\0\u{1}round\0\u{1}attempt\0\u{1}client\0\u{1}level\0\u{1}package\0\u{1}refresh\0\u{1}adapter\0\u{3}base_digest\0\u{1}method\0\u{1}rank\0\u{1}alpha\0\u{1}settings\0\u{3}local_steps\0\u{1}seed\0\u{3}deadline_seconds\0\u{3}update_size_limit\0\u{3}learning_rate_scale\0\u{3}trained_rank\0\u{3}upload_bits\0\u{1}upload\0\u{3}counted_round\0\u{3}random_components\0")
 
   fileprivate class _StorageClass {
     var _run: String = String()
@@ -1231,6 +1237,7 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
     var _uploadBits: UInt32? = nil
     var _upload: String? = nil
     var _countedRound: UInt32? = nil
+    var _randomComponents: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1263,6 +1270,7 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
       _uploadBits = source._uploadBits
       _upload = source._upload
       _countedRound = source._countedRound
+      _randomComponents = source._randomComponents
     }
   }
 
@@ -1303,6 +1311,7 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
         case 20: try { try decoder.decodeSingularUInt32Field(value: &_storage._uploadBits) }()
         case 21: try { try decoder.decodeSingularStringField(value: &_storage._upload) }()
         case 22: try { try decoder.decodeSingularUInt32Field(value: &_storage._countedRound) }()
+        case 23: try { try decoder.decodeSingularBoolField(value: &_storage._randomComponents) }()
         default: break
         }
       }
@@ -1381,6 +1390,9 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
       try { if let v = _storage._countedRound {
         try visitor.visitSingularUInt32Field(value: v, fieldNumber: 22)
       } }()
+      if _storage._randomComponents != false {
+        try visitor.visitSingularBoolField(value: _storage._randomComponents, fieldNumber: 23)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1412,6 +1424,7 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
         if _storage._uploadBits != rhs_storage._uploadBits {return false}
         if _storage._upload != rhs_storage._upload {return false}
         if _storage._countedRound != rhs_storage._countedRound {return false}
+        if _storage._randomComponents != rhs_storage._randomComponents {return false}
         return true
       }
       if !storagesAreEqual {return false}

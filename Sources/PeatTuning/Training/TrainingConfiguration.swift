@@ -59,13 +59,18 @@ public struct TrainingConfiguration: Sendable, Codable, Equatable {
 
   /// Throws where a value makes no sense, or the context is longer than the model's.
   ///
-  /// - Parameter virtualTokens: positions of the model's context that a method takes from tokens.
-  public func validate(contextLength: Int, virtualTokens: Int = 0) throws {
+  /// - Parameters:
+  ///   - virtualTokens: positions of the model's context that a method takes from tokens.
+  ///   - allowsNoSteps: whether there may be no step, which leaves an adapter as it begins.
+  public func validate(
+    contextLength: Int, virtualTokens: Int = 0, allowsNoSteps: Bool = false
+  ) throws {
     let longest = contextLength - virtualTokens
     func check(_ holds: Bool, _ message: String) throws {
       if !holds { throw PeatError.usage(message) }
     }
-    try check(steps > 0, "steps is \(steps); it must be at least 1.")
+    let fewest = allowsNoSteps ? 0 : 1
+    try check(steps >= fewest, "steps is \(steps); it must be at least \(fewest).")
     try check(batch > 0, "batch is \(batch); it must be at least 1.")
     try check(
       longest > 0 || virtualTokens == 0,

@@ -1,0 +1,32 @@
+import Testing
+
+@testable import PeatTensor
+
+@Suite("distance") struct DistanceTests {
+  @Test(arguments: [0, 1, 7, 8, 9, 100])
+  func `the extent is that of a plain loop`(count: Int) {
+    var random = SeededRandom(seed: 3, "extent \(count)")
+    let values = Tensor.uniform([count], bound: 2, using: &random)
+    let others = Tensor.uniform([count], bound: 2, using: &random)
+    let (a, b) = (values.scalars, others.scalars)
+    let extent = values.extent(from: others)
+    #expect(extent.largest == a.map(abs).max() ?? 0)
+    let squares = zip(a, b).map { (Double($0) - Double($1)) * (Double($0) - Double($1)) }
+    #expect(abs(extent.squaredDistance - squares.reduce(0, +)) <= 1e-12 * squares.reduce(1, +))
+  }
+
+  @Test(arguments: [Float.nan, .infinity, -.infinity])
+  func `a value that is no number shows in the distance, wherever it is`(value: Float) {
+    for place in [0, 7, 8, 12] {
+      var scalars = [Float](repeating: 1, count: 13)
+      scalars[place] = value
+      let extent = Tensor(scalars).extent(from: Tensor(zeros: [13]))
+      #expect(!extent.squaredDistance.isFinite, "at \(place)")
+    }
+  }
+
+  @Test func `the largest value may be negative`() {
+    let values = Tensor([1, -5, 2, 0, 0, 0, 0, 0, 3])
+    #expect(values.extent(from: Tensor(zeros: [9])) == Extent(largest: 5, squaredDistance: 39))
+  }
+}
