@@ -218,7 +218,8 @@ struct Aggregate: AsyncParsableCommand {
       blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) }))
     facts.classes = first.update.header.classes
     try AdapterFolder.write(
-      adapter, facts: facts, keys: first.keys, layout: first.layout, baseModel: "", to: target)
+      adapter, facts: facts, keys: first.keys, layout: first.layout, taskType: first.taskType,
+      baseModel: "", to: target)
   }
 
   /// Throws where an update can't be mixed with another.
