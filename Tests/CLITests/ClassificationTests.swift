@@ -292,7 +292,7 @@ import Testing
       try await FedpeatCommand.succeed(
         [
           "tune", "model", "--task", "classification", "--data", "train-images-idx3-ubyte",
-          "--steps", "20", "--batch", "8", "--learning-rate", "0.01", "--out", "adapter",
+          "--steps", "60", "--batch", "8", "--learning-rate", "0.01", "--out", "adapter",
         ], in: folder)
       #expect(try await accuracy(["model", "--adapter", "adapter"], in: folder) > 0.9)
       // A part is held back to validate with.
