@@ -117,7 +117,9 @@ public struct Calibration: Sendable {
     configuration.minimumClients = groups.count
     let fidelities = Fidelities()
     let tuning = try FederatedTuning(
-      configuration, evaluation: data.evaluation, logger: .silent,
+      configuration, evaluation: data.evaluation,
+      measuresLoss: owner.configuration.metric == .accuracy,
+      logger: .silent,
       onEvent: { if case .roundMeasured(let round, _) = $0 { onRound(round) } },
       onAdapter: { adapter in
         guard measuresFidelity else { return }
@@ -127,11 +129,13 @@ public struct Calibration: Sendable {
       FederatedTuning.inProcess(
         groups, threads: configuration.threads ?? 1, seed: configuration.seed,
         rankLimits: configuration.rankLimits ?? [], logger: .silent))
-    let perplexities =
-      [result.fiveNumbers[.fullZeroShot]].compactMap { $0 }
-      + result.report.rounds.compactMap { $0.metrics["plugIn"] }
+    let losses = result.report.rounds.compactMap { record in
+      record.metrics[LearningModel.lossMetric]
+        ?? record.metrics["plugIn"].map { naturalLogarithm($0) }
+    }
     return ShortRun(
-      losses: perplexities.map { log($0) }, fidelities: await fidelities.afterRounds)
+      losses: [try await zeroShotLoss(result.fiveNumbers)] + losses,
+      fidelities: await fidelities.afterRounds)
   }
 
   /// Those that were measured while a run went on.
@@ -141,9 +145,23 @@ public struct Calibration: Sendable {
     func add(_ value: Double) { afterRounds.append(value) }
   }
 
-  /// The full model's perplexity before anything is tuned.
+  /// The full model's perplexity, or accuracy, before anything is tuned.
   public func zeroShot() async throws -> Double {
     try await owner.onThread { try $0.quality(nil) }
+  }
+
+  /// The same in nats.
+  private func zeroShotLoss(_ numbers: FiveNumbers) async throws -> Double {
+    if owner.configuration.metric != .accuracy, let known = numbers[.fullZeroShot] {
+      return naturalLogarithm(known)
+    }
+    return try await owner.onThread { try $0.loss(nil) }
+  }
+
+  /// The clients' data as it is, where a text alone would not do to tune on: of classes.
+  public var sampleData: URL? {
+    owner.configuration.metric == .accuracy
+      ? configuration.data.map { URL(fileURLWithPath: $0) } : nil
   }
 
   /// The share of all data that some clients have, by their texts' lengths.

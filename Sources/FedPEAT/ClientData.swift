@@ -65,6 +65,22 @@ extension RunConfiguration {
       in: url, classes: task == nil ? nil : true)
   }
 
+  /// The data that says which classes there are, where neither the run nor its model does; `nil` where nothing has to.
+  func documentsOfClasses() throws -> [Document]? {
+    guard task == .classification, labels == nil, let data,
+      try Checkpoint(folder: modelFolder()).configuration.head?.labels == nil
+    else { return nil }
+    return try documents(in: URL(fileURLWithPath: data))
+  }
+
+  /// The beginning of the data, where it says how a model with an encoder divides it; `nil` for other models.
+  func documentsOfPairs() throws -> [Document]? {
+    guard let file = evaluationData ?? data,
+      try Checkpoint(folder: modelFolder()).configuration.hasEncoder
+    else { return nil }
+    return Array(try documents(in: URL(fileURLWithPath: file)).prefix(1000))
+  }
+
   /// What is measured on: the documents of a file, pictures changed as the clients' are, each by the next in turn.
   public func evaluationDocuments(in url: URL) throws -> [Document] {
     let documents = try documents(in: url)

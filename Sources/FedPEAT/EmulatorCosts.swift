@@ -6,6 +6,9 @@ struct EmulatorCosts {
   private let owner: ModelOwner
   private let split: ModelSplit
   private let digests: [String?]
+  /// Of a model with an encoder, how the tokens of what is measured on divide; nothing where that is not known.
+  private let pairs: [PairSize]
+  private let sourceShare: Double
 
   /// - Parameter digests: of the emulators that are more than their recipes say; see `EdgeCalibration`.
   init(
@@ -16,6 +19,10 @@ struct EmulatorCosts {
     self.owner = owner
     self.split = split
     self.digests = digests
+    let texts = owner.model.configuration.hasEncoder ? owner.evaluation ?? [] : []
+    let data = try? owner.dataset(texts)
+    pairs = data?.largestPairs ?? []
+    sourceShare = data?.sourceShare ?? 0.5
   }
 
   /// The blocks of the middle that an emulator shows, from 0, each with the share of the middle's weights that it shows of it.
@@ -30,16 +37,19 @@ struct EmulatorCosts {
     let ends = emulator.keptBlocks.indices.filter {
       !split.middle.contains(emulator.keptBlocks[$0])
     }
-    let demands = MemoryDemands(
+    var demands = MemoryDemands(
       model: model, packed: emulator.model.packedStorages, method: method, blocks: ends,
       batch: configuration.batch, context: configuration.context,
       threads: configuration.threads ?? 1)
+    demands.pairs = pairs
     let contents = contents(of: emulator).sorted { $0.key < $1.key }
     let whole = 1 / Double(split.middle.count)
     return EmulatorLevel(
       emulator.recipe.description, bytes: Double(packageBytes),
       work: Double(configuration.roundTokens)
-        * model.stepOperations(firstTrained: model.order.firstIndex(where: ends.contains) ?? 0),
+        * model.stepOperations(
+          firstTrained: model.order.firstIndex(where: ends.contains) ?? 0,
+          sourceShare: sourceShare),
       memory: Double(
         demands.bytes(
           storage: .float32, checkpointing: false, accumulation: 1,

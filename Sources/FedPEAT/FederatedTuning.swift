@@ -18,6 +18,7 @@ public struct FederatedTuning: Sendable {
   private let onAdapter: @Sendable (Adapter) async throws -> Void
   private let logger: Logger
   private let edge: EdgeConfiguration?
+  private let measuresLoss: Bool
   private let cell: [ClientID: Double]?
   private let clients: [ClientTexts]
 
@@ -57,10 +58,11 @@ public struct FederatedTuning: Sendable {
   ///   - pooled: all clients' texts, where they are here; only used for what tuning is compared with.
   ///   - cell: the clients, each with its share of all data, where the run takes place in a simulated cell (`edge`).
   ///   - clients: each client's texts, where plug-in is to be measured on each (`perClient`).
+  ///   - measuresLoss: whether rounds are measured in nats, too.
   ///   - onAdapter: called with the adapter as it is after each round that is measured; the run waits.
   public init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
-    cell: [ClientID: Double]? = nil, clients: [ClientTexts] = [],
+    cell: [ClientID: Double]? = nil, clients: [ClientTexts] = [], measuresLoss: Bool = false,
     logger: Logger = Logger(label: "fedpeat"),
     onEvent: @escaping @Sendable (Event) -> Void = { _ in },
     onAdapter: @escaping @Sendable (Adapter) async throws -> Void = { _ in }
@@ -69,6 +71,7 @@ public struct FederatedTuning: Sendable {
     edge = try configuration.edge.map { try EdgeFile.read($0) }
     self.cell = edge == nil ? nil : cell
     self.clients = clients
+    self.measuresLoss = measuresLoss
     self.logger = logger
     self.onEvent = onEvent
     self.onAdapter = onAdapter
@@ -137,12 +140,15 @@ public struct FederatedTuning: Sendable {
     watch.untouched = numbers[.fullZeroShot]
     try await levels.measureZeroShot(emulators, &numbers)
 
+    // In nats, of the last adapter.
+    var lastLoss: Double?
+
     /// What the run came to, with what was measured until now.
     func outcome(of report: RunReport) async throws -> RunResult {
       adapter.state = report.adapter
       var result = RunResult(
         configuration: configuration, fiveNumbers: numbers, report: report, adapter: adapter,
-        simulation: await planning.simulation(of: report, plugIn: numbers[.plugIn]),
+        simulation: await planning.simulation(of: report, loss: lastLoss),
         fullModelBytes: owner.checkpoint.byteCount,
         exposure: exposure.exposure(
           ofLevels: Set(emulators.indices.filter(exposure.allowsNewcomers))))
@@ -167,6 +173,11 @@ public struct FederatedTuning: Sendable {
       levels.note(usedIn: report)
       try await levels.measureTuned(await realigner.emulators, with: tuned, &numbers)
       try await owner.measure(.plugIn, &numbers) { try $0.quality(tuned) }
+      if planning.wantsLoss, owner.hasEvaluation {
+        lastLoss = try await owner.onThread { try $0.loss(tuned) }
+      } else if configuration.metric != .accuracy {
+        lastLoss = numbers[.plugIn].map { naturalLogarithm($0) }
+      }
       if let plugIn = numbers[.plugIn], let last = report.rounds.last {
         try await best.take(tuned, round: last.round, plugIn: plugIn)
       }
@@ -277,7 +288,7 @@ public struct FederatedTuning: Sendable {
       workFolder: folder.appendingPathComponent("updates"),
       planner: planning.planner,
       strategy: try configuration.aggregation, server: server, logger: logger,
-      onRound: { [onEvent, onAdapter] round, state in
+      onRound: { [onEvent, onAdapter, measuresLoss] round, state in
         guard every > 0, round % every == 0, owner.hasEvaluation else { return [:] }
         var plugged = adapter
         plugged.state = state
@@ -290,6 +301,9 @@ public struct FederatedTuning: Sendable {
           from: evaluated, through: await realigner.emulators)
         let worth = try await realigner.take(fidelities, evaluated, after: round)
         var metrics = ["plugIn": plugIn]
+        if planning.wantsLoss || measuresLoss {
+          metrics[LearningModel.lossMetric] = try await owner.onThread { try $0.loss(evaluated) }
+        }
         for (level, value) in (worth ?? []).enumerated() { metrics["fidelity-\(level)"] = value }
         return metrics
       },

@@ -131,6 +131,18 @@ final class ModelOwner: Sendable {
     ).perplexity
   }
 
+  /// Mean loss in nats, as planners' learning models look at it: of each target, such as a class; with an adapter plugged in if one is given.
+  func loss(_ adapter: Adapter?) throws -> Double {
+    guard configuration.metric == .accuracy else { return naturalLogarithm(try quality(adapter)) }
+    let plugged = try adapter.map { try PlugIn($0, into: model, digest: digest) }
+    defer { plugged?.remove() }
+    let context = min(configuration.context, model.contextLength)
+    return try dataset(evaluation ?? [], context: context).loss(
+      model, rows: configuration.batch, threads: configuration.threadCount,
+      shouldStop: { self.shouldStop.load(ordering: .relaxed) }
+    ).mean
+  }
+
   /// Measures one of the numbers, or notes that there is no text to measure it on.
   func measure(
     _ name: FiveNumberName, of emulator: String? = nil, _ numbers: inout FiveNumbers,

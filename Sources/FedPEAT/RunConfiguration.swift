@@ -398,8 +398,8 @@ extension RunConfiguration {
       "labels are the classes of task: classification, two or more, each once.")
     if task == .classification {
       try check(
-        targetPerplexity == nil && edge == nil && realignData == nil,
-        "task: classification is measured in accuracy: targetPerplexity, edge and realignData, which look at perplexity, can't be used with it."
+        targetPerplexity == nil && realignData == nil,
+        "task: classification is measured in accuracy: targetPerplexity and realignData, which look at perplexity, can't be used with it."
       )
     }
     try check(

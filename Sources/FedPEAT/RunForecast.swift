@@ -20,7 +20,10 @@ public struct RunForecast {
     }
     self.configuration = configuration
     let edge = try EdgeFile.read(word)
-    let owner = try ModelOwner(configuration, evaluation: nil, pooled: nil, onEvent: { _ in })
+    let owner = try ModelOwner(
+      configuration, evaluation: try configuration.documentsOfPairs(),
+      pooled: try configuration.documentsOfClasses(),
+      onEvent: { _ in })
     let material = try RunMaterial(configuration, owner)
     let levels = try material.levels(
       packageBytes: try material.emulators.map {

@@ -7,6 +7,8 @@ struct RunPlanning: Sendable {
   private let live: LivePlanner?
   private let cell: SimulatedCell?
   private let finalLoss: Double
+  /// Whether somebody wants to know a round's loss, which plug-in's own number does not say.
+  let wantsLoss: Bool
   private let owner: ModelOwner
 
   /// - Parameters:
@@ -19,6 +21,7 @@ struct RunPlanning: Sendable {
   ) async throws {
     self.owner = owner
     finalLoss = edge?.learning.finalLoss ?? 0
+    wantsLoss = edge != nil && configuration.metric == .accuracy
     let levels = try material.levels(packageBytes: packages.map(\.bytes), in: edge)
     let own = edge?.scaled(to: configuration)
     let work = material.workSettings(configuration)
@@ -72,11 +75,13 @@ struct RunPlanning: Sendable {
 
   /// What the run took in its simulated cell; `nil` where there is none.
   ///
-  /// - Parameter plugIn: perplexity at the end, where it was measured.
-  func simulation(of report: RunReport, plugIn: Double?) async -> SimulationReport? {
+  /// - Parameter loss: in nats at the end, where it was measured.
+  func simulation(of report: RunReport, loss: Double?) async -> SimulationReport? {
     guard let cell else { return nil }
     var measured = report.rounds
-    if let plugIn, let last = measured.indices.last { measured[last].metrics["plugIn"] = plugIn }
+    if let loss, let last = measured.indices.last {
+      measured[last].metrics[LearningModel.lossMetric] = loss
+    }
     let played = await cell.rounds
     // One that was played and then did not count took time and energy, but is no round of the run.
     let counted = Set(measured.map(\.round))
@@ -144,7 +149,8 @@ public struct SimulationReport: Sendable, Codable, Equatable {
     self.exposure = exposure
     let losses = Dictionary(
       measured.compactMap { record in
-        record.metrics["plugIn"].map { (record.round, naturalLogarithm($0)) }
+        (record.metrics[LearningModel.lossMetric]
+          ?? record.metrics["plugIn"].map { naturalLogarithm($0) }).map { (record.round, $0) }
       }, uniquingKeysWith: { $1 })
     self.rounds = rounds.map {
       Round(

@@ -13,6 +13,8 @@ public struct UpdateFolder {
   /// How a model of their kind names its tensors, and lays matrices.
   public let keys: TransformerKeys
   public let layout: WeightLayout
+  /// What PEFT calls the model's task: as an adapter_config.json beside it says, or as the kind of model has it; `nil`: as its names have it.
+  public let taskType: String?
 
   /// Throws `badData` that names the folder and what is wrong.
   public init(_ path: String) throws {
@@ -62,6 +64,9 @@ public struct UpdateFolder {
     // An update has the full model's numbers, whatever its folder has.
     keys = try architecture.keys.placed(by: self.facts, "The update '\(path)'").inFullModel
     layout = architecture.layout
+    taskType =
+      try Self.taskType(in: folder)
+      ?? (architecture.seesBothWays && !isPrompt ? AdapterFolder.anyTask : nil)
     do {
       update.header = try update.header.completed(from: folder)
       try update.header.scales?.validate()
@@ -76,6 +81,12 @@ public struct UpdateFolder {
     self.update = update
     try checkRanks(refuse)
     try checkBlocks(refuse)
+  }
+
+  private static func taskType(in folder: URL) throws -> String? {
+    let url = folder.appendingPathComponent("adapter_config.json")
+    guard FileManager.default.fileExists(atPath: url.path) else { return nil }
+    return try JSONFile.read(JSONValue.self, from: url)["task_type"]?.string
   }
 
   private func checkRanks(_ refuse: (String) -> PeatError) throws {

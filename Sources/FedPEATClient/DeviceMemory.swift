@@ -32,10 +32,13 @@ public struct DeviceMemory: Sendable {
 
   /// Reads an emulator so that tuning through it stays below the limit.
   ///
-  /// - Parameter sequencesPerWindow: the most that a window of the data has.
+  /// - Parameters:
+  ///   - sequencesPerWindow: the most that a window of the data has.
+  ///   - pairs: its largest pairs.
   /// - Throws: `usage` where it does not fit.
   func open(
-    _ folder: URL, for settings: LocalTuning, sequencesPerWindow: Int, threads: Int
+    _ folder: URL, for settings: LocalTuning, sequencesPerWindow: Int, pairs: [PairSize],
+    threads: Int
   ) throws -> (TransformerModel, MemoryPlan?) {
     let checkpoint = try Checkpoint(folder: folder)
     let facts = try EmulatorFacts.read(in: folder)
@@ -53,6 +56,7 @@ public struct DeviceMemory: Sendable {
       demands.adapterCopies += settings.termCopies
       demands.isRagged = settings.layout != .stream || configuration.head?.labels != nil
       demands.sequencesPerWindow = sequencesPerWindow
+      demands.pairs = pairs
       demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight
       return try demands.plan(
         below: limit, storage: storage,

@@ -198,6 +198,7 @@ public final class DeviceTrainer: LocalTrainer {
       case .folder(let folder):
         (model, prepared.plan) = try memory.open(
           folder, for: settings, sequencesPerWindow: dataset.mostSequencesInWindow,
+          pairs: dataset.largestPairs,
           threads: threads)
         prepared.source = .model(model)
       }

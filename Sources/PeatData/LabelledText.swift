@@ -26,6 +26,11 @@ public struct LabelledText: Sendable, Equatable {
       ?? Document(text, fields: fields)
   }
 
+  /// What is no field of its own: a label's place, but where it has another name, which data may be divided by as well.
+  private static func labelled<Place>(_ place: Place, as name: String) -> [Place] {
+    name == labelKeys[0] ? [place] : []
+  }
+
   /// The keys of a record's texts: of a pair where it has one, else of its text.
   private static func textKeys(
     _ has: (String) -> Bool
@@ -72,7 +77,9 @@ public struct LabelledText: Sendable, Equatable {
         """)
     }
     let secondColumn = keys.second.flatMap(names.firstIndex)
-    let used = [textColumn, labelColumn] + (secondColumn.map { [$0] } ?? [])
+    let used =
+      [textColumn] + (secondColumn.map { [$0] } ?? [])
+      + labelled(labelColumn, as: names[labelColumn])
     return table.rows.map { row in
       LabelledText(
         text: row.fields[textColumn], second: secondColumn.map { row.fields[$0] },
@@ -98,7 +105,7 @@ public struct LabelledText: Sendable, Equatable {
         Expected {text, label} (or 'category'); of pairs \(TextPair.keyNames) in the place of 'text'.
         """)
     }
-    let used = [keys.first, labelKey] + (keys.second.map { [$0] } ?? [])
+    let used = [keys.first] + (keys.second.map { [$0] } ?? []) + labelled(labelKey, as: labelKey)
     return LabelledText(
       text: text, second: keys.second.flatMap { record[$0]?.string }, label: label,
       fields: record.filter { !used.contains($0.key) }.compactMapValues(\.scalarText))

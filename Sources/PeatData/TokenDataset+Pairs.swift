@@ -41,3 +41,45 @@ extension TokenDataset {
         + "from the same checkpoint.")
   }
 }
+
+/// How many tokens a pair has that the encoder reads, and that the decoder does.
+public struct PairSize: Sendable, Equatable {
+  public var source: Int
+  public var target: Int
+
+  public init(source: Int, target: Int) {
+    self.source = source
+    self.target = target
+  }
+}
+
+extension TokenDataset {
+  /// The pairs that are the largest: each of the others has no more tokens than one of these, on either side. None where data is no pairs.
+  public var largestPairs: [PairSize] {
+    guard case .pairs = arrangement else { return [] }
+    let sizes = windows.map { window in
+      let source = sourceLength(of: store.sequence(window.start..<window.start + window.count + 1))
+      return PairSize(source: source, target: window.count - source)
+    }
+    var largest: [PairSize] = []
+    for size in sizes.sorted(by: { ($0.source, $0.target) > ($1.source, $1.target) })
+    where size.target > largest.last?.target ?? -1 {
+      largest.append(size)
+    }
+    return largest
+  }
+
+  /// The share of all pairs' tokens that the encoder reads; `nil` where data is no pairs.
+  public var sourceShare: Double? {
+    guard case .pairs = arrangement else { return nil }
+    var (sources, all) = (0, 0)
+    for window in windows {
+      sources += sourceLength(of: store.sequence(window.start..<window.start + window.count + 1))
+      all += window.count
+    }
+    return Double(sources) / Double(max(all, 1))
+  }
+
+  /// How many tokens of a pair the encoder reads: the start token's prediction is the first that is learned.
+  func sourceLength(of pair: TokenSequence) -> Int { (pair.isTarget.firstIndex(of: true) ?? 2) - 1 }
+}

@@ -95,6 +95,10 @@ extension TokenDataset {
   ///
   /// - Throws: `badData` where nothing is left to learn.
   public func prefix(tokens count: Int) throws -> TokenDataset {
+    if case .file(let file) = store {
+      return try TokenDataset(
+        file.part(0..<min(max(count, 0), tokenCount)), context: context, masking: masking)
+    }
     var left = count
     var parts: [TokenSequence] = []
     for number in 0..<documentCount where left > 0 {

@@ -47,9 +47,11 @@ public struct TokenDataset: Sendable {
   public let masking: TokenMasking?
   /// All tokens, and which of them are to be learned, wherever a window predicts them.
   let store: TokenStore
-  /// Where each document starts in `tokens`, and the end of the last: one more than there are documents.
+  /// Where each document starts in `tokens`, and the end of the last: one more than there are documents. Of tokens on disk, which are one stream, beginning
+  /// and end alone.
   let documentStarts: [Int]
-  let windows: [Window]
+  public let documentCount: Int
+  let windows: WindowList
   /// Documents that are in no window: too short, or longer than the context before anything in them is learned.
   public let unusedDocuments: Int
   /// What tokens number where they are patches of pictures.
@@ -151,7 +153,8 @@ public struct TokenDataset: Sendable {
     self.store = .memory(
       tokens: tokens, isTarget: isTarget, types: types, targetsBefore: targetsBefore)
     self.documentStarts = starts
-    self.windows = windows
+    documentCount = starts.count - 1
+    self.windows = WindowList(windows)
     self.unusedDocuments = Self.unusedCount(windows, starts)
     self.fingerprint = store.fingerprint(arrangement, masking)
   }
@@ -166,13 +169,14 @@ public struct TokenDataset: Sendable {
     store = .file(file)
     arrangement = .stream(context: context)
     self.masking = masking
-    documentStarts = file.documentStarts
+    documentStarts = [0, file.count]
+    documentCount = file.documentCount
     windows = Self.windows(of: file, tokens, Self.tokensBeyond(masking))
     guard !windows.isEmpty else {
       throw PeatError.badData(
         "Nothing to learn: \(file.count) tokens, none of which is to be learned.")
     }
-    unusedDocuments = Self.unusedCount(windows, documentStarts)
+    unusedDocuments = 0
     fingerprint = store.fingerprint(arrangement, masking)
   }
 
@@ -195,22 +199,21 @@ public struct TokenDataset: Sendable {
   }
 
   /// The windows of a stream on disk that have something to learn, found piece by piece.
-  private static func windows(of file: TokenFile, _ context: Int, _ beyond: Int) -> [Window] {
+  private static func windows(of file: TokenFile, _ context: Int, _ beyond: Int) -> WindowList {
     let perPiece = max(1, (1 << 16) / context) * context
-    var windows: [Window] = []
-    windows.reserveCapacity(file.count / context + 1)
-    for first in stride(from: 0, to: file.count - beyond, by: perPiece) {
-      let marks = file.sequence(first..<min(first + perPiece + beyond, file.count)).isTarget
-      for start in stride(from: 0, to: marks.count - beyond, by: context) {
-        let count = min(context, marks.count - beyond - start)
-        // Nothing stands before the first token of all.
-        let isFirst = first + start + beyond == 0
-        if marks[(start + beyond + (isFirst ? 1 : 0))..<(start + count + beyond)].contains(true) {
-          windows.append(Window(start: first + start, count: count))
+    return WindowList(tokenCount: file.count, context: context, beyond: beyond) { add in
+      for first in stride(from: 0, to: file.count - beyond, by: perPiece) {
+        let marks = file.sequence(first..<min(first + perPiece + beyond, file.count)).isTarget
+        for start in stride(from: 0, to: marks.count - beyond, by: context) {
+          let count = min(context, marks.count - beyond - start)
+          // Nothing stands before the first token of all.
+          let isFirst = first + start + beyond == 0
+          if marks[(start + beyond + (isFirst ? 1 : 0))..<(start + count + beyond)].contains(true) {
+            add((first + start) / context)
+          }
         }
       }
     }
-    return windows
   }
 
   /// How many documents no window has a token of.
@@ -298,7 +301,6 @@ public struct TokenDataset: Sendable {
 
   /// The most inputs in a window.
   public var context: Int { arrangement.context }
-  public var documentCount: Int { documentStarts.count - 1 }
   public var windowCount: Int { windows.count }
   /// How many predictions all windows together make.
   public var targetCount: Int {
@@ -352,10 +354,7 @@ public struct TokenDataset: Sendable {
         targets.append(piece.isTarget[place] ? piece.tokens[place] : TokenBatch.ignored)
       }
       if case .classes(_, atFirst: true) = arrangement { targets.swapAt(first, targets.count - 1) }
-      if case .pairs = arrangement {
-        // The start token's prediction is the first that is learned.
-        sources.append((piece.isTarget.firstIndex(of: true) ?? 2) - 1)
-      }
+      if case .pairs = arrangement { sources.append(sourceLength(of: piece)) }
       lengths += sequenceLengths(in: window)
     }
     return TokenBatch(

@@ -10,8 +10,8 @@ public final class TokenFile: Sendable {
   /// Where these tokens begin in the data.
   private let first: Int
   public let count: Int
-  /// Where each document begins, and the end of the last.
-  public let documentStarts: [Int]
+  /// How many documents they are of; of a part its share. Where each begins is not kept: there may be more of them than memory holds.
+  public let documentCount: Int
   /// Of the texts, in UTF-8; of a part its share.
   public let textBytes: Int
 
@@ -35,8 +35,7 @@ public final class TokenFile: Sendable {
   ) throws {
     let url = folder.appendingPathComponent("fedpeat-\(UUID().uuidString).tokens")
     defer { try? FileManager.default.removeItem(at: url) }
-    var starts = [0]
-    var bytes = 0
+    var (documentCount, tokenCount, bytes) = (0, 0, 0)
     do {
       try Data().write(to: url)
       let handle = try FileHandle(forWritingTo: url)
@@ -47,16 +46,17 @@ public final class TokenFile: Sendable {
         let sequence = try TokenSequence(
           document, tokenizer: tokenizer,
           addBegin: addBegin
-            && (starts.count == 1 || !(onlyFirstBegins || documents.isOneText)),
+            && (documentCount == 0 || !(onlyFirstBegins || documents.isOneText)),
           addEnd: addEnd && !documents.isOneText)
         let words = zip(sequence.tokens, sequence.isTarget).map { token, isTarget in
           (UInt32(bitPattern: token)
             | (isTarget && isLearnable(token) ? TokenFile.learned : 0)).littleEndian
         }
         try handle.write(contentsOf: words.withUnsafeBytes { Data($0) })
-        starts.append(starts[starts.count - 1] + words.count)
+        documentCount += 1
+        tokenCount += words.count
       }
-      guard starts[starts.count - 1] > 1 else {
+      guard tokenCount > 1 else {
         throw PeatError.badData("The file has fewer than two tokens to learn from.")
       }
       data = try MappedFile(url)
@@ -66,8 +66,8 @@ public final class TokenFile: Sendable {
     }
     first = 0
     textBytes = bytes
-    documentStarts = starts
-    count = starts[starts.count - 1]
+    self.documentCount = documentCount
+    count = tokenCount
   }
 
   /// Some of a file's tokens, whose memory they share.
@@ -75,9 +75,9 @@ public final class TokenFile: Sendable {
     data = whole.data
     first = whole.first + range.lowerBound
     count = range.count
-    textBytes = Int(Double(whole.textBytes) * Double(range.count) / Double(max(whole.count, 1)))
-    let inner = whole.documentStarts.filter { range.lowerBound < $0 && $0 < range.upperBound }
-    documentStarts = [0] + inner.map { $0 - range.lowerBound } + [range.count]
+    let share = Double(range.count) / Double(max(whole.count, 1))
+    textBytes = Int(Double(whole.textBytes) * share)
+    documentCount = max(1, Int((Double(whole.documentCount) * share).rounded()))
   }
 
   /// A part of the tokens; what they lie in is shared.

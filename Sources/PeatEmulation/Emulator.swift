@@ -214,7 +214,7 @@ extension Emulator {
   public func facts(
     source: Checkpoint, full: TransformerModel, padded: Bool = false
   ) throws -> EmulatorFacts {
-    let types = source.storageTypes
+    let types = source.storageTypes(of: full)
     return EmulatorFacts(
       formatVersion: EmulatorFacts.currentVersion, sourceDigest: source.digest(),
       sourceBlocks: split.blockCount,

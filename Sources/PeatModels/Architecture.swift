@@ -36,12 +36,17 @@ public protocol Architecture: Sendable {
 
   /// What transformers calls it with a head of classes, behind that.
   static var classificationSuffix: String { get }
+
+  /// Whether queries see both ways, so that no such model predicts each next token.
+  static var seesBothWays: Bool { get }
 }
 
 extension Architecture {
   public static var layout: WeightLayout { .outputsByInputs }
 
   public static var classificationSuffix: String { "ForSequenceClassification" }
+
+  public static var seesBothWays: Bool { false }
 
   public static var blockCountKey: String { "num_hidden_layers" }
 
@@ -73,8 +78,8 @@ extension Architecture {
 public enum Architectures {
   public static let all: [any Architecture.Type] = [
     Llama.self, GPT2.self, GPTNeoX.self, OPT.self, Mistral.self, Qwen2.self, Qwen3.self, Gemma.self,
-    Gemma2.self, BERT.self, RoBERTa.self, DistilBERT.self, ViT.self,
-    DeiT.self, T5.self, CLIP.self, CLIPVision.self, MLPMixer.self,
+    Gemma2.self, BERT.self, RoBERTa.self, XLMRoBERTa.self, DistilBERT.self, ViT.self,
+    DeiT.self, T5.self, MT5.self, CLIP.self, CLIPVision.self, MLPMixer.self,
   ]
 
   /// Their types, for messages.

@@ -12,6 +12,8 @@ public struct Checkpoint: Sendable {
   public private(set) var configuration: TransformerConfiguration
   /// Weights of a new head, which no file has.
   private var added: NamedTensors = [:]
+  /// Whether it has another head than the files.
+  private var hasNewHead = false
   /// Each tensor's name, and the file it lies in.
   private let files: [String: SafeTensorsFile]
   /// `emulator.json`, if the folder is an emulator.
@@ -234,6 +236,7 @@ public struct Checkpoint: Sendable {
       return self
     }
     var result = self
+    result.hasNewHead = true
     result.configurationJSON = try Architectures.classifying(configurationJSON, names)
     result.configuration = try Architectures.configuration(
       from: ConfigurationFile(name: file.name, json: result.configurationJSON))
@@ -274,10 +277,59 @@ public struct Checkpoint: Sendable {
     return bytes.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }?.key ?? .float32
   }
 
+  /// The tensors that the files hold and a model of this checkpoint does not read, with how many values each has: a pooler, a text tower, other names of the
+  /// embedding.
+  public func unreadCounts(by model: TransformerModel) -> [String: Int] {
+    let keys = model.configuration.keys
+    // A tied head may lie there once more.
+    let own = Set(
+      model.parameters.map(\.name) + [model.configuration.head?.weight].compactMap { $0 })
+    func isRead(_ stored: String) -> Bool {
+      let older = keys.olderSuffixes.first { stored.hasSuffix($0.value) }
+      let name = older.map { stored.dropLast($0.value.count) + $0.key } ?? stored
+      return own.contains(name) || own.contains((keys.optionalPrefix ?? "") + name)
+    }
+    return storedCounts.filter { !isRead($0.key) }
+  }
+
+  /// Weights of parts that a model of this checkpoint does not compute, as they are stored: what must lie beside its own weights in a checkpoint that Python is to load
+  /// whole. Heads that another one took the place of are not among them.
+  ///
+  /// - Returns: by the names that they have beside the model's, which are written with a prefix that some checkpoints leave out.
+  public func unusedWeights(beside model: TransformerModel) -> [String: SafeTensors.Raw] {
+    let keys = model.configuration.keys
+    let prefix = keys.missingPrefix { files[$0] != nil }
+    var result: [String: SafeTensors.Raw] = [:]
+    for name in unreadCounts(by: model).keys {
+      guard let file = files[name], let entry = file.entries[name],
+        !keys.ignoredSuffixes.contains(where: name.hasSuffix),
+        !hasNewHead || !TransformerKeys.headPrefixes.contains(where: name.hasPrefix)
+      else { continue }
+      result[prefix + name] = file.withBytes(of: entry) {
+        SafeTensors.Raw(entry.dtype, entry.shape, Data($0))
+      }
+      file.releasePages(of: name)
+    }
+    return result
+  }
+
   /// How each tensor is stored.
   public var storageTypes: [String: StorageType] {
     files.reduce(into: [:]) { types, item in
       types[item.key] = item.value.entries[item.key]?.type
+    }
+  }
+
+  /// How each of a model's weights is stored, by the name that the model has for it.
+  public func storageTypes(of model: TransformerModel) -> [String: StorageType] {
+    let keys = model.configuration.keys
+    let prefix = keys.missingPrefix { files[$0] != nil }
+    let stored = storageTypes
+    return model.parameters.reduce(into: [:]) { types, parameter in
+      let name = parameter.name.dropping(prefix: prefix)
+      let older = keys.olderSuffixes.first { name.hasSuffix($0.key) }
+        .map { name.dropLast($0.key.count) + $0.value }
+      types[parameter.name] = stored[name] ?? older.flatMap { stored[String($0)] }
     }
   }
 

@@ -102,15 +102,26 @@ extension TransformerConfiguration {
   ///   - firstTrained: the first block that is run in which something trains, by its place in the order.
   ///   - keepsPrefix: whether the states below it are kept from earlier.
   ///   - trainsAll: whether every weight trains, and no adapter.
+  ///   - sourceShare: of the tokens, that an encoder reads, where there is one.
   public func stepOperations(
-    firstTrained: Int, keepsPrefix: Bool = false, trainsAll: Bool = false
+    firstTrained: Int, keepsPrefix: Bool = false, trainsAll: Bool = false,
+    sourceShare: Double = 0.5
   ) -> Double {
+    let targetShare = hasEncoder ? 1 - sourceShare : 1
     func weights(_ blocks: some Sequence<Int>) -> Double {
-      blocks.reduce(0) { $0 + Double(matrixWeights(ofBlock: $1)) + mixing }
+      blocks.reduce(0) { $0 + weights(ofBlock: $1) + mixing }
+    }
+    // A source's tokens go through the encoder alone, but for what the decoder makes of them.
+    func weights(ofBlock number: Int) -> Double {
+      let all = Double(matrixWeights(ofBlock: number))
+      guard hasEncoder else { return all }
+      guard keys.isInDecoder(number) else { return all * sourceShare }
+      let crossed = Double(2 * hiddenSize * sizes(ofBlock: number).keyValueHeads * headWidth)
+      return (all - crossed) * targetShare + crossed * sourceShare
     }
     // A layer that mixes tokens works on each channel of a sequence, not on each token.
     let mixing = tokenMixing.map { 2 * Double($0) * Double(hiddenSize - contextLength) } ?? 0
-    let head = Double(outputCount * embeddingWidth)
+    let head = Double(outputCount * embeddingWidth) * targetShare
     let above = weights(order.dropFirst(firstTrained))
     let all = weights(order)
     return 2 * ((keepsPrefix ? above : all) + head) + 2 * (above + head)

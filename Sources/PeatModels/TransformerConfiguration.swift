@@ -166,8 +166,10 @@ public struct TransformerKeys: Sendable, Equatable {
   public var image: ImageKeys?
   /// Endings of names that some checkpoints have in the place of others: of a norm's weight, `LayerNorm.gamma`.
   public var olderSuffixes: [String: String] = [:]
-  /// Endings of tensors that checkpoints may hold and that are no weights, or of no use to this head.
+  /// Endings of tensors that checkpoints may hold and that are no weights, or other names of some.
   public var ignoredSuffixes: [String] = []
+  /// Endings of tensors that are of no use to what is computed here, such as a pooler's; they stay where a checkpoint is written anew.
+  public var unusedSuffixes: [String] = []
   /// Beginnings of tensors of parts that this program does not compute, such as a text tower beside one of pictures.
   public var ignoredPrefixes: [String] = []
   /// A prefix that some checkpoints of the architecture leave out of every name.
@@ -180,6 +182,11 @@ public struct TransformerKeys: Sendable, Equatable {
   public var decoder: DecoderKeys?
   /// Of a block that looks at what an encoder says; `nil` for others.
   public var cross: CrossAttentionKeys?
+
+  /// How the names of heads begin.
+  static let headPrefixes = [
+    "lm_head.", "embed_out.", "cls.", "vocab_", "classifier.", "score.", "pre_classifier.",
+  ]
 
   /// `optionalPrefix` where a checkpoint leaves it out, as GPT-2's first ones do, which were saved from inside the model; empty elsewhere.
   ///

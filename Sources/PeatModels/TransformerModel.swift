@@ -50,9 +50,7 @@ public final class TransformerModel: @unchecked Sendable {
     let reader = try TensorReader(
       weights: weights, keys: configuration.keys,
       // What heads of other kinds have, a model of classes or without a head does not need.
-      ignoredPrefixes: configuration.head?.place == .each
-        ? []
-        : ["lm_head.", "embed_out.", "cls.", "vocab_", "classifier.", "score.", "pre_classifier."],
+      ignoredPrefixes: configuration.head?.place == .each ? [] : TransformerKeys.headPrefixes,
       storage: storage, source: source)
     try configuration.variation.validate(for: configuration, source: source)
     self.configuration = configuration
@@ -464,7 +462,7 @@ private final class TensorReader {
 
   func checkNothingIsLeft() throws {
     let strangers = unused.filter { name in
-      !keys.ignoredSuffixes.contains { name.hasSuffix($0) }
+      !(keys.ignoredSuffixes + keys.unusedSuffixes).contains { name.hasSuffix($0) }
         && !(ignoredPrefixes + keys.ignoredPrefixes).contains { name.hasPrefix($0) }
     }
     guard let first = strangers.min() else { return }

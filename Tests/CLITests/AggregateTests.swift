@@ -51,6 +51,45 @@ import Testing
     }
   }
 
+  @Test(arguments: [("bert-masked", "FEATURE_EXTRACTION"), ("bert-classes", "SEQ_CLS")])
+  func `an adapter of several is for the task that they were tuned for`(
+    family: String, task: String
+  ) async throws {
+    try await withTemporaryFolder { folder in
+      try TinyEncoder.write(family, to: folder.appendingPathComponent("model"))
+      try TinyWorkshop.jsonLines(
+        TinyWorkshop.sentences(40, seed: 3).enumerated().map {
+          ["text": $1, "label": "LABEL_\($0 % 3)"]
+        }
+      ).write(to: folder.appendingPathComponent("data.jsonl"))
+      try await FedpeatCommand.succeed(
+        [
+          "tune", "model", "--data", "data.jsonl", "--steps", "2", "--batch", "2", "--context",
+          "16", "--rank", "2", "--update", "--out", "update",
+        ], in: folder)
+      func stated(_ name: String) throws -> String? {
+        try JSONFile.read(
+          JSONValue.self, from: folder.appendingPathComponent("\(name)/adapter_config.json"))[
+            "task_type"]?.string
+      }
+      #expect(try stated("update") == task)
+      // An update alone, and one beside its adapter.
+      try FileManager.default.createDirectory(
+        at: folder.appendingPathComponent("alone"), withIntermediateDirectories: false)
+      for name in ["update.json", "update.safetensors"] {
+        try FileManager.default.copyItem(
+          at: folder.appendingPathComponent("update/\(name)"),
+          to: folder.appendingPathComponent("alone/\(name)"))
+      }
+      try await FedpeatCommand.succeed(
+        ["aggregate", "alone", "alone", "--out", "of-updates"], in: folder)
+      #expect(try stated("of-updates") == task)
+      try await FedpeatCommand.succeed(
+        ["aggregate", "update", "update", "--out", "both"], in: folder)
+      #expect(try stated("both") == task)
+    }
+  }
+
   @Test func `updates of several ranks become one adapter of the largest, or of the rank given`()
     async throws
   {

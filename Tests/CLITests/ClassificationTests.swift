@@ -1,4 +1,5 @@
 import Foundation
+import PeatTensor
 import TestSupport
 import Testing
 
@@ -89,6 +90,89 @@ import Testing
       try await FedpeatCommand.succeed(
         ["plug-in", "model", "result", "--merge", "--out", "merged"], in: folder)
       #expect(try await accuracy(["merged"], in: folder) == plugIn)
+    }
+  }
+
+  @Test func `it is calibrated, estimated and played in a simulated cell by a planner`()
+    async throws
+  {
+    try await withPictures { folder in
+      let run = """
+        model: model
+        task: classification
+        data: train-images-idx3-ubyte
+        evaluationData: test-images-idx3-ubyte
+        clients: 3
+        emulators: [layer-drop=1]
+        rounds: 3
+        localSteps: 10
+        batch: 8
+        context: 17
+        learningRate: 0.01
+        fullFineTuning: false
+        """
+      try Data(run.utf8).write(to: folder.appendingPathComponent("run.yaml"))
+      let fitted = try await FedpeatCommand.succeed(
+        ["calibrate", "run.yaml", "--rounds", "3", "--out", "edge.yaml", "--json", "--seed", "2"],
+        in: folder
+      ).object()
+      let levels = try #require(fitted["levels"] as? [[String: Any]])
+      let losses = try #require(levels[0]["losses"] as? [Double])
+      // Nats of classes, not accuracies.
+      #expect(losses.count == 4 && losses[3] < losses[0], "\(losses)")
+      let estimate = try await FedpeatCommand.succeed(
+        ["estimate", "run.yaml", "--edge", "edge.yaml", "--runs", "4", "--json"], in: folder
+      ).object()
+      #expect(estimate["isMeasured"] as? Bool == true, "\(estimate)")
+      let result = try await FedpeatCommand.succeed(
+        [
+          "simulate", "run.yaml", "--edge", "edge.yaml", "--planner", "heuristic", "--json",
+          "--seed", "2", "--out", "result",
+        ], in: folder
+      ).object()
+      #expect((result["simulatedSeconds"] as? Double ?? 0) > 0)
+      let numbers = try #require(result["fiveNumbers"] as? [String: Any])
+      #expect(numbers["metric"] as? String == "accuracy")
+      let written = try #require(
+        try JSONSerialization.jsonObject(
+          with: Data(contentsOf: folder.appendingPathComponent("result/results.json")))
+          as? [String: Any])
+      let simulation = try #require(written["simulation"] as? [String: Any])
+      let rounds = try #require(simulation["rounds"] as? [[String: Any]])
+      let last = try #require(rounds.last?["measuredLoss"] as? Double)
+      #expect(last > 0 && last < losses[0])
+      #expect(rounds.last?["predictedLoss"] is Double)
+    }
+  }
+
+  @Test(arguments: ["vit-classes", "clip-classes", "mixer-classes"])
+  func `emulators are made by what pictures show, and distilled on them`(model: String) async throws
+  {
+    try await withPictures(model) { folder in
+      // Of the model's classes the first two.
+      let json = try JSONFile.read(
+        JSONValue.self, from: folder.appendingPathComponent("model/config.json"))
+      let names = json["label_names"]?.array?.compactMap(\.string) ?? ["LABEL_0", "LABEL_1"]
+      for (number, name) in names.prefix(2).enumerated() {
+        try FileManager.default.createDirectory(
+          at: folder.appendingPathComponent("pictures/\(name)"),
+          withIntermediateDirectories: true)
+        for file in ["grey.png", "rgb.png", "photo.png", "palette.png"] {
+          try FileManager.default.copyItem(
+            at: ProjectFolders.golden.appendingPathComponent("images/\(file)"),
+            to: folder.appendingPathComponent("pictures/\(name)/\(number)-\(file)"))
+        }
+      }
+      for recipe in ["int4=gptq", "weighted-low-rank=0.5", "importance=1"] {
+        let report = try await FedpeatCommand.succeed(
+          [
+            "compress", "model", "--bottom", "1", "--top", "1", "--recipe", recipe,
+            "--calibration", "pictures", "--distill", "pictures", "--distill-steps", "3",
+            "--out", "emulator-\(recipe)", "--json",
+          ], in: folder
+        ).object()
+        #expect(report["fidelity"] is [String: Any], "\(recipe)")
+      }
     }
   }
 
@@ -208,7 +292,7 @@ import Testing
       try await FedpeatCommand.succeed(
         [
           "tune", "model", "--task", "classification", "--data", "train-images-idx3-ubyte",
-          "--steps", "20", "--batch", "8", "--learning-rate", "0.01", "--out", "adapter",
+          "--steps", "60", "--batch", "8", "--learning-rate", "0.01", "--out", "adapter",
         ], in: folder)
       #expect(try await accuracy(["model", "--adapter", "adapter"], in: folder) > 0.9)
       // A part is held back to validate with.

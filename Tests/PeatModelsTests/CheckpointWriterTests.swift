@@ -50,6 +50,32 @@ import Testing
     }
   }
 
+  /// Written with the model's own weights, these make the checkpoint whole again.
+  @Test(arguments: ["clip", "clip-classes", "bert", "vit", "llama", "t5"])
+  func `weights of parts that are not computed can be kept`(name: String) throws {
+    let checkpoint = try Checkpoint(
+      folder: ProjectFolders.golden.appendingPathComponent("families/\(name)"))
+    let model = try checkpoint.model()
+    let unused = checkpoint.unusedWeights(beside: model)
+    let own = Set(model.parameters.map(\.name))
+    #expect(own.isDisjoint(with: unused.keys))
+    #expect(unused.isEmpty == ["llama", "t5"].contains(name))
+    if name.hasPrefix("clip") {
+      #expect(unused["vision_model.post_layernorm.weight"]?.shape == [16])
+    }
+    let prefix = model.configuration.keys.optionalPrefix ?? ""
+    func whole(_ names: some Sequence<String>) -> Set<String> {
+      Set(names.map { $0.hasPrefix(prefix) ? String($0.dropFirst(prefix.count)) : $0 })
+    }
+    #expect(whole(checkpoint.storedCounts.keys) == whole(own.union(unused.keys)))
+    // A head that another one takes the place of is gone.
+    if name == "bert" {
+      let classes = try checkpoint.classifying(["a", "b"], seed: 1)
+      // The pooler stands below such a head.
+      #expect(try classes.unusedWeights(beside: classes.model()).isEmpty)
+    }
+  }
+
   @Test func `the digest is of the tensors, not of their files`() throws {
     let checkpoint = try TinyModel.checkpoint("llama-tiny")
     let tensors = try checkpoint.tensors()

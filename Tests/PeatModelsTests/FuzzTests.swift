@@ -57,7 +57,7 @@ import Testing
       let checkpoint = try Checkpoint(folder: Self.families.appendingPathComponent(name))
       return (json: checkpoint.configurationJSON, tensors: try checkpoint.tensors())
     }
-    var (read, made) = (0, 0)
+    var (read, made, ran) = (0, 0, 0)
     for _ in 0..<Self.count {
       let (json, tensors) = cases[random.integer(below: cases.count)]
       var changed = json
@@ -71,14 +71,50 @@ import Testing
         let model = try TransformerModel(
           configuration: configuration, tensors: tensors, source: "changed")
         made += 1
-        guard model.contextLength >= 3, configuration.vocabularySize >= 3,
-          configuration.image == nil
-        else { continue }
-        #expect(model.logits([0, 1, 2], length: 3).shape[0] == 3)
+        ran += try Self.run(model) ? 1 : 0
       } catch is PeatError {}
     }
-    print("\(Self.count) changed config.json: \(read) read, \(made) made a model")
-    #expect(made > Self.count / 50 && read < Self.count)
+    print(
+      "\(Self.count) changed config.json: \(read) read, \(made) made a model, \(ran) ran, \(Self.peakMemory) at most"
+    )
+    #expect(made > Self.count / 50 && ran > made / 2 && read < Self.count)
+  }
+
+  /// States of a short text, of a picture, or of a source and a target.
+  private static func run(_ model: TransformerModel) throws -> Bool {
+    let configuration = model.configuration
+    let tape = Tape()
+    if let image = configuration.image {
+      let patches = Tensor(repeating: 0.5, shape: [image.patches, image.patchSize])
+      let rows =
+        (0..<image.ownTokens).map { Int32(-1 - $0) } + (0..<image.patches).map { Int32($0) }
+      let states = rows.withUnsafeBufferPointer {
+        model.hiddenStates(
+          ModelInputs($0, patches: PatchTable(patches)),
+          layout: SequenceLayout(rows: rows.count, length: rows.count), on: tape)
+      }
+      #expect(states.rows == configuration.contextLength)
+      return true
+    }
+    guard model.contextLength >= 3, configuration.vocabularySize >= 3 else { return false }
+    guard configuration.hasEncoder else {
+      #expect(model.logits([0, 1, 2], length: 3).shape[0] == 3)
+      return true
+    }
+    let tokens: [Int32] = [0, 1, 2, 0, 1]
+    let layout = model.layout(rows: 5, length: 5, sourceLength: 3)
+    let states = tokens.withUnsafeBufferPointer {
+      model.hiddenStates(.init($0), layout: layout, on: tape)
+    }
+    #expect(states.rows == 5)
+    return true
+  }
+
+  private static var peakMemory: String {
+    let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+    let line = status?.split(separator: "\n").first { $0.hasPrefix("VmHWM") }
+    return line.map { $0.split(whereSeparator: \.isWhitespace).dropFirst().joined(separator: " ") }
+      ?? "?"
   }
 
   @Test(.tags(.long), .onlyWithAll)
@@ -105,10 +141,12 @@ import Testing
 
   @Test(.tags(.long), .onlyWithAll) func `a safetensors file ends in tensors or an error`() throws {
     var random = SeededRandom(seed: 43)
-    let file = try Data(
-      contentsOf: Self.families.appendingPathComponent("gemma2/model.safetensors"))
+    let files = try Self.names.map { name in
+      try Data(contentsOf: Self.families.appendingPathComponent("\(name)/model.safetensors"))
+    }
     var read = 0
     for _ in 0..<Self.count {
+      let file = files[random.integer(below: files.count)]
       // The header, mostly: what lies behind it are numbers.
       let bytes = Self.changed(file, &random, within: 4_000)
       do {

@@ -40,7 +40,7 @@ import Testing
     let trainer = try Trainer(
       model, parameters: injected.parameters.map(\.parameter), data: data(),
       configuration: TrainingConfiguration(
-        steps: 30, batch: 4, context: 12, learningRate: 2e-2, accumulation: way.1,
+        steps: 60, batch: 4, context: 12, learningRate: 2e-2, accumulation: way.1,
         checkpointing: way.2, threads: way.0))
     var losses: [Double] = []
     _ = try trainer.run(onStep: { losses.append($0.report.loss) })
@@ -64,7 +64,12 @@ import Testing
     let tokens: [Int32] = [3, 9, 27, 31, 40]
     let exact = try checkpoint().model().logits(tokens, length: 5)
     let packed = try checkpoint().model(storage: .all(.int8)).logits(tokens, length: 5)
-    #expect(zip(exact.scalars, packed.scalars).allSatisfy { abs($0 - $1) < 0.1 })
+    // By all logits, not by the one that is the farthest off, which is chance.
+    let (off, size) = zip(exact.scalars, packed.scalars).reduce(into: (Float(0), Float(0))) {
+      $0.0 += ($1.0 - $1.1) * ($1.0 - $1.1)
+      $0.1 += $1.0 * $1.0
+    }
+    #expect((off / size).squareRoot() < 0.03)
   }
 
   @Test func `a head of classes is as wide as the embedding`() throws {

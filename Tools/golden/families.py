@@ -6,6 +6,7 @@ reference.safetensors as `reference.py` does. Computed in float32 with eager att
 
 import shutil
 import sys
+import zlib
 
 import torch
 import transformers
@@ -24,8 +25,10 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
+    MT5Config,
     T5Config,
     ViTConfig,
+    XLMRobertaConfig,
 )
 
 from golden import GOLDEN, Dice, write_manifest, write_tensors
@@ -101,7 +104,7 @@ NARROW = OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=12, do_layer_norm_b
 
 
 def models():
-    """Each model's name, configuration and class. New ones come last: a model's weights are drawn by its place."""
+    """Each model's name, configuration and class."""
     for name, config in DECODERS.items():
         mapping = transformers.AutoModelForSequenceClassification if name.endswith("-classes") else transformers.AutoModelForCausalLM
         yield name, config, mapping._model_mapping[type(config)]
@@ -116,15 +119,25 @@ def models():
     yield "bert-pairs-classes", BertConfig(**BERT), transformers.BertForSequenceClassification
     for name, config in PAIRS.items():
         yield name, config, transformers.T5ForConditionalGeneration
+    yield "mt5", MT5Config(**T5 | {"feed_forward_proj": "gated-gelu"}), transformers.MT5ForConditionalGeneration
+    multilingual = XLMRobertaConfig(**BERT, pad_token_id=1, type_vocab_size=1)
+    yield "xlm-roberta-masked", multilingual, transformers.XLMRobertaForMaskedLM
+    yield "xlm-roberta-classes", multilingual, transformers.XLMRobertaForSequenceClassification
     for name, (config, kind) in CLIP.items():
         yield name, config, getattr(transformers, kind)
+
+
+def seed(name: str) -> int:
+    """A model's own seed, by its name: what is drawn of one does not depend on which others there are."""
+    return SEED + zlib.crc32(name.encode())
 
 
 def scatter(model, seed):
     """Weights that make every part matter: norms away from 1, biases away from 0, matrices that keep the size of x."""
     dice = Dice(seed)
-    if getattr(model.config, "scale_decoder_outputs", True) is False:
-        # transformers ties every T5 that is made; later ones have a head of their own.
+    config = getattr(model, "config", None)
+    if getattr(config, "scale_decoder_outputs", True) is False or getattr(config, "model_type", "") == "mt5":
+        # transformers ties every T5 that is made; later ones and mT5 have a head of their own.
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     with torch.no_grad():
         for p in model.parameters():
@@ -138,18 +151,18 @@ def scatter(model, seed):
 
 def main():
     torch.set_num_threads(1)
-    for number, (name, config, kind) in enumerate(models()):
+    for name, config, kind in models():
         if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue
         config._attn_implementation = "eager"
-        model = scatter(kind(config), SEED + number)
+        model = scatter(kind(config), seed(name))
         folder = FOLDER / name
         shutil.rmtree(folder, ignore_errors=True)
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
         for file in folder.iterdir():
             file.chmod(0o644)
-        values = reference(model, SEED + 100 + number, 17, "-pairs" in name)
+        values = reference(model, seed(name) + 100, 17, "-pairs" in name)
         write_tensors(folder / "reference.safetensors", values)
         print(name, "loss", values["loss"].item(), "parameters", model.num_parameters())
     write_manifest(FOLDER, "families.py", SEED, computedIn="float32")

@@ -11,11 +11,10 @@ import timm
 import torch
 from timm.models.mlp_mixer import MlpMixer
 
-from families import FOLDER, scatter
+from families import FOLDER, scatter, seed
 from golden import Dice, versions, write_json, write_tensors
 from reference import two_pictures
 
-SEED = 888
 SIZES = {"img_size": 8, "patch_size": 2, "in_chans": 3, "num_blocks": 3, "embed_dim": 12, "mlp_ratio": [0.75, 1.5]}
 LABELS = ["cat", "dog", "owl"]
 
@@ -38,27 +37,27 @@ def reference(model, dice) -> dict:
     return shared | found | {"targets": targets, "loss": loss.reshape(1)} | gradients
 
 
-def write(name, model, config, number) -> None:
+def write(name, model, config) -> None:
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
-    scatter(model, SEED + number)
+    scatter(model, seed(name))
     write_json(folder / "config.json", config)
     write_tensors(folder / "model.safetensors", model.state_dict())
     for file in folder.iterdir():
         file.chmod(0o644)
-    values = reference(model, Dice(SEED + 100 + number))
+    values = reference(model, Dice(seed(name) + 100))
     write_tensors(folder / "reference.safetensors", values)
     facts = {"torch": versions()["torch"], "timm": timm.__version__}
-    write_json(folder / "manifest.json", {"generator": "Tools/golden/mixers.py", "versions": facts, "seed": SEED})
+    write_json(folder / "manifest.json", {"generator": "Tools/golden/mixers.py", "versions": facts, "seed": seed(name)})
     print(name, "loss", values["loss"].item())
 
 
 def main():
     torch.set_num_threads(1)
     whole = {"model_type": "mlp-mixer", "num_classes": 3, "label_names": LABELS, "model_args": SIZES}
-    write("mixer-classes", MlpMixer(num_classes=3, **SIZES), whole, 0)
+    write("mixer-classes", MlpMixer(num_classes=3, **SIZES), whole)
     bare = {"model_type": "mlp-mixer", "num_classes": 0, "model_args": SIZES}
-    write("mixer", MlpMixer(num_classes=0, **SIZES), bare, 1)
+    write("mixer", MlpMixer(num_classes=0, **SIZES), bare)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,11 @@ VIT = {
     "attention.v_proj": "attention.attention.value", "attention.o_proj": "attention.output.dense", "mlp.fc1": "intermediate.dense",
     "mlp.fc2": "output.dense",
 }
-STORED = {"gpt_neox": {"lm_head.weight": "embed_out.weight"}, "vit": VIT, "deit": VIT}
+STORED = {
+    "gpt_neox": {"lm_head.weight": "embed_out.weight"}, "vit": VIT, "deit": VIT,
+    # One parameter, which PyTorch finds in the head first.
+    "xlm-roberta": {r"^lm_head\.decoder\.weight$": "roberta.embeddings.word_embeddings.weight"},
+}
 
 
 def reference(model, seed: int, length: int, pairs: bool = False) -> dict:

@@ -323,7 +323,8 @@ struct Aggregate: AsyncParsableCommand {
     facts.classes = first.update.header.classes
     guard let full else {
       try AdapterFolder.write(
-        adapter, facts: facts, keys: first.keys, layout: first.layout, baseModel: "", to: target)
+        adapter, facts: facts, keys: first.keys, layout: first.layout, taskType: first.taskType,
+        baseModel: "", to: target)
       return
     }
     facts.model = .init(path: full.folder, digest: full.digest)

@@ -129,8 +129,11 @@ struct Calibrate: AsyncParsableCommand {
   ) async throws {
     let scratch = try WorkFolder(temporary: "calibrate")
     defer { scratch.remove() }
-    let sample = scratch.url.appendingPathComponent("sample.txt")
-    try AtomicOutput.write(Data(calibration.sampleText.utf8), to: sample)
+    let text = scratch.url.appendingPathComponent("sample.txt")
+    if calibration.sampleData == nil {
+      try AtomicOutput.write(Data(calibration.sampleText.utf8), to: text)
+    }
+    let sample = calibration.sampleData ?? text
 
     Terminal.note(
       "calibrating  \(calibration.recipes.count == 1 ? "an emulator" : "\(calibration.recipes.count) emulators"): a few steps of each, then short federations"
@@ -300,7 +303,9 @@ struct Calibrate: AsyncParsableCommand {
         Terminal.status("\(name): measuring a step, \(measurement) of \(Self.measurements) …")
         let folder = Self.folder(number, in: scratch)
         let step = try await measureStep(of: folder, on: sample, run)
-        times[number].all.append(Double(calibration.roundTokens) / step.tokensPerSecond)
+        // Steps, not tokens: of some tasks few tokens are predicted.
+        times[number].all.append(
+          Double(run.localSteps) * step.seconds / Double(max(step.steps, 1)))
         times[number].peakMemoryBytes = max(times[number].peakMemoryBytes, step.peakMemoryBytes)
       }
     }
@@ -308,7 +313,8 @@ struct Calibrate: AsyncParsableCommand {
   }
 
   private struct Step: Decodable {
-    var tokensPerSecond: Double
+    var steps: Int
+    var seconds: Double
     var peakMemoryBytes: Int
   }
 
@@ -322,6 +328,7 @@ struct Calibrate: AsyncParsableCommand {
       "--out", folder.appendingPathExtension("tuned").path,
     ]
     if run.method == "lora" { arguments += ["--rank", "\(run.rank)", "--alpha", "\(run.alpha)"] }
+    if let task = run.task { arguments += ["--task", task.rawValue] }
     if let threads = run.threads { arguments += ["--threads", "\(threads)"] }
     let child = try ChildProcess("tune", arguments, folder: folder)
     let result: (ending: ChildProcess.Ending, output: Data)
@@ -336,7 +343,7 @@ struct Calibrate: AsyncParsableCommand {
     return try JSONDecoder().decode(Step.self, from: result.output)
   }
 
-  /// What would be in vain, before anything else is measured; how many seconds it takes to measure perplexity.
+  /// What would be in vain, before anything else is measured; how many seconds it takes to measure a model.
   private func check(
     _ calibration: Calibration, _ run: RunConfiguration
   ) async throws -> Double {

@@ -153,16 +153,7 @@ struct Inspection: Encodable {
   private static func leftAlone(
     of checkpoint: Checkpoint, by model: TransformerModel
   ) -> LeftAlone? {
-    let keys = model.configuration.keys
-    // A tied head may lie there once more.
-    let own = Set(
-      model.parameters.map(\.name) + [model.configuration.head?.weight].compactMap { $0 })
-    func isRead(_ stored: String) -> Bool {
-      let older = keys.olderSuffixes.first { stored.hasSuffix($0.value) }
-      let name = older.map { stored.dropLast($0.value.count) + $0.key } ?? stored
-      return own.contains(name) || own.contains((keys.optionalPrefix ?? "") + name)
-    }
-    let others = checkpoint.storedCounts.filter { !isRead($0.key) }
+    let others = checkpoint.unreadCounts(by: model)
     return others.isEmpty
       ? nil : LeftAlone(tensors: others.count, parameters: others.values.reduce(0, +))
   }

@@ -56,10 +56,10 @@ struct PlugInCommand: AsyncParsableCommand {
     }
     try checkInterruption()
     if merge {
-      let types = checkpoint.storageTypes
+      let types = checkpoint.storageTypes(of: full)
       try CheckpointWriter.write(
-        to: target, tensors: tensors, configuration: checkpoint.configurationJSON,
-        type: { types[$0] ?? .float32 },
+        to: target, tensors: tensors, raw: checkpoint.unusedWeights(beside: full),
+        configuration: checkpoint.configurationJSON, type: { types[$0] ?? .float32 },
         otherFiles: try checkpoint.tokenizerFiles().merging(CheckpointWriter.mark("merged")) { $1 })
     } else {
       // An aggregate knows its own blocks alone.

@@ -261,7 +261,8 @@ struct Tune: AsyncParsableCommand {
       ProcessMeasurement.releaseFreeMemory()
       return try plan(
         checkpoint, emulator, arrangement, saved,
-        sequencesPerWindow: parts?.training.mostSequencesInWindow ?? 1, into: &chosen)
+        sequencesPerWindow: parts?.training.mostSequencesInWindow ?? 1,
+        pairs: parts?.training.largestPairs ?? [], into: &chosen)
     }
     guard let (planned, plan) = chosen, let (training, validation) = parts else {
       throw PeatError(.internalError, "The model was read without a plan.")
@@ -342,7 +343,7 @@ struct Tune: AsyncParsableCommand {
   /// Decides how the step is computed and weights are kept, before a weight is read.
   private func plan(
     _ checkpoint: Checkpoint, _ emulator: EmulatorFacts?, _ arrangement: LocalTuning.Layout,
-    _ saved: Trainer.State?, sequencesPerWindow: Int,
+    _ saved: Trainer.State?, sequencesPerWindow: Int, pairs: [PairSize],
     into chosen: inout (configuration: TrainingConfiguration, plan: MemoryPlan?)?
   ) throws -> StoragePlan {
     let model = checkpoint.configuration
@@ -357,6 +358,7 @@ struct Tune: AsyncParsableCommand {
       batch: batch, context: configuration.context, threads: configuration.threads)
     demands.isRagged = arrangement != .stream
     demands.sequencesPerWindow = sequencesPerWindow
+    demands.pairs = pairs
     demands.fileBytesPerWeight = checkpoint.halfBytesPerWeight
     // Another storage would give other numbers than the run that was interrupted.
     let wanted = saved?.storage ?? memory.storage
@@ -546,6 +548,8 @@ struct Tune: AsyncParsableCommand {
         if let emulator = loaded.emulator { files["emulator.json"] = try JSONFile.encode(emulator) }
         try CheckpointWriter.write(
           to: target, tensors: loaded.model.tensors,
+          raw: loaded.emulator == nil
+            ? loaded.checkpoint.unusedWeights(beside: loaded.model) : [:],
           configuration: loaded.checkpoint.configurationJSON, otherFiles: files)
       }
     }

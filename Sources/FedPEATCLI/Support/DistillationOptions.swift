@@ -85,8 +85,8 @@ struct DistillationOptions: ParsableArguments {
     return Lesson(
       settings: settings,
       data: try Distillation.data(
-        try DocumentReader.read(url), source: source, settings: settings),
-      digest: Digest(of: try Data(contentsOf: url)))
+        try source.configuration.documents(in: url), source: source, settings: settings),
+      digest: try Digest(ofDataAt: url))
   }
 
   private func settings(_ common: CommonOptions, longest: Int) throws -> DistillationSettings {

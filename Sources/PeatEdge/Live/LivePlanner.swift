@@ -128,7 +128,7 @@ public actor LivePlanner: RoundPlanner {
         together: progress, share: share, coverage: coverage, gap: gap)
       gap *= 1 - settings.server.progress(beside: devices, settings.learning, gap: gap)
     }
-    if let measured = state.metrics["plugIn"].flatMap(settings.learning.gap) { gap = measured }
+    if let measured = settings.learning.gap(measured: state.metrics) { gap = measured }
   }
 
   /// Shares of all examples; a client that never said is believed to have as many as the median.

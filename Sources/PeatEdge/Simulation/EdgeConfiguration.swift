@@ -141,9 +141,23 @@ public struct LearningModel: Sendable, Codable, Equatable {
 
   /// The gap that a measured perplexity leaves; `nil` where the final loss is not known.
   public func gap(perplexity: Double) -> Double? {
-    guard perplexity > 0, finalLoss > 0 else { return nil }
-    return max(naturalLogarithm(perplexity) - finalLoss, 1e-3)
+    perplexity > 0 ? gap(loss: naturalLogarithm(perplexity)) : nil
   }
+
+  /// The gap that a measured loss leaves, in nats; `nil` where the final loss is not known.
+  func gap(loss: Double) -> Double? {
+    guard finalLoss > 0 else { return nil }
+    return max(loss - finalLoss, 1e-3)
+  }
+
+  /// The gap that a round's measures leave: its loss where there is one, else its plug-in perplexity.
+  func gap(measured metrics: [String: Double]) -> Double? {
+    metrics[Self.lossMetric].map { gap(loss: $0) }
+      ?? metrics["plugIn"].flatMap { gap(perplexity: $0) }
+  }
+
+  /// What a round's plug-in loss is called among its measures, where plug-in itself is measured in something else than perplexity.
+  public static let lossMetric = "plugInLoss"
 
   /// What all participants together take off the gap, as a share of it.
   ///

@@ -113,7 +113,7 @@ public actor SimulatedCell: RoundPlanner {
     let present = Set(state.clients.map(\.client))
     var spent = SimulatedRound(round: state.round)
     begin(state, &spent)
-    if let measured = state.metrics["plugIn"].flatMap(learning.gap) { cell.gap = measured }
+    if let measured = learning.gap(measured: state.metrics) { cell.gap = measured }
     let start = cell
     while true {
       let attempt = state.attempt + lostHere

@@ -8,6 +8,7 @@ import PeatTensor
 public enum BERT: Architecture {
   public static let modelType = "bert"
   public static let className = "Bert"
+  public static let seesBothWays = true
 
   public static func configuration(
     from file: ConfigurationFile
@@ -88,10 +89,11 @@ public enum BERT: Architecture {
       tokenTypes: "\(prefix).embeddings.token_type_embeddings.weight",
       // As the first files were saved, from TensorFlow.
       olderSuffixes: ["LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"],
+      ignoredSuffixes: ["embeddings.position_ids", "predictions.decoder.bias"],
       // Files of one head often hold what others need.
-      ignoredSuffixes: [
-        "embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias",
-        "seq_relationship.weight", "seq_relationship.bias", "predictions.decoder.bias",
+      unusedSuffixes: [
+        "pooler.dense.weight", "pooler.dense.bias", "seq_relationship.weight",
+        "seq_relationship.bias",
       ],
       optionalPrefix: "\(prefix).")
   }

@@ -6,6 +6,7 @@ import PeatTensor
 public enum CLIP: Architecture {
   public static let modelType = "clip"
   public static let className = "CLIP"
+  public static let seesBothWays = true
   public static let classificationSuffix = ViT.classificationSuffix
   public static let section: String? = "vision_config"
   public static let keys = CLIPVision.keys
@@ -35,6 +36,7 @@ public enum CLIP: Architecture {
 public enum CLIPVision: Architecture {
   public static let modelType = "clip_vision_model"
   public static let className = "CLIPVision"
+  public static let seesBothWays = true
   public static let classificationSuffix = ViT.classificationSuffix
 
   public static func configuration(
@@ -101,7 +103,8 @@ public enum CLIPVision: Architecture {
     embeddingNorm: "vision_model.pre_layrnorm",
     image: ImageKeys(
       bias: nil, ownTokens: ["vision_model.embeddings.class_embedding"], isFlat: true),
-    ignoredSuffixes: ["embeddings.position_ids", "post_layernorm.weight", "post_layernorm.bias"],
+    ignoredSuffixes: ["embeddings.position_ids"],
+    unusedSuffixes: ["post_layernorm.weight", "post_layernorm.bias"],
     ignoredPrefixes: ["text_model.", "text_projection.", "visual_projection.", "logit_scale"],
     optionalPrefix: "vision_model.")
 }

@@ -6,6 +6,7 @@ import PeatTensor
 public enum DeiT: Architecture {
   public static let modelType = "deit"
   public static let className = "DeiT"
+  public static let seesBothWays = true
   public static let classificationSuffix = ViT.classificationSuffix
   public static let keys = ViT.likeViT("deit", ownTokens: ["cls_token", "distillation_token"])
 

@@ -6,6 +6,7 @@ import PeatTensor
 public enum DistilBERT: Architecture {
   public static let modelType = "distilbert"
   public static let className = "DistilBert"
+  public static let seesBothWays = true
   public static let blockCountKey = "n_layers"
 
   public static func configuration(

@@ -11,6 +11,7 @@ import PeatTensor
 public enum MLPMixer: Architecture {
   public static let modelType = "mlp-mixer"
   public static let className = "MlpMixer"
+  public static let seesBothWays = true
   public static let classificationSuffix = ""
   public static let blockCountKey = "num_blocks"
   public static let section: String? = "model_args"

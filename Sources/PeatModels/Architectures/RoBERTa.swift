@@ -6,6 +6,7 @@ import PeatTensor
 public enum RoBERTa: Architecture {
   public static let modelType = "roberta"
   public static let className = "Roberta"
+  public static let seesBothWays = true
   public static let keys: TransformerKeys = {
     var keys = BERT.likeBERT("roberta")
     keys.ignoredSuffixes += ["lm_head.decoder.bias"]
@@ -14,6 +15,12 @@ public enum RoBERTa: Architecture {
 
   public static func configuration(
     from file: ConfigurationFile
+  ) throws -> TransformerConfiguration {
+    try likeRoBERTa(file, modelType: modelType)
+  }
+
+  static func likeRoBERTa(
+    _ file: ConfigurationFile, modelType: String
   ) throws -> TransformerConfiguration {
     var model = try BERT.likeBERT(
       file, modelType: modelType, keys: keys,

@@ -14,12 +14,18 @@ public enum T5: Architecture {
   public static func configuration(
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {
-    // Without its head, or with one of classes, it is another model.
-    try file.require(
-      "architectures",
-      [
-        .array([.string("T5ForConditionalGeneration")]), .array([.string("T5WithLMHeadModel")]),
-      ])
+    try likeT5(
+      file, modelType: modelType, classes: ["T5ForConditionalGeneration", "T5WithLMHeadModel"],
+      scalesTiedHead: true)
+  }
+
+  /// - Parameters:
+  ///   - classes: what `architectures` may be: without its head, or with one of classes, it is another model.
+  ///   - scalesTiedHead: whether states are scaled for a head that is the embedding.
+  static func likeT5(
+    _ file: ConfigurationFile, modelType: String, classes: [String], scalesTiedHead: Bool
+  ) throws -> TransformerConfiguration {
+    try file.require("architectures", classes.map { .array([.string($0)]) })
     try file.require("is_encoder_decoder", [.bool(true)])
     try file.require("tie_encoder_decoder", [.bool(false)])
     try file.require("pruned_heads", [.object([:])])
@@ -50,7 +56,7 @@ public enum T5: Architecture {
     var head = HeadLayout.nextToken("lm_head.weight", isTied: isTied)
     // transformers 5 writes every T5 as tied; a head in the files that is another one counts.
     head.isTiedUnlessStored = true
-    if try file.flag("scale_decoder_outputs", default: isTied) {
+    if scalesTiedHead, try file.flag("scale_decoder_outputs", default: isTied) {
       head.scale = 1 / Float(hidden).squareRoot()
     }
     let heads = try file.size("num_heads")

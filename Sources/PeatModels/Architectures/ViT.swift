@@ -7,6 +7,7 @@ import PeatTensor
 public enum ViT: Architecture {
   public static let modelType = "vit"
   public static let className = "ViT"
+  public static let seesBothWays = true
   public static let classificationSuffix = "ForImageClassification"
 
   public static func configuration(
@@ -68,7 +69,7 @@ public enum ViT: Architecture {
       image: ImageKeys(
         bias: "\(prefix).embeddings.patch_embeddings.projection.bias",
         ownTokens: ownTokens.map { "\(prefix).embeddings.\($0)" }),
-      ignoredSuffixes: ["pooler.dense.weight", "pooler.dense.bias", "embeddings.mask_token"],
+      unusedSuffixes: ["pooler.dense.weight", "pooler.dense.bias", "embeddings.mask_token"],
       optionalPrefix: "\(prefix).")
   }
 }

@@ -18,6 +18,37 @@ public struct Digest: Sendable, Hashable, Codable, CustomStringConvertible {
     self.init(SHA256.hash(data: data))
   }
 
+  /// The digest of a file's bytes; of a folder that of its files' names and bytes, by name, hidden ones left out.
+  ///
+  /// - Throws: `inputOutput` where it can't be read.
+  public init(ofDataAt url: URL) throws {
+    do {
+      var isFolder: ObjCBool = false
+      guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder),
+        isFolder.boolValue
+      else {
+        self.init(of: try Data(contentsOf: url))
+        return
+      }
+      let files =
+        FileManager.default.enumerator(
+          at: url, includingPropertiesForKeys: [.isRegularFileKey], options: .skipsHiddenFiles)?
+        .compactMap { $0 as? URL } ?? []
+      var digest = IncrementalDigest()
+      for file in files.sorted(by: { $0.path < $1.path }) {
+        let facts = try file.resourceValues(forKeys: [.isRegularFileKey])
+        guard facts.isRegularFile == true else { continue }
+        let name = file.path.dropFirst(url.path.count)
+        digest.update(Data("\(name)\0".utf8))
+        digest.update(Data(Digest(of: try Data(contentsOf: file)).hex.utf8))
+      }
+      self = digest.finish()
+    } catch let error where !(error is PeatError) {
+      throw PeatError.inputOutput(
+        "'\(url.path)' can't be read: \(error.localizedDescription)", cause: error)
+    }
+  }
+
   fileprivate init(_ digest: SHA256.Digest) {
     hex = digest.map { byte in
       let text = String(byte, radix: 16)

@@ -118,30 +118,32 @@ public enum AdapterFolder {
   ) throws {
     try write(
       adapter, facts: facts, keys: configuration.keys, layout: configuration.layout,
-      sizes: configuration, baseModel: baseModel, to: folder, otherFiles: otherFiles,
+      sizes: configuration, taskType: nil, baseModel: baseModel, to: folder, otherFiles: otherFiles,
       fillMore: fillMore)
   }
 
   /// Writes an adapter folder where the model itself is not at hand: its kind is enough.
+  ///
+  /// - Parameter taskType: what PEFT calls the model's task; by its names alone if not given.
   public static func write(
     _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
-    baseModel: String, to folder: URL, otherFiles: [String: Data] = [:],
+    taskType: String? = nil, baseModel: String, to folder: URL, otherFiles: [String: Data] = [:],
     fillMore: (URL) throws -> Void = { _ in }
   ) throws {
     try write(
-      adapter, facts: facts, keys: keys, layout: layout, sizes: nil, baseModel: baseModel,
-      to: folder, otherFiles: otherFiles, fillMore: fillMore)
+      adapter, facts: facts, keys: keys, layout: layout, sizes: nil, taskType: taskType,
+      baseModel: baseModel, to: folder, otherFiles: otherFiles, fillMore: fillMore)
   }
 
   private static func write(
     _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
-    sizes: TransformerConfiguration?, baseModel: String, to folder: URL,
+    sizes: TransformerConfiguration?, taskType: String?, baseModel: String, to folder: URL,
     otherFiles: [String: Data], fillMore: (URL) throws -> Void
   ) throws {
     try AtomicOutput.folder(at: folder, replacing: CheckpointWriter.isOurs) { folder in
       try fill(
         folder, adapter, facts: facts, keys: keys, layout: layout, sizes: sizes,
-        baseModel: baseModel)
+        taskType: taskType, baseModel: baseModel)
       for (name, data) in otherFiles {
         try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
       }
@@ -151,7 +153,7 @@ public enum AdapterFolder {
 
   private static func fill(
     _ folder: URL, _ adapter: Adapter, facts: Facts, keys: TransformerKeys, layout: WeightLayout,
-    sizes: TransformerConfiguration?, baseModel: String
+    sizes: TransformerConfiguration?, taskType: String?, baseModel: String
   ) throws {
     let adapter = try adapter.mergingRemainders()
     var facts = facts
@@ -187,8 +189,8 @@ public enum AdapterFolder {
       lora.rankPattern = [:]
       peftConfiguration = Self.peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel)
     }
-    if sizes?.predictsMaskedTokens == true {
-      peftConfiguration = peftConfiguration.map(forMaskedTokens)
+    if let taskType = sizes?.predictsMaskedTokens == true ? anyTask : taskType {
+      peftConfiguration = peftConfiguration.map { stating(taskType, in: $0) }
     }
     let head = storingHead(outside, asPEFT: peftConfiguration != nil)
     tensors.merge(head.tensors) { own, _ in own }
@@ -248,10 +250,13 @@ public enum AdapterFolder {
     ])
   }
 
-  /// adapter_config.json of a model of masked tokens, for which PEFT has no task: one that takes any model.
-  private static func forMaskedTokens(_ configuration: JSONValue) -> JSONValue {
+  /// What PEFT, which has no task for masked tokens, takes any model by.
+  public static let anyTask = "FEATURE_EXTRACTION"
+
+  /// adapter_config.json for a task.
+  private static func stating(_ taskType: String, in configuration: JSONValue) -> JSONValue {
     guard case .object(var table) = configuration else { return configuration }
-    table["task_type"] = .string("FEATURE_EXTRACTION")
+    table["task_type"] = .string(taskType)
     return .object(table)
   }
 

@@ -1,3 +1,4 @@
+import PeatData
 import PeatModels
 import PeatNN
 import PeatTensor
@@ -9,10 +10,12 @@ extension MemoryDemands {
   ///   - parameters: all that trains, the model's own weights or low-rank updates beside them.
   ///   - isRagged: whether batches differ in shape.
   ///   - sequencesPerWindow: the most that a window has.
+  ///   - pairs: the data's largest pairs.
   ///   - sharesGradient: whether threads add to one gradient.
   package init(
     of model: TransformerModel, tuning parameters: [Parameter],
     _ configuration: TrainingConfiguration, isRagged: Bool, sequencesPerWindow: Int = 1,
+    pairs: [PairSize] = [],
     sharesGradient: Bool
   ) {
     let chosen = Set(parameters.map(ObjectIdentifier.init))
@@ -38,6 +41,7 @@ extension MemoryDemands {
     adapterCopies = 0
     self.isRagged = isRagged
     self.sequencesPerWindow = sequencesPerWindow
+    self.pairs = pairs
     self.sharesGradient = sharesGradient
   }
 

@@ -1,3 +1,4 @@
+import PeatData
 import PeatModels
 import PeatTensor
 
@@ -34,6 +35,8 @@ public struct MemoryDemands: Sendable {
   public var isRagged = false
   /// The most sequences in a window: each has a prompt's rows in front.
   public var sequencesPerWindow = 1
+  /// The largest pairs of the data, where an encoder reads a part of each window; empty: any are possible.
+  public var pairs: [PairSize] = []
   /// Copies of what trains, beside the values, moments and gradients of a step: an adapter as it was and as it is written, and a state
   /// that is saved.
   public var adapterCopies = 5
@@ -181,11 +184,23 @@ public struct MemoryDemands: Sendable {
     let windows = (Double(batch) / Double(accumulation)).rounded(.up)
     let length = Double(context + added.prompt)
     let rows = Double(context + added.prompt * sequencesPerWindow)
+    let memory = StepMemory(
+      model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix, added: added,
+      trainsInput: trainsEverything)
+    if !pairs.isEmpty, model.hasEncoder {
+      return 4
+        * pairs.reduce(0) { most, pair in
+          let (source, target) = (Double(pair.source + added.prompt), Double(pair.target))
+          return max(
+            most,
+            memory.floats(
+              rows: windows * (source + target), predicted: windows * target,
+              sources: windows * source, context: max(source, target), threads: threads,
+              logitRows: logitRows, checkpointing: checkpointing, isDivided: false))
+        }
+    }
     return 4
-      * StepMemory(
-        model: model, rank: rank, trained: trained, frozenPrefix: frozenPrefix, added: added,
-        trainsInput: trainsEverything
-      ).floats(
+      * memory.floats(
         rows: windows * rows, predicted: model.head?.labels == nil ? windows * rows : windows,
         context: length, threads: threads,
         logitRows: logitRows, checkpointing: checkpointing,

@@ -30,7 +30,8 @@ struct StepMemory {
     self.rank = rank
     self.trained = trained
     self.frozenPrefix = frozenPrefix
-    for block in Set(model.order) {
+    // What is kept in the place of what went in leaves none (measured).
+    for block in Set(model.order) where !keepsResult {
       gap = max(gap, Double(model.sizes(ofBlock: block).feedForwardSize) + factor(block))
       gap = max(gap, (mixing ?? 0) + factor(block))
     }
@@ -41,6 +42,13 @@ struct StepMemory {
   /// Values of a row between the layers that mix tokens, where those stand in the place of attention.
   private var mixing: Double? {
     model.tokenMixing.map { Double($0) * hidden / Double(model.contextLength) }
+  }
+  /// Whether the activation function's result is kept, and what goes into it is not: of those whose slopes follow from it.
+  private var keepsResult: Bool {
+    switch model.feedForward {
+    case .plain(.relu), .plain(.tanh): true
+    default: false
+    }
   }
   /// What a norm keeps of a row beside what goes into it.
   private var normStatistics: Double {
@@ -104,7 +112,9 @@ struct StepMemory {
     let sizes = model.sizes(ofBlock: block)
     let inner = Double(sizes.feedForwardSize)
     let queries = Double(sizes.heads * model.headWidth)
-    // The activation function's gradient, and those of what goes into it or its slopes; and attention's, when those are gone.
+    // The activation function's gradient, its values once more, and its slopes; or its gradient alone, where the result says the slopes.
+    let activation = keepsResult ? inner : 3 * inner
+    // And those of what goes into it; and attention's, when those are gone.
     let attention =
       mixing.map { 3 * $0 + hidden - branches * inner }
       ?? queries + keyValues(block) + max(queries, 2 * hidden) - branches * inner
@@ -114,7 +124,7 @@ struct StepMemory {
     // Of virtual tokens: a copy of the states without them, and gaps that copies of keys and values leave (measured).
     let virtual = added.prompt + added.prefix > 0 ? 2 * hidden : 0
     let own =
-      max(3 * inner, branches * inner + 2 * hidden, attention) + factor(block) + lowRank
+      max(activation, branches * inner + 2 * hidden, attention) + factor(block) + lowRank
       + bottleneck + virtual
     // A gradient that goes on beside a norm and one that comes out of it.
     let beside = model.normPlace == .around ? hidden : 0
@@ -153,7 +163,7 @@ struct StepMemory {
   }
 
   /// - Parameter sources: how many of the rows an encoder reads.
-  private func floats(
+  func floats(
     rows: Double, predicted: Double, sources: Double, context: Double, threads: Int, logitRows: Int,
     checkpointing: Bool, isDivided: Bool
   ) -> Double {
@@ -174,8 +184,8 @@ struct StepMemory {
     var backward = 0.0
     /// What is kept when the last block is done; first, below the blocks.
     var all = rows * inputs
-    // Both stacks' states in one matrix and apart, what the encoder says, and gradients of these.
-    let beside = model.hasEncoder ? 2 * rows * hidden + 2 * sources * hidden : 0
+    // Both stacks' states in one matrix, and what the encoder says.
+    let beside = model.hasEncoder ? rows * hidden + sources * hidden : 0
     for (index, block) in places.enumerated() {
       let inFlight =
         own(block) * flight(block) + 2 * copies * keyValues(block) + crossed(block) + beside
@@ -192,10 +202,11 @@ struct StepMemory {
     let frozen = model.order.prefix(frozenPrefix).reduce(0) {
       max($0, own($1) * passing($1) + crossed($1) + beside)
     }
-    // The last block's output, the final norm's, and its gradient, of which one fits in the gap.
+    // The final norm's output and its gradient, of which one fits in the gap; and the last block's output, which is counted already where stacks are joined.
+    let normed = max(2 * hidden, hidden + gap)
+    let output = model.hasEncoder ? targets * normed : rows * (hidden + normed)
     let head =
-      all + beside + rows * (hidden + max(2 * hidden, hidden + gap))
-      + logits(rows: predicted, threads: threads, logitRows: logitRows)
+      all + beside + output + logits(rows: predicted, threads: threads, logitRows: logitRows)
     return max(backward, frozen, head) + workspace(context: context, threads: threads)
   }
 

@@ -55,6 +55,7 @@ public final class Trainer {
     try MemoryDemands(
       of: model, tuning: parameters, configuration, isRagged: data.arrangement.isByDocument,
       sequencesPerWindow: model.prompt == nil ? 1 : data.mostSequencesInWindow,
+      pairs: data.largestPairs,
       sharesGradient: objective?.sharesGradient ?? false
     ).check(configuration, weightBytes: model.byteCount)
     self.model = model
