@@ -53,7 +53,7 @@ import Testing
     (level("name: \(String(repeating: "x", count: 2000))"), ["a name of 2000 bytes"]),
     (level("blocks: [0, 0, 0, 0, 0, 0, 0, 0, 0]"), ["names 9 blocks", "name each once"]),
     (level("blocks: [8]"), ["names a block that the middle's 8 blocks do not have"]),
-    (level("blocks: [0], shown: [1]"), ["at most 0.125"]),
+    (level("blocks: [0], shown: [1]"), ["at most 0.25"]),
     (level("fidelity: 1.1"), ["fidelity of 0 to 1", "1.1"]),
     (level("bytes: 0"), ["bytes and memory of 1 to 1e15", "found 0.0"]),
     (

@@ -128,7 +128,12 @@ import Testing
     edge.levels[0].shown = [0.1]
     expectError(.badData, "'shown'", "8 blocks") { try edge.validate() }
     edge.levels[0].shown = Array(repeating: 0.2, count: 8)
-    expectError(.badData, "at most 0.125") { try edge.validate() }
+    expectError(.badData, "of all 1") { try edge.validate() }
+    edge.levels[0].shown = [0.26] + Array(repeating: 0.05, count: 7)
+    expectError(.badData, "at most 0.25") { try edge.validate() }
+    // Of a model with an encoder blocks differ.
+    edge.levels[0].shown = [0.06, 0.06, 0.06, 0.06, 0.15, 0.15, 0.15, 0]
+    try edge.validate()
   }
 
   @Test func `what levels show of a block adds up as in a run's ledger`() throws {
