@@ -10,7 +10,8 @@ struct FederationService: Wire.SimpleServiceProtocol {
   let door: Doorkeeper
   let chunkBytes: Int
   private let tickets = Tickets()
-  private let turns = TransferTurns()
+  private let downloads = TransferTurns()
+  private let uploads = UploadTurns()
 
   init(endpoint: any CoordinatorEndpoint, door: Doorkeeper, chunkBytes: Int) {
     self.endpoint = endpoint
@@ -102,7 +103,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
       let what = ["digest": download.digest.hex, "from": "\(download.offset)"]
       do {
         try await door.admission.transfer(by: peer.account) {
-          try await turns.take {
+          try await downloads.take {
             try await endpoint.download(download, chunkBytes: chunkBytes) { data in
               var chunk = Fedpeat_V1_Chunk()
               chunk.data = data
@@ -138,6 +139,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
       switch answer {
       case .send(let ticket, _):
         if peer.client != nil { tickets.give(ticket, to: peer.account) }
+        try await uploads.wait(for: ticket)
         what["signature"] = request.signature.base64EncodedString()
         what["session"] = offer.caller.session
         door.record("offer", by: peer, as: offer.caller.client, .ok, what)
@@ -174,6 +176,20 @@ struct FederationService: Wire.SimpleServiceProtocol {
     _ request: RPCAsyncSequence<Fedpeat_V1_UploadChunk, any Error>, from peer: Peer
   ) async throws -> UploadReply {
     var ticket: String?
+    do {
+      let reply = try await receive(request, from: peer, &ticket)
+      if let ticket { await uploads.end(ticket) }
+      return reply
+    } catch {
+      if let ticket { await uploads.end(ticket) }
+      throw error
+    }
+  }
+
+  private func receive(
+    _ request: RPCAsyncSequence<Fedpeat_V1_UploadChunk, any Error>, from peer: Peer,
+    _ ticket: inout String?
+  ) async throws -> UploadReply {
     do {
       for try await chunk in request {
         guard ticket == nil || ticket == chunk.ticket else {

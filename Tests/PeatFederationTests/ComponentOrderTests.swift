@@ -1,8 +1,7 @@
+import PeatFederation
 import PeatTensor
 import TestSupport
 import Testing
-
-@testable import PeatFederation
 
 @Suite("Components that train") struct ComponentOrderTests {
   private static let down = "x.q.lora_A.weight"

@@ -1,8 +1,7 @@
+import PeatGRPC
 import Synchronization
 import TestSupport
 import Testing
-
-@testable import PeatGRPC
 
 @Suite("Turns of transfers") struct TransferTurnsTests {
   @Test func `no more than the limit go on at a time, and all get their turn`() async throws {

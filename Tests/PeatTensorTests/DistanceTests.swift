@@ -1,6 +1,5 @@
+import PeatTensor
 import Testing
-
-@testable import PeatTensor
 
 @Suite("distance") struct DistanceTests {
   @Test(arguments: [0, 1, 7, 8, 9, 100])
