@@ -45,9 +45,8 @@ struct Serve: AsyncParsableCommand {
     if let listen { overrides["listen"] = .string(listen) }
     if protection.insecure { overrides["insecure"] = .bool(true) }
     if withoutModelPrivacy { overrides["withoutModelPrivacy"] = .bool(true) }
-    let configuration = try ConfigurationReader.read(
-      RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
-    try configuration.validate()
+    let configuration = try RunConfiguration.read(
+      from: config.map(URL.init(path:)), flags: overrides)
     guard !configuration.perClient else {
       throw PeatError.usage(
         "perClient measures each client's own texts, which are only here where 'simulate' makes the clients. Leave it out."
