@@ -12,10 +12,13 @@ extension RunConfiguration {
   ) throws -> RunConfiguration {
     let configuration = try ConfigurationReader.read(
       RunConfiguration(), from: url, overrides: flags)
-    do { try configuration.validate() } catch let error as PeatError where error.code == .usage {
+    do { try configuration.validate() } catch let error as PeatError
+      where [.usage, .badData].contains(error.code)
+    {
       guard let url else { throw error }
       // What is said without the file as well is not the file's.
-      let without = try ConfigurationReader.read(RunConfiguration(), from: nil, overrides: flags)
+      var without = try ConfigurationReader.read(RunConfiguration(), from: nil, overrides: flags)
+      without.model = configuration.model
       do { try without.validate() } catch let other as PeatError
         where other.message == error.message
       { throw error } catch {}

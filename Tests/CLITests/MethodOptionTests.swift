@@ -42,13 +42,15 @@ import Testing
         ("rankLimits: [2, 64]", "rankLimits are [2, 64]"), ("rankLimits: []", "rankLimits"),
         ("method: ia3\nrankLimits: [2]", "'ia3' has no rank"),
         ("method: bottleneck\nactivation: tanh", "expected one of relu, gelu, found 'tanh'"),
+        ("targetModules: [q_porj]", "Did you mean 'q_proj'?"),
         ("schedule: steep", "expected one of constant, linear, cosine, found 'steep'"),
       ] {
         let run = folder.appendingPathComponent("run.yaml")
         let usual = try String(contentsOf: workshop.url("run.yaml"), encoding: .utf8)
         try Data("\(usual)\n\(text)\n".utf8).write(to: run)
         try await expect(
-          65, saying: ["run.yaml", says], from: ["simulate", "run.yaml"], in: folder)
+          65, saying: [text.contains("targetModules") ? "run file" : "run.yaml", says],
+          from: ["simulate", "run.yaml"], in: folder)
       }
       // Where a flag says it, it is the flag that is wrong.
       for more in [["--upload", "int9"], ["--method", "lorra"], ["--rank", "0"]] {

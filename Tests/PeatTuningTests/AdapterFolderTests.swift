@@ -199,6 +199,27 @@ import Testing
     }
   }
 
+  @Test func `a function that no bottleneck has is refused with those that there are`() throws {
+    let model = try checkpoint("llama-tiny").model()
+    let adapter = try Adapter(
+      new: .bottleneck(BottleneckConfiguration(size: 3)), for: model, blocks: [0], seed: 0,
+      sourceDigest: nil)
+    try withTemporaryFolder { scratch in
+      let folder = scratch.appendingPathComponent("adapter")
+      try AdapterFolder.write(
+        adapter, facts: facts(["0": 0], method: Bottleneck.name),
+        configuration: model.configuration, baseModel: "base", to: folder)
+      _ = try AdapterFolder.read(folder, for: model)
+      try change(
+        folder.appendingPathComponent("fedpeat.json"), "bottleneck",
+        to: .object(["size": .integer(3), "activation": .string("tanh")]))
+      expectError(
+        .badData, "fedpeat.json",
+        "expected one of relu, gelu, found 'tanh' at bottleneck.activation"
+      ) { _ = try AdapterFolder.read(folder, for: model) }
+    }
+  }
+
   /// A pipe that nobody writes to would be waited for.
   @Test(arguments: ["adapter_config.json", "fedpeat.json", "adapter_model.safetensors"])
   func `a pipe in the place of a file is refused at once`(name: String) throws {

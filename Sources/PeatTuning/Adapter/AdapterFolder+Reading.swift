@@ -146,13 +146,7 @@ extension TransformerKeys {
         "\(source) says that \(counts.inFolder) of its blocks and \(counts.inFullModel) of the full model's are an encoder's (encoderBlocks); a model of this kind has no encoder apart from its blocks, and none was expected."
       )
     }
-    let mapped = facts?.blockMap.count ?? 0
-    if let counts = facts?.encoderBlocks, !(0...mapped).contains(counts.inFolder) {
-      throw PeatError.badData(
-        "\(source) says that \(counts.inFolder) of its blocks are an encoder's (encoderBlocks); its blockMap has \(mapped) blocks in all."
-      )
-    }
-    guard let counts = facts?.encoderBlocks,
+    guard let counts = facts?.encoderBlocks, counts.inFolder >= 0,
       (counts.inFolder..<1 << 16).contains(counts.inFullModel)
     else {
       throw PeatError.badData(
