@@ -325,7 +325,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
 extension RunConfiguration {
   /// What a run learns.
-  public enum Task: String, Sendable, Codable, CaseIterable {
+  public enum Task: String, ConfigurationWord {
     case nextToken = "next-token"
     case maskedTokens = "masked-tokens"
     case classification
@@ -461,8 +461,7 @@ extension RunConfiguration {
       "serverWeight is \(serverWeight); it must be at least 0 and below 1.")
     if let metricsListen { try CoordinatorServer.check(NetworkAddress(metricsListen)) }
     try rules.validate()
-    try check(
-      rankLimits?.allSatisfy { $0 > 0 } ?? true, "rankLimits must be ranks of at least 1.")
+    try checkRankLimits()
     let rule = try aggregation
     try check(
       !rule.freezesDown || [LoRA.name, LoRA.magnitudeName].contains(method),
@@ -472,6 +471,21 @@ extension RunConfiguration {
     try checkPlanner()
     try check(
       (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be between 0 and 1.")
+  }
+
+  private func checkRankLimits() throws {
+    guard let rankLimits else { return }
+    guard [LoRA.name, LoRA.magnitudeName].contains(method) else {
+      throw PeatError.usage(
+        "rankLimits say how much of the rank clients train; the method '\(method)' has no rank. Leave them out."
+      )
+    }
+    let most = max(rank, rankPattern.values.max() ?? rank)
+    guard !rankLimits.isEmpty, rankLimits.allSatisfy((1...most).contains) else {
+      throw PeatError.usage(
+        "rankLimits are \(rankLimits); they are ranks of at least 1 and at most the adapter's, \(most). Leave them out where clients train the whole rank."
+      )
+    }
   }
 
   /// What strategies ask of other keys.

@@ -30,10 +30,16 @@ struct RunMaterial: Sendable {
         return emulator
       }
     }
+    let method = try configuration.adapterMethod(tokenizer: owner.reader.optionalTokenizer)
+    do { try method.checkTargets(of: owner.model.configuration.keys) } catch let error as PeatError
+    {
+      // Only a run file names them.
+      throw PeatError.badData(
+        "The run file's targetModules or feedForwardModules: \(error.message)", cause: error)
+    }
     adapter = try Adapter(
-      new: configuration.adapterMethod(tokenizer: owner.reader.optionalTokenizer), for: owner.model,
-      blocks: split.ends,
-      seed: configuration.seed, sourceDigest: owner.digest)
+      new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
+      sourceDigest: owner.digest)
     costs = EmulatorCosts(configuration, owner, split, digests: digests)
   }
 

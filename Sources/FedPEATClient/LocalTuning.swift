@@ -3,7 +3,7 @@ import Foundation
 /// How each side of a federation tunes in a round: the training instructions that the coordinator sends.
 public struct LocalTuning: Sendable, Codable, Equatable {
   /// How documents are laid into windows.
-  public enum Layout: String, Sendable, Codable, CaseIterable {
+  public enum Layout: String, ConfigurationWord {
     case stream, packed, documents
   }
 

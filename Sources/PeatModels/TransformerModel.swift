@@ -13,7 +13,7 @@ public final class TransformerModel: @unchecked Sendable {
   public let positions: Parameter?
   /// What is added to the embedding of each token of a kind, `[kinds, d]`.
   let tokenTypes: Parameter?
-  let embeddingNorm: Normalization?
+  public let embeddingNorm: Normalization?
   /// From the embedding's width to that of states, and from there back behind the final norm, where the embedding is narrower.
   let inputProjection: Linear?
   let outputProjection: Linear?
@@ -218,8 +218,13 @@ public final class TransformerModel: @unchecked Sendable {
   /// The final norm of the rows that belong to tokens, what leads from there to the embedding's width, and a sequence's mean where the head looks at that.
   private func final(_ states: Activation, _ placement: Placement, on tape: Tape) -> Activation {
     if configuration.hasEncoder { return finalOfDecoder(states, placement, on: tape) }
+    // A head that looks at a sequence's first state sees a prompt's first where there is one, as PEFT has it.
     let rows =
-      placement.rows.prepended == 0 ? states : tape.rows(states, placement.rows.tokenRows)
+      placement.rows.prepended == 0
+      ? states
+      : tape.rows(
+        states,
+        head?.layout.place == .first ? placement.rows.headedRows : placement.rows.tokenRows)
     let normalized = finalNorm?(rows, on: tape) ?? rows
     let states = outputProjection?(normalized, on: tape) ?? normalized
     guard head?.layout.place == .mean else { return states }

@@ -5,7 +5,7 @@ import PeatTensor
 /// Source: Houlsby et al. 2019, <https://arxiv.org/abs/1902.00751>.
 public final class BottleneckAdapter: Sendable {
   /// f, the function between the two layers.
-  public enum Activation: String, Sendable, Codable, CaseIterable {
+  public enum Activation: String, ConfigurationWord {
     case relu
     /// With the exact error function.
     case gelu

@@ -4,7 +4,7 @@ import PeatTensor
 ///
 /// The factors are those of transformers' `get_scheduler`.
 public struct LearningRateSchedule: Sendable, Codable, Equatable {
-  public enum Course: String, Sendable, Codable, CaseIterable {
+  public enum Course: String, ConfigurationWord {
     case constant
     /// Straight down to 0 at the last step.
     case linear

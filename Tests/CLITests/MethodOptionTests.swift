@@ -24,6 +24,10 @@ import Testing
         (["--target-modules", "all-linear,q_proj"], ["all-linear", "stands alone"]),
         (["--target-modules", "q_pro"], ["q_proj", "all-linear"]),
         (["--rank", "65536"], ["rank of 65536", "more than any"]),
+        (["--rank-pattern", "down_proj=2,down_proj=3"], ["--rank-pattern says down_proj twice"]),
+        (["--alpha-pattern", "q_proj=2,q_proj=2"], ["--alpha-pattern says q_proj twice"]),
+        (["--rank-pattern", "(((=2"], ["rank_pattern has '((('", "not closed"]),
+        (["--method", "bottleneck", "--activation", "tanh"], ["gelu, relu"]),
         (
           ["--method", "ia3", "--feed-forward-modules", "q_proj"],
           ["'q_proj'", "targets", "mlp.down_proj"]
@@ -33,12 +37,24 @@ import Testing
       }
       for (text, says) in [
         ("method: ia3\nrankPattern: {q_proj: 4}", "'rankPattern' is no option of the method 'ia3'"),
-        ("exampleLimit: 0", "exampleLimit"),
+        ("exampleLimit: 0", "exampleLimit"), ("method: lorra", "Unknown method 'lorra'"),
+        ("upload: int9", "upload"), ("uploadBits: 3", "3"), ("rankLimits: [0]", "rankLimits"),
+        ("rankLimits: [2, 64]", "rankLimits are [2, 64]"), ("rankLimits: []", "rankLimits"),
+        ("method: ia3\nrankLimits: [2]", "'ia3' has no rank"),
+        ("method: bottleneck\nactivation: tanh", "expected one of relu, gelu, found 'tanh'"),
+        ("targetModules: [q_porj]", "Did you mean 'q_proj'?"),
+        ("schedule: steep", "expected one of constant, linear, cosine, found 'steep'"),
       ] {
         let run = folder.appendingPathComponent("run.yaml")
         let usual = try String(contentsOf: workshop.url("run.yaml"), encoding: .utf8)
         try Data("\(usual)\n\(text)\n".utf8).write(to: run)
-        try await expect(64, saying: [says], from: ["simulate", "run.yaml"], in: folder)
+        try await expect(
+          65, saying: [text.contains("targetModules") ? "run file" : "run.yaml", says],
+          from: ["simulate", "run.yaml"], in: folder)
+      }
+      // Where a flag says it, it is the flag that is wrong.
+      for more in [["--upload", "int9"], ["--method", "lorra"], ["--rank", "0"]] {
+        try await expect(64, from: ["simulate", workshop.runFile] + more, in: folder)
       }
       let help = try await FedpeatCommand.succeed(["simulate", "--help"], in: folder)
       #expect(help.output.contains("bitfit"))

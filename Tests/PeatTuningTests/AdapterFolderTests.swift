@@ -85,12 +85,13 @@ import Testing
       try refuse("formatVersion", nil, "formatVersion")
       try refuse("blockMap", nil, "blockMap")
       try refuse("blockMap", map(["0": 0]), "block map")
-      try refuse("blockMap", map(["0": 0, "2": -1]), "blockMap")
-      try refuse("blockMap", map(["0": 0, "-2": 2]), "blockMap")
-      try refuse("blockMap", map(["0": 0, "two": 2]), "blockMap")
+      try refuse("blockMap", map(["0": 0, "2": -1]), "numbered from 0")
+      try refuse(
+        "blockMap", map(["0": 0, "-2": 2]), "\"-2\": 2; its keys are the numbers of blocks")
+      try refuse("blockMap", map(["0": 0, "two": 2]), "its keys are the numbers of blocks")
       // Two blocks can't both be one block of the full model: one of them would be lost.
-      try refuse("blockMap", map(["0": 0, "2": 0]), "blockMap")
-      try refuse("blockMap", map(["0": 0, "2": 2, "02": 1]), "blockMap")
+      try refuse("blockMap", map(["0": 0, "2": 0]), "only once")
+      try refuse("blockMap", map(["0": 0, "2": 2, "02": 1]), "\"02\": 1; its keys")
       try refuse("sourceDigest", .string("abc"), "digest")
       // The middle is the emulator's: no adapter may sit there.
       func split(_ bottom: Int, _ middle: Int, _ top: Int) -> JSONValue {
@@ -99,9 +100,15 @@ import Testing
         ])
       }
       try refuse("split", split(1, 2, 0), "block 2 of the full model")
-      try refuse("split", split(0, 1, 1), "block 0 of the full model")
-      try change(url, "split", to: split(1, 1, 3))
+      try refuse("split", split(0, 2, 1), "block 0 of the full model")
+      try refuse("split", split(10, 2, 1), "one of 13 blocks; its blockMap has 3")
+      try refuse("split", split(1, 1, 3), "one of 5 blocks")
+      try change(url, "split", to: split(1, 1, 1))
       _ = try AdapterFolder.read(folder, for: model)
+      // A Llama has no encoder apart.
+      try refuse(
+        "encoderBlocks", .object(["inFolder": .integer(2), "inFullModel": .integer(1 << 62)]),
+        "no encoder")
       try original.write(to: url)
       try Data("{".utf8).write(to: url)
       expectError(.badData, "fedpeat.json") { _ = try AdapterFolder.read(folder, for: model) }
@@ -134,6 +141,14 @@ import Testing
         ("init_lora_weights", .string("olora"), "olora"),
         ("alpha_pattern", .object(["(q_proj": .integer(2)]), "regular expression"),
         ("alpha_pattern", .object(["q_proj": .integer(0)]), "alpha"),
+        ("target_modules", .string("((("), "can't be read: a '(' is not closed"),
+        ("target_modules", .string("(.)\\1+q_proj"), "back references"),
+        ("target_modules", .string("(([a-z._]+)+)+X"), "has no adapter"),
+        ("exclude_modules", .string("*"), "exclude_modules is '*'"),
+        ("layers_pattern", .string("((("), "layers_pattern is '((('"),
+        ("layers_pattern", .array([.string("["), .string("h")]), "layers_pattern is '['"),
+        ("layers_pattern", .integer(1), "layers_pattern"),
+        ("rank_pattern", .object(["(([a-z._]+)+)+X(": .integer(2)]), "a '(' is not closed"),
       ]
       for (key, value, word) in wrong {
         try change(url, key, to: value)
@@ -171,8 +186,84 @@ import Testing
       expectError(.badData, "adapter_model.safetensors") {
         _ = try AdapterFolder.read(folder, for: model)
       }
-      try FileManager.default.removeItem(at: url)
+      try refuse("'lora' on 'model.embed_tokens'") {
+        $0["base_model.model.model.embed_tokens.lora_embedding_A"] = Tensor(zeros: [4, 97])
+      }
+      try FileManager.default.moveItem(
+        at: url, to: folder.appendingPathComponent("adapter_model.bin"))
+      expectError(.badData, "pickled", "save_pretrained") {
+        _ = try AdapterFolder.read(folder, for: model)
+      }
+      try FileManager.default.removeItem(at: folder.appendingPathComponent("adapter_model.bin"))
       expectError(.inputOutput) { _ = try AdapterFolder.read(folder, for: model) }
+    }
+  }
+
+  @Test func `a function that no bottleneck has is refused with those that there are`() throws {
+    let model = try checkpoint("llama-tiny").model()
+    let adapter = try Adapter(
+      new: .bottleneck(BottleneckConfiguration(size: 3)), for: model, blocks: [0], seed: 0,
+      sourceDigest: nil)
+    try withTemporaryFolder { scratch in
+      let folder = scratch.appendingPathComponent("adapter")
+      try AdapterFolder.write(
+        adapter, facts: facts(["0": 0], method: Bottleneck.name),
+        configuration: model.configuration, baseModel: "base", to: folder)
+      _ = try AdapterFolder.read(folder, for: model)
+      try change(
+        folder.appendingPathComponent("fedpeat.json"), "bottleneck",
+        to: .object(["size": .integer(3), "activation": .string("tanh")]))
+      expectError(
+        .badData, "fedpeat.json",
+        "expected one of relu, gelu, found 'tanh' at bottleneck.activation"
+      ) { _ = try AdapterFolder.read(folder, for: model) }
+    }
+  }
+
+  /// A pipe that nobody writes to would be waited for.
+  @Test(arguments: ["adapter_config.json", "fedpeat.json", "adapter_model.safetensors"])
+  func `a pipe in the place of a file is refused at once`(name: String) throws {
+    try withFolder { folder, model, _ in
+      let url = folder.appendingPathComponent(name)
+      try FileManager.default.removeItem(at: url)
+      try #require(mkfifo(url.path, 0o600) == 0)
+      expectError(.inputOutput, name, "a pipe") { _ = try AdapterFolder.read(folder, for: model) }
+    }
+  }
+
+  @Test func `what changes the model's own weights is refused with what to do`() throws {
+    try withFolder { folder, model, _ in
+      let url = folder.appendingPathComponent("adapter_config.json")
+      try change(url, "init_lora_weights", to: .string("pissa"))
+      expectError(
+        .badData,
+        "asks for init_lora_weights = pissa, which this program does not compute. Convert it"
+      ) { _ = try AdapterFolder.read(folder, for: model) }
+    }
+  }
+
+  /// The first in alphabetical order, as PEFT sorts the keys of its files.
+  @Test func `of two patterns that mean a layer the first counts`() throws {
+    let lora = try LoRAConfiguration(
+      rank: 8, rankPattern: ["mlp.down_proj": 3, "down_proj": 2, "q_proj": 5])
+    let model = try checkpoint("llama-tiny").model()
+    let adapter = try Adapter(
+      new: .lora(lora), for: model, blocks: [0], seed: 0, sourceDigest: nil)
+    func rank(_ layer: String) -> Int? {
+      adapter.state["base_model.model.model.layers.0.\(layer).lora_A.weight"]?.shape[0]
+    }
+    #expect(rank("mlp.down_proj") == 2)
+    #expect(rank("self_attn.q_proj") == 5)
+    #expect(rank("mlp.up_proj") == 8)
+  }
+
+  @Test func `an adapter in blocks that an emulator has not says where to use it`() throws {
+    try withFolder { folder, model, _ in
+      let url = folder.appendingPathComponent("fedpeat.json")
+      try change(url, "blockMap", to: .object(["0": .integer(0), "1": .integer(1)]))
+      expectError(.badData, "only the blocks 0, 1", "--from") {
+        _ = try AdapterFolder.read(folder, for: model)
+      }
     }
   }
 

@@ -44,7 +44,10 @@ import Testing
     #expect(error?.code == .usage && error?.message.contains("LABEL_0") == true)
   }
 
-  @Test(arguments: ["lora", "dora", "ia3", "norm-tuning", "bitfit", "end-blocks", "bottleneck"])
+  @Test(arguments: [
+    "lora", "dora", "ia3", "norm-tuning", "bitfit", "end-blocks", "bottleneck", "prefix-tuning",
+    "prompt-tuning",
+  ])
   func `it stands beside every method, comes back from a folder, and goes without a trace`(
     method: String
   ) throws {

@@ -50,8 +50,8 @@ struct Estimate: AsyncParsableCommand {
   func run() async throws {
     var overrides = options.overrides(common)
     if let clients { overrides["clients"] = .integer(clients) }
-    let configuration = try ConfigurationReader.read(
-      RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
+    let configuration = try RunConfiguration.read(
+      from: config.map(URL.init(path:)), flags: overrides)
     let forecast = try RunForecast(configuration)
     forecast.cautions.forEach(Terminal.caution)
     Terminal.status("playing \(runs) runs …")

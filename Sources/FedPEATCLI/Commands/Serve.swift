@@ -52,9 +52,8 @@ struct Serve: AsyncParsableCommand {
     if let metrics { overrides["metricsListen"] = .string(metrics) }
     if protection.insecure { overrides["insecure"] = .bool(true) }
     if withoutModelPrivacy { overrides["withoutModelPrivacy"] = .bool(true) }
-    let configuration = try ConfigurationReader.read(
-      RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
-    try configuration.validate()
+    let configuration = try RunConfiguration.read(
+      from: config.map(URL.init(path:)), flags: overrides)
     guard !configuration.perClient else {
       throw PeatError.usage(
         "perClient measures each client's own texts, which are only here where 'simulate' makes the clients. Leave it out."

@@ -81,9 +81,8 @@ struct Simulate: AsyncParsableCommand {
   func run() async throws {
     var overrides = options.overrides(common).merging(clientData.overrides) { $1 }
     if perClient { overrides[RunConfiguration.CodingKeys.perClient.rawValue] = .bool(true) }
-    let configuration = try ConfigurationReader.read(
-      RunConfiguration(), from: config.map(URL.init(path:)), overrides: overrides)
-    try configuration.validate()
+    let configuration = try RunConfiguration.read(
+      from: config.map(URL.init(path:)), flags: overrides)
     if learningModel {
       return try play(configuration)
     }

@@ -29,6 +29,9 @@ enum MethodWords {
         throw PeatError.usage(
           "\(option) has '\(word)'; it takes layers and numbers, such as down_proj=2,v_proj=16.")
       }
+      guard result[parts[0]] == nil else {
+        throw PeatError.usage("\(option) says \(parts[0]) twice; each layer can be there once.")
+      }
       result[parts[0]] = value
     }
     return result

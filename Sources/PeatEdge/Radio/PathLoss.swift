@@ -1,3 +1,5 @@
+import PeatTensor
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Darwin)

@@ -81,7 +81,10 @@ package final class MappedFile: @unchecked Sendable {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw failure("stat") }
     guard status.st_mode & S_IFMT == S_IFREG else {
-      throw PeatError.inputOutput("Can't read '\(url.path)': it is not a file.")
+      let isFolder = status.st_mode & S_IFMT == S_IFDIR
+      throw PeatError.inputOutput(
+        "'\(url.path)' is a \(isFolder ? "folder" : "pipe, a socket or a device"); a file was expected."
+      )
     }
     let size = Int(status.st_size)
     guard size > 0 else {

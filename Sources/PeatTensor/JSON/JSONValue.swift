@@ -86,6 +86,14 @@ public enum JSONFile {
     guard !isFolder.boolValue else {
       throw PeatError.inputOutput("'\(url.path)' is a folder; a file was expected.")
     }
+    // A pipe would be waited for, and a device can be without end.
+    let kind =
+      try? FileManager.default.attributesOfItem(atPath: url.resolvingSymlinksInPath().path)[.type]
+      as? FileAttributeType
+    guard kind == nil || kind == .typeRegular else {
+      throw PeatError.inputOutput(
+        "'\(url.path)' is a pipe, a socket or a device; a file was expected.")
+    }
     do { return try Data(contentsOf: url) } catch {
       throw PeatError.inputOutput(
         "Can't read '\(url.path)': \(error.localizedDescription)", cause: error)

@@ -2,9 +2,6 @@
 ///
 /// As PEFT reads it: `re.match(rf"(.*\.)?({pattern})$", name)`.
 package enum LayerPattern {
-  /// Longer ones are nobody's.
-  private static let longest = 512
-
   /// Whether a name ends in another, or is it.
   package static func isEnd(_ end: String, of name: String) -> Bool {
     name == end || name.hasSuffix(".\(end)")
@@ -13,23 +10,16 @@ package enum LayerPattern {
   /// Whether a pattern means a layer, by its name without PEFT's prefix.
   package static func matches(_ pattern: String, _ name: String) -> Bool {
     if isEnd(pattern, of: name) || "^\(name)" == pattern { return true }
-    guard !isPlainName(pattern), let expression = try? expression(pattern) else { return false }
-    return (try? expression.wholeMatch(in: name)) != nil
-  }
-
-  /// Whether an expression as it stands means the whole of a name.
-  package static func matchesWhole(_ expression: String, _ name: String) -> Bool {
-    guard expression.utf8.count <= longest, let regex = try? Regex(expression) else { return false }
-    return (try? regex.wholeMatch(in: name)) != nil
+    return !isPlainName(pattern) && (try? expression(pattern))?.matches(name) == true
   }
 
   /// Throws `usage` where a pattern is no regular expression.
   package static func check(_ pattern: String, of key: String) throws {
     guard !isPlainName(pattern) else { return }
-    guard pattern.utf8.count <= longest, (try? expression(pattern)) != nil else {
+    do { _ = try expression(pattern) } catch {
       throw PeatError.usage(
         "\(key) has '\(pattern.prefix(60))', which is neither a layer's name, such as 'layers.0.self_attn.q_proj', nor a "
-          + "regular expression that can be read.")
+          + "regular expression that can be read: \(error.reason).")
     }
   }
 
@@ -40,8 +30,10 @@ package enum LayerPattern {
     patterns.keys.sorted().first { matches($0, name) }.flatMap { patterns[$0] }
   }
 
-  private static func expression(_ pattern: String) throws -> Regex<AnyRegexOutput> {
-    try Regex("(.*\\.)?(\(pattern))")
+  private static func expression(
+    _ pattern: String
+  ) throws(LayerExpression.Problem) -> LayerExpression {
+    try LayerExpression("(.*\\.)?(\(pattern))")
   }
 
   private static func isPlainName(_ pattern: String) -> Bool {

@@ -124,6 +124,17 @@ public struct SequenceLayout: Sendable, Equatable {
     }
   }
 
+  /// As many rows as `tokenRows`, with the first row of each sequence that begins here in the place of its first token's.
+  package var headedRows: [Range<Int>] {
+    if prepended == 0 { return [0..<count] }
+    return pieces.flatMap { piece -> [Range<Int>] in
+      let offset = piece.position - firstPosition
+      let tokens = piece.row + max(0, prepended - offset)..<piece.row + piece.count
+      guard offset == 0, !tokens.isEmpty else { return tokens.isEmpty ? [] : [tokens] }
+      return [piece.row..<piece.row + 1, tokens.dropFirst()].filter { !$0.isEmpty }
+    }
+  }
+
   /// Whether sequences begin with a source.
   package var hasSources: Bool { sources != nil }
 

@@ -22,7 +22,7 @@ package enum AdapterContents {
     /// What each layer or block has of the parts.
     var found: [String: Set<String>] = [:]
     for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
-      if method == .normTuning, NormTuning.isFinalNorms(name, keys) { continue }
+      if method == .normTuning, NormTuning.isBesideBlocks(name, keys) { continue }
       guard let place = Place(name, keys), let part = parts.first(where: place.path.hasSuffix),
         place.isPEFTs == method.isPEFTs
       else { throw stranger(name, method) }

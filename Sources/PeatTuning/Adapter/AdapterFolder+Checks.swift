@@ -7,8 +7,9 @@ extension AdapterFolder {
   // MARK: What adapter_config.json may ask for
 
   static func refuseUnknownParts(_ json: JSONValue, _ name: String) throws {
-    func refuse(_ what: String) throws {
-      throw PeatError.badData("'\(name)' asks for \(what), which this program does not compute.")
+    func refuse(_ what: String, advice: String = "") throws {
+      throw PeatError.badData(
+        "'\(name)' asks for \(what), which this program does not compute.\(advice)")
     }
     let type = json["peft_type"]?.string ?? "nothing"
     guard type == "LORA" else {
@@ -20,7 +21,8 @@ extension AdapterFolder {
     if let start = json["init_lora_weights"]?.string?.lowercased(),
       ["pissa", "olora", "corda", "loftq"].contains(where: start.hasPrefix)
     {
-      try refuse("init_lora_weights = \(start); convert it to a plain LoRA with PEFT first")
+      try refuse(
+        "init_lora_weights = \(start)", advice: " Convert it to a plain LoRA with PEFT first.")
     }
     if let bias = json["lora_bias"], !bias.isNull, bias != .bool(false) {
       try refuse("a bias in LoRA (lora_bias)")
@@ -87,7 +89,7 @@ extension AdapterFolder {
       }
     }
     if method == .normTuning {
-      for name in norms(model.normsBehindBlocks) { try require(name, block: nil) }
+      for name in norms(model.normsBesideBlocks) { try require(name, block: nil) }
     }
   }
 

@@ -28,9 +28,7 @@ extension AdapterFolder {
         )
       }
       tensors = readingHead(
-        try SafeTensorsFile(
-          contentsOf: folder.appendingPathComponent("adapter_model.safetensors")
-        ).tensors(), modules: savedModules)
+        try Self.weights(in: folder), modules: savedModules, of: method)
       hasHead = !savedModules.isEmpty || facts?.classes != nil
       if !savedModules.isEmpty { try checkSaved(savedModules, folder) }
       if let name = tensors.firstNotFinite {
@@ -42,6 +40,19 @@ extension AdapterFolder {
           try scales(
             tensors.filter { $0.key.hasPrefix(LoRA.prefix) }, stated, folder))
       }
+    }
+
+    private static func weights(in folder: URL) throws -> NamedTensors {
+      let files = FileManager.default
+      let url = folder.appendingPathComponent("adapter_model.safetensors")
+      let pickled = folder.appendingPathComponent("adapter_model.bin")
+      if !files.fileExists(atPath: url.path), files.fileExists(atPath: pickled.path) {
+        throw PeatError.badData(
+          "'\(folder.path)' has its weights in adapter_model.bin, a pickled file, which can run code when it is read; this program reads adapter_model.safetensors. "
+            + "Where you trust it, load it with PEFT (PeftModel.from_pretrained) and save it again (save_pretrained), which writes that file."
+        )
+      }
+      return try SafeTensorsFile(contentsOf: url).tensors()
     }
 
     /// Of the modules that PEFT saves whole, a head outside the blocks is read, and nothing in them.
@@ -108,14 +119,42 @@ extension AdapterFolder {
       }
     }
 
+    /// Throws where PEFT put an adapter on a layer that lies in no block.
+    private func refuseOtherPlaces(_ keys: TransformerKeys, _ folder: URL) throws {
+      guard method.isPEFTs else { return }
+      for name in tensors.keys.sorted()
+      where name.hasPrefix(LoRA.prefix) && !keys.isInBlock(LowRankNames.inModel(name))
+        && !NormTuning.isBesideBlocks(name, keys)
+      {
+        let path = LowRankNames.inModel(name)
+        let marks = AdapterContents.parts(of: method).map { $0.split(separator: ".")[0] }
+        let end =
+          (marks + ["lora_embedding_A", "lora_embedding_B", "base_layer"])
+          .compactMap { path.range(of: ".\($0)")?.lowerBound }.min()
+        // What is none of the method's is refused beside the rest.
+        guard let end else { continue }
+        let layer = path[..<end]
+        throw PeatError.badData(
+          "'\(folder.path)' holds '\(name)': the method '\(method.name)' on '\(layer)' (target_modules), which lies in no block; this program computes it in blocks alone. "
+            + "Tune without it: exclude_modules = [\"\(layer)\"] in PEFT.")
+      }
+    }
+
     /// Throws where the tensors are none of the method, or not as adapter_config.json says.
     private func checkTensors(_ folder: URL) throws {
       guard !tensors.isEmpty else {
         throw PeatError.badData("The adapter '\(folder.path)' is empty: it holds no tensors.")
       }
-      // PEFT's table of a prefix says nothing of blocks.
-      if case .prefixTuning = method, tensors[PrefixTuning.tableName] != nil { return }
       guard let keys = AdapterFolder.keys(of: tensors, facts) else { return }
+      // PEFT's table of a prefix says nothing of blocks.
+      if case .prefixTuning = method, tensors[PrefixTuning.tableName] != nil {
+        guard !hasHead, let name = tensors.keys.filter({ $0 != PrefixTuning.tableName }).min()
+        else { return }
+        throw PeatError.badData(
+          "'\(folder.path)' holds '\(name)' beside '\(PrefixTuning.tableName)', which is all that a prefix consists of."
+        )
+      }
+      try refuseOtherPlaces(keys, folder)
       do { try AdapterContents.check(tensors, method, keys, hasHead: hasHead) } catch let error
         as PeatError
       {

@@ -18,27 +18,46 @@ extension AdapterFolder {
       && name != PromptTuning.tensorName && name != PrefixTuning.tableName
   }
 
-  /// A head's tensors as they are stored, and their modules: PEFT's files have them under its prefix.
+  /// What stands in front of a saved module's name in PEFT's files: where PEFT leaves the model as it is, as with prompts, one level less.
+  static func headPrefix(of method: Adapter.Method) -> String {
+    switch method {
+    case .prefixTuning, .promptTuning: "base_model."
+    case .lora, .ia3, .normTuning, .endBlocks, .bitFit, .bottleneck: LoRA.prefix
+    }
+  }
+
+  /// A head's tensors as they are stored, and their modules.
+  ///
+  /// - Parameter prefix: PEFT's; empty in a folder that is not its.
   static func storingHead(
-    _ tensors: NamedTensors, asPEFT: Bool
+    _ tensors: NamedTensors, prefix: String
   ) -> (tensors: NamedTensors, modules: [String]) {
     var result: NamedTensors = [:]
     var modules: Set<String> = []
     for (name, tensor) in tensors {
-      result[asPEFT ? LoRA.prefix + name : name] = tensor
+      result[prefix + name] = tensor
       modules.insert(String(name[..<(name.lastIndex(of: ".") ?? name.endIndex)]))
     }
     return (result, modules.sorted())
   }
 
   /// The tensors with those of saved modules under the names that they have in the checkpoint.
-  static func readingHead(_ tensors: NamedTensors, modules: [String]) -> NamedTensors {
+  ///
+  /// Folders of older programs have a head beside a prompt under the longer prefix.
+  static func readingHead(
+    _ tensors: NamedTensors, modules: [String], of method: Adapter.Method
+  ) -> NamedTensors {
+    let prefixes = [LoRA.prefix, headPrefix(of: method)]
     var result: NamedTensors = [:]
     for (name, tensor) in tensors {
-      result[isSaved(name, modules) ? LowRankNames.inModel(name) : name] = tensor
+      let prefix = isSaved(name, modules) ? prefixes.first(where: name.hasPrefix) ?? "" : ""
+      result[String(name.dropFirst(prefix.count))] = tensor
     }
     return result
   }
+
+  /// The heads that PEFT names in every folder of its task SEQ_CLS, whichever of them a model has.
+  private static let usualHeads: Set<String> = ["classifier", "score"]
 
   /// Whether a tensor is of one of the modules that are saved whole. PEFT takes modules by the end of their names, `norm` for `input_layernorm`, and all
   /// that is in them.
@@ -52,7 +71,9 @@ extension AdapterFolder {
     _ modules: [String], _ folder: URL, for model: TransformerModel
   ) throws {
     let own = TunedHead.names(of: model)
-    for module in modules where !own.contains(where: { ".\($0)".contains(".\(module).") }) {
+    func isOwn(_ module: String) -> Bool { own.contains { ".\($0)".contains(".\(module).") } }
+    let hasUsual = usualHeads.contains(where: isOwn)
+    for module in modules where !isOwn(module) && !(hasUsual && usualHeads.contains(module)) {
       throw PeatError.badData(
         "'\(folder.appendingPathComponent("adapter_config.json").path)' asks for the whole module '\(module)' beside the adapter (modules_to_save). Only the head of a model of classes is tuned whole, and this model \(own.isEmpty ? "has none" : "has no such module in its head")."
       )

@@ -108,11 +108,18 @@ extension AdapterFolder {
   /// The block map, from local numbers to the full model's.
   private static func numbers(of facts: Facts, _ folder: URL) throws -> [Int: Int] {
     var numbers: [Int: Int] = [:]
-    for (local, full) in facts.blockMap {
-      guard let local = Int(local), local >= 0, full >= 0, !numbers.values.contains(full),
-        numbers[local] == nil
-      else {
-        throw PeatError.badData("'\(folder.path)/fedpeat.json': blockMap has '\(local)': \(full).")
+    for (key, full) in facts.blockMap.sorted(by: { $0.key < $1.key }) {
+      func refuse(_ why: String) -> PeatError {
+        .badData(
+          "'\(folder.path)/fedpeat.json': blockMap has \"\(key.prefix(40))\": \(full); \(why).")
+      }
+      guard let local = Int(key), local >= 0, String(local) == key else {
+        throw refuse("its keys are the numbers of blocks in this folder, from 0")
+      }
+      guard full >= 0 else { throw refuse("blocks of the full model are numbered from 0") }
+      if let other = numbers.first(where: { $0.value == full })?.key {
+        throw refuse(
+          "\"\(other)\" is that block of the full model, too, and each can be there only once")
       }
       numbers[local] = full
     }
@@ -133,7 +140,12 @@ extension TransformerKeys {
   ///
   /// - Throws: `badData` where there is an encoder and nothing says so.
   package func placed(by facts: AdapterFolder.Facts?, _ source: String) throws -> TransformerKeys {
-    guard decoder != nil else { return self }
+    guard decoder != nil else {
+      guard let counts = facts?.encoderBlocks else { return self }
+      throw PeatError.badData(
+        "\(source) says that \(counts.inFolder) of its blocks and \(counts.inFullModel) of the full model's are an encoder's (encoderBlocks); a model of this kind has no encoder apart from its blocks, and none was expected."
+      )
+    }
     guard let counts = facts?.encoderBlocks, counts.inFolder >= 0,
       (counts.inFolder..<1 << 16).contains(counts.inFullModel)
     else {

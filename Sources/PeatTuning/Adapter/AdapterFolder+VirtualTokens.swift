@@ -60,12 +60,20 @@ extension AdapterFolder {
     guard case .prefixTuning = method, let table = tensors[PrefixTuning.tableName] else {
       return tensors
     }
-    guard tensors.count == 1, blockCount > 0 else {
+    var rest = tensors
+    rest[PrefixTuning.tableName] = nil
+    // A head may stand beside it.
+    if let name = rest.keys.filter({ !isOutsideBlocks($0, keys) }).min() {
       throw PeatError.badData(
-        "'\(folder.path)' holds tensors beside '\(PrefixTuning.tableName)', which is all that a prefix consists of."
+        "'\(folder.path)' holds '\(name)' beside '\(PrefixTuning.tableName)', which is all that a prefix consists of."
       )
     }
+    guard blockCount > 0 else {
+      throw PeatError.badData(
+        "'\(folder.path)' holds a prefix, but its fedpeat.json numbers no blocks.")
+    }
     return try PrefixTuning.state(of: table, blockCount: blockCount, keys, in: folder.path)
+      .merging(rest) { own, _ in own }
   }
 
   /// The method of a folder that is not PEFT's.

@@ -48,7 +48,7 @@ public enum AdapterFolder {
       self.model = model
     }
 
-    /// Throws where the split has numbers that no model's can.
+    /// Throws where the split has numbers that no model's can, or is none of the blocks that the folder numbers.
     func checkSplit(_ name: String) throws {
       guard let split else { return }
       let possible = 0...1 << 20
@@ -58,6 +58,12 @@ public enum AdapterFolder {
         throw PeatError.badData(
           "'\(name)' has the split {bottom: \(split.bottom), emulator: \(split.emulator), top: \(split.top)}; numbers of blocks are 0 or more, "
             + "and no model has so many.")
+      }
+      let total = split.bottom + split.emulator + split.top
+      guard total == blockMap.count else {
+        throw PeatError.badData(
+          "'\(name)' has the split {bottom: \(split.bottom), emulator: \(split.emulator), top: \(split.top)}, which is one of \(total) blocks; its blockMap has \(blockMap.count)."
+        )
       }
     }
 
@@ -192,7 +198,8 @@ public enum AdapterFolder {
     if let taskType = sizes?.predictsMaskedTokens == true ? anyTask : taskType {
       peftConfiguration = peftConfiguration.map { stating(taskType, in: $0) }
     }
-    let head = storingHead(outside, asPEFT: peftConfiguration != nil)
+    let head = storingHead(
+      outside, prefix: peftConfiguration == nil ? "" : headPrefix(of: adapter.method))
     tensors.merge(head.tensors) { own, _ in own }
     if let peftConfiguration {
       try JSONFile.write(
@@ -307,7 +314,7 @@ public enum AdapterFolder {
       // A prompt is no block's, nor is a head or the last norm.
       let isOutside =
         name == PromptTuning.tensorName || isOutsideBlocks(name, keys)
-        || NormTuning.isFinalNorms(name, keys)
+        || NormTuning.isBesideBlocks(name, keys)
       result[
         isOutside ? name : try renumbered(name, numbers, from: keys, to: newKeys, in: folder)] =
         tensor
@@ -330,7 +337,10 @@ public enum AdapterFolder {
     else {
       throw PeatError.badData(
         "'\(folder)' holds '\(name)', but the block map knows only the blocks "
-          + numbers.keys.sorted().map(String.init).joined(separator: ", ") + ".")
+          + numbers.keys.sorted().map(String.init).joined(separator: ", ")
+          + ". Was the adapter tuned on a model with more of them, such as the full model of an emulator? Use it with that one: "
+          + "tune MODEL --from it, or plug it in there. On an emulator only an adapter in its own blocks can be tuned on."
+      )
     }
     return (name.hasPrefix(LoRA.prefix) ? LoRA.prefix : "") + "\(newKeys.block(new)).\(path)"
   }

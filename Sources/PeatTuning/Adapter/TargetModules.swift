@@ -26,3 +26,16 @@ struct TargetModules {
     return names.contains { layer == $0 || layer.hasSuffix(".\($0)") }
   }
 }
+
+extension Adapter.Method {
+  /// Throws `usage` where the method names layers that an architecture has not.
+  package func checkTargets(of keys: TransformerKeys) throws {
+    switch self {
+    case .lora(let lora): _ = try TargetModules(lora.targetModules, of: keys)
+    case .ia3(let ia3):
+      _ = try ia3.targets(of: keys)
+      _ = try ia3.feedForward(of: keys)
+    case .endBlocks, .prefixTuning, .promptTuning, .bottleneck, .normTuning, .bitFit: return
+    }
+  }
+}

@@ -8,12 +8,13 @@ struct TargetRules {
   private enum Names {
     case all
     case ends([String])
-    case expression(String)
+    case expression(LayerExpression)
 
     init?(_ value: JSONValue?, _ key: String, _ file: String) throws {
       switch value {
       case nil, .null: return nil
-      case .string(let text): self = text.lowercased() == "all-linear" ? .all : .expression(text)
+      case .string(let text) where text.lowercased() == "all-linear": self = .all
+      case .string(let text): self = .expression(try TargetRules.expression(text, key, file))
       case .array(let values) where values.allSatisfy({ $0.string != nil }):
         self = .ends(values.compactMap(\.string))
       default:
@@ -26,7 +27,7 @@ struct TargetRules {
       switch self {
       case .all: true
       case .ends(let ends): ends.contains { LayerPattern.isEnd($0, of: layer) }
-      case .expression(let expression): LayerPattern.matchesWhole(expression, layer)
+      case .expression(let expression): expression.matches(layer)
       }
     }
   }
@@ -49,6 +50,32 @@ struct TargetRules {
     default:
       throw PeatError.badData(
         "'\(file)': layers_to_transform is neither a block's number nor a list of such.")
+    }
+    try Self.checkLayersPattern(json["layers_pattern"], file)
+  }
+
+  /// Which part of a name the blocks' numbers stand behind: known here, so that it must only be one.
+  private static func checkLayersPattern(_ value: JSONValue?, _ file: String) throws {
+    let key = "layers_pattern"
+    switch value {
+    case nil, .null: return
+    case .string(let text): _ = try expression(text, key, file)
+    case .array(let values) where values.allSatisfy({ $0.string != nil }):
+      for text in values.compactMap(\.string) { _ = try expression(text, key, file) }
+    default:
+      throw PeatError.badData(
+        "'\(file)': \(key) is neither the name of a list of blocks, such as 'layers', nor a list of such."
+      )
+    }
+  }
+
+  private static func expression(
+    _ text: String, _ key: String, _ file: String
+  ) throws -> LayerExpression {
+    do { return try LayerExpression(text) } catch {
+      throw PeatError.badData(
+        "'\(file)': \(key) is '\(text.prefix(60))', a regular expression that can't be read: \(error.reason). A list of names does without."
+      )
     }
   }
 

@@ -3,7 +3,7 @@ import PeatNN
 import PeatTensor
 
 /// The blocks' norms train: scales, and shifts where they have them. An adapter that was tuned elsewhere may have the norm behind the blocks, too, as
-/// PEFT's usual one has; of an encoder and a decoder both.
+/// PEFT's usual one has, of an encoder and a decoder both; and that of the embedding.
 ///
 /// Tensors are named as PEFT's LN_TUNING names them: `base_model.model.` + the norm's name + `.ln_tuning_layers.weight` and `.bias`.
 ///
@@ -25,11 +25,12 @@ public struct NormTuning: TuningMethod {
     try weights.inject(state, into: model)
   }
 
-  /// Whether a tensor is of the norm behind the blocks.
-  static func isFinalNorms(_ name: String, _ keys: TransformerKeys) -> Bool {
-    [keys.finalNorm, keys.decoder?.encoderNorm].compactMap { $0 }.contains { norm in
-      ["weight", "bias"].contains { name == "\(LoRA.prefix)\(norm)\(mark).\($0)" }
-    }
+  /// Whether a tensor is of a norm behind the blocks, or of the embedding's.
+  static func isBesideBlocks(_ name: String, _ keys: TransformerKeys) -> Bool {
+    [keys.finalNorm, keys.decoder?.encoderNorm, keys.embeddingNorm].compactMap { $0 }
+      .contains { norm in
+        ["weight", "bias"].contains { name == "\(LoRA.prefix)\(norm)\(mark).\($0)" }
+      }
   }
 
   private var weights: OwnWeights {
@@ -45,13 +46,14 @@ public struct NormTuning: TuningMethod {
         else { return nil }
         let norm = name[..<dot].dropFirst(LoRA.prefix.count).dropLast(Self.mark.count)
         return String(norm) + String(name[dot...])
-      }, besideBlocks: { $0.normsBehindBlocks })
+      }, besideBlocks: { $0.normsBesideBlocks })
   }
 }
 
 extension TransformerModel {
-  /// The weights of the norms that stand behind blocks.
-  var normsBehindBlocks: [Parameter] {
-    (encoderNorm?.parameters ?? []) + (finalNorm?.parameters ?? [])
+  /// The weights of the norms that stand in front of blocks and behind them.
+  var normsBesideBlocks: [Parameter] {
+    (embeddingNorm?.parameters ?? []) + (encoderNorm?.parameters ?? [])
+      + (finalNorm?.parameters ?? [])
   }
 }

@@ -8,7 +8,9 @@ extension ConfigurationWord {
     guard let value = Self(rawValue: word) else {
       let words = Self.allCases.map(\.rawValue).joined(separator: ", ")
       throw DecodingError.dataCorrupted(
-        .init(codingPath: decoder.codingPath, debugDescription: "expected one of \(words)"))
+        .init(
+          codingPath: decoder.codingPath,
+          debugDescription: "expected one of \(words), found '\(word.prefix(40))'"))
     }
     self = value
   }

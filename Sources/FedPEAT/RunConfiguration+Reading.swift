@@ -1,0 +1,29 @@
+import Foundation
+
+extension RunConfiguration {
+  /// Reads a run file, lets flags win over it, and sees that the values make sense together.
+  ///
+  /// - Parameters:
+  ///   - url: the run file; `nil` reads none.
+  ///   - flags: the keys that flags gave.
+  /// - Throws: `badData` where it is the file that says what makes no sense; `usage` where the flags do, or something is missing.
+  public static func read(
+    from url: URL?, flags: [String: JSONValue]
+  ) throws -> RunConfiguration {
+    let configuration = try ConfigurationReader.read(
+      RunConfiguration(), from: url, overrides: flags)
+    do { try configuration.validate() } catch let error as PeatError
+      where [.usage, .badData].contains(error.code)
+    {
+      guard let url else { throw error }
+      // What is said without the file as well is not the file's.
+      var without = try ConfigurationReader.read(RunConfiguration(), from: nil, overrides: flags)
+      without.model = configuration.model
+      do { try without.validate() } catch let other as PeatError
+        where other.message == error.message
+      { throw error } catch {}
+      throw PeatError.badData("'\(url.path)': \(error.message)", cause: error)
+    }
+    return configuration
+  }
+}
