@@ -197,6 +197,7 @@ extension Coordinator: CoordinatorEndpoint {
   /// A client may fetch what its task names, and nothing else that lies in the store: other levels would show it more of the middle.
   private func checkMayFetch(_ digest: Digest, _ caller: Caller) throws {
     try checkKnown(caller)
+    noteCall(of: caller)
     let client = caller.client
     let given = [tasks[client], withdrawn[client]].compactMap { $0 }.filter {
       machine.expectsUpdate(from: client, round: $0.round)
@@ -233,6 +234,8 @@ extension Coordinator: CoordinatorEndpoint {
   public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
     let client = offer.caller.client
     guard let stay = stays[client], stay.session == offer.caller.session else { return .rejoin }
+    // One that was away may have finished meanwhile: this is its first sign of life.
+    noteCall(of: offer.caller)
     do {
       guard offer.header.count <= TransferLimits.headerBytes else {
         throw UpdateRefusal(
