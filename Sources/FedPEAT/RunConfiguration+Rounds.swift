@@ -150,4 +150,23 @@ extension RunConfiguration {
       "\(key) takes updates that began with an older adapter; the strategy '\(strategy)' can't: \(reason)"
     )
   }
+
+  /// A key that says something of a run alone that is tuned and measured; `nil` where there is none.
+  var keyOfTunedRuns: String? {
+    let given: [(String, Bool)] = [
+      ("plateauRounds", plateauRounds != nil), ("timeBudget", timeBudget != nil),
+      ("byteBudget", byteBudget != nil), ("releaseGate", releaseGate != .none),
+      ("maximumStaleness", maximumStaleness != nil),
+    ]
+    return given.first(where: \.1)?.0
+  }
+
+  /// All rounds are made, by all clients together.
+  mutating func makeAllRounds() {
+    (clientsPerRound, overSelection) = (nil, 1)
+    (mode, bufferSize, concurrency) = (.synchronous, nil, nil)
+    (maximumStaleness, stalenessExponent) = (nil, nil)
+    (plateauRounds, plateauGain, timeBudget, byteBudget) = (nil, nil, nil, nil)
+    (releaseGate, lastReleased) = (.none, nil)
+  }
 }

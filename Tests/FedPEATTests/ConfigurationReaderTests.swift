@@ -243,7 +243,7 @@ import Testing
       ("minimumUpdates", { ($0.mode, $0.bufferSize, $0.minimumUpdates) = (.asynchronous, 2, 3) }),
       ("concurrency", { ($0.mode, $0.concurrency) = (.asynchronous, 0) }),
       ("maximumStaleness", { $0.maximumStaleness = 0 }),
-      ("maximumStaleness", { ($0.maximumStaleness, $0.strategy) = (2, "fedex") }),
+      ("maximumStaleness", { ($0.maximumStaleness, $0.strategy) = (2, "product") }),
       ("stalenessExponent", { $0.stalenessExponent = 1 }),
       ("stalenessExponent", { ($0.maximumStaleness, $0.stalenessExponent) = (2, -1) }),
       ("as they come free", { ($0.mode, $0.planner) = (.asynchronous, "random") }),

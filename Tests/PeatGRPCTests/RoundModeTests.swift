@@ -229,7 +229,8 @@ private final class SleepyConnection: CoordinatorConnection {
       #expect(run.rounds.flatMap(\.outcomes).allSatisfy { $0.staleness <= 5 })
       let mean = run.adapter.values.flatMap(\.scalars).reduce(0, +) / 10
       #expect(abs(mean - 1) < 0.2, "\(run.adapter)")
-      #expect(clients.values.allSatisfy { $0.refusals == 0 && $0.failures == 0 })
+      // What was under way when the run ended came to nothing.
+      #expect(clients.values.allSatisfy { $0.refusals + $0.failures <= 1 })
       if kind == .mutualTLS {
         #expect(
           run.rounds.flatMap(\.outcomes).filter { $0.result == .delivered }
@@ -276,7 +277,7 @@ private final class SleepyConnection: CoordinatorConnection {
   }
 
   @Test func `strategies that need all from one adapter are refused`() async throws {
-    for name in ["scaffold", "fedex", "median", "krum", "trimmed-mean", "multi-krum"] {
+    for name in ["scaffold", "product", "median", "krum", "trimmed-mean", "multi-krum"] {
       try await withTemporaryFolder { folder in
         let error = await #expect(throws: PeatError.self, "\(name)") {
           _ = try await Federation(
@@ -286,7 +287,7 @@ private final class SleepyConnection: CoordinatorConnection {
         #expect(error?.message.contains("older adapter") == true)
       }
     }
-    for name in ["fedavg", "fedprox", "fedadam", "fedavgm", "norm-bound", "ffa"] {
+    for name in ["fedavg", "fedprox", "fedadam", "fedavgm", "norm-bound", "ffa", "fedex"] {
       #expect(try Strategies.named(name).staleRefusal == nil, "\(name)")
     }
   }
@@ -355,12 +356,12 @@ private final class SleepyConnection: CoordinatorConnection {
   @Test(arguments: TransportKind.allCases)
   func `training that says how far it is is waited for`(kind: TransportKind) async throws {
     try await withTemporaryFolder { folder in
-      var rules = RoundRules(rounds: 1, minimumClients: 2, deadline: .milliseconds(600))
-      rules.stillness = .milliseconds(600)
+      var rules = RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(4))
+      rules.stillness = .seconds(4)
       rules.longest = .seconds(120)
       let federation = try await Federation(
-        kind, in: folder, rules: rules, heartbeat: .milliseconds(50), grace: .seconds(60))
-      let stepping = SteppingTrainer(steps: 40, pause: .milliseconds(50))
+        kind, in: folder, rules: rules, heartbeat: .milliseconds(200), grace: .seconds(60))
+      let stepping = SteppingTrainer(steps: 40, pause: .milliseconds(250))
       let slow = try federation.client("slow", stepping)
       var stuck = ToyTrainer(target: 1)
       let end = Door()
@@ -382,7 +383,7 @@ private final class SleepyConnection: CoordinatorConnection {
     try await withTemporaryFolder { folder in
       let federation = try await Federation(
         kind, in: folder, rules: RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(600)),
-        heartbeat: .milliseconds(100), grace: .milliseconds(100))
+        heartbeat: .milliseconds(500), grace: .seconds(5))
       let (asleep, awake) = (Door(), Door())
       let connection = SleepyConnection(try federation.transport.connect("phone"))
       var trainer = ToyTrainer(target: 1)
@@ -404,7 +405,7 @@ private final class SleepyConnection: CoordinatorConnection {
       let working = [phone, other].map { client in Task { try await client.run() } }
       let running = Task { try await federation.coordinator.run() }
       await asleep.pass()
-      try await eventually("it is lost") { await federation.losses(of: "phone") == 1 }
+      try await eventually("it is lost") { await federation.losses(of: "phone") > 0 }
       connection.isAsleep.withLock { $0 = false }
       await awake.open()
       try await eventually("it delivered") { await phone.report.updates == 1 }

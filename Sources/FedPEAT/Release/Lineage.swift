@@ -18,7 +18,7 @@ public struct Lineage: Sendable, Codable, Equatable {
   /// The rounds up to that one.
   public var rounds: [Round]
   public var metric: Metric
-  /// Of the full model as it came, and with the adapter; null where it was not measured.
+  /// Of the full model as it came, and with the adapter; absent where it was not measured, or is no number.
   public var zeroShot: Double?
   public var plugIn: Double?
   public var gate: ReleaseGate
@@ -96,7 +96,8 @@ extension RunResult {
     return Lineage(
       run: report.run, method: configuration.method, sourceDigest: source, adapter: digest,
       round: round, previous: previous, rounds: rounds, metric: configuration.metric,
-      zeroShot: fiveNumbers[.fullZeroShot], plugIn: plugIn, gate: configuration.releaseGate,
+      zeroShot: fiveNumbers[.fullZeroShot].flatMap { $0.isFinite ? $0 : nil },
+      plugIn: plugIn.flatMap { $0.isFinite ? $0 : nil }, gate: configuration.releaseGate,
       date: ISO8601DateFormatter().string(from: date))
   }
 }
