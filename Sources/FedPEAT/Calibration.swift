@@ -17,6 +17,7 @@ public struct Calibration: Sendable {
     configuration.edge = nil
     configuration.out = nil
     configuration.targetPerplexity = nil
+    configuration.makeAllRounds()
     configuration.fullFineTuning = false
     configuration.evaluateEvery = 1
     configuration.minimumClients = data.groups.count

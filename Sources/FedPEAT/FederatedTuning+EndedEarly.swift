@@ -56,7 +56,10 @@ extension RunResult {
     result.noteMissing(
       "the run ended after round \(last?.round ?? 0) of \(configuration.rounds), before this was measured"
     )
-    guard report.ending == nil || report.ending == .completed else { return result }
+    switch report.ending {
+    case nil, .completed, .stopped: break
+    case .failed, .cancelled: return result
+    }
     // All rounds counted; something went wrong with what follows on them.
     result.report.ending =
       error.isInterruption

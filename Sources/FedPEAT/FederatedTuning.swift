@@ -13,7 +13,7 @@ public struct FederatedTuning: Sendable {
     @Sendable (_ coordinator: Coordinator, _ levels: [Package]) async throws -> RunReport
 
   public let configuration: RunConfiguration
-  private let owner: ModelOwner
+  let owner: ModelOwner
   private let onEvent: @Sendable (Event) -> Void
   private let onAdapter: @Sendable (Adapter) async throws -> Void
   private let logger: Logger
@@ -21,6 +21,8 @@ public struct FederatedTuning: Sendable {
   private let measuresLoss: Bool
   private let cell: [ClientID: Double]?
   private let clients: [ClientTexts]
+  /// What a released adapter's lineage is signed with.
+  private let identity: Identity?
 
   /// What happens, for progress lines.
   public enum Event: Sendable {
@@ -59,19 +61,27 @@ public struct FederatedTuning: Sendable {
   ///   - cell: the clients, each with its share of all data, where the run takes place in a simulated cell (`edge`).
   ///   - clients: each client's texts, where plug-in is to be measured on each (`perClient`).
   ///   - measuresLoss: whether rounds are measured in nats, too.
+  ///   - identity: the coordinator's, which signs where a released adapter comes from; `nil`: nobody does.
   ///   - onAdapter: called with the adapter as it is after each round that is measured; the run waits.
   public init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
     cell: [ClientID: Double]? = nil, clients: [ClientTexts] = [], measuresLoss: Bool = false,
+    identity: Identity? = nil,
     logger: Logger = Logger(label: "fedpeat"),
     onEvent: @escaping @Sendable (Event) -> Void = { _ in },
     onAdapter: @escaping @Sendable (Adapter) async throws -> Void = { _ in }
   ) throws {
     try configuration.validate()
+    guard configuration.releaseGate == .none || evaluation != nil else {
+      throw PeatError.usage(
+        "releaseGate measures on the owner's own test set, and there is none: give evaluationData (--evaluation-data FILE)."
+      )
+    }
     edge = try configuration.edge.map { try EdgeFile.read($0) }
     self.cell = edge == nil ? nil : cell
     self.clients = clients
     self.measuresLoss = measuresLoss
+    self.identity = identity
     self.logger = logger
     self.onEvent = onEvent
     self.onAdapter = onAdapter
@@ -138,6 +148,7 @@ public struct FederatedTuning: Sendable {
     var numbers = FiveNumbers(configuration.metric)
     try await owner.measure(.fullZeroShot, &numbers) { try $0.quality(nil) }
     watch.untouched = numbers[.fullZeroShot]
+    let reference = try await gateReference()
     try await levels.measureZeroShot(emulators, &numbers)
 
     // In nats, of the last adapter.
@@ -182,6 +193,7 @@ public struct FederatedTuning: Sendable {
         try await best.take(tuned, round: last.round, plugIn: plugIn)
       }
       result = try await outcome(of: report)
+      result.release = verdict(numbers, reference: reference)
       if !clients.isEmpty {
         let (clients, emulator) = (clients, await realigner.emulators[result.shownLevel])
         result.perClient = try await owner.onThread {
@@ -273,6 +285,7 @@ public struct FederatedTuning: Sendable {
     let serverSchedule = LearningRateSchedule(configuration.serverSchedule)
     settings.serverRateFactor = { Double(serverSchedule.factor(at: $0 - 1, of: rounds)) }
     settings.exposure = exposure
+    settings.levelMemory = planning.levelMemory
     settings.upload = try configuration.uploadEncoding
     settings.download = try configuration.downloadEncoding
     var server: ServerParticipation?
@@ -350,18 +363,62 @@ public struct FederatedTuning: Sendable {
       blockMap: numbers, model: .init(path: model, digest: owner.digest))
     let another =
       result.isBestTheLast ? nil : try await best.adapter(like: result.adapter)
-    try AdapterFolder.write(
-      result.adapter, facts: facts, configuration: owner.model.configuration, baseModel: model,
-      to: folder,
-      otherFiles: [
-        "run.yaml": try ConfigurationReader.yaml(configuration.withWholePaths()),
-        "results.json": try JSONFile.encode(result.summary),
-      ]
-    ) { [owner] folder in
-      guard let another else { return }
-      try AdapterFolder.write(
-        another, facts: facts, configuration: owner.model.configuration, baseModel: model,
-        to: folder.appendingPathComponent(Self.bestRoundFolder))
+    let plugIn = result.fiveNumbers[.plugIn]
+    let previous = try configuration.lastReleased.map {
+      try LineageCheck.digest(of: URL(fileURLWithPath: $0))
     }
+    /// Says beside an adapter that is released where it comes from.
+    func certify(_ folder: URL, round: Int, plugIn: Double?) throws {
+      let lineage = result.lineage(
+        of: try LineageCheck.digest(of: folder), after: round, plugIn: plugIn,
+        source: owner.digest, previous: previous, date: Date())
+      try JSONFile.write(
+        try LineageFile(lineage, by: identity), to: folder.appendingPathComponent(Lineage.file))
+    }
+    let files = [
+      "run.yaml": try ConfigurationReader.yaml(configuration.withWholePaths()),
+      "results.json": try JSONFile.encode(result.summary),
+    ]
+    let round = result.report.rounds.last?.round ?? 0
+    func write(
+      _ adapter: Adapter, to folder: URL, _ others: [String: Data], _ rest: (URL) throws -> Void
+    ) throws {
+      try AdapterFolder.write(
+        adapter, facts: facts, configuration: owner.model.configuration, baseModel: model,
+        to: folder, otherFiles: others, fillMore: rest)
+    }
+    /// The adapter of the best round, where that is another, and may be released.
+    func writeBest(into folder: URL) throws {
+      guard let another, let best = result.best, mayRelease(best.plugIn, like: result.release)
+      else { return }
+      try write(another, to: folder.appendingPathComponent(Self.bestRoundFolder), [:]) {
+        try certify($0, round: best.round, plugIn: best.plugIn)
+      }
+    }
+    guard configuration.releaseGate == .none || result.release?.released == true else {
+      try AtomicOutput.folder(at: folder, replacing: CheckpointWriter.isOurs) { folder in
+        for (name, data) in files {
+          try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
+        }
+        try write(
+          result.adapter, to: folder.appendingPathComponent(Self.withheldFolder), [:]
+        ) { _ in }
+        try writeBest(into: folder)
+      }
+      return
+    }
+    try write(result.adapter, to: folder, files) { folder in
+      if round > 0 { try certify(folder, round: round, plugIn: plugIn) }
+      try writeBest(into: folder)
+    }
+  }
+
+  /// Whether another round's adapter passes the gate that the last one was judged by.
+  private func mayRelease(_ plugIn: Double, like verdict: ReleaseVerdict?) -> Bool {
+    guard configuration.releaseGate != .none else { return true }
+    return ReleaseVerdict(
+      configuration.releaseGate, metric: configuration.metric, reference: verdict?.reference,
+      plugIn: plugIn
+    ).released
   }
 }

@@ -17,6 +17,7 @@ extension RunConfiguration {
     result.realignData = realignData.map(whole)
     result.serverData = serverData.map(whole)
     result.out = out.map(whole)
+    result.lastReleased = lastReleased.map(whole)
     result.edge = edge.map { EdgeFile.isScenario($0) ? $0 : whole($0) }
     result.emulators = emulators.map { word in
       if case .folder(let folder)? = try? EmulatorSource(word) { return whole(folder.path) }

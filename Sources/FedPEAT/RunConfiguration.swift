@@ -109,10 +109,14 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// How many updates may be wrong by `krum` and `multi-krum`; null: as many as they bear. And of how many `multi-krum` takes the mean; null: all others.
   public var faultyClients: Int?
   public var krumKeeps: Int?
-  /// `everyone`, `random`, `heuristic`, `oort`, `one-round`, `lookahead`, or `learned:FILE`.
+  /// `everyone`, `by-memory`, `random`, `availability`, `utility`, `heuristic`, `oort`, `one-round`, `lookahead`, or `learned:FILE`.
   public var planner = EveryonePlanner.name
-  /// The share of clients that the planner `random` draws for a round.
+  /// The share of clients that the planners `random`, `availability` and `utility` want updates of in a round.
   public var share = 0.5
+  /// The same as a number; null: by the share.
+  public var clientsPerRound: Int?
+  /// How many times as many these ask: the round closes when enough have delivered, without the slowest.
+  public var overSelection = 1.0
   /// What the emulators cost and are worth, and what cell the clients are in: a file that `calibrate` wrote, or a scenario such as
   /// `pedestrian`. `simulate` lets the run take place there; elsewhere planners use what it says of the emulators. null: no
   /// simulated radio, and what planners need is computed.
@@ -124,8 +128,22 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// Seconds a round's training may take, and seconds to wait for the clients it needs.
   public var roundDeadline = 600.0
   public var gatheringDeadline = 300.0
+  /// A client that makes no progress for so many seconds is let go once the round's deadline has passed; the others go on. null: the deadline is the same for
+  /// all. At most the deadline counts.
+  public var stallTimeout: Double? = 60
+  /// Seconds that a round may take at most, however much progress is made; null: four times roundDeadline.
+  public var longestRound: Double?
   /// How often a round is tried before the run is given up.
   public var attempts = 3
+  /// `synchronous`: in rounds; `asynchronous`: clients get work as they come free, and a buffer of updates is aggregated when it is full (FedBuff).
+  public var mode = Mode.synchronous
+  /// Updates in that buffer; null: 10. And how many clients are at work at a time at most; null: all that are there.
+  public var bufferSize: Int?
+  public var concurrency: Int?
+  /// How many rounds late an update may come and still be taken, discounted; null: late ones are dropped, and 10 of an asynchronous run.
+  public var maximumStaleness: Int?
+  /// a in 1 / (1 + s)^a, for which an update counts that is s rounds late; null: 0.5.
+  public var stalenessExponent: Double?
   /// The most bytes an update may take; null: what the adapter takes, and a little more.
   public var updateSizeLimit: Int?
   /// The most examples that a client may say it has: its update counts by their number, which nobody can check.
@@ -144,7 +162,16 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// The run ends after the round in which plug-in perplexity reaches this; null: after all rounds. It is then measured every round where
   /// `evaluateEvery` says nothing.
   public var targetPerplexity: Double?
-
+  /// The run ends when plug-in has not become better for so many rounds; null: that is no reason. It is then measured as for a target.
+  public var plateauRounds: Int?
+  /// The share of the best value so far by which it must become better to count; null: 0, any.
+  public var plateauGain: Double?
+  /// The run ends when it has taken so many seconds, or its clients so many bytes down and up; null: whatever it takes.
+  public var timeBudget: Double?
+  public var byteBudget: Int?
+  /// What the adapter must not be worse than, on the owner's own test set, to be released: `none`, `zero-shot` or `last-released`, with its folder.
+  public var releaseGate = ReleaseGate.none
+  public var lastReleased: String?
   /// Whether `simulate` measures plug-in on each client's own held-out texts at the end: with the adapter of all, and with one that the client tuned on from there. With
   /// `evaluationData`, too, a part of each client's data is held back then.
   public var perClient = false
@@ -207,6 +234,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
     case context, learningRate, schedule, weightDecay, clipNorm, strategy, planner, share, edge,
       maxExposure
+    case clientsPerRound, overSelection, stallTimeout, longestRound, mode, bufferSize, concurrency
+    case maximumStaleness, stalenessExponent, plateauRounds, plateauGain, timeBudget, byteBudget
+    case releaseGate, lastReleased
     case serverOptimizer, serverLearningRate, serverSchedule, serverMomentum, serverBeta2, serverTau
     case localOptimizer, keepMoments, proximal, normBound, trimmedShare, faultyClients, krumKeeps
     case minimumClients
@@ -284,13 +314,22 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(krumKeeps, forKey: .krumKeeps)
     try container.encode(planner, forKey: .planner)
     try container.encode(share, forKey: .share)
+    try container.encode(clientsPerRound, forKey: .clientsPerRound)
+    try container.encode(overSelection, forKey: .overSelection)
     try container.encode(edge, forKey: .edge)
     try container.encode(maxExposure, forKey: .maxExposure)
     try container.encode(minimumClients, forKey: .minimumClients)
     try container.encode(minimumUpdates, forKey: .minimumUpdates)
     try container.encode(roundDeadline, forKey: .roundDeadline)
     try container.encode(gatheringDeadline, forKey: .gatheringDeadline)
+    try container.encode(stallTimeout, forKey: .stallTimeout)
+    try container.encode(longestRound, forKey: .longestRound)
     try container.encode(attempts, forKey: .attempts)
+    try container.encode(mode, forKey: .mode)
+    try container.encode(bufferSize, forKey: .bufferSize)
+    try container.encode(concurrency, forKey: .concurrency)
+    try container.encode(maximumStaleness, forKey: .maximumStaleness)
+    try container.encode(stalenessExponent, forKey: .stalenessExponent)
     try container.encode(updateSizeLimit, forKey: .updateSizeLimit)
     try container.encode(exampleLimit, forKey: .exampleLimit)
     try container.encode(updateNormLimit, forKey: .updateNormLimit)
@@ -299,6 +338,12 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(download, forKey: .download)
     try container.encode(evaluateEvery, forKey: .evaluateEvery)
     try container.encode(targetPerplexity, forKey: .targetPerplexity)
+    try container.encode(plateauRounds, forKey: .plateauRounds)
+    try container.encode(plateauGain, forKey: .plateauGain)
+    try container.encode(timeBudget, forKey: .timeBudget)
+    try container.encode(byteBudget, forKey: .byteBudget)
+    try container.encode(releaseGate, forKey: .releaseGate)
+    try container.encode(lastReleased, forKey: .lastReleased)
     try container.encode(perClient, forKey: .perClient)
     try container.encode(personalSteps, forKey: .personalSteps)
     try container.encode(realignData, forKey: .realignData)
@@ -460,7 +505,7 @@ extension RunConfiguration {
       serverWeight >= 0 && serverWeight < 1,
       "serverWeight is \(serverWeight); it must be at least 0 and below 1.")
     if let metricsListen { try CoordinatorServer.check(NetworkAddress(metricsListen)) }
-    try rules.validate()
+    try checkRounds()
     try checkRankLimits()
     let rule = try aggregation
     try check(
@@ -469,6 +514,7 @@ extension RunConfiguration {
     )
     try checkAggregation(rule)
     try checkPlanner()
+    try checkStaleness(rule)
     try check(
       (0...1).contains(maxExposure), "maxExposure is \(maxExposure); it must be between 0 and 1.")
   }
@@ -521,6 +567,7 @@ extension RunConfiguration {
   public static let plannerNames = Planners.names + LivePlanner.names + ["learned:FILE"]
 
   private func checkPlanner() throws {
+    try checkSampling()
     if LivePlanner.knows(planner) { return try LivePlanner.check(planner) }
     guard Planners.knows(planner) else {
       if planner == "learned" || planner.hasSuffix(".safetensors") {
@@ -531,7 +578,7 @@ extension RunConfiguration {
       throw PeatError.usage(
         "Unknown planner '\(planner)'. \(suggestion(for: planner, among: Self.plannerNames))")
     }
-    _ = try Planners.named(planner, share: share, seed: seed)
+    _ = try Planners.named(planner, size: sampleSize, seed: seed)
     if let level = try Planners.fixedLevel(planner), level >= emulators.count {
       throw PeatError.usage(
         "The planner '\(planner)' names emulator \(level); the run has \(emulators.count), numbered from 0."
@@ -569,13 +616,6 @@ extension RunConfiguration {
       options.start = .tokens(try tokenizer.encode(initialText, addSpecialTokens: true))
     }
     return try options.method(named: method)
-  }
-
-  var rules: RoundRules {
-    RoundRules(
-      rounds: rounds, minimumClients: minimumClients, minimumUpdates: minimumUpdates,
-      deadline: .seconds(roundDeadline), gatheringDeadline: .seconds(gatheringDeadline),
-      attempts: attempts, target: targetPerplexity.map { .init("plugIn", atMost: $0) })
   }
 
   /// How updates become the next adapter.
@@ -637,7 +677,10 @@ extension RunConfiguration {
   var personalStepCount: Int { personalSteps ?? localSteps }
 
   /// After how many rounds plug-in is measured; 0: never.
-  var evaluationInterval: Int { targetPerplexity != nil && evaluateEvery == 0 ? 1 : evaluateEvery }
+  var evaluationInterval: Int {
+    let isNeeded = targetPerplexity != nil || plateauRounds != nil
+    return isNeeded && evaluateEvery == 0 ? 1 : evaluateEvery
+  }
 
   /// Tokens that a client trains on in a step, and in a round.
   var stepTokens: Int { batch * context }

@@ -18,6 +18,11 @@ public struct RunForecast {
         "This needs a simulated edge: 'edge: FILE' in the run file, or --edge with a file that calibrate wrote or a scenario such as pedestrian."
       )
     }
+    if let key = configuration.keyOfTunedRuns {
+      throw PeatError.usage(
+        "\(key) can't be foreseen: nothing is tuned, measured or released here. Leave it out to look at the run's rounds."
+      )
+    }
     self.configuration = configuration
     let edge = try EdgeFile.read(word)
     let owner = try ModelOwner(

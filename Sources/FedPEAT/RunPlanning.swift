@@ -4,6 +4,8 @@ import Foundation
 struct RunPlanning: Sendable {
   /// Whom the coordinator asks.
   let planner: any RoundPlanner
+  /// What tuning through each emulator takes, in bytes, by estimate.
+  let levelMemory: [Int]
   private let live: LivePlanner?
   private let cell: SimulatedCell?
   private let finalLoss: Double
@@ -23,6 +25,7 @@ struct RunPlanning: Sendable {
     finalLoss = edge?.learning.finalLoss ?? 0
     wantsLoss = edge != nil && configuration.metric == .accuracy
     let levels = try material.levels(packageBytes: packages.map(\.bytes), in: edge)
+    levelMemory = levels.map { Int($0.memory) }
     let own = edge?.scaled(to: configuration)
     let work = material.workSettings(configuration)
     let choices = configuration.workChoices(in: edge)
@@ -38,7 +41,7 @@ struct RunPlanning: Sendable {
     guard LivePlanner.knows(configuration.planner) else {
       live = nil
       planner = try Planners.named(
-        configuration.planner, share: configuration.share, seed: configuration.seed)
+        configuration.planner, size: configuration.sampleSize, seed: configuration.seed)
       return
     }
     let live = try LivePlanner(

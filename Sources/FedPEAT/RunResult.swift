@@ -22,6 +22,8 @@ public struct RunResult: Sendable {
   /// What each level that clients may be sent came to, and which one the five numbers are of.
   public var levels: [LevelNumbers] = []
   public var shownLevel = 0
+  /// Whether the adapter was released; `nil` where nothing was asked of it (`releaseGate`), or the run ended before it was measured.
+  public var release: ReleaseVerdict?
   /// Plug-in on each client's own texts; `nil` where it was not asked for.
   public var perClient: PersonalizationReport?
 
@@ -36,7 +38,13 @@ public struct RunResult: Sendable {
 
   /// The folder of the best round's adapter; `nil` where the last round was the best, or nothing was written.
   public var bestRoundFolder: URL? {
-    guard !isBestTheLast, let out = configuration.out else { return nil }
+    guard !isBestTheLast, let out = configuration.out, let best else { return nil }
+    if let release {
+      let verdict = ReleaseVerdict(
+        release.gate, metric: configuration.metric, reference: release.reference,
+        plugIn: best.plugIn)
+      guard verdict.released else { return nil }
+    }
     return URL(fileURLWithPath: out).appendingPathComponent(FederatedTuning.bestRoundFolder)
   }
 
@@ -80,10 +88,14 @@ public struct RunResult: Sendable {
     public struct Ending: Sendable, Codable, Equatable {
       public var kind: String
       public var reason: String?
+      /// What ended a run that is completed: `rounds`, or `target`, `plateau`, `time` or `bytes` before them, with the numbers as the reason.
+      public var cause: String?
 
       init(_ ending: RunEnding?) {
         switch ending {
-        case .completed, nil: (kind, reason) = ("completed", nil)
+        case .completed, nil: (kind, cause) = ("completed", "rounds")
+        case .stopped(let stop):
+          (kind, reason, cause) = ("completed", stop.reason, stop.cause.rawValue)
         case .failed(let why): (kind, reason) = ("failed", why)
         case .cancelled(let why): (kind, reason) = ("cancelled", why)
         }
@@ -92,7 +104,7 @@ public struct RunResult: Sendable {
       /// `nil`: it was completed.
       public init(_ error: (any Error)?) {
         guard let error else {
-          (kind, reason) = ("completed", nil)
+          (kind, cause) = ("completed", "rounds")
           return
         }
         (kind, reason) = (
@@ -101,13 +113,14 @@ public struct RunResult: Sendable {
         )
       }
 
-      private enum CodingKeys: String, CodingKey { case kind, reason }
+      private enum CodingKeys: String, CodingKey { case kind, reason, cause }
 
       /// Says every key, also those that are null.
       public func encode(to encoder: any Encoder) throws {
         var table = encoder.container(keyedBy: CodingKeys.self)
         try table.encode(kind, forKey: .kind)
         try table.encode(reason, forKey: .reason)
+        try table.encode(cause, forKey: .cause)
       }
     }
 
@@ -120,6 +133,8 @@ public struct RunResult: Sendable {
     /// where it was not measured.
     public var bestRound: Int?
     public var bestPlugIn: Double?
+    /// Whether the adapter was released, by what and why; null where nothing was asked of it.
+    public var release: ReleaseVerdict?
     /// The share of full fine-tuning's gain in log-perplexity that plug-in reached.
     public var recoveredShare: Double?
     /// The owner's margin: ln(emulator tuned) − ln(plug-in).
@@ -155,6 +170,7 @@ public struct RunResult: Sendable {
       try container.encode(fiveNumbers, forKey: .fiveNumbers)
       try container.encode(bestRound, forKey: .bestRound)
       try container.encode(bestPlugIn, forKey: .bestPlugIn)
+      try container.encode(release, forKey: .release)
       try container.encode(recoveredShare, forKey: .recoveredShare)
       try container.encode(margin, forKey: .margin)
       try container.encode(emulatorLevel, forKey: .emulatorLevel)
@@ -185,7 +201,7 @@ public struct RunResult: Sendable {
     return Summary(
       run: report.run.name, rounds: report.rounds.count, ending: .init(report.ending),
       fiveNumbers: fiveNumbers,
-      bestRound: best?.round, bestPlugIn: best?.plugIn,
+      bestRound: best?.round, bestPlugIn: best?.plugIn, release: release,
       recoveredShare: fiveNumbers.recoveredShare, margin: fiveNumbers.margin,
       emulatorLevel: shownLevel, emulators: levels, perClient: perClient,
       bytesDown: report.bytesDown,

@@ -89,7 +89,7 @@ public final class RunWatch: Sendable {
       state.clients[client]?.reason = assignment.reason
     }
     // A planner that draws gets to everybody.
-    guard configuration.planner != RandomPlanner.name, state.asked > 0 else { return nil }
+    guard !Planners.samplers.contains(configuration.planner), state.asked > 0 else { return nil }
     // Long enough that all could have had their turn twice.
     let turns = 2 * state.clients.count * state.rounds / state.asked
     let enough = min(max(5, turns), max(configuration.rounds, 3))

@@ -18,7 +18,7 @@ struct Fedpeat: AsyncParsableCommand {
       Attack.self,
       CompareEmulators.self, Export.self, Tune.self,
       PlugInCommand.self, Aggregate.self, Serve.self, Join.self, CA.self, Simulate.self,
-      Reports.self,
+      Reports.self, Verify.self,
       Pretrain.self,
       Calibrate.self, Estimate.self, TrainController.self, EvaluateController.self, Bench.self,
       Parity.self, Doctor.self,

@@ -30,6 +30,41 @@ public struct DeviceMemory: Sendable {
       base: ProcessMeasurement.memoryBytes)
   }
 
+  /// Throws where tuning through an emulator whose weights are not here yet would take more than the limit, or where there is none, more than is free.
+  ///
+  /// - Parameter folder: holds the emulator's other files.
+  func check(_ folder: URL, level: Int, for settings: LocalTuning, threads: Int) throws {
+    let outline = try CheckpointOutline(folder: folder)
+    let facts = try EmulatorFacts.read(in: folder)
+    let model = outline.configuration
+    var demands = MemoryDemands(
+      model: model, packed: outline.packedStorages, method: settings.method,
+      blocks: facts?.localEndBlocks ?? Array(0..<model.blockCount),
+      batch: settings.training.batch, context: settings.training.context, threads: threads)
+    demands.adapterCopies += settings.termCopies
+    let base = ProcessMeasurement.memoryBytes
+    let training = settings.training
+    // The instructions come from outside.
+    try training.validate(
+      contextLength: model.contextLength, virtualTokens: settings.method.virtualTokens)
+    if let limit {
+      _ = try demands.plan(
+        below: limit, storage: storage, checkpointing: training.checkpointing,
+        accumulation: training.accumulation, base: base)
+      return
+    }
+    guard let free = ProcessMeasurement.freeMemoryBytes else { return }
+    let needed =
+      demands.bytes(
+        storage: storage ?? .float32, checkpointing: training.checkpointing,
+        accumulation: training.accumulation, logitRows: training.logitRows, base: base) - base
+    guard needed > free else { return }
+    throw PeatError.usage(
+      "Emulator \(level) is not downloaded: tuning through it would take about \(needed / 1_000_000) MB of memory, and \(free / 1_000_000) MB are free. "
+        + "Close other programs, or give --memory-limit, below which weights are kept in fewer bits and steps are made in parts."
+    )
+  }
+
   /// Reads an emulator so that tuning through it stays below the limit.
   ///
   /// - Parameters:

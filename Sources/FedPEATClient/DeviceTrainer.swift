@@ -71,6 +71,11 @@ public final class DeviceTrainer: LocalTrainer {
     }
   }
 
+  public func check(outline folder: URL, level: Int, for task: TrainingTask) async throws {
+    let settings = try task.decodeSettings(as: LocalTuning.self)
+    try memory.check(folder, level: level, for: settings, threads: threads)
+  }
+
   public func prepare(package folder: URL, level: Int) async throws {
     // Weights are read with the first task; what is wrong with the files is found now.
     let checkpoint = try Checkpoint(folder: folder)
@@ -91,13 +96,19 @@ public final class DeviceTrainer: LocalTrainer {
   }
 
   public func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
+    try await train(task, adapter: adapter) { _ in }
+  }
+
+  public func train(
+    _ task: TrainingTask, adapter: NamedTensors, onStep: @escaping @Sendable (Int) -> Void
+  ) async throws -> LocalResult {
     let cancelled = Atomic(false)
     return try await withTaskCancellationHandler {
       guard let gate else {
-        return try await runOnThread { try self.tune(task, adapter, cancelled) }
+        return try await runOnThread { try self.tune(task, adapter, cancelled, onStep) }
       }
       return try await gate.run {
-        try await runOnThread { try self.tune(task, adapter, cancelled) }
+        try await runOnThread { try self.tune(task, adapter, cancelled, onStep) }
       }
     } onCancel: {
       cancelled.store(true, ordering: .relaxed)
@@ -105,7 +116,8 @@ public final class DeviceTrainer: LocalTrainer {
   }
 
   private func tune(
-    _ task: TrainingTask, _ tensors: NamedTensors, _ cancelled: borrowing Atomic<Bool>
+    _ task: TrainingTask, _ tensors: NamedTensors, _ cancelled: borrowing Atomic<Bool>,
+    _ onProgress: @Sendable (Int) -> Void
   ) throws -> LocalResult {
     let settings = try task.decodeSettings(as: LocalTuning.self)
     guard settings.method.name == task.method else {
@@ -138,6 +150,7 @@ public final class DeviceTrainer: LocalTrainer {
       shouldStop: { cancelled.load(ordering: .relaxed) },
       onStep: { progress in
         onStep(progress)
+        onProgress(progress.report.step)
         guard computeShare < 1 else { return }
         let rest = (clock.now - stepStart) * (1 / computeShare - 1)
         let end = clock.now + rest

@@ -24,6 +24,9 @@ public protocol AggregationStrategy: Sendable {
   /// last: not where factors are made anew.
   var keepsFactors: Bool { get }
 
+  /// Whether it looks at all updates of a round together, and counts each alike.
+  var comparesUpdates: Bool { get }
+
   /// Whether updates may have other ranks than the adapter they make.
   var takesMixedRanks: Bool { get }
 
@@ -77,6 +80,7 @@ extension AggregationStrategy {
   public var proximal: Double { 0 }
   public var usesControls: Bool { false }
   public var keepsFactors: Bool { true }
+  public var comparesUpdates: Bool { false }
 
   /// Not where updates lack A.
   public var takesMixedRanks: Bool { !freezesDown }
@@ -89,6 +93,23 @@ extension AggregationStrategy {
 
   public func makeAccumulator(into current: NamedTensors) throws -> any UpdateAccumulator {
     try makeAccumulator(into: current, AggregationRound())
+  }
+
+  /// Why updates that began with an older adapter can't be taken; `nil`: they can.
+  public var staleRefusal: String? {
+    if usesControls {
+      return
+        "its control variates are of clients that all began with the same adapter. Take fedavg, fedprox or a server optimizer."
+    }
+    if !keepsFactors {
+      return
+        "it makes A and B anew in each round, so what changed since an older one can't be added to them. Take fedavg, fedprox, ffa or a server optimizer."
+    }
+    if comparesUpdates {
+      return
+        "it compares the updates of a round, one of each client, all from one adapter, and counts each alike. Take fedavg, fedprox, norm-bound or a server optimizer."
+    }
+    return nil
   }
 
   /// The tensors of an adapter that clients train and send.

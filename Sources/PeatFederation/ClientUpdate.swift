@@ -7,6 +7,8 @@ import PeatTensor
 public struct ClientUpdate: Sendable, Equatable {
   public var header: UpdateHeader
   public var tensors: NamedTensors
+  /// What its weight is multiplied with, as it came late; 1 of one that did not. Rules that weight nothing take none below.
+  public var discount = 1.0
 
   public init(header: UpdateHeader, tensors: NamedTensors) {
     self.header = header

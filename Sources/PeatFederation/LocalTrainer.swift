@@ -12,6 +12,13 @@ public protocol LocalTrainer: Sendable {
   ///   - level: the emulator level the package stands for.
   func prepare(package folder: URL, level: Int) async throws
 
+  /// Throws where this side can't train on a package, and so need not fetch it. Called before its weights (`*.safetensors`) are fetched.
+  ///
+  /// - Parameters:
+  ///   - folder: holds the package's other files.
+  ///   - task: what it is for.
+  func check(outline folder: URL, level: Int, for task: TrainingTask) async throws
+
   /// How fast this side trains, in floating-point operations per second, measured in a moment; `nil` where that can't be said.
   func measureCompute() async -> Double?
 
@@ -19,12 +26,25 @@ public protocol LocalTrainer: Sendable {
   ///
   /// All chance comes from `task.seed`. What is thrown is reported to the coordinator as this client's failure.
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult
+
+  /// The same, and tells how many local steps are done whenever that changed: where a round waits for whoever makes progress, silence is none.
+  func train(
+    _ task: TrainingTask, adapter: NamedTensors, onStep: @escaping @Sendable (Int) -> Void
+  ) async throws -> LocalResult
 }
 
 extension LocalTrainer {
   public func prepare(package folder: URL, level: Int) async throws {}
 
+  public func check(outline folder: URL, level: Int, for task: TrainingTask) async throws {}
+
   public func measureCompute() async -> Double? { nil }
+
+  public func train(
+    _ task: TrainingTask, adapter: NamedTensors, onStep: @escaping @Sendable (Int) -> Void
+  ) async throws -> LocalResult {
+    try await train(task, adapter: adapter)
+  }
 }
 
 /// What a trainer gives back.

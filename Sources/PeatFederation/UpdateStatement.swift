@@ -45,6 +45,20 @@ public struct UpdateStatement: Sendable, Equatable {
     payload = offer.payload
   }
 
+  /// The statement that a kept signature must be of.
+  public init(
+    run: RunID, round: Int, client: ClientID, base: Digest?, _ kept: UpdateSignature
+  ) {
+    self.run = run
+    self.round = round
+    attempt = kept.attempt
+    self.client = client
+    session = kept.session
+    self.base = base
+    header = kept.header
+    payload = BlobReference(digest: kept.payload, bytes: kept.bytes)
+  }
+
   public var bytes: Data {
     let lines = [
       "fedpeat-update-1", run.name, "\(round)", "\(attempt)", client.name, session,
@@ -93,6 +107,8 @@ public struct UpdateSignature: Sendable, Codable, Equatable {
   public var signature: Data
   /// The serial number of the certificate whose key it is.
   public var certificate: String
+  /// That key, in DER (SubjectPublicKeyInfo), as base64; absent in results of older programs.
+  public var key: Data?
 
   init(_ statement: UpdateStatement, _ proof: UpdateProof) {
     attempt = statement.attempt
@@ -102,5 +118,6 @@ public struct UpdateSignature: Sendable, Codable, Equatable {
     bytes = statement.payload.bytes
     signature = proof.signature
     certificate = proof.certificate
+    key = proof.key
   }
 }

@@ -63,7 +63,9 @@ package struct UpdateSums {
     }
     let what = "The update of '\(update.client)'"
     try check(update.tensors, what)
-    try add(try bounded(update.tensors, what), weight: Double(update.exampleCount), scales)
+    try add(
+      try bounded(update.tensors, what), weight: update.discount * Double(update.exampleCount),
+      scales)
   }
 
   mutating func add(server tensors: NamedTensors, share: Double) throws {

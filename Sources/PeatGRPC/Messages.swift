@@ -31,12 +31,14 @@ extension Fedpeat_V1_Caller {
     client = caller.client.name
     session = caller.session
     if let free = caller.freeMemoryBytes { freeMemoryBytes = UInt64(clamping: free) }
+    if let done = caller.steps { steps = UInt64(clamping: done) }
   }
   var value: Caller {
     get throws {
       Caller(
         client: try ClientID(client), session: session,
-        freeMemoryBytes: hasFreeMemoryBytes ? try size(freeMemoryBytes) : nil)
+        freeMemoryBytes: hasFreeMemoryBytes ? try size(freeMemoryBytes) : nil,
+        steps: hasSteps ? try size(steps) : nil)
     }
   }
 }
@@ -154,6 +156,7 @@ extension Fedpeat_V1_RunEnding {
     self.init()
     switch ending {
     case .completed: kind = .completed
+    case .stopped(let stop): (kind, reason, cause) = (.stopped, stop.reason, stop.cause.rawValue)
     case .failed(let reason): (kind, self.reason) = (.failed, reason)
     case .cancelled(let reason): (kind, self.reason) = (.cancelled, reason)
     }
@@ -162,6 +165,9 @@ extension Fedpeat_V1_RunEnding {
     get throws {
       switch kind {
       case .completed: .completed
+      case .stopped:
+        // A newer coordinator may stop for other reasons.
+        RunStop.Cause(rawValue: cause).map { .stopped(RunStop($0, reason)) } ?? .completed
       case .failed: .failed(reason: reason)
       case .cancelled: .cancelled(reason: reason)
       case .unspecified, .UNRECOGNIZED: throw missing("the way the run ended")

@@ -434,20 +434,21 @@ public struct Checkpoint: Sendable {
 
 /// Writing model folders.
 public enum CheckpointWriter {
-  /// Names of files this project writes into a model, emulator or adapter folder, those in `best-round` with that name before them: only a folder of such
-  /// files is replaced.
+  /// Names of files this project writes into a model, emulator or adapter folder, those in `best-round` and `withheld` with those names before them: only a
+  /// folder of such files is replaced.
   public static func isOurs(_ name: String) -> Bool {
-    let bestRound = "best-round/"
-    if name.hasPrefix(bestRound) {
-      return ["adapter_model.safetensors", "adapter_config.json", "fedpeat.json"]
-        .contains(String(name.dropFirst(bestRound.count)))
+    for inner in ["best-round/", "withheld/"] where name.hasPrefix(inner) {
+      return [
+        "adapter_model.safetensors", "adapter_config.json", "fedpeat.json", "model.safetensors",
+        "lineage.json",
+      ].contains(String(name.dropFirst(inner.count)))
     }
     return Checkpoint.tokenizerFileNames.contains(name)
       || [
         "config.json", "model.safetensors", "emulator.json", "adapter_config.json",
         "adapter_model.safetensors", "fedpeat.json", "update.json", "update.safetensors",
         "README.md", "training_state.json", "training_state.safetensors", "run.yaml",
-        "results.json", "best-round", "distillation_best.safetensors", "pretraining_state.json",
+        "results.json", "lineage.json", "best-round", "withheld", "distillation_best.safetensors", "pretraining_state.json",
         "pretraining_best.safetensors",
       ].contains(name)
   }

@@ -56,7 +56,9 @@ extension TransformerConfiguration {
 
 extension Checkpoint {
   /// The matrices that stay packed in memory as an emulator's file keeps them, by name.
-  public var packedStorages: [String: WeightStorage] {
+  public var packedStorages: [String: WeightStorage] { Self.packedStorages(of: emulatorJSON) }
+
+  static func packedStorages(of emulatorJSON: JSONValue?) -> [String: WeightStorage] {
     guard let table = emulatorJSON?["storage"]?.object else { return [:] }
     return table.compactMapValues { entry in
       guard entry["axis"]?.integer != nil, let type = entry["type"]?.string else { return nil }

@@ -7,7 +7,7 @@ let verbs = [
   "demo", "pull", "inspect", "evaluate", "generate", "compress", "export", "tune", "plug-in",
   "aggregate", "serve", "join", "simulate", "attack", "compare-emulators", "reports", "pretrain",
   "calibrate", "estimate",
-  "train-controller", "evaluate-controller", "bench", "doctor",
+  "train-controller", "evaluate-controller", "bench", "doctor", "verify",
 ]
 
 /// The exit codes that there are.

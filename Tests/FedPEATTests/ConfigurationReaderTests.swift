@@ -178,6 +178,23 @@ import Testing
     } catch { return error as? PeatError }
   }
 
+  @Test func `ways to run rounds that go together are taken`() throws {
+    for change in [
+      { ($0.planner, $0.clientsPerRound, $0.overSelection) = ("utility", 10, 1.3) },
+      { ($0.planner, $0.share) = ("availability", 0.25) }, { $0.planner = "by-memory" },
+      { $0.mode = .asynchronous }, { ($0.mode, $0.strategy) = (.asynchronous, "fedadam") },
+      { ($0.mode, $0.planner) = (.asynchronous, "everyone:0") },
+      { ($0.maximumStaleness, $0.stalenessExponent) = (3, 1) },
+      { ($0.stallTimeout, $0.longestRound) = (30, 700) }, { $0.stallTimeout = nil },
+      { ($0.plateauRounds, $0.plateauGain) = (3, 0.01) },
+      { ($0.timeBudget, $0.byteBudget) = (60, 1 << 30) }, { $0.releaseGate = .zeroShot },
+    ] as [(inout RunConfiguration) -> Void] {
+      var configuration = valid
+      change(&configuration)
+      try configuration.validate()
+    }
+  }
+
   @Test func `the defaults need only a model`() throws {
     try valid.validate()
     #expect(refusal { $0.model = "" }?.message.contains("--model") == true)
@@ -209,6 +226,41 @@ import Testing
           $0.share = 0
         }
       ),
+      ("clientsPerRound", { $0.clientsPerRound = 3 }),
+      ("overSelection", { $0.overSelection = 1.3 }),
+      ("clientsPerRound", { ($0.planner, $0.clientsPerRound) = ("utility", 0) }),
+      ("overSelection", { ($0.planner, $0.overSelection) = ("availability", 0.5) }),
+      ("simulated cell", { ($0.planner, $0.edge) = ("availability", "pedestrian") }),
+      (
+        "simulated cell",
+        { ($0.planner, $0.edge, $0.overSelection) = ("random", "pedestrian", 1.5) }
+      ),
+      ("stallTimeout", { $0.stallTimeout = 0 }), ("stallTimeout", { $0.stallTimeout = .nan }),
+      ("longestRound", { $0.longestRound = 10 }),
+      ("longestRound", { ($0.stallTimeout, $0.longestRound) = (nil, 1000) }),
+      ("bufferSize", { $0.bufferSize = 3 }), ("concurrency", { $0.concurrency = 3 }),
+      ("bufferSize", { ($0.mode, $0.bufferSize) = (.asynchronous, 0) }),
+      ("minimumUpdates", { ($0.mode, $0.bufferSize, $0.minimumUpdates) = (.asynchronous, 2, 3) }),
+      ("concurrency", { ($0.mode, $0.concurrency) = (.asynchronous, 0) }),
+      ("maximumStaleness", { $0.maximumStaleness = 0 }),
+      ("maximumStaleness", { ($0.maximumStaleness, $0.strategy) = (2, "product") }),
+      ("stalenessExponent", { $0.stalenessExponent = 1 }),
+      ("stalenessExponent", { ($0.maximumStaleness, $0.stalenessExponent) = (2, -1) }),
+      ("as they come free", { ($0.mode, $0.planner) = (.asynchronous, "random") }),
+      ("as they come free", { ($0.mode, $0.planner) = (.asynchronous, "heuristic") }),
+      ("simulated cell", { ($0.mode, $0.edge) = (.asynchronous, "pedestrian") }),
+      (
+        "participate",
+        { ($0.mode, $0.participate, $0.serverData) = (.asynchronous, true, "text.txt") }
+      ),
+      ("compares the updates", { ($0.mode, $0.strategy) = (.asynchronous, "krum") }),
+      ("control variates", { ($0.mode, $0.strategy) = (.asynchronous, "scaffold") }),
+      ("A and B anew", { ($0.mode, $0.strategy) = (.asynchronous, "product") }),
+      ("plateauRounds", { $0.plateauRounds = 0 }), ("plateauRounds", { $0.plateauGain = 0.1 }),
+      ("plateauGain", { ($0.plateauRounds, $0.plateauGain) = (2, 1) }),
+      ("timeBudget", { $0.timeBudget = -1 }), ("byteBudget", { $0.byteBudget = 0 }),
+      ("lastReleased", { $0.releaseGate = .lastReleased }),
+      ("lastReleased", { $0.lastReleased = "result" }),
     ]
     for (name, change) in changes {
       let error = try #require(refusal(change), "\(name) was taken")

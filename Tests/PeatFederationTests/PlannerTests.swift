@@ -107,7 +107,12 @@ import Testing
   }
 
   @Test func `planners are found by name`() throws {
-    #expect(Planners.names == ["download-once", "everyone", "everyone:LEVEL", "idle", "random"])
+    #expect(
+      Planners.names == [
+        "availability", "by-memory", "download-once", "everyone", "everyone:LEVEL", "idle",
+        "random",
+        "utility",
+      ])
     #expect(try Planners.named("random", seed: 1) is RandomPlanner)
     let error = #expect(throws: PeatError.self) { try Planners.named("evryone", seed: 1) }
     #expect(error?.message.contains("Did you mean 'everyone'?") == true)

@@ -72,6 +72,7 @@ final class Federation: Sendable {
     grace: Duration = .milliseconds(50),
     clientLimit: Int = 100, exposure: ExposureLedger? = nil,
     upload: UpdateEncoding = .plain, download: UpdateEncoding = .plain,
+    levelMemory: [Int] = [],
     strategy: any AggregationStrategy = .fedAvg, adapter: NamedTensors = ToyTrainer.adapter,
     onRound: @escaping Coordinator.Evaluation = { _, _ in [:] },
     renewal:
@@ -96,6 +97,7 @@ final class Federation: Sendable {
       clientLimit: clientLimit,
       pollTimeout: pollTimeout, heartbeat: heartbeat, grace: grace, farewell: .seconds(2))
     (configuration.upload, configuration.download) = (upload, download)
+    configuration.levelMemory = levelMemory
     coordinator = try await Coordinator(
       configuration, adapter: adapter, levels: levels, store: store,
       workFolder: folder.appendingPathComponent("coordinator"), planner: planner,

@@ -252,7 +252,7 @@ struct Join: AsyncParsableCommand {
     case .failed(let reason): throw PeatError.unavailable("The run ended early: \(reason)")
     case .cancelled(let reason):
       throw PeatError.unavailable("The coordinator ended the run: \(reason)")
-    case .completed, nil: break
+    case .completed, .stopped, nil: break
     }
     if report.updates == 0, report.failures > 0 {
       throw PeatError.unavailable(

@@ -72,7 +72,7 @@ struct Serve: AsyncParsableCommand {
       },
       // Not the run file's 'data': clients may have texts of their own.
       pooled: try referenceData.map { try configuration.evaluationDocuments(in: URL(path: $0)) },
-      logger: .silent, onEvent: progress.report)
+      identity: decision.identity, logger: .silent, onEvent: progress.report)
     let (addressFile, protection, runID) = (addressFile, protection, try configuration.runID)
     let result = try await tuning.run(
       FederatedTuning.network(
@@ -102,6 +102,12 @@ extension CommonOptions {
   func report(_ result: RunResult) throws {
     let summary = result.summary
     var text = summary.fiveNumbers.table
+    if summary.ending.cause != "rounds", let reason = summary.ending.reason {
+      text += "\nthe run ended after \(summary.rounds) rounds: \(reason)"
+    }
+    if let release = summary.release, release.released {
+      text += "\nreleased: \(release.reason)"
+    }
     if !result.isBestTheLast, let round = summary.bestRound, let plugIn = summary.bestPlugIn {
       let place =
         result.bestRoundFolder.map { "its adapter is in '\($0.relativePath)'" }
@@ -174,5 +180,16 @@ extension CommonOptions {
     text +=
       "\nsending the full model's weights would be \(Format.bytes(summary.fullModelBytes)) per client and round"
     try report(summary, text: text)
+    if let release = summary.release, !release.released {
+      let place =
+        result.configuration.out.map {
+          "It is in '\(URL(path: $0).appendingPathComponent(FederatedTuning.withheldFolder).relativePath)'."
+        } ?? "It was not kept, as --out named no folder."
+      Terminal.error("The adapter is not released: \(release.reason). \(place)")
+      throw ExitCode(Self.notReleased)
+    }
   }
+
+  /// The work was done, and its result is not released.
+  static let notReleased: Int32 = 1
 }

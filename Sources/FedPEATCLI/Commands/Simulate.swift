@@ -116,6 +116,13 @@ struct Simulate: AsyncParsableCommand {
     }
     if let out = configuration.out { try write(report, to: out) }
     try common.report(report, text: numbers.table)
+    let withheld = results.filter { $0.release?.released == false }
+    guard withheld.isEmpty else {
+      Terminal.error(
+        "The adapters of \(withheld.count) of \(results.count) seeds are not released: \(withheld[0].release?.reason ?? "")."
+      )
+      throw ExitCode(CommonOptions.notReleased)
+    }
   }
 
   /// What several seeds gave; `nil` where there is none.

@@ -133,7 +133,12 @@ final class RunProgress: Sendable {
   /// " (a was late, b failed)" of those who did not deliver.
   private func missing(_ record: RoundRecord) -> String {
     let late = record.outcomes.filter { $0.result == .late }.map(\.client)
-    return late.isEmpty ? "" : " (late: \(names(late)))"
+    let surplus = record.outcomes.count { $0.result == .surplus }
+    let parts = [
+      late.isEmpty ? nil : "late: \(names(late))",
+      surplus == 0 ? nil : "\(surplus) not waited for",
+    ].compactMap { $0 }
+    return parts.isEmpty ? "" : " (\(parts.joined(separator: "; ")))"
   }
 
   private func names(_ clients: [ClientID]) -> String {

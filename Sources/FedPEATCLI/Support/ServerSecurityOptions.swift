@@ -81,6 +81,11 @@ struct ServerSecurityOptions: ParsableArguments {
     var authority: CertificateAuthority?
     var isOwn = false
     var audit: AuditLog?
+
+    /// What the coordinator shows; `nil` without TLS.
+    var identity: Identity? {
+      if case .mutualTLS(let credentials) = security { credentials.identity } else { nil }
+    }
   }
 
   func decide(_ configuration: RunConfiguration) throws -> Decision {

@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import PeatTensor
+import Synchronization
 
 /// What a client is told about its part in a run.
 public struct ClientConfiguration: Sendable {
@@ -47,6 +48,8 @@ public actor Client {
   private let onProgress: @Sendable (ClientProgress) -> Void
 
   private var caller: Caller?
+  /// Local steps of all tasks so far: each beat of the heart says it.
+  private nonisolated let steps = Atomic(0)
   private var random: SeededRandom
   private var prepared: Digest?
   /// The packages that were fetched or checked by this process.
@@ -194,7 +197,8 @@ public actor Client {
   private func attend() async throws -> RunEnding {
     var pause = SeededRandom(seed: configuration.seed, "attendance of \(configuration.client)")
     while true {
-      let caller = try currentCaller()
+      var caller = try currentCaller()
+      caller.steps = steps.load(ordering: .relaxed)
       do {
         switch try await connection.attend(caller) {
         case .again: continue
@@ -274,7 +278,10 @@ public actor Client {
     let own = shared.isEmpty ? [:] : controls.own(for: task, shared)
     let given = base.settingControls(shared.subtracting(own))
     var result = try await trainer.train(
-      task, adapter: task.componentOrder?.applied(to: given) ?? given)
+      task, adapter: task.componentOrder?.applied(to: given) ?? given
+    ) { [self] _ in
+      steps.add(1, ordering: .relaxed)
+    }
     try Task.checkCancellation()
     if let order = task.componentOrder { result.tensors = order.undone(in: result.tensors) }
     let new = result.tensors.controls
@@ -335,9 +342,7 @@ public actor Client {
     try package.validate(sizeLimit: configuration.packageSizeLimit)
     if task.refresh || !isIntact(package) { await packages.remove(package) }
     if task.refresh || !packages.has(package) {
-      for file in package.files {
-        try await fetch(file.digest, bytes: file.bytes, name: file.name)
-      }
+      try await fetch(package, of: task)
       prepared = nil
     }
     let folder = try packages.make(package)
@@ -348,6 +353,18 @@ public actor Client {
       try await trainer.prepare(package: folder, level: task.level)
       prepared = package.digest
     }
+  }
+
+  /// Fetches what is small first, and asks the trainer whether the rest is of use.
+  private func fetch(_ package: Package, of task: TrainingTask) async throws {
+    let (outline, weights) = (package.files.filter(\.isOutline), package.files.filter(\.isWeights))
+    for file in outline { try await fetch(file.digest, bytes: file.bytes, name: file.name) }
+    if !weights.isEmpty, !outline.isEmpty {
+      let folder = try packages.makeOutline(of: package)
+      defer { try? FileManager.default.removeItem(at: folder) }
+      try await trainer.check(outline: folder, level: task.level, for: task)
+    }
+    for file in weights { try await fetch(file.digest, bytes: file.bytes, name: file.name) }
   }
 
   /// Whether a package that an earlier run left here is still what it was; checked once.

@@ -46,9 +46,20 @@ struct PackageFolders: Sendable {
   /// Makes the folder of a package whose blobs are all here.
   func make(_ package: Package) throws -> URL {
     let target = url(of: package)
-    if has(package) { return target }
+    if !has(package) { try fill(target, package.files) }
+    return target
+  }
+
+  /// Makes a folder of a package's files without its weights, beside the package's own.
+  func makeOutline(of package: Package) throws -> URL {
+    let target = folder.appendingPathComponent("\(package.digest.hex)-outline")
+    try fill(target, package.files.filter(\.isOutline))
+    return target
+  }
+
+  private func fill(_ target: URL, _ files: [Package.File]) throws {
     try AtomicOutput.folder(at: target, replacing: isAnything) { folder in
-      for file in package.files {
+      for file in files {
         let source = store.url(of: file.digest)
         let place = folder.appendingPathComponent(file.name)
         do { try FileManager.default.linkItem(at: source, to: place) } catch {
@@ -56,7 +67,6 @@ struct PackageFolders: Sendable {
         }
       }
     }
-    return target
   }
 }
 

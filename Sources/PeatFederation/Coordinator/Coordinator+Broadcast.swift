@@ -6,6 +6,7 @@ extension Coordinator {
   /// The next adapter, as it is and as clients will read it.
   private struct Next {
     var adapter: NamedTensors
+    var digest: Digest
     var bytes: Data
     var sent: NamedTensors
     var relativeError: Double
@@ -27,39 +28,74 @@ extension Coordinator {
     return policy
   }
 
-  func discardUpdates() {
-    for client in accepted.keys { spool.discard(client) }
-    accepted = [:]
+  /// Forgets the updates to a round's tasks.
+  func discardUpdates(of round: Int) {
+    for key in accepted.keys where key.round == round { drop(key) }
   }
 
-  func aggregate(_ round: Int, _ clients: [ClientID]) {
-    tell(.aggregating(round: round, clients: clients))
-    let updates = clients.compactMap { client in accepted[client].map { (client, $0) } }
+  /// Forgets an update that was taken.
+  func drop(_ key: UpdateKey) {
+    spool.discard(key)
+    accepted[key] = nil
+  }
+
+  /// What an update to a task of a round must be like; `nil` where none is taken any more.
+  func policy(of round: Int) -> UpdatePolicy? {
+    round == base.policy.round ? base.policy : earlierBases[round]?.policy
+  }
+
+  func aggregate(_ round: Int, _ updates: [BufferedUpdate]) {
+    tell(.aggregating(round: round, clients: updates.map(\.client)))
+    let taken = updates.compactMap { update -> Taken? in
+      guard let header = accepted[update.key]?.header, let policy = policy(of: update.round) else {
+        return nil
+      }
+      return Taken(update: update, header: header, policy: policy)
+    }
     work { coordinator in
       do {
-        try await coordinator.install(try await coordinator.combine(updates, round), after: round)
+        try await coordinator.install(try await coordinator.combine(taken, round), after: round)
         await coordinator.process(.aggregated(round: round))
       } catch { await coordinator.fail(error) { .aggregationFailed(reason: $0) } }
     }
   }
 
-  /// Reads the updates one after the other, in the order of the clients' names. Not on the actor: clients go on
+  /// An update that is to be aggregated, and what it was made of.
+  private struct Taken: Sendable {
+    var update: BufferedUpdate
+    var header: UpdateHeader
+    var policy: UpdatePolicy
+  }
+
+  /// An update's tensors, as if it had begun with the adapter of this round.
+  private nonisolated func read(_ taken: Taken, from current: UpdatePolicy) throws -> ClientUpdate {
+    let tensors = try taken.policy.decode(spool.file(of: taken.update.key), taken.header)
+    var update = ClientUpdate(header: taken.header, tensors: tensors)
+    guard taken.update.staleness > 0, let rule = configuration.rules.staleness else {
+      return update
+    }
+    let discount = rule.discount(taken.update.staleness)
+    let isBuffered = configuration.rules.buffer != nil
+    update.tensors = tensors.moved(
+      from: taken.policy.base, to: current.base, share: isBuffered ? discount : 1)
+    if !isBuffered { update.discount = discount }
+    return update
+  }
+
+  /// Reads the updates one after the other, in the order of the clients' names, those of earlier rounds last. Not on the actor: clients go on
   /// talking to the coordinator meanwhile.
-  private nonisolated func combine(
-    _ updates: [(ClientID, UpdateHeader)], _ round: Int
-  ) async throws -> Next {
+  private nonisolated func combine(_ updates: [Taken], _ round: Int) async throws -> Next {
     let (adapter, current) = await (adapter, sent)
-    let policy = await policy
+    let policy = await base.policy
     let state = await strategyState
     var accumulator = try strategy.makeAccumulator(
       into: current,
       AggregationRound(
         state: state, rateFactor: configuration.serverRateFactor(round),
         scales: configuration.scales, folder: spool.folder))
-    for (client, header) in updates {
+    for taken in updates {
       try Task.checkCancellation()
-      let tensors = try policy.decode(spool.file(of: client), header)
-      try accumulator.add(ClientUpdate(header: header, tensors: tensors))
+      try accumulator.add(try read(taken, from: policy))
     }
     let own = try await serversOwn(round)
     if updates.isEmpty {
@@ -94,20 +130,61 @@ extension Coordinator {
     let (bytes, sent) = try BroadcastAdapter.encode(
       strategy.broadcast(adapter, state), as: configuration.download, seed: random.next())
     return Next(
-      adapter: adapter, bytes: bytes, sent: sent, relativeError: try relativeError(sent),
+      adapter: adapter, digest: adapter.digest, bytes: bytes, sent: sent,
+      relativeError: try relativeError(sent),
       state: state, notes: notes)
   }
 
   private func install(_ next: Next, after round: Int) async throws {
     let digest = try await store.put(next.bytes)
-    let old = broadcast.digest
+    earlierBases[round] = base
+    installed = (base.policy.baseDigest, next.digest)
     adapter = next.adapter
     sent = next.sent
     strategyState = next.state
     aggregationError = next.relativeError
     aggregationNotes = next.notes
-    broadcast = BlobReference(digest: digest, bytes: next.bytes.count)
-    policy = Self.policy(configuration, round: round + 1, sent, strategy, updateSizeLimit)
-    if old != digest { try await store.remove(old) }
+    base = Base(
+      broadcast: BlobReference(digest: digest, bytes: next.bytes.count),
+      policy: Self.policy(configuration, round: round + 1, sent, strategy, updateSizeLimit))
+    try await dropBases(before: round + 1 - (configuration.rules.staleness?.maximum ?? 0))
+  }
+
+  /// Forgets the adapters of rounds whose updates are not taken any more.
+  private func dropBases(before round: Int) async throws {
+    let old = earlierBases.filter { $0.key < round }
+    for round in old.keys { earlierBases[round] = nil }
+    let kept = Set(earlierBases.values.map(\.broadcast.digest) + [base.broadcast.digest])
+    for digest in Set(old.values.map(\.broadcast.digest)).subtracting(kept) {
+      try await store.remove(digest)
+    }
+  }
+}
+
+extension BufferedUpdate {
+  var key: Coordinator.UpdateKey { .init(client: client, round: round, number: number) }
+}
+
+extension ClientOutcome {
+  /// The update that it is of, where one was taken.
+  func key(in record: RoundRecord) -> Coordinator.UpdateKey {
+    .init(client: client, round: record.round - staleness, number: number)
+  }
+}
+
+extension NamedTensors {
+  /// What changed since one adapter, or a share of it, added to another: `to + share · (self − from)`.
+  ///
+  /// - Parameters:
+  ///   - from, to: have the same tensors of the same shapes.
+  func moved(from: NamedTensors, to: NamedTensors, share: Double) -> NamedTensors {
+    reduce(into: [:]) { result, entry in
+      guard let start = from[entry.key]?.scalars, let end = to[entry.key]?.scalars else { return }
+      let values = entry.value.scalars
+      result[entry.key] = Tensor(
+        values.indices.map {
+          Float(Double(end[$0]) + share * (Double(values[$0]) - Double(start[$0])))
+        }, shape: entry.value.shape)
+    }
   }
 }

@@ -28,7 +28,12 @@ extension Coordinator: CoordinatorEndpoint {
     stays[client] = Stay(
       session: session, freeMemoryBytes: request.freeMemoryBytes, holds: Set(request.holds),
       rates: request.rates.plausible, rankLimit: request.rankLimit)
-    histories[client] = histories[client] ?? History()
+    if histories[client] == nil {
+      var history = History()
+      history.place = histories.count
+      history.firstRound = machine.round
+      histories[client] = history
+    }
     // What it kept of an earlier run it has seen too.
     for level in levels.indices where request.holds.contains(levels[level].digest) {
       noteClaim(of: client, to: level)
@@ -57,6 +62,8 @@ extension Coordinator: CoordinatorEndpoint {
         return .finished(ending)
       }
       if let task = tasks[caller.client] { return .train(task) }
+      // It is done with what was withdrawn.
+      if machine.isUnfinished(caller.client) { process(.clientReady(caller.client)) }
       let left = configuration.pollTimeout - watch.elapsed
       // One that was lost while this call waited has to ask again to count as present.
       if left <= .zero || !machine.present.contains(caller.client) { return .wait }
@@ -71,6 +78,7 @@ extension Coordinator: CoordinatorEndpoint {
     stays[caller.client]?.attendances += 1
     stays[caller.client]?.arrivals += 1
     noteCall(of: caller)
+    noteSteps(of: caller)
     let watch = Stopwatch(clock)
     while true {
       guard let stay = stays[caller.client] else { return .rejoin }
@@ -93,6 +101,19 @@ extension Coordinator: CoordinatorEndpoint {
       }
       await waitForNews(of: caller.client, timeout: left)
     }
+  }
+
+  /// A client says with each beat of its heart how many steps of its training are done.
+  private func noteSteps(of caller: Caller) {
+    guard let steps = caller.steps, steps != stays[caller.client]?.steps else { return }
+    stays[caller.client]?.steps = steps
+    if steps > 0 { noteMove(of: caller.client) }
+  }
+
+  /// A client's bytes, or its training, move: its round waits for it.
+  private func noteMove(of client: ClientID) {
+    guard let round = tasks[client]?.round, machine.watches(client, round: round) else { return }
+    process(.progressed(client, round: round))
   }
 
   private func endAttendance(of caller: Caller, _ stay: Stay) {
@@ -169,6 +190,7 @@ extension Coordinator: CoordinatorEndpoint {
       try await write(piece)
       offset += piece.count
       await count(Traffic(bytesDown: piece.count), for: caller.client)
+      await noteMove(of: caller.client)
       await countDownload(seconds: watch.seconds, for: caller.client)
     }
   }
@@ -176,8 +198,16 @@ extension Coordinator: CoordinatorEndpoint {
   /// A client may fetch what its task names, and nothing else that lies in the store: other levels would show it more of the middle.
   private func checkMayFetch(_ digest: Digest, _ caller: Caller) throws {
     try checkKnown(caller)
-    guard let task = tasks[caller.client],
-      task.adapter.digest == digest || task.package.files.contains(where: { $0.digest == digest })
+    noteCall(of: caller)
+    let client = caller.client
+    let given = [tasks[client], withdrawn[client]].compactMap { $0 }.filter {
+      machine.expectsUpdate(from: client, round: $0.round)
+    }
+    guard
+      given.contains(where: { task in
+        task.adapter.digest == digest
+          || task.package.files.contains { $0.digest == digest }
+      })
     else {
       throw PeatError.usage(
         "'\(caller.client)' has no task that needs the blob \(digest.short): its part in the round is over, or was another."
@@ -205,6 +235,8 @@ extension Coordinator: CoordinatorEndpoint {
   public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
     let client = offer.caller.client
     guard let stay = stays[client], stay.session == offer.caller.session else { return .rejoin }
+    // One that was away may have finished meanwhile: this is its first sign of life.
+    noteCall(of: offer.caller)
     do {
       guard offer.header.count <= TransferLimits.headerBytes else {
         throw UpdateRefusal(
@@ -221,15 +253,19 @@ extension Coordinator: CoordinatorEndpoint {
       if let last = histories[client]?.lastTaken, last == (headerDigest, offer.payload) {
         return .accepted  // The verdict was lost on the way; it is not counted twice.
       }
-      if header.client == client, header.run == configuration.run, header.round < machine.round {
+      let isExpected = machine.expectsUpdate(from: client, round: header.round)
+      if header.client == client, header.run == configuration.run, header.round < machine.round,
+        !isExpected
+      {
         // A late one of an earlier round: no reason to end its part in this one.
         return .refused(
           UpdateRefusal(
             .wrongRound, "Round \(header.round) is over; round \(machine.round) has begun."))
       }
+      let policy = policy(of: header.round) ?? base.policy
       try policy.check(header, from: client, bytes: offer.payload.bytes)
-      try policy.check(header, followsTask: tasks[client])
-      guard machine.expectsUpdate(from: client, round: header.round) else {
+      try policy.check(header, followsTask: task(of: client, round: header.round))
+      guard isExpected else {
         throw UpdateRefusal(
           .notExpected,
           "No update of '\(client)' is expected in round \(header.round): the round was closed, "
@@ -239,9 +275,15 @@ extension Coordinator: CoordinatorEndpoint {
       return .send(
         ticket: prepareUpload(offer, header, headerDigest), offset: uploads[client]?.received ?? 0)
     } catch let refusal as UpdateRefusal {
-      refuse(client, refusal)
+      refuse(client, refusal, round: (try? UpdateHeader(json: offer.header, from: ""))?.round)
       return .refused(refusal)
     }
+  }
+
+  /// The task that a client was given in a round, if it is its last one there.
+  private func task(of client: ClientID, round: Int) -> TrainingTask? {
+    if let task = tasks[client], task.round == round { return task }
+    return withdrawn[client].flatMap { $0.round == round ? $0 : nil } ?? tasks[client]
   }
 
   /// Where the connection knows the client by its certificate, each update is signed, for this very task.
@@ -260,7 +302,11 @@ extension Coordinator: CoordinatorEndpoint {
       )
     }
     // It may have gone on with what it was told in an earlier attempt.
-    guard header.round != machine.round || (1...machine.attempt).contains(offer.attempt) else {
+    guard
+      header.round > machine.round
+        || machine.mayBeOf(attempt: offer.attempt, round: header.round, from: offer.caller.client)
+        || !machine.expectsUpdate(from: offer.caller.client, round: header.round)
+    else {
       throw UpdateRefusal(
         .wrongRound,
         "The update is of attempt \(offer.attempt) at round \(header.round); the last is \(machine.attempt)."
@@ -304,9 +350,10 @@ extension Coordinator: CoordinatorEndpoint {
       }
     } catch let refusal as UpdateRefusal {
       dropUpload(of: client)
-      refuse(client, refusal)
+      refuse(client, refusal, round: upload.header.round)
       throw refusal
     }
+    noteMove(of: client)
     try spool.append(chunk, to: ticket, at: upload.received)
     uploads[client]?.received += chunk.count
     uploads[client]?.digest.update(chunk)
@@ -337,32 +384,56 @@ extension Coordinator: CoordinatorEndpoint {
           "The update arrived with digest \(digest.short), announced was "
             + "\(upload.payload.digest.short).")
       }
+      let round = upload.header.round
+      guard let policy = policy(of: round) else { throw Self.closed(upload.header) }
       try await Self.inspect(spool.incoming(ticket), upload.header, policy)
-      guard machine.expectsUpdate(from: client, round: upload.header.round) else {
-        throw UpdateRefusal(
-          .notExpected, "Round \(upload.header.round) was closed before the update was complete.")
+      guard machine.expectsUpdate(from: client, round: round) else {
+        throw Self.closed(upload.header)
       }
-      try spool.accept(ticket, from: client)
+      try spool.accept(ticket, as: key(of: upload))
     } catch let refusal as UpdateRefusal {
-      refuse(client, refusal)
+      refuse(client, refusal, round: upload.header.round)
       return .refused(refusal)
     }
-    accepted[client] = upload.header
+    take(upload, observed)
+    return .accepted
+  }
+
+  private static func closed(_ header: UpdateHeader) -> UpdateRefusal {
+    UpdateRefusal(
+      .notExpected, "Round \(header.round) was closed before the update was complete.")
+  }
+
+  private func key(of upload: Upload) -> UpdateKey {
+    let (client, round) = (upload.header.client, upload.header.round)
+    return UpdateKey(
+      client: client, round: round, number: machine.taskNumber(of: client, round: round))
+  }
+
+  /// Counts an update that is in the spool.
+  private func take(_ upload: Upload, _ observed: ObservedTrip?) {
+    let (header, client) = (upload.header, upload.header.client)
+    let isSure = configuration.rules.buffer != nil || machine.isClosed(header.round)
+    let task = task(of: client, round: header.round)
     acceptedCount += 1
-    signatures[client] = upload.signature
+    accepted[key(of: upload)] = Accepted(
+      header: header, level: task?.level ?? 0, signature: upload.signature, observed: observed)
     trips[client]?.deliver()
     histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
-    let telemetry = upload.header.telemetry
-    histories[client]?.telemetry = observed.map(telemetry.bounded) ?? telemetry
+    histories[client]?.telemetry = observed.map(header.telemetry.bounded) ?? header.telemetry
     histories[client]?.observed = observed
-    if upload.header.telemetry.freeMemoryBytes > 0 {
-      stays[client]?.freeMemoryBytes = upload.header.telemetry.freeMemoryBytes
+    if header.telemetry.freeMemoryBytes > 0 {
+      stays[client]?.freeMemoryBytes = header.telemetry.freeMemoryBytes
     }
-    histories[client]?.exampleCount = upload.header.exampleCount
-    if let task = tasks[client] { stays[client]?.holds.insert(task.package.digest) }
-    tell(.updateArrived(client, round: upload.header.round, header: upload.header))
-    process(.updateReceived(client, round: upload.header.round))
-    return .accepted
+    histories[client]?.exampleCount = header.exampleCount
+    histories[client]?.loss = header.metrics["loss"]
+    histories[client]?.lastDelivered = header.round
+    if let task { stays[client]?.holds.insert(task.package.digest) }
+    // Nothing can take it back; an update of this round may be dropped with it.
+    if isSure { noteCounted(client, header.round) }
+    tell(.updateArrived(client, round: header.round, header: header))
+    process(.updateReceived(client, round: header.round))
+    if withdrawn[client]?.round == header.round { withdrawn[client] = nil }
   }
 
   /// Off the actor: reading and checking takes a while for large updates.
@@ -378,9 +449,12 @@ extension Coordinator: CoordinatorEndpoint {
     spool.drop(upload.ticket)
   }
 
-  private func refuse(_ client: ClientID, _ refusal: UpdateRefusal) {
-    let round = machine.round
+  /// - Parameter round: of the update's task; `nil` where that can't be said.
+  private func refuse(_ client: ClientID, _ refusal: UpdateRefusal, round: Int?) {
+    // What is of no round that is known ends the client's part in the one that it is at.
+    let stated = round.flatMap { machine.expectsUpdate(from: client, round: $0) ? $0 : nil }
     refusedCounts[refusal.code, default: 0] += 1
+    let round = stated ?? tasks[client]?.round ?? machine.round
     logger.warning("the update of '\(client)' was refused", metadata: ["reason": "\(refusal)"])
     guard machine.expectsUpdate(from: client, round: round) else { return }
     tell(.updateRefused(client, round: round, refusal))

@@ -32,6 +32,8 @@ public actor Coordinator {
     var freeMemoryBytes: Int?
     var holds: Set<Digest>
     var rates = DeviceRates()
+    /// Steps that it said are done of its task.
+    var steps = 0
     /// The most components of low-rank pairs that it trains.
     var rankLimit: Int?
     /// The round, and the attempt at it, that it was last told goes on without it.
@@ -45,6 +47,16 @@ public actor Coordinator {
     var observed: ObservedTrip?
     var exampleCount: Int?
     var delivered = 0
+    /// Rounds that it was there for when they were planned, and the one before the first.
+    var presences = 0
+    var firstRound = 0
+    /// The last round that it was asked in, and the last task that it delivered.
+    var lastAsked: Int?
+    var lastDelivered: Int?
+    /// The loss that its last update said its training ended with.
+    var loss: Double?
+    /// Its number among all that ever came, from 0.
+    var place = 0
     /// The last round that counted and that its update is in.
     var countedRound = 0
     var failed = 0
@@ -57,6 +69,29 @@ public actor Coordinator {
     var trafficBeforeRound = Traffic()
     /// The last update that was taken: its header's digest and its tensors.
     var lastTaken: (header: Digest, payload: BlobReference)?
+  }
+
+  /// An update that was taken: whose, of which task.
+  struct UpdateKey: Sendable, Hashable {
+    var client: ClientID
+    /// The round of its task, and which of the client's tasks in that round.
+    var round: Int
+    var number = 1
+  }
+
+  /// What is known of it.
+  struct Accepted: Sendable {
+    var header: UpdateHeader
+    var level: Int
+    var signature: UpdateSignature?
+    var observed: ObservedTrip?
+  }
+
+  /// What a round's tasks begin with, as long as updates to it may be taken.
+  struct Base: Sendable {
+    /// The adapter as bytes in the store, and what an update to it must be like.
+    var broadcast: BlobReference
+    var policy: UpdatePolicy
   }
 
   /// An update whose bytes are arriving.
@@ -95,6 +130,8 @@ public actor Coordinator {
   var sent: NamedTensors
   /// How far the low-rank products of what was sent are from the exact mean of the last round's updates.
   var aggregationError = 0.0
+  /// The digests of what the last round that was aggregated began with and gave.
+  var installed: (base: Digest?, adapter: Digest?)
   /// What the strategy said of it beside that.
   var aggregationNotes: [String: Double] = [:]
   /// What the strategy remembers, after the round that gave `adapter`; and as of `counted`.
@@ -102,9 +139,9 @@ public actor Coordinator {
   private var countedState: StrategyState
   /// The adapter after the last round that counted: `adapter` may be of one that is still evaluated.
   private var counted: NamedTensors
-  /// The adapter of the current round as bytes in `store`, and what an update to it must be like.
-  var broadcast: BlobReference
-  var policy: UpdatePolicy
+  /// The adapter of the current round, and what an update to it must be like; those of earlier rounds whose updates are still taken.
+  var base: Base
+  var earlierBases: [Int: Base] = [:]
   var stays: [ClientID: Stay] = [:]
   var histories: [ClientID: History] = [:]
   var uploads: [ClientID: Upload] = [:]
@@ -112,12 +149,12 @@ public actor Coordinator {
   var tickets: [String: ClientID] = [:]
   /// The parts in a round that are under way.
   var trips: [ClientID: Trip] = [:]
-  /// Headers of the updates taken in this round.
-  var accepted: [ClientID: UpdateHeader] = [:]
-  /// Their signatures, where they are signed.
-  var signatures: [ClientID: UpdateSignature] = [:]
+  /// The updates that were taken and are not aggregated yet.
+  var accepted: [UpdateKey: Accepted] = [:]
   /// The tasks that clients are to do or are doing.
   private(set) var tasks: [ClientID: TrainingTask] = [:]
+  /// The last task of each client that was withdrawn before it was done; only where its update may still count.
+  var withdrawn: [ClientID: TrainingTask] = [:]
   /// The round that is under way.
   private var current: (round: Int, attempt: Int, plan: RoundPlan)?
   /// What was planned last.
@@ -170,7 +207,7 @@ public actor Coordinator {
     onRenewal: @escaping Renewal = { _, _, _ in [:] },
     onProgress: @escaping @Sendable (CoordinatorProgress) -> Void = { _ in }
   ) async throws {
-    try configuration.rules.validate()
+    try Self.check(configuration.rules, strategy, server)
     guard !adapter.isEmpty else { throw PeatError.badData("The adapter has no tensors to tune.") }
     guard !levels.isEmpty else {
       throw PeatError.usage("A run needs at least one emulator to give to clients.")
@@ -217,8 +254,26 @@ public actor Coordinator {
     let data: Data
     (data, sent) = try BroadcastAdapter.encode(
       whole, as: configuration.download, seed: configuration.seed)
-    policy = Self.policy(configuration, round: 1, sent, strategy, updateSizeLimit)
-    broadcast = BlobReference(digest: try await store.put(data), bytes: data.count)
+    base = Base(
+      broadcast: BlobReference(digest: try await store.put(data), bytes: data.count),
+      policy: Self.policy(configuration, round: 1, sent, strategy, updateSizeLimit))
+  }
+
+  /// Throws where what is asked of the rounds does not go with the strategy.
+  private static func check(
+    _ rules: RoundRules, _ strategy: any AggregationStrategy, _ server: ServerParticipation?
+  ) throws {
+    try rules.validate()
+    if rules.staleness != nil, let reason = strategy.staleRefusal {
+      throw PeatError.usage(
+        "The strategy '\(strategy.name)' can't take updates that began with an older adapter: \(reason)"
+      )
+    }
+    if rules.buffer != nil, server != nil {
+      throw PeatError.usage(
+        "The coordinator has no part of its own in an asynchronous run: that is a share of a round in which all train."
+      )
+    }
   }
 
   /// Runs all rounds and stays until the clients have heard of the end.
@@ -241,7 +296,7 @@ public actor Coordinator {
     await Task { await self.sayGoodbye() }.value
     let report = self.report
     switch machine.ending {
-    case .completed: return report
+    case .completed, .stopped: return report
     case .cancelled: throw CancellationError()
     case .failed(let reason):
       let code = (failure as? PeatError)?.code ?? .unavailable
@@ -268,6 +323,12 @@ public actor Coordinator {
 
   func newSession() -> String { makeSession() }
 
+  /// A client's update to a round's task is sure to be counted: its next task says so.
+  func noteCounted(_ client: ClientID, _ round: Int) {
+    histories[client]?.countedRound = round
+    if tasks[client]?.countedRound != nil { tasks[client]?.countedRound = round }
+  }
+
   func tell(_ progress: CoordinatorProgress) { onProgress(progress) }
 
   // MARK: Events and actions
@@ -286,11 +347,16 @@ public actor Coordinator {
     case .beginRound(let round, let attempt, let plan): begin(round, attempt, plan)
     case .sendTask(let client, let round, let attempt, let assignment):
       send(client, round, attempt, assignment)
+    case .resumeTask(let client, let round): resume(client, round)
     case .withdrawTask(let client, _):
       endTrip(of: client)
-      tasks[client] = nil
-    case .discardUpdates: discardUpdates()
-    case .aggregate(let round, let clients): aggregate(round, clients)
+      let task = tasks.removeValue(forKey: client)
+      if configuration.rules.staleness != nil, let task { withdrawn[client] = task }
+    case .discardUpdates(let round): discardUpdates(of: round)
+    case .aggregate(let round, let clients, let buffered):
+      aggregate(
+        round,
+        clients.map { BufferedUpdate($0, round: round, staleness: 0) } + buffered)
     case .evaluate(let round): evaluate(round)
     case .record(let record): close(record)
     case .recordFailedAttempt(let record, let reason):
@@ -323,6 +389,9 @@ public actor Coordinator {
     // Where too few could take part, nobody is left to rest.
     let isAgain = planned.map { $0 == (round, attempt) } ?? false
     planned = (round, attempt)
+    if !isAgain, attempt == 1 || configuration.rules.buffer != nil {
+      for client in clients { histories[client]?.presences += 1 }
+    }
     let resting = isAgain ? [:] : resting(clients, round)
     work { coordinator in
       do {
@@ -344,7 +413,12 @@ public actor Coordinator {
     FederationState(
       run: configuration.run, round: round, attempt: attempt, rounds: configuration.rules.rounds,
       clients: clients.map(state),
-      levels: levels.enumerated().map { .init($0.offset, bytes: $0.element.bytes) },
+      levels: levels.enumerated().map {
+        .init(
+          $0.offset, bytes: $0.element.bytes,
+          memoryBytes: configuration.levelMemory.indices.contains($0.offset)
+            ? configuration.levelMemory[$0.offset] : nil)
+      },
       minimumUpdates: configuration.rules.minimumUpdates, exposure: exposure,
       metrics: rounds.last?.metrics ?? [:])
   }
@@ -362,6 +436,10 @@ public actor Coordinator {
     state.missed = history.missed
     state.late = history.late.times
     state.lastLate = history.late.lastRound
+    (state.presences, state.firstRound) = (history.presences, history.firstRound)
+    (state.lastAsked, state.lastDelivered) = (history.lastAsked, history.lastDelivered)
+    state.loss = history.loss
+    if configuration.rules.buffer != nil { state.place = history.place }
     return state
   }
 
@@ -404,9 +482,8 @@ public actor Coordinator {
   private func begin(_ round: Int, _ attempt: Int, _ plan: RoundPlan) {
     logger.info("round \(round), attempt \(attempt)", metadata: ["clients": "\(plan.participants)"])
     roundWatch = Stopwatch(clock)
-    current = (round, attempt, plan)
-    accepted = [:]
-    signatures = [:]
+    // In an asynchronous run nobody is left out of a round.
+    current = configuration.rules.buffer == nil ? (round, attempt, plan) : nil
     for (client, history) in histories { histories[client]?.trafficBeforeRound = history.traffic }
     onProgress(.roundBegan(round: round, attempt: attempt, plan: plan))
     // Those who are left out hear of it.
@@ -440,13 +517,17 @@ public actor Coordinator {
     for client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment,
     level: Int, _ package: Package
   ) -> TrainingTask {
-    let left = configuration.rules.deadline - roundWatch.elapsed
+    let left =
+      configuration.rules.buffer == nil
+      ? configuration.rules.deadline - roundWatch.elapsed : configuration.rules.deadline
     var task = TrainingTask(
       run: configuration.run, round: round, attempt: attempt, client: client,
       level: level, package: package, refresh: assignment.refresh,
-      adapter: broadcast, baseDigest: policy.baseDigest, method: configuration.method,
+      adapter: base.broadcast, baseDigest: base.policy.baseDigest, method: configuration.method,
       rank: configuration.rank, alpha: configuration.alpha, settings: configuration.settings,
-      seed: TrainingTask.seed(run: configuration.seed, round: round, client: client),
+      seed: TrainingTask.seed(
+        run: configuration.seed, round: round, client: client,
+        number: configuration.rules.buffer == nil ? 1 : attempt),
       deadlineSeconds: max(left, .zero).inSeconds, updateSizeLimit: updateSizeLimit)
     task.follow(assignment)
     if let rank = configuration.rank, let limit = stays[client]?.rankLimit, limit < rank {
@@ -467,8 +548,19 @@ public actor Coordinator {
     // Counted before the first byte is sent.
     noteExposure(of: client, to: level)
     histories[client, default: History()].level = level
+    histories[client]?.lastAsked = round
     beginTrip(of: client, round, attempt)
+    withdrawn[client] = withdrawn[client].flatMap { $0.round < round ? $0 : nil }
     tasks[client] = task(for: client, round, attempt, assignment, level: level, levels[level])
+    wake(of: client)
+  }
+
+  /// It was away, and is at its task again.
+  private func resume(_ client: ClientID, _ round: Int) {
+    guard let task = withdrawn[client], task.round == round else { return }
+    withdrawn[client] = nil
+    beginTrip(of: client, round, task.attempt)
+    tasks[client] = task
     wake(of: client)
   }
 
@@ -476,9 +568,15 @@ public actor Coordinator {
     work { [adapter] coordinator in
       do {
         let metrics = try await coordinator.onRound(round, adapter)
-        await coordinator.process(.evaluated(round: round, metrics: metrics))
+        await coordinator.process(
+          .evaluated(round: round, metrics: metrics, spent: coordinator.cost))
       } catch { await coordinator.fail(error) { .evaluationFailed(reason: $0) } }
     }
+  }
+
+  /// What the run has taken so far.
+  private var cost: RunCost {
+    RunCost(bytes: histories.values.reduce(0) { $0 + $1.traffic.bytesDown + $1.traffic.bytesUp })
   }
 
   /// Before the next round is planned, as nobody would train on them after the last one: once for each round.
@@ -506,16 +604,18 @@ public actor Coordinator {
 
   private func close(_ record: RoundRecord) {
     var record = completed(record)
+    (record.baseDigest, record.adapterDigest) = (installed.base, installed.adapter)
     record.aggregationError = aggregationError
     record.aggregation = aggregationNotes
     for outcome in record.outcomes where outcome.result == .delivered {
-      histories[outcome.client]?.countedRound = record.round
+      // Of one that is stale, the client was told when it arrived.
+      if outcome.staleness == 0 { noteCounted(outcome.client, record.round) }
+      drop(outcome.key(in: record))
     }
     current = nil
     rounds.append(record)
     counted = adapter
     countedState = strategyState
-    discardUpdates()
     onProgress(.roundEnded(record))
   }
 
@@ -529,30 +629,48 @@ public actor Coordinator {
     }
     for i in record.outcomes.indices {
       let client = record.outcomes[i].client
+      if record.outcomes[i].result == .delivered,
+        let update = accepted[record.outcomes[i].key(in: record)]
+      {
+        complete(&record.outcomes[i], of: update)
+      } else {
+        completeFailure(&record.outcomes[i], in: record)
+      }
+      guard configuration.rules.buffer == nil, record.outcomes[i].staleness == 0 else { continue }
       let history = histories[client, default: History()]
       let traffic = history.traffic - history.trafficBeforeRound
       record.outcomes[i].bytesDown = traffic.bytesDown
       record.outcomes[i].bytesUp = traffic.bytesUp
-      if record.outcomes[i].result == .delivered, let header = accepted[client] {
-        record.outcomes[i].exampleCount = header.exampleCount
-        record.outcomes[i].metrics = header.metrics
-        record.outcomes[i].telemetry = header.telemetry
-        record.outcomes[i].observed = history.observed
-        record.outcomes[i].signature = signatures[client]
-        histories[client, default: History()].delivered += 1
-        histories[client]?.late.noteDelivery()
-        histories[client]?.missed = nil
-      } else {
-        let missed = missedTrip(of: client, in: record)
-        record.outcomes[i].observed = missed.inAttempt
-        histories[client, default: History()].failed += 1
-        histories[client]?.missed = missed.whole
-        histories[client]?.late.note(
-          record.outcomes[i].result, in: record.round, missed.inAttempt,
-          deadline: configuration.rules.deadline)
-      }
     }
     return record
+  }
+
+  private func complete(_ outcome: inout ClientOutcome, of update: Accepted) {
+    let client = outcome.client
+    outcome.emulatorLevel = update.level
+    outcome.exampleCount = update.header.exampleCount
+    outcome.metrics = update.header.metrics
+    outcome.telemetry = update.header.telemetry
+    outcome.observed = update.observed
+    outcome.signature = update.signature
+    outcome.bytesDown = update.observed?.bytesDown ?? 0
+    outcome.bytesUp = update.observed?.bytesUp ?? 0
+    histories[client, default: History()].delivered += 1
+    histories[client]?.late.noteDelivery()
+    histories[client]?.missed = nil
+  }
+
+  private func completeFailure(_ outcome: inout ClientOutcome, in record: RoundRecord) {
+    let client = outcome.client
+    let missed = missedTrip(of: client, in: record)
+    outcome.observed = missed.inAttempt
+    // Others were quicker: that is no fault.
+    if outcome.result == .surplus { return }
+    histories[client, default: History()].failed += 1
+    histories[client]?.missed = missed.whole
+    histories[client]?.late.note(
+      outcome.result, in: record.round, missed.inAttempt,
+      deadline: configuration.rules.deadline)
   }
 
   private func finish(_ ending: RunEnding) {
@@ -562,6 +680,7 @@ public actor Coordinator {
     for timer in timers.values { timer.cancel() }
     timers = [:]
     tasks = [:]
+    withdrawn = [:]
     current = nil
     serverPart?.work.cancel()
     for job in jobs { job.cancel() }

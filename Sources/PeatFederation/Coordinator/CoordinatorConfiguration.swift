@@ -35,6 +35,8 @@ public struct CoordinatorConfiguration: Sendable {
   public var download = UpdateEncoding.plain
   /// What each level shows of the middle, and how much of it a client may see; `nil`: nothing is counted.
   public var exposure: ExposureLedger?
+  /// What a process takes that trains through each level, in bytes, by estimate; empty: that is not known.
+  public var levelMemory: [Int] = []
   /// The most clients that are remembered; further ones are turned away.
   public var clientLimit: Int
   /// How long a client that asks for work is kept waiting before it is told to ask again.

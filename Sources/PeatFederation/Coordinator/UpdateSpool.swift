@@ -41,24 +41,26 @@ struct UpdateSpool: Sendable {
     }
   }
 
-  /// Where a checked update of the current round lies.
-  func file(of client: ClientID) -> URL {
-    folder.appendingPathComponent("\(client.name).safetensors")
+  /// Where a checked update lies. A client's name holds no '@'.
+  func file(of key: Coordinator.UpdateKey) -> URL {
+    folder.appendingPathComponent("\(key.client.name)@\(key.round)-\(key.number).safetensors")
   }
 
-  /// Keeps a checked update of the current round.
-  func accept(_ ticket: String, from client: ClientID) throws {
-    let target = file(of: client)
+  /// Keeps a checked update.
+  func accept(_ ticket: String, as key: Coordinator.UpdateKey) throws {
+    let target = file(of: key)
     try? FileManager.default.removeItem(at: target)
     do { try FileManager.default.moveItem(at: incoming(ticket), to: target) } catch {
       throw PeatError.inputOutput(
-        "Can't keep the update of '\(client)': \(error.localizedDescription)", cause: error)
+        "Can't keep the update of '\(key.client)': \(error.localizedDescription)", cause: error)
     }
   }
 
   func drop(_ ticket: String) { try? FileManager.default.removeItem(at: incoming(ticket)) }
 
-  func discard(_ client: ClientID) { try? FileManager.default.removeItem(at: file(of: client)) }
+  func discard(_ key: Coordinator.UpdateKey) {
+    try? FileManager.default.removeItem(at: file(of: key))
+  }
 
   func removeAll() { try? FileManager.default.removeItem(at: folder) }
 }

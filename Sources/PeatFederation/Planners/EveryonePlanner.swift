@@ -10,6 +10,8 @@ public struct EveryonePlanner: RoundPlanner {
     case alternating
     /// Each stays with what it holds, also when that was made anew; who holds nothing gets levels as in `alternating`.
     case held
+    /// The largest whose training fits into the client's free memory, by what it takes as far as that is known.
+    case fitting
     /// The largest package that fits `timesPackage` times into the client's free memory; the smallest if none does,
     /// or if the client does not say how much it has.
     case byMemory(timesPackage: Double)
@@ -26,9 +28,14 @@ public struct EveryonePlanner: RoundPlanner {
     }
     var plan = RoundPlan([:])
     for (place, client) in state.clients.enumerated() {
-      let wanted = try level(of: client, place, state)
-      var assignment = state.assignment(of: client, wanting: wanted)
-      if assignment.reason == nil { assignment.reason = "everyone takes part, on level \(wanted)" }
+      // Where clients are planned for one by one, each has a place of its own.
+      let wanted = try level(of: client, client.place ?? place, state)
+      var assignment =
+        wanted.map { state.assignment(of: client, wanting: $0) }
+        ?? state.fittingAssignment(of: client)
+      if assignment.reason == nil, let level = assignment.emulatorLevel {
+        assignment.reason = "everyone takes part, on level \(level)"
+      }
       plan.assignments[client.client] = assignment
     }
     return plan
@@ -36,8 +43,9 @@ public struct EveryonePlanner: RoundPlanner {
 
   private func level(
     of client: FederationState.ClientState, _ place: Int, _ state: FederationState
-  ) throws -> Int {
+  ) throws -> Int? {
     switch levels {
+    case .fitting: return nil
     case .fixed(let level):
       guard state.levels.contains(where: { $0.level == level }) else {
         let known = state.levels.map { String($0.level) }.joined(separator: ", ")

@@ -70,6 +70,8 @@ public struct RoundPlan: Sendable, Equatable {
   /// Why nobody is asked, where that is what the planner wants: the round passes without clients. `nil`: a round in which too few take part
   /// is planned again.
   public var skipped: String?
+  /// The round closes when so many updates are there, as more clients are asked than needed: whoever is slowest is not waited for. `nil`: all are.
+  public var enough: Int?
 
   public init(_ assignments: [ClientID: Assignment]) { self.assignments = assignments }
 
@@ -100,6 +102,8 @@ public struct FederationState: Sendable, Equatable {
     public var level: Int
     /// Size of the package in bytes.
     public var bytes: Int
+    /// What a process takes that trains through it, in bytes, by estimate; `nil`: that is not known.
+    public var memoryBytes: Int? = nil
   }
 
   /// A client that is there now.
@@ -128,6 +132,16 @@ public struct FederationState: Sendable, Equatable {
     /// How often a round waited for it in vain, until the deadline or for most of the time, and which one did last.
     public var late = 0
     public var lastLate: Int?
+    /// Rounds that it was there for when they were planned, with this one, and the first one since it came.
+    public var presences = 0
+    public var firstRound = 1
+    /// The last round that it was asked in, and the last one whose task it delivered.
+    public var lastAsked: Int?
+    public var lastDelivered: Int?
+    /// The loss that its last update said its training ended with.
+    public var loss: Double?
+    /// Its number among all that ever came, from 0, where not all that are there are planned together.
+    public var place: Int?
   }
 
   public var run: RunID
@@ -164,7 +178,15 @@ public struct FederationState: Sendable, Equatable {
 }
 
 extension FederationState.Level {
-  public init(_ level: Int, bytes: Int) { self.init(level: level, bytes: bytes) }
+  public init(_ level: Int, bytes: Int, memoryBytes: Int? = nil) {
+    self.init(level: level, bytes: bytes, memoryBytes: memoryBytes)
+  }
+
+  /// Whether training through it fits into a client's free memory, as far as both are known.
+  func fits(_ client: FederationState.ClientState) -> Bool {
+    guard let memoryBytes, let free = client.freeMemoryBytes else { return true }
+    return memoryBytes <= free
+  }
 }
 
 extension FederationState.ClientState {
@@ -177,21 +199,40 @@ extension FederationState.ClientState {
 }
 
 extension FederationState {
-  /// A client takes part on a level; where it may not see that, on the largest that it may; where there is none, not at all.
+  /// A client takes part on a level; where it may not see that, or has no memory for it, on the largest that it may and has; where it may see none, not at all.
+  ///
+  /// Where it has memory for none, on the smallest: it looks at what training takes itself, and may have means of its own, before it downloads.
   package func assignment(of client: ClientState, wanting level: Int) -> RoundPlan.Assignment {
-    if client.allowedLevels.contains(level) { return .init(emulatorLevel: level) }
-    let others = levels.filter { client.allowedLevels.contains($0.level) }
-    let largest = others.max { ($0.bytes, $1.level) < ($1.bytes, $0.level) }
-    guard let largest else { return .leftOut(because: "every level would pass maxExposure") }
-    var assignment = RoundPlan.Assignment(emulatorLevel: largest.level)
-    assignment.reason = "level \(level) would pass maxExposure; level \(largest.level) instead"
+    let wanted = levels.first { $0.level == level }
+    let mayHave = client.allowedLevels.contains(level)
+    if mayHave, wanted?.fits(client) ?? true { return .init(emulatorLevel: level) }
+    var assignment = fittingAssignment(of: client)
+    guard let own = assignment.emulatorLevel else { return assignment }
+    if own == level { return .init(emulatorLevel: level) }
+    let why =
+      mayHave
+      ? "would take \(wanted?.memoryBytes ?? 0) bytes of memory, and \(client.freeMemoryBytes ?? 0) are free"
+      : "would pass maxExposure"
+    assignment.reason = "level \(level) \(why); level \(own) instead"
     return assignment
+  }
+
+  /// A client takes part on the largest level that it may see and has memory for; where it has memory for none, on the smallest.
+  func fittingAssignment(of client: ClientState) -> RoundPlan.Assignment {
+    let allowed = levels.filter { client.allowedLevels.contains($0.level) }
+    let largest = allowed.filter { $0.fits(client) }
+      .max { ($0.bytes, $1.level) < ($1.bytes, $0.level) }
+    let smallest = allowed.min { ($0.bytes, $0.level) < ($1.bytes, $1.level) }
+    guard let level = largest ?? smallest else {
+      return .leftOut(because: "every level would pass maxExposure")
+    }
+    return .init(emulatorLevel: level.level)
   }
 }
 
 /// In JSON every key is there: null where it says nothing.
 extension RoundPlan: Codable {
-  private enum CodingKeys: String, CodingKey { case assignments, regret, cost, skipped }
+  private enum CodingKeys: String, CodingKey { case assignments, regret, cost, skipped, enough }
 
   public func encode(to encoder: any Encoder) throws {
     var table = encoder.container(keyedBy: CodingKeys.self)
@@ -199,5 +240,6 @@ extension RoundPlan: Codable {
     try table.encode(regret, forKey: .regret)
     try table.encode(cost, forKey: .cost)
     try table.encode(skipped, forKey: .skipped)
+    try table.encode(enough, forKey: .enough)
   }
 }

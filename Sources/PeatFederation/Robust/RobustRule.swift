@@ -16,6 +16,7 @@ protocol RobustRule: AggregationStrategy {
 extension RobustRule {
   public var takesMixedRanks: Bool { false }
   public var approximatesMean: Bool { false }
+  public var comparesUpdates: Bool { true }
 
   public func makeAccumulator(
     into current: NamedTensors, _ round: AggregationRound

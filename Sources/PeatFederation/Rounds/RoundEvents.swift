@@ -1,78 +1,11 @@
-import PeatTensor
-
-/// What the rounds of a run are bound by.
-public struct RoundRules: Sendable, Codable, Equatable {
-  /// How many rounds the run has.
-  public var rounds: Int
-  /// Clients that must be there before the first round begins.
-  public var minimumClients: Int
-  /// Clients that must be there to begin a later round, and updates that a round needs to count.
-  public var minimumUpdates: Int
-  /// How long a round's training may take.
-  public var deadline: Duration
-  /// How long to wait for the clients that a round needs: to be there, and to be able to take part.
-  public var gatheringDeadline: Duration
-  /// How often a round is tried before the run is given up. An attempt that all leave whose update it waits for, before another client comes, does not
-  /// count, for as long as clients are gathered.
-  public var attempts: Int
-  /// What the run is for: it ends after the round whose evaluation reaches it; `nil`: after all rounds.
-  public var target: Target?
-
-  /// A metric of the evaluation that is to fall to a value.
-  public struct Target: Sendable, Codable, Equatable {
-    public var metric: String
-    public var atMost: Double
-
-    public init(_ metric: String, atMost: Double) {
-      self.metric = metric
-      self.atMost = atMost
-    }
-  }
-
-  /// Whether an evaluation reached the target.
-  func isReached(by metrics: [String: Double]) -> Bool {
-    guard let target, let value = metrics[target.metric] else { return false }
-    return value <= target.atMost
-  }
-
-  public init(
-    rounds: Int, minimumClients: Int = 1, minimumUpdates: Int = 1,
-    deadline: Duration = .seconds(600), gatheringDeadline: Duration = .seconds(300),
-    attempts: Int = 3, target: Target? = nil
-  ) {
-    self.rounds = rounds
-    self.minimumClients = minimumClients
-    self.minimumUpdates = minimumUpdates
-    self.deadline = deadline
-    self.gatheringDeadline = gatheringDeadline
-    self.attempts = attempts
-    self.target = target
-  }
-
-  /// How long after a plan in which too few take part the round is planned again.
-  var planningPause: Duration { min(.seconds(5), gatheringDeadline / 2) }
-
-  /// Throws where the numbers make no sense.
-  public func validate() throws {
-    for (name, value) in [
-      ("rounds", rounds), ("minimumClients", minimumClients), ("minimumUpdates", minimumUpdates),
-      ("attempts", attempts),
-    ] where value < 1 {
-      throw PeatError.usage("\(name) is \(value); it must be at least 1.")
-    }
-    for (name, value) in [("deadline", deadline), ("gatheringDeadline", gatheringDeadline)]
-    where value <= .zero {
-      throw PeatError.usage("\(name) is \(value); it must be above 0.")
-    }
-  }
-}
-
 /// One of the machine's waits. A timer that is out of date is ignored when it fires.
 public struct RoundTimer: Sendable, Hashable, Codable {
   public enum Purpose: String, Sendable, Hashable, Codable {
     case gathering, training, replanning
     /// While it runs, attempts in which nobody is left are not counted.
     case comingAndGoing
+    /// Until the run's time is over.
+    case budget
   }
 
   public var purpose: Purpose
@@ -88,10 +21,55 @@ public struct RoundTimer: Sendable, Hashable, Codable {
 
 /// How a run ended.
 public enum RunEnding: Sendable, Codable, Equatable {
+  /// After all rounds.
   case completed
+  /// Before the last round, as it was told to.
+  case stopped(RunStop)
   /// It can't go on: the reason says why and what to do.
   case failed(reason: String)
   case cancelled(reason: String)
+}
+
+/// Why a run ended before its last round although nothing went wrong.
+public struct RunStop: Sendable, Codable, Equatable {
+  public enum Cause: String, Sendable, Codable {
+    case target, plateau, time, bytes
+  }
+
+  public var cause: Cause
+  /// With the numbers.
+  public var reason: String
+
+  public init(_ cause: Cause, _ reason: String) {
+    self.cause = cause
+    self.reason = reason
+  }
+}
+
+/// What a run has taken so far.
+public struct RunCost: Sendable, Codable, Equatable {
+  /// Payload down and up of all clients.
+  public var bytes: Int
+
+  public init(bytes: Int = 0) { self.bytes = bytes }
+}
+
+/// An update that began with the adapter of an earlier round, or arrived for a buffer.
+public struct BufferedUpdate: Sendable, Codable, Hashable {
+  public var client: ClientID
+  /// The round of its task.
+  public var round: Int
+  /// Which of the client's tasks in that round it is the answer to, from 1.
+  public var number: Int
+  /// Rounds that ended between its task and the one that it is aggregated in.
+  public var staleness: Int
+
+  public init(_ client: ClientID, round: Int, number: Int = 1, staleness: Int) {
+    self.client = client
+    self.round = round
+    self.number = number
+    self.staleness = staleness
+  }
 }
 
 /// What happens to a run: the input of `RoundStateMachine`.
@@ -102,6 +80,10 @@ public enum RoundEvent: Sendable, Equatable {
   case clientJoined(ClientID, restarted: Bool)
   /// A client left, or its connection was lost for longer than the grace.
   case clientLost(ClientID, reason: String)
+  /// A client whose task of an earlier round was not heard of again asks for work: it is done with it.
+  case clientReady(ClientID)
+  /// A client's bytes moved, up or down, or its training did.
+  case progressed(ClientID, round: Int)
   case planMade(RoundPlan, round: Int, attempt: Int)
   case planFailed(reason: String)
   /// An update was checked and put aside.
@@ -111,7 +93,7 @@ public enum RoundEvent: Sendable, Equatable {
   case timerFired(RoundTimer)
   case aggregated(round: Int)
   case aggregationFailed(reason: String)
-  case evaluated(round: Int, metrics: [String: Double])
+  case evaluated(round: Int, metrics: [String: Double], spent: RunCost = RunCost())
   case evaluationFailed(reason: String)
   case cancelled(reason: String)
 }
@@ -124,12 +106,14 @@ public enum RoundAction: Sendable, Equatable {
   /// A round's training begins: the server's own part too, if it has one.
   case beginRound(round: Int, attempt: Int, plan: RoundPlan)
   case sendTask(ClientID, round: Int, attempt: Int, RoundPlan.Assignment)
+  /// The client is back and goes on with the task it was given in a round.
+  case resumeTask(ClientID, round: Int)
   /// The client need not work on this round any more.
   case withdrawTask(ClientID, round: Int)
   /// Forget the updates put aside: the round is tried again.
   case discardUpdates(round: Int)
-  /// Aggregate the updates of these clients, in this order.
-  case aggregate(round: Int, clients: [ClientID])
+  /// Aggregate the updates of these clients, in this order, and those that began in earlier rounds or were buffered.
+  case aggregate(round: Int, clients: [ClientID], buffered: [BufferedUpdate] = [])
   case evaluate(round: Int)
   case record(RoundRecord)
   /// An attempt that did not count, for the log.

@@ -9,13 +9,15 @@ public enum ClientResult: Sendable, Codable, Equatable {
   case refused(UpdateRefusal)
   /// Its connection was lost, or it left, and it was not back when the round closed.
   case lost(reason: String)
-  /// It was still at work when the deadline passed.
+  /// It was still at work when the deadline passed, or had not moved for too long then; or its update would have come too late to be taken.
   case late
+  /// It was still at work when enough others had delivered: more were asked than needed.
+  case surplus
 }
 
 /// In JSON: `{kind, reason, code}`, with a reason where it did not deliver in time, and the code of a refusal.
 extension ClientResult {
-  private enum Kind: String, Codable { case delivered, failed, refused, lost, late }
+  private enum Kind: String, Codable { case delivered, failed, refused, lost, late, surplus }
 
   private enum CodingKeys: String, CodingKey { case kind, reason, code }
 
@@ -32,6 +34,7 @@ extension ClientResult {
             try container.decode(UpdateRefusal.Code.self, forKey: .code), try reason()))
       case .lost: .lost(reason: try reason())
       case .late: .late
+      case .surplus: .surplus
       }
   }
 
@@ -44,6 +47,7 @@ extension ClientResult {
       case .refused(let refusal): (.refused, refusal.message)
       case .lost(let reason): (.lost, reason)
       case .late: (.late, nil)
+      case .surplus: (.surplus, nil)
       }
     try container.encode(kind, forKey: .kind)
     try container.encodeIfPresent(reason, forKey: .reason)
@@ -56,6 +60,10 @@ public struct ClientOutcome: Sendable, Equatable {
   public var client: ClientID
   public var emulatorLevel: Int
   public var result: ClientResult
+  /// Rounds that ended between its task and this round: 0 of a task of this round.
+  public var staleness = 0
+  /// Which of its tasks in the task's round it is; above 1 in asynchronous runs alone.
+  public var number = 1
   /// What its update said; `nil` where none was taken.
   public var exampleCount: Int?
   public var metrics: [String: Double]
@@ -103,6 +111,9 @@ public struct RoundRecord: Sendable, Equatable {
   public var aggregationError = 0.0
   /// What the strategy says of the round beside that, by name: the share that a product's momentum was cut by, how many updates were bounded or taken.
   public var aggregation: [String: Double] = [:]
+  /// The digest of the adapter that the round's tasks began with, as clients read it, and of the one that it gave.
+  public var baseDigest: Digest?
+  public var adapterDigest: Digest?
   /// Why the server's own part came to nothing; `nil` where it did not.
   public var serverFailure: String?
   public var seconds: Double
@@ -128,8 +139,26 @@ public struct RoundRecord: Sendable, Equatable {
 /// In JSON every key is there: null where it says nothing.
 extension ClientOutcome: Codable {
   private enum CodingKeys: String, CodingKey {
-    case client, emulatorLevel, result, exampleCount, metrics, telemetry, observed, bytesDown
-    case bytesUp, signature
+    case client, emulatorLevel, result, staleness, number, exampleCount, metrics, telemetry
+    case observed, bytesDown, bytesUp, signature
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let table = try decoder.container(keyedBy: CodingKeys.self)
+    self.init(
+      client: try table.decode(ClientID.self, forKey: .client),
+      emulatorLevel: try table.decode(Int.self, forKey: .emulatorLevel),
+      result: try table.decode(ClientResult.self, forKey: .result),
+      exampleCount: try table.decodeIfPresent(Int.self, forKey: .exampleCount),
+      metrics: try table.decode([String: Double].self, forKey: .metrics),
+      telemetry: try table.decodeIfPresent(Telemetry.self, forKey: .telemetry),
+      bytesDown: try table.decode(Int.self, forKey: .bytesDown),
+      bytesUp: try table.decode(Int.self, forKey: .bytesUp))
+    // Results of earlier programs say nothing of these.
+    staleness = try table.decodeIfPresent(Int.self, forKey: .staleness) ?? 0
+    number = try table.decodeIfPresent(Int.self, forKey: .number) ?? 1
+    observed = try table.decodeIfPresent(ObservedTrip.self, forKey: .observed)
+    signature = try table.decodeIfPresent(UpdateSignature.self, forKey: .signature)
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -137,6 +166,8 @@ extension ClientOutcome: Codable {
     try table.encode(client, forKey: .client)
     try table.encode(emulatorLevel, forKey: .emulatorLevel)
     try table.encode(result, forKey: .result)
+    try table.encode(staleness, forKey: .staleness)
+    try table.encode(number, forKey: .number)
     try table.encode(exampleCount, forKey: .exampleCount)
     try table.encode(metrics, forKey: .metrics)
     try table.encode(telemetry, forKey: .telemetry)
@@ -150,7 +181,7 @@ extension ClientOutcome: Codable {
 extension RoundRecord: Codable {
   private enum CodingKeys: String, CodingKey {
     case round, attempt, plan, outcomes, metrics, renewedLevels, aggregationError, aggregation
-    case serverWeight
+    case serverWeight, baseDigest, adapterDigest
     case serverFailure, seconds
   }
 
@@ -165,6 +196,8 @@ extension RoundRecord: Codable {
     try table.encode(aggregationError, forKey: .aggregationError)
     try table.encode(aggregation, forKey: .aggregation)
     try table.encode(serverWeight, forKey: .serverWeight)
+    try table.encode(baseDigest, forKey: .baseDigest)
+    try table.encode(adapterDigest, forKey: .adapterDigest)
     try table.encode(serverFailure, forKey: .serverFailure)
     try table.encode(seconds, forKey: .seconds)
   }

@@ -15,7 +15,7 @@ public struct Package: Sendable, Codable, Equatable {
     }
   }
 
-  /// In the order of their names.
+  /// In the order of their names. Weights are what takes long to fetch.
   public var files: [File]
 
   public init(files: [File]) { self.files = files.sorted { $0.name < $1.name } }
@@ -85,4 +85,10 @@ public struct Package: Sendable, Codable, Equatable {
     }
     return bytes.allSatisfy { isWord($0) || $0 == 46 || $0 == 95 || $0 == 45 }
   }
+}
+
+extension Package.File {
+  /// Whether it holds weights, which take long to fetch; the others say what they are of.
+  var isWeights: Bool { name.hasSuffix(".safetensors") }
+  var isOutline: Bool { !isWeights }
 }

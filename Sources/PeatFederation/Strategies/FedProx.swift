@@ -28,6 +28,7 @@ public struct FedProx: AggregationStrategy {
   public var takesMixedRanks: Bool { rule.takesMixedRanks }
   public var needsStart: Bool { rule.needsStart }
   public var usesControls: Bool { rule.usesControls }
+  public var comparesUpdates: Bool { rule.comparesUpdates }
 
   public var approximatesMean: Bool { rule.approximatesMean }
 

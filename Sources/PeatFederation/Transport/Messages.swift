@@ -74,11 +74,14 @@ public struct Caller: Sendable, Codable, Equatable {
   public var session: String
   /// Memory that is free now, in bytes: a request for work says it.
   public var freeMemoryBytes: Int?
+  /// Local steps that are done of the task it is at: whoever attends says it. What changes is a sign of progress.
+  public var steps: Int?
 
-  public init(client: ClientID, session: String, freeMemoryBytes: Int? = nil) {
+  public init(client: ClientID, session: String, freeMemoryBytes: Int? = nil, steps: Int? = nil) {
     self.client = client
     self.session = session
     self.freeMemoryBytes = freeMemoryBytes
+    self.steps = steps
   }
 }
 
@@ -192,8 +195,13 @@ public struct TrainingTask: Sendable, Codable, Equatable {
   }
 
   /// The seed of one client in one round of a run: independent of who came when.
-  public static func seed(run seed: UInt64, round: Int, client: ClientID) -> UInt64 {
-    var random = SeededRandom(seed: seed, "round \(round), client \(client)")
+  ///
+  /// - Parameter number: which of its tasks there it is.
+  public static func seed(
+    run seed: UInt64, round: Int, client: ClientID, number: Int = 1
+  ) -> UInt64 {
+    let which = number == 1 ? "" : ", task \(number)"
+    var random = SeededRandom(seed: seed, "round \(round), client \(client)\(which)")
     return random.next()
   }
 }

@@ -114,11 +114,22 @@ nonisolated struct Fedpeat_V1_Caller: Sendable {
   /// Clears the value of `freeMemoryBytes`. Subsequent reads from it will return its default value.
   mutating func clearFreeMemoryBytes() {self._freeMemoryBytes = nil}
 
+  /// Local steps that are done so far; whoever attends says it.
+  var steps: UInt64 {
+    get {_steps ?? 0}
+    set {_steps = newValue}
+  }
+  /// Returns true if `steps` has been explicitly set.
+  var hasSteps: Bool {self._steps != nil}
+  /// Clears the value of `steps`. Subsequent reads from it will return its default value.
+  mutating func clearSteps() {self._steps = nil}
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
 
   fileprivate var _freeMemoryBytes: UInt64? = nil
+  fileprivate var _steps: UInt64? = nil
 }
 
 nonisolated struct Fedpeat_V1_JoinRequest: Sendable {
@@ -423,6 +434,9 @@ nonisolated struct Fedpeat_V1_RunEnding: Sendable {
 
   var reason: String = String()
 
+  /// Of one that stopped: target, plateau, time or bytes.
+  var cause: String = String()
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   nonisolated enum Kind: SwiftProtobuf.Enum, Swift.CaseIterable {
@@ -431,6 +445,9 @@ nonisolated struct Fedpeat_V1_RunEnding: Sendable {
     case completed // = 1
     case failed // = 2
     case cancelled // = 3
+
+    /// Before its last round, as it was told to.
+    case stopped // = 4
     case UNRECOGNIZED(Int)
 
     init() {
@@ -443,6 +460,7 @@ nonisolated struct Fedpeat_V1_RunEnding: Sendable {
       case 1: self = .completed
       case 2: self = .failed
       case 3: self = .cancelled
+      case 4: self = .stopped
       default: self = .UNRECOGNIZED(rawValue)
       }
     }
@@ -453,6 +471,7 @@ nonisolated struct Fedpeat_V1_RunEnding: Sendable {
       case .completed: return 1
       case .failed: return 2
       case .cancelled: return 3
+      case .stopped: return 4
       case .UNRECOGNIZED(let i): return i
       }
     }
@@ -463,6 +482,7 @@ nonisolated struct Fedpeat_V1_RunEnding: Sendable {
       .completed,
       .failed,
       .cancelled,
+      .stopped,
     ]
 
   }
@@ -985,7 +1005,7 @@ nonisolated extension Fedpeat_V1_ProbeMessage: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".Caller"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}client\0\u{1}session\0\u{3}free_memory_bytes\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}client\0\u{1}session\0\u{3}free_memory_bytes\0\u{1}steps\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -996,6 +1016,7 @@ nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._M
       case 1: try { try decoder.decodeSingularStringField(value: &self.client) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.session) }()
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self._freeMemoryBytes) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self._steps) }()
       default: break
       }
     }
@@ -1015,6 +1036,9 @@ nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._M
     try { if let v = self._freeMemoryBytes {
       try visitor.visitSingularUInt64Field(value: v, fieldNumber: 3)
     } }()
+    try { if let v = self._steps {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 4)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1022,6 +1046,7 @@ nonisolated extension Fedpeat_V1_Caller: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs.client != rhs.client {return false}
     if lhs.session != rhs.session {return false}
     if lhs._freeMemoryBytes != rhs._freeMemoryBytes {return false}
+    if lhs._steps != rhs._steps {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1436,7 +1461,7 @@ nonisolated extension Fedpeat_V1_TrainingTask: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Fedpeat_V1_RunEnding: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".RunEnding"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}reason\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}reason\0\u{1}cause\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1446,6 +1471,7 @@ nonisolated extension Fedpeat_V1_RunEnding: SwiftProtobuf.Message, SwiftProtobuf
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularEnumField(value: &self.kind) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.cause) }()
       default: break
       }
     }
@@ -1458,19 +1484,23 @@ nonisolated extension Fedpeat_V1_RunEnding: SwiftProtobuf.Message, SwiftProtobuf
     if !self.reason.isEmpty {
       try visitor.visitSingularStringField(value: self.reason, fieldNumber: 2)
     }
+    if !self.cause.isEmpty {
+      try visitor.visitSingularStringField(value: self.cause, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   static func ==(lhs: Fedpeat_V1_RunEnding, rhs: Fedpeat_V1_RunEnding) -> Bool {
     if lhs.kind != rhs.kind {return false}
     if lhs.reason != rhs.reason {return false}
+    if lhs.cause != rhs.cause {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Fedpeat_V1_RunEnding.Kind: SwiftProtobuf._ProtoNameProviding {
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSPECIFIED\0\u{1}KIND_COMPLETED\0\u{1}KIND_FAILED\0\u{1}KIND_CANCELLED\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSPECIFIED\0\u{1}KIND_COMPLETED\0\u{1}KIND_FAILED\0\u{1}KIND_CANCELLED\0\u{1}KIND_STOPPED\0")
 }
 
 nonisolated extension Fedpeat_V1_Wait: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
