@@ -36,7 +36,7 @@ let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
 let toEdge = toControl + ["PeatFederation", "PeatEdge"]
 let toClient =
   toEvaluation + ["PeatFederation", "PeatSecurity", "PeatGRPC", "PeatImages", "FedPEATClient"]
-let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub"]
+let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub", "PeatStore"]
 
 let package = Package(
   name: "FedPEAT",
@@ -59,6 +59,7 @@ let package = Package(
     .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.0"),
     .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
   ],
   targets: [
     .systemLibrary(
@@ -123,6 +124,12 @@ let package = Package(
       ],
       exclude: ["Protos"],
       swiftSettings: common),
+    .target(
+      name: "PeatStore",
+      dependencies: [
+        "PeatTensor", "PeatFederation", .product(name: "GRDB", package: "GRDB.swift"),
+      ],
+      swiftSettings: common),
     .target(name: "PeatControl", dependencies: ["PeatTensor", "PeatNN"], swiftSettings: common),
     .target(
       name: "PeatEdge", dependencies: toControl + ["PeatFederation"],
@@ -176,6 +183,13 @@ let package = Package(
     .testTarget(
       name: "PeatFederationTests", dependencies: ["PeatTensor", "PeatFederation", "TestSupport"],
       swiftSettings: common),
+    .testTarget(
+      name: "PeatStoreTests",
+      dependencies: [
+        "PeatTensor", "PeatFederation", "PeatStore", "TestSupport",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ],
+      exclude: ["Versions"], swiftSettings: common),
     .testTarget(
       name: "PeatControlTests", dependencies: toControl + ["TestSupport"], swiftSettings: common),
     .testTarget(

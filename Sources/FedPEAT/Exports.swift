@@ -3,3 +3,4 @@
 @_exported import PeatControl
 @_exported import PeatEdge
 @_exported import PeatHub
+@_exported import PeatStore

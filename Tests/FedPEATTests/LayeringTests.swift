@@ -26,12 +26,14 @@ import Testing
     // Certificates, tokens and signatures know clients' names and no connection.
     room("PeatSecurity", over: "PeatFederation")
     room("PeatGRPC", over: "PeatSecurity")
+    // What is kept of a run, in a database: on the owner's side alone.
+    room("PeatStore", over: "PeatFederation")
     room("FedPEATClient", over: "PeatEvaluation", "PeatGRPC", "PeatImages")
     // The controller knows networks and no federation.
     room("PeatControl", over: "PeatNN")
     room("PeatEdge", over: "PeatControl", "PeatFederation")
     room("PeatHub", over: "PeatTensor")
-    room("FedPEAT", over: "FedPEATClient", "PeatEdge", "PeatHub")
+    room("FedPEAT", over: "FedPEATClient", "PeatEdge", "PeatHub", "PeatStore")
     room("FedPEATCLI", over: "FedPEAT")
     return table
   }()
@@ -44,6 +46,7 @@ import Testing
       "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Logging",
       "NIOCore", "NIOSSL", "Crypto", "SwiftASN1", "X509",
     ],
+    "PeatStore": ["GRDB"],
     "FedPEATClient": ["Logging"], "FedPEAT": ["Logging", "Yams"],
     "FedPEATCLI": ["ArgumentParser", "Logging"],
   ]

@@ -11,6 +11,8 @@ extension Coordinator {
     var relativeError: Double
     var state: StrategyState
     var notes: [String: Double]
+    /// Where the run is kept.
+    var kept: KeptAdapter?
   }
 
   static func policy(
@@ -26,17 +28,23 @@ extension Coordinator {
     return policy
   }
 
+  /// Forgets the updates of the round. Their files go once that is kept.
   func discardUpdates() {
-    for client in accepted.keys { spool.discard(client) }
+    discarded += payloads.values
     accepted = [:]
+    payloads = [:]
   }
 
   func aggregate(_ round: Int, _ clients: [ClientID]) {
     tell(.aggregating(round: round, clients: clients))
-    let updates = clients.compactMap { client in accepted[client].map { (client, $0) } }
+    let updates = clients.compactMap { client in
+      accepted[client].flatMap { header in payloads[client].map { (header, $0) } }
+    }
     work { coordinator in
       do {
-        try await coordinator.install(try await coordinator.combine(updates, round), after: round)
+        var next = try await coordinator.combine(updates, round)
+        next.kept = try await coordinator.put(next.adapter, next.state)
+        try await coordinator.install(next, after: round)
         await coordinator.process(.aggregated(round: round))
       } catch { await coordinator.fail(error) { .aggregationFailed(reason: $0) } }
     }
@@ -45,7 +53,7 @@ extension Coordinator {
   /// Reads the updates one after the other, in the order of the clients' names. Not on the actor: clients go on
   /// talking to the coordinator meanwhile.
   private nonisolated func combine(
-    _ updates: [(ClientID, UpdateHeader)], _ round: Int
+    _ updates: [(UpdateHeader, BlobReference)], _ round: Int
   ) async throws -> Next {
     let (adapter, current) = await (adapter, sent)
     let policy = await policy
@@ -54,9 +62,9 @@ extension Coordinator {
       into: current,
       AggregationRound(
         state: state, rateFactor: configuration.serverRateFactor(round), folder: spool.folder))
-    for (client, header) in updates {
+    for (header, payload) in updates {
       try Task.checkCancellation()
-      let tensors = try policy.decode(spool.file(of: client), header)
+      let tensors = try policy.decode(spool.file(of: payload), header)
       try accumulator.add(ClientUpdate(header: header, tensors: tensors))
     }
     let own = try await serversOwn(round)
@@ -88,12 +96,21 @@ extension Coordinator {
     guard adapter.values.allSatisfy(\.isFinite) else {
       throw PeatError.badData("The aggregated adapter holds values that are not finite.")
     }
-    var random = SeededRandom(seed: configuration.seed, "broadcast after round \(round)")
-    let (bytes, sent) = try BroadcastAdapter.encode(
-      strategy.broadcast(adapter, state), as: configuration.download, seed: random.next())
+    let (bytes, sent) = try Self.broadcast(
+      strategy.broadcast(adapter, state), configuration, after: round)
     return Next(
       adapter: adapter, bytes: bytes, sent: sent, relativeError: try relativeError(sent),
       state: state, notes: notes)
+  }
+
+  /// What clients are sent after a round, 0 before the first, as bytes and as they read it.
+  static func broadcast(
+    _ whole: NamedTensors, _ configuration: CoordinatorConfiguration, after round: Int
+  ) throws -> (data: Data, read: NamedTensors) {
+    var random = SeededRandom(seed: configuration.seed, "broadcast after round \(round)")
+    return try BroadcastAdapter.encode(
+      whole, as: configuration.download,
+      seed: round == 0 ? configuration.seed : random.next())
   }
 
   private func install(_ next: Next, after round: Int) async throws {
@@ -102,6 +119,7 @@ extension Coordinator {
     adapter = next.adapter
     sent = next.sent
     strategyState = next.state
+    keptAdapter = next.kept ?? keptAdapter
     aggregationError = next.relativeError
     aggregationNotes = next.notes
     broadcast = BlobReference(digest: digest, bytes: next.bytes.count)

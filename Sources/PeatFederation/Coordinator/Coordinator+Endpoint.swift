@@ -18,6 +18,7 @@ extension Coordinator: CoordinatorEndpoint {
       throw PeatError.badData(
         "A client can't train \(limit) components; its rankLimit is at least 1.")
     }
+    try checkKeeping()
     let client = request.client
     guard histories[client] != nil || histories.count < configuration.clientLimit else {
       throw PeatError.unavailable(
@@ -51,6 +52,7 @@ extension Coordinator: CoordinatorEndpoint {
       try Task.checkCancellation()
       guard let stay = stays[caller.client] else { return .rejoin }
       guard stay.session == caller.session else { return .superseded }
+      try checkKeeping()
       if let ending = machine.ending {
         stays[caller.client]?.heardTheEnd = true
         wakeAll()
@@ -75,6 +77,7 @@ extension Coordinator: CoordinatorEndpoint {
     while true {
       guard let stay = stays[caller.client] else { return .rejoin }
       guard stay.session == caller.session else { return .superseded }
+      try checkKeeping()
       if let ending = machine.ending {
         stays[caller.client]?.attendances -= 1
         stays[caller.client]?.heardTheEnd = true
@@ -204,6 +207,7 @@ extension Coordinator: CoordinatorEndpoint {
   public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
     let client = offer.caller.client
     guard let stay = stays[client], stay.session == offer.caller.session else { return .rejoin }
+    try checkKeeping()
     do {
       guard offer.header.count <= TransferLimits.headerBytes else {
         throw UpdateRefusal(
@@ -217,7 +221,7 @@ extension Coordinator: CoordinatorEndpoint {
       }
       let headerDigest = Digest(of: offer.header)
       try checkSignature(of: offer, header)
-      if let last = histories[client]?.lastTaken, last == (headerDigest, offer.payload) {
+      if histories[client]?.lastTaken == .init(header: headerDigest, payload: offer.payload) {
         return .accepted  // The verdict was lost on the way; it is not counted twice.
       }
       if header.client == client, header.run == configuration.run, header.round < machine.round {
@@ -275,12 +279,18 @@ extension Coordinator: CoordinatorEndpoint {
     if let open = uploads[client], open.payload == offer.payload, open.header == header {
       return open.ticket
     }
-    if let old = uploads[client] { spool.drop(old.ticket) }
+    if let old = uploads[client], old.payload != offer.payload {
+      spool.drop(old.payload, from: client)
+    }
     let ticket = newSession()
-    uploads[client] = Upload(
+    var upload = Upload(
       ticket: ticket, header: header, headerDigest: headerDigest, payload: offer.payload,
       signature: offer.proof.map { UpdateSignature(UpdateStatement(offer, header), $0) },
       watch: Stopwatch(clock))
+    if uploads[client] == nil, let (bytes, digest) = spool.arrived(offer.payload, from: client) {
+      (upload.received, upload.digest, upload.isOfBefore) = (bytes, digest, true)
+    }
+    uploads[client] = upload
     return ticket
   }
 
@@ -305,7 +315,8 @@ extension Coordinator: CoordinatorEndpoint {
       refuse(client, refusal)
       throw refusal
     }
-    try spool.append(chunk, to: ticket, at: upload.received)
+    try spool.append(
+      chunk, to: spool.incoming(upload.payload, from: client), at: upload.received)
     uploads[client]?.received += chunk.count
     uploads[client]?.digest.update(chunk)
     count(Traffic(bytesUp: chunk.count), for: client)
@@ -317,7 +328,7 @@ extension Coordinator: CoordinatorEndpoint {
         UpdateRefusal(.notExpected, "No upload is open under this ticket. Offer it again."))
     }
     uploads[client] = nil
-    defer { spool.drop(ticket) }
+    defer { spool.drop(upload.payload, from: client) }
     let trip = trips[client].flatMap { $0.round == upload.header.round ? $0 : nil }
     let observed = trip?.observed(
       uploadSeconds: upload.watch.seconds, traffic: histories[client]?.traffic ?? Traffic())
@@ -329,25 +340,32 @@ extension Coordinator: CoordinatorEndpoint {
       }
       let digest = upload.digest.finish()
       guard digest == upload.payload.digest else {
+        if upload.isOfBefore {
+          throw PeatError.unavailable(
+            "What had arrived of the update before the coordinator was started again is damaged. Send it anew."
+          )
+        }
         throw UpdateRefusal(
           .digestMismatch,
           "The update arrived with digest \(digest.short), announced was "
             + "\(upload.payload.digest.short).")
       }
-      try await Self.inspect(spool.incoming(ticket), upload.header, policy)
+      try await Self.inspect(
+        spool.incoming(upload.payload, from: client), upload.header, policy)
       guard machine.expectsUpdate(from: client, round: upload.header.round) else {
         throw UpdateRefusal(
           .notExpected, "Round \(upload.header.round) was closed before the update was complete.")
       }
-      try spool.accept(ticket, from: client)
+      try spool.accept(upload.payload, from: client)
     } catch let refusal as UpdateRefusal {
       refuse(client, refusal)
       return .refused(refusal)
     }
     accepted[client] = upload.header
+    payloads[client] = upload.payload
     signatures[client] = upload.signature
     trips[client]?.deliver()
-    histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
+    histories[client]?.lastTaken = .init(header: upload.headerDigest, payload: upload.payload)
     let telemetry = upload.header.telemetry
     histories[client]?.telemetry = observed.map(telemetry.bounded) ?? telemetry
     histories[client]?.observed = observed
@@ -358,6 +376,8 @@ extension Coordinator: CoordinatorEndpoint {
     if let task = tasks[client] { stays[client]?.holds.insert(task.package.digest) }
     tell(.updateArrived(client, round: upload.header.round, header: upload.header))
     process(.updateReceived(client, round: upload.header.round))
+    // The client keeps its update until it is told that it counts.
+    try checkKeeping()
     return .accepted
   }
 
@@ -369,7 +389,9 @@ extension Coordinator: CoordinatorEndpoint {
   }
 
   private func dropUpload(of client: ClientID) {
-    if let upload = uploads.removeValue(forKey: client) { spool.drop(upload.ticket) }
+    if let upload = uploads.removeValue(forKey: client) {
+      spool.drop(upload.payload, from: client)
+    }
   }
 
   private func refuse(_ client: ClientID, _ refusal: UpdateRefusal) {
@@ -382,6 +404,7 @@ extension Coordinator: CoordinatorEndpoint {
 
   public func report(_ failure: FailureReport) async throws {
     try checkKnown(failure.caller)
+    try checkKeeping()
     let client = failure.caller.client
     guard machine.expectsUpdate(from: client, round: failure.round) else { return }
     let reason = String(failure.reason.prefix(FailureReport.reasonLimit))

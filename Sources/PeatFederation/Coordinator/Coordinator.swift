@@ -39,7 +39,13 @@ public actor Coordinator {
   }
 
   /// What is remembered of a client over its stays.
-  struct History {
+  struct History: Sendable, Codable {
+    /// Which update was taken: its header's digest and its tensors.
+    struct Taken: Sendable, Codable, Equatable {
+      var header: Digest
+      var payload: BlobReference
+    }
+
     /// Of its last update, as far as it is believed, and what was seen of it here.
     var telemetry: Telemetry?
     var observed: ObservedTrip?
@@ -55,8 +61,8 @@ public actor Coordinator {
     var missed: ObservedTrip?
     var traffic = Traffic()
     var trafficBeforeRound = Traffic()
-    /// The last update that was taken: its header's digest and its tensors.
-    var lastTaken: (header: Digest, payload: BlobReference)?
+    /// The last update that was taken.
+    var lastTaken: Taken?
   }
 
   /// An update whose bytes are arriving.
@@ -70,16 +76,20 @@ public actor Coordinator {
     var watch: Stopwatch
     var received = 0
     var digest = IncrementalDigest()
+    /// Whether it began to arrive before the coordinator was started again.
+    var isOfBefore = false
   }
 
   let configuration: CoordinatorConfiguration
-  package private(set) var levels: [Package]
+  package var levels: [Package]
   nonisolated let store: any BlobStore
   let planner: any RoundPlanner
   let strategy: any AggregationStrategy
   let server: ServerParticipation?
   nonisolated let clock: any Clock<Duration>
   let spool: UpdateSpool
+  /// Where the run is kept; `nil`: it ends with this coordinator.
+  nonisolated let runStore: (any RunStore)?
   let logger: Logger
   let updateSizeLimit: Int
   /// By how much another writer's safetensors header may be longer than ours.
@@ -89,7 +99,7 @@ public actor Coordinator {
   private let onRenewal: Renewal
   private let onProgress: @Sendable (CoordinatorProgress) -> Void
 
-  private(set) var machine: RoundStateMachine
+  var machine: RoundStateMachine
   var adapter: NamedTensors
   /// The same as clients read it from `broadcast`.
   var sent: NamedTensors
@@ -99,9 +109,9 @@ public actor Coordinator {
   var aggregationNotes: [String: Double] = [:]
   /// What the strategy remembers, after the round that gave `adapter`; and as of `counted`.
   var strategyState: StrategyState
-  private var countedState: StrategyState
+  var countedState: StrategyState
   /// The adapter after the last round that counted: `adapter` may be of one that is still evaluated.
-  private var counted: NamedTensors
+  var counted: NamedTensors
   /// The adapter of the current round as bytes in `store`, and what an update to it must be like.
   var broadcast: BlobReference
   var policy: UpdatePolicy
@@ -112,6 +122,10 @@ public actor Coordinator {
   var trips: [ClientID: Trip] = [:]
   /// Headers of the updates taken in this round.
   var accepted: [ClientID: UpdateHeader] = [:]
+  /// Their tensors.
+  var payloads: [ClientID: BlobReference] = [:]
+  /// Of updates that are needed no more.
+  var discarded: [BlobReference] = []
   /// Their signatures, where they are signed.
   var signatures: [ClientID: UpdateSignature] = [:]
   /// The tasks that clients are to do or are doing.
@@ -127,18 +141,30 @@ public actor Coordinator {
   private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
   private var waiterCount = 0
   private var completion: CheckedContinuation<Void, Never>?
-  private var failure: (any Error)?
+  var failure: (any Error)?
+  /// Why the run can't be kept any more: it stops as if it were killed.
+  var keepingFailure: PeatError?
   private var started = false
-  private var watch: Stopwatch
+  var watch: Stopwatch
+  /// How long the run took before this coordinator was started.
+  var earlierSeconds = 0.0
   private(set) var roundWatch: Stopwatch
   /// How long the run took, once it has ended.
   private var seconds: Double?
-  private var rounds: [RoundRecord] = []
-  private var exposure: ExposureLedger
-  private var failedAttempts: [RoundRecord] = []
-  private static let rememberedAttempts = 1000
+  var rounds: [RoundRecord] = []
+  var exposure: ExposureLedger
+  var failedAttempts: [RoundRecord] = []
+  static let rememberedAttempts = 1000
   /// The round after which levels were last given anew, or it was seen that none need be.
-  private var renewedAfter = 0
+  var renewedAfter = 0
+  /// `adapter` and `strategyState` as blobs, where the run is kept.
+  var keptAdapter: KeptAdapter?
+  /// What the planner remembers now, where that is to be kept.
+  var plannerMemory: [UInt8]?
+  /// Events since the machine was kept whole.
+  var keptEvents = 0
+  /// Whether updates of an earlier coordinator may still be arriving.
+  var hasLeftovers = false
 
   /// - Parameters:
   ///   - adapter: what the first round begins with.
@@ -146,6 +172,7 @@ public actor Coordinator {
   ///   - store: where clients' downloads come from.
   ///   - workFolder: a folder of the coordinator's own for incoming updates; made where missing, removed at the end.
   ///   - state: what the strategy remembers of rounds before these.
+  ///   - runStore: where the run is kept. What it has of a run that was stopped is gone on with.
   ///   - server: the coordinator's own part in the training.
   ///   - makeSession: makes the names of sessions; they must not repeat or be guessed.
   ///   - onRound: evaluates the adapter after each round.
@@ -155,6 +182,7 @@ public actor Coordinator {
     _ configuration: CoordinatorConfiguration, adapter: NamedTensors, levels: [Package],
     store: any BlobStore, workFolder: URL, planner: any RoundPlanner = EveryonePlanner(),
     strategy: any AggregationStrategy = .fedAvg, state: StrategyState = StrategyState(),
+    runStore: (any RunStore)? = nil,
     server: ServerParticipation? = nil,
     clock: any Clock<Duration> = ContinuousClock(),
     logger: Logger = Logger(label: "fedpeat.coordinator"),
@@ -190,7 +218,10 @@ public actor Coordinator {
     self.onRound = onRound
     self.onRenewal = onRenewal
     self.onProgress = onProgress
-    spool = try UpdateSpool(workFolder)
+    self.runStore = runStore
+    spool = try UpdateSpool(
+      runStore.map { $0.folder.appendingPathComponent("updates") } ?? workFolder,
+      isKept: runStore != nil)
     machine = RoundStateMachine(rules: configuration.rules)
     watch = Stopwatch(clock)
     roundWatch = watch
@@ -208,10 +239,12 @@ public actor Coordinator {
           + "may take. Raise updateSizeLimit, or leave it out.")
     }
     let data: Data
-    (data, sent) = try BroadcastAdapter.encode(
-      whole, as: configuration.download, seed: configuration.seed)
+    (data, sent) = try Self.broadcast(whole, configuration, after: 0)
     policy = Self.policy(configuration, round: 1, sent, strategy, updateSizeLimit)
-    broadcast = BlobReference(digest: try await store.put(data), bytes: data.count)
+    broadcast = BlobReference(digest: Digest(of: data), bytes: data.count)
+    if try await restore() { return }
+    try await store.put(data)
+    try await keepStart()
   }
 
   /// Runs all rounds and stays until the clients have heard of the end.
@@ -230,6 +263,7 @@ public actor Coordinator {
     } onCancel: {
       Task { await self.cancel(reason: "The coordinator was interrupted.") }
     }
+    if let keepingFailure { throw keepingFailure }
     // In a task of its own: saying goodbye must work although this one may be cancelled.
     await Task { await self.sayGoodbye() }.value
     let report = self.report
@@ -246,6 +280,8 @@ public actor Coordinator {
   /// Ends the run; clients are told.
   public func cancel(reason: String) { process(.cancelled(reason: reason)) }
 
+  var secondsSoFar: Double { seconds ?? (earlierSeconds + watch.seconds) }
+
   /// What the run did so far.
   public var report: RunReport {
     RunReport(
@@ -255,7 +291,7 @@ public actor Coordinator {
         uniqueKeysWithValues: histories.keys.map { ($0, exposure.exposure(of: $0)) }),
       exposureTogether: exposure.exposureTogether,
       exposureOfColluders: exposure.exposureOfColluders,
-      adapter: counted, strategyState: countedState, seconds: seconds ?? watch.seconds,
+      adapter: counted, strategyState: countedState, seconds: secondsSoFar,
       ending: machine.ending)
   }
 
@@ -266,9 +302,15 @@ public actor Coordinator {
   // MARK: Events and actions
 
   /// Lets the state machine decide and does what it says.
+  ///
+  /// What that changes is kept before this returns, and the coordinator's callers wait for that: nobody hears of what may be forgotten.
   func process(_ event: RoundEvent) {
+    guard keepingFailure == nil else { return }
     logger.debug("event", metadata: ["event": "\(event)"])
-    for action in machine.handle(event) { perform(action) }
+    let before = machine
+    let actions = machine.handle(event)
+    for action in actions { perform(action) }
+    keep(event, actions, before)
   }
 
   private func perform(_ action: RoundAction) {
@@ -277,6 +319,7 @@ public actor Coordinator {
     case .cancelTimer(let timer): timers.removeValue(forKey: timer)?.cancel()
     case .makePlan(let round, let attempt, let clients): plan(round, attempt, clients)
     case .beginRound(let round, let attempt, let plan): begin(round, attempt, plan)
+    case .goOn(let round, let attempt, let plan): goOn(round, attempt, plan)
     case .sendTask(let client, let round, let attempt, let assignment):
       send(client, round, attempt, assignment)
     case .withdrawTask(let client, _):
@@ -323,6 +366,7 @@ public actor Coordinator {
         let state = await coordinator.state(
           round, attempt, of: clients.filter { resting[$0] == nil })
         var plan = try await coordinator.planner.plan(state)
+        try await coordinator.rememberPlanner()
         for (client, reason) in resting {
           plan.assignments[client] = .leftOut(because: reason)
         }
@@ -398,12 +442,25 @@ public actor Coordinator {
     logger.info("round \(round), attempt \(attempt)", metadata: ["clients": "\(plan.participants)"])
     roundWatch = Stopwatch(clock)
     current = (round, attempt, plan)
-    accepted = [:]
+    discardUpdates()
     signatures = [:]
     for (client, history) in histories { histories[client]?.trafficBeforeRound = history.traffic }
     onProgress(.roundBegan(round: round, attempt: attempt, plan: plan))
     // Those who are left out hear of it.
     wakeAll()
+    startServerPart(round, attempt)
+  }
+
+  /// A round that was under way when an earlier coordinator stopped.
+  private func goOn(_ round: Int, _ attempt: Int, _ plan: RoundPlan) {
+    logger.info("round \(round), attempt \(attempt) goes on")
+    roundWatch = Stopwatch(clock)
+    current = (round, attempt, plan)
+    onProgress(.roundGoesOn(round: round, attempt: attempt, plan: plan))
+    startServerPart(round, attempt)
+  }
+
+  private func startServerPart(_ round: Int, _ attempt: Int) {
     guard let server, server.weight > 0, serverPart?.round != round else { return }
     let task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
     serverPart = ServerPart(
@@ -468,6 +525,7 @@ public actor Coordinator {
     work { [adapter] coordinator in
       do {
         let metrics = try await coordinator.onRound(round, adapter)
+        try await coordinator.rememberPlanner()
         await coordinator.process(.evaluated(round: round, metrics: metrics))
       } catch { await coordinator.fail(error) { .evaluationFailed(reason: $0) } }
     }
@@ -482,6 +540,9 @@ public actor Coordinator {
     for (level, renewed) in renewed.sorted(by: { $0.key < $1.key }) {
       try renew(level, renewed, after: last.round)
     }
+    guard !renewed.isEmpty else { return }
+    try await rememberPlanner()
+    keepRenewal()
   }
 
   private func renew(_ level: Int, _ renewed: RenewedLevel, after round: Int) throws {
@@ -549,12 +610,23 @@ public actor Coordinator {
 
   private func finish(_ ending: RunEnding) {
     logger.info("the run ends", metadata: ["ending": "\(ending)"])
-    seconds = watch.seconds
+    seconds = earlierSeconds + watch.seconds
     onProgress(.runEnded(ending))
     for timer in timers.values { timer.cancel() }
     timers = [:]
     tasks = [:]
     current = nil
+    serverPart?.work.cancel()
+    for job in jobs { job.cancel() }
+    wakeAll()
+    completion?.resume()
+    completion = nil
+  }
+
+  /// Ends all that is under way, and tells nobody: what is kept is gone on with later.
+  func stopWaiting() {
+    for timer in timers.values { timer.cancel() }
+    timers = [:]
     serverPart?.work.cancel()
     for job in jobs { job.cancel() }
     wakeAll()
@@ -576,7 +648,7 @@ public actor Coordinator {
     }
     timeout.cancel()
     await patience.value
-    spool.removeAll()
+    if runStore == nil || machine.ending == .completed { spool.removeAll() }
   }
 
   private var patienceExpired = false

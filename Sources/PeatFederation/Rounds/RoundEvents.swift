@@ -49,6 +49,9 @@ public struct RoundRules: Sendable, Codable, Equatable {
     self.target = target
   }
 
+  /// How long a coordinator that was started again waits for the clients that were there before: longer than they wait between two tries to reach it.
+  var returnPause: Duration { min(.seconds(60), gatheringDeadline) }
+
   /// How long after a plan in which too few take part the round is planned again.
   var planningPause: Duration { min(.seconds(5), gatheringDeadline / 2) }
 
@@ -73,6 +76,8 @@ public struct RoundTimer: Sendable, Hashable, Codable {
     case gathering, training, replanning
     /// While it runs, attempts in which nobody is left are not counted.
     case comingAndGoing
+    /// While it runs, a coordinator that was started again waits for the clients that were there before.
+    case returning
   }
 
   public var purpose: Purpose
@@ -95,7 +100,7 @@ public enum RunEnding: Sendable, Codable, Equatable {
 }
 
 /// What happens to a run: the input of `RoundStateMachine`.
-public enum RoundEvent: Sendable, Equatable {
+public enum RoundEvent: Sendable, Equatable, Codable {
   /// The coordinator is ready for clients.
   case started
   /// A client came, or came back; `restarted` where it no longer knows what it was doing.
@@ -123,6 +128,8 @@ public enum RoundAction: Sendable, Equatable {
   case makePlan(round: Int, attempt: Int, clients: [ClientID])
   /// A round's training begins: the server's own part too, if it has one.
   case beginRound(round: Int, attempt: Int, plan: RoundPlan)
+  /// A round goes on that was under way when the coordinator stopped: what was taken of it stays.
+  case goOn(round: Int, attempt: Int, plan: RoundPlan)
   case sendTask(ClientID, round: Int, attempt: Int, RoundPlan.Assignment)
   /// The client need not work on this round any more.
   case withdrawTask(ClientID, round: Int)

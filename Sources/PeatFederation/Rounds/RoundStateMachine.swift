@@ -14,14 +14,14 @@ import PeatTensor
 /// Every participant of a round ends with exactly one `ClientResult`. A client that was lost may come back: within the
 /// round its task is sent again, later it is planned like any other. The training ends when no participant is at work
 /// any more and enough updates are there, and at the latest when the deadline passes.
-public struct RoundStateMachine: Sendable, Equatable {
+public struct RoundStateMachine: Sendable, Equatable, Codable {
   /// Where a participant stands in the current round.
-  private enum Standing: Sendable, Equatable {
+  private enum Standing: Sendable, Equatable, Codable {
     case working
     case ended(ClientResult)
   }
 
-  private struct Training: Sendable, Equatable {
+  private struct Training: Sendable, Equatable, Codable {
     var plan: RoundPlan
     var standings: [ClientID: Standing]
 
@@ -45,7 +45,7 @@ public struct RoundStateMachine: Sendable, Equatable {
     }
   }
 
-  private enum Phase: Sendable, Equatable {
+  private enum Phase: Sendable, Equatable, Codable {
     case idle
     case gathering
     /// The gathering goes on where an earlier plan was of too few.
@@ -58,7 +58,7 @@ public struct RoundStateMachine: Sendable, Equatable {
     case finished(RunEnding)
   }
 
-  public let rules: RoundRules
+  public private(set) var rules: RoundRules
   /// The current round and attempt, from 1.
   public private(set) var round = 1
   public private(set) var attempt = 1
@@ -69,8 +69,10 @@ public struct RoundStateMachine: Sendable, Equatable {
   private var spentAttempts = 0
   /// Whether attempts in which nobody is left are not counted.
   private var patience = Patience.whole
+  /// Clients that were there when the coordinator stopped, and are not back since it was started again.
+  private var awaited: Set<ClientID> = []
 
-  private enum Patience: Sendable, Equatable {
+  private enum Patience: Sendable, Equatable, Codable {
     case whole
     case running(RoundTimer)
     case over
@@ -88,9 +90,11 @@ public struct RoundStateMachine: Sendable, Equatable {
 
   /// Takes one event and says what is to be done. Events that come too late, twice or from strangers change nothing.
   public mutating func handle(_ event: RoundEvent) -> [RoundAction] {
-    if case .finished = phase { return [] }
+    if case .finished(let ending) = phase {
+      return event == .started ? [.finish(ending)] : []
+    }
     switch event {
-    case .started: return phase == .idle ? gather() : []
+    case .started: return start()
     case .clientJoined(let client, let restarted): return joined(client, restarted: restarted)
     case .clientLost(let client, let reason): return lost(client, reason)
     case .planMade(let plan, let round, let attempt):
@@ -125,9 +129,10 @@ public struct RoundStateMachine: Sendable, Equatable {
 
   private mutating func joined(_ client: ClientID, restarted: Bool) -> [RoundAction] {
     present.insert(client)
+    awaited.remove(client)
     switch phase {
     case .gathering:
-      return present.count >= needed ? [.cancelTimer(timer(.gathering))] + plan() : []
+      return isReady ? [.cancelTimer(timer(.gathering))] + plan() : []
     case .training(var training):
       guard let standing = training.standings[client],
         let assignment = training.plan.assignments[client]
@@ -157,6 +162,7 @@ public struct RoundStateMachine: Sendable, Equatable {
 
   /// Clients that must be present before a round is planned.
   private var needed: Int { round == 1 && attempt == 1 ? firstNeeded : rules.minimumUpdates }
+  private var isReady: Bool { present.count >= needed && awaited.isEmpty }
   private var firstNeeded: Int { max(rules.minimumClients, rules.minimumUpdates) }
 
   private func timer(_ purpose: RoundTimer.Purpose) -> RoundTimer {
@@ -166,7 +172,7 @@ public struct RoundStateMachine: Sendable, Equatable {
   // MARK: The phases of a round
 
   private mutating func gather() -> [RoundAction] {
-    if present.count >= needed { return plan() }
+    if isReady { return plan() }
     phase = .gathering
     return [.startTimer(timer(.gathering), after: rules.gatheringDeadline)]
   }
@@ -297,9 +303,14 @@ public struct RoundStateMachine: Sendable, Equatable {
         )
       ]
     }
+    if fired.purpose == .returning { return stopAwaiting() }
     guard fired.round == round, fired.attempt == attempt else { return [] }
     switch (fired.purpose, phase) {
     case (.gathering, .gathering):
+      if present.count >= needed {
+        awaited = []
+        return plan()
+      }
       phase = .idle
       return finish(
         .failed(
@@ -397,5 +408,87 @@ public struct RoundStateMachine: Sendable, Equatable {
     }
     phase = .finished(ending)
     return actions + [.finish(ending)]
+  }
+
+  // MARK: A coordinator that was started again
+
+  /// The machine as a coordinator that was started again goes on with it: nobody is there yet, timers begin anew, and what was under way and is not kept is
+  /// done again.
+  ///
+  /// - Parameters:
+  ///   - rules: as they are now.
+  ///   - missing: clients whose update was taken, but is no longer whole: they are asked again.
+  package func restored(_ rules: RoundRules, missing: Set<ClientID> = []) -> RoundStateMachine {
+    var machine = self
+    machine.rules = rules
+    machine.awaited = awaited.union(present)
+    machine.present = []
+    if case .running = patience { machine.patience = .whole }
+    switch phase {
+    case .idle, .gathering, .planning, .waiting: machine.phase = .idle
+    case .training(let training), .aggregating(let training), .evaluating(let training):
+      var training = training
+      let lost = missing.filter { training.standings[$0] == .ended(.delivered) }
+      for client in lost { training.standings[client] = .working }
+      machine.awaited.formUnion(lost)
+      var isTraining = !lost.isEmpty
+      if case .training = phase { isTraining = true }
+      machine.phase = isTraining ? .training(training) : .aggregating(training)
+    case .finished(.completed): break
+    case .finished:
+      // It is tried again from the round that could not be made.
+      machine.phase = .idle
+      machine.attempt += 1
+      machine.spentAttempts = 0
+      machine.patience = .whole
+    }
+    return machine
+  }
+
+  /// The machine of a run that goes back to what it was after a round.
+  package func rolledBack(to round: Int) -> RoundStateMachine {
+    var machine = RoundStateMachine(rules: rules)
+    machine.round = round + 1
+    return machine
+  }
+
+  /// Whether updates of the current round are waited for, or being aggregated: those that were taken are needed.
+  package var isInRound: Bool {
+    switch phase {
+    case .training, .aggregating, .evaluating: true
+    default: false
+    }
+  }
+
+  private mutating func start() -> [RoundAction] {
+    let returning: [RoundAction] =
+      awaited.isEmpty ? [] : [.startTimer(timer(.returning), after: rules.returnPause)]
+    switch phase {
+    case .idle: return returning + gather()
+    case .training(let training):
+      return returning + [
+        .goOn(round: round, attempt: attempt, plan: training.plan),
+        .startTimer(timer(.training), after: rules.deadline),
+      ] + closeIfDone(training)
+    case .aggregating(let training):
+      return returning + [.goOn(round: round, attempt: attempt, plan: training.plan)]
+        + aggregate(training, training.delivered)
+    default: return []
+    }
+  }
+
+  /// Who was there and did not come back is waited for no longer.
+  private mutating func stopAwaiting() -> [RoundAction] {
+    let gone = awaited
+    awaited = []
+    switch phase {
+    case .gathering: return isReady ? [.cancelTimer(timer(.gathering))] + plan() : []
+    case .training:
+      return gone.sorted().flatMap {
+        end(
+          $0, round, .lost(reason: "It did not come back after the coordinator was started again."))
+      }
+    default: return []
+    }
   }
 }
