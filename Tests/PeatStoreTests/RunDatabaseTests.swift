@@ -1,11 +1,10 @@
 import Foundation
 import GRDB
+import PeatFederation
 import PeatStore
 import PeatTensor
 import TestSupport
 import Testing
-
-@testable import PeatFederation
 
 @Suite("RunDatabase", .timeLimit(.minutes(10))) struct RunDatabaseTests {
   /// A finished run of four rounds.
@@ -55,8 +54,8 @@ import Testing
     }
   }
 
-  @Test func `a run is one process's`() async throws {
-    try await withTemporaryFolder { folder in
+  @Test func `a run is one process's`() throws {
+    try withTemporaryFolder { folder in
       let database = try RunDatabase(place(folder))
       expectError(.usage, "under way in another process") { _ = try RunDatabase(place(folder)) }
       try database.keep(Data("x".utf8), as: "note")
@@ -68,8 +67,8 @@ import Testing
     }
   }
 
-  @Test func `clocks that jump change nothing`() async throws {
-    try await withTemporaryFolder { folder in
+  @Test func `clocks that jump change nothing`() throws {
+    try withTemporaryFolder { folder in
       let times = [0, 1e9, -1e9, 4e9].map(Date.init(timeIntervalSince1970:))
       for (number, time) in times.enumerated() {
         let database = try RunDatabase(place(folder), now: { time })
@@ -89,8 +88,8 @@ import Testing
     }
   }
 
-  @Test func `numbers that are none are kept`() async throws {
-    try await withTemporaryFolder { folder in
+  @Test func `numbers that are none are kept`() throws {
+    try withTemporaryFolder { folder in
       let database = try RunDatabase(place(folder))
       var changes = RunChanges()
       changes.machine = RoundStateMachine(rules: RoundRules(rounds: 9))
@@ -109,8 +108,8 @@ import Testing
 
   // MARK: Versions
 
-  @Test func `a database of a newer version is refused, and says so`() async throws {
-    try await withTemporaryFolder { folder in
+  @Test func `a database of a newer version is refused, and says so`() throws {
+    try withTemporaryFolder { folder in
       _ = try RunDatabase(place(folder))
       let file = place(folder).appendingPathComponent("run.sqlite").path
       try DatabaseQueue(path: file).write {
@@ -125,11 +124,11 @@ import Testing
 
   /// Each version that was ever released has a run in Versions/, as SQL.
   @Test(arguments: ["1"])
-  func `a run that an earlier version kept is read, and goes on`(version: String) async throws {
+  func `a run that an earlier version kept is read, and goes on`(version: String) throws {
     let source = ProjectFolders.root.appendingPathComponent(
       "Tests/PeatStoreTests/Versions/version-\(version).sql")
     let sql = try String(contentsOf: source, encoding: .utf8)
-    try await withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try FileManager.default.createDirectory(at: place(folder), withIntermediateDirectories: true)
       let file = place(folder).appendingPathComponent("run.sqlite").path
       try DatabaseQueue(path: file).writeWithoutTransaction { try $0.execute(sql: sql) }
@@ -322,10 +321,10 @@ import Testing
             while (try? handle.write(contentsOf: Data(count: 4096))) != nil {}
           }
           await coordinator.process(
-            .clientJoined(try ClientID("someone"), restarted: true))
+            .clientJoined("someone", restarted: true))
           for _ in 0..<200 where await coordinator.keepingFailure == nil {
-            await coordinator.process(.clientJoined(try ClientID("x"), restarted: true))
-            await coordinator.process(.clientLost(try ClientID("x"), reason: "test"))
+            await coordinator.process(.clientJoined("x", restarted: true))
+            await coordinator.process(.clientLost("x", reason: "test"))
           }
           let failure = try #require(await coordinator.keepingFailure)
           #expect(

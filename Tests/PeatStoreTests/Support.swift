@@ -9,13 +9,14 @@ import Synchronization
 struct ToyTrainer: LocalTrainer {
   let target: Float
   var examples = 1
+  var steps = 3
   let trainings = Counter()
 
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
     trainings.add(task.round)
     var random = SeededRandom(seed: task.seed)
     var tensors = adapter
-    for _ in 0..<3 {
+    for _ in 0..<steps {
       for name in tensors.keys.sorted() {
         tensors[name] = tensors[name]?.map { $0 - 0.3 * ($0 - target + 0.1 * random.normal()) }
       }
@@ -174,6 +175,8 @@ struct MortalFederation: Sendable {
   var download = UpdateEncoding.plain
   var serverWeight = 0.0
   var updateBytes = 64
+  var adapter = ToyTrainer.adapter
+  var steps = 3
 
   struct Outcome: Sendable {
     var report: RunReport
@@ -204,7 +207,7 @@ struct MortalFederation: Sendable {
     (configuration.upload, configuration.download) = (upload, download)
     configuration.keptAdapters = 2
     return try await Coordinator(
-      configuration, adapter: ToyTrainer.adapter,
+      configuration, adapter: adapter,
       levels: [try await Package(folder: source, store: downloads)], store: downloads,
       workFolder: folder.appendingPathComponent("spool"), strategy: strategy, runStore: store,
       server: serverWeight > 0
@@ -224,7 +227,9 @@ struct MortalFederation: Sendable {
       kind == .memory ? try MemoryRunStore(folder.appendingPathComponent("run")) : nil
     let transport = InMemoryTransport(Nobody(), chunkBytes: updateBytes)
     await transport.disconnect()
-    let trainers = clients.mapValues { ToyTrainer(target: $0, examples: 1 + Int(abs($0))) }
+    let trainers = clients.mapValues {
+      ToyTrainer(target: $0, examples: 1 + Int(abs($0)), steps: steps)
+    }
     return try await withThrowingTaskGroup(of: Int.self) { group in
       for (id, trainer) in trainers {
         group.addTask {

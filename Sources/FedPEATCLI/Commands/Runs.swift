@@ -259,7 +259,9 @@ struct RunsShow: AsyncParsableCommand {
     if !report.command.isEmpty {
       facts.append(["begun with", "fedpeat " + report.command.joined(separator: " ")])
     }
-    var text = Format.table(facts)
+    var text = facts.map { fact in
+      fact[0].padding(toLength: 13, withPad: " ", startingAt: 0) + fact[1]
+    }.joined(separator: "\n")
     if !report.roundRecords.isEmpty {
       text +=
         "\n\n"

@@ -143,7 +143,7 @@ public actor Coordinator {
   private var completion: CheckedContinuation<Void, Never>?
   var failure: (any Error)?
   /// Why the run can't be kept any more: it stops as if it were killed.
-  var keepingFailure: PeatError?
+  package internal(set) var keepingFailure: PeatError?
   private var started = false
   var watch: Stopwatch
   /// How long the run took before this coordinator was started.
@@ -304,7 +304,7 @@ public actor Coordinator {
   /// Lets the state machine decide and does what it says.
   ///
   /// What that changes is kept before this returns, and the coordinator's callers wait for that: nobody hears of what may be forgotten.
-  func process(_ event: RoundEvent) {
+  package func process(_ event: RoundEvent) {
     guard keepingFailure == nil else { return }
     logger.debug("event", metadata: ["event": "\(event)"])
     let before = machine

@@ -46,8 +46,11 @@ public struct KeptRun: Sendable {
     return machine
   }
 
-  /// The adapter after the last round that counted.
-  public var last: KeptAdapter { rounds.last?.adapter ?? start }
+  /// The adapter after the last round that counted; `nil` where it is kept no longer.
+  public var last: KeptAdapter? {
+    guard let round = rounds.last else { return start }
+    return round.adapter
+  }
 }
 
 /// An adapter, and what the strategy remembers beside it, as blobs.
