@@ -221,8 +221,7 @@ import Testing
       let expected = try await federation.run(nil, in: folder.appendingPathComponent("plain"))
       let own = folder.appendingPathComponent("kept")
       // Until an update of the first round was taken.
-      let memory = try RunDatabase(own.appendingPathComponent("run"))
-      try await damageAfterDeath(federation, own, memory)
+      try await damageAfterDeath(federation, own)
       let outcome = try await federation.run(.sqlite, in: own)
       #expect(outcome.report.adapter.digest == expected.report.adapter.digest)
       #expect(outcome.report.rounds.count == federation.rounds)
@@ -231,9 +230,10 @@ import Testing
 
   /// Lets the coordinator die with an update taken, and damages that.
   private func damageAfterDeath(
-    _ federation: MortalFederation, _ folder: URL, _ database: RunDatabase
+    _ federation: MortalFederation, _ folder: URL
   ) async throws {
-    let store = MortalStore(database, last: .max, isKept: true)
+    let store = MortalStore(
+      try RunDatabase(folder.appendingPathComponent("run")), diesAtUpdate: true)
     let coordinator = try await federation.coordinator(folder, store: store)
     let transport = InMemoryTransport(coordinator, chunkBytes: 64)
     let running = Task { try await coordinator.run() }
@@ -244,22 +244,15 @@ import Testing
         workFolder: folder.appendingPathComponent("client-\(id)"), logger: .quiet)
     }
     let tasks = clients.map { client in Task { try await client.run() } }
-    let updates = database.folder.appendingPathComponent("updates")
-    var taken: [String] = []
-    while taken.isEmpty {
-      let names = try FileManager.default.contentsOfDirectory(atPath: updates.path)
-      taken = names.filter { $0.hasSuffix(".safetensors") }
-      await Task.yield()
-    }
+    let updates = store.folder.appendingPathComponent("updates")
+    await #expect(throws: PeatError.self) { try await running.value }
     await transport.disconnect()
-    running.cancel()
     for task in tasks { task.cancel() }
-    _ = await running.result
     for task in tasks { _ = await task.result }
-    for name in taken {
-      let file = updates.appendingPathComponent(name)
-      if FileManager.default.fileExists(atPath: file.path) { try damage(file) }
-    }
+    let taken = try FileManager.default.contentsOfDirectory(atPath: updates.path)
+      .filter { $0.hasSuffix(".safetensors") }
+    #expect(taken.count == 1)
+    for name in taken { try damage(updates.appendingPathComponent(name)) }
   }
 
   @Test func `a damaged database is told, not read`() async throws {
@@ -312,8 +305,8 @@ import Testing
         try Data(count: 700 << 10).write(to: filler)
         let place = disk.appendingPathComponent("run")
         do {
-          let database = try RunDatabase(place)
-          let coordinator = try await federation.coordinator(folder, store: database)
+          let store = MortalStore(try RunDatabase(place))
+          let coordinator = try await federation.coordinator(folder, store: store)
           // The rest of the disk.
           let rest = disk.appendingPathComponent("rest")
           _ = FileManager.default.createFile(atPath: rest.path, contents: nil)
@@ -332,6 +325,7 @@ import Testing
           #expect(failure.message.contains("same command again"))
           let error = await #expect(throws: PeatError.self) { try await coordinator.run() }
           #expect(error?.code == .inputOutput)
+          store.die()
           try FileManager.default.removeItem(at: rest)
         }
         try FileManager.default.removeItem(at: filler)

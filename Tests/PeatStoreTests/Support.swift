@@ -52,14 +52,20 @@ final class MortalStore: RunStore {
   private let state: Mutex<State>
   private let last: Int
   private let isKept: Bool
+  private let diesAtUpdate: Bool
 
   /// - Parameters:
   ///   - last: the commit at which it dies, from 1.
   ///   - isKept: whether that is still kept.
-  init(_ inner: any RunStore, last: Int, isKept: Bool) {
+  ///   - diesAtUpdate: whether it dies at the first update that is taken.
+  init(_ inner: any RunStore, last: Int = .max, isKept: Bool = true, diesAtUpdate: Bool = false) {
     (folder, blobs, self.last, self.isKept) = (inner.folder, inner.blobs, last, isKept)
+    self.diesAtUpdate = diesAtUpdate
     state = Mutex(State(inner: inner))
   }
+
+  /// Lets go of what is behind it, as the end of a process does.
+  func die() { state.withLock { $0.inner = nil } }
 
   var isDead: Bool { state.withLock { $0.inner == nil } }
   var commits: Int { state.withLock { $0.commits } }
@@ -79,7 +85,9 @@ final class MortalStore: RunStore {
     try state.withLock { state in
       guard let inner = state.inner else { throw Death() }
       state.commits += 1
-      guard state.commits >= last else { return try inner.commit(changes) }
+      guard state.commits >= last || diesAtUpdate && !changes.updates.isEmpty else {
+        return try inner.commit(changes)
+      }
       if isKept { try inner.commit(changes) }
       // The lock goes with it.
       state.inner = nil
@@ -253,6 +261,7 @@ struct MortalFederation: Sendable {
           let report = try await coordinator.run()
           await transport.disconnect()
           commits.append(store?.commits ?? 0)
+          store?.die()
           var lives = 0
           for try await count in group { lives += count }
           return Outcome(
@@ -297,7 +306,11 @@ struct MortalFederation: Sendable {
       box.withLock { $0 = task }
       if count.load(ordering: .relaxed) >= steps { task.cancel() }
       do {
-        _ = try await task.value
+        _ = try await withTaskCancellationHandler {
+          try await task.value
+        } onCancel: {
+          task.cancel()
+        }
         return number + 1
       } catch is CancellationError where steps < .max {
         continue

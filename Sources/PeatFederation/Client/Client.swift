@@ -57,6 +57,8 @@ public actor Client {
   private let undelivered: UndeliveredUpdate
   /// How many rounds the run has.
   private var roundCount = 0
+  /// How often the coordinator was reached while this client attended.
+  private var contacts = 0
   /// What was measured before the first joining.
   private var rates: DeviceRates?
   /// What the client did so far.
@@ -184,8 +186,19 @@ public actor Client {
           .unreachable(
             reason: error.message, retryIn: wait, attempt: attempt,
             attempts: configuration.retry.attempts))
-        try await clock.sleep(for: wait)
+        try await pause(wait)
       }
+    }
+  }
+
+  /// Waits, but no longer than until the other half of this client has reached the coordinator.
+  private func pause(_ wait: Duration) async throws {
+    let before = contacts
+    var left = wait
+    while left > .zero, contacts == before {
+      let part = min(left, .milliseconds(500))
+      try await clock.sleep(for: part)
+      left -= part
     }
   }
 
@@ -200,10 +213,12 @@ public actor Client {
       let caller = try currentCaller()
       do {
         switch try await connection.attend(caller) {
-        case .again: continue
+        case .again:
+          contacts += 1
+          continue
         case .finished(let ending): return ending
         case .superseded: throw superseded
-        case .rejoin: break
+        case .rejoin: contacts += 1
         }
       } catch let error as PeatError where error.code == .unavailable {
         // The work loop says so and counts the tries; here it is only tried again.

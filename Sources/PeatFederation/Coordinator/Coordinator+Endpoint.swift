@@ -55,6 +55,7 @@ extension Coordinator: CoordinatorEndpoint {
       try checkKeeping()
       if let ending = machine.ending {
         stays[caller.client]?.heardTheEnd = true
+        unaware.remove(caller.client)
         wakeAll()
         return .finished(ending)
       }
@@ -81,6 +82,7 @@ extension Coordinator: CoordinatorEndpoint {
       if let ending = machine.ending {
         stays[caller.client]?.attendances -= 1
         stays[caller.client]?.heardTheEnd = true
+        unaware.remove(caller.client)
         wakeAll()
         return .finished(ending)
       }

@@ -210,6 +210,7 @@ extension Coordinator {
     }
     spool.sweep(keeping: payloads.values, incoming: true)
     hasLeftovers = true
+    if last.ending == .completed { unaware = last.present }
     machine = last.restored(configuration.rules, missing: missing)
     (changes.machine, changes.forgetsUpdates) = (machine, true)
     changes.isToSurvivePowerLoss = true

@@ -163,6 +163,8 @@ public actor Coordinator {
   var plannerMemory: [UInt8]?
   /// Events since the machine was kept whole.
   var keptEvents = 0
+  /// Clients that may not have heard that the run has ended, as the coordinator was killed then.
+  var unaware: Set<ClientID> = []
   /// Whether updates of an earlier coordinator may still be arriving.
   var hasLeftovers = false
 
@@ -259,6 +261,8 @@ public actor Coordinator {
       await withCheckedContinuation { continuation in
         completion = continuation
         process(.started)
+        // It may have failed before.
+        if keepingFailure != nil { stopWaiting() }
       }
     } onCancel: {
       Task { await self.cancel(reason: "The coordinator was interrupted.") }
@@ -636,13 +640,16 @@ public actor Coordinator {
 
   private func sayGoodbye() async {
     let timeout = Task { [clock, configuration] in
-      try? await clock.sleep(for: configuration.farewell)
+      // Whom it lost is given time to come back.
+      try? await clock.sleep(for: configuration.farewell * (unaware.isEmpty ? 1 : 3))
     }
     let patience = Task {
       await timeout.value
       expirePatience()
     }
-    while !patienceExpired, stays.values.contains(where: { !$0.heardTheEnd && $0.attendances > 0 })
+    while !patienceExpired,
+      !unaware.isEmpty
+        || stays.values.contains(where: { !$0.heardTheEnd && $0.attendances > 0 })
     {
       await waitForNews(timeout: nil)
     }
