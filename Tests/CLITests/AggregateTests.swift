@@ -361,6 +361,47 @@ import Testing
     }
   }
 
+  @Test func `with the full model at hand updates are held against it, and the result names it`()
+    async throws
+  {
+    try await withWorkshop { workshop, folder in
+      let updates = try await tuneFull(workshop, [["--rank", "2"]], in: folder)
+      try await FedpeatCommand.succeed(
+        ["aggregate", updates[0], "--model", workshop.model, "--out", "x"], in: folder)
+      let facts = folder.appendingPathComponent("x/fedpeat.json")
+      let written = try String(contentsOf: facts, encoding: .utf8)
+      #expect(written.contains("\"digest\""))
+      // Such a folder stands for the model and the adapter.
+      try await FedpeatCommand.succeed(
+        ["evaluate", "x", "--text", workshop.text, "--limit", "4"], in: folder)
+      try await expect(
+        65, saying: ["'full-0'", "digest"],
+        from: ["aggregate", updates[0], "--model", workshop.path("other"), "--out", "y"],
+        in: folder)
+      try await expect(
+        65, saying: ["is an emulator", "full model's numbers"],
+        from: ["aggregate", updates[0], "--model", workshop.emulator, "--out", "y"], in: folder)
+
+      // Without fedpeat.json nothing but the model tells how many blocks there are.
+      let update = folder.appendingPathComponent(updates[0])
+      for file in ["fedpeat.json", "adapter_config.json", "adapter_model.safetensors"] {
+        try FileManager.default.removeItem(at: update.appendingPathComponent(file))
+      }
+      let weights = update.appendingPathComponent("update.safetensors")
+      let tensors = try SafeTensorsFile(contentsOf: weights).tensors().copied()
+      let moved = tensors.map { ($0.replacing("layers.0.", with: "layers.77."), $1) }
+      try SafeTensors.encode(Dictionary(uniqueKeysWithValues: moved)).write(to: weights)
+      let header = update.appendingPathComponent("update.json")
+      let json = try String(contentsOf: header, encoding: .utf8)
+      try Data(json.replacing("layers.0.", with: "layers.77.").utf8).write(to: header)
+      try await FedpeatCommand.succeed(["aggregate", updates[0], "--out", "y"], in: folder)
+      try await expect(
+        65, saying: ["'full-0'", "layers.77."],
+        from: ["aggregate", updates[0], "--model", workshop.model, "--out", "z"], in: folder)
+      #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("z").path))
+    }
+  }
+
   @Test func `bottlenecks of different functions are not mixed, and need no adapter beside them`()
     async throws
   {

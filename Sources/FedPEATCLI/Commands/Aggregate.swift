@@ -28,6 +28,12 @@ struct Aggregate: AsyncParsableCommand {
   var from: String?
 
   @Option(
+    help:
+      "The full model, a folder or a name on the Hub: each update is checked against its tensors, and the result names it; updates are only checked against each other if not given."
+  )
+  var model: String?
+
+  @Option(
     help: "LoRA's rank of the result; the largest of the updates', or that of --from, if not given."
   )
   var rank: Int?
@@ -69,8 +75,11 @@ struct Aggregate: AsyncParsableCommand {
       Terminal.note("note: '\(updates[index])' is named more than once, and counts each time")
     }
     let folder = URL(path: out)
-    try CheckpointWriter.checkOutput(folder, inputs: updates.map(URL.init(path:)))
+    try CheckpointWriter.checkOutput(
+      folder, inputs: updates.map(URL.init(path:)) + (try model.map { [try URL(model: $0)] } ?? []))
     let all = try updates.map { try UpdateFolder($0) }
+    let full = try model.map { try FullModel($0, for: all[0]) }
+    for folder in all { try full?.check(folder) }
     // Of several ranks the largest holds all.
     guard let widest = all.max(by: { ($0.rank ?? 0) < ($1.rank ?? 0) }) else { return }
     let first = rule.takesMixedRanks ? widest : all[0]
@@ -113,7 +122,7 @@ struct Aggregate: AsyncParsableCommand {
     let aggregated = try accumulator.finish()
     target.state = aggregated.state
     let result = target.state
-    try write(target, first, to: folder)
+    try write(target, first, full, to: folder)
     if let stateFile { try aggregated.memory.write(to: stateFile) }
     let report = Report(
       clients: all.count, strategy: strategy, exampleCount: total,
@@ -210,15 +219,24 @@ struct Aggregate: AsyncParsableCommand {
     return origin?.digest
   }
 
-  private func write(_ adapter: Adapter, _ first: UpdateFolder, to target: URL) throws {
+  private func write(
+    _ adapter: Adapter, _ first: UpdateFolder, _ full: FullModel?, to target: URL
+  ) throws {
     let blocks = AdapterFolder.blockNumbers(of: adapter.state, first.keys)
+    let origin = full?.digest ?? adapter.sourceDigest
     var facts = AdapterFolder.Facts(
-      method: adapter.method.name, sourceDigest: adapter.sourceDigest,
-      modelDigest: adapter.sourceDigest, split: nil,
+      method: adapter.method.name, sourceDigest: origin, modelDigest: origin, split: nil,
       blockMap: Dictionary(uniqueKeysWithValues: blocks.map { (String($0), $0) }))
     facts.classes = first.update.header.classes
+    guard let full else {
+      try AdapterFolder.write(
+        adapter, facts: facts, keys: first.keys, layout: first.layout, baseModel: "", to: target)
+      return
+    }
+    facts.model = .init(path: full.folder, digest: full.digest)
     try AdapterFolder.write(
-      adapter, facts: facts, keys: first.keys, layout: first.layout, baseModel: "", to: target)
+      adapter, facts: facts, configuration: full.model.configuration, baseModel: full.folder,
+      to: target)
   }
 
   /// Throws where an update can't be mixed with another.
@@ -251,6 +269,39 @@ struct Aggregate: AsyncParsableCommand {
       throw PeatError.badData(
         "The update '\(folder.path)' was tuned from another adapter (baseDigest) than '\(first.path)'; tune both with the same "
           + "--seed, or --from one adapter.")
+    }
+  }
+}
+
+/// What all updates are for.
+private struct FullModel {
+  var folder: String
+  var model: TransformerModel
+  var digest: Digest
+
+  init(_ path: String, for update: UpdateFolder) throws {
+    var checkpoint = try Checkpoint(folder: URL(model: path))
+    guard try EmulatorFacts.read(in: checkpoint.folder) == nil else {
+      throw PeatError.badData(
+        "'\(path)' is an emulator; updates have the full model's numbers: give that with --model.")
+    }
+    // The head's weights are the update's own.
+    if let classes = update.update.header.classes {
+      checkpoint = try checkpoint.classifying(classes, seed: 0)
+    }
+    folder = checkpoint.folder.standardizedFileURL.path
+    model = try checkpoint.model()
+    digest = checkpoint.digest()
+  }
+
+  /// Throws where the update is for another model, or has tensors that this one has no place for.
+  func check(_ update: UpdateFolder) throws {
+    let adapter = Adapter(
+      method: update.method, state: update.update.tensors, sourceDigest: update.facts?.sourceDigest)
+    do { try PlugIn(adapter, into: model, digest: digest).remove() } catch let error as PeatError {
+      throw PeatError(
+        error.code, "The update '\(update.path)' is not one for '\(folder)': \(error.message)",
+        cause: error)
     }
   }
 }
