@@ -36,7 +36,8 @@ let toControl: [Target.Dependency] = ["PeatTensor", "PeatNN", "PeatControl"]
 let toEdge = toControl + ["PeatFederation", "PeatEdge"]
 let toClient =
   toEvaluation + ["PeatFederation", "PeatSecurity", "PeatGRPC", "PeatImages", "FedPEATClient"]
-let toWhole = toClient + ["PeatControl", "PeatEdge", "PeatHub", "PeatMonitor"]
+let toWhole =
+  toClient + ["PeatControl", "PeatEdge", "PeatHub", "PeatMonitor", "PeatStore"]
 
 let package = Package(
   name: "FedPEAT",
@@ -62,6 +63,7 @@ let package = Package(
       url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0",
       traits: ["FullFoundation"]),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
   ],
   targets: [
     .systemLibrary(
@@ -134,6 +136,12 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: common),
+    .target(
+      name: "PeatStore",
+      dependencies: [
+        "PeatTensor", "PeatFederation", .product(name: "GRDB", package: "GRDB.swift"),
+      ],
+      swiftSettings: common),
     .target(name: "PeatControl", dependencies: ["PeatTensor", "PeatNN"], swiftSettings: common),
     .target(
       name: "PeatEdge", dependencies: toControl + ["PeatFederation"],
@@ -187,6 +195,13 @@ let package = Package(
     .testTarget(
       name: "PeatFederationTests", dependencies: ["PeatTensor", "PeatFederation", "TestSupport"],
       swiftSettings: common),
+    .testTarget(
+      name: "PeatStoreTests",
+      dependencies: [
+        "PeatTensor", "PeatFederation", "PeatStore", "TestSupport",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ],
+      exclude: ["Versions"], swiftSettings: common),
     .testTarget(
       name: "PeatControlTests", dependencies: toControl + ["TestSupport"], swiftSettings: common),
     .testTarget(

@@ -20,6 +20,26 @@ actor BestRound {
     newestFile = folder.appendingPathComponent("best-round-newest.safetensors")
   }
 
+  /// Goes on from the rounds that counted before the coordinator was started again.
+  func restore(_ rounds: [KeptRound], from blobs: FolderBlobStore) throws {
+    guard let best = Self.best(of: rounds.map(\.record), metric),
+      let adapter = rounds.first(where: { $0.record.round == best.round })?.adapter
+    else { return }
+    place = best
+    try SafeTensors.write(
+      try SafeTensorsFile(contentsOf: blobs.url(of: adapter.adapter)).tensors(), to: file)
+  }
+
+  /// The best of some rounds, by their records; `nil` where nothing was measured.
+  static func best(of rounds: [RoundRecord], _ metric: Metric) -> Place? {
+    rounds.reduce(nil) { best, record in
+      guard let plugIn = record.metrics["plugIn"],
+        metric.isAsGood(plugIn, as: best?.plugIn ?? .nan)
+      else { return best }
+      return Place(round: record.round, plugIn: plugIn)
+    }
+  }
+
   /// Keeps an adapter that is as good as the best before it, or better. What an interruption leaves is whole: the better one, or the one before.
   func take(_ adapter: Adapter, round: Int, plugIn: Double) throws {
     // The next round is only evaluated where this one counted.

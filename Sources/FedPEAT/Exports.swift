@@ -4,3 +4,4 @@
 @_exported import PeatEdge
 @_exported import PeatHub
 @_exported import PeatMonitor
+@_exported import PeatStore

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import PeatStore
 
 /// The whole of FedPEAT, once, from top to bottom:
 ///
@@ -23,6 +24,7 @@ public struct FederatedTuning: Sendable {
   private let clients: [ClientTexts]
   /// What a released adapter's lineage is signed with.
   private let identity: Identity?
+  private let database: RunDatabase?
 
   /// What happens, for progress lines.
   public enum Event: Sendable {
@@ -50,6 +52,8 @@ public struct FederatedTuning: Sendable {
     case fidelity(level: Int, now: Double, made: Double, bound: Double)
     /// A level was distilled again, and is hardly better for it: it stays as it is.
     case realignedInVain(level: Int, before: Double, after: Double)
+    /// A run that was stopped goes on: rounds that counted, and updates that were taken of the one that was under way.
+    case goesOn(after: Int, of: Int, taken: Int)
     case comparing(
       FiveNumberName, step: Int, steps: Int, tokensPerSecond: Double, timeLeft: Duration)
   }
@@ -62,11 +66,12 @@ public struct FederatedTuning: Sendable {
   ///   - clients: each client's texts, where plug-in is to be measured on each (`perClient`).
   ///   - measuresLoss: whether rounds are measured in nats, too.
   ///   - identity: the coordinator's, which signs where a released adapter comes from; `nil`: nobody does.
+  ///   - database: where the run is kept, as `RunKeeping` opened it; `nil`: it ends with this process.
   ///   - onAdapter: called with the adapter as it is after each round that is measured; the run waits.
   public init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
     cell: [ClientID: Double]? = nil, clients: [ClientTexts] = [], measuresLoss: Bool = false,
-    identity: Identity? = nil,
+    identity: Identity? = nil, database: RunDatabase? = nil,
     logger: Logger = Logger(label: "fedpeat"),
     onEvent: @escaping @Sendable (Event) -> Void = { _ in },
     onAdapter: @escaping @Sendable (Adapter) async throws -> Void = { _ in }
@@ -82,6 +87,7 @@ public struct FederatedTuning: Sendable {
     self.clients = clients
     self.measuresLoss = measuresLoss
     self.identity = identity
+    self.database = database
     self.logger = logger
     self.onEvent = onEvent
     self.onAdapter = onAdapter
@@ -96,8 +102,8 @@ public struct FederatedTuning: Sendable {
 
   /// Runs the federation: `meeting` brings the clients.
   public func run(_ meeting: Meeting) async throws -> RunResult {
-    let work = try WorkFolder(temporary: "coordinator")
-    defer { work.remove() }
+    let folders = try RunFolders(database)
+    defer { folders.leave() }
 
     // ---- Split and compress: one emulator per level; and the adapter that the first round begins with
     let material = try RunMaterial(configuration, owner)
@@ -108,11 +114,18 @@ public struct FederatedTuning: Sendable {
     }
 
     // ---- Package: content-addressed files that devices fetch
-    let store = try FolderBlobStore(work.url.appendingPathComponent("blobs"))
+    let store = folders.downloads
+    let kept = try database?.load()
+    if let kept {
+      onEvent(
+        .goesOn(after: kept.rounds.count, of: configuration.rounds, taken: kept.updates.count))
+    }
+    let anew = Set((kept?.levels?.packages ?? []).flatMap(\.files).map(\.digest))
+    try folders.sweepDownloads(keeping: anew)
     var packages: [Package] = []
     var exposures: [Double] = []
     for (level, emulator) in emulators.enumerated() {
-      let folder = work.url.appendingPathComponent("level-\(level)")
+      let folder = folders.work.appendingPathComponent("level-\(level)")
       let facts = try emulator.facts(source: owner.checkpoint, full: owner.model)
       try emulator.write(to: folder, source: owner.checkpoint, facts: facts)
       let package = try await Package(folder: folder, store: store)
@@ -123,6 +136,8 @@ public struct FederatedTuning: Sendable {
           level: level, recipe: emulator.recipe.description, keptBlocks: emulator.keptBlocks,
           bytes: package.bytes, fullBytes: owner.checkpoint.byteCount, exposure: facts.exposure))
     }
+
+    if let database { try RunFacts(owner, adapter, packages).check(in: database) }
 
     // ---- Who plans the rounds: by rule, by what devices report, or in a simulated cell
     let planning = try await RunPlanning(
@@ -135,21 +150,35 @@ public struct FederatedTuning: Sendable {
     let whole = Self.warnings(emulators, exposures, exposure)
     for warning in whole { onEvent(.warning(warning)) }
     let realigner = Realigner(
-      configuration, material, owner: owner, folder: work.url, onEvent: onEvent)
+      configuration, material, owner: owner, folder: folders.work, onEvent: onEvent)
     try await realigner.prepare(adapter)
-    let best = BestRound(in: work.url, metric: configuration.metric)
+    let best = BestRound(in: folders.work, metric: configuration.metric)
     let watch = RunWatch(configuration)
     let coordinator = try await makeCoordinator(
-      adapter, packages, planning, realigner, best, watch, exposure: exposure, store, work.url)
+      adapter, packages, planning, realigner, best, watch, exposure: exposure, store, folders.work)
 
     // ---- Measure before: the full model and the emulators that clients may have, as they came
     let allowed = emulators.indices.filter(exposure.allowsNewcomers)
     var levels = LevelMeasurement(owner, emulators, levels: allowed.isEmpty ? [0] : allowed)
     var numbers = FiveNumbers(configuration.metric)
-    try await owner.measure(.fullZeroShot, &numbers) { try $0.quality(nil) }
+    if let measured = try database?.note(ZeroShot.self, RunKeeping.zeroShotNote) {
+      measured.give(to: &levels, &numbers)
+    } else {
+      try await owner.measure(.fullZeroShot, &numbers) { try $0.quality(nil) }
+      try await levels.measureZeroShot(emulators, &numbers)
+      try database?.keep(ZeroShot(levels, numbers), as: RunKeeping.zeroShotNote)
+    }
     watch.untouched = numbers[.fullZeroShot]
     let reference = try await gateReference()
-    try await levels.measureZeroShot(emulators, &numbers)
+
+    // ---- Go on where a run was stopped: what follows from the rounds that counted
+    if let kept, let database {
+      try await best.restore(kept.rounds, from: database.blobs)
+      if let now = kept.levels {
+        try await realigner.restore(packages, now, kept.rounds.map(\.record), from: store)
+      }
+      for round in kept.rounds { _ = watch.take(round.record) }
+    }
 
     // In nats, of the last adapter.
     var lastLoss: Double?
@@ -207,7 +236,7 @@ public struct FederatedTuning: Sendable {
     } catch {
       // ---- Interrupted, or failed: the rounds that counted are kept
       guard let rest = try? await outcome(of: coordinator.report) else { throw error }
-      throw await keeping(rest, split, best, after: error)
+      throw saying(await keeping(rest, split, best, after: error))
     }
 
     // ---- Compare with what could be had without an emulator
@@ -220,7 +249,31 @@ public struct FederatedTuning: Sendable {
         to: error)
     }
     try await writeResult(result, split, best)
+    try finish(result, folders)
     return result
+  }
+
+  /// The error, and how the run goes on, where it is kept.
+  private func saying(_ error: any Error) -> any Error {
+    guard let database, (error as? PeatError)?.message.contains("same command") != true else {
+      return error
+    }
+    return Self.adding(
+      "What the run came to is kept: the same command goes on with it ('fedpeat runs resume \(database.name) --store \(database.folder.deletingLastPathComponent().relativePath)').",
+      to: error)
+  }
+
+  /// Notes that the run is finished, and what it came to.
+  private func finish(_ result: RunResult, _ folders: RunFolders) throws {
+    guard let database else { return }
+    try database.keep(try JSONFile.encode(result.summary), as: RunKeeping.resultsNote)
+    try database.keep(
+      RunKeeping.Done(
+        rounds: result.report.rounds.count,
+        out: configuration.out.map { URL(fileURLWithPath: $0).standardizedFileURL.path }),
+      as: RunKeeping.doneNote)
+    let levels = try database.load()?.levels?.packages ?? []
+    try folders.finish(keeping: Set(levels.flatMap(\.files).map(\.digest)))
   }
 
   /// Adds to a result what could be had without an emulator, where the clients' texts are here.
@@ -286,6 +339,11 @@ public struct FederatedTuning: Sendable {
     settings.serverRateFactor = { Double(serverSchedule.factor(at: $0 - 1, of: rounds)) }
     settings.exposure = exposure
     settings.levelMemory = planning.levelMemory
+    settings.keptAdapters = configuration.keepAdapters
+    let metric = configuration.metric
+    settings.keptRounds = { records in
+      BestRound.best(of: records, metric).map { [$0.round] } ?? []
+    }
     settings.upload = try configuration.uploadEncoding
     settings.download = try configuration.downloadEncoding
     var server: ServerParticipation?
@@ -300,7 +358,7 @@ public struct FederatedTuning: Sendable {
       settings, adapter: adapter.state, levels: packages, store: store,
       workFolder: folder.appendingPathComponent("updates"),
       planner: planning.planner,
-      strategy: try configuration.aggregation, server: server, logger: logger,
+      strategy: try configuration.aggregation, runStore: database, server: server, logger: logger,
       onRound: { [onEvent, onAdapter, measuresLoss] round, state in
         guard every > 0, round % every == 0, owner.hasEvaluation else { return [:] }
         var plugged = adapter
@@ -353,14 +411,8 @@ public struct FederatedTuning: Sendable {
   func writeResult(
     _ result: RunResult, _ split: ModelSplit, _ best: BestRound, to folder: URL
   ) async throws {
-    // Whole, so that the result can be used from anywhere.
     let model = owner.checkpoint.folder.standardizedFileURL.path
-    let numbers = Dictionary(
-      uniqueKeysWithValues: (0..<split.blockCount).map { (String($0), $0) })
-    let facts = AdapterFolder.Facts(
-      method: configuration.method, sourceDigest: owner.digest, modelDigest: owner.digest,
-      split: .init(bottom: split.bottom, emulator: split.middle.count, top: split.top),
-      blockMap: numbers, model: .init(path: model, digest: owner.digest))
+    let facts = owner.adapterFacts(split)
     let another =
       result.isBestTheLast ? nil : try await best.adapter(like: result.adapter)
     let plugIn = result.fiveNumbers[.plugIn]

@@ -55,6 +55,11 @@ struct LevelMeasurement: Sendable {
     }
   }
 
+  /// Takes what was measured before the coordinator was started again.
+  mutating func take(zeroShot: [Int: Double]) {
+    for place in levels.indices { levels[place].emulatorZeroShot = zeroShot[levels[place].level] }
+  }
+
   /// Those that are noted as used, or the first where none is, with the run's adapter.
   mutating func measureTuned(
     _ emulators: [Emulator], with adapter: Adapter, _ numbers: inout FiveNumbers

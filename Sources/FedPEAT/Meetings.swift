@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import PeatStore
 
 extension FederatedTuning {
   /// Clients come over gRPC. `onListening` hears the address; what it throws ends the run before it began.
@@ -9,18 +10,29 @@ extension FederatedTuning {
   ///   - limits: how much clients may ask for.
   ///   - onMonitoring: hears the address of the page for operators, where there is one.
   ///   - audit: where it is written down who did what; closed at the end.
+  ///   - database: where the run is kept. Where the system chooses the port (0), one that goes on takes the same again if it can.
   public static func network(
     _ configuration: RunConfiguration, security: ServerSecurity, limits: ServerLimits = .usual,
-    audit: AuditLog? = nil,
+    audit: AuditLog? = nil, database: RunDatabase? = nil,
     onMonitoring: @escaping @Sendable (NetworkAddress) -> Void = { _ in },
     onListening: @escaping @Sendable (NetworkAddress) throws -> Void
   ) throws -> Meeting {
     let address = try NetworkAddress(configuration.listen)
     return { coordinator, _ in
-      let server = try CoordinatorServer(
-        coordinator, at: address, security: security, limits: limits, audit: audit)
       defer { audit?.close() }
-      let bound = try await server.start()
+      func serve(_ address: NetworkAddress) async throws -> (CoordinatorServer, NetworkAddress) {
+        let server = try CoordinatorServer(
+          coordinator, at: address, security: security, limits: limits, audit: audit)
+        return (server, try await server.start())
+      }
+      let former = address.port == 0 ? try database?.note(Int.self, RunKeeping.portNote) : nil
+      var served: (CoordinatorServer, NetworkAddress)?
+      if let former {
+        served = try? await serve(NetworkAddress(host: address.host, port: former))
+      }
+      let (server, bound) =
+        if let served { served } else { try await serve(address) }
+      try database?.keep(bound.port, as: RunKeeping.portNote)
       audit?.record(
         .init(
           "serve", by: "owner",
@@ -46,16 +58,19 @@ extension FederatedTuning {
   /// - Parameters:
   ///   - groups: each client's name and documents.
   ///   - threads: threads of one client's tuning; the same number as over a network gives the same bits.
+  ///   - database: where the run is kept: the clients' folders too.
   ///   - rankLimits: the most components of low-rank pairs that a client trains, dealt out in turn; none: as many as there are.
   public static func inProcess(
     _ groups: [DocumentGroup], threads: Int, seed: UInt64, rankLimits: [Int] = [],
-    logger: Logger = Logger(label: "fedpeat.client")
+    database: RunDatabase? = nil, logger: Logger = Logger(label: "fedpeat.client")
   ) -> Meeting {
     { coordinator, _ in
       let transport = InMemoryTransport(coordinator)
       let cores = ProcessInfo.processInfo.activeProcessorCount
       let gate = WorkGate(limit: max(1, cores / threads))
-      let work = try WorkFolder(temporary: "clients")
+      let work =
+        try database.map { try WorkFolder(RunFolders.clients(of: $0)) }
+        ?? WorkFolder(temporary: "clients")
       defer { work.remove() }
       return try await withThrowingTaskGroup(of: Void.self) { group in
         for (number, clientData) in groups.enumerated() {

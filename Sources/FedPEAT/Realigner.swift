@@ -42,6 +42,34 @@ actor Realigner {
     self.onEvent = onEvent
   }
 
+  /// Goes on with levels that were made anew before the coordinator was started again.
+  ///
+  /// - Parameters:
+  ///   - packages: the levels as they came.
+  ///   - kept: as they were last.
+  func restore(
+    _ packages: [Package], _ kept: KeptLevels, _ rounds: [RoundRecord], from store: FolderBlobStore
+  ) throws {
+    for (level, package) in kept.packages.enumerated() where package != packages[level] {
+      let place = folder.appendingPathComponent("level-\(level)-kept")
+      try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+      for file in package.files {
+        guard FileManager.default.fileExists(atPath: store.url(of: file.digest).path) else {
+          throw PeatError.badData(
+            "Emulator \(level), which was made anew during the run, can't be read any more: '\(store.url(of: file.digest).path)' is missing or damaged. Without it the run can't go on; put it back, or begin anew (--anew)."
+          )
+        }
+        try FileManager.default.linkItem(
+          at: store.url(of: file.digest), to: place.appendingPathComponent(file.name))
+      }
+      emulators[level] = try Emulator(folder: place)
+    }
+    for record in rounds {
+      count += record.renewedLevels.count
+      for level in record.renewedLevels { note(level) }
+    }
+  }
+
   /// What is read and measured before the first round.
   func prepare(_ adapter: Adapter) async throws {
     guard let file = configuration.realignData else { return }
@@ -130,11 +158,17 @@ actor Realigner {
 
   /// Says once of a level that what was measured of it was of another copy.
   private func warn(_ level: Int) {
+    if let text = note(level) { onEvent(.warning(text)) }
+  }
+
+  /// Takes down what results are to say of a level that was made anew; `nil` where it was before.
+  @discardableResult
+  private func note(_ level: Int) -> String? {
     let text =
       "emulator \(level) was distilled again: the owner's margin on the new copy was not measured ('fedpeat attack' measures an emulator's folder)"
-    guard !warnings.contains(text) else { return }
+    guard !warnings.contains(text) else { return nil }
     warnings.append(text)
-    onEvent(.warning(text))
+    return text
   }
 
   private func fidelities(of levels: [Int], with adapter: Adapter) async throws -> [Double] {

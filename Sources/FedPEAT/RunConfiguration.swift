@@ -159,6 +159,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var download = "f32"
   /// Plug-in perplexity is measured every so many rounds; 0: only at the end.
   public var evaluateEvery = 0
+  /// Of how many rounds, the last ones, the adapters are kept where the run is; that of the best round is beside them.
+  public var keepAdapters = 100
   /// The run ends after the round in which plug-in perplexity reaches this; null: after all rounds. It is then measured every round where
   /// `evaluateEvery` says nothing.
   public var targetPerplexity: Double?
@@ -250,7 +252,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
     case fullModelAdapter, endBlocksThroughFullMiddle, comparisonSteps, listen, insecure
     case metricsListen
-    case withoutModelPrivacy, out, seed
+    case withoutModelPrivacy, out, keepAdapters, seed
     case threads
   }
 
@@ -363,6 +365,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(insecure, forKey: .insecure)
     try container.encode(withoutModelPrivacy, forKey: .withoutModelPrivacy)
     try container.encode(out, forKey: .out)
+    try container.encode(keepAdapters, forKey: .keepAdapters)
     try container.encode(seed, forKey: .seed)
     try container.encode(threads, forKey: .threads)
   }
@@ -460,6 +463,9 @@ extension RunConfiguration {
     try check(
       fullFineTuningRate > 0 && fullFineTuningRate <= 1000,
       "fullFineTuningRate is \(fullFineTuningRate); it must be above 0, and at most 1000.")
+    try check(
+      keepAdapters >= 1, "keepAdapters is \(keepAdapters); at least that of the last round is kept."
+    )
     try check(evaluateEvery >= 0, "evaluateEvery is \(evaluateEvery); it can't be negative.")
     try check(
       targetPerplexity.map { $0 > 1 && $0.isFinite } ?? true,

@@ -17,7 +17,7 @@ struct Fedpeat: AsyncParsableCommand {
       Demo.self, Pull.self, Inspect.self, Evaluate.self, Generate.self, Embed.self, Compress.self,
       Attack.self,
       CompareEmulators.self, Export.self, Tune.self,
-      PlugInCommand.self, Aggregate.self, Serve.self, Join.self, CA.self, Simulate.self,
+      PlugInCommand.self, Aggregate.self, Serve.self, Join.self, CA.self, Simulate.self, Runs.self,
       Reports.self, Verify.self,
       Pretrain.self,
       Calibrate.self, Estimate.self, TrainController.self, EvaluateController.self, Bench.self,

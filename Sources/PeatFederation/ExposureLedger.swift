@@ -124,4 +124,33 @@ public struct ExposureLedger: Sendable, Equatable {
     limit >= 1 || contents[level].isEmpty || sent[client]?.contains(level) == true
       || exposure(of: client, with: level) <= limit + Self.tolerance
   }
+
+  // MARK: What is kept of it
+
+  /// What levels show now, and what they showed before they were made anew.
+  package struct Levels: Sendable, Codable, Equatable {
+    var contents: [[Int: Double]]
+    var formerContents: [[[Int: Double]]]
+  }
+
+  /// The levels that one client has seen, and that it was sent.
+  package struct Sights: Sendable, Codable, Equatable {
+    var seen: [Int] = []
+    var sent: [Int] = []
+  }
+
+  package var levels: Levels {
+    get { Levels(contents: contents, formerContents: formerContents) }
+    set { (contents, formerContents) = (newValue.contents, newValue.formerContents) }
+  }
+
+  package subscript(client: ClientID) -> Sights {
+    get {
+      Sights(seen: (seen[client] ?? []).sorted(), sent: (sent[client] ?? []).sorted())
+    }
+    set {
+      seen[client] = newValue.seen.isEmpty ? nil : Set(newValue.seen)
+      sent[client] = newValue.sent.isEmpty ? nil : Set(newValue.sent)
+    }
+  }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import PeatFederation
+import PeatTensor
 
 extension CertificateAuthority {
   /// Where the user's own authority lies, which coordinators use that are given no other: `ca` in `FEDPEAT_HOME`, else in
@@ -11,16 +12,7 @@ extension CertificateAuthority {
     environment: [String: String] = ProcessInfo.processInfo.environment,
     home: URL = FileManager.default.homeDirectoryForCurrentUser
   ) -> URL {
-    func folder(_ name: String) -> URL? {
-      environment[name].flatMap {
-        $0.isEmpty ? nil : URL(fileURLWithPath: ($0 as NSString).expandingTildeInPath)
-      }
-    }
-    let base =
-      folder("FEDPEAT_HOME")
-      ?? (folder("XDG_STATE_HOME") ?? home.appendingPathComponent(".local/state"))
-      .appendingPathComponent("fedpeat")
-    return base.appendingPathComponent("ca")
+    StateFolder.url(environment: environment, home: home).appendingPathComponent("ca")
   }
 }
 

@@ -4,7 +4,10 @@ import Testing
 
 @Suite("Help") struct HelpTests {
   /// The verbs of one verb.
-  private static let inner = ["ca init", "ca issue", "ca revoke", "ca token", "ca list"]
+  private static let inner = [
+    "ca init", "ca issue", "ca revoke", "ca token", "ca list", "runs list", "runs show",
+    "runs resume", "runs export", "runs rollback", "runs verify", "runs delete",
+  ]
 
   @Test(arguments: verbs + inner)
   func `each verb's help has an example`(verb: String) async throws {
@@ -44,7 +47,7 @@ import Testing
   @Test func `the program's help names every verb`() async throws {
     try await withTemporaryFolder { folder in
       let result = try await FedpeatCommand.succeed(["--help"], in: folder)
-      for verb in verbs + ["ca"] { #expect(result.output.contains("\n  \(verb) ")) }
+      for verb in verbs + ["ca", "runs"] { #expect(result.output.contains("\n  \(verb) ")) }
       let version = try await FedpeatCommand.succeed(["--version"], in: folder)
       #expect(version.output.contains("."))
     }

@@ -65,6 +65,13 @@ import Testing
       return (coordinator, address.trimmingCharacters(in: .whitespacesAndNewlines))
     }
 
+    /// The same command, after the coordinator was killed.
+    func startAgain() throws -> RunningCommand {
+      try RunningCommand(
+        ["serve", run.path, "--json", "--address-file", "address", "--out", result.path], in: folder
+      )
+    }
+
     func join(_ client: String, _ address: String) throws -> RunningCommand {
       try RunningCommand(
         [

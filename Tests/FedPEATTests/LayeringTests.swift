@@ -27,12 +27,14 @@ import Testing
     room("PeatSecurity", over: "PeatFederation")
     room("PeatGRPC", over: "PeatSecurity")
     room("PeatMonitor", over: "PeatFederation")
+    // What is kept of a run, in a database: on the owner's side alone.
+    room("PeatStore", over: "PeatFederation")
     room("FedPEATClient", over: "PeatEvaluation", "PeatGRPC", "PeatImages")
     // The controller knows networks and no federation.
     room("PeatControl", over: "PeatNN")
     room("PeatEdge", over: "PeatControl", "PeatFederation")
     room("PeatHub", over: "PeatTensor")
-    room("FedPEAT", over: "FedPEATClient", "PeatEdge", "PeatHub", "PeatMonitor")
+    room("FedPEAT", over: "FedPEATClient", "PeatEdge", "PeatHub", "PeatMonitor", "PeatStore")
     room("FedPEATCLI", over: "FedPEAT")
     return table
   }()
@@ -46,6 +48,7 @@ import Testing
       "NIOCore", "NIOSSL", "Crypto", "SwiftASN1", "X509",
     ],
     "PeatMonitor": ["Hummingbird", "Logging"],
+    "PeatStore": ["GRDB"],
     "FedPEATClient": ["Logging"], "FedPEAT": ["Logging", "Yams"],
     "FedPEATCLI": ["ArgumentParser", "Logging"],
   ]

@@ -73,6 +73,7 @@ private struct Walk {
       participants = Set(plan.participants)
       delivered = []
       tasks = []
+    case .goOn: Issue.record("nothing was restored")
     case .sendTask(let client, let round, _, _):
       #expect(machine.present.contains(client) && round == machine.round)
       tasks.insert(client)

@@ -11,6 +11,8 @@ struct Serve: AsyncParsableCommand {
 
       The run file (YAML or JSON) names what differs from the defaults; flags win over it. Clients of the same user on this machine join \
       with: fedpeat join --coordinator HOST:PORT --data FILE. Others need a token, which is printed, or which 'fedpeat ca token' makes.
+
+      The run is kept as it goes: after a stop of whatever kind the same command goes on with it, and 'fedpeat runs' looks after it.
       """)
 
   @Argument(help: "A run file.")
@@ -44,6 +46,8 @@ struct Serve: AsyncParsableCommand {
   @Option(help: "Write the address to this file once clients can join; to none if not given.")
   var addressFile: String?
 
+  @OptionGroup var keeping: StoreOptions
+
   @OptionGroup var common: CommonOptions
 
   func run() async throws {
@@ -64,6 +68,7 @@ struct Serve: AsyncParsableCommand {
     for caution in try configuration.modelPrivacyCautions() { Terminal.caution(caution) }
     let limits = try protection.limits
     let decision = try protection.decide(configuration)
+    let database = try keeping.open(configuration, otherwise: .own())
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration,
@@ -72,11 +77,12 @@ struct Serve: AsyncParsableCommand {
       },
       // Not the run file's 'data': clients may have texts of their own.
       pooled: try referenceData.map { try configuration.evaluationDocuments(in: URL(path: $0)) },
-      identity: decision.identity, logger: .silent, onEvent: progress.report)
+      identity: decision.identity, database: database, logger: .silent, onEvent: progress.report)
     let (addressFile, protection, runID) = (addressFile, protection, try configuration.runID)
     let result = try await tuning.run(
       FederatedTuning.network(
         configuration, security: decision.security, limits: limits, audit: decision.audit,
+        database: database,
         onMonitoring: { Terminal.note("metrics      http://\($0)/metrics") }
       ) { address in
         Terminal.note("listening    \(address)")

@@ -16,7 +16,7 @@ struct Simulate: AsyncParsableCommand {
         emulators: [layer-drop=2]
         rounds: 10
       The run file (YAML or JSON) names what differs from the defaults; flags win over it. The first round waits for all \
-      clients. With --seeds 3 the run is made with three seeds, and each number is a mean with its deviation.
+      clients. With --out the run is kept beside it as it goes: after it was interrupted the same command goes on with it. With --seeds 3 the run is made with three seeds, and each number is a mean with its deviation.
       """)
 
   @Argument(help: "A run file.")
@@ -37,6 +37,8 @@ struct Simulate: AsyncParsableCommand {
       "Make the run with so many seeds, counting up from --seed; --out then gets a folder for each."
   )
   var seeds = 1
+
+  @OptionGroup var keeping: StoreOptions
 
   @Flag(help: "Tune nothing: play the run in its simulated edge by the learning model alone.")
   var learningModel = false
@@ -97,7 +99,7 @@ struct Simulate: AsyncParsableCommand {
           URL(path: $0).appendingPathComponent("seed-\(one.seed)").path
         }
       }
-      do { results.append(try await Simulate.run(one)) } catch {
+      do { results.append(try await run(one)) } catch {
         // What other seeds gave is kept.
         if let (report, _) = summary(results, configuration, endedBy: error),
           let out = configuration.out
@@ -162,7 +164,7 @@ struct Simulate: AsyncParsableCommand {
   }
 
   /// One run with the clients in this process.
-  static func run(_ configuration: RunConfiguration) async throws -> RunResult {
+  private func run(_ configuration: RunConfiguration) async throws -> RunResult {
     let parts = try ClientData(configuration)
     if configuration.partition != nil { Terminal.note(Format.table(parts.partition.rows())) }
     guard configuration.minimumUpdates <= parts.groups.count else {
@@ -173,15 +175,16 @@ struct Simulate: AsyncParsableCommand {
     // Who comes first is chance; the first round waits for all, so that a run can be repeated.
     var configuration = configuration
     configuration.minimumClients = parts.groups.count
+    let database = try keeping.open(configuration, otherwise: nil, finished: .isReplaced)
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),
-      cell: try parts.shares(), clients: parts.clients, logger: .silent,
+      cell: try parts.shares(), clients: parts.clients, database: database, logger: .silent,
       onEvent: progress.report)
     return try await tuning.run(
       FederatedTuning.inProcess(
         parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
-        rankLimits: configuration.rankLimits ?? [], logger: .silent))
+        rankLimits: configuration.rankLimits ?? [], database: database, logger: .silent))
   }
 }
 

@@ -50,7 +50,10 @@ struct DemoRun {
     let authority = try CertificateAuthority.create(at: folder.appendingPathComponent("ca"))
     let coordinator = try ChildProcess(
       "coordinator",
-      ["serve", runFile.path, "--json", "--address-file", addressFile.path, "--ca", "ca"]
+      [
+        "serve", runFile.path, "--json", "--address-file", addressFile.path, "--ca", "ca",
+        "--anew",
+      ]
         + (common.quiet ? ["--quiet"] : []),
       folder: folder, showsProgress: true)
     await children.add(coordinator)

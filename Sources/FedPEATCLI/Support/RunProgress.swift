@@ -54,6 +54,10 @@ final class RunProgress: Sendable {
       Terminal.note(
         "not better   emulator \(level), distilled again: fidelity \(Format.number(before, digits: 3)) to \(Format.number(after, digits: 3)); it stays as it was"
       )
+    case .goesOn(let round, let rounds, let taken):
+      Terminal.note(
+        "goes on      after \(round) of \(rounds) rounds\(taken > 0 ? "; \(taken) updates of the next were taken" : "")"
+      )
     case .coordinator(let progress): report(progress)
     }
   }
@@ -68,6 +72,11 @@ final class RunProgress: Sendable {
       guard plan.skipped == nil else { break }
       Terminal.status(
         "round \(round) of \(rounds)\(again): \(plan.participants.count == 1 ? "a client is" : "\(plan.participants.count) clients are") tuning …"
+      )
+    case .roundGoesOn(let round, let attempt, let plan):
+      state.withLock { if $0.firstRound == nil { $0.firstRound = .now } }
+      Terminal.note(
+        "goes on      round \(round)\(attempt > 1 ? ", attempt \(attempt)" : ""), with \(plan.participants.count) clients"
       )
     case .updateArrived(let client, let round, _):
       Terminal.status("round \(round): update from \(client)")

@@ -12,9 +12,9 @@ import PeatTensor
 /// Exponentially weighted means of the seconds that a bit and an operation take. A device that was not heard of for long, or never, is believed to be as the fleet's median.
 /// Reports come from machines that are not ours: they are kept within what is physically possible, and within what the coordinator saw itself
 /// (`Telemetry.bounded(by:)`). How fast an upload is, it sees best: bytes arrived.
-struct FleetEstimates: Sendable {
+struct FleetEstimates: Sendable, Codable {
   /// A quantity of one device.
-  private struct Estimate: Sendable {
+  private struct Estimate: Sendable, Codable {
     var value: Double
     var round: Int
     /// Whether it is what the client says of itself: what its rounds say takes its place.
@@ -29,7 +29,7 @@ struct FleetEstimates: Sendable {
     }
   }
 
-  enum Quantity: CaseIterable {
+  enum Quantity: String, CaseIterable, Codable, CodingKeyRepresentable {
     /// In bit/s.
     case down, up
     /// In FLOP/s.

@@ -19,18 +19,18 @@ import PeatTensor
 public actor LivePlanner: RoundPlanner {
   private let name: String
   private let planner: any EdgePlanner
-  private var settings: LiveSettings
-  private var estimates = FleetEstimates()
-  private var gap: Double
+  var settings: LiveSettings
+  var estimates = FleetEstimates()
+  var gap: Double
   /// What each client trained on last: the level, and its fidelity when it had first trained on it.
-  private var held: [ClientID: (level: Int, fidelity: Double)] = [:]
+  var held: [ClientID: Held] = [:]
   /// How lately each client's data was used.
-  private var recency: [ClientID: Double] = [:]
+  var recency: [ClientID: Double] = [:]
   /// What clients were last told to do.
-  private var assigned: [ClientID: (level: Int, work: EdgeWork)] = [:]
+  var assigned: [ClientID: Assigned] = [:]
 
   /// The round that was planned last; its plan may be asked for again.
-  private var plannedRound = 0
+  var plannedRound = 0
 
   /// For so many rounds after a run progress is worth as much as during it.
   public static let roundsAfter = 20
@@ -113,7 +113,7 @@ public actor LivePlanner: RoundPlanner {
       let level = task.level
       let fidelity = settings.levels[level].fidelity
       if held[client.client]?.level != level {
-        held[client.client] = (level, fidelity)
+        held[client.client] = Held(level: level, fidelity: fidelity)
       }
       share += shares[number]
       recency[client.client] = 1
@@ -259,7 +259,8 @@ public actor LivePlanner: RoundPlanner {
         assignment = .init(emulatorLevel: level)
         assignment.take(decision.work, settings.work, choices: settings.choices)
         assignment.isAdded = decisions[number].source == .addition
-        assigned[client.client] = (level, settings.choices.effective(decision.work))
+        assigned[client.client] = Assigned(
+          level: level, work: settings.choices.effective(decision.work))
       }
       assignment.reason = decisions[number].reason
       assignment.regret = regrets[number]

@@ -1,3 +1,4 @@
+import Foundation
 import PeatFederation
 import PeatTensor
 
@@ -38,7 +39,7 @@ public struct LostRound: Sendable, Equatable {
 /// it would take there, and a device that fails there takes no part here.
 ///
 /// Planning a round plays it: who delivers in the cell trains in the federation.
-public actor SimulatedCell: RoundPlanner {
+public actor SimulatedCell: RememberingPlanner {
   private let clients: [ClientID]
   private let name: String
   private let planner: any EdgePlanner
@@ -46,6 +47,9 @@ public actor SimulatedCell: RoundPlanner {
   private let settings: WorkSettings
   private let attempts: Int
   private let onLostRound: @Sendable (LostRound) -> Void
+  /// All that was asked of the cell, in order: played again, it is where it was.
+  private var history: [Step] = []
+  private var isPlayingAgain = false
   private var cell: EdgeCell
   private var predictedGap: Double
   /// What was before the round that was planned last: its plan may be asked for again.
@@ -102,7 +106,52 @@ public actor SimulatedCell: RoundPlanner {
 
   /// Levels were made anew: who held one of them holds it no more, and is sent the new one before it trains on that level.
   public func renew(levels: some Sequence<Int>) {
+    history.append(.renewal(Array(levels)))
     for level in levels { cell.renew(level) }
+  }
+
+  /// What a cell was asked.
+  private enum Step: Sendable, Codable {
+    case plan(Question)
+    case renewal([Int])
+  }
+
+  /// What of a federation's state a cell looks at.
+  private struct Question: Sendable, Codable {
+    var round: Int
+    var attempt: Int
+    var minimumUpdates: Int
+    var plugIn: Double?
+    /// Clients that were not there.
+    var absent: [ClientID]
+  }
+
+  public func memory() throws -> [UInt8] { Array(try KeptJSON.encode(history)) }
+
+  /// Plays again what was carried out: all chance comes from the seed.
+  public func restore(
+    _ memory: [UInt8], where isCarriedOut: @Sendable (_ round: Int, _ attempt: Int) -> Bool
+  ) async throws {
+    let steps = try KeptJSON.decode(
+      [Step].self, from: Data(memory), "what the simulated cell remembers")
+    isPlayingAgain = true
+    defer { isPlayingAgain = false }
+    for step in steps {
+      switch step {
+      case .renewal(let levels):
+        // After a round that was rolled back its levels stay.
+        renew(levels: levels)
+      case .plan(let question):
+        guard isCarriedOut(question.round, question.attempt) else { continue }
+        let there = Set(clients).subtracting(question.absent)
+        var state = FederationState(
+          run: "again", round: question.round, attempt: question.attempt, rounds: question.round,
+          clients: there.sorted().map { .init($0, allowedLevels: []) }, levels: [],
+          minimumUpdates: question.minimumUpdates)
+        state.metrics["plugIn"] = question.plugIn
+        _ = try await plan(state)
+      }
+    }
   }
 
   /// The largest share of the middle's weights that a device was sent, also one that then failed.
@@ -111,6 +160,11 @@ public actor SimulatedCell: RoundPlanner {
   /// - Throws: `unavailable` where too few delivered in every attempt: the run ends.
   public func plan(_ state: FederationState) async throws -> RoundPlan {
     let present = Set(state.clients.map(\.client))
+    history.append(
+      .plan(
+        .init(
+          round: state.round, attempt: state.attempt, minimumUpdates: state.minimumUpdates,
+          plugIn: state.metrics["plugIn"], absent: clients.filter { !present.contains($0) })))
     var spent = SimulatedRound(round: state.round)
     begin(state, &spent)
     if let measured = learning.gap(measured: state.metrics) { cell.gap = measured }
@@ -136,7 +190,7 @@ public actor SimulatedCell: RoundPlanner {
         deadline: cell.configuration.deadline, isLast: attempt >= attempts,
         asked: clients.indices.filter { decisions.all[$0].isSelected }.map { clients[$0] },
         delivered: arrived.map { clients[$0] }, needed: state.minimumUpdates)
-      onLostRound(lost)
+      if !isPlayingAgain { onLostRound(lost) }
       if lost.isLast {
         joulesInVain += spent.joules
         throw PeatError.unavailable(

@@ -3,7 +3,7 @@ import PeatFederation
 import PeatTensor
 
 /// What a planner says of a device's work in a round, beside whether it takes part and on which emulator.
-public struct EdgeWork: Sendable, Equatable, BitwiseCopyable {
+public struct EdgeWork: Sendable, Codable, Equatable, BitwiseCopyable {
   /// Local steps, as a multiple of the run's own.
   public var steps = 1.0
   /// What the learning rate is multiplied with.

@@ -57,8 +57,11 @@ public actor Client {
   private var lastUploadSeconds = 0.0
   private var unsent: UnsentRest
   private var controls: ControlVariates
+  private let undelivered: UndeliveredUpdate
   /// How many rounds the run has.
   private var roundCount = 0
+  /// How often the coordinator was reached while this client attended.
+  private var contacts = 0
   /// What was measured before the first joining.
   private var rates: DeviceRates?
   /// What the client did so far.
@@ -85,6 +88,7 @@ public actor Client {
     store = try FolderBlobStore(workFolder)
     unsent = UnsentRest(in: workFolder)
     controls = ControlVariates(in: workFolder)
+    undelivered = UndeliveredUpdate(in: workFolder)
     packages = try PackageFolders(workFolder.appendingPathComponent("packages"), store: store)
     random = SeededRandom(seed: configuration.seed, "retries of \(configuration.client)")
   }
@@ -108,6 +112,7 @@ public actor Client {
       try await join()
       let ending = try await workUntilTheEnd()
       report.ending = ending
+      undelivered.forget()
       onProgress(.finished(ending))
     } catch {
       await sayGoodbye()
@@ -184,8 +189,19 @@ public actor Client {
           .unreachable(
             reason: error.message, retryIn: wait, attempt: attempt,
             attempts: configuration.retry.attempts))
-        try await clock.sleep(for: wait)
+        try await pause(wait)
       }
+    }
+  }
+
+  /// Waits, but no longer than until the other half of this client has reached the coordinator.
+  private func pause(_ wait: Duration) async throws {
+    let before = contacts
+    var left = wait
+    while left > .zero, contacts == before {
+      let part = min(left, .milliseconds(500))
+      try await clock.sleep(for: part)
+      left -= part
     }
   }
 
@@ -201,10 +217,12 @@ public actor Client {
       caller.steps = steps.load(ordering: .relaxed)
       do {
         switch try await connection.attend(caller) {
-        case .again: continue
+        case .again:
+          contacts += 1
+          continue
         case .finished(let ending): return ending
         case .superseded: throw superseded
-        case .rejoin: break
+        case .rejoin: contacts += 1
         }
       } catch let error as PeatError where error.code == .unavailable {
         // The work loop says so and counts the tries; here it is only tried again.
@@ -266,6 +284,10 @@ public actor Client {
   }
 
   private func attempt(_ task: TrainingTask) async throws {
+    // Made before client or coordinator was started again.
+    if let made = undelivered.update(for: task) {
+      return try await deliver(made.payload, made.header, json: made.json, attempt: task.attempt)
+    }
     let before = report
     let watch = Stopwatch(clock)
     let base = try await fetchAdapter(of: task)
@@ -303,7 +325,10 @@ public actor Client {
       downloadSeconds: downloadSeconds, computeSeconds: result.computeSeconds,
       uploadSeconds: lastUploadSeconds, peakMemoryBytes: result.peakMemoryBytes,
       freeMemoryBytes: free, tokens: result.tokens)
-    try await deliver(payload, header, attempt: task.attempt)
+    let json = try header.json()
+    try undelivered.keep(payload, header: json, of: task)
+    await dropAdapter()
+    try await deliver(payload, header, json: json, attempt: task.attempt)
   }
 
   /// The update's bytes, with what earlier ones lack of what was tuned; what these lack is kept for the next.
@@ -325,16 +350,32 @@ public actor Client {
         "The adapter takes \(task.adapter.bytes) bytes; this client accepts "
           + "\(configuration.adapterSizeLimit).")
     }
+    if noteOfAdapter != task.adapter.digest { await dropAdapter() }
+    try? Data(task.adapter.digest.hex.utf8).write(to: adapterNote)
     try await fetch(task.adapter.digest, bytes: task.adapter.bytes, name: "adapter")
     let adapter = try BroadcastAdapter.read(
       store.url(of: task.adapter.digest), sizeLimit: configuration.adapterSizeLimit)
-    await store.remove(task.adapter.digest)
     guard adapter.digest == task.baseDigest else {
+      await dropAdapter()
       throw PeatError.badData(
         "The round's adapter has digest \(adapter.digest.short), stated was "
           + "\(task.baseDigest.short).")
     }
     return adapter
+  }
+
+  /// Says which adapter is here, or on its way.
+  private var adapterNote: URL { workFolder.appendingPathComponent("round-adapter") }
+  private var noteOfAdapter: Digest? {
+    (try? String(contentsOf: adapterNote, encoding: .utf8)).flatMap(Digest.init(hex:))
+  }
+
+  /// Forgets a round's adapter, also one that an earlier process left.
+  private func dropAdapter() async {
+    guard let digest = noteOfAdapter else { return }
+    await store.remove(digest)
+    await store.discard(digest)
+    try? FileManager.default.removeItem(at: adapterNote)
   }
 
   private func fetchPackage(of task: TrainingTask) async throws {
@@ -405,8 +446,9 @@ public actor Client {
     onProgress(.downloading(file: name, received: received + piece.count, of: bytes))
   }
 
-  private func deliver(_ payload: Data, _ header: UpdateHeader, attempt: Int) async throws {
-    let json = try header.json()
+  private func deliver(
+    _ payload: Data, _ header: UpdateHeader, json: Data, attempt: Int
+  ) async throws {
     let reference = BlobReference(digest: Digest(of: payload), bytes: payload.count)
     let watch = Stopwatch(clock)
     let tell: @Sendable (Int) -> Void = { [onProgress] sent in
@@ -437,6 +479,7 @@ public actor Client {
       onProgress(.delivered(round: header.round, metrics: header.metrics))
     case .refused(let refusal)?:
       report.refusals += 1
+      undelivered.forget()
       logger.warning("the update was refused: \(refusal)")
       onProgress(.refused(round: header.round, refusal))
     case nil: break  // The session is not known any more; the next request for work joins again.

@@ -12,6 +12,8 @@ extension Coordinator {
     var relativeError: Double
     var state: StrategyState
     var notes: [String: Double]
+    /// Where the run is kept.
+    var kept: KeptAdapter?
   }
 
   static func policy(
@@ -33,10 +35,9 @@ extension Coordinator {
     for key in accepted.keys where key.round == round { drop(key) }
   }
 
-  /// Forgets an update that was taken.
+  /// Forgets an update that was taken. Its file goes once that is kept.
   func drop(_ key: UpdateKey) {
-    spool.discard(key)
-    accepted[key] = nil
+    if let taken = accepted.removeValue(forKey: key) { discarded.append(taken.payload) }
   }
 
   /// What an update to a task of a round must be like; `nil` where none is taken any more.
@@ -47,14 +48,16 @@ extension Coordinator {
   func aggregate(_ round: Int, _ updates: [BufferedUpdate]) {
     tell(.aggregating(round: round, clients: updates.map(\.client)))
     let taken = updates.compactMap { update -> Taken? in
-      guard let header = accepted[update.key]?.header, let policy = policy(of: update.round) else {
+      guard let known = accepted[update.id], let policy = policy(of: update.round) else {
         return nil
       }
-      return Taken(update: update, header: header, policy: policy)
+      return Taken(update: update, header: known.header, payload: known.payload, policy: policy)
     }
     work { coordinator in
       do {
-        try await coordinator.install(try await coordinator.combine(taken, round), after: round)
+        var next = try await coordinator.combine(taken, round)
+        next.kept = try await coordinator.put(next.adapter, next.state)
+        try await coordinator.install(next, after: round)
         await coordinator.process(.aggregated(round: round))
       } catch { await coordinator.fail(error) { .aggregationFailed(reason: $0) } }
     }
@@ -64,12 +67,13 @@ extension Coordinator {
   private struct Taken: Sendable {
     var update: BufferedUpdate
     var header: UpdateHeader
+    var payload: BlobReference
     var policy: UpdatePolicy
   }
 
   /// An update's tensors, as if it had begun with the adapter of this round.
   private nonisolated func read(_ taken: Taken, from current: UpdatePolicy) throws -> ClientUpdate {
-    let tensors = try taken.policy.decode(spool.file(of: taken.update.key), taken.header)
+    let tensors = try taken.policy.decode(spool.file(of: taken.payload), taken.header)
     var update = ClientUpdate(header: taken.header, tensors: tensors)
     guard taken.update.staleness > 0, let rule = configuration.rules.staleness else {
       return update
@@ -126,13 +130,22 @@ extension Coordinator {
     guard adapter.values.allSatisfy(\.isFinite) else {
       throw PeatError.badData("The aggregated adapter holds values that are not finite.")
     }
-    var random = SeededRandom(seed: configuration.seed, "broadcast after round \(round)")
-    let (bytes, sent) = try BroadcastAdapter.encode(
-      strategy.broadcast(adapter, state), as: configuration.download, seed: random.next())
+    let (bytes, sent) = try Self.broadcast(
+      strategy.broadcast(adapter, state), configuration, after: round)
     return Next(
       adapter: adapter, digest: adapter.digest, bytes: bytes, sent: sent,
       relativeError: try relativeError(sent),
       state: state, notes: notes)
+  }
+
+  /// What clients are sent after a round, 0 before the first, as bytes and as they read it.
+  static func broadcast(
+    _ whole: NamedTensors, _ configuration: CoordinatorConfiguration, after round: Int
+  ) throws -> (data: Data, read: NamedTensors) {
+    var random = SeededRandom(seed: configuration.seed, "broadcast after round \(round)")
+    return try BroadcastAdapter.encode(
+      whole, as: configuration.download,
+      seed: round == 0 ? configuration.seed : random.next())
   }
 
   private func install(_ next: Next, after round: Int) async throws {
@@ -142,6 +155,7 @@ extension Coordinator {
     adapter = next.adapter
     sent = next.sent
     strategyState = next.state
+    keptAdapter = next.kept ?? keptAdapter
     aggregationError = next.relativeError
     aggregationNotes = next.notes
     base = Base(
@@ -159,10 +173,6 @@ extension Coordinator {
       try await store.remove(digest)
     }
   }
-}
-
-extension BufferedUpdate {
-  var key: Coordinator.UpdateKey { .init(client: client, round: round, number: number) }
 }
 
 extension ClientOutcome {

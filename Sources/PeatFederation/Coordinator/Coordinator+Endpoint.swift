@@ -18,6 +18,7 @@ extension Coordinator: CoordinatorEndpoint {
       throw PeatError.badData(
         "A client can't train \(limit) components; its rankLimit is at least 1.")
     }
+    try checkKeeping()
     let client = request.client
     guard histories[client] != nil || histories.count < configuration.clientLimit else {
       throw PeatError.unavailable(
@@ -56,8 +57,10 @@ extension Coordinator: CoordinatorEndpoint {
       try Task.checkCancellation()
       guard let stay = stays[caller.client] else { return .rejoin }
       guard stay.session == caller.session else { return .superseded }
+      try checkKeeping()
       if let ending = machine.ending {
         stays[caller.client]?.heardTheEnd = true
+        unaware.remove(caller.client)
         wake(of: nil)
         return .finished(ending)
       }
@@ -83,9 +86,11 @@ extension Coordinator: CoordinatorEndpoint {
     while true {
       guard let stay = stays[caller.client] else { return .rejoin }
       guard stay.session == caller.session else { return .superseded }
+      try checkKeeping()
       if let ending = machine.ending {
         stays[caller.client]?.attendances -= 1
         stays[caller.client]?.heardTheEnd = true
+        unaware.remove(caller.client)
         wake(of: nil)
         return .finished(ending)
       }
@@ -235,6 +240,7 @@ extension Coordinator: CoordinatorEndpoint {
   public func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
     let client = offer.caller.client
     guard let stay = stays[client], stay.session == offer.caller.session else { return .rejoin }
+    try checkKeeping()
     // One that was away may have finished meanwhile: this is its first sign of life.
     noteCall(of: offer.caller)
     do {
@@ -250,7 +256,7 @@ extension Coordinator: CoordinatorEndpoint {
       }
       let headerDigest = Digest(of: offer.header)
       try checkSignature(of: offer, header)
-      if let last = histories[client]?.lastTaken, last == (headerDigest, offer.payload) {
+      if histories[client]?.lastTaken == .init(header: headerDigest, payload: offer.payload) {
         return .accepted  // The verdict was lost on the way; it is not counted twice.
       }
       let isExpected = machine.expectsUpdate(from: client, round: header.round)
@@ -322,13 +328,20 @@ extension Coordinator: CoordinatorEndpoint {
     if let open = uploads[client], open.payload == offer.payload, open.header == header {
       return open.ticket
     }
-    dropUpload(of: client)
+    if let old = uploads[client] {
+      tickets[old.ticket] = nil
+      if old.payload != offer.payload { spool.drop(old.payload, from: client) }
+    }
     let ticket = newSession()
     tickets[ticket] = client
-    uploads[client] = Upload(
+    var upload = Upload(
       ticket: ticket, header: header, headerDigest: headerDigest, payload: offer.payload,
       signature: offer.proof.map { UpdateSignature(UpdateStatement(offer, header), $0) },
       watch: Stopwatch(clock))
+    if uploads[client] == nil, let (bytes, digest) = spool.arrived(offer.payload, from: client) {
+      (upload.received, upload.digest, upload.isOfBefore) = (bytes, digest, true)
+    }
+    uploads[client] = upload
     return ticket
   }
 
@@ -354,7 +367,8 @@ extension Coordinator: CoordinatorEndpoint {
       throw refusal
     }
     noteMove(of: client)
-    try spool.append(chunk, to: ticket, at: upload.received)
+    try spool.append(
+      chunk, to: spool.incoming(upload.payload, from: client), at: upload.received)
     uploads[client]?.received += chunk.count
     uploads[client]?.digest.update(chunk)
     count(Traffic(bytesUp: chunk.count), for: client)
@@ -367,7 +381,7 @@ extension Coordinator: CoordinatorEndpoint {
     }
     uploads[client] = nil
     tickets[ticket] = nil
-    defer { spool.drop(ticket) }
+    defer { spool.drop(upload.payload, from: client) }
     let trip = trips[client].flatMap { $0.round == upload.header.round ? $0 : nil }
     let observed = trip?.observed(
       uploadSeconds: upload.watch.seconds, traffic: histories[client]?.traffic ?? Traffic())
@@ -379,6 +393,11 @@ extension Coordinator: CoordinatorEndpoint {
       }
       let digest = upload.digest.finish()
       guard digest == upload.payload.digest else {
+        if upload.isOfBefore {
+          throw PeatError.unavailable(
+            "What had arrived of the update before the coordinator was started again is damaged. Send it anew."
+          )
+        }
         throw UpdateRefusal(
           .digestMismatch,
           "The update arrived with digest \(digest.short), announced was "
@@ -386,16 +405,19 @@ extension Coordinator: CoordinatorEndpoint {
       }
       let round = upload.header.round
       guard let policy = policy(of: round) else { throw Self.closed(upload.header) }
-      try await Self.inspect(spool.incoming(ticket), upload.header, policy)
+      try await Self.inspect(
+        spool.incoming(upload.payload, from: client), upload.header, policy)
       guard machine.expectsUpdate(from: client, round: round) else {
         throw Self.closed(upload.header)
       }
-      try spool.accept(ticket, as: key(of: upload))
+      try spool.accept(upload.payload, from: client)
     } catch let refusal as UpdateRefusal {
       refuse(client, refusal, round: upload.header.round)
       return .refused(refusal)
     }
     take(upload, observed)
+    // The client keeps its update until it is told that it counts.
+    try checkKeeping()
     return .accepted
   }
 
@@ -416,10 +438,13 @@ extension Coordinator: CoordinatorEndpoint {
     let isSure = configuration.rules.buffer != nil || machine.isClosed(header.round)
     let task = task(of: client, round: header.round)
     acceptedCount += 1
-    accepted[key(of: upload)] = Accepted(
-      header: header, level: task?.level ?? 0, signature: upload.signature, observed: observed)
+    let key = key(of: upload)
+    accepted[key] = Accepted(
+      header: header, payload: upload.payload, level: task?.level ?? 0,
+      signature: upload.signature, observed: observed)
+    newlyTaken = key
     trips[client]?.deliver()
-    histories[client]?.lastTaken = (upload.headerDigest, upload.payload)
+    histories[client]?.lastTaken = .init(header: upload.headerDigest, payload: upload.payload)
     histories[client]?.telemetry = observed.map(header.telemetry.bounded) ?? header.telemetry
     histories[client]?.observed = observed
     if header.telemetry.freeMemoryBytes > 0 {
@@ -446,7 +471,7 @@ extension Coordinator: CoordinatorEndpoint {
   private func dropUpload(of client: ClientID) {
     guard let upload = uploads.removeValue(forKey: client) else { return }
     tickets[upload.ticket] = nil
-    spool.drop(upload.ticket)
+    spool.drop(upload.payload, from: client)
   }
 
   /// - Parameter round: of the update's task; `nil` where that can't be said.
@@ -463,6 +488,7 @@ extension Coordinator: CoordinatorEndpoint {
 
   public func report(_ failure: FailureReport) async throws {
     try checkKnown(failure.caller)
+    try checkKeeping()
     let client = failure.caller.client
     guard machine.expectsUpdate(from: client, round: failure.round) else { return }
     let reason = String(failure.reason.prefix(FailureReport.reasonLimit))

@@ -41,7 +41,13 @@ public actor Coordinator {
   }
 
   /// What is remembered of a client over its stays.
-  struct History {
+  struct History: Sendable, Codable {
+    /// Which update was taken: its header's digest and its tensors.
+    struct Taken: Sendable, Codable, Equatable {
+      var header: Digest
+      var payload: BlobReference
+    }
+
     /// Of its last update, as far as it is believed, and what was seen of it here.
     var telemetry: Telemetry?
     var observed: ObservedTrip?
@@ -67,21 +73,17 @@ public actor Coordinator {
     var missed: ObservedTrip?
     var traffic = Traffic()
     var trafficBeforeRound = Traffic()
-    /// The last update that was taken: its header's digest and its tensors.
-    var lastTaken: (header: Digest, payload: BlobReference)?
+    /// The last update that was taken.
+    var lastTaken: Taken?
   }
 
-  /// An update that was taken: whose, of which task.
-  struct UpdateKey: Sendable, Hashable {
-    var client: ClientID
-    /// The round of its task, and which of the client's tasks in that round.
-    var round: Int
-    var number = 1
-  }
+  typealias UpdateKey = BufferedUpdate.Key
 
-  /// What is known of it.
+  /// What is known of an update that was taken.
   struct Accepted: Sendable {
     var header: UpdateHeader
+    /// Its tensors.
+    var payload: BlobReference
     var level: Int
     var signature: UpdateSignature?
     var observed: ObservedTrip?
@@ -105,16 +107,20 @@ public actor Coordinator {
     var watch: Stopwatch
     var received = 0
     var digest = IncrementalDigest()
+    /// Whether it began to arrive before the coordinator was started again.
+    var isOfBefore = false
   }
 
   let configuration: CoordinatorConfiguration
-  package private(set) var levels: [Package]
+  package var levels: [Package]
   nonisolated let store: any BlobStore
   let planner: any RoundPlanner
   let strategy: any AggregationStrategy
   let server: ServerParticipation?
   nonisolated let clock: any Clock<Duration>
   let spool: UpdateSpool
+  /// Where the run is kept; `nil`: it ends with this coordinator.
+  nonisolated let runStore: (any RunStore)?
   let logger: Logger
   let updateSizeLimit: Int
   /// By how much another writer's safetensors header may be longer than ours.
@@ -124,7 +130,7 @@ public actor Coordinator {
   private let onRenewal: Renewal
   private let onProgress: @Sendable (CoordinatorProgress) -> Void
 
-  private(set) var machine: RoundStateMachine
+  var machine: RoundStateMachine
   var adapter: NamedTensors
   /// The same as clients read it from `broadcast`.
   var sent: NamedTensors
@@ -136,9 +142,9 @@ public actor Coordinator {
   var aggregationNotes: [String: Double] = [:]
   /// What the strategy remembers, after the round that gave `adapter`; and as of `counted`.
   var strategyState: StrategyState
-  private var countedState: StrategyState
+  var countedState: StrategyState
   /// The adapter after the last round that counted: `adapter` may be of one that is still evaluated.
-  private var counted: NamedTensors
+  var counted: NamedTensors
   /// The adapter of the current round, and what an update to it must be like; those of earlier rounds whose updates are still taken.
   var base: Base
   var earlierBases: [Int: Base] = [:]
@@ -151,6 +157,10 @@ public actor Coordinator {
   var trips: [ClientID: Trip] = [:]
   /// The updates that were taken and are not aggregated yet.
   var accepted: [UpdateKey: Accepted] = [:]
+  /// The one that was taken last, until it is kept.
+  var newlyTaken: UpdateKey?
+  /// The tensors of updates that are needed no more.
+  var discarded: [BlobReference] = []
   /// The tasks that clients are to do or are doing.
   private(set) var tasks: [ClientID: TrainingTask] = [:]
   /// The last task of each client that was withdrawn before it was done; only where its update may still count.
@@ -165,24 +175,35 @@ public actor Coordinator {
   var serverPart: ServerPart?
   private var waiters = Waiters()
   private var completion: CheckedContinuation<Void, Never>?
-  private var failure: (any Error)?
+  var failure: (any Error)?
+  /// Why the run can't be kept any more: it stops as if it were killed.
+  package internal(set) var keepingFailure: PeatError?
   private var started = false
-  private var watch: Stopwatch
+  var watch: Stopwatch
+  /// How long the run took before this coordinator was started.
+  var earlierSeconds = 0.0
   private(set) var roundWatch: Stopwatch
   /// How long the run took, once it has ended.
   private var seconds: Double?
-  private var rounds: [RoundRecord] = []
-  /// Rounds that counted, and attempts that did not.
-  var closedRounds: [RoundRecord] { rounds }
-  var repeatedAttempts: [RoundRecord] { failedAttempts }
+  var rounds: [RoundRecord] = []
   /// Since this coordinator was started.
   var acceptedCount = 0
   var refusedCounts: [UpdateRefusal.Code: Int] = [:]
-  private var exposure: ExposureLedger
-  private var failedAttempts: [RoundRecord] = []
-  private static let rememberedAttempts = 1000
+  var exposure: ExposureLedger
+  var failedAttempts: [RoundRecord] = []
+  static let rememberedAttempts = 1000
   /// The round after which levels were last given anew, or it was seen that none need be.
-  private var renewedAfter = 0
+  var renewedAfter = 0
+  /// `adapter` and `strategyState` as blobs, where the run is kept.
+  var keptAdapter: KeptAdapter?
+  /// What the planner remembers now, where that is to be kept.
+  var plannerMemory: [UInt8]?
+  /// Events since the machine was kept whole.
+  var keptEvents = 0
+  /// Clients that may not have heard that the run has ended, as the coordinator was killed then.
+  var unaware: Set<ClientID> = []
+  /// Whether updates of an earlier coordinator may still be arriving.
+  var hasLeftovers = false
 
   /// - Parameters:
   ///   - adapter: what the first round begins with.
@@ -190,6 +211,7 @@ public actor Coordinator {
   ///   - store: where clients' downloads come from.
   ///   - workFolder: a folder of the coordinator's own for incoming updates; made where missing, removed at the end.
   ///   - state: what the strategy remembers of rounds before these.
+  ///   - runStore: where the run is kept. What it has of a run that was stopped is gone on with.
   ///   - server: the coordinator's own part in the training.
   ///   - makeSession: makes the names of sessions; they must not repeat or be guessed.
   ///   - onRound: evaluates the adapter after each round.
@@ -199,6 +221,7 @@ public actor Coordinator {
     _ configuration: CoordinatorConfiguration, adapter: NamedTensors, levels: [Package],
     store: any BlobStore, workFolder: URL, planner: any RoundPlanner = EveryonePlanner(),
     strategy: any AggregationStrategy = .fedAvg, state: StrategyState = StrategyState(),
+    runStore: (any RunStore)? = nil,
     server: ServerParticipation? = nil,
     clock: any Clock<Duration> = ContinuousClock(),
     logger: Logger = Logger(label: "fedpeat.coordinator"),
@@ -234,7 +257,10 @@ public actor Coordinator {
     self.onRound = onRound
     self.onRenewal = onRenewal
     self.onProgress = onProgress
-    spool = try UpdateSpool(workFolder)
+    self.runStore = runStore
+    spool = try UpdateSpool(
+      runStore.map { $0.folder.appendingPathComponent("updates") } ?? workFolder,
+      isKept: runStore != nil)
     machine = RoundStateMachine(rules: configuration.rules)
     watch = Stopwatch(clock)
     roundWatch = watch
@@ -252,11 +278,13 @@ public actor Coordinator {
           + "may take. Raise updateSizeLimit, or leave it out.")
     }
     let data: Data
-    (data, sent) = try BroadcastAdapter.encode(
-      whole, as: configuration.download, seed: configuration.seed)
+    (data, sent) = try Self.broadcast(whole, configuration, after: 0)
     base = Base(
-      broadcast: BlobReference(digest: try await store.put(data), bytes: data.count),
+      broadcast: BlobReference(digest: Digest(of: data), bytes: data.count),
       policy: Self.policy(configuration, round: 1, sent, strategy, updateSizeLimit))
+    if try await restore() { return }
+    try await store.put(data)
+    try await keepStart()
   }
 
   /// Throws where what is asked of the rounds does not go with the strategy.
@@ -288,10 +316,13 @@ public actor Coordinator {
       await withCheckedContinuation { continuation in
         completion = continuation
         process(.started)
+        // It may have failed before.
+        if keepingFailure != nil { stopWaiting() }
       }
     } onCancel: {
       Task { await self.cancel(reason: "The coordinator was interrupted.") }
     }
+    if let keepingFailure { throw keepingFailure }
     // In a task of its own: saying goodbye must work although this one may be cancelled.
     await Task { await self.sayGoodbye() }.value
     let report = self.report
@@ -308,6 +339,8 @@ public actor Coordinator {
   /// Ends the run; clients are told.
   public func cancel(reason: String) { process(.cancelled(reason: reason)) }
 
+  var secondsSoFar: Double { seconds ?? (earlierSeconds + watch.seconds) }
+
   /// What the run did so far.
   public var report: RunReport {
     RunReport(
@@ -317,7 +350,7 @@ public actor Coordinator {
         uniqueKeysWithValues: histories.keys.map { ($0, exposure.exposure(of: $0)) }),
       exposureTogether: exposure.exposureTogether,
       exposureOfColluders: exposure.exposureOfColluders,
-      adapter: counted, strategyState: countedState, seconds: seconds ?? watch.seconds,
+      adapter: counted, strategyState: countedState, seconds: secondsSoFar,
       ending: machine.ending)
   }
 
@@ -334,9 +367,15 @@ public actor Coordinator {
   // MARK: Events and actions
 
   /// Lets the state machine decide and does what it says.
-  func process(_ event: RoundEvent) {
+  ///
+  /// What that changes is kept before this returns, and the coordinator's callers wait for that: nobody hears of what may be forgotten.
+  package func process(_ event: RoundEvent) {
+    guard keepingFailure == nil else { return }
     logger.debug("event", metadata: ["event": "\(event)"])
-    for action in machine.handle(event) { perform(action) }
+    let before = machine
+    let actions = machine.handle(event)
+    for action in actions { perform(action) }
+    keep(event, actions, before)
   }
 
   private func perform(_ action: RoundAction) {
@@ -345,6 +384,7 @@ public actor Coordinator {
     case .cancelTimer(let timer): timers.removeValue(forKey: timer)?.cancel()
     case .makePlan(let round, let attempt, let clients): plan(round, attempt, clients)
     case .beginRound(let round, let attempt, let plan): begin(round, attempt, plan)
+    case .goOn(let round, let attempt, let plan): goOn(round, attempt, plan)
     case .sendTask(let client, let round, let attempt, let assignment):
       send(client, round, attempt, assignment)
     case .resumeTask(let client, let round): resume(client, round)
@@ -379,6 +419,9 @@ public actor Coordinator {
 
   private func start(_ timer: RoundTimer, _ duration: Duration) {
     timers[timer]?.cancel()
+    // The run's time is also what it took before the coordinator was started again.
+    let duration =
+      timer.purpose == .budget ? max(duration - .seconds(earlierSeconds), .zero) : duration
     timers[timer] = Task { [clock] in
       guard (try? await clock.sleep(for: duration)) != nil else { return }
       process(.timerFired(timer))
@@ -399,6 +442,7 @@ public actor Coordinator {
         let state = await coordinator.state(
           round, attempt, of: clients.filter { resting[$0] == nil })
         var plan = try await coordinator.planner.plan(state)
+        try await coordinator.rememberPlanner()
         for (client, reason) in resting {
           plan.assignments[client] = .leftOut(because: reason)
         }
@@ -488,6 +532,19 @@ public actor Coordinator {
     onProgress(.roundBegan(round: round, attempt: attempt, plan: plan))
     // Those who are left out hear of it.
     wakeAll()
+    startServerPart(round, attempt)
+  }
+
+  /// A round that was under way when an earlier coordinator stopped.
+  private func goOn(_ round: Int, _ attempt: Int, _ plan: RoundPlan) {
+    logger.info("round \(round), attempt \(attempt) goes on")
+    roundWatch = Stopwatch(clock)
+    current = (round, attempt, plan)
+    onProgress(.roundGoesOn(round: round, attempt: attempt, plan: plan))
+    startServerPart(round, attempt)
+  }
+
+  private func startServerPart(_ round: Int, _ attempt: Int) {
     guard let server, server.weight > 0, serverPart?.round != round else { return }
     let task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
     serverPart = ServerPart(
@@ -568,6 +625,7 @@ public actor Coordinator {
     work { [adapter] coordinator in
       do {
         let metrics = try await coordinator.onRound(round, adapter)
+        try await coordinator.rememberPlanner()
         await coordinator.process(
           .evaluated(round: round, metrics: metrics, spent: coordinator.cost))
       } catch { await coordinator.fail(error) { .evaluationFailed(reason: $0) } }
@@ -588,6 +646,9 @@ public actor Coordinator {
     for (level, renewed) in renewed.sorted(by: { $0.key < $1.key }) {
       try renew(level, renewed, after: last.round)
     }
+    guard !renewed.isEmpty else { return }
+    try await rememberPlanner()
+    keepRenewal()
   }
 
   private func renew(_ level: Int, _ renewed: RenewedLevel, after round: Int) throws {
@@ -675,7 +736,7 @@ public actor Coordinator {
 
   private func finish(_ ending: RunEnding) {
     logger.info("the run ends", metadata: ["ending": "\(ending)"])
-    seconds = watch.seconds
+    seconds = earlierSeconds + watch.seconds
     onProgress(.runEnded(ending))
     for timer in timers.values { timer.cancel() }
     timers = [:]
@@ -689,21 +750,35 @@ public actor Coordinator {
     completion = nil
   }
 
+  /// Ends all that is under way, and tells nobody: what is kept is gone on with later.
+  func stopWaiting() {
+    for timer in timers.values { timer.cancel() }
+    timers = [:]
+    serverPart?.work.cancel()
+    for job in jobs { job.cancel() }
+    wakeAll()
+    completion?.resume()
+    completion = nil
+  }
+
   private func sayGoodbye() async {
     let timeout = Task { [clock, configuration] in
-      try? await clock.sleep(for: configuration.farewell)
+      // Whom it lost is given time to come back.
+      try? await clock.sleep(for: configuration.farewell * (unaware.isEmpty ? 1 : 3))
     }
     let patience = Task {
       await timeout.value
       expirePatience()
     }
-    while !patienceExpired, stays.values.contains(where: { !$0.heardTheEnd && $0.attendances > 0 })
+    while !patienceExpired,
+      !unaware.isEmpty
+        || stays.values.contains(where: { !$0.heardTheEnd && $0.attendances > 0 })
     {
       await waitForNews(timeout: nil)
     }
     timeout.cancel()
     await patience.value
-    spool.removeAll()
+    if runStore == nil || machine.ending == .completed { spool.removeAll() }
   }
 
   private var patienceExpired = false

@@ -37,6 +37,9 @@ public struct CoordinatorConfiguration: Sendable {
   public var exposure: ExposureLedger?
   /// What a process takes that trains through each level, in bytes, by estimate; empty: that is not known.
   public var levelMemory: [Int] = []
+  /// Of how many rounds, the last ones, the adapters are kept where the run is kept; and which rounds' stay beside those.
+  public var keptAdapters = 100
+  public var keptRounds: @Sendable ([RoundRecord]) -> Set<Int> = { _ in [] }
   /// The most clients that are remembered; further ones are turned away.
   public var clientLimit: Int
   /// How long a client that asks for work is kept waiting before it is told to ask again.

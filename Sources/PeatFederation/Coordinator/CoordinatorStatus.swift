@@ -43,10 +43,10 @@ extension Coordinator {
     var status = CoordinatorStatus(
       run: configuration.run, round: machine.round, rounds: configuration.rules.rounds,
       attempt: machine.attempt)
-    status.roundsEnded = closedRounds.count
-    status.attemptsFailed = repeatedAttempts.count
-    status.lastRoundSeconds = closedRounds.last?.seconds
-    status.roundSecondsTotal = closedRounds.reduce(0) { $0 + $1.seconds }
+    status.roundsEnded = rounds.count
+    status.attemptsFailed = failedAttempts.count
+    status.lastRoundSeconds = rounds.last?.seconds
+    status.roundSecondsTotal = rounds.reduce(0) { $0 + $1.seconds }
     status.roundSeconds = machine.ending == nil ? roundWatch.seconds : 0
     status.clientsPresent = machine.present.count
     status.clientsKnown = histories.count
@@ -59,7 +59,7 @@ extension Coordinator {
       status.traffic.bytesDown += history.traffic.bytesDown
       status.traffic.bytesUp += history.traffic.bytesUp
     }
-    status.metrics = closedRounds.last?.metrics ?? [:]
+    status.metrics = rounds.last?.metrics ?? [:]
     status.ending = machine.ending
     return status
   }

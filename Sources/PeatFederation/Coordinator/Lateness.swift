@@ -3,7 +3,7 @@ import PeatTensor
 /// A client's parts that came to nothing.
 ///
 /// A round waited in vain where the client was late, or where its part ended otherwise after more than half of the round's time.
-struct Lateness: Sendable, Equatable {
+struct Lateness: Sendable, Codable, Equatable {
   /// How often a round waited in vain, and which one did last.
   private(set) var times = 0
   private(set) var lastRound: Int?

@@ -48,6 +48,8 @@ public enum CoordinatorProgress: Sendable {
   case clientJoined(ClientID)
   case clientLost(ClientID, reason: String)
   case roundBegan(round: Int, attempt: Int, plan: RoundPlan)
+  /// A round that was under way when an earlier coordinator stopped.
+  case roundGoesOn(round: Int, attempt: Int, plan: RoundPlan)
   case updateArrived(ClientID, round: Int, header: UpdateHeader)
   case updateRefused(ClientID, round: Int, UpdateRefusal)
   case clientFailed(ClientID, round: Int, reason: String)

@@ -5,13 +5,20 @@ import PeatTensor
 ///
 /// Updates are aggregated in the order of the clients' names, whatever order they arrived in: the result of a run is
 /// the same to the last bit over any transport.
+///
+/// A file is named by what it holds: what has arrived of an update goes on where it stopped, also after the coordinator was started again.
 struct UpdateSpool: Sendable {
   let folder: URL
+  /// Whether the files outlive the coordinator.
+  let isKept: Bool
 
-  init(_ folder: URL) throws {
+  private static let incoming = ".incoming"
+
+  init(_ folder: URL, isKept: Bool = false) throws {
     self.folder = folder
+    self.isKept = isKept
     do {
-      try? FileManager.default.removeItem(at: folder)
+      if !isKept { try? FileManager.default.removeItem(at: folder) }
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     } catch {
       throw PeatError.inputOutput(
@@ -20,13 +27,33 @@ struct UpdateSpool: Sendable {
     }
   }
 
-  /// Where the bytes of an update lie while they arrive.
-  func incoming(_ ticket: String) -> URL { folder.appendingPathComponent("\(ticket).incoming") }
+  /// Where the bytes of a client's update lie while they arrive.
+  func incoming(_ payload: BlobReference, from client: ClientID) -> URL {
+    folder.appendingPathComponent("\(client.name).\(payload.digest.hex)\(Self.incoming)")
+  }
+
+  /// What has arrived of an update before this coordinator was started; `nil`: nothing.
+  func arrived(_ payload: BlobReference, from client: ClientID) -> (Int, IncrementalDigest)? {
+    guard isKept else { return nil }
+    let file = incoming(payload, from: client)
+    guard let bytes = FolderBlobStore.size(file), bytes > 0, bytes <= payload.bytes,
+      let handle = try? FileHandle(forReadingFrom: file)
+    else { return nil }
+    defer { try? handle.close() }
+    var digest = IncrementalDigest()
+    var count = 0
+    while let piece = try? handle.read(upToCount: 1 << 20), !piece.isEmpty {
+      digest.update(piece)
+      count += piece.count
+    }
+    return count == bytes ? (bytes, digest) : nil
+  }
 
   /// Adds a piece to an update that arrives, at the byte where it goes on. A piece that could be written only in part, as the disk was full, leaves
   /// bytes behind that the next one takes the place of.
-  func append(_ chunk: Data, to ticket: String, at offset: Int) throws {
-    let file = incoming(ticket)
+  ///
+  /// - Throws: `unavailable` where it can't be kept: the client may send it again when there is room.
+  func append(_ chunk: Data, to file: URL, at offset: Int) throws {
     do {
       if offset == 0 { try Data().write(to: file) }
       let handle = try FileHandle(forWritingTo: file)
@@ -35,31 +62,51 @@ struct UpdateSpool: Sendable {
       try handle.seek(toOffset: UInt64(offset))
       try handle.write(contentsOf: chunk)
     } catch {
-      throw PeatError.inputOutput(
-        "Can't keep an incoming update in '\(file.path)': \(error.localizedDescription)",
+      throw PeatError.unavailable(
+        "The coordinator can't keep an incoming update in '\(file.path)' now: \(error.localizedDescription)",
         cause: error)
     }
   }
 
-  /// Where a checked update lies. A client's name holds no '@'.
-  func file(of key: Coordinator.UpdateKey) -> URL {
-    folder.appendingPathComponent("\(key.client.name)@\(key.round)-\(key.number).safetensors")
+  /// Where a checked update of the current round lies.
+  func file(of payload: BlobReference) -> URL {
+    folder.appendingPathComponent("\(payload.digest.hex).safetensors")
   }
 
-  /// Keeps a checked update.
-  func accept(_ ticket: String, as key: Coordinator.UpdateKey) throws {
-    let target = file(of: key)
+  /// Keeps a checked update of the current round.
+  func accept(_ payload: BlobReference, from client: ClientID) throws {
+    let target = file(of: payload)
     try? FileManager.default.removeItem(at: target)
-    do { try FileManager.default.moveItem(at: incoming(ticket), to: target) } catch {
-      throw PeatError.inputOutput(
-        "Can't keep the update of '\(key.client)': \(error.localizedDescription)", cause: error)
+    let source = incoming(payload, from: client)
+    do { try FileManager.default.moveItem(at: source, to: target) } catch {
+      throw PeatError.unavailable(
+        "The coordinator can't keep the update of '\(client)': \(error.localizedDescription)",
+        cause: error)
     }
   }
 
-  func drop(_ ticket: String) { try? FileManager.default.removeItem(at: incoming(ticket)) }
+  func drop(_ payload: BlobReference, from client: ClientID) {
+    try? FileManager.default.removeItem(at: incoming(payload, from: client))
+  }
 
-  func discard(_ key: Coordinator.UpdateKey) {
-    try? FileManager.default.removeItem(at: file(of: key))
+  func discard(_ payload: BlobReference) {
+    try? FileManager.default.removeItem(at: file(of: payload))
+  }
+
+  /// Whether an update that was taken is still what it was.
+  func isWhole(_ payload: BlobReference) -> Bool {
+    let file = file(of: payload)
+    return FolderBlobStore.size(file) == payload.bytes
+      && (try? FolderBlobStore.digest(of: file)) == payload.digest
+  }
+
+  /// Removes all but the updates that were taken, and where `incoming` says so, what is still arriving.
+  func sweep(keeping taken: some Sequence<BlobReference>, incoming: Bool) {
+    let names = Set(taken.map { file(of: $0).lastPathComponent })
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+    where !names.contains(name) && !(incoming && name.hasSuffix(Self.incoming)) {
+      try? FileManager.default.removeItem(at: folder.appendingPathComponent(name))
+    }
   }
 
   func removeAll() { try? FileManager.default.removeItem(at: folder) }

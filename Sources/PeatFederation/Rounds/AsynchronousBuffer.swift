@@ -60,6 +60,13 @@ struct AsynchronousBuffer: Sendable, Equatable, Codable {
 
   init(_ rules: BufferRules) { self.rules = rules }
 
+  /// Begins with updates that are there, and goes on counting each client's tasks.
+  mutating func take(_ arrivals: [Arrival], lastTasks other: AsynchronousBuffer) {
+    self.arrivals = arrivals
+    last = other.last
+    (period, planNumber) = (other.period, other.planNumber)
+  }
+
   var isFull: Bool { arrivals.count >= rules.size }
 
   func expects(_ client: ClientID, _ round: Int) -> Bool { working[client]?.round == round }

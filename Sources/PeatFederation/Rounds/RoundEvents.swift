@@ -6,6 +6,8 @@ public struct RoundTimer: Sendable, Hashable, Codable {
     case comingAndGoing
     /// Until the run's time is over.
     case budget
+    /// While it runs, a coordinator that was started again waits for the clients that were there before.
+    case returning
   }
 
   public var purpose: Purpose
@@ -70,10 +72,25 @@ public struct BufferedUpdate: Sendable, Codable, Hashable {
     self.number = number
     self.staleness = staleness
   }
+
+  /// Which one it is, wherever it is aggregated.
+  public struct Key: Sendable, Codable, Hashable {
+    public var client: ClientID
+    public var round: Int
+    public var number: Int
+
+    public init(client: ClientID, round: Int, number: Int = 1) {
+      self.client = client
+      self.round = round
+      self.number = number
+    }
+  }
+
+  public var id: Key { Key(client: client, round: round, number: number) }
 }
 
 /// What happens to a run: the input of `RoundStateMachine`.
-public enum RoundEvent: Sendable, Equatable {
+public enum RoundEvent: Sendable, Equatable, Codable {
   /// The coordinator is ready for clients.
   case started
   /// A client came, or came back; `restarted` where it no longer knows what it was doing.
@@ -105,6 +122,8 @@ public enum RoundAction: Sendable, Equatable {
   case makePlan(round: Int, attempt: Int, clients: [ClientID])
   /// A round's training begins: the server's own part too, if it has one.
   case beginRound(round: Int, attempt: Int, plan: RoundPlan)
+  /// A round goes on that was under way when the coordinator stopped: what was taken of it stays.
+  case goOn(round: Int, attempt: Int, plan: RoundPlan)
   case sendTask(ClientID, round: Int, attempt: Int, RoundPlan.Assignment)
   /// The client is back and goes on with the task it was given in a round.
   case resumeTask(ClientID, round: Int)

@@ -95,6 +95,9 @@ public struct RoundRules: Sendable, Codable, Equatable {
     budget = Budget()
   }
 
+  /// How long a coordinator that was started again waits for the clients that were there before: longer than they wait between two tries to reach it.
+  var returnPause: Duration { min(.seconds(60), gatheringDeadline) }
+
   /// How long after a plan in which too few take part the round is planned again.
   var planningPause: Duration { min(.seconds(5), gatheringDeadline / 2) }
 

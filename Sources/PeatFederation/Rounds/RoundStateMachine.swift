@@ -37,7 +37,7 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     case finished(RunEnding)
   }
 
-  public let rules: RoundRules
+  public internal(set) var rules: RoundRules
   /// The current round and attempt, from 1.
   public internal(set) var round = 1
   public internal(set) var attempt = 1
@@ -54,13 +54,15 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
   /// Attempts at this round that count.
   var spentAttempts = 0
   /// Clients that were still at work on a task when its round closed, each with that round. They are at it until they ask for work.
-  private var unfinished: [ClientID: Int] = [:]
+  var unfinished: [ClientID: Int] = [:]
   /// Updates of them that came since, for the next aggregation.
-  private var arrivals: [BufferedUpdate] = []
+  var arrivals: [BufferedUpdate] = []
   /// Whether attempts in which nobody is left are not counted.
-  private var patience = Patience.whole
+  var patience = Patience.whole
+  /// Clients that were there when the coordinator stopped, and are not back since it was started again.
+  var awaited: Set<ClientID> = []
 
-  private enum Patience: Sendable, Equatable, Codable {
+  enum Patience: Sendable, Equatable, Codable {
     case whole
     case running(RoundTimer)
     case over
@@ -103,9 +105,11 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
 
   /// Takes one event and says what is to be done. Events that come too late, twice or from strangers change nothing.
   public mutating func handle(_ event: RoundEvent) -> [RoundAction] {
-    if case .finished = phase { return [] }
+    if case .finished(let ending) = phase {
+      return event == .started ? [.finish(ending)] : []
+    }
     switch event {
-    case .started: return phase == .idle ? start() : []
+    case .started: return start()
     case .cancelled(let reason): return finish(.cancelled(reason: reason))
     case .planFailed(let reason):
       guard isPlanning else { return [] }
@@ -154,11 +158,6 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     return buffer?.isPlanning == true
   }
 
-  private mutating func start() -> [RoundAction] {
-    guard let time = rules.budget.time else { return gather() }
-    return [.startTimer(Self.budgetTimer, after: time)] + gather()
-  }
-
   static let budgetTimer = RoundTimer(.budget, round: 0, attempt: 0)
 
   // MARK: Clients come and go
@@ -167,6 +166,7 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     present.insert(client)
     // It no longer knows what it was doing.
     if restarted { unfinished[client] = nil }
+    awaited.remove(client)
     switch phase {
     case .gathering: return gathered()
     case .training:
@@ -235,18 +235,18 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
 
   // MARK: The phases of a round
 
-  private mutating func gather() -> [RoundAction] {
+  mutating func gather() -> [RoundAction] {
     if canPlan { return plan() }
     phase = .gathering
     return [.startTimer(timer(.gathering), after: rules.gatheringDeadline)]
   }
 
-  private mutating func gathered() -> [RoundAction] {
+  mutating func gathered() -> [RoundAction] {
     guard canPlan else { return [] }
     return [.cancelTimer(timer(.gathering))] + plan()
   }
 
-  private var canPlan: Bool { present.count >= needed }
+  private var canPlan: Bool { present.count >= needed && awaited.isEmpty }
 
   /// Those who are at work on an earlier round are asked where there are too few others.
   private var candidates: Set<ClientID> {
@@ -338,7 +338,7 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
   }
 
   /// A participant's part in the round ends, unless it already did.
-  private mutating func end(
+  mutating func end(
     _ client: ClientID, _ round: Int, _ result: ClientResult
   ) -> [RoundAction] {
     if isClosed(round), unfinished[client] == round { unfinished[client] = nil }
@@ -347,7 +347,7 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     return [.withdrawTask(client, round: round)] + closeIfDone()
   }
 
-  private mutating func closeIfDone() -> [RoundAction] {
+  mutating func closeIfDone() -> [RoundAction] {
     guard let training else { return [] }
     if training.hasEnough(rules) { return closeWithout(.surplus) }
     if training.isAnyoneWorking { return [] }
@@ -398,9 +398,15 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
         )
       ]
     }
+    if fired.purpose == .returning { return stopAwaiting() }
     guard fired.round == round, fired.attempt == attempt else { return [] }
     switch (fired.purpose, phase) {
-    case (.gathering, .gathering): return gatheredTooFew()
+    case (.gathering, .gathering):
+      if present.count >= needed {
+        awaited = []
+        return plan()
+      }
+      return gatheredTooFew()
     case (.replanning, .waiting(let participants)):
       if present.count >= needed { return plan(earlier: participants) }
       return [.startTimer(timer(.replanning), after: rules.planningPause)]
@@ -456,7 +462,7 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
 
   // MARK: A round ends
 
-  private mutating func aggregate() -> [RoundAction] {
+  mutating func aggregate() -> [RoundAction] {
     phase = .aggregating
     return endPatience(.over) + [
       .aggregate(

@@ -71,6 +71,11 @@ struct Training: Sendable, Equatable, Codable {
 
   // MARK: Time
 
+  /// The coordinator was started again: nobody could move meanwhile.
+  mutating func beginTimeAnew(_ rules: RoundRules) {
+    self = Training(plan: plan, standings: standings, rules: rules)
+  }
+
   /// Whether it is to be noted that a participant moves.
   func watches(_ client: ClientID) -> Bool {
     stretch == .watched && standings[client] == .working && !moved.contains(client)

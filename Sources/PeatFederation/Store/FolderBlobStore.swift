@@ -115,7 +115,7 @@ public actor FolderBlobStore: BlobStore {
   }
 
   /// The digest of a file, read in pieces.
-  static func digest(of file: URL) throws -> Digest {
+  package static func digest(of file: URL) throws -> Digest {
     do {
       let handle = try FileHandle(forReadingFrom: file)
       defer { try? handle.close() }
@@ -126,7 +126,7 @@ public actor FolderBlobStore: BlobStore {
   }
 
   /// Size of a file in bytes; `nil` where there is none.
-  static func size(_ file: URL) -> Int? {
+  package static func size(_ file: URL) -> Int? {
     let attributes = try? FileManager.default.attributesOfItem(atPath: file.path)
     return (attributes?[.size] as? NSNumber)?.intValue
   }

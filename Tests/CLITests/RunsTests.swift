@@ -1,0 +1,179 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("runs", .timeLimit(.minutes(10))) struct RunsTests {
+  /// A run file of the workshop's, with keys over it.
+  private func runFile(_ folder: URL, _ keys: String = "") async throws -> String {
+    let workshop = try await TinyWorkshop.shared()
+    let text = try String(contentsOfFile: workshop.runFile, encoding: .utf8)
+    let file = folder.appendingPathComponent("run.yaml")
+    try Data((text + "\nevaluateEvery: 1\nfullFineTuning: false\n" + keys).utf8).write(to: file)
+    return file.path
+  }
+
+  private func adapter(_ folder: URL, _ name: String) throws -> Data {
+    try Data(
+      contentsOf: folder.appendingPathComponent(name)
+        .appendingPathComponent("adapter_model.safetensors"))
+  }
+
+  private func runs(_ words: String..., in folder: URL) async throws -> [String: Any] {
+    try await FedpeatCommand.succeed(["runs"] + words + ["--json"], in: folder).object()
+  }
+
+  @Test func `a simulation that is interrupted is resumed, and comes to the same`() async throws {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(folder, "rounds: 40\n")
+      let running = try RunningCommand(["simulate", file, "--out", "cut"], in: folder)
+      try await running.waits(for: "round 5 of")
+      running.send(SIGINT)
+      let cut = try await running.finish()
+      #expect(cut.status == 130)
+      #expect(cut.errors.contains("fedpeat runs resume run-0 --store cut.runs"), "\(cut)")
+      let shown = try await runs("show", "run-0", "--store", "cut.runs", in: folder)
+      let state = try #require(shown["state"] as? [String: Any])
+      #expect(state["state"] as? String == "stopped")
+      #expect(state["rounds"] as? Int ?? 0 >= 4 && state["roundsInAll"] as? Int == 40)
+      let resumed = try await FedpeatCommand.succeed(
+        ["runs", "resume", "run-0", "--store", "cut.runs", "--json"], in: folder)
+      #expect(resumed.errors.contains("goes on"), "\(resumed)")
+      let whole = try await FedpeatCommand.succeed(
+        ["simulate", file, "--out", "whole", "--json"], in: folder)
+      #expect(try adapter(folder, "cut") == adapter(folder, "whole"))
+      let (mine, other) = (try resumed.object(), try whole.object())
+      for key in ["fiveNumbers", "bestRound", "bestPlugIn", "rounds", "warnings", "bytesUp"] {
+        #expect(mine[key] as? NSObject == other[key] as? NSObject, "\(key)")
+      }
+    }
+  }
+
+  @Test func `a run in a simulated cell is played again as far as it came`() async throws {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(
+        folder, "rounds: 30\nedge: pedestrian\nplanner: heuristic\nminimumUpdates: 1\n")
+      let running = try RunningCommand(["simulate", file, "--out", "cut"], in: folder)
+      try await running.waits(for: "round 6 of")
+      running.send(SIGKILL)
+      _ = try await running.finish()
+      let again = try await FedpeatCommand.succeed(
+        ["simulate", file, "--out", "cut", "--json"], in: folder
+      ).object()
+      let whole = try await FedpeatCommand.succeed(
+        ["simulate", file, "--out", "whole", "--json"], in: folder
+      ).object()
+      #expect(try adapter(folder, "cut") == adapter(folder, "whole"))
+      #expect(again["simulation"] as? NSObject == whole["simulation"] as? NSObject)
+      #expect(again["simulatedSeconds"] as? Double == whole["simulatedSeconds"] as? Double)
+    }
+  }
+
+  @Test func `runs are listed, shown, exported, rolled back, verified and deleted`() async throws {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(folder, "rounds: 4\n")
+      try await FedpeatCommand.succeed(["simulate", file, "--out", "result"], in: folder)
+      let store = ["--store", "result.runs"]
+      let list = try await runs("list", "--store", "result.runs", in: folder)
+      let first = try #require((list["runs"] as? [[String: Any]])?.first)
+      #expect(first["run"] as? String == "run-0" && first["state"] as? String == "finished")
+      let shown = try await runs("show", "run-0", "--store", "result.runs", in: folder)
+      let rounds = try #require(shown["roundRecords"] as? [[String: Any]])
+      #expect(rounds.count == 4 && rounds.allSatisfy { $0["isAdapterKept"] as? Bool == true })
+      #expect((shown["results"] as? [String: Any])?["rounds"] as? Int == 4)
+      #expect((shown["command"] as? [String])?.first == "simulate")
+
+      // The last round's adapter is the result's; that of round 2 is another, and plugs in.
+      _ = try await runs("export", "run-0", "--store", "result.runs", "--out", "last", in: folder)
+      #expect(try adapter(folder, "last") == adapter(folder, "result"))
+      let second = try await runs(
+        "export", "run-0", "--store", "result.runs", "--round", "2", "--out", "second", in: folder)
+      #expect(second["round"] as? Int == 2)
+      #expect(try adapter(folder, "second") != adapter(folder, "result"))
+      let workshop = try await TinyWorkshop.shared()
+      let plugged = try await FedpeatCommand.succeed(
+        ["evaluate", "second", "--text", workshop.text, "--limit", "50", "--json"], in: folder)
+      #expect(try plugged.object()["perplexity"] is NSNumber)
+
+      let whole = try await runs("verify", "run-0", "--store", "result.runs", in: folder)
+      #expect(whole["isWhole"] as? Bool == true)
+      let back = try await runs(
+        "rollback", "run-0", "--store", "result.runs", "--round", "2", in: folder)
+      #expect(back["forgotten"] as? Int == 2)
+      let before = try adapter(folder, "result")
+      try await FedpeatCommand.succeed(["runs", "resume", "run-0"] + store, in: folder)
+      #expect(try adapter(folder, "result") == before)
+
+      // A byte that changed is found.
+      let blobs = folder.appendingPathComponent("result.runs/run-0/blobs")
+      let name = try #require(
+        try FileManager.default.contentsOfDirectory(atPath: blobs.path).sorted().first)
+      try Data("something else".utf8).write(to: blobs.appendingPathComponent(name))
+      let damaged = try await FedpeatCommand.run(
+        ["runs", "verify", "run-0", "--json"] + store, in: folder)
+      #expect(damaged.status == 65 && damaged.errors.contains("damaged"), "\(damaged)")
+      #expect((try damaged.object()["problems"] as? [String])?.first?.contains(name) == true)
+
+      let gone = try await runs("delete", "run-0", "--store", "result.runs", in: folder)
+      #expect(gone["bytes"] as? Int ?? 0 > 0)
+      #expect(
+        !FileManager.default.fileExists(atPath: folder.appendingPathComponent("result.runs").path))
+      #expect(try adapter(folder, "result") == before)
+    }
+  }
+
+  @Test func `another configuration under a run's name is refused, and what differs is said`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(folder, "rounds: 4000\n")
+      let running = try RunningCommand(["simulate", file, "--out", "result"], in: folder)
+      try await running.waits(for: "round 2 of")
+      // Another process can't have it meanwhile.
+      let second = try await FedpeatCommand.run(["simulate", file, "--out", "result"], in: folder)
+      #expect(
+        second.status == 64 && second.errors.contains("under way in another process"), "\(second)")
+      let busy = try await FedpeatCommand.run(
+        ["runs", "delete", "run-0", "--store", "result.runs"], in: folder)
+      #expect(busy.status == 64, "\(busy)")
+      let list = try await runs("list", "--store", "result.runs", in: folder)
+      #expect((list["runs"] as? [[String: Any]])?.first?["state"] as? String == "running")
+      running.send(SIGKILL)
+      _ = try await running.finish()
+      let other = try await FedpeatCommand.run(
+        ["simulate", file, "--out", "result", "--learning-rate", "0.5", "--rounds", "3"],
+        in: folder)
+      #expect(other.status == 64, "\(other)")
+      for text in ["learningRate was", "rounds was 4000 and is 3", "--anew", "runs resume run-0"] {
+        #expect(other.errors.contains(text), "not '\(text)': \(other)")
+      }
+      try await FedpeatCommand.succeed(
+        ["simulate", file, "--out", "result", "--rounds", "3", "--anew"], in: folder)
+      // A finished simulation is made again, as its results are replaced.
+      try await FedpeatCommand.succeed(
+        ["simulate", file, "--out", "result", "--rounds", "2"], in: folder)
+      let served = try await FedpeatCommand.run(
+        ["serve", file, "--out", "result", "--rounds", "2"], in: folder)
+      #expect(served.status == 64 && served.errors.contains("finished"), "\(served)")
+    }
+  }
+
+  @Test func `a run that is not there is told, with those that are`() async throws {
+    try await withTemporaryFolder { folder in
+      for verb in ["show", "resume", "verify", "delete"] {
+        try await expect(
+          74, saying: ["no runs in"], from: ["runs", verb, "run-0", "--store", "none"], in: folder)
+      }
+      try await expect(
+        74, saying: ["no runs in"],
+        from: ["runs", "rollback", "run-0", "--round", "1", "--store", "none"], in: folder)
+      try await expect(
+        64, saying: ["can't name a run"],
+        from: ["runs", "show", "../x", "--store", "none"], in: folder)
+      let list = try await runs("list", "--store", "none", in: folder)
+      #expect((list["runs"] as? [Any])?.isEmpty == true)
+      try await expect(
+        64, saying: ["--anew"],
+        from: ["simulate", try await TinyWorkshop.shared().runFile, "--anew"], in: folder)
+    }
+  }
+}

@@ -1,0 +1,340 @@
+import Foundation
+import Logging
+import PeatFederation
+import PeatStore
+import PeatTensor
+import Synchronization
+
+/// A trainer whose result depends on the adapter it was sent, on its data (the target) and on the task's seed, to the last bit.
+struct ToyTrainer: LocalTrainer {
+  let target: Float
+  var examples = 1
+  var steps = 3
+  let trainings = Counter()
+
+  func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
+    trainings.add(task.round)
+    var random = SeededRandom(seed: task.seed)
+    var tensors = adapter
+    for _ in 0..<steps {
+      for name in tensors.keys.sorted() {
+        tensors[name] = tensors[name]?.map { $0 - 0.3 * ($0 - target + 0.1 * random.normal()) }
+      }
+    }
+    return LocalResult(
+      tensors: tensors, exampleCount: examples, metrics: ["target": Double(target)])
+  }
+
+  static let adapter: NamedTensors = [
+    "layers.0.lora_A": Tensor([0.5, -0.25, 0.125, 1, 2, 3], shape: [2, 3]),
+    "layers.0.lora_B": Tensor([0, 0.1, 0.2, 0.3], shape: [2, 2]),
+  ]
+}
+
+/// Which rounds something was done in.
+final class Counter: Sendable {
+  private let rounds = Mutex<[Int]>([])
+  func add(_ round: Int) { rounds.withLock { $0.append(round) } }
+  var all: [Int] { rounds.withLock { $0 } }
+}
+
+/// A store that dies at one of its commits: before that is kept, or after.
+final class MortalStore: RunStore {
+  private struct State {
+    var inner: (any RunStore)?
+    var commits = 0
+  }
+
+  struct Death: Error {}
+
+  let folder: URL
+  let blobs: FolderBlobStore
+  private let state: Mutex<State>
+  private let last: Int
+  private let isKept: Bool
+  private let diesAtUpdate: Bool
+
+  /// - Parameters:
+  ///   - last: the commit at which it dies, from 1.
+  ///   - isKept: whether that is still kept.
+  ///   - diesAtUpdate: whether it dies at the first update that is taken.
+  init(_ inner: any RunStore, last: Int = .max, isKept: Bool = true, diesAtUpdate: Bool = false) {
+    (folder, blobs, self.last, self.isKept) = (inner.folder, inner.blobs, last, isKept)
+    self.diesAtUpdate = diesAtUpdate
+    state = Mutex(State(inner: inner))
+  }
+
+  /// Lets go of what is behind it, as the end of a process does.
+  func die() { state.withLock { $0.inner = nil } }
+
+  var isDead: Bool { state.withLock { $0.inner == nil } }
+  var commits: Int { state.withLock { $0.commits } }
+
+  private var inner: any RunStore {
+    get throws {
+      guard let inner = state.withLock({ $0.inner }) else { throw Death() }
+      return inner
+    }
+  }
+
+  func load() throws -> KeptRun? { try inner.load() }
+  func note(_ name: String) throws -> Data? { try inner.note(name) }
+  func keep(_ note: Data, as name: String) throws { try inner.keep(note, as: name) }
+
+  func commit(_ changes: RunChanges) throws {
+    try state.withLock { state in
+      guard let inner = state.inner else { throw Death() }
+      state.commits += 1
+      guard state.commits >= last || diesAtUpdate && !changes.updates.isEmpty else {
+        return try inner.commit(changes)
+      }
+      if isKept { try inner.commit(changes) }
+      // The lock goes with it.
+      state.inner = nil
+      throw Death()
+    }
+  }
+}
+
+/// A connection that a process had which was killed: nobody hears of it any more.
+final class MortalConnection: CoordinatorConnection {
+  private let inner: any CoordinatorConnection
+  private let isDead = Atomic(false)
+  var address: String { inner.address }
+
+  init(_ inner: any CoordinatorConnection) { self.inner = inner }
+
+  func kill() { isDead.store(true, ordering: .relaxed) }
+
+  private func check() throws {
+    if isDead.load(ordering: .relaxed) { throw CancellationError() }
+  }
+
+  func join(_ request: JoinRequest) async throws -> JoinReply {
+    try check()
+    return try await inner.join(request)
+  }
+  func nextTask(_ caller: Caller) async throws -> TaskReply {
+    try check()
+    return try await inner.nextTask(caller)
+  }
+  func download(
+    _ request: DownloadRequest, to write: @Sendable (Data) async throws -> Void
+  ) async throws {
+    try check()
+    try await inner.download(request) { data in
+      try self.check()
+      try await write(data)
+    }
+  }
+  func offer(_ offer: UploadOffer) async throws -> UploadAnswer {
+    try check()
+    return try await inner.offer(offer)
+  }
+  func upload(
+    _ payload: Data, ticket: String, from offset: Int, onSent: @escaping @Sendable (Int) -> Void
+  ) async throws -> UploadReply {
+    try check()
+    return try await inner.upload(payload, ticket: ticket, from: offset, onSent: onSent)
+  }
+  func report(_ failure: FailureReport) async throws {
+    try check()
+    try await inner.report(failure)
+  }
+  func attend(_ caller: Caller) async throws -> AttendReply {
+    try check()
+    return try await inner.attend(caller)
+  }
+  func leave(_ caller: Caller) async throws {
+    try check()
+    try await inner.leave(caller)
+  }
+  func close() async { await inner.close() }
+}
+
+extension Logger {
+  /// Says nothing.
+  static var quiet: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
+}
+
+enum StoreKind: String, CaseIterable, Sendable {
+  case memory, sqlite
+
+  func open(_ folder: URL, _ memory: MemoryRunStore?) throws -> any RunStore {
+    switch self {
+    case .memory: try memory ?? MemoryRunStore(folder)
+    case .sqlite: try RunDatabase(folder)
+    }
+  }
+}
+
+/// A federation of toy clients whose coordinator and clients die at points that are chosen, and are started again.
+struct MortalFederation: Sendable {
+  /// When one dies, and whether what it was about to keep is kept.
+  struct Death: Sendable {
+    var commit: Int
+    var isKept: Bool
+  }
+
+  var rounds = 4
+  var clients: [ClientID: Float] = ["a": 1, "b": -2, "c": 3]
+  var strategy: any AggregationStrategy = .fedAvg
+  var upload = UpdateEncoding.plain
+  var download = UpdateEncoding.plain
+  var serverWeight = 0.0
+  var updateBytes = 64
+  var adapter = ToyTrainer.adapter
+  var steps = 3
+
+  struct Outcome: Sendable {
+    var report: RunReport
+    /// Of each life of the coordinator.
+    var commits: [Int]
+    var lives: Int
+    var clientLives: Int
+    var trainings: [ClientID: [Int]]
+  }
+
+  func coordinator(
+    _ folder: URL, store: (any RunStore)?,
+    onProgress: @escaping @Sendable (CoordinatorProgress) -> Void = { _ in }
+  ) async throws -> Coordinator {
+    let downloads = try FolderBlobStore(folder.appendingPathComponent("downloads"))
+    let source = folder.appendingPathComponent("emulator")
+    try FileManager.default.createDirectory(at: source, withIntermediateDirectories: true)
+    try Data("{}".utf8).write(to: source.appendingPathComponent("config.json"))
+    try Data(repeating: 7, count: 1000).write(
+      to: source.appendingPathComponent("model.safetensors"))
+    var configuration = CoordinatorConfiguration(
+      run: "test-run", seed: 7,
+      rules: RoundRules(
+        rounds: rounds, minimumClients: clients.count, minimumUpdates: clients.count,
+        deadline: .seconds(120), gatheringDeadline: .seconds(60)),
+      method: "lora", rank: 2, alpha: 4, pollTimeout: .seconds(5), heartbeat: .seconds(600),
+      grace: .milliseconds(30), farewell: .seconds(2))
+    (configuration.upload, configuration.download) = (upload, download)
+    configuration.keptAdapters = 2
+    return try await Coordinator(
+      configuration, adapter: adapter,
+      levels: [try await Package(folder: source, store: downloads)], store: downloads,
+      workFolder: folder.appendingPathComponent("spool"), strategy: strategy, runStore: store,
+      server: serverWeight > 0
+        ? try ServerParticipation(weight: serverWeight, trainer: ToyTrainer(target: 9)) : nil,
+      logger: .quiet, onProgress: onProgress)
+  }
+
+  /// - Parameters:
+  ///   - deaths: of the coordinator, one for each of its lives but the last.
+  ///   - stopsThere: whether all is left as the first death leaves it.
+  ///   - clientDeaths: for each client, after how many steps of its progress each of its lives ends.
+  func run(
+    _ kind: StoreKind?, in folder: URL, deaths: [Death] = [], clientDeaths: [ClientID: [Int]] = [:],
+    stopsThere: Bool = false
+  ) async throws -> Outcome {
+    let memory =
+      kind == .memory ? try MemoryRunStore(folder.appendingPathComponent("run")) : nil
+    let transport = InMemoryTransport(Nobody(), chunkBytes: updateBytes)
+    await transport.disconnect()
+    let trainers = clients.mapValues {
+      ToyTrainer(target: $0, examples: 1 + Int(abs($0)), steps: steps)
+    }
+    return try await withThrowingTaskGroup(of: Int.self) { group in
+      for (id, trainer) in trainers {
+        group.addTask {
+          try await live(
+            id, trainer, transport, folder.appendingPathComponent("client-\(id)"),
+            deaths: clientDeaths[id] ?? [])
+        }
+      }
+      var commits: [Int] = []
+      var life = 0
+      while true {
+        let death = life < deaths.count ? deaths[life] : nil
+        life += 1
+        let inner = try kind?.open(folder.appendingPathComponent("run"), memory)
+        let store = inner.map {
+          MortalStore($0, last: death?.commit ?? .max, isKept: death?.isKept ?? true)
+        }
+        do {
+          let coordinator = try await coordinator(folder, store: store)
+          await transport.reconnect(coordinator)
+          let report = try await coordinator.run()
+          await transport.disconnect()
+          commits.append(store?.commits ?? 0)
+          store?.die()
+          var lives = 0
+          for try await count in group { lives += count }
+          return Outcome(
+            report: report, commits: commits, lives: life, clientLives: lives,
+            trainings: trainers.mapValues(\.trainings.all))
+        } catch {
+          guard store?.isDead == true else { throw error }
+          await transport.disconnect()
+          commits.append(store?.commits ?? 0)
+          if stopsThere {
+            group.cancelAll()
+            throw error
+          }
+        }
+      }
+    }
+  }
+
+  /// A client that dies after some steps, and is started again in the same folder. Returns how often it lived.
+  private func live(
+    _ id: ClientID, _ trainer: ToyTrainer, _ transport: InMemoryTransport, _ folder: URL,
+    deaths: [Int]
+  ) async throws -> Int {
+    for (number, steps) in (deaths + [.max]).enumerated() {
+      let connection = MortalConnection(transport.connect())
+      let count = Atomic(0)
+      let box = Mutex<Task<ClientReport, any Error>?>(nil)
+      let client = try Client(
+        ClientConfiguration(
+          client: id,
+          retry: RetryPolicy(attempts: 20_000, initial: .milliseconds(2), maximum: .milliseconds(5))
+        ),
+        connection: connection, trainer: trainer, workFolder: folder, logger: .quiet,
+        freeMemory: { 1 << 20 },
+        onProgress: { _ in
+          if count.add(1, ordering: .relaxed).newValue == steps {
+            connection.kill()
+            box.withLock { $0 }?.cancel()
+          }
+        })
+      let task = Task { try await client.run() }
+      box.withLock { $0 = task }
+      if count.load(ordering: .relaxed) >= steps { task.cancel() }
+      do {
+        _ = try await withTaskCancellationHandler {
+          try await task.value
+        } onCancel: {
+          task.cancel()
+        }
+        return number + 1
+      } catch is CancellationError where steps < .max {
+        continue
+      } catch let error as PeatError where error.code == .unavailable {
+        // The coordinator ended while this one was not there.
+        return number + 1
+      }
+    }
+    return deaths.count + 1
+  }
+}
+
+/// Nobody is there yet.
+private struct Nobody: CoordinatorEndpoint {
+  private var absence: PeatError { .unavailable("nobody is there") }
+  func join(_ request: JoinRequest) async throws -> JoinReply { throw absence }
+  func nextTask(_ caller: Caller) async throws -> TaskReply { throw absence }
+  func download(
+    _ request: DownloadRequest, chunkBytes: Int, to write: @Sendable (Data) async throws -> Void
+  ) async throws { throw absence }
+  func offer(_ offer: UploadOffer) async throws -> UploadAnswer { throw absence }
+  func receive(_ chunk: Data, ticket: String, offset: Int) async throws { throw absence }
+  func finishUpload(ticket: String) async throws -> UploadReply { throw absence }
+  func report(_ failure: FailureReport) async throws { throw absence }
+  func attend(_ caller: Caller) async throws -> AttendReply { throw absence }
+  func leave(_ caller: Caller) async {}
+}
