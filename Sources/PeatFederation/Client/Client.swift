@@ -221,7 +221,11 @@ public actor Client {
           contacts += 1
           continue
         case .finished(let ending): return ending
-        case .superseded: throw superseded
+        case .superseded:
+          // By this very client, where it joined again while the call was on its way.
+          if caller.session == self.caller?.session { throw superseded }
+          contacts += 1
+          continue
         case .rejoin: contacts += 1
         }
       } catch let error as PeatError where error.code == .unavailable {
@@ -479,7 +483,8 @@ public actor Client {
       onProgress(.delivered(round: header.round, metrics: header.metrics))
     case .refused(let refusal)?:
       report.refusals += 1
-      undelivered.forget()
+      // A coordinator that was started again does not know the upload; it asks for the update anew.
+      if refusal.code != .notExpected { undelivered.forget() }
       logger.warning("the update was refused: \(refusal)")
       onProgress(.refused(round: header.round, refusal))
     case nil: break  // The session is not known any more; the next request for work joins again.
