@@ -215,7 +215,7 @@ import Testing
       let texts = "model: model\ntask: next-token\ndata: x\nclientTransforms: invert\n"
       try Data(texts.utf8).write(to: folder.appendingPathComponent("texts.yaml"))
       try await expect(
-        64, saying: ["clientTransforms", "task: classification"], from: ["simulate", "texts.yaml"],
+        65, saying: ["clientTransforms", "task: classification"], from: ["simulate", "texts.yaml"],
         in: folder)
     }
   }

@@ -103,8 +103,10 @@ import Testing
       try refuse("split", split(0, 2, 1), "block 0 of the full model")
       try refuse("split", split(10, 2, 1), "one of 13 blocks; its blockMap has 3")
       try refuse("split", split(1, 1, 3), "one of 5 blocks")
-      try change(url, "split", to: split(1, 1, 1))
+      try change(url, "split", to: split(1, 1, 3))
+      try change(url, "blockMap", to: map(["0": 0, "1": 1, "2": 2, "3": 3, "4": 4]))
       _ = try AdapterFolder.read(folder, for: model)
+      try original.write(to: url)
       // A Llama has no encoder apart.
       try refuse(
         "encoderBlocks", .object(["inFolder": .integer(2), "inFullModel": .integer(1 << 62)]),
