@@ -37,7 +37,7 @@ private struct Walk {
 
   mutating func take(_ event: RoundEvent) {
     let before = machine
-    if case .updateReceived(let client, let round) = event, round == machine.round,
+    if case .updateReceived(let client, let round) = event, !machine.isClosed(round),
       machine.expectsUpdate(from: client, round: round)
     {
       delivered.insert(client)
@@ -129,7 +129,9 @@ private struct Walk {
     switch random.integer(below: 18) {
     case 14: take(.progressed(client, round: round))
     case 15: take(.clientReady(client))
-    case 16, 17: if machine.round > 1 { take(.updateReceived(client, round: machine.round - 1)) }
+    case 16, 17:
+      let owing = clients.filter { machine.expectsUpdate(from: $0, round: machine.round - 1) }
+      if !owing.isEmpty { take(.updateReceived(pick(owing), round: machine.round - 1)) }
     case 0, 1: take(.clientJoined(client, restarted: pick([true, false])))
     case 2: take(.clientLost(client, reason: "gone"))
     case 3, 4, 5: take(.updateReceived(client, round: round))

@@ -75,7 +75,8 @@ extension RoundStateMachine {
     return actions + [.startTimer(start, after: rules.deadline)]
   }
 
-  private var oldestRound: Int { round - (rules.staleness?.maximum ?? 0) }
+  /// The first round whose tasks may still be answered.
+  private var oldestRound: Int { nextRound - (rules.staleness?.maximum ?? 0) }
 
   /// Whether more work is of use: not once the last round is aggregated.
   private var mayBegin: Bool { round <= rules.rounds }
@@ -150,7 +151,11 @@ extension RoundStateMachine {
   private mutating func aggregateBuffer() -> [RoundAction] {
     let round = round
     guard let updates = buffer?.close(round) else { return [] }
+    // What comes from now on is for the next round, which some tasks are too old for.
+    let oldest = oldestRound
+    let dropped = buffer?.dropTasks(before: oldest) ?? []
     return [.aggregate(round: round, clients: [], buffered: updates)]
+      + dropped.map { .withdrawTask($0.client, round: $0.round) }
   }
 
   /// The new adapter is there: from now on work begins with it.
@@ -158,12 +163,7 @@ extension RoundStateMachine {
     buffer?.closing?.isAggregated = true
     self.round = round + 1
     spentAttempts = 0
-    var actions: [RoundAction] = [.evaluate(round: round)]
-    let oldest = oldestRound
-    for (client, round) in buffer?.dropTasks(before: oldest) ?? [] {
-      actions.append(.withdrawTask(client, round: round))
-    }
-    return actions + giveWork()
+    return [.evaluate(round: round)] + giveWork()
   }
 
   private mutating func record(_ metrics: [String: Double], _ spent: RunCost) -> [RoundAction] {
@@ -208,7 +208,7 @@ extension RoundStateMachine {
           + finish(
             .failed(
               reason:
-                "Round \(round) waited \(spentAttempts) times \(rules.deadline) for updates; \(buffer.arrivals.count) of the \(rules.minimumUpdates) it needs arrived. Give it a longer deadline, more clients or more attempts."
+                "Round \(round) waited \(spentAttempts) times \(rules.deadline) for updates; \(buffer.arrivals.count) of the \(rules.minimumUpdates) updates it needs arrived. Give it a longer deadline, more clients or more attempts."
             ))
       }
     }
