@@ -396,7 +396,8 @@ public enum CheckpointWriter {
         "config.json", "model.safetensors", "emulator.json", "adapter_config.json",
         "adapter_model.safetensors", "fedpeat.json", "update.json", "update.safetensors",
         "README.md", "training_state.json", "training_state.safetensors", "run.yaml",
-        "results.json", "lineage.json", "best-round", "withheld", "distillation_best.safetensors", "pretraining_state.json",
+        "results.json", "lineage.json", "best-round", "withheld", "distillation_best.safetensors",
+        "pretraining_state.json",
         "pretraining_best.safetensors",
       ].contains(name)
   }
