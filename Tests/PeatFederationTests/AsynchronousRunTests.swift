@@ -173,11 +173,16 @@ import Testing
     var (machine, _) = flowing(Self.rules(size: 3))
     plan(&machine, machine.handle(.updateReceived("a", round: 1)))
     let actions = machine.handle(.timerFired(deadline))
-    #expect(actions.contains(.withdrawTask("b", round: 1)))
     #expect(
       actions.contains(
         .aggregate(
           round: 1, clients: [], buffered: [BufferedUpdate("a", round: 1, staleness: 0)])))
+    // Nobody has been at work for a whole one.
+    #expect(machine.expectsUpdate(from: "b", round: 1))
+    _ = machine.handle(.aggregated(round: 1))
+    _ = machine.handle(.evaluated(round: 1, metrics: [:]))
+    let second = machine.handle(.timerFired(RoundTimer(.training, round: 2, attempt: 4)))
+    #expect(second.contains(.withdrawTask("b", round: 1)))
     #expect(machine.present.isEmpty, "all had been at work since before it")
   }
 
