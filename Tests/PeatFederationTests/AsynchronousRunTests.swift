@@ -340,7 +340,7 @@ private struct FlowWalk {
       #expect(self.ending == nil && tasks.isEmpty && timers.isEmpty)
       if ending == .completed { #expect(records == rules.rounds) }
       self.ending = ending
-    case .discardUpdates, .recordFailedAttempt, .warn, .waitForParticipants:
+    case .discardUpdates, .recordFailedAttempt, .warn, .waitForParticipants, .goOn:
       Issue.record("\(action) of a run in rounds")
     }
     if !hasResumed { #expect(tasks.count <= rules.buffer?.concurrency ?? 6) }

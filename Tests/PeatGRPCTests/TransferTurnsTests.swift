@@ -1,32 +1,42 @@
 import PeatGRPC
-import Synchronization
 import TestSupport
 import Testing
+
+/// How many go on.
+private actor Seen {
+  private(set) var now = 0
+  private(set) var most = 0
+  private(set) var done = 0
+
+  func begin() {
+    now += 1
+    most = max(most, now)
+  }
+
+  func end() {
+    now -= 1
+    done += 1
+  }
+}
 
 @Suite("Turns of transfers") struct TransferTurnsTests {
   @Test func `no more than the limit go on at a time, and all get their turn`() async throws {
     let turns = TransferTurns(limit: 3, patience: .seconds(60))
-    let seen = Mutex((now: 0, most: 0, done: 0))
+    let seen = Seen()
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<20 {
         group.addTask {
           try await turns.take {
-            seen.withLock {
-              $0.now += 1
-              $0.most = max($0.most, $0.now)
-            }
+            await seen.begin()
             for _ in 0..<5 { await Task.yield() }
-            seen.withLock {
-              $0.now -= 1
-              $0.done += 1
-            }
+            await seen.end()
           }
         }
       }
       try await group.waitForAll()
     }
-    #expect(seen.withLock { $0.most } <= 3)
-    #expect(seen.withLock { $0.done } == 20)
+    #expect(await seen.most <= 3)
+    #expect(await seen.done == 20)
   }
 
   @Test func `one that takes long does not keep others from their turn`() async throws {
