@@ -290,8 +290,10 @@ public final class RunDatabase: RunStore {
       run.clients[try ClientID(row["name"])] = try value(
         KeptClient.self, row["content"], "a client")
     }
-    run.updates = try String.fetchAll(database, sql: "SELECT content FROM taken ORDER BY client, round, number")
-      .map { try value(KeptUpdate.self, $0, "an update") }
+    run.updates = try String.fetchAll(
+      database, sql: "SELECT content FROM taken ORDER BY client, round, number"
+    )
+    .map { try value(KeptUpdate.self, $0, "an update") }
     let rounds = "SELECT record, adapter, state FROM round ORDER BY round"
     run.rounds = try Row.fetchAll(database, sql: rounds).map {
       KeptRound(
