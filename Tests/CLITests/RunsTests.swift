@@ -8,7 +8,11 @@ import Testing
     let workshop = try await TinyWorkshop.shared()
     let text = try String(contentsOfFile: workshop.runFile, encoding: .utf8)
     let file = folder.appendingPathComponent("run.yaml")
-    try Data((text + "\nevaluateEvery: 1\nfullFineTuning: false\n" + keys).utf8).write(to: file)
+    let own = ("evaluateEvery: 1\nfullFineTuning: false\n" + keys).split(separator: "\n")
+    func key(_ line: Substring) -> Substring { line.prefix { $0 != ":" } }
+    let named = Set(own.map(key))
+    let others = text.split(separator: "\n").filter { !named.contains(key($0)) }
+    try Data((others + own).joined(separator: "\n").utf8).write(to: file)
     return file.path
   }
 

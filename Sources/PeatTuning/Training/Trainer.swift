@@ -50,7 +50,8 @@ public final class Trainer {
     configuration: TrainingConfiguration, objective: (any TrainingObjective)? = nil
   ) throws {
     try configuration.validate(
-      contextLength: model.configuration.contextLength, virtualTokens: model.virtualTokens)
+      contextLength: model.configuration.contextLength, virtualTokens: model.virtualTokens,
+      allowsNoSteps: true)
     try data.check(for: model.configuration)
     try MemoryDemands(
       of: model, tuning: parameters, configuration, isRagged: data.arrangement.isByDocument,
