@@ -386,7 +386,7 @@ import Testing
       #expect(abs(try await perplexity("x/best-round") / best - 1) < 1e-5)
       // A second run leaves what the first gave; whoever wrote something into it is told.
       let kept = try Data(contentsOf: folder.appendingPathComponent("x/results.json"))
-      let again = try RunningCommand(arguments, in: folder)
+      let again = try RunningCommand(arguments + ["--anew"], in: folder)
       try await again.waits(for: "round 3 of")
       again.send(SIGTERM)
       let second = try await again.finish(seconds: 30)

@@ -178,6 +178,12 @@ struct Aggregate: AsyncParsableCommand {
   /// Throws where the strategy's state could not be written after the adapter.
   private func checkedStateFile(_ path: String, besides out: URL) throws -> URL {
     let file = URL(path: path).standardizedFileURL
+    let inside = out.standardizedFileURL.resolvingSymlinksInPath().path + "/"
+    guard !file.resolvingSymlinksInPath().path.hasPrefix(inside) else {
+      throw PeatError.usage(
+        "--server-state '\(path)' lies in --out '\(out.relativePath)', which is written anew as a whole. Name a file beside it."
+      )
+    }
     let parent = file.deletingLastPathComponent()
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: parent.path, isDirectory: &isFolder),
@@ -190,12 +196,6 @@ struct Aggregate: AsyncParsableCommand {
       isFolder.boolValue
     {
       throw PeatError.usage("--server-state '\(path)' is a folder; name a file.")
-    }
-    let inside = out.standardizedFileURL.resolvingSymlinksInPath().path + "/"
-    guard !file.resolvingSymlinksInPath().path.hasPrefix(inside) else {
-      throw PeatError.usage(
-        "--server-state '\(path)' lies in --out '\(out.relativePath)', which is written anew as a whole. Name a file beside it."
-      )
     }
     return file
   }

@@ -1,3 +1,4 @@
+import ArgumentParser
 import FedPEAT
 
 /// The command line's words, made ready for the argument parser.
@@ -5,7 +6,7 @@ enum Arguments {
   /// Throws where an option is given more than once of which only one can count: the parser would take the last without a word.
   static func checkSingle(_ option: String, _ values: [String]) throws {
     guard values.count > 1 else { return }
-    throw PeatError.usage(
+    throw ValidationError(
       "\(option) is given \(values.count) times (\(values.map { "'\($0)'" }.joined(separator: ", "))), but a model takes one adapter at a time here. Give one; 'aggregate' makes one of several."
     )
   }

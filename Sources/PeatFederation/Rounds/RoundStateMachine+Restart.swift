@@ -51,6 +51,8 @@ extension RoundStateMachine {
     var machine = RoundStateMachine(rules: rules)
     machine.round = round + 1
     machine.recorded = round
+    // Those who were there are waited for, as in a run that was stopped: else the first to come would be all.
+    machine.awaited = awaited.union(present)
     return machine
   }
 
