@@ -222,7 +222,8 @@ private struct SlowPlanner: RoundPlanner {
       let half = payload.count / 2
       try await coordinator.receive(Data(payload.prefix(half)), ticket: ticket, offset: 0)
       // What a full disk leaves of the next piece: it was not taken, and is sent again.
-      let file = folder.appendingPathComponent("coordinator/\(ticket).incoming")
+      let file = folder.appendingPathComponent(
+        "coordinator/a.\(offer.payload.digest.hex).incoming")
       let handle = try FileHandle(forWritingTo: file)
       try handle.seekToEnd()
       try handle.write(contentsOf: Data(repeating: 7, count: payload.count))
