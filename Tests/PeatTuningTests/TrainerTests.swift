@@ -319,7 +319,7 @@ import Testing
 
   @Test func `settings that make no sense`() throws {
     let changes: [(String, (inout TrainingConfiguration) -> Void)] = [
-      ("steps", { $0.steps = 0 }), ("batch", { $0.batch = 0 }), ("context", { $0.context = 0 }),
+      ("steps", { $0.steps = -1 }), ("batch", { $0.batch = 0 }), ("context", { $0.context = 0 }),
       ("context", { $0.context = 65 }), ("learningRate", { $0.learningRate = 0 }),
       ("learningRate", { $0.learningRate = .nan }),
       ("learningRate", { $0.learningRate = .infinity }),
