@@ -292,7 +292,7 @@ struct MortalFederation: Sendable {
       let client = try Client(
         ClientConfiguration(
           client: id,
-          retry: RetryPolicy(attempts: 3_000, initial: .milliseconds(2), maximum: .milliseconds(5))
+          retry: RetryPolicy(attempts: 15_000, initial: .milliseconds(2), maximum: .milliseconds(5))
         ),
         connection: connection, trainer: trainer, workFolder: folder, logger: .quiet,
         freeMemory: { 1 << 20 },

@@ -44,6 +44,7 @@ struct Embed: AsyncParsableCommand {
   }
 
   func run() async throws {
+    if let out { try checkPlace(URL(path: out)) }
     let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
     let documents = try DocumentReader.read(URL(path: text)).map(\.text)
     let texts =
@@ -68,5 +69,26 @@ struct Embed: AsyncParsableCommand {
         ["texts", Format.count(report.texts)], ["width", Format.count(report.width)],
         ["written to", out ?? "nowhere: give --out FILE, or --json to see them"],
       ]))
+  }
+
+  /// Throws before any work where vectors would take the place of something else.
+  private func checkPlace(_ file: URL) throws {
+    func whole(_ url: URL) -> String { url.standardizedFileURL.resolvingSymlinksInPath().path }
+    let place = whole(file)
+    guard place != whole(URL(path: text)) else {
+      throw PeatError.usage("--out is the file of texts that is read; name another.")
+    }
+    let folders = [try URL(model: model)] + (adapter.map { [URL(path: $0)] } ?? [])
+    if let folder = folders.first(where: { place.hasPrefix(whole($0) + "/") }) {
+      throw PeatError.usage(
+        "--out '\(file.relativePath)' lies in '\(folder.relativePath)', which is read from; name a file outside of it."
+      )
+    }
+    guard FileManager.default.fileExists(atPath: place) else { return }
+    guard let names = try? SafeTensorsFile(contentsOf: file).names, names == ["embeddings"] else {
+      throw PeatError.inputOutput(
+        "'\(file.relativePath)' is there already, and holds no vectors of 'embed'; name another file, or delete it."
+      )
+    }
   }
 }

@@ -163,6 +163,8 @@ extension Coordinator: CoordinatorEndpoint {
     logger.warning("'\(client)' is lost: \(reason)")
     tell(.clientLost(client, reason: reason))
     process(.clientLost(client, reason: reason))
+    // If it is there after all, it asks again.
+    wake(of: client)
   }
 
   public func leave(_ caller: Caller) async {

@@ -81,7 +81,8 @@ struct Points {
     for _ in 0..<count {
       let place = Double(random.uniform(-1, 1))
       x.append(place)
-      y.append((isBroken ? 4 : 3 * place - 1) + noise * Double(random.normal()))
+      let said = isBroken ? Double(random.uniform(-8, 8)) : 3 * place - 1
+      y.append(said + noise * Double(random.normal()))
     }
   }
 }
