@@ -28,12 +28,36 @@ import Testing
 
   private func state(
     _ round: Int, attempt: Int = 1, minimumUpdates: Int = 1,
-    clients: [ClientID] = ["a", "b", "c"]
+    clients: [ClientID] = ["a", "b", "c"], metrics: [String: Double] = [:]
   ) -> FederationState {
-    FederationState(
+    var state = FederationState(
       run: "r", round: round, attempt: attempt, rounds: 10,
       clients: clients.map { .init($0, allowedLevels: Set(0..<8)) },
       levels: (0..<8).map { .init($0, bytes: 1000) }, minimumUpdates: minimumUpdates)
+    state.metrics = metrics
+    return state
+  }
+
+  @Test(arguments: [["plugIn": 3.0], ["plugIn": 0.9, LearningModel.lossMetric: 1.1]])
+  func `one that is played again from its memory goes on as it would have`(
+    metrics: [String: Double]
+  ) async throws {
+    func made() throws -> SimulatedCell {
+      try cell("lookahead") { $0.learning.finalLoss = 0.5 }
+    }
+    let first = try made()
+    for round in 1...3 {
+      _ = try await first.plan(state(round, metrics: round == 1 ? [:] : metrics))
+    }
+    let again = try made()
+    try await again.restore(await first.memory()) { _, _ in true }
+    let (before, replayed) = (await first.rounds, await again.rounds)
+    #expect(before == replayed)
+    // What was measured counts.
+    #expect(before[1].predictedGap != before[0].predictedGap)
+    let next = state(4, metrics: metrics)
+    let plans = (try await first.plan(next), try await again.plan(next))
+    #expect(plans.0 == plans.1)
   }
 
   /// The seconds that reasons give.

@@ -38,6 +38,7 @@ import Testing
     .timeLimit(.minutes(1)),
     arguments: [
       "(([a-z._]+)+)+X", "(.*)*(.*)*(.*)*X", "(a|aa|a.|.*)+X", "(?=(.*)*X)(.*)*", "(\\w|\\W|.)*{X",
+      "(?=.*(?=.*(?=.*(?=.*(?=.*X))))).*", "(?!.*(?!.*(?!.*(?!.*X)))).*",
       String(repeating: ".*", count: 200) + "X",
     ]) func `no expression stalls`(expression: String) throws
   {

@@ -122,6 +122,8 @@ public actor SimulatedCell: RememberingPlanner {
     var attempt: Int
     var minimumUpdates: Int
     var plugIn: Double?
+    /// In nats, where plug-in is something else.
+    var loss: Double?
     /// Clients that were not there.
     var absent: [ClientID]
   }
@@ -149,6 +151,7 @@ public actor SimulatedCell: RememberingPlanner {
           clients: there.sorted().map { .init($0, allowedLevels: []) }, levels: [],
           minimumUpdates: question.minimumUpdates)
         state.metrics["plugIn"] = question.plugIn
+        state.metrics[LearningModel.lossMetric] = question.loss
         _ = try await plan(state)
       }
     }
@@ -164,7 +167,8 @@ public actor SimulatedCell: RememberingPlanner {
       .plan(
         .init(
           round: state.round, attempt: state.attempt, minimumUpdates: state.minimumUpdates,
-          plugIn: state.metrics["plugIn"], absent: clients.filter { !present.contains($0) })))
+          plugIn: state.metrics["plugIn"], loss: state.metrics[LearningModel.lossMetric],
+          absent: clients.filter { !present.contains($0) })))
     var spent = SimulatedRound(round: state.round)
     begin(state, &spent)
     if let measured = learning.gap(measured: state.metrics) { cell.gap = measured }

@@ -26,8 +26,7 @@ package struct LayerExpression: Sendable {
 
   /// Whether the expression means the whole of a name, as Python's `re.fullmatch`.
   package func matches(_ name: String) -> Bool {
-    let scalars = Array(name.unicodeScalars)
-    return program.matches(scalars, from: 0, toEnd: true)
+    program.starts(in: Array(name.unicodeScalars), toEnd: true)[0]
   }
 }
 
@@ -99,12 +98,14 @@ struct LayerExpressionProgram: Sendable {
   private static let mostSteps = 4096
 
   private var steps: [Step] = []
+  private var sources: [[Int]] = []
   private var looks: [LayerExpressionProgram] = []
   private var work = 0
 
   init(_ node: LayerExpressionNode) throws(LayerExpression.Problem) {
     try add(node)
     steps.append(.done)
+    sources = Self.sources(of: steps)
   }
 
   private mutating func add(_ node: LayerExpressionNode) throws(LayerExpression.Problem) {
@@ -156,29 +157,47 @@ struct LayerExpressionProgram: Sendable {
     }
   }
 
-  /// Whether it leads from a place of a text to its end, or anywhere.
-  func matches(_ text: [Unicode.Scalar], from start: Int, toEnd: Bool) -> Bool {
-    let width = text.count + 1
-    var seen = [Bool](repeating: false, count: steps.count * width)
-    var open = [(step: 0, place: start)]
-    while let (step, place) = open.popLast() {
-      if seen[step * width + place] { continue }
-      seen[step * width + place] = true
-      switch steps[step] {
-      case .one(let set):
-        if place < text.count, set.contains(text[place]) { open.append((step + 1, place + 1)) }
-      case .fork(let first, let second): open += [(second, place), (first, place)]
-      case .jump(let next): open.append((next, place))
-      case .place(let kind):
-        if Self.holds(kind, text, place) { open.append((step + 1, place)) }
-      case .ahead(let look, let holds):
-        if looks[look].matches(text, from: place, toEnd: false) == holds {
-          open.append((step + 1, place))
-        }
-      case .done: if !toEnd || place == text.count { return true }
+  /// The steps that lead to each.
+  private static func sources(of steps: [Step]) -> [[Int]] {
+    var sources = [[Int]](repeating: [], count: steps.count)
+    for (number, step) in steps.enumerated() {
+      switch step {
+      case .one, .place, .ahead: sources[number + 1].append(number)
+      case .fork(let first, let second):
+        sources[first].append(number)
+        if second != first { sources[second].append(number) }
+      case .jump(let next): sources[next].append(number)
+      case .done: break
       }
     }
-    return false
+    return sources
+  }
+
+  /// From which places of a text it leads to its end, or anywhere. It is followed backwards, so that one search answers for all places.
+  func starts(in text: [Unicode.Scalar], toEnd: Bool) -> [Bool] {
+    let looked = looks.map { $0.starts(in: text, toEnd: false) }
+    let width = text.count + 1
+    var leads = [Bool](repeating: false, count: steps.count * width)
+    var open: [(step: Int, place: Int)] = []
+    func add(_ step: Int, _ place: Int) {
+      guard !leads[step * width + place] else { return }
+      leads[step * width + place] = true
+      open.append((step, place))
+    }
+    for place in (toEnd ? text.count : 0)...text.count { add(steps.count - 1, place) }
+    while let (step, place) = open.popLast() {
+      for source in sources[step] {
+        switch steps[source] {
+        case .one(let set):
+          if place > 0, set.contains(text[place - 1]) { add(source, place - 1) }
+        case .fork, .jump: add(source, place)
+        case .place(let kind): if Self.holds(kind, text, place) { add(source, place) }
+        case .ahead(let look, let holds): if looked[look][place] == holds { add(source, place) }
+        case .done: break
+        }
+      }
+    }
+    return Array(leads[..<width])
   }
 
   private static func holds(
