@@ -58,6 +58,9 @@ import Testing
             kind, in: folder, deaths: [.init(commit: commit, isKept: isKept)])
         }
         expectSame(outcome.report, expected, "death at commit \(commit), kept: \(isKept)")
+        // None is left behind, trying to reach one that is gone.
+        #expect(
+          outcome.told == Set(federation.clients.keys), "commit \(commit), kept: \(isKept)")
         // What was taken is not asked again, and what was trained is not trained again.
         for (client, rounds) in outcome.trainings {
           #expect(

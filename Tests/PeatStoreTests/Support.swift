@@ -192,6 +192,8 @@ struct MortalFederation: Sendable {
     var commits: [Int]
     var lives: Int
     var clientLives: Int
+    /// Clients that were told that the run is over.
+    var told: Set<ClientID>
     var trainings: [ClientID: [Int]]
   }
 
@@ -211,7 +213,7 @@ struct MortalFederation: Sendable {
         rounds: rounds, minimumClients: clients.count, minimumUpdates: clients.count,
         deadline: .seconds(120), gatheringDeadline: .seconds(60)),
       method: "lora", rank: 2, alpha: 4, pollTimeout: .seconds(5), heartbeat: .seconds(600),
-      grace: .milliseconds(30), farewell: .seconds(2))
+      grace: .milliseconds(30), farewell: .seconds(20))
     (configuration.upload, configuration.download) = (upload, download)
     configuration.keptAdapters = 2
     return try await Coordinator(
@@ -234,11 +236,10 @@ struct MortalFederation: Sendable {
     let memory =
       kind == .memory ? try MemoryRunStore(folder.appendingPathComponent("run")) : nil
     let transport = InMemoryTransport(Nobody(), chunkBytes: updateBytes)
-    await transport.disconnect()
     let trainers = clients.mapValues {
       ToyTrainer(target: $0, examples: 1 + Int(abs($0)), steps: steps)
     }
-    return try await withThrowingTaskGroup(of: Int.self) { group in
+    return try await withThrowingTaskGroup(of: Ending.self) { group in
       for (id, trainer) in trainers {
         group.addTask {
           try await live(
@@ -259,16 +260,25 @@ struct MortalFederation: Sendable {
           let coordinator = try await coordinator(folder, store: store)
           await transport.reconnect(coordinator)
           let report = try await coordinator.run()
-          await transport.disconnect()
+          // Calls that it is answering get their answers; whoever calls now was not told.
+          await transport.reconnect(Nobody(isOver: true))
           commits.append(store?.commits ?? 0)
           store?.die()
-          var lives = 0
-          for try await count in group { lives += count }
+          var (lives, told): (Int, Set<ClientID>) = (0, [])
+          for try await ending in group {
+            lives += ending.lives
+            if ending.isTold { told.insert(ending.client) }
+          }
           return Outcome(
-            report: report, commits: commits, lives: life, clientLives: lives,
+            report: report, commits: commits, lives: life, clientLives: lives, told: told,
             trainings: trainers.mapValues(\.trainings.all))
         } catch {
-          guard store?.isDead == true else { throw error }
+          guard store?.isDead == true else {
+            // Where a client went wrong, that is why.
+            await transport.reconnect(Nobody(isOver: true))
+            for try await _ in group {}
+            throw error
+          }
           await transport.disconnect()
           commits.append(store?.commits ?? 0)
           if stopsThere {
@@ -280,11 +290,18 @@ struct MortalFederation: Sendable {
     }
   }
 
-  /// A client that dies after some steps, and is started again in the same folder. Returns how often it lived.
+  /// How a client's part ended.
+  private struct Ending {
+    var client: ClientID
+    var lives: Int
+    var isTold: Bool
+  }
+
+  /// A client that dies after some steps, and is started again in the same folder.
   private func live(
     _ id: ClientID, _ trainer: ToyTrainer, _ transport: InMemoryTransport, _ folder: URL,
     deaths: [Int]
-  ) async throws -> Int {
+  ) async throws -> Ending {
     for (number, steps) in (deaths + [.max]).enumerated() {
       let connection = MortalConnection(transport.connect())
       let count = Atomic(0)
@@ -306,26 +323,29 @@ struct MortalFederation: Sendable {
       box.withLock { $0 = task }
       if count.load(ordering: .relaxed) >= steps { task.cancel() }
       do {
-        _ = try await withTaskCancellationHandler {
+        let report = try await withTaskCancellationHandler {
           try await task.value
         } onCancel: {
           task.cancel()
         }
-        return number + 1
+        return Ending(client: id, lives: number + 1, isTold: report.ending == .completed)
       } catch is CancellationError where steps < .max {
         continue
-      } catch let error as PeatError where error.code == .unavailable {
-        // The coordinator ended while this one was not there.
-        return number + 1
+      } catch let error as PeatError where error.message == Nobody.isOver.message {
+        return Ending(client: id, lives: number + 1, isTold: false)
       }
     }
-    return deaths.count + 1
+    return Ending(client: id, lives: deaths.count + 1, isTold: false)
   }
 }
 
-/// Nobody is there yet.
+/// Nobody is there yet, or any more.
 private struct Nobody: CoordinatorEndpoint {
-  private var absence: PeatError { .unavailable("nobody is there") }
+  static let isOver = PeatError(.internalError, "the run is over")
+
+  var isOver = false
+
+  private var absence: PeatError { isOver ? Self.isOver : .unavailable("nobody is there") }
   func join(_ request: JoinRequest) async throws -> JoinReply { throw absence }
   func nextTask(_ caller: Caller) async throws -> TaskReply { throw absence }
   func download(

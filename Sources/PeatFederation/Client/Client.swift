@@ -48,6 +48,8 @@ public actor Client {
   private let onProgress: @Sendable (ClientProgress) -> Void
 
   private var caller: Caller?
+  /// The coordinator may have begun a session for this client that it does not know of yet.
+  private var isJoining = false
   /// Local steps of all tasks so far: each beat of the heart says it.
   private nonisolated let steps = Atomic(0)
   private var random: SeededRandom
@@ -143,6 +145,8 @@ public actor Client {
   // MARK: Talking to the coordinator
 
   private func join() async throws {
+    isJoining = true
+    defer { isJoining = false }
     onProgress(.joining(address: connection.address))
     let rates = try await measureRates()
     let request = JoinRequest(
@@ -222,8 +226,8 @@ public actor Client {
           continue
         case .finished(let ending): return ending
         case .superseded:
-          // By this very client, where it joined again while the call was on its way.
-          if caller.session == self.caller?.session { throw superseded }
+          // By this very client, where it joins again while the call is on its way.
+          if !isJoining, caller.session == self.caller?.session { throw superseded }
           contacts += 1
           continue
         case .rejoin: contacts += 1

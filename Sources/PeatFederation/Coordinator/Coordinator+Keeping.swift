@@ -245,7 +245,7 @@ extension Coordinator {
     spool.sweep(keeping: accepted.values.map(\.payload), incoming: true)
     hasLeftovers = true
     switch last.ending {
-    case .completed?, .stopped?: unaware = last.present
+    case .completed?, .stopped?: unaware = last.present.union(last.awaited)
     default: break
     }
     machine = last.restored(configuration.rules, missing: missing)

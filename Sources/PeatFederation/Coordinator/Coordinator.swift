@@ -632,9 +632,13 @@ public actor Coordinator {
     }
   }
 
+  /// All that clients fetched and sent.
+  var totalTraffic: Traffic { histories.values.reduce(into: Traffic()) { $0 += $1.traffic } }
+
   /// What the run has taken so far.
   private var cost: RunCost {
-    RunCost(bytes: histories.values.reduce(0) { $0 + $1.traffic.bytesDown + $1.traffic.bytesUp })
+    let traffic = totalTraffic
+    return RunCost(bytes: traffic.bytesDown + traffic.bytesUp)
   }
 
   /// Before the next round is planned, as nobody would train on them after the last one: once for each round.
@@ -737,6 +741,11 @@ public actor Coordinator {
   private func finish(_ ending: RunEnding) {
     logger.info("the run ends", metadata: ["ending": "\(ending)"])
     seconds = earlierSeconds + watch.seconds
+    switch ending {
+    // Whoever has not come back since this coordinator was started is told too.
+    case .completed, .stopped: unaware.formUnion(machine.awaited)
+    default: break
+    }
     onProgress(.runEnded(ending))
     for timer in timers.values { timer.cancel() }
     timers = [:]
@@ -770,15 +779,17 @@ public actor Coordinator {
       await timeout.value
       expirePatience()
     }
-    while !patienceExpired,
-      !unaware.isEmpty
-        || stays.values.contains(where: { !$0.heardTheEnd && $0.attendances > 0 })
-    {
+    while !patienceExpired, !unaware.isEmpty || stays.contains(where: hasToHear) {
       await waitForNews(timeout: nil)
     }
     timeout.cancel()
     await patience.value
     if runStore == nil || machine.ending == .completed { spool.removeAll() }
+  }
+
+  /// Whether a client is there, also one between two calls, and does not know yet that the run is over.
+  private func hasToHear(_ client: ClientID, _ stay: Stay) -> Bool {
+    !stay.heardTheEnd && (stay.attendances > 0 || machine.present.contains(client))
   }
 
   private var patienceExpired = false
