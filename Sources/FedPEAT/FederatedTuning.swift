@@ -236,7 +236,9 @@ public struct FederatedTuning: Sendable {
     } catch {
       // ---- Interrupted, or failed: the rounds that counted are kept
       guard let rest = try? await outcome(of: coordinator.report) else { throw error }
-      throw saying(await keeping(rest, split, best, after: error))
+      let ending = await keeping(rest, split, best, after: error)
+      // Where it can't be kept any more the error says it itself.
+      throw await coordinator.keepingFailure == nil ? saying(ending) : ending
     }
 
     // ---- Compare with what could be had without an emulator
@@ -255,9 +257,7 @@ public struct FederatedTuning: Sendable {
 
   /// The error, and how the run goes on, where it is kept.
   private func saying(_ error: any Error) -> any Error {
-    guard let database, (error as? PeatError)?.message.contains("same command") != true else {
-      return error
-    }
+    guard let database else { return error }
     return Self.adding(
       "What the run came to is kept: the same command goes on with it ('fedpeat runs resume \(database.name) --store \(database.folder.deletingLastPathComponent().relativePath)').",
       to: error)

@@ -157,11 +157,9 @@ public enum FederationBenchmark {
       }
       let processor = ProcessMeasurement.processorSeconds
       await server.stop()
-      let traffic = report.traffic.values
       return Report(
         roundSeconds: report.rounds.map(\.seconds),
-        bytesDown: traffic.map(\.bytesDown).reduce(0, +),
-        bytesUp: traffic.map(\.bytesUp).reduce(0, +), memoryBefore: before,
+        bytesDown: report.bytesDown, bytesUp: report.bytesUp, memoryBefore: before,
         memoryConnected: await planner.memoryConnected ?? 0,
         peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
         processorSeconds: processor - (await planner.processorSeconds),

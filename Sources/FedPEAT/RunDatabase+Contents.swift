@@ -48,12 +48,9 @@ extension RunDatabase {
     guard let run = try load(), let configuration = try runConfiguration else {
       throw PeatError.usage("The run '\(name)' has not begun.")
     }
-    let last = run.rounds.last?.record.round ?? 0
-    let number = round ?? last
-    let place =
-      number == 0 ? run.start : run.rounds.first { $0.record.round == number }?.adapter
-    guard let place else {
-      let kept = [0] + run.rounds.filter { $0.adapter != nil }.map(\.record.round)
+    let number = round ?? run.rounds.last?.record.round ?? 0
+    guard let place = run.adapter(after: number) else {
+      let kept = run.roundsWithAdapter
       throw PeatError.usage(
         "The adapter of round \(number) is not kept; those of the rounds \(kept.map(String.init).joined(separator: ", ")) are."
       )

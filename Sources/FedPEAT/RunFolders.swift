@@ -2,11 +2,11 @@ import Foundation
 import PeatFederation
 import PeatStore
 
-/// The folders that a coordinator works in: temporary ones, or those of a run that is kept.
+/// The folders that a coordinator works in: temporary ones, or in the folder of a run that is kept:
 ///
-///     NAME/downloads/   emulators and the round's adapter, as clients fetch them
-///     NAME/work/        what is made anew at each start
-///     NAME/clients/     the clients of a simulation
+///     downloads   emulators and the round's adapter, as clients fetch them
+///     work        what is made anew at each start
+///     clients     the clients of a simulation
 struct RunFolders: Sendable {
   /// What is under way; gone at the end.
   let work: URL

@@ -36,17 +36,11 @@ public struct DeviceMemory: Sendable {
   func check(_ folder: URL, level: Int, for settings: LocalTuning, threads: Int) throws {
     let outline = try CheckpointOutline(folder: folder)
     let facts = try EmulatorFacts.read(in: folder)
-    let model = outline.configuration
-    var demands = MemoryDemands(
-      model: model, packed: outline.packedStorages, method: settings.method,
-      blocks: facts?.localEndBlocks ?? Array(0..<model.blockCount),
-      batch: settings.training.batch, context: settings.training.context, threads: threads)
-    demands.adapterCopies += settings.termCopies
+    let demands = try demands(
+      of: outline.configuration, outline.packedStorages,
+      blocks: facts.endBlocks(of: outline.configuration), settings, threads)
     let base = ProcessMeasurement.memoryBytes
     let training = settings.training
-    // The instructions come from outside.
-    try training.validate(
-      contextLength: model.contextLength, virtualTokens: settings.method.virtualTokens)
     if let limit {
       _ = try demands.plan(
         below: limit, storage: storage, checkpointing: training.checkpointing,
@@ -78,17 +72,10 @@ public struct DeviceMemory: Sendable {
     let checkpoint = try Checkpoint(folder: folder)
     let facts = try EmulatorFacts.read(in: folder)
     let configuration = checkpoint.configuration
-    let ends = facts?.localEndBlocks ?? Array(0..<configuration.blockCount)
-    // The instructions come from outside.
-    try settings.training.validate(
-      contextLength: configuration.contextLength,
-      virtualTokens: settings.method.virtualTokens)
+    let ends = facts.endBlocks(of: configuration)
+    var demands = try demands(
+      of: configuration, checkpoint.packedStorages, blocks: ends, settings, threads)
     let plan = try limit.map { limit in
-      var demands = MemoryDemands(
-        model: configuration, packed: checkpoint.packedStorages, method: settings.method,
-        blocks: ends, batch: settings.training.batch, context: settings.training.context,
-        threads: threads)
-      demands.adapterCopies += settings.termCopies
       demands.isRagged = settings.layout != .stream || configuration.head?.labels != nil
       demands.sequencesPerWindow = sequencesPerWindow
       demands.pairs = pairs
@@ -104,5 +91,27 @@ public struct DeviceMemory: Sendable {
         as: plan?.storage ?? storage ?? .float32, tuning: settings.method, blocks: ends,
         of: configuration))
     return (model, plan)
+  }
+
+  /// What a task's steps take of memory, whatever the data.
+  private func demands(
+    of model: TransformerConfiguration, _ packed: [String: WeightStorage], blocks: [Int],
+    _ settings: LocalTuning, _ threads: Int
+  ) throws -> MemoryDemands {
+    // The instructions come from outside.
+    try settings.training.validate(
+      contextLength: model.contextLength, virtualTokens: settings.method.virtualTokens)
+    var demands = MemoryDemands(
+      model: model, packed: packed, method: settings.method, blocks: blocks,
+      batch: settings.training.batch, context: settings.training.context, threads: threads)
+    demands.adapterCopies += settings.termCopies
+    return demands
+  }
+}
+
+extension EmulatorFacts? {
+  /// The blocks that train, by their places in the folder: all, where this is no emulator.
+  fileprivate func endBlocks(of model: TransformerConfiguration) -> [Int] {
+    self?.localEndBlocks ?? Array(0..<model.blockCount)
   }
 }

@@ -59,21 +59,11 @@ public struct Checkpoint: Sendable {
     if FileManager.default.fileExists(atPath: emulatorURL.path) {
       emulatorJSON = try JSONFile.read(JSONValue.self, from: emulatorURL)
       let facts = try JSONFile.read(EmulatorVariation.self, from: emulatorURL)
-      configuration.variation = facts.variation ?? .none
-      if let decoder = configuration.keys.decoder {
-        guard let count = facts.encoderBlocks, count >= decoder.encoderBlocks, count < 1 << 16
-        else {
-          throw PeatError.badData(
-            "'\(emulatorURL.path)' does not say how many blocks the full model's encoder has (encoderBlocks), at least the \(decoder.encoderBlocks) that are here. Make the emulator again."
-          )
-        }
-        configuration.keys.decoder?.encoderBlocksInFullModel = count
-      }
+      try facts.apply(to: &configuration, from: emulatorURL)
       isPadded = facts.padded ?? false
       packed = (facts.storage ?? [:]).filter { $0.value.axis != nil }
       sparse = (facts.storage ?? [:]).filter { $0.value.packing == SparseTensor.packing }
         .mapValues { $0.shape ?? [] }
-      try configuration.variation.validate(for: configuration, source: folder.path)
     } else {
       emulatorJSON = nil
       isPadded = false
@@ -84,15 +74,33 @@ public struct Checkpoint: Sendable {
   }
 
   /// What the model needs to know of emulator.json.
-  private struct EmulatorVariation: Decodable {
-    var variation: ModelVariation?
-    var encoderBlocks: Int?
-    var padded: Bool?
-    var storage: [String: PackedStorage]?
+  struct EmulatorVariation: Decodable {
+    fileprivate var variation: ModelVariation?
+    fileprivate var encoderBlocks: Int?
+    fileprivate var padded: Bool?
+    fileprivate var storage: [String: PackedStorage]?
+
+    /// Lets a configuration say how the emulator differs from a model of its sizes.
+    ///
+    /// - Parameter file: emulator.json, for errors.
+    /// - Throws: `badData` where it can't be.
+    func apply(to configuration: inout TransformerConfiguration, from file: URL) throws {
+      configuration.variation = variation ?? .none
+      if let decoder = configuration.keys.decoder {
+        guard let count = encoderBlocks, count >= decoder.encoderBlocks, count < 1 << 16 else {
+          throw PeatError.badData(
+            "'\(file.path)' does not say how many blocks the full model's encoder has (encoderBlocks), at least the \(decoder.encoderBlocks) that are here. Make the emulator again."
+          )
+        }
+        configuration.keys.decoder?.encoderBlocksInFullModel = count
+      }
+      try configuration.variation.validate(
+        for: configuration, source: file.deletingLastPathComponent().path)
+    }
   }
 
   /// How emulator.json says that a matrix is stored.
-  private struct PackedStorage: Decodable {
+  fileprivate struct PackedStorage: Decodable {
     var type: String
     var groupSize: Int?
     var axis: Int?

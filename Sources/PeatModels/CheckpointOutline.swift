@@ -17,15 +17,10 @@ public struct CheckpointOutline: Sendable {
     var json: JSONValue?
     if FileManager.default.fileExists(atPath: emulator.path) {
       json = try JSONFile.read(JSONValue.self, from: emulator)
-      configuration.variation =
-        try JSONFile.read(Variation.self, from: emulator).variation ?? .none
-      try configuration.variation.validate(for: configuration, source: folder.path)
+      try JSONFile.read(Checkpoint.EmulatorVariation.self, from: emulator)
+        .apply(to: &configuration, from: emulator)
     }
     self.configuration = configuration
     packedStorages = Checkpoint.packedStorages(of: json)
-  }
-
-  private struct Variation: Decodable {
-    var variation: ModelVariation?
   }
 }

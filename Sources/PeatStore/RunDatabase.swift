@@ -360,11 +360,10 @@ public final class RunDatabase: RunStore {
       throw PeatError.usage(
         "The run '\(name)' can go back to the rounds 0 to \(made.last ?? 0), not to \(round).")
     }
-    let place = round == 0 ? run.start : run.rounds.first { $0.record.round == round }?.adapter
-    guard let place else {
-      let kept = run.rounds.filter { $0.adapter != nil }.map { "\($0.record.round)" }
+    guard let place = run.adapter(after: round) else {
+      let kept = run.roundsWithAdapter.map(String.init)
       throw PeatError.usage(
-        "The adapter of round \(round) is kept no longer; those of the rounds 0, \(kept.joined(separator: ", ")) are (keepAdapters in the run file says how many)."
+        "The adapter of round \(round) is kept no longer; those of the rounds \(kept.joined(separator: ", ")) are (keepAdapters in the run file says how many)."
       )
     }
     let damage = [place.adapter, place.state].flatMap { check(blobs.url(of: $0), $0) }

@@ -93,25 +93,31 @@ import Testing
     }
   }
 
+  /// A run file for the pictures, `run.yaml`.
+  private func writeRun(in folder: URL, clients: Int, rounds: Int, _ more: String = "") throws {
+    let run = """
+      model: model
+      task: classification
+      data: train-images-idx3-ubyte
+      evaluationData: test-images-idx3-ubyte
+      clients: \(clients)
+      emulators: [layer-drop=1]
+      rounds: \(rounds)
+      localSteps: 10
+      batch: 8
+      context: 17
+      learningRate: 0.01
+      fullFineTuning: false
+      \(more)
+      """
+    try Data(run.utf8).write(to: folder.appendingPathComponent("run.yaml"))
+  }
+
   @Test func `it is calibrated, estimated and played in a simulated cell by a planner`()
     async throws
   {
     try await withPictures { folder in
-      let run = """
-        model: model
-        task: classification
-        data: train-images-idx3-ubyte
-        evaluationData: test-images-idx3-ubyte
-        clients: 3
-        emulators: [layer-drop=1]
-        rounds: 3
-        localSteps: 10
-        batch: 8
-        context: 17
-        learningRate: 0.01
-        fullFineTuning: false
-        """
-      try Data(run.utf8).write(to: folder.appendingPathComponent("run.yaml"))
+      try writeRun(in: folder, clients: 3, rounds: 3)
       let fitted = try await FedpeatCommand.succeed(
         ["calibrate", "run.yaml", "--rounds", "3", "--out", "edge.yaml", "--json", "--seed", "2"],
         in: folder
@@ -181,22 +187,7 @@ import Testing
   {
     try await withPictures { folder in
       func numbers(_ transforms: String) async throws -> [String: Any] {
-        let run = """
-          model: model
-          task: classification
-          data: train-images-idx3-ubyte
-          evaluationData: test-images-idx3-ubyte
-          clients: 2
-          emulators: [layer-drop=1]
-          rounds: 5
-          localSteps: 10
-          batch: 8
-          context: 17
-          learningRate: 0.01
-          fullFineTuning: false
-          clientTransforms: \(transforms)
-          """
-        try Data(run.utf8).write(to: folder.appendingPathComponent("run.yaml"))
+        try writeRun(in: folder, clients: 2, rounds: 5, "clientTransforms: \(transforms)")
         let result = try await FedpeatCommand.succeed(
           ["simulate", "run.yaml", "--json", "--seed", "2", "--out", "result"], in: folder
         ).object()

@@ -250,7 +250,7 @@ import Testing
 }
 
 /// Lets a machine live through random events and checks what must always hold.
-private struct FlowWalk {
+private struct FlowWalk: MachineWalk {
   var machine: RoundStateMachine
   var random: SeededRandom
   let clients: [ClientID] = (0..<6).map { ClientID(stringLiteral: "c\($0)") }
@@ -279,6 +279,8 @@ private struct FlowWalk {
     if random.integer(below: 2) == 0 { rules.stillness = .seconds(20) }
     machine = RoundStateMachine(rules: rules)
   }
+
+  var isIdle: Bool { plans.isEmpty && aggregating == nil && evaluating == nil }
 
   mutating func take(_ event: RoundEvent) {
     let before = machine
@@ -390,25 +392,14 @@ private struct FlowWalk {
 
 @Suite("RoundStateMachine, asynchronous, random walk") struct AsynchronousWalkTests {
   @Test func `holds its promises in 500 lives, and each comes to an end`() {
-    var (completed, failed, stale) = (0, 0, 0)
+    var ends = WalkEnds()
+    var stale = 0
     for seed in 0..<500 {
       var walk = FlowWalk(seed: UInt64(seed))
-      walk.take(.started)
-      for _ in 0..<300 where walk.ending == nil { walk.step() }
-      for _ in 0..<400 where walk.ending == nil {
-        if walk.plans.isEmpty, walk.aggregating == nil, walk.evaluating == nil {
-          walk.takeTimer()
-        } else {
-          walk.takeOwed()
-        }
-      }
+      walk.live(steps: 300, rest: 400)
       stale += walk.stale
-      switch walk.ending {
-      case .completed: completed += 1
-      case .failed: failed += 1
-      default: Issue.record("seed \(seed): the run did not end")
-      }
+      ends.count(walk.ending, seed: seed)
     }
-    #expect(completed > 50 && failed > 50 && stale > 50, "\(completed) \(failed) \(stale)")
+    #expect(ends.completed > 50 && ends.failed > 50 && stale > 50, "\(ends) \(stale)")
   }
 }

@@ -3,7 +3,7 @@ import PeatTensor
 import Testing
 
 /// Lets a machine live through random events, likely and unlikely, and checks what must always hold.
-private struct Walk {
+private struct Walk: MachineWalk {
   var machine: RoundStateMachine
   var random: SeededRandom
   let clients: [ClientID] = (0..<6).map { ClientID(stringLiteral: "c\($0)") }
@@ -34,6 +34,8 @@ private struct Walk {
     if random.integer(below: 2) == 0 { rules.staleness = Staleness(maximum: 2) }
     machine = RoundStateMachine(rules: rules)
   }
+
+  var isIdle: Bool { plans.isEmpty && aggregating == nil && evaluating == nil }
 
   mutating func take(_ event: RoundEvent) {
     let before = machine
@@ -180,29 +182,15 @@ private struct Walk {
 
 @Suite("RoundStateMachine, random walk") struct RoundStateMachineWalkTests {
   @Test func `holds its promises in 2000 lives, and each comes to an end`() {
-    var completed = 0
-    var failed = 0
+    var ends = WalkEnds()
     var late = 0
     for seed in 0..<2000 {
       var walk = Walk(seed: UInt64(seed))
-      walk.take(.started)
-      for _ in 0..<200 where walk.ending == nil { walk.step() }
-      // From here on nothing new happens: answers come and time passes. The run must end.
-      for _ in 0..<200 where walk.ending == nil {
-        if walk.plans.isEmpty, walk.aggregating == nil, walk.evaluating == nil {
-          walk.takeTimer()
-        } else {
-          walk.takeOwed()
-        }
-      }
+      walk.live(steps: 200, rest: 200)
       late += walk.lateCount
-      switch walk.ending {
-      case .completed: completed += 1
-      case .failed: failed += 1
-      default: Issue.record("seed \(seed): the run did not end")
-      }
+      ends.count(walk.ending, seed: seed)
     }
     // Both ends are reached often, so the walk goes everywhere.
-    #expect(completed > 200 && failed > 200 && late > 50, "\(completed) \(failed) \(late)")
+    #expect(ends.completed > 200 && ends.failed > 200 && late > 50, "\(ends) \(late)")
   }
 }

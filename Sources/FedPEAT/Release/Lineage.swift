@@ -96,8 +96,8 @@ extension RunResult {
     return Lineage(
       run: report.run, method: configuration.method, sourceDigest: source, adapter: digest,
       round: round, previous: previous, rounds: rounds, metric: configuration.metric,
-      zeroShot: fiveNumbers[.fullZeroShot].flatMap { $0.isFinite ? $0 : nil },
-      plugIn: plugIn.flatMap { $0.isFinite ? $0 : nil }, gate: configuration.releaseGate,
+      zeroShot: fiveNumbers[.fullZeroShot]?.finite,
+      plugIn: plugIn?.finite, gate: configuration.releaseGate,
       date: ISO8601DateFormatter().string(from: date))
   }
 }

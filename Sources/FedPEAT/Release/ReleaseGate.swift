@@ -36,9 +36,8 @@ public struct ReleaseVerdict: Sendable, Codable, Equatable {
   ///   - plugIn: of the adapter that is judged.
   public init(_ gate: ReleaseGate, metric: Metric, reference: Double?, plugIn: Double?) {
     self.gate = gate
-    // JSON has no others.
-    self.reference = reference.flatMap { $0.isFinite ? $0 : nil }
-    self.plugIn = plugIn.flatMap { $0.isFinite ? $0 : nil }
+    self.reference = reference?.finite
+    self.plugIn = plugIn?.finite
     let what =
       gate == .lastReleased ? "of the adapter that was released last" : "of the model as it came"
     guard let reference, let plugIn else {

@@ -63,8 +63,11 @@ struct RunState: Encodable {
 
   init(_ run: RunID, _ shelf: RunShelf) throws {
     let database = try shelf.read(run)
+    try self.init(run, shelf, database, database.load())
+  }
+
+  init(_ run: RunID, _ shelf: RunShelf, _ database: RunDatabase, _ kept: KeptRun?) throws {
     let configuration = try database.runConfiguration
-    let kept = try database.load()
     let times = try database.times()
     self.run = run.name
     rounds = kept?.rounds.count ?? 0
@@ -123,10 +126,6 @@ struct RunState: Encodable {
       plugIn.map { Format.number($0, digits: 3) } ?? "–", Format.bytes(bytes), changed ?? "–",
     ]
   }
-}
-
-extension Double {
-  fileprivate var finite: Double? { isFinite ? self : nil }
 }
 
 struct RunsList: AsyncParsableCommand {
@@ -222,14 +221,14 @@ struct RunsShow: AsyncParsableCommand {
     let run = try place.run(name)
     let database = try place.shelf.read(run)
     let kept = try database.load()
-    let state = try RunState(run, place.shelf)
+    let state = try RunState(run, place.shelf, database, kept)
     let report = Report(
       state: state,
       roundRecords: (kept?.rounds ?? []).map { round in
         .init(
           round: round.record.round, attempt: round.record.attempt,
           asked: round.record.outcomes.count, delivered: round.record.delivered.count,
-          plugIn: round.record.metrics["plugIn"].flatMap { $0.isFinite ? $0 : nil },
+          plugIn: round.record.metrics["plugIn"]?.finite,
           seconds: round.record.seconds, isAdapterKept: round.adapter != nil)
       },
       failedAttempts: kept?.failedAttempts.count ?? 0,

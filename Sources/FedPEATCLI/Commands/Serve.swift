@@ -68,7 +68,7 @@ struct Serve: AsyncParsableCommand {
     for caution in try configuration.modelPrivacyCautions() { Terminal.caution(caution) }
     let limits = try protection.limits
     let decision = try protection.decide(configuration)
-    let database = try keeping.open(configuration, otherwise: nil)
+    let database = try keeping.open(configuration)
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration,

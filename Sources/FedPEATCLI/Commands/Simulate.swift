@@ -175,7 +175,7 @@ struct Simulate: AsyncParsableCommand {
     // Who comes first is chance; the first round waits for all, so that a run can be repeated.
     var configuration = configuration
     configuration.minimumClients = parts.groups.count
-    let database = try keeping.open(configuration, otherwise: nil, finished: .isReplaced)
+    let database = try keeping.open(configuration, finished: .isReplaced)
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),

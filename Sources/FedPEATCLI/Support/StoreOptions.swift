@@ -15,16 +15,13 @@ struct StoreOptions: ParsableArguments {
 
   /// Opens the run; `nil` where it is not to be kept.
   ///
-  /// - Parameters:
-  ///   - otherwise: where it is kept where neither --store nor --out says it.
-  ///   - finished: what becomes of a finished run of the name.
+  /// - Parameter finished: what becomes of a finished run of the name.
   func open(
-    _ configuration: RunConfiguration, otherwise: RunShelf?,
-    finished: RunKeeping.FinishedRun = .isRefused
+    _ configuration: RunConfiguration, finished: RunKeeping.FinishedRun = .isRefused
   ) throws -> RunDatabase? {
     let shelf =
       store.map { RunShelf(URL(path: $0)) }
-      ?? configuration.out.map { RunShelf.beside(URL(path: $0)) } ?? otherwise
+      ?? configuration.out.map { RunShelf.beside(URL(path: $0)) }
     guard let shelf else {
       guard !anew else {
         throw PeatError.usage("--anew is about a run that is kept: name --out or --store.")

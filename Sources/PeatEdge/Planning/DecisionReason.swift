@@ -87,8 +87,7 @@ extension PlanningView {
   func regrets(of decisions: [EdgeDecision]) -> (all: Double?, each: [Double?], cost: Double?) {
     guard decisions.count <= 250 else { return (nil, decisions.map { _ in nil }, nil) }
     let regret = EdgeSearch.lookAhead.regret(of: decisions, self)
-    func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
-    return (finite(regret.all), regret.each.map(finite), finite(regret.cost))
+    return (regret.all.finite, regret.each.map(\.finite), regret.cost.finite)
   }
 }
 

@@ -117,7 +117,7 @@ extension Coordinator: CoordinatorEndpoint {
 
   /// A client's bytes, or its training, move: its round waits for it.
   private func noteMove(of client: ClientID) {
-    guard let round = tasks[client]?.round, machine.watches(client, round: round) else { return }
+    guard watches(client), let round = tasks[client]?.round else { return }
     process(.progressed(client, round: round))
   }
 
@@ -233,8 +233,7 @@ extension Coordinator: CoordinatorEndpoint {
   }
 
   private func count(_ traffic: Traffic, for client: ClientID) {
-    histories[client, default: History()].traffic.bytesDown += traffic.bytesDown
-    histories[client, default: History()].traffic.bytesUp += traffic.bytesUp
+    histories[client, default: History()].traffic += traffic
   }
 
   // MARK: Uploads

@@ -28,9 +28,7 @@ extension Coordinator {
     }
     return (trip.missed, trip.missedInAttempt)
   }
-}
 
-extension Coordinator {
   /// Whether it is looked at now if a client makes progress: its round's deadline is near, or over.
   package func watches(_ client: ClientID) -> Bool {
     tasks[client].map { machine.watches(client, round: $0.round) } ?? false

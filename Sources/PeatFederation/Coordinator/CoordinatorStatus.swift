@@ -55,10 +55,7 @@ extension Coordinator {
     status.uploads = uploads.count
     status.updatesAccepted = acceptedCount
     status.updatesRefused = refusedCounts
-    for history in histories.values {
-      status.traffic.bytesDown += history.traffic.bytesDown
-      status.traffic.bytesUp += history.traffic.bytesUp
-    }
+    status.traffic = totalTraffic
     status.metrics = rounds.last?.metrics ?? [:]
     status.ending = machine.ending
     return status

@@ -10,6 +10,11 @@ public struct Traffic: Sendable, Codable, Equatable {
     self.bytesUp = bytesUp
   }
 
+  static func += (left: inout Traffic, right: Traffic) {
+    left.bytesDown += right.bytesDown
+    left.bytesUp += right.bytesUp
+  }
+
   static func - (left: Traffic, right: Traffic) -> Traffic {
     Traffic(
       bytesDown: left.bytesDown - right.bytesDown, bytesUp: left.bytesUp - right.bytesUp)

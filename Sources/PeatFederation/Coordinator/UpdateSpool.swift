@@ -36,17 +36,11 @@ struct UpdateSpool: Sendable {
   func arrived(_ payload: BlobReference, from client: ClientID) -> (Int, IncrementalDigest)? {
     guard isKept else { return nil }
     let file = incoming(payload, from: client)
-    guard let bytes = FolderBlobStore.size(file), bytes > 0, bytes <= payload.bytes,
-      let handle = try? FileHandle(forReadingFrom: file)
-    else { return nil }
-    defer { try? handle.close() }
     var digest = IncrementalDigest()
-    var count = 0
-    while let piece = try? handle.read(upToCount: 1 << 20), !piece.isEmpty {
-      digest.update(piece)
-      count += piece.count
-    }
-    return count == bytes ? (bytes, digest) : nil
+    guard let bytes = FolderBlobStore.size(file), bytes > 0, bytes <= payload.bytes,
+      (try? digest.update(contentsOf: file)) == bytes
+    else { return nil }
+    return (bytes, digest)
   }
 
   /// Adds a piece to an update that arrives, at the byte where it goes on. A piece that could be written only in part, as the disk was full, leaves

@@ -116,13 +116,7 @@ public actor FolderBlobStore: BlobStore {
 
   /// The digest of a file, read in pieces.
   package static func digest(of file: URL) throws -> Digest {
-    do {
-      let handle = try FileHandle(forReadingFrom: file)
-      defer { try? handle.close() }
-      var digest = IncrementalDigest()
-      while let piece = try handle.read(upToCount: 1 << 20), !piece.isEmpty { digest.update(piece) }
-      return digest.finish()
-    } catch { throw failure("read", file, error) }
+    do { return try Digest(contentsOf: file) } catch { throw failure("read", file, error) }
   }
 
   /// Size of a file in bytes; `nil` where there is none.

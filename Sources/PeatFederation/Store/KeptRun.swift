@@ -47,9 +47,16 @@ public struct KeptRun: Sendable {
   }
 
   /// The adapter after the last round that counted; `nil` where it is kept no longer.
-  public var last: KeptAdapter? {
-    guard let round = rounds.last else { return start }
-    return round.adapter
+  public var last: KeptAdapter? { adapter(after: rounds.last?.record.round ?? 0) }
+
+  /// The adapter after a round, 0: before the first; `nil` where that was not made, or its adapter is kept no longer.
+  public func adapter(after round: Int) -> KeptAdapter? {
+    round == 0 ? start : rounds.first { $0.record.round == round }?.adapter
+  }
+
+  /// The rounds whose adapters are kept, with 0.
+  public var roundsWithAdapter: [Int] {
+    [0] + rounds.filter { $0.adapter != nil }.map(\.record.round)
   }
 }
 

@@ -126,3 +126,8 @@ public enum JSONFile {
     try AtomicOutput.write(encode(value), to: url)
   }
 }
+
+extension Double {
+  /// The number, where JSON has it: it knows no NaN and no infinity.
+  package var finite: Double? { isFinite ? self : nil }
+}

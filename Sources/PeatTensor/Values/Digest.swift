@@ -18,6 +18,13 @@ public struct Digest: Sendable, Hashable, Codable, CustomStringConvertible {
     self.init(SHA256.hash(data: data))
   }
 
+  /// The digest of a file's bytes, read in pieces.
+  package init(contentsOf file: URL) throws {
+    var digest = IncrementalDigest()
+    _ = try digest.update(contentsOf: file)
+    self = digest.finish()
+  }
+
   /// The digest of a file's bytes; of a folder that of its files' names and bytes, by name, hidden ones left out.
   ///
   /// - Throws: `inputOutput` where it can't be read.
@@ -27,7 +34,7 @@ public struct Digest: Sendable, Hashable, Codable, CustomStringConvertible {
       guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder),
         isFolder.boolValue
       else {
-        self.init(of: try Data(contentsOf: url))
+        try self.init(contentsOf: url)
         return
       }
       let files =
@@ -40,7 +47,7 @@ public struct Digest: Sendable, Hashable, Codable, CustomStringConvertible {
         guard facts.isRegularFile == true else { continue }
         let name = file.path.dropFirst(url.path.count)
         digest.update(Data("\(name)\0".utf8))
-        digest.update(Data(Digest(of: try Data(contentsOf: file)).hex.utf8))
+        digest.update(Data(try Digest(contentsOf: file).hex.utf8))
       }
       self = digest.finish()
     } catch let error where !(error is PeatError) {
@@ -83,6 +90,19 @@ public struct IncrementalDigest {
   package mutating func update(_ bytes: UnsafeRawBufferPointer) {
     hash.update(bufferPointer: bytes)
   }
+
+  /// Adds what a file holds, read in pieces; gives how many bytes those were.
+  package mutating func update(contentsOf file: URL) throws -> Int {
+    let handle = try FileHandle(forReadingFrom: file)
+    defer { try? handle.close() }
+    var count = 0
+    while let piece = try handle.read(upToCount: 1 << 20), !piece.isEmpty {
+      hash.update(data: piece)
+      count += piece.count
+    }
+    return count
+  }
+
   public func finish() -> Digest { Digest(hash.finalize()) }
 
   /// Adds one tensor: name, dtype and shape, each ended by a zero byte, then the little-endian values.
