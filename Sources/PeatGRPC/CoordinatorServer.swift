@@ -69,7 +69,7 @@ public final class CoordinatorServer: Sendable {
   private static var transportConfiguration: HTTP2ServerTransport.Posix.Config {
     .defaults { config in
       config.connection.keepalive = .init(
-        time: .seconds(10), timeout: .seconds(10),
+        time: .seconds(10), timeout: .seconds(20),
         clientBehavior: .init(minPingIntervalWithoutCalls: .seconds(5), allowWithoutCalls: true))
       config.connection.maxGraceTime = .seconds(5)
       // What a client may send before it is read: memory of each upload, and over a time of travel the rate at most.

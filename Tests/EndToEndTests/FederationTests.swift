@@ -53,10 +53,12 @@ import Testing
       try Data(lines.joined().utf8).write(to: run)
     }
 
-    func serve() async throws -> (coordinator: RunningCommand, address: String) {
+    func serve(
+      _ more: String..., through wrapper: [String] = []
+    ) async throws -> (coordinator: RunningCommand, address: String) {
       let coordinator = try RunningCommand(
-        ["serve", run.path, "--json", "--address-file", "address", "--out", result.path], in: folder
-      )
+        ["serve", run.path, "--json", "--address-file", "address", "--out", result.path] + more,
+        in: folder, through: wrapper)
       let file = folder.appendingPathComponent("address")
       try await coordinator.waits(for: "the address") {
         (try? String(contentsOf: file, encoding: .utf8))?.hasSuffix("\n") ?? false
@@ -72,12 +74,14 @@ import Testing
       )
     }
 
-    func join(_ client: String, _ address: String) throws -> RunningCommand {
+    func join(
+      _ client: String, _ address: String, _ more: String..., through wrapper: [String] = []
+    ) throws -> RunningCommand {
       try RunningCommand(
         [
           "join", "--coordinator", address, "--data", "data.jsonl", "--name", client, "--folder",
           "work", "--threads", "1", "--seed", "11", "--json",
-        ], in: folder.appendingPathComponent(client))
+        ] + more, in: folder.appendingPathComponent(client), through: wrapper)
     }
 
     /// The same run in one process; its adapter's bytes and its result.

@@ -68,8 +68,10 @@ public final class RunningCommand: Sendable {
   private let outputFile: URL
   private let errorFile: URL
 
+  /// - Parameter wrapper: a command that runs it, such as `ip netns exec NAME`.
   public init(
-    _ arguments: [String], in folder: URL, environment: [String: String] = [:]
+    _ arguments: [String], in folder: URL, environment: [String: String] = [:],
+    through wrapper: [String] = []
   ) throws {
     self.arguments = arguments
     let stem = FileManager.default.temporaryDirectory.appendingPathComponent(
@@ -77,11 +79,13 @@ public final class RunningCommand: Sendable {
     outputFile = stem.appendingPathExtension("out")
     errorFile = stem.appendingPathExtension("err")
     process = Process()
-    process.executableURL = FedpeatCommand.binary
+    process.executableURL =
+      wrapper.isEmpty ? FedpeatCommand.binary : URL(fileURLWithPath: "/usr/bin/env")
     // Authorities that the program makes for its user are the tests' own.
     process.environment = ProcessInfo.processInfo.environment
       .merging(["FEDPEAT_HOME": FedpeatCommand.home.path]) { $1 }.merging(environment) { $1 }
-    process.arguments = arguments
+    process.arguments =
+      wrapper.isEmpty ? arguments : wrapper + [FedpeatCommand.binary.path] + arguments
     process.currentDirectoryURL = folder
     process.standardInput = FileHandle.nullDevice
     for file in [outputFile, errorFile] {

@@ -49,6 +49,12 @@ struct Join: AsyncParsableCommand {
   @Option(help: "Whose certificate the coordinator must have, in PEM; the folder's if not given.")
   var trust: String?
 
+  @Flag(
+    help:
+      "Take part without being asked. Only who sits at a terminal is asked, once for a run and a folder."
+  )
+  var yes = false
+
   @Flag(help: "Do without TLS: anybody on the way can read and change what travels.")
   var insecure = false
 
@@ -206,7 +212,10 @@ struct Join: AsyncParsableCommand {
         // No more than tuning may take.
         let free = ProcessMeasurement.freeMemoryBytes
         return limit.map { min($0, free ?? $0) } ?? free
-      }, onProgress: Join.tell)
+      },
+      agree: JoinTerms(
+        isAsking: !yes, note: work.url.appendingPathComponent("agreed")
+      ).agree, onProgress: Join.tell)
     do {
       let report = try await client.run()
       await connection.close()

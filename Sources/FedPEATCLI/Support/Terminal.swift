@@ -65,6 +65,20 @@ enum Terminal {
     write("error: \(printable(message))\n", to: .standardError)
   }
 
+  /// Whether there is somebody who can answer.
+  static var canAsk: Bool { isTerminal && isatty(STDIN_FILENO) == 1 }
+
+  /// Asks, and waits for a line. Only yes is a yes, also where nothing more can come.
+  static func ask(_ question: String) async throws -> Bool {
+    finishStatus()
+    write("\(printable(question)) [y/N] ", to: .standardError)
+    var input = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+    // Nothing here may block: the connection is held open meanwhile, and Ctrl-C is heard.
+    while poll(&input, 1, 0) == 0 { try await Task.sleep(for: .milliseconds(50)) }
+    let answer = readLine()?.trimmingCharacters(in: .whitespaces).lowercased()
+    return answer == "y" || answer == "yes"
+  }
+
   /// The text with control characters spelled out: names in other people's files must not steer a terminal.
   static func printable(_ text: String) -> String {
     func isControl(_ scalar: Unicode.Scalar) -> Bool {

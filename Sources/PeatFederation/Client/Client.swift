@@ -45,6 +45,7 @@ public actor Client {
   private nonisolated let clock: any Clock<Duration>
   private let logger: Logger
   private let freeMemory: @Sendable () -> Int?
+  private let agree: @Sendable (WorkTerms) async throws -> Void
   private let onProgress: @Sendable (ClientProgress) -> Void
 
   private var caller: Caller?
@@ -64,6 +65,7 @@ public actor Client {
   private var roundCount = 0
   /// How often the coordinator was reached while this client attended.
   private var contacts = 0
+  private var hasAgreed = false
   /// What was measured before the first joining.
   private var rates: DeviceRates?
   /// What the client did so far.
@@ -72,11 +74,13 @@ public actor Client {
   /// - Parameters:
   ///   - workFolder: the client's own folder; made where it is missing.
   ///   - freeMemory: what to report as free memory, in bytes.
+  ///   - agree: called before the first task; what it throws ends this client's part.
   public init(
     _ configuration: ClientConfiguration, connection: any CoordinatorConnection,
     trainer: any LocalTrainer, workFolder: URL, clock: any Clock<Duration> = ContinuousClock(),
     logger: Logger = Logger(label: "fedpeat.client"),
     freeMemory: @escaping @Sendable () -> Int? = { ProcessMeasurement.freeMemoryBytes },
+    agree: @escaping @Sendable (WorkTerms) async throws -> Void = { _ in },
     onProgress: @escaping @Sendable (ClientProgress) -> Void = { _ in }
   ) throws {
     self.configuration = configuration
@@ -85,6 +89,7 @@ public actor Client {
     self.clock = clock
     self.logger = logger
     self.freeMemory = freeMemory
+    self.agree = agree
     self.onProgress = onProgress
     self.workFolder = workFolder
     store = try FolderBlobStore(workFolder)
@@ -255,6 +260,7 @@ public actor Client {
       switch try await retrying({ try await $0.nextTask(caller) }) {
       case .train(let task):
         isWaiting = false
+        try await askOnce(task)
         try await workOn(task)
       case .wait:
         if !isWaiting { onProgress(.waiting) }
@@ -268,6 +274,20 @@ public actor Client {
       case .finished(let ending): return ending
       }
     }
+  }
+
+  private func askOnce(_ task: TrainingTask) async throws {
+    guard !hasAgreed else { return }
+    // Else its sizes say nothing.
+    try task.package.validate(sizeLimit: configuration.packageSizeLimit)
+    var missing = 0
+    if task.refresh || !packages.has(task.package) {
+      for file in task.package.files where await !store.has(file.digest) { missing += file.bytes }
+    }
+    try await agree(
+      WorkTerms(
+        task: task, rounds: roundCount, emulatorBytes: missing, rates: rates ?? DeviceRates()))
+    hasAgreed = true
   }
 
   /// One task from download to verdict. What goes wrong here is told to the coordinator; the client goes on.

@@ -100,8 +100,8 @@ extension Coordinator: CoordinatorEndpoint {
       }
       let left = configuration.heartbeat - watch.elapsed
       if left <= .zero {
-        // A machine that froze or lost its network does not ask again.
-        endAttendance(of: caller, stay)
+        // A machine that froze or lost its network does not ask again. Over a slow link, answer and call wait behind what else travels.
+        endAttendance(of: caller, stay, pause: configuration.grace * 2)
         return .again
       }
       await waitForNews(of: caller.client, timeout: left)
@@ -117,14 +117,16 @@ extension Coordinator: CoordinatorEndpoint {
 
   /// A client's bytes, or its training, move: its round waits for it.
   private func noteMove(of client: ClientID) {
+    stays[client]?.moves += 1
     guard watches(client), let round = tasks[client]?.round else { return }
     process(.progressed(client, round: round))
   }
 
-  private func endAttendance(of caller: Caller, _ stay: Stay) {
+  /// - Parameter pause: how long it may take to attend again, beside the grace.
+  private func endAttendance(of caller: Caller, _ stay: Stay, pause: Duration = .zero) {
     stays[caller.client]?.attendances -= 1
     guard stay.attendances == 1 else { return }
-    beginGrace(of: caller)
+    beginGrace(of: caller, after: pause)
   }
 
   /// A client says with each request for work what memory it has: a plan that waits for memory hears of it.
@@ -146,14 +148,15 @@ extension Coordinator: CoordinatorEndpoint {
     if stay.attendances == 0 { beginGrace(of: caller, after: configuration.heartbeat) }
   }
 
-  /// A client that has not begun to attend when the grace is over is lost.
+  /// A client that has not begun to attend when the grace is over is lost, unless its bytes or its training moved meanwhile.
   private func beginGrace(of caller: Caller, after delay: Duration = .zero) {
-    let arrivals = stays[caller.client]?.arrivals
+    guard let stay = stays[caller.client] else { return }
     Task { [clock, configuration] in
       guard (try? await clock.sleep(for: delay + configuration.grace)) != nil,
-        let stay = stays[caller.client], stay.session == caller.session, stay.attendances == 0,
-        stay.arrivals == arrivals
+        let now = stays[caller.client], now.session == caller.session, now.attendances == 0,
+        now.arrivals == stay.arrivals
       else { return }
+      if now.moves > stay.moves { return beginGrace(of: caller) }
       lose(caller.client, reason: "Nothing was heard from it any more.")
     }
   }

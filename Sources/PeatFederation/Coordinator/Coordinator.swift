@@ -28,6 +28,8 @@ public actor Coordinator {
     var attendances = 0
     /// Rises when an attendance begins, so that a grace that began before it comes to nothing.
     var arrivals = 0
+    /// Rises with each piece that travels and each step that is done.
+    var moves = 0
     var heardTheEnd = false
     var freeMemoryBytes: Int?
     var holds: Set<Digest>
