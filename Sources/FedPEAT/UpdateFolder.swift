@@ -116,11 +116,11 @@ public struct UpdateFolder {
 
   private func checkBlocks(_ refuse: (String) -> PeatError) throws {
     guard let facts else { return }
-    let known = Set(facts.blockMap.values)
+    let known = Set(facts.blocks)
     let blocks = AdapterFolder.blockNumbers(of: update.tensors, keys)
     guard let stranger = blocks.subtracting(known).min() else { return }
     throw refuse(
-      "has tensors of block \(stranger), but its fedpeat.json knows only the blocks "
+      "has tensors of block \(stranger), but by its fedpeat.json it sits in the blocks "
         + known.sorted().map(String.init).joined(separator: ", "))
   }
 }

@@ -24,6 +24,9 @@ public protocol AggregationStrategy: Sendable {
   /// last: not where factors are made anew.
   var keepsFactors: Bool { get }
 
+  /// Whether what is beyond the adapter's rank is kept as a remainder, so that it has the rank of all updates together.
+  var keepsRemainders: Bool { get }
+
   /// Whether it looks at all updates of a round together, and counts each alike.
   var comparesUpdates: Bool { get }
 
@@ -80,6 +83,7 @@ extension AggregationStrategy {
   public var proximal: Double { 0 }
   public var usesControls: Bool { false }
   public var keepsFactors: Bool { true }
+  public var keepsRemainders: Bool { false }
   public var comparesUpdates: Bool { false }
 
   /// Not where updates lack A.

@@ -113,6 +113,48 @@ import Testing
       try await expect(
         65, saying: ["'update-0'", "other ranks", "take a rule that mixes them"],
         from: ["aggregate"] + updates + ["--strategy", "ffa", "--out", "x"], in: folder)
+      for (rule, text) in [
+        ("product-exact", "--strategy product --rank 3"), ("fedex", "up to that of all updates"),
+        ("ffa", "A stays as it is"),
+      ] {
+        try await expect(
+          64, saying: ["--rank does not go with the strategy '\(rule)'", text],
+          from: ["aggregate"] + updates + ["--strategy", rule, "--rank", "3", "--out", "x"],
+          in: folder)
+      }
+      // The exact sum has the rank of all, and says so in its file and here.
+      let exact = try await FedpeatCommand.succeed(
+        ["aggregate"] + updates + ["--strategy", "product-exact", "--out", "exact", "--json"],
+        in: folder)
+      let file = folder.appendingPathComponent("exact/adapter_config.json")
+      let json = try JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any]
+      let rank = try #require(json?["r"] as? Int)
+      #expect((5...6).contains(rank))
+      #expect(try exact.object()["rank"] as? Int == rank)
+      #expect((json?["rank_pattern"] as? [String: Int])?.values.allSatisfy { $0 < rank } == true)
+    }
+  }
+
+  @Test func `nothing beyond a split's ends is tuned or aggregated`() async throws {
+    try await withWorkshop { workshop, folder in
+      let updates = try await tune(workshop, ranks: [4], in: folder)
+      try await expect(
+        65, saying: ["'update-0' is an adapter in block", "--bottom and --top"],
+        from: [
+          "tune", workshop.model, "--data", workshop.documents, "--from", "update-0", "--steps",
+          "1",
+          "--bottom", "1", "--top", "0", "--out", "x",
+        ], in: folder)
+      let url = folder.appendingPathComponent("update-0/fedpeat.json")
+      var facts = try JSONFile.read([String: JSONValue].self, from: url)
+      let count = try #require(facts["blockMap"]?.object).count
+      facts["split"] = .object([
+        "bottom": .integer(1), "emulator": .integer(count - 1), "top": .integer(0),
+      ])
+      try JSONFile.write(facts, to: url)
+      try await expect(
+        65, saying: ["'update-0'", "by its fedpeat.json it sits in the blocks 0"],
+        from: ["aggregate"] + updates + ["--out", "x"], in: folder)
     }
   }
 

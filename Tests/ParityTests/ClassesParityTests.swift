@@ -7,9 +7,14 @@ import Testing
 
 /// Classifiers tuned by PEFT, its task SEQ_CLS (Tools/golden/classes.py), and ours read by PEFT.
 @Suite("Tuned classifiers agree with PEFT") struct ClassesParityTests {
-  static let names = ["bert-classes", "llama-classes"].flatMap { base in
+  static let texts = ["bert-classes", "llama-classes"].flatMap { base in
     ["lora", "lora-all", "ia3", "norms", "prefix", "prompt"].map { "\(base)-\($0)" }
   }
+  /// PEFT names other modules than the checkpoints do.
+  static let pictures = ["vit-classes", "deit-classes"].flatMap { base in
+    ["lora", "ia3", "norms"].map { "\(base)-\($0)" }
+  }
+  static let names = texts + pictures
 
   private static func base(_ name: String) -> String {
     name.split(separator: "-").prefix(2).joined(separator: "-")
@@ -32,9 +37,14 @@ import Testing
       configuration: model.configuration, baseModel: "base", to: folder)
   }
 
-  /// One row of a class's logits for each text.
-  private func classLogits(_ model: TransformerModel, _ rows: [[Int32]]) throws -> Tensor {
-    let all = model.logits(rows)
+  /// One row of a class's logits for each text or picture.
+  private func classLogits(
+    _ model: TransformerModel, _ rows: [[Int32]], patches: Tensor? = nil
+  ) throws -> Tensor {
+    let all =
+      patches.map {
+        model.logits(rows.flatMap { $0 }, length: rows[0].count, patches: PatchTable($0))
+      } ?? model.logits(rows)
     let place = try #require(model.head?.layout.place)
     let width = all.shape[1]
     let chosen = rows.indices.flatMap { number -> [Float] in
@@ -48,15 +58,33 @@ import Testing
     let golden = try GoldenCase("expected", in: "classes/\(name)")
     let model = try Checkpoint(folder: family(Self.base(name))).model()
     let rows = try golden.rows()
+    let patches = golden.tensors["patches"]
     let expected = try golden.matrix("logits")
-    let without = try classLogits(model, rows)
+    let without = try classLogits(model, rows, patches: patches)
     #expect(Difference(without, expected).relative > 0.01)
     let (adapter, facts) = try AdapterFolder.read(folder(name), for: model)
     #expect(facts == nil)
     let injected = try adapter.inject(into: model)
-    expectClose(try classLogits(model, rows), expected, within: 1e-4, "logits")
+    let found = try classLogits(model, rows, patches: patches)
+    expectClose(found, expected, within: 1e-4, "logits")
     injected.remove()
-    #expect(try classLogits(model, rows) == without)
+    #expect(try classLogits(model, rows, patches: patches) == without)
+  }
+
+  /// Norms of the embedding and behind the blocks are weights, too.
+  @Test(arguments: names.filter { !$0.hasSuffix("prefix") && !$0.hasSuffix("prompt") })
+  func `worked into the weights it computes the same`(name: String) throws {
+    let golden = try GoldenCase("expected", in: "classes/\(name)")
+    let model = try Checkpoint(folder: family(Self.base(name))).model()
+    let (rows, patches) = (try golden.rows(), golden.tensors["patches"])
+    let without = try classLogits(model, rows, patches: patches)
+    let adapters = AdapterSet(model)
+    try adapters.add(try AdapterFolder.read(folder(name), for: model).0, as: "it")
+    try adapters.merge("it")
+    let found = try classLogits(model, rows, patches: patches)
+    expectClose(found, try golden.matrix("logits"), within: 1e-4, "logits")
+    adapters.deactivate()
+    #expect(try classLogits(model, rows, patches: patches) == without)
   }
 
   @Test(arguments: names) func `a folder by PEFT, written by us, has the same tensors`(
@@ -74,6 +102,42 @@ import Testing
       #expect(try file(copy) == file(folder(name)))
       #expect(try AdapterFolder.read(copy, for: model).0.state == adapter.state)
       #expect(try AdapterFolder.readFiles(copy).facts?.notInPEFT == nil)
+    }
+  }
+
+  /// By the names of an older transformers, which were the checkpoint's.
+  @Test func `the names of an older transformers are read, too`() throws {
+    let model = try Checkpoint(folder: family("vit-classes")).model()
+    let adapter = try AdapterFolder.read(folder("vit-classes-ia3"), for: model).0
+    try withTemporaryFolder { scratch in
+      let copy = scratch.appendingPathComponent("adapter")
+      try FileManager.default.copyItem(at: folder("vit-classes-ia3"), to: copy)
+      let url = copy.appendingPathComponent("adapter_config.json")
+      var table = try JSONFile.read([String: JSONValue].self, from: url)
+      table["target_modules"] = .array(["key", "value", "output.dense"].map { .string($0) })
+      table["exclude_modules"] = .array([.string("attention.output.dense")])
+      table["feedforward_modules"] = .array([.string("output.dense")])
+      try JSONFile.write(table, to: url)
+      try SafeTensors.write(
+        adapter.state, to: copy.appendingPathComponent("adapter_model.safetensors"))
+      #expect(try AdapterFolder.read(copy, for: model).0.state == adapter.state)
+    }
+  }
+
+  /// What has no head of classes with it has no task of PEFT's that a model of classes could be: it is taken by any.
+  @Test(arguments: ["bert-classes", "vit-classes"])
+  func `an adapter without the head says no task that PEFT would look for`(base: String) throws {
+    let model = try Checkpoint(folder: family(base)).model()
+    var adapter = try Adapter(
+      new: try MethodOptions().method(named: NormTuning.name), for: model,
+      blocks: Array(model.blocks.indices), seed: 4, sourceDigest: nil)
+    adapter.state = adapter.state.filter { $0.key.hasPrefix("base_model.") }
+    try withTemporaryFolder { scratch in
+      let folder = scratch.appendingPathComponent("adapter")
+      try write(adapter, for: model, to: folder)
+      let url = folder.appendingPathComponent("adapter_config.json")
+      let table = try JSONFile.read([String: JSONValue].self, from: url)
+      #expect(table["task_type"] == .string("FEATURE_EXTRACTION"))
     }
   }
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from golden import write_tensors
 
@@ -32,6 +32,8 @@ def load_strictly(folder):
     kind = AutoModelForCausalLM
     if has_classes(config):
         kind = AutoModelForSequenceClassification
+    elif (config.architectures or [""])[0].endswith("ForImageClassification"):
+        kind = AutoModelForImageClassification
     elif config.is_encoder_decoder:
         kind = AutoModelForSeq2SeqLM
     model, report = kind.from_pretrained(

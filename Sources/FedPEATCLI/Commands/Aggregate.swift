@@ -37,7 +37,8 @@ struct Aggregate: AsyncParsableCommand {
   var exampleLimit = CoordinatorConfiguration.usualExampleLimit
 
   @Option(
-    help: "LoRA's rank of the result; the largest of the updates', or that of --from, if not given."
+    help:
+      "LoRA's rank of the result, for rules that keep to one (not fedex, product-exact and ffa); the largest of the updates', or that of --from, if not given."
   )
   var rank: Int?
 
@@ -78,6 +79,7 @@ struct Aggregate: AsyncParsableCommand {
   func run() async throws {
     let rule = try Strategies.named(strategy, strategyOptions.options)
     try check(rule)
+    try checkRank(rule)
     let folders = updates.map { URL(path: $0).standardizedFileURL.resolvingSymlinksInPath().path }
     for index in folders.indices where folders[..<index].contains(folders[index]) {
       Terminal.note("note: '\(updates[index])' is named more than once, and counts each time")
@@ -132,6 +134,7 @@ struct Aggregate: AsyncParsableCommand {
     }
     let aggregated = try accumulator.finish()
     target.state = aggregated.state
+    target = try target.mergingRemainders()
     let result = target.state
     if let name = result.firstNotFinite {
       throw PeatError.badData(
@@ -164,7 +167,7 @@ struct Aggregate: AsyncParsableCommand {
     ]
     if let rank = report.rank {
       let own = all.compactMap(\.rank).max() ?? rank
-      rows.append(["rank", rank > own ? "\(rank), of \(own) (--rank \(own) cuts it)" : "\(rank)"])
+      rows.append(["rank", rank > own ? "\(rank), from updates of \(own) at most" : "\(rank)"])
     }
     if rule.approximatesMean {
       rows.append(["error of products", Format.percent(report.relativeError)])
@@ -240,6 +243,21 @@ struct Aggregate: AsyncParsableCommand {
     if rule.needsStart, from == nil {
       throw PeatError.usage(
         "The strategy '\(strategy)' with these options goes from the adapter that updates began with: give it with --from DIR. Where that was a new one, 'fedpeat tune' with --steps 0 and their --seed and flags writes it."
+      )
+    }
+  }
+
+  /// Throws where the rule does not keep to a rank.
+  private func checkRank(_ rule: any AggregationStrategy) throws {
+    guard let rank else { return }
+    if rule.keepsRemainders {
+      throw PeatError.usage(
+        "--rank does not go with the strategy '\(strategy)', which is exact: its result has the rank that this takes, up to that of all updates together. The best of rank \(rank) is made by --strategy product --rank \(rank)."
+      )
+    }
+    if rule.freezesDown {
+      throw PeatError.usage(
+        "--rank does not go with the strategy '\(strategy)': A stays as it is, with its rank. Leave it out."
       )
     }
   }

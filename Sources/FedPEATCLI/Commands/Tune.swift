@@ -584,6 +584,7 @@ struct Tune: AsyncParsableCommand {
       }
       try LoadedModel.check(URL(path: from), facts, fits: loaded.checkpoint, loaded.emulator)
       try checkOptions(fit: adapter, from)
+      try checkBlocks(of: adapter, facts, loaded, from)
       var method = adapter.method
       if case .lora(var lora) = method, let dropout {
         lora = try lora.dropping(dropout)
@@ -597,6 +598,33 @@ struct Tune: AsyncParsableCommand {
       blocks: try blocks(of: loaded),
       seed: common.seedValue,
       sourceDigest: loaded.sourceDigest)
+  }
+
+  /// Throws where an adapter sits in blocks that are not to be tuned.
+  private func checkBlocks(
+    of adapter: Adapter, _ facts: AdapterFolder.Facts?, _ loaded: LoadedModel, _ from: String
+  ) throws {
+    let blocks = Set(try blocks(of: loaded))
+    let own = AdapterFolder.blockNumbers(
+      of: adapter.state, loaded.model.configuration.keys.inFullModel)
+    if let stranger = own.subtracting(blocks).min() {
+      throw PeatError.badData(
+        "'\(from)' is an adapter in block \(stranger) of the full model, too, which is not to be tuned: "
+          + (loaded.emulator == nil
+            ? "by --bottom and --top those are" : "an emulator's own blocks, its ends, are")
+          + " \(blocks.sorted().map(String.init).joined(separator: ", ")). "
+          + (loaded.emulator == nil
+            ? "Leave --bottom and --top out, or begin with an adapter of these blocks."
+            : "Begin with an adapter of these blocks, in PEFT by layers_to_transform."))
+    }
+    let moved = loaded.model.blocks.enumerated().filter { number, block in
+      number != block.numberInFullModel && own.contains(block.numberInFullModel)
+    }
+    if facts == nil, let (number, block) = moved.first {
+      Terminal.caution(
+        "'\(from)' does not say of which model its block numbers are (it has no fedpeat.json); they are taken for this emulator's, whose block \(number) is block \(block.numberInFullModel) of the full model. An adapter of the full model itself would be wrong here"
+      )
+    }
   }
 
   /// The update's two files, if one was asked for.

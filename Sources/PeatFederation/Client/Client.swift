@@ -278,8 +278,10 @@ public actor Client {
 
   private func askOnce(_ task: TrainingTask) async throws {
     guard !hasAgreed else { return }
-    // Else its sizes say nothing.
-    try task.package.validate(sizeLimit: configuration.packageSizeLimit)
+    // Of a package that can't be right nothing is fetched; that is said where it is refused.
+    guard (try? task.package.validate(sizeLimit: configuration.packageSizeLimit)) != nil else {
+      return
+    }
     var missing = 0
     if task.refresh || !packages.has(task.package) {
       for file in task.package.files where await !store.has(file.digest) { missing += file.bytes }

@@ -36,6 +36,7 @@ public struct ServerOptimized: AggregationStrategy {
 
   public var freezesDown: Bool { rule.freezesDown }
   public var keepsFactors: Bool { rule.keepsFactors }
+  public var keepsRemainders: Bool { rule.keepsRemainders }
   public var takesMixedRanks: Bool { rule.takesMixedRanks }
   public var needsStart: Bool { true }
 

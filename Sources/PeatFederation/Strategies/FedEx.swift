@@ -14,6 +14,7 @@ public struct FedEx: AggregationStrategy, MeanRule {
     "means of LoRA's A and B, and what they lack of the mean product as a remainder; exact"
   }
 
+  public var keepsRemainders: Bool { true }
   package var makesProducts: Bool { true }
   package var averagesPairs: Bool { true }
 

@@ -25,6 +25,7 @@ public struct FedProx: AggregationStrategy {
   }
   public var freezesDown: Bool { rule.freezesDown }
   public var keepsFactors: Bool { rule.keepsFactors }
+  public var keepsRemainders: Bool { rule.keepsRemainders }
   public var takesMixedRanks: Bool { rule.takesMixedRanks }
   public var needsStart: Bool { rule.needsStart }
   public var usesControls: Bool { rule.usesControls }

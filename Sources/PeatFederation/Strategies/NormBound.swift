@@ -26,6 +26,7 @@ public struct NormBound: AggregationStrategy, MeanRule {
   }
   public var freezesDown: Bool { rule.freezesDown }
   public var keepsFactors: Bool { rule.keepsFactors }
+  public var keepsRemainders: Bool { rule.keepsRemainders }
   public var takesMixedRanks: Bool { false }
   public var needsStart: Bool { true }
   package var makesProducts: Bool { rule.makesProducts }

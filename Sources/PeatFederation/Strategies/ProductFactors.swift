@@ -23,6 +23,7 @@ public struct ProductFactors: AggregationStrategy, MeanRule {
   }
 
   public var keepsFactors: Bool { false }
+  public var keepsRemainders: Bool { keepsRemainder }
 
   /// The length of A's rows: the root mean square of Kaiming's uniform draw.
   private static let rowLength = 1 / 3.0.squareRoot()

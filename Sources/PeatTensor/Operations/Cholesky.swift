@@ -28,6 +28,7 @@ package struct CholeskyFactor {
       (0..<count).reduce(0.0) { $0 + Double(matrix.pointer[$1 * count + $1]) }
       / Double(max(count, 1))
     var damping = damping
+    _ = BLAS.singleThreaded
     for _ in 0..<6 {
       let copy = matrix.copied()
       // Where nothing goes in any direction will do.
@@ -83,6 +84,7 @@ package struct CholeskyFactor {
     let count = lower.shape[0]
     precondition(matrix.shape.count == 2 && matrix.shape[1] == count, "dividing: \(matrix.shape)")
     let result = matrix.copied()
+    _ = BLAS.singleThreaded
     cblas_strsm(
       CblasRowMajor, CblasRight, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit,
       Int32(matrix.shape[0]), Int32(count), 1, lower.pointer, Int32(count), result.pointer,

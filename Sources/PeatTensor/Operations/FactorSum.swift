@@ -83,6 +83,7 @@ package struct FactorSum: Sendable {
   /// XᵀX of a matrix of `count` columns.
   private static func squares(_ values: [Double], length: Int, count: Int) -> [Double] {
     var result = [Double](repeating: 0, count: count * count)
+    _ = BLAS.singleThreaded
     cblas_dgemm(
       CblasColMajor, CblasTrans, CblasNoTrans, numericCast(count), numericCast(count),
       numericCast(length), 1, values, numericCast(length), values, numericCast(length), 0, &result,
@@ -157,6 +158,7 @@ package struct FactorSum: Sendable {
     guard left.allSatisfy(\.isFinite), right.allSatisfy(\.isFinite) else {
       throw PeatError.badData("A product of low-rank factors holds NaN or infinity.")
     }
+    _ = BLAS.singleThreaded
     let first = try Orthogonal(left, rows: rows, columns: width)
     let second = try Orthogonal(right, rows: columns, columns: width)
     let (m, n) = (first.size, second.size)

@@ -34,6 +34,7 @@ package struct SingularValues {
     var job = CChar(UInt8(ascii: "S"))
     var size: Int32 = -1
     var wanted: Float = 0
+    _ = BLAS.singleThreaded
     sgesdd_(
       &job, &m, &n, copy.pointer, &m, &singular, u.pointer, &m, vt.pointer, &small, &wanted, &size,
       &integers, &information)

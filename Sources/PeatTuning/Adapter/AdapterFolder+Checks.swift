@@ -30,7 +30,7 @@ extension AdapterFolder {
     if let bias = json["bias"], !bias.isNull, bias != .string("none") {
       try refuse("tuned biases (bias = \(bias.string ?? "no text"))")
     }
-    if let saved = json["trainable_token_indices"], !saved.isNull {
+    if let saved = json["trainable_token_indices"], !saved.isNull, saved != .array([]) {
       try refuse("tuned tokens (trainable_token_indices)")
     }
     if let replication = json["layer_replication"], !replication.isNull {

@@ -27,8 +27,8 @@ extension AdapterFolder {
           "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
         )
       }
-      tensors = readingHead(
-        try Self.weights(in: folder), modules: savedModules, of: method)
+      (method, tensors) = ModuleNames.read(
+        method, readingHead(try Self.weights(in: folder), modules: savedModules, of: method))
       hasHead = !savedModules.isEmpty || facts?.classes != nil
       if !savedModules.isEmpty { try checkSaved(savedModules, folder) }
       if let name = tensors.firstNotFinite {
@@ -181,11 +181,15 @@ extension AdapterFolder {
     }
   }
 
-  /// How a model that has these tensors' layers names them; any model's names where no architecture does, by which they are refused.
+  /// How a model that has these tensors' layers names them; where they are of no block, one that has such a norm beside its blocks; else any
+  /// model's names, by which they are refused.
   static func keys(of tensors: NamedTensors, _ facts: Facts?) -> TransformerKeys? {
     let architecture =
       Architectures.architecture(ofType: facts?.modelType)
-      ?? Architectures.architecture(ofTensors: tensors.keys) ?? Architectures.all.first
+      ?? Architectures.architecture(ofTensors: tensors.keys)
+      ?? Architectures.all.first { architecture in
+        tensors.keys.contains { NormTuning.isBesideBlocks($0, architecture.keys) }
+      } ?? Architectures.all.first
     return architecture?.keys
   }
 

@@ -84,7 +84,12 @@ extension AdapterFolder {
   static func saving(_ modules: [String], in configuration: JSONValue) -> JSONValue {
     guard !modules.isEmpty, case .object(var table) = configuration else { return configuration }
     table["modules_to_save"] = .array(modules.map { .string($0) })
-    table["task_type"] = .string("SEQ_CLS")
+    // By this task PEFT saves the usual heads whole, whatever else is named.
+    if modules.contains(where: { module in
+      module.split(separator: ".").contains { usualHeads.contains(String($0)) }
+    }) {
+      table["task_type"] = .string("SEQ_CLS")
+    }
     return .object(table)
   }
 

@@ -184,18 +184,24 @@ public enum AdapterFolder {
       peftConfiguration = configuration
     }
     if adapter.method == .bitFit { facts.notInPEFT = "PEFT has no tuning of biases alone" }
+    tensors = Dictionary(
+      uniqueKeysWithValues: tensors.map { (ModuleNames.inModules($0.key), $0.value) })
     if let configuration = scalesAndNorms(
       of: adapter.method, tensors, keys, layout, baseModel: baseModel)
     {
       peftConfiguration = configuration
     }
     if case .lora(var lora) = adapter.method {
-      lora.alphaPattern = try alphaPattern(
+      let pattern = try alphaPattern(
         of: lora, adapter.state, localNumber, from: full, to: keys)
+      lora.alphaPattern = Dictionary(
+        uniqueKeysWithValues: pattern.map { (ModuleNames.inModules($0.key), $0.value) })
       lora.rankPattern = [:]
       peftConfiguration = Self.peftConfiguration(lora, tensors, keys, layout, baseModel: baseModel)
     }
-    if let taskType = sizes?.predictsMaskedTokens == true ? anyTask : taskType {
+    // A head of classes that is tuned with the adapter says its task itself.
+    let isOther = sizes.map { $0.head == nil || $0.head?.labels != nil || $0.predictsMaskedTokens }
+    if let taskType = isOther == true ? anyTask : taskType {
       peftConfiguration = peftConfiguration.map { stating(taskType, in: $0) }
     }
     let head = storingHead(
@@ -220,9 +226,9 @@ public enum AdapterFolder {
     var paths: [Int: Set<String>] = [:]
     var ranks: [String: JSONValue] = [:]
     for (layer, tensor) in downMatrices(tensors) {
+      if let rank = tensor.shape.first, rank != lora.rank { ranks[layer] = .integer(rank) }
       guard let (_, number, path) = split(layer, keys), let block = Int(number) else { continue }
       paths[block, default: []].insert(String(path.dropFirst()))
-      if let rank = tensor.shape.first, rank != lora.rank { ranks[layer] = .integer(rank) }
     }
     var targets: [String]
     var blocks: [Int]?

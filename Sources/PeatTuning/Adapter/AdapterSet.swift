@@ -117,7 +117,7 @@ struct MergedWeight {
         "\(adapter.method.name) adds to the model what no weight of a plain checkpoint can hold, so it can't be worked "
           + "into them. Plug it in without merging.")
     }
-    let besideBlocks = (model.finalNorm?.parameters ?? []) + (model.head?.parameters ?? [])
+    let besideBlocks = model.normsBesideBlocks + (model.head?.parameters ?? [])
     let head = besideBlocks.filter(\.isReplaced).map {
       MergedWeight(parameter: $0, tensor: $0.tensor)
     }

@@ -85,14 +85,16 @@ struct TargetRules {
   /// Whether a layer is meant; all are where the file does not say which.
   ///
   /// - Parameters:
-  ///   - layer: its name in the model.
+  ///   - layer: its name in the checkpoint; that of the module may be meant as well.
   ///   - block: its block's number; `nil` where it is in none.
   func mean(_ layer: String, block: Int?) -> Bool {
     guard let targets else { return true }
-    if excluded?.mean(layer) == true { return false }
-    guard targets.mean(layer) else { return false }
+    let spellings = [layer, ModuleNames.inModules(layer)]
+    if let excluded, spellings.contains(where: excluded.mean) { return false }
+    guard spellings.contains(where: targets.mean) else { return false }
     // A whole name, and a regular expression, say the block themselves.
-    guard let layers, case .ends(let names) = targets, !names.contains(layer) else { return true }
+    guard let layers, case .ends(let names) = targets, !spellings.contains(where: names.contains)
+    else { return true }
     return block.map(layers.contains) ?? false
   }
 }

@@ -19,7 +19,7 @@ extension Adapter {
       result.setPair(parts.factors(0..<rank) { $0.squareRoot() }, of: key)
     }
     configuration.scales = configuration.scales.fitted(
-      to: configuration.rank, result, from: state)
+      to: result.pairRanks.values.max() ?? configuration.rank, result, from: state)
     return Adapter(method: .lora(configuration), state: result, sourceDigest: sourceDigest)
   }
 }
