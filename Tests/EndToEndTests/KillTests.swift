@@ -141,4 +141,31 @@ import Testing
     print("killed: \(kills) in \(seed - 100) runs")
     #expect(kills.coordinator >= 50 && kills.clients >= 50)
   }
+
+  @Test func `a coordinator that is asked to stop leaves its clients waiting for the next`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let setting = try await FederationTests.Setting(
+        folder, clients: 2, changing: ["minimumUpdates": "2", "rounds": "6"])
+      let (first, address) = try await setting.serve()
+      let joined = try setting.clients.map { try setting.join($0, address) }
+      try await first.waits(for: "round 1 of 6")
+      // A service manager's and its wrapper's.
+      for _ in 0..<2 { first.send(SIGTERM) }
+      let stopped = try await first.finish()
+      #expect(stopped.status == 130, "\(stopped)")
+      #expect(stopped.errors.contains("is kept: the same command goes on with it"), "\(stopped)")
+      let again = try setting.startAgain()
+      let served = try await again.finish()
+      #expect(served.status == 0, "\(served)")
+      for client in joined {
+        let ended = try await client.finish()
+        #expect(ended.status == 0, "\(ended)")
+        #expect(try ended.object()["updates"] as? Int == 6, "\(ended)")
+      }
+      let (expected, _) = try await setting.simulate("simulated")
+      #expect(try FederationTests.Setting.adapter(in: setting.result) == expected)
+    }
+  }
 }

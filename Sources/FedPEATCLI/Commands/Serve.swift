@@ -79,18 +79,23 @@ struct Serve: AsyncParsableCommand {
       pooled: try referenceData.map { try configuration.evaluationDocuments(in: URL(path: $0)) },
       identity: decision.identity, database: database, logger: .silent, onEvent: progress.report)
     let (addressFile, protection, runID) = (addressFile, protection, try configuration.runID)
-    let result = try await tuning.run(
-      FederatedTuning.network(
-        configuration, security: decision.security, limits: limits, audit: decision.audit,
-        database: database,
-        onMonitoring: { Terminal.note("metrics      http://\($0)/metrics") }
-      ) { address in
+    let meeting = try FederatedTuning.network(
+      configuration, security: decision.security, limits: limits, audit: decision.audit,
+      database: database,
+      onMonitoring: { Terminal.note("metrics      http://\($0)/metrics") },
+      onListening: { address in
         Terminal.note("listening    \(address)")
         try protection.tellHowToJoin(decision, address, runID)
         if let addressFile {
           try AtomicOutput.write(Data("\(address)\n".utf8), to: URL(path: addressFile))
         }
       })
+    let result = try await tuning.run { coordinator, events in
+      // A service manager restarts what it stops: the run's clients are to stay.
+      if database != nil { Interruption.onTermination { Task { await coordinator.suspend() } } }
+      defer { Interruption.onTermination(nil) }
+      return try await meeting(coordinator, events)
+    }
     try common.report(result)
   }
 }

@@ -338,6 +338,18 @@ public actor Coordinator {
     }
   }
 
+  /// Stops without an end, as the end of the process would, where the run is kept: clients are told to try again, and find the coordinator that is started next.
+  /// `run()` throws `interrupted`.
+  public func suspend() {
+    guard runStore != nil, machine.ending == nil, keepingFailure == nil else { return }
+    logger.info("the coordinator is stopped; the run is kept")
+    keepingFailure = PeatError(
+      .interrupted,
+      "The coordinator was asked to stop. The run '\(configuration.run)' is kept: the same command goes on with it, and clients that are still trying come back."
+    )
+    stopWaiting()
+  }
+
   /// Ends the run; clients are told.
   public func cancel(reason: String) { process(.cancelled(reason: reason)) }
 
