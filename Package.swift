@@ -216,6 +216,7 @@ let package = Package(
       name: "PeatGRPCTests",
       dependencies: toConnection + [
         "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "NIOCore", package: "swift-nio"),
       ], swiftSettings: common),
     .testTarget(
       name: "PeatMonitorTests",

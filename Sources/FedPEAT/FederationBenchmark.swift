@@ -127,7 +127,10 @@ public enum FederationBenchmark {
         let now = seen.withLock { seen in
           switch progress {
           case .clientJoined: seen.joined += 1
-          case .roundEnded: seen.rounds += 1
+          case .roundEnded:
+            seen.rounds += 1
+            // As 'serve' does.
+            ProcessMeasurement.releaseFreeMemory()
           default: break
           }
           return seen

@@ -60,9 +60,11 @@ extension FederatedTuning {
   ///   - threads: threads of one client's tuning; the same number as over a network gives the same bits.
   ///   - database: where the run is kept: the clients' folders too.
   ///   - rankLimits: the most components of low-rank pairs that a client trains, dealt out in turn; none: as many as there are.
+  ///   - faults: what goes wrong with clients.
   public static func inProcess(
     _ groups: [DocumentGroup], threads: Int, seed: UInt64, rankLimits: [Int] = [],
-    database: RunDatabase? = nil, logger: Logger = Logger(label: "fedpeat.client")
+    faults: SimulatedFaults = .none, database: RunDatabase? = nil,
+    logger: Logger = Logger(label: "fedpeat.client")
   ) -> Meeting {
     { coordinator, _ in
       let transport = InMemoryTransport(coordinator)
@@ -72,6 +74,10 @@ extension FederatedTuning {
         try database.map { try WorkFolder(RunFolders.clients(of: $0)) }
         ?? WorkFolder(temporary: "clients")
       defer { work.remove() }
+      let trainers = faults.spoil(
+        groups.map {
+          DeviceTrainer(documents: $0.documents, threads: threads, gate: gate)
+        }, seed: seed)
       return try await withThrowingTaskGroup(of: Void.self) { group in
         for (number, clientData) in groups.enumerated() {
           let client = try Client(
@@ -80,7 +86,7 @@ extension FederatedTuning {
               rankLimit: rankLimits.isEmpty ? nil : rankLimits[number % rankLimits.count],
               seed: seed),
             connection: transport.connect(),
-            trainer: DeviceTrainer(documents: clientData.documents, threads: threads, gate: gate),
+            trainer: trainers[number],
             workFolder: work.url.appendingPathComponent("client-\(number)"), logger: logger)
           group.addTask { _ = try await client.run() }
         }

@@ -161,6 +161,7 @@ extension RunConfiguration {
       ("plateauRounds", plateauRounds != nil), ("timeBudget", timeBudget != nil),
       ("byteBudget", byteBudget != nil), ("releaseGate", releaseGate != .none),
       ("maximumStaleness", maximumStaleness != nil),
+      ("clientDropouts", clientDropouts > 0), ("attackers", attackers > 0),
     ]
     return given.first(where: \.1)?.0
   }
@@ -172,5 +173,6 @@ extension RunConfiguration {
     (maximumStaleness, stalenessExponent) = (nil, nil)
     (plateauRounds, plateauGain, timeBudget, byteBudget) = (nil, nil, nil, nil)
     (releaseGate, lastReleased) = (.none, nil)
+    (clientDropouts, attackers, attacks) = (0, 0, nil)
   }
 }

@@ -180,6 +180,14 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// Steps of that tuning; null: `localSteps`.
   public var personalSteps: Int?
 
+  // MARK: What goes wrong in a simulation
+
+  /// A test aid of `simulate`: the chance that a client's part in a round comes to nothing.
+  public var clientDropouts = 0.0
+  /// A test aid of `simulate`: the share of clients, drawn by seed, that are hostile, and what they send in turn: `sign-flip`, `scaled`, `nan`, `stale`.
+  public var attackers = 0.0
+  @NameList public var attacks: [String]?
+
   // MARK: Emulators that follow the adapter
 
   /// A public text of the owner's on which an emulator is distilled again, with the adapter in place, when it has lost fidelity; null: never.
@@ -247,6 +255,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case upload, download
     case evaluateEvery
     case targetPerplexity, perClient, personalSteps
+    case clientDropouts, attackers, attacks
     case stateNoise
     case realignData, realignBelow, realignSteps, realignRate
     case participate, serverData, serverWeight, fullFineTuning, fullFineTuningRate
@@ -348,6 +357,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(lastReleased, forKey: .lastReleased)
     try container.encode(perClient, forKey: .perClient)
     try container.encode(personalSteps, forKey: .personalSteps)
+    try container.encode(clientDropouts, forKey: .clientDropouts)
+    try container.encode(attackers, forKey: .attackers)
+    try container.encode(attacks, forKey: .attacks)
     try container.encode(realignData, forKey: .realignData)
     try container.encode(realignBelow, forKey: .realignBelow)
     try container.encode(realignSteps, forKey: .realignSteps)
@@ -513,6 +525,7 @@ extension RunConfiguration {
     if let metricsListen { try CoordinatorServer.check(NetworkAddress(metricsListen)) }
     try checkRounds()
     try checkRankLimits()
+    _ = try faults
     let rule = try aggregation
     try check(
       !rule.freezesDown || [LoRA.name, LoRA.magnitudeName].contains(method),

@@ -50,7 +50,8 @@ public final class CoordinatorServer: Sendable {
       transport: transport,
       services: [
         FederationService(
-          endpoint: endpoint, door: Doorkeeper(security, limits, audit), chunkBytes: chunkBytes)
+          endpoint: endpoint, door: Doorkeeper(security, limits, audit), chunkBytes: chunkBytes,
+          connections: connections)
       ])
     serving = Serving()
   }
@@ -73,8 +74,11 @@ public final class CoordinatorServer: Sendable {
         clientBehavior: .init(minPingIntervalWithoutCalls: .seconds(5), allowWithoutCalls: true))
       config.connection.maxGraceTime = .seconds(5)
       // What a client may send before it is read: memory of each upload, and over a time of travel the rate at most.
-      config.http2.targetWindowSize = 256 * 1024
+      config.http2.targetWindowSize = 128 * 1024
       config.http2.maxConcurrentStreams = 16
+      // What is encrypted at once, in a buffer that stays as large as it ever was.
+      config.connection.flushCoalescing = .init(
+        maxFlushDelay: .microseconds(100), maxBytes: 24 * 1024)
       config.rpc.maxRequestPayloadSize = TransferLimits.largestChunk + 64 * 1024
     }
   }

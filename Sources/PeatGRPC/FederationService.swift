@@ -9,14 +9,19 @@ struct FederationService: Wire.SimpleServiceProtocol {
   let endpoint: any CoordinatorEndpoint
   let door: Doorkeeper
   let chunkBytes: Int
+  let connections: OpenConnections
   private let tickets = Tickets()
   private let downloads = TransferTurns()
   private let uploads = UploadTurns()
 
-  init(endpoint: any CoordinatorEndpoint, door: Doorkeeper, chunkBytes: Int) {
+  init(
+    endpoint: any CoordinatorEndpoint, door: Doorkeeper, chunkBytes: Int,
+    connections: OpenConnections
+  ) {
     self.endpoint = endpoint
     self.door = door
     self.chunkBytes = chunkBytes
+    self.connections = connections
   }
 
   func enrol(
@@ -103,11 +108,14 @@ struct FederationService: Wire.SimpleServiceProtocol {
       let what = ["digest": download.digest.hex, "from": "\(download.offset)"]
       do {
         try await door.admission.transfer(by: peer.account) {
-          try await downloads.take {
+          try await downloads.take { turn in
             try await endpoint.download(download, chunkBytes: chunkBytes) { data in
               var chunk = Fedpeat_V1_Chunk()
               chunk.data = data
+              downloads.pause(turn)
               try await response.write(chunk)
+              try await connections.settle(context.remotePeer)
+              try await downloads.resume(turn)
             }
           }
         }
@@ -178,10 +186,10 @@ struct FederationService: Wire.SimpleServiceProtocol {
     var ticket: String?
     do {
       let reply = try await receive(request, from: peer, &ticket)
-      if let ticket { await uploads.end(ticket) }
+      if let ticket { uploads.end(ticket) }
       return reply
     } catch {
-      if let ticket { await uploads.end(ticket) }
+      if let ticket { uploads.end(ticket) }
       throw error
     }
   }
@@ -191,7 +199,10 @@ struct FederationService: Wire.SimpleServiceProtocol {
     _ ticket: inout String?
   ) async throws -> UploadReply {
     do {
-      for try await chunk in request {
+      var pieces = request.makeAsyncIterator()
+      while true {
+        if let ticket { uploads.pause(ticket) }
+        guard let chunk = try await pieces.next() else { break }
         guard ticket == nil || ticket == chunk.ticket else {
           throw UpdateRefusal(.malformed, "Pieces of two uploads arrived as one.")
         }
@@ -200,6 +211,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
             .notExpected, "No upload is open under this ticket. Offer it again.")
         }
         ticket = chunk.ticket
+        try await uploads.resume(chunk.ticket)
         guard let offset = Int(exactly: chunk.offset) else {
           throw PeatError.badData("A piece can't begin at byte \(chunk.offset).")
         }

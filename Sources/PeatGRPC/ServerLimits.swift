@@ -146,7 +146,7 @@ final class Admission: Sendable {
   var openTransfers: Int { state.withLock { $0.totalTransfers } }
 
   /// RESOURCE_EXHAUSTED, with a hint when to ask again.
-  private static func exhausted(_ what: String, _ wait: Duration) -> RPCError {
+  static func exhausted(_ what: String, _ wait: Duration) -> RPCError {
     let milliseconds = max(1, Int((wait.seconds * 1000).rounded(.up)))
     return RPCError(
       code: .resourceExhausted,

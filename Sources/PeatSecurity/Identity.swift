@@ -92,6 +92,18 @@ public struct Identity: Sendable {
     }
   }
 
+  /// Which of both it may be used as.
+  public var kinds: [CertificateKind] { CertificateKind.allCases.filter(certificate.mayServe) }
+
+  /// Throws where it is not what those who trust its own authorities believe: signatures, dates, constraints and usage of the whole chain.
+  public func checkChain(as kind: CertificateKind) async throws {
+    do { _ = try await CertificateVerifier(.authorities(trust)).verify(chain, as: kind) } catch let
+      problem as CertificateProblem
+    {
+      throw PeatError.badData("The certificate of \(self) is not believed: \(problem).")
+    }
+  }
+
   // MARK: In a folder
 
   package static let certificateFile = "certificate.pem"

@@ -29,16 +29,19 @@ public struct CertificateVerifier: Sendable {
 
   /// Verifies a chain as it was shown, the own certificate first: signatures, dates, constraints and what it is for.
   ///
-  /// - Parameter host: by which name or address a server was called; `nil`: it is a client's chain.
+  /// - Parameters:
+  ///   - host: by which name or address a server was called; `nil`: any.
+  ///   - kind: whose it has to be; `nil`: a server's where there is a host, else a client's.
   /// - Returns: the verified chain, up to an authority.
   public func verify(
-    _ shown: [Certificate], host: String? = nil, now: Date = Date()
+    _ shown: [Certificate], host: String? = nil, as kind: CertificateKind? = nil,
+    now: Date = Date()
   ) async throws -> [Certificate] {
     guard let own = shown.first, shown.count <= Self.longestChain else {
       throw CertificateProblem(
         "\(shown.count) certificates were shown; it must be 1 to \(Self.longestChain).")
     }
-    let kind: CertificateKind = host == nil ? .client : .server
+    let kind = kind ?? (host == nil ? .client : .server)
     let roots: [Certificate]
     switch trust {
     case .authorities(let known): roots = known

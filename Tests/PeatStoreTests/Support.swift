@@ -10,10 +10,16 @@ struct ToyTrainer: LocalTrainer {
   let target: Float
   var examples = 1
   var steps = 3
+  /// Whether it only adds its target to each value, without chance.
+  var onlyAdds = false
   let trainings = Counter()
 
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
     trainings.add(task.round)
+    if onlyAdds {
+      return LocalResult(
+        tensors: adapter.mapValues { $0.map { $0 + target } }, exampleCount: examples)
+    }
     var random = SeededRandom(seed: task.seed)
     var tensors = adapter
     for _ in 0..<steps {
@@ -43,6 +49,7 @@ final class MortalStore: RunStore {
   private struct State {
     var inner: (any RunStore)?
     var commits = 0
+    var taken: [BufferedUpdate.Key] = []
   }
 
   struct Death: Error {}
@@ -69,6 +76,8 @@ final class MortalStore: RunStore {
 
   var isDead: Bool { state.withLock { $0.inner == nil } }
   var commits: Int { state.withLock { $0.commits } }
+  /// The updates that were kept as they were taken.
+  var taken: [BufferedUpdate.Key] { state.withLock { $0.taken } }
 
   private var inner: any RunStore {
     get throws {
@@ -86,13 +95,18 @@ final class MortalStore: RunStore {
       guard let inner = state.inner else { throw Death() }
       state.commits += 1
       guard state.commits >= last || diesAtUpdate && !changes.updates.isEmpty else {
-        return try inner.commit(changes)
+        return try keep(changes, inner, &state)
       }
-      if isKept { try inner.commit(changes) }
+      if isKept { try keep(changes, inner, &state) }
       // The lock goes with it.
       state.inner = nil
       throw Death()
     }
+  }
+
+  private func keep(_ changes: RunChanges, _ inner: any RunStore, _ state: inout State) throws {
+    try inner.commit(changes)
+    if !changes.forgetsUpdates { state.taken += changes.updates.map(\.key) }
   }
 }
 
@@ -185,6 +199,9 @@ struct MortalFederation: Sendable {
   var updateBytes = 64
   var adapter = ToyTrainer.adapter
   var steps = 3
+  /// An asynchronous run; `nil`: in rounds.
+  var buffer: BufferRules?
+  var onlyAdds = false
 
   struct Outcome: Sendable {
     var report: RunReport
@@ -195,6 +212,9 @@ struct MortalFederation: Sendable {
     /// Clients that were told that the run is over.
     var told: Set<ClientID>
     var trainings: [ClientID: [Int]]
+    /// The updates that were taken in all lives, and those that wait in the buffer at the end.
+    var taken: [BufferedUpdate.Key] = []
+    var left: Set<BufferedUpdate.Key> = []
   }
 
   func coordinator(
@@ -215,6 +235,11 @@ struct MortalFederation: Sendable {
       method: "lora", rank: 2, alpha: 4, pollTimeout: .seconds(5), heartbeat: .seconds(600),
       grace: .milliseconds(30), farewell: .seconds(20))
     (configuration.upload, configuration.download) = (upload, download)
+    if let buffer {
+      configuration.rules.buffer = buffer
+      configuration.rules.staleness = Staleness(maximum: 3)
+      configuration.rules.minimumUpdates = 1
+    }
     configuration.keptAdapters = 2
     return try await Coordinator(
       configuration, adapter: adapter,
@@ -237,7 +262,7 @@ struct MortalFederation: Sendable {
       kind == .memory ? try MemoryRunStore(folder.appendingPathComponent("run")) : nil
     let transport = InMemoryTransport(Nobody(), chunkBytes: updateBytes)
     let trainers = clients.mapValues {
-      ToyTrainer(target: $0, examples: 1 + Int(abs($0)), steps: steps)
+      ToyTrainer(target: $0, examples: 1 + Int(abs($0)), steps: steps, onlyAdds: onlyAdds)
     }
     return try await withThrowingTaskGroup(of: Ending.self) { group in
       for (id, trainer) in trainers {
@@ -248,6 +273,7 @@ struct MortalFederation: Sendable {
         }
       }
       var commits: [Int] = []
+      var taken: [BufferedUpdate.Key] = []
       var life = 0
       while true {
         let death = life < deaths.count ? deaths[life] : nil
@@ -263,6 +289,9 @@ struct MortalFederation: Sendable {
           // Calls that it is answering get their answers; whoever calls now was not told.
           await transport.reconnect(Nobody(isOver: true))
           commits.append(store?.commits ?? 0)
+          taken += store?.taken ?? []
+          let last = try store?.load()?.lastMachine
+          let left = Set(taken.filter { last?.needs($0) == true })
           store?.die()
           var (lives, told): (Int, Set<ClientID>) = (0, [])
           for try await ending in group {
@@ -271,7 +300,7 @@ struct MortalFederation: Sendable {
           }
           return Outcome(
             report: report, commits: commits, lives: life, clientLives: lives, told: told,
-            trainings: trainers.mapValues(\.trainings.all))
+            trainings: trainers.mapValues(\.trainings.all), taken: taken, left: left)
         } catch {
           guard store?.isDead == true else {
             // Where a client went wrong, that is why.
@@ -281,6 +310,7 @@ struct MortalFederation: Sendable {
           }
           await transport.disconnect()
           commits.append(store?.commits ?? 0)
+          taken += store?.taken ?? []
           if stopsThere {
             group.cancelAll()
             throw error

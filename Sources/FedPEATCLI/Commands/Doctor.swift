@@ -5,7 +5,14 @@ import Foundation
 struct Doctor: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Say what this machine has, what is missing, and how to mend it.",
-    discussion: "Example: fedpeat doctor")
+    discussion: """
+      Example: fedpeat doctor --listen 0.0.0.0:50051 --ca authority --store result.runs
+
+      Of a coordinator: whether the address is free, certificates hold, there is room where runs are kept, and the clock agrees with what it was. \
+      Of a device: fedpeat doctor --folder work
+      """)
+
+  @OptionGroup var federation: FederationChecks
 
   @OptionGroup var common: CommonOptions
 
@@ -31,10 +38,12 @@ struct Doctor: AsyncParsableCommand {
   struct Report: Encodable { var checks: [Check] }
 
   func run() async throws {
-    let checks = [
-      processor(), kernels(), cores(), memory(), disk(), matrixProduct(), loopback(),
-      python(),
-    ]
+    let checks =
+      [
+        processor(), kernels(), cores(), memory(),
+        Self.disk(FileManager.default.temporaryDirectory, orElse: "set TMPDIR to"), matrixProduct(),
+        loopback(),
+      ] + (try await federation.checks()) + [python()]
     let text = checks.map { check in
       let mark = ["ok": "ok     ", "warning": "warning"][check.status] ?? "missing"
       return "\(mark)  \(check.name): \(check.found)"
@@ -79,15 +88,26 @@ struct Doctor: AsyncParsableCommand {
       advice: enough ? nil : "Close other programs, or tune smaller models with --checkpointing.")
   }
 
-  private func disk() -> Check {
-    let folder = FileManager.default.temporaryDirectory
-    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder.path)
+  /// The room in a folder, or where it will be made.
+  ///
+  /// - Parameter orElse: how else it may be mended, before "a folder on a larger disk".
+  static func disk(_ folder: URL, named name: String = "disk", orElse: String) -> Check {
+    var place = folder.standardizedFileURL
+    while !FileManager.default.fileExists(atPath: place.path), place.path != "/" {
+      place.deleteLastPathComponent()
+    }
+    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: place.path)
     let free = (attributes?[.systemFreeSize] as? NSNumber)?.intValue ?? 0
     let enough = free > 1_000_000_000
+    guard FileManager.default.isWritableFile(atPath: place.path) else {
+      return Check(
+        name: name, status: "missing", found: "nothing can be written in \(place.path)",
+        advice: "Change the rights of that folder, or \(orElse) another.")
+    }
     return Check(
-      name: "disk", status: enough ? "ok" : "warning",
-      found: "\(Format.bytes(free)) free in \(folder.path)",
-      advice: enough ? nil : "Free some space, or set TMPDIR to a folder on a larger disk.")
+      name: name, status: enough ? "ok" : "warning",
+      found: "\(Format.bytes(free)) free in \(place.path)",
+      advice: enough ? nil : "Free some space, or \(orElse) a folder on a larger disk.")
   }
 
   private func matrixProduct() -> Check {

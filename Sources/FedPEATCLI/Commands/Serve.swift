@@ -63,12 +63,18 @@ struct Serve: AsyncParsableCommand {
         "perClient measures each client's own texts, which are only here where 'simulate' makes the clients. Leave it out."
       )
     }
+    try configuration.checkNoFaults()
     try configuration.checkOutput()
     try configuration.checkModelPrivacy()
     for caution in try configuration.modelPrivacyCautions() { Terminal.caution(caution) }
     let limits = try protection.limits
     let decision = try protection.decide(configuration)
     let database = try keeping.open(configuration)
+    if database == nil {
+      Terminal.note(
+        "not kept     this run and its adapter end with the process; with --out FOLDER, or --store FOLDER, they are kept, and the same command goes on after a stop"
+      )
+    }
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration,
@@ -77,7 +83,11 @@ struct Serve: AsyncParsableCommand {
       },
       // Not the run file's 'data': clients may have texts of their own.
       pooled: try referenceData.map { try configuration.evaluationDocuments(in: URL(path: $0)) },
-      identity: decision.identity, database: database, logger: .silent, onEvent: progress.report)
+      identity: decision.identity, database: database, logger: .silent,
+      onEvent: { event in
+        progress.report(event)
+        if case .coordinator(.roundEnded) = event { ProcessMeasurement.releaseFreeMemory() }
+      })
     let (addressFile, protection, runID) = (addressFile, protection, try configuration.runID)
     let meeting = try FederatedTuning.network(
       configuration, security: decision.security, limits: limits, audit: decision.audit,

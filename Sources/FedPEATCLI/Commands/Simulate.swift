@@ -184,7 +184,8 @@ struct Simulate: AsyncParsableCommand {
     return try await tuning.run(
       FederatedTuning.inProcess(
         parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
-        rankLimits: configuration.rankLimits ?? [], database: database, logger: .silent))
+        rankLimits: configuration.rankLimits ?? [], faults: try configuration.faults,
+        database: database, logger: .silent))
   }
 }
 

@@ -11,6 +11,11 @@ enum Main {
           + "(./fedpeat does so by itself), or for any: FEDPEAT_KERNELS=portable ./fedpeat …")
       exit(PeatError.Code.unavailable.rawValue)
     }
+    // What a coordinator frees is of use to all its threads.
+    let verb = CommandLine.arguments.dropFirst().prefix(2)
+    if verb.first == "serve" || verb.elementsEqual(["bench", "federation"]) {
+      ProcessMeasurement.shareFreeMemory()
+    }
     // Writing to a pipe whose reader is gone is an error to handle, not a reason to die.
     signal(SIGPIPE, SIG_IGN)
     let task = Task { try await run() }

@@ -199,9 +199,7 @@ extension Coordinator: CoordinatorEndpoint {
       let watch = Stopwatch(clock)
       try await write(piece)
       offset += piece.count
-      await count(Traffic(bytesDown: piece.count), for: caller.client)
-      await noteMove(of: caller.client)
-      await countDownload(seconds: watch.seconds, for: caller.client)
+      await countDownload(piece.count, seconds: watch.seconds, for: caller.client)
     }
   }
 
@@ -231,7 +229,9 @@ extension Coordinator: CoordinatorEndpoint {
     }
   }
 
-  private func countDownload(seconds: Double, for client: ClientID) {
+  private func countDownload(_ bytes: Int, seconds: Double, for client: ClientID) {
+    count(Traffic(bytesDown: bytes), for: client)
+    noteMove(of: client)
     trips[client]?.countDownload(seconds: seconds)
   }
 

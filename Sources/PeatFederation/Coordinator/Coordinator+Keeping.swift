@@ -87,7 +87,9 @@ extension Coordinator {
     var changes = changes
     changes.seconds = secondsSoFar
     changes.ending = machine.ending
-    changes.keptAdapters = configuration.keptAdapters
+    // Updates that were taken of earlier rounds can't be read without what they began with.
+    let needed = configuration.rules.staleness.map { $0.maximum + 1 } ?? 1
+    changes.keptAdapters = max(configuration.keptAdapters, needed)
     if changes.round != nil { changes.keptRounds = configuration.keptRounds(rounds) }
     do { try runStore.commit(changes) } catch {
       let reason = (error as? PeatError)?.message ?? "\(error)"

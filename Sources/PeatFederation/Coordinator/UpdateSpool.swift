@@ -49,12 +49,7 @@ struct UpdateSpool: Sendable {
   /// - Throws: `unavailable` where it can't be kept: the client may send it again when there is room.
   func append(_ chunk: Data, to file: URL, at offset: Int) throws {
     do {
-      if offset == 0 { try Data().write(to: file) }
-      let handle = try FileHandle(forWritingTo: file)
-      defer { try? handle.close() }
-      try handle.truncate(atOffset: UInt64(offset))
-      try handle.seek(toOffset: UInt64(offset))
-      try handle.write(contentsOf: chunk)
+      try FilePieces.write(chunk, to: file, at: offset)
     } catch {
       throw PeatError.unavailable(
         "The coordinator can't keep an incoming update in '\(file.path)' now: \(error.localizedDescription)",

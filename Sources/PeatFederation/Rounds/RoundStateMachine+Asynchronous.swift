@@ -61,7 +61,13 @@ extension RoundStateMachine {
   mutating func openBuffer() -> [RoundAction] {
     phase = .flowing
     for client in present.sorted() { buffer?.enqueue(client) }
-    return beginBufferRound() + giveWork()
+    return beginBufferRound() + aggregateAgain() + aggregateIfFull() + giveWork()
+  }
+
+  /// After a restart: what was being aggregated, or had been and did not count yet.
+  private func aggregateAgain() -> [RoundAction] {
+    guard let closing = buffer?.closing, !closing.isAggregated else { return [] }
+    return [.aggregate(round: closing.round, clients: [], buffered: closing.arrivals.map(\.update))]
   }
 
   private mutating func beginBufferRound() -> [RoundAction] {

@@ -113,22 +113,30 @@ extension RoundStateMachine {
 extension AsynchronousBuffer {
   /// Goes back to what is kept: updates that were taken. Tasks are given anew, on the newest adapter that counted.
   ///
+  /// What was aggregated and did not count yet is aggregated again, of the same updates: the adapter comes out the same, so that what clients have made of it
+  /// since counts.
+  ///
   /// - Parameter round: the one that was under way.
-  /// - Returns: the round that is under way now: what was aggregated and did not count yet is aggregated again.
+  /// - Returns: the round that is under way now.
   mutating func restart(at round: Int, without missing: Set<BufferedUpdate.Key>) -> Int {
-    let closed = closing
-    let now = closed?.round ?? round
-    let updates = ((closed?.arrivals ?? []) + arrivals).filter {
-      // What began with an adapter that did not count can't be read any more.
-      $0.update.round <= now && !missing.contains($0.update.id)
-    }
     var fresh = AsynchronousBuffer(rules)
-    fresh.take(
-      updates.map { arrival in
-        var arrival = arrival
-        arrival.update.staleness = now - arrival.update.round
-        return arrival
-      }, lastTasks: self)
+    let now = closing?.round ?? round
+    if var closing, closing.arrivals.allSatisfy({ !missing.contains($0.update.id) }) {
+      closing.isAggregated = false
+      fresh.closing = closing
+      fresh.take(arrivals.filter { !missing.contains($0.update.id) }, lastTasks: self)
+    } else {
+      let updates = ((closing?.arrivals ?? []) + arrivals).filter {
+        // What began with an adapter that will not come out again can't be read any more.
+        $0.update.round <= now && !missing.contains($0.update.id)
+      }
+      fresh.take(
+        updates.map { arrival in
+          var arrival = arrival
+          arrival.update.staleness = now - arrival.update.round
+          return arrival
+        }, lastTasks: self)
+    }
     self = fresh
     return now
   }

@@ -39,14 +39,9 @@ public actor FolderBlobStore: BlobStore {
     _ digest: Digest, at offset: Int, count: Int
   ) async throws -> Data {
     guard offset >= 0, count >= 0 else { return Data() }
-    guard let file = try? FileHandle(forReadingFrom: url(of: digest)) else {
-      throw missingBlob(digest)
-    }
-    defer { try? file.close() }
-    do {
-      try file.seek(toOffset: UInt64(offset))
-      return try file.read(upToCount: count) ?? Data()
-    } catch { throw Self.failure("read", url(of: digest), error) }
+    do { return try FilePieces.read(url(of: digest), at: offset, count: count) } catch let error
+      as POSIXError where error.code == .ENOENT
+    { throw missingBlob(digest) } catch { throw Self.failure("read", url(of: digest), error) }
   }
 
   public func put(_ data: Data) throws -> Digest {

@@ -3,8 +3,9 @@ import PeatTensor
 
 /// Sizes that both sides of a transport keep to.
 public enum TransferLimits {
-  /// How many bytes travel in one piece: small enough that a hundred at a time, with the copies that are made on the way, take little memory.
-  public static let chunkBytes = 64 * 1024
+  /// How many bytes travel in one piece: small enough that a hundred at a time, with the copies that are made on the way, take little memory. With what is wrapped around
+  /// it, it fits into a buffer of 32 KiB.
+  public static let chunkBytes = 32 * 1024 - 512
   /// The largest piece that is accepted.
   public static let largestChunk = 1024 * 1024
   /// The largest message of a measurement of the link.
