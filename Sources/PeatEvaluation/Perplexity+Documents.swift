@@ -125,11 +125,12 @@ extension PerplexityMeasure {
         }
       }
     }
+    let answersOnly = loss.count < min(count * context, file.count - 1)
     // Of a part the share of the bytes that its tokens are of all.
-    let share = Double(loss.count) / Double(file.count - 1)
-    let measured = min(count * context, file.count - 1)
+    let (bytes, tokens) =
+      answersOnly ? (file.learnedBytes, file.learnedCount) : (file.textBytes, file.count - 1)
     return try PerplexityReport(
-      loss, bytes: Int(Double(file.textBytes) * share),
-      answersOnly: loss.count < measured)
+      loss, bytes: Int(Double(bytes) * Double(loss.count) / Double(max(tokens, 1))),
+      answersOnly: answersOnly)
   }
 }

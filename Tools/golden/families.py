@@ -104,7 +104,7 @@ CLIP = {
 BARE = {
     "llama-bare": (LlamaConfig(**GATED, rope_parameters=YARN | {"mscale": 0, "mscale_all_dim": 1.0}, original_max_position_embeddings=9), "LlamaModel"),
     "qwen2-bare": (Qwen2Config(**GATED), "Qwen2Model"),
-    "gpt-neox-bare": (GPTNeoXConfig(**COMMON, intermediate_size=40, bos_token_id=0, eos_token_id=0), "GPTNeoXModel"),
+    "gpt-neox-bare": (GPTNeoXConfig(**COMMON, intermediate_size=40, bos_token_id=0, eos_token_id=0, rotary_pct=0.5, rotary_emb_base=500), "GPTNeoXModel"),
 }
 UNTIED = {
     "bert-untied-masked": (BertConfig(**BERT, tie_word_embeddings=False), "BertForMaskedLM"),
