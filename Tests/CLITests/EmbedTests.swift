@@ -63,6 +63,15 @@ import Testing
       #expect(report["normalized"] as? Bool == true)
       #expect(two[0].count == 2 * whole[0].count)
       #expect(abs(two[0].reduce(0) { $0 + $1 * $1 } - 1) < 1e-5)
+      // The same model with an adapter in it takes the files along, and is written over as a whole.
+      for _ in 0..<2 {
+        try await FedpeatCommand.succeed(
+          ["plug-in", "model", workshop.adapter, "--merge", "--out", "merged"], in: folder)
+      }
+      let merged = try await FedpeatCommand.succeed(
+        ["embed", "merged", "--text", "texts.json", "--json"], in: folder
+      ).object()
+      #expect(merged["pooling"] as? [String] == ["cls", "mean"])
     }
   }
 }
