@@ -136,6 +136,10 @@ import Testing
         let file = try TokenFile(DocumentStream(url), tokenizer: ByteTokenizer(), in: folder)
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
         #expect(file.sequence(0..<4).tokens == Array("ques".utf8.map { Int32($0) }))
+        // Of bytes one is a token, so both are the answers' length.
+        let answers = (0..<400).reduce(0) { $0 + "answer \($1 * 7)".utf8.count }
+        #expect(file.learnedBytes == answers && file.learnedCount == answers)
+        #expect(file.textBytes > answers)
       }
     }
   }
