@@ -539,7 +539,7 @@ public enum CheckpointWriter {
       metadata: ["format": "pt"])
     for (name, data) in otherFiles {
       let file = folder.appendingPathComponent(name)
-      if name.contains("/") {
+      if Checkpoint.sentenceFileNames.contains(name), name.contains("/") {
         try FileManager.default.createDirectory(
           at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
       }

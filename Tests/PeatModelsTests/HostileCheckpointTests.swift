@@ -288,7 +288,7 @@ import Testing
       "rope_type": "yarn", "factor": 4, "rope_theta": 300, "original_max_position_embeddings": 9,
     ]
     let other: JSONValue = [
-      "rope_type": "yarn", "factor": 4, "rope_theta": 300, "original_max_position_embeddings": 20,
+      "rope_type": "yarn", "factor": 4, "rope_theta": 300, "original_max_position_embeddings": 2000,
     ]
     // transformers takes the one beside it.
     let beside = try rotary(["rope_parameters": yarn, "original_max_position_embeddings": 9])
