@@ -103,11 +103,13 @@ import Testing
         {"messages": [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat on a mat"}]}
         """
       try Data(chat.utf8).write(to: folder.appendingPathComponent("chat.jsonl"))
-      try Data("u the cat\na sat on a mat\n".utf8).write(
-        to: folder.appendingPathComponent("chat.txt"))
+      // What the template writes before the answer is a prompt.
+      try TinyWorkshop.jsonLines([["prompt": "u the cat\na ", "completion": "sat on a mat\n"]])
+        .write(to: folder.appendingPathComponent("asked.jsonl"))
       let written = try await perplexity(["model", "--text", "chat.jsonl", "--no-bos"], in: folder)
       #expect(
-        try await perplexity(["model", "--text", "chat.txt", "--no-bos"], in: folder) == written)
+        try await perplexity(["model", "--text", "asked.jsonl", "--no-bos"], in: folder) == written
+      )
       try await FedpeatCommand.succeed(
         [
           "tune", "model", "--data", "chat.jsonl", "--steps", "2", "--batch", "1", "--context",
