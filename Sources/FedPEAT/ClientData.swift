@@ -23,8 +23,15 @@ public struct ClientData: Sendable {
       parts = try FieldPartitioner.deal(sources, clients: configuration.clients, field: field)
         .map { numbers in numbers.flatMap { sources[$0].documents } }
     } else {
+      var documents = try configuration.documents(in: url)
+      if case .dirichlet = rule {
+      } else if documents.count == 1, let text = documents.first,
+        text.isPlainText
+      {
+        documents = try text.pieces(for: configuration.clients, in: url)
+      }
       parts = try rule.partitioner(seed: configuration.seed).divide(
-        configuration.documents(in: url), clients: configuration.clients)
+        documents, clients: configuration.clients)
     }
     let transforms = try configuration.pictureTransforms
     groups = try parts.enumerated().map { number, documents in
@@ -109,6 +116,33 @@ extension RunConfiguration {
       }
       return rule
     }
+  }
+}
+
+extension Document {
+  /// Whether it is nothing but a text: one that could be cut.
+  fileprivate var isPlainText: Bool {
+    fields.isEmpty && picture == nil && pair == nil && !hasGivenPart
+  }
+
+  /// A text that is one document, in pieces to divide among clients: its paragraphs, or its lines where it has too few of them for that.
+  ///
+  /// - Throws: `badData` where it has too few of both.
+  fileprivate func pieces(for clients: Int, in file: URL) throws -> [Document] {
+    guard clients > 1 else { return [self] }
+    let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+    let isBlank = lines.map { $0.allSatisfy(\.isWhitespace) }
+    let paragraphs = zip(lines, isBlank).split { $0.1 }
+      .map { Document($0.map(\.0).joined(separator: "\n") + "\n") }
+    // So many that each client has something to hold back.
+    if paragraphs.count >= 2 * clients { return paragraphs }
+    let filled = zip(lines, isBlank).filter { !$0.1 }.map { Document($0.0 + "\n") }
+    guard filled.count >= clients else {
+      throw PeatError.badData(
+        "'\(file.path)' is one text of \(filled.count) line\(filled.count == 1 ? "" : "s"), which can't be divided among \(clients) clients: a text is divided by its paragraphs (with an empty line between them) or lines. Give more text, JSON lines with a text each, or a folder with a file for each client and 'clientsBy'."
+      )
+    }
+    return filled
   }
 }
 

@@ -55,7 +55,7 @@ public struct FederatedTuning: Sendable {
     /// A run that was stopped goes on: rounds that counted, and updates that were taken of the one that was under way.
     case goesOn(after: Int, of: Int, taken: Int)
     case comparing(
-      FiveNumberName, step: Int, steps: Int, tokensPerSecond: Double, timeLeft: Duration)
+      FiveNumberName, step: Int, steps: Int, rate: Double, unit: Trainer.Unit, timeLeft: Duration)
   }
 
   /// - Parameters:

@@ -256,7 +256,7 @@ final class ModelOwner: Sendable {
         onEvent(
           .comparing(
             name, step: progress.report.step, steps: progress.steps,
-            tokensPerSecond: progress.tokensPerSecond, timeLeft: progress.timeLeft))
+            rate: progress.rate, unit: progress.unit, timeLeft: progress.timeLeft))
       })
     if !outcome.isComplete { throw CancellationError() }
     return try quality(of: copy)

@@ -15,11 +15,11 @@ public enum StreamedText {
     let known =
       FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder)
       && !isFolder.boolValue
-      && ["txt", "text", "md", "jsonl", "ndjson", ""].contains(url.pathExtension.lowercased())
+      && DocumentStream.format(of: url) != nil
     if asked == true {
       guard known else {
         throw PeatError.usage(
-          "'\(url.path)' can't be read piece by piece: that is for text (.txt) and JSON lines (.jsonl). Make JSON lines of it."
+          "'\(url.path)' can't be read piece by piece: that is for text (.txt), JSON lines (.jsonl) and JSON arrays (.json). Make JSON lines of it."
         )
       }
       return true
@@ -44,7 +44,7 @@ public enum StreamedText {
 }
 
 extension TokenFile {
-  /// The tokens of a text or JSON lines, conversations as the model's chat template writes them.
+  /// The tokens of a text, JSON lines or a JSON array, conversations as the model's chat template writes them.
   ///
   /// - Parameters:
   ///   - addBegin: whether documents begin with the begin token; `nil`: as the tokenizer does.
@@ -56,7 +56,11 @@ extension TokenFile {
   ) throws {
     let rendered = try tokenizer.conversationRenderer()
     let stream = try DocumentStream(url)
-    let separator = stream.isOneText ? nil : separator
+    // Documents with answers to learn stand for themselves, as they are tuned on.
+    let hasAnswers =
+      try separator != nil
+      && StreamedText.sample(of: url, bytes: 1 << 16).contains { try rendered($0).hasGivenPart }
+    let separator = stream.isOneText || hasAnswers ? nil : separator
     try self.init(
       stream, tokenizer: tokenizer,
       addBegin: try (addBegin ?? tokenizer.addsBeginToken), addEnd: addEnd,

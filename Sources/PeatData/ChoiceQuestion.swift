@@ -41,9 +41,9 @@ public struct ChoiceQuestion: Sendable, Equatable {
         {"question": …, "choices": […], "answer": …}.
         """)
     }
-    let questions = try file.jsonValues(format).map {
-      try question($0.value, at: "'\(file.name)', line \($0.line)")
-    }
+    let questions = try file.mapJSON(format) {
+      try question($0, at: "'\(file.name)', line \($1)")
+    }.results
     if questions.isEmpty {
       throw PeatError.badData(
         "'\(file.name)' holds an empty array. Expected at least one question.")

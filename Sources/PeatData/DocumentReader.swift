@@ -25,14 +25,20 @@ public enum DocumentReader {
 
   /// The documents of a file, in the file's order; at least one.
   ///
-  /// - Parameter format: `nil` recognises it from the content.
+  /// - Parameters:
+  ///   - format: `nil` recognises it from the content.
+  ///   - keepsEmpty: whether records with nothing to learn are kept, so that the documents are as many as the records.
   /// - Throws: `PeatError.inputOutput` where the file is missing, a folder or not readable; `PeatError.badData` where it
   ///   is empty, binary, malformed or laid out in a way that is not known.
-  public static func read(_ url: URL, as format: DataFormat? = nil) throws -> [Document] {
-    try read(TextFile(url), as: format)
+  public static func read(
+    _ url: URL, as format: DataFormat? = nil, keepsEmpty: Bool = false
+  ) throws -> [Document] {
+    try read(TextFile(url), as: format, keepsEmpty: keepsEmpty)
   }
 
-  package static func read(_ file: TextFile, as format: DataFormat? = nil) throws -> [Document] {
+  package static func read(
+    _ file: TextFile, as format: DataFormat? = nil, keepsEmpty: Bool = false
+  ) throws -> [Document] {
     let format =
       format ?? DataFormat.sniffed(from: file.bytes, fileExtension: file.fileExtension)
     switch format {
@@ -49,32 +55,35 @@ public enum DocumentReader {
     case .csv, .tsv:
       let table = try DataTable(file, format)
       let documents = try table.rows.compactMap {
-        try document(.object(table.record($0)), at: "'\(file.name)', line \($0.line)")
+        try document(
+          .object(table.record($0)), at: "'\(file.name)', line \($0.line)", keepsEmpty: keepsEmpty)
       }
       if documents.isEmpty {
         throw PeatError.badData("'\(file.name)' holds no row with any text to learn from.")
       }
       return documents
     case .json, .jsonLines:
-      let values = try file.jsonValues(format)
-      if values.isEmpty {
+      let (documents, count) = try file.mapJSON(format) {
+        try document($0, at: "'\(file.name)', line \($1)", keepsEmpty: keepsEmpty)
+      }
+      if count == 0 {
         throw PeatError.badData(
           "'\(file.name)' holds an empty array. Expected at least one document.")
       }
-      let documents = try values.compactMap {
-        try document($0.value, at: "'\(file.name)', line \($0.line)")
-      }
       if documents.isEmpty {
         throw PeatError.badData(
-          "'\(file.name)': none of its \(values.count) records has any text to learn from.")
+          "'\(file.name)': none of its \(count) records has any text to learn from.")
       }
       return documents
     }
   }
 
   /// The document of one record, or nil where there is nothing to learn from it.
-  static func document(_ value: ParsedJSON, at place: String) throws -> Document? {
-    if case .string(let text) = value { return text.isEmpty ? nil : Document(text) }
+  static func document(
+    _ value: ParsedJSON, at place: String, keepsEmpty: Bool = false
+  ) throws -> Document? {
+    func isLeftOut(_ text: String) -> Bool { text.isEmpty && !keepsEmpty }
+    if case .string(let text) = value { return isLeftOut(text) ? nil : Document(text) }
     guard case .object(let record) = value else {
       throw PeatError.badData(
         "\(place): \(value.kind) is not a document. Known layouts: \(knownLayouts).")
@@ -93,7 +102,9 @@ public enum DocumentReader {
 
     if let key = ChatReader.key(in: record), let value = record[key] {
       let turns = try ChatReader.turns(value, at: place)
-      guard turns.contains(where: { $0.isLearned && !$0.content.isEmpty }) else { return nil }
+      guard keepsEmpty || turns.contains(where: { $0.isLearned && !$0.content.isEmpty }) else {
+        return nil
+      }
       return try Document(turns: turns, fields: fields(without: key))
     }
     let textKey = textKeys.first(where: given)
@@ -109,7 +120,8 @@ public enum DocumentReader {
       let prompt = InstructionPrompt.prompt(
         instruction: instruction, input: try text("input") ?? "")
       let rest = fields(without: "instruction", "input", "output", "text")
-      return output.isEmpty ? nil : Document(prompt: prompt, completion: output, fields: rest)
+      return isLeftOut(output)
+        ? nil : Document(prompt: prompt, completion: output, fields: rest)
     }
     if given("prompt"), given("completion") || textKey == nil {
       let prompt = try text("prompt") ?? ""
@@ -121,7 +133,7 @@ public enum DocumentReader {
           """)
       }
       let rest = fields(without: "prompt", "completion")
-      return completion.isEmpty
+      return isLeftOut(completion)
         ? nil : Document(prompt: prompt, completion: completion, fields: rest)
     }
     if let keys = TextPair.keys({ record[$0]?.string != nil }),
@@ -130,7 +142,7 @@ public enum DocumentReader {
       return Document(TextPair(first, second), fields: fields(without: keys.first, keys.second))
     }
     if let textKey, let body = try text(textKey) {
-      return body.isEmpty ? nil : Document(body, fields: fields(without: textKey))
+      return isLeftOut(body) ? nil : Document(body, fields: fields(without: textKey))
     }
     throw PeatError.badData(
       "\(place): no text in this record. Found the keys \(list(record.keys)). Known layouts: \(knownLayouts)."

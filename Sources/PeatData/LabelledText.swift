@@ -54,9 +54,9 @@ public struct LabelledText: Sendable, Equatable {
     let examples =
       format.isTable
       ? try readTable(file, format)
-      : try file.jsonValues(format).map {
-        try example($0.value, at: "'\(file.name)', line \($0.line)")
-      }
+      : try file.mapJSON(format) {
+        try example($0, at: "'\(file.name)', line \($1)")
+      }.results
     if examples.isEmpty {
       throw PeatError.badData(
         "'\(file.name)' holds no examples. Expected a text and a label for each.")

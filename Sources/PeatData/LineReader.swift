@@ -6,9 +6,8 @@ struct LineReader: ~Copyable {
   /// Bytes of a line at most; what has none so long is no text.
   static let lineLimit = 1 << 28
 
-  private let handle: FileHandle
-  private let name: String
-  private let pieceBytes: Int
+  private let pieces: PieceReader
+  private var name: String { pieces.name }
   private var piece: [UInt8] = []
   private var position = 0
   private var isAtEnd = false
@@ -17,22 +16,8 @@ struct LineReader: ~Copyable {
   private(set) var hasBreak = false
 
   init(_ url: URL, pieceBytes: Int = 1 << 20) throws {
-    name = url.path(percentEncoded: false)
-    self.pieceBytes = pieceBytes
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: name, isDirectory: &isFolder), !isFolder.boolValue
-    else {
-      throw PeatError.inputOutput(
-        isFolder.boolValue
-          ? "'\(name)' is a folder, a data file is expected." : "'\(name)' does not exist.")
-    }
-    do { handle = try FileHandle(forReadingFrom: url) } catch {
-      throw PeatError.inputOutput(
-        "'\(name)' can't be read. Check that you have the right to read it.", cause: error)
-    }
+    pieces = try PieceReader(url, pieceBytes: pieceBytes)
   }
-
-  deinit { try? handle.close() }
 
   /// The next line without its end, which is LF or CRLF; `nil` after the last.
   ///
@@ -74,10 +59,7 @@ struct LineReader: ~Copyable {
   /// Reads the next piece; false at the end.
   private mutating func refill() throws -> Bool {
     guard !isAtEnd else { return false }
-    do { piece = [UInt8](try handle.read(upToCount: pieceBytes) ?? Data()) } catch {
-      throw PeatError.inputOutput(
-        "'\(name)' can't be read on: \(error.localizedDescription)", cause: error)
-    }
+    piece = try pieces.next()
     position = 0
     isAtEnd = piece.isEmpty
     return !isAtEnd

@@ -85,20 +85,46 @@ package struct TextFile: Sendable {
     return lines
   }
 
-  /// The JSON values of the file with the line each starts on: the elements of an array, or one value per line.
-  package func jsonValues(_ format: DataFormat) throws -> [(value: ParsedJSON, line: Int)] {
-    do {
-      if format == .jsonLines {
-        var values: [(value: ParsedJSON, line: Int)] = []
-        for line in filledLines {
-          var parser = JSONParser(line.bytes, firstLine: line.number)
-          values.append((ParsedJSON(try parser.parseWhole()), line.number))
-        }
-        return values
+  /// What is made of each JSON value of the file: of the elements of an array, or of one value per line. One value is in memory at a time, with what is made of them.
+  ///
+  /// - Parameter body: takes a value and the line it starts on; what it makes `nil` of is left out.
+  /// - Returns: what was made, and how many values there are.
+  package func mapJSON<Result>(
+    _ format: DataFormat, _ body: (ParsedJSON, _ line: Int) throws -> Result?
+  ) throws -> (results: [Result], count: Int) {
+    var results: [Result] = []
+    var count = 0
+    func add(_ value: ByteJSON, _ line: Int) throws {
+      count += 1
+      if let result = try body(ParsedJSON(value), line) { results.append(result) }
+    }
+    if format == .jsonLines {
+      var number = 0
+      for line in bytes.split(separator: 0x0A, omittingEmptySubsequences: false) {
+        number += 1
+        let text = line.last == 0x0D ? line.dropLast() : line
+        guard text.contains(where: { !isJSONSpace($0) }) else { continue }
+        try add(
+          try wellFormed(format) { () throws(JSONFault) in
+            var parser = JSONParser(text, firstLine: number)
+            return try parser.parseWhole()
+          }, number)
       }
+    } else {
       var parser = JSONParser(bytes[...])
-      return try parser.parseElements().map { (ParsedJSON($0.value), $0.line) }
-    } catch {
+      while let element = try wellFormed(
+        format, { () throws(JSONFault) in try parser.nextElement() })
+      {
+        try add(element.value, element.line)
+      }
+    }
+    return (results, count)
+  }
+
+  private func wellFormed<Value>(
+    _ format: DataFormat, _ parse: () throws(JSONFault) -> Value
+  ) throws -> Value {
+    do { return try parse() } catch {
       let what = format == .jsonLines ? "JSON lines" : "JSON"
       throw PeatError.badData(
         """

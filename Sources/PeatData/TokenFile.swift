@@ -14,6 +14,9 @@ public final class TokenFile: Sendable {
   public let documentCount: Int
   /// Of the texts, in UTF-8; of a part its share.
   public let textBytes: Int
+  /// Tokens that are learned, and bytes of what they are of; of a part its share.
+  public let learnedCount: Int
+  public let learnedBytes: Int
 
   private static let learned: UInt32 = 1 << 31
 
@@ -36,6 +39,7 @@ public final class TokenFile: Sendable {
     let url = folder.appendingPathComponent("fedpeat-\(UUID().uuidString).tokens")
     defer { try? FileManager.default.removeItem(at: url) }
     var (documentCount, tokenCount, bytes) = (0, 0, 0)
+    var (learnedCount, learnedBytes) = (0, 0)
     do {
       try Data().write(to: url)
       let handle = try FileHandle(forWritingTo: url)
@@ -43,6 +47,9 @@ public final class TokenFile: Sendable {
       while let document = try documents.next() {
         let document = try prepare(document)
         bytes += document.text.utf8.count
+        learnedBytes += document.segments.reduce(0) {
+          $0 + ($1.isLearned ? $1.text.utf8.count : 0)
+        }
         let sequence = try TokenSequence(
           document, tokenizer: tokenizer,
           addBegin: addBegin
@@ -55,6 +62,7 @@ public final class TokenFile: Sendable {
         try handle.write(contentsOf: words.withUnsafeBytes { Data($0) })
         documentCount += 1
         tokenCount += words.count
+        learnedCount += sequence.isTarget.count { $0 }
       }
       guard tokenCount > 1 else {
         throw PeatError.badData("The file has fewer than two tokens to learn from.")
@@ -66,6 +74,8 @@ public final class TokenFile: Sendable {
     }
     first = 0
     textBytes = bytes
+    self.learnedCount = learnedCount
+    self.learnedBytes = learnedBytes
     self.documentCount = documentCount
     count = tokenCount
   }
@@ -77,6 +87,8 @@ public final class TokenFile: Sendable {
     count = range.count
     let share = Double(range.count) / Double(max(whole.count, 1))
     textBytes = Int(Double(whole.textBytes) * share)
+    learnedCount = Int(Double(whole.learnedCount) * share)
+    learnedBytes = Int(Double(whole.learnedBytes) * share)
     documentCount = max(1, Int((Double(whole.documentCount) * share).rounded()))
   }
 

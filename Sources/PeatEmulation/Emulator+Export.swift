@@ -16,7 +16,7 @@ extension Emulator {
       source.configurationJSON, withBlocks: model.configuration.order)
     try CheckpointWriter.write(
       to: folder, tensors: plain.tensors, configuration: configuration.statingFloat32(),
-      otherFiles: try source.tokenizerFiles().merging(CheckpointWriter.mark("exported")) { $1 })
+      otherFiles: try source.filesBesideWeights().merging(CheckpointWriter.mark("exported")) { $1 })
     return plain
   }
 }

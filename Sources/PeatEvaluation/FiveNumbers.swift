@@ -114,12 +114,13 @@ public typealias FiveNumbersOverSeeds = FiveNumberSet<Spread>
 
 extension FiveNumbers {
   /// The share of what there was to gain that plug-in gained, in log-perplexity (or in the metric itself where higher
-  /// is better): (zero-shot − plug-in) / (zero-shot − full fine-tuning). `nil` where a number is missing.
+  /// is better): (zero-shot − plug-in) / (zero-shot − full fine-tuning). `nil` where a number is missing, and where full fine-tuning gained nothing: there is nothing to
+  /// have a share of.
   public var recoveredShare: Double? {
     guard let fullZeroShot, let plugIn, let fullFineTuning else { return nil }
     let scale: (Double) -> Double = higherIsBetter ? { -$0 } : { naturalLogarithm($0) }
     let gain = scale(fullZeroShot) - scale(fullFineTuning)
-    return gain == 0 ? nil : (scale(fullZeroShot) - scale(plugIn)) / gain
+    return gain <= 0 ? nil : (scale(fullZeroShot) - scale(plugIn)) / gain
   }
 
   /// The owner's margin, ln(emulator tuned) − ln(plug-in): how much better the owner's model is than the device's own copy, in nats (or plug-in less emulator

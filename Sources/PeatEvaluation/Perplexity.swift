@@ -12,11 +12,13 @@ public struct PerplexityReport: Sendable, Codable, Equatable {
   public var loss: Double
   /// Nats of the whole text, in bits, over its bytes; independent of the tokenizer.
   public var bitsPerByte: Double
-  /// Predicted tokens.
+  /// Predicted tokens that count.
   public var tokens: Int
+  /// Whether only what is learned of documents counts: answers, and not the prompts before them.
+  public var answersOnly: Bool
 
   /// Throws where the loss is no number, or so large that the perplexity is none.
-  init(_ loss: TokenLoss, bytes: Int) throws {
+  init(_ loss: TokenLoss, bytes: Int, answersOnly: Bool = false) throws {
     guard exp(loss.mean).isFinite else {
       throw PeatError.badData(
         "The model's loss on this text is \(loss.mean) nats per token, which makes no perplexity. Its weights are "
@@ -26,6 +28,7 @@ public struct PerplexityReport: Sendable, Codable, Equatable {
     perplexity = exp(loss.mean)
     bitsPerByte = bytes > 0 ? loss.sum / log(2) / Double(bytes) : 0
     tokens = loss.count
+    self.answersOnly = answersOnly
   }
 }
 
@@ -96,8 +99,21 @@ public struct PerplexityMeasure: Sendable {
     wholeWindows: Bool = false, shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> TokenLoss {
-    for row in rows { try model.checkTokens(row) }
-    var windows = rows.enumerated().flatMap { self.windows(row: $0, count: $1.count) }
+    try loss(
+      model, sequences: rows.map { TokenSequence($0) }, limit: limit, wholeWindows: wholeWindows,
+      shouldStop: shouldStop, onProgress: onProgress
+    ).loss
+  }
+
+  /// The summed loss over what is learned of sequences, each on its own, and the windows that were measured.
+  func loss(
+    _ model: TransformerModel, sequences: [TokenSequence], limit: Int?, wholeWindows: Bool,
+    shouldStop: @Sendable () -> Bool, onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)?
+  ) throws -> (loss: TokenLoss, windows: [Window]) {
+    for sequence in sequences { try model.checkTokens(sequence.tokens) }
+    var windows = sequences.enumerated().flatMap {
+      self.windows(row: $0, count: $1.tokens.count)
+    }
     if wholeWindows {
       let whole = windows.filter { $0.end - $0.start == context }
       if !whole.isEmpty { windows = whole }
@@ -109,16 +125,18 @@ public struct PerplexityMeasure: Sendable {
     let all = windows
     let loss = try concurrentLoss(
       count: all.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
-    ) { number, tape in measure(model, all[number], rows[all[number].row], tape) }
+    ) { number, tape in measure(model, all[number], sequences[all[number].row], tape) }
     guard loss.sum.isFinite else { throw Self.notFinite(loss) }
-    return loss
+    return (loss, all)
   }
 
   private func measure(
-    _ model: TransformerModel, _ window: Window, _ row: [Int32], _ tape: Tape
+    _ model: TransformerModel, _ window: Window, _ row: TokenSequence, _ tape: Tape
   ) -> TokenLoss {
-    let inputs = Array(row[window.start..<window.end])
-    let targets = (window.start..<window.end).map { $0 < window.counted ? -1 : row[$0 + 1] }
+    let inputs = Array(row.tokens[window.start..<window.end])
+    let targets = (window.start..<window.end).map {
+      $0 < window.counted || !row.isTarget[$0 + 1] ? -1 : row.tokens[$0 + 1]
+    }
     return inputs.withUnsafeBufferPointer { inputs in
       targets.withUnsafeBufferPointer { targets in
         model.loss(

@@ -3,19 +3,23 @@ import PeatModels
 import PeatTensor
 import PeatTokenizers
 
-/// Makes a vector of a text: the mean of a model's last states over the text's tokens, those that the tokenizer puts around it among them.
+/// Makes a vector of a text out of a model's last states over the text's tokens, those that the tokenizer puts around it among them: their mean, if the recipe says
+/// nothing else.
 ///
-/// Source: Reimers and Gurevych 2019, <https://arxiv.org/abs/1908.10084>, section 3 (MEAN).
+/// Source: Reimers and Gurevych 2019, <https://arxiv.org/abs/1908.10084>, section 3.
 public struct TextEmbedder: Sendable {
   public let model: TransformerModel
   /// Tokens of a text that are read, at most.
   public var context: Int
-  /// Whether vectors are brought to length 1.
-  public var isNormalized: Bool
+  public var recipe: SentenceRecipe
   public var threads: Int
 
+  /// - Parameters:
+  ///   - context: what `recipe` says, at most what the model reads, if not given.
+  /// - Throws: `usage` for a model that reads no text, and a context that is longer than it reads.
   public init(
-    _ model: TransformerModel, context: Int? = nil, isNormalized: Bool = false, threads: Int = 1
+    _ model: TransformerModel, recipe: SentenceRecipe = SentenceRecipe(), context: Int? = nil,
+    threads: Int = 1
   ) throws {
     guard model.configuration.image == nil else {
       throw PeatError.usage("This model sees pictures and reads no text.")
@@ -25,7 +29,7 @@ public struct TextEmbedder: Sendable {
         "This model of the type \(model.configuration.modelType) has an encoder and a decoder; vectors are made of the last states of a model that reads a text and says none."
       )
     }
-    let context = context ?? model.contextLength
+    let context = context ?? min(recipe.longest ?? .max, model.contextLength)
     guard (1...max(model.contextLength, 1)).contains(context) else {
       throw PeatError.usage(
         "A context of \(context) does not fit: it must be between 1 and \(model.contextLength), the longest the model reads."
@@ -33,18 +37,19 @@ public struct TextEmbedder: Sendable {
     }
     self.model = model
     self.context = context
-    self.isNormalized = isNormalized
+    self.recipe = recipe
     self.threads = threads
   }
 
-  /// - Returns: `[texts, d]`.
+  /// - Returns: `[texts, d]`, or as many times `d` as the recipe has poolings.
   /// - Throws: `badData` where a text has no tokens, or the model computes something else than numbers.
   public func embeddings(
     of texts: [String], tokenizer: Tokenizer, shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> Tensor {
     let encodings = try tokenizer.encodeBatch(
-      texts, addSpecialTokens: true, truncation: Truncation(maximumLength: context), padding: nil)
+      texts.map(recipe.prepared), addSpecialTokens: true,
+      truncation: Truncation(maximumLength: context), padding: nil)
     return try embeddings(
       of: encodings.map(\.numbers), shouldStop: shouldStop, onProgress: onProgress)
   }
@@ -57,7 +62,9 @@ public struct TextEmbedder: Sendable {
     let width = model.configuration.embeddingWidth
     for (number, row) in rows.enumerated() {
       guard !row.isEmpty else {
-        throw PeatError.badData("Text \(number + 1) has no tokens, so it has no embedding.")
+        throw PeatError.badData(
+          "Text \(number + 1) has no tokens, so it has no embedding: it is empty, and the tokenizer puts nothing around it."
+        )
       }
       try model.checkTokens(row)
     }
@@ -67,17 +74,18 @@ public struct TextEmbedder: Sendable {
       let states = rows[number].withUnsafeBufferPointer {
         model.hiddenStates($0, layout: SequenceLayout(lengths: [$0.count]), on: tape)
       }
-      var mean = Array(tape.pool(states, groups: 1).tensor().scalars.prefix(width))
-      if isNormalized {
-        let length = mean.reduce(0) { $0 + $1 * $1 }.squareRoot()
-        if length > 0 { mean = mean.map { $0 / length } }
+      let scalars = Array(states.tensor().scalars)
+      var vector = recipe.poolings.flatMap { $0.vector(of: scalars, width: width) }
+      if recipe.isNormalized {
+        let length = vector.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        if length > 0 { vector = vector.map { $0 / length } }
       }
-      return mean
+      return vector
     }.flatMap { $0 }
     guard values.allSatisfy(\.isFinite) else {
       throw PeatError.badData(
         "The model computes NaN or infinity: its weights are damaged, or the adapter diverged.")
     }
-    return Tensor(values, shape: [rows.count, width])
+    return Tensor(values, shape: [rows.count, width * recipe.poolings.count])
   }
 }

@@ -53,7 +53,9 @@ public struct HubPull: Sendable {
       onProgress: onProgress, onNote: onNote)
     let fetched = try await job.fetch(selection.small + selection.weights)
     let folder = settings.cache.snapshot(of: name, commit: commit)
-    try HubPull.checkIndex(in: folder, of: name)
+    if let missing = HubSnapshot.missing(from: folder) {
+      throw PeatError.badData("'\(name)' is not whole on the server: \(missing).")
+    }
     // Last: until everything is there, the name leads to what it led to before.
     try settings.cache.note(commit, for: name)
     return try result(name, commit, folder, fetched: fetched)
@@ -66,7 +68,19 @@ public struct HubPull: Sendable {
         "'\(name)' is not in the cache '\(settings.cache.folder.path)', and HF_HUB_OFFLINE says that nothing may be fetched."
       )
     }
-    return try result(name, folder.lastPathComponent, folder, fetched: 0)
+    let place =
+      "in '\(folder.path)', and HF_HUB_OFFLINE says that nothing may be fetched. Without it, 'fedpeat pull \(name)' gets the rest."
+    if let missing = HubSnapshot.missing(from: folder) {
+      throw PeatError.unavailable("The cache has only a part of '\(name)': \(missing), \(place)")
+    }
+    let cached = try result(name, folder.lastPathComponent, folder, fetched: 0)
+    for file in cached.files
+    where try !HubSnapshot.isRight(folder.appendingPathComponent(file)) {
+      throw PeatError.unavailable(
+        "The cache's '\(file)' of '\(name)' is damaged: its digest is not the one that it is named by, \(place)"
+      )
+    }
+    return cached
   }
 
   private func result(
@@ -82,21 +96,5 @@ public struct HubPull: Sendable {
     }
     return Result(
       name: name, commit: commit, folder: folder, files: names, bytes: bytes, fetchedBytes: fetched)
-  }
-
-  /// Throws where the index of the weights names a file that the model does not have.
-  private static func checkIndex(in folder: URL, of name: HubName) throws {
-    let url = folder.appendingPathComponent(HubSelection.index)
-    guard FileManager.default.fileExists(atPath: url.path) else { return }
-    struct Index: Decodable {
-      var files: [String: String]
-      enum CodingKeys: String, CodingKey { case files = "weight_map" }
-    }
-    for file in try Set(JSONFile.read(Index.self, from: url).files.values).sorted()
-    where !FileManager.default.fileExists(atPath: folder.appendingPathComponent(file).path) {
-      throw PeatError.badData(
-        "'\(name)': \(HubSelection.index) names the file '\(file.prefix(80))', which the model does not have."
-      )
-    }
   }
 }

@@ -21,11 +21,10 @@ public enum ModelFolder {
         "There is no model folder '\(text)', and the Hub's cache '\(cache.folder.path)' has no model of that name.\(other) If it is one "
           + "on the Hub, 'fedpeat pull \(text)' gets it.")
     }
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-    guard names.contains(where: { $0.hasSuffix(".safetensors") }) else {
+    if let missing = HubSnapshot.missing(from: folder) {
       throw PeatError.inputOutput(
-        "The Hub's cache has only a part of '\(found)', without weights in safetensors: '\(folder.path)'. 'fedpeat pull \(found)' gets the "
-          + "rest.")
+        "The Hub's cache has only a part of '\(found)': \(missing), in '\(folder.path)'. 'fedpeat pull \(found)' gets the rest."
+      )
     }
     return folder
   }

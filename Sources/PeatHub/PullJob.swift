@@ -18,7 +18,7 @@ struct PullJob: Sendable {
     var total = 0
     for file in files {
       try Task.checkCancellation()
-      if let size = linkedSize(file) {
+      if let size = try linkedSize(file) {
         meter.found(size)
         total += size
         continue
@@ -41,9 +41,14 @@ struct PullJob: Sendable {
     return meter.fetchedBytes
   }
 
-  /// The size of a file that is in the snapshot already.
-  private func linkedSize(_ file: String) -> Int? {
-    HubCache.fileSize(cache.snapshot(of: name, commit: commit).appendingPathComponent(file))
+  /// The size of a file that is in the snapshot already; what is there and is not what it was is taken away.
+  private func linkedSize(_ file: String) throws -> Int? {
+    let url = cache.snapshot(of: name, commit: commit).appendingPathComponent(file)
+    guard let size = HubCache.fileSize(url) else { return nil }
+    if try HubSnapshot.isRight(url) { return size }
+    onNote("the cache's '\(file)' is damaged; fetching it again")
+    try? FileManager.default.removeItem(at: url.resolvingSymlinksInPath())
+    return nil
   }
 
   /// Bytes of a file that an earlier pull left.

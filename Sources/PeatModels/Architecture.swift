@@ -163,6 +163,7 @@ public enum Architectures {
         "'\(file.name)' is for the architecture '\(type)', which is not supported. Supported: \(supported)."
       )
     }
+    try file.checkNothingElseIsAsked(of: architecture)
     let configuration = try architecture.configuration(from: file)
     try configuration.validate(file.name)
     return configuration
@@ -291,8 +292,9 @@ public struct ConfigurationFile: Sendable {
     return function
   }
 
-  /// The head of a model that predicts each next token; or, where the file says so, one of classes on the last state of a sequence.
-  func tokenHead(_ weight: String, tied: Bool) throws -> HeadLayout {
+  /// The head of a model that predicts each next token; or, where the file says so, one of classes on the last state of a sequence, or none.
+  func tokenHead(_ weight: String, tied: Bool) throws -> HeadLayout? {
+    if try isBare { return nil }
     guard try hasClasses else {
       return .nextToken(weight, isTied: try flag("tie_word_embeddings", default: tied))
     }

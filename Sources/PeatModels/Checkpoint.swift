@@ -55,6 +55,12 @@ public struct Checkpoint: Sendable {
       own.releasePages(of: head.weight)
       shared.releasePages(of: configuration.keys.embedding)
     }
+    if let head = configuration.head, let bias = head.bias, let other = head.otherBias,
+      files[bias] == nil, files[other] != nil
+    {
+      // transformers 4 wrote the one bias under that name, tied or not.
+      configuration.head?.bias = other
+    }
     let emulatorURL = folder.appendingPathComponent("emulator.json")
     if FileManager.default.fileExists(atPath: emulatorURL.path) {
       emulatorJSON = try JSONFile.read(JSONValue.self, from: emulatorURL)
@@ -391,10 +397,25 @@ public struct Checkpoint: Sendable {
     "preprocessor_config.json",
   ]
 
+  /// Files of sentence-transformers beside the weights, by which vectors are made of texts.
+  static let sentenceFileNames: Set<String> = [
+    "modules.json", "1_Pooling/config.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+  ]
+
   /// The tokenizer's files that are there.
   public func tokenizerFiles() throws -> [String: Data] {
+    try files(named: Checkpoint.tokenizerFileNames)
+  }
+
+  /// Those, and the ones by which vectors are made of texts: what belongs beside the same model with other weights.
+  public func filesBesideWeights() throws -> [String: Data] {
+    try files(named: Checkpoint.tokenizerFileNames.union(Checkpoint.sentenceFileNames))
+  }
+
+  private func files(named names: Set<String>) throws -> [String: Data] {
     var result: [String: Data] = [:]
-    for name in Checkpoint.tokenizerFileNames {
+    for name in names {
       let url = folder.appendingPathComponent(name)
       if FileManager.default.fileExists(atPath: url.path) {
         result[name] = try JSONFile.bytes(of: url)
@@ -451,7 +472,8 @@ public enum CheckpointWriter {
         "lineage.json",
       ].contains(String(name.dropFirst(inner.count)))
     }
-    return Checkpoint.tokenizerFileNames.contains(name)
+    return name == "1_Pooling" || Checkpoint.sentenceFileNames.contains(name)
+      || Checkpoint.tokenizerFileNames.contains(name)
       || [
         "config.json", "model.safetensors", "emulator.json", "adapter_config.json",
         "adapter_model.safetensors", "fedpeat.json", "update.json", "update.safetensors",
@@ -516,7 +538,12 @@ public enum CheckpointWriter {
       tensors, raw: raw, to: folder.appendingPathComponent("model.safetensors"), as: type,
       metadata: ["format": "pt"])
     for (name, data) in otherFiles {
-      try AtomicOutput.write(data, to: folder.appendingPathComponent(name))
+      let file = folder.appendingPathComponent(name)
+      if Checkpoint.sentenceFileNames.contains(name), name.contains("/") {
+        try FileManager.default.createDirectory(
+          at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+      }
+      try AtomicOutput.write(data, to: file)
     }
   }
 

@@ -28,6 +28,8 @@ public struct HeadLayout: Sendable, Equatable {
   /// What states are multiplied with on their way into the last layer.
   public var scale: Float = 1
   public var bias: String?
+  /// Another name of the bias, for files that have none by the first.
+  var otherBias: String?
   /// The classes' names; `nil`: the outputs are the vocabulary.
   public var labels: [String]?
 
@@ -44,6 +46,19 @@ public struct HeadLayout: Sendable, Equatable {
     self.isTied = isTied
     self.bias = bias
     self.labels = labels
+  }
+
+  /// Of a model that says what stands at masked places, as BERT's head is made: the last layer has a bias of its own, and in its place one beside it where the layer is
+  /// the embedding.
+  static func maskedTokens(
+    dense: String, function: ActivationFunction, norm: String, last: String, isTied: Bool,
+    tiedBias: String
+  ) -> HeadLayout {
+    var head = HeadLayout(
+      dense: dense, function: function, norm: norm, weight: "\(last).weight", isTied: isTied,
+      bias: isTied ? tiedBias : "\(last).bias")
+    head.otherBias = isTied ? "\(last).bias" : tiedBias
+    return head
   }
 
   /// Of a model that predicts each next token.

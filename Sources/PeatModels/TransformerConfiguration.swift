@@ -186,6 +186,7 @@ public struct TransformerKeys: Sendable, Equatable {
   /// How the names of heads begin.
   static let headPrefixes = [
     "lm_head.", "embed_out.", "cls.", "vocab_", "classifier.", "score.", "pre_classifier.",
+    "qa_outputs.",
   ]
 
   /// `optionalPrefix` where a checkpoint leaves it out, as GPT-2's first ones do, which were saved from inside the model; empty elsewhere.

@@ -103,11 +103,13 @@ import Testing
         {"messages": [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat on a mat"}]}
         """
       try Data(chat.utf8).write(to: folder.appendingPathComponent("chat.jsonl"))
-      try Data("u the cat\na sat on a mat\n".utf8).write(
-        to: folder.appendingPathComponent("chat.txt"))
+      // What the template writes before the answer is a prompt.
+      try TinyWorkshop.jsonLines([["prompt": "u the cat\na ", "completion": "sat on a mat\n"]])
+        .write(to: folder.appendingPathComponent("asked.jsonl"))
       let written = try await perplexity(["model", "--text", "chat.jsonl", "--no-bos"], in: folder)
       #expect(
-        try await perplexity(["model", "--text", "chat.txt", "--no-bos"], in: folder) == written)
+        try await perplexity(["model", "--text", "asked.jsonl", "--no-bos"], in: folder) == written
+      )
       try await FedpeatCommand.succeed(
         [
           "tune", "model", "--data", "chat.jsonl", "--steps", "2", "--batch", "1", "--context",
@@ -116,6 +118,60 @@ import Testing
       try await expect(
         64, saying: ["--system goes with --chat"],
         from: ["generate", "model", "--prompt", "a", "--system", "b"], in: folder)
+    }
+  }
+
+  @Test func `clients change nothing about the number of all`() async throws {
+    try await withWorkshop { workshop, folder in
+      // Clients in turn, so that one client's texts behind the other's are another text.
+      for extra in [[], ["--documents"]] as [[String]] {
+        let alone = try await FedpeatCommand.succeed(
+          ["evaluate", workshop.model, "--text", workshop.documents, "--json"] + extra, in: folder
+        ).object()
+        let beside = try await FedpeatCommand.succeed(
+          [
+            "evaluate", workshop.model, "--text", workshop.documents, "--per-client", "user",
+            "--json",
+          ] + extra, in: folder
+        ).object()
+        for key in ["perplexity", "loss", "bitsPerByte"] {
+          #expect(alone[key] as? Double == beside[key] as? Double, "\(key)")
+        }
+        #expect(alone["tokens"] as? Int == beside["tokens"] as? Int)
+      }
+    }
+  }
+
+  @Test(arguments: [[], ["--documents"], ["--stream"]] as [[String]])
+  func `of prompts and answers only the answers count`(options: [String]) async throws {
+    try await withWorkshop { workshop, folder in
+      let sentences = TinyWorkshop.sentences(8, seed: 3)
+      func file(_ name: String, _ record: (String) -> [String: Any]) throws -> String {
+        let url = folder.appendingPathComponent(name)
+        try TinyWorkshop.jsonLines(sentences.map(record)).write(to: url)
+        return url.path
+      }
+      let answers = try file("answers.jsonl") {
+        ["prompt": "the cat sat", "completion": " " + $0]
+      }
+      let longer = try file("longer.jsonl") {
+        ["prompt": "the cat sat on a mat in rain", "completion": " " + $0]
+      }
+      let plain = try file("plain.jsonl") { ["text": $0] }
+      var counts: [Int] = []
+      for name in [answers, longer, plain] {
+        let report = try await FedpeatCommand.succeed(
+          ["evaluate", workshop.model, "--text", name, "--json", "--context", "32"] + options,
+          in: folder
+        ).object()
+        #expect(report["answersOnly"] as? Bool == (name != plain))
+        counts.append(try #require(report["tokens"] as? Int))
+      }
+      // A longer prompt is not counted (--documents cuts what does not fit).
+      #expect(options == ["--documents"] || counts[0] <= counts[2] + 8, "\(counts)")
+      let said = try await FedpeatCommand.run(
+        ["evaluate", workshop.model, "--text", answers] + options, in: folder)
+      #expect(said.output.contains("tokens of answers"), "\(said)")
     }
   }
 }

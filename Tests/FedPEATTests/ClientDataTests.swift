@@ -46,6 +46,32 @@ import Testing
     }
   }
 
+  @Test func `a plain text is divided by its paragraphs or lines`() throws {
+    try withTemporaryFolder { folder in
+      let file = folder.appendingPathComponent("text.txt")
+      var configuration = configuration(file)
+      configuration.clients = 3
+      let paragraphs = (1...30).map { "Paragraph number \($0) begins,\nand here it ends." }
+      try Data(paragraphs.joined(separator: "\n\n").utf8).write(to: file)
+      let parts = try ClientData(configuration)
+      #expect(
+        (parts.groups.flatMap(\.documents) + parts.evaluation).map(\.text).sorted()
+          == paragraphs.map { $0 + "\n" }.sorted())
+      #expect(Set(parts.groups.map(\.documents.count)).isSubset(of: [8, 9]))
+      // One paragraph of many lines.
+      let lines = (1...30).map { "This is the line with the number \($0)" }
+      try Data(lines.joined(separator: "\n").utf8).write(to: file)
+      let byLines = try ClientData(configuration)
+      #expect(
+        (byLines.groups.flatMap(\.documents) + byLines.evaluation).map(\.text).sorted()
+          == lines.map { $0 + "\n" }.sorted())
+      try Data("Two lines,\nno more.".utf8).write(to: file)
+      expectError(.badData, "2 lines") { _ = try ClientData(configuration) }
+      configuration.partition = "dirichlet=0.5:label"
+      expectError(.badData, "no field 'label'") { _ = try ClientData(configuration) }
+    }
+  }
+
   @Test func `a word divides otherwise, and says what came of it`() throws {
     try withTemporaryFolder { folder in
       var configuration = configuration(try write(600, to: folder))

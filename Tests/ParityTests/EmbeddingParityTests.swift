@@ -27,7 +27,9 @@ import Testing
     let model = try Checkpoint(folder: folder).model()
     let found = try TextEmbedder(model, threads: 2).embeddings(of: rows)
     expectClose(found, Tensor(expected, shape: [rows.count, width]), within: 1e-5, "means")
-    let normalized = try TextEmbedder(model, isNormalized: true).embeddings(of: rows)
+    var recipe = SentenceRecipe()
+    recipe.isNormalized = true
+    let normalized = try TextEmbedder(model, recipe: recipe).embeddings(of: rows)
     for row in rows.indices {
       let values = normalized.rows(row..<row + 1).scalars
       #expect(abs(values.reduce(0) { $0 + $1 * $1 } - 1) < 1e-5)
@@ -55,6 +57,79 @@ import Testing
       let found = try TextEmbedder(try Checkpoint(folder: folder).model(), context: 128)
         .embeddings(of: texts, tokenizer: try Tokenizer(folder: folder))
       expectClose(found, expected, within: 1e-4, "embeddings")
+    }
+  }
+
+  /// What Tools/golden/sentences.py made with sentence-transformers.
+  @Test func `every pooling is sentence-transformers'`() throws {
+    let tensors = try SafeTensorsFile(
+      contentsOf: ProjectFolders.golden.appendingPathComponent("sentences.safetensors")
+    ).tensors()
+    let states = try #require(tensors["states"])
+    let (length, width) = (states.shape[1], states.shape[2])
+    for pooling in SentencePooling.allCases {
+      let expected = try #require(tensors[pooling.rawValue])
+      for row in 0..<states.shape[0] {
+        let found = pooling.vector(
+          of: Array(states.scalars[row * length * width..<(row + 1) * length * width]),
+          width: width)
+        expectClose(
+          Tensor(found, shape: [1, width]), expected.rows(row..<row + 1), within: 1e-5,
+          pooling.rawValue)
+      }
+    }
+  }
+
+  @Test func `files beside the model say how`() throws {
+    try withTemporaryFolder { folder in
+      func write(_ text: String, _ name: String) throws {
+        let url = folder.appendingPathComponent(name)
+        try FileManager.default.createDirectory(
+          at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try Data(text.utf8).write(to: url)
+      }
+      func module(_ kind: String, _ path: String) -> String {
+        #"{"type": "sentence_transformers.models.\#(kind)", "path": "\#(path)"}"#
+      }
+      #expect(try SentenceRecipe(folder: folder) == SentenceRecipe())
+      try write(
+        "[\(module("Transformer", "")), \(module("Pooling", "1_Pooling")), \(module("Normalize", "2_Normalize"))]",
+        "modules.json")
+      try write(
+        #"{"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true}"#,
+        "1_Pooling/config.json")
+      try write(
+        #"{"max_seq_length": 7, "do_lower_case": true}"#, "sentence_bert_config.json")
+      try write(
+        #"{"prompts": {"query": "Q: "}, "default_prompt_name": "query"}"#,
+        "config_sentence_transformers.json")
+      var expected = SentenceRecipe()
+      expected.poolings = [.first, .max]
+      expected.isNormalized = true
+      expected.longest = 7
+      expected.isLowercased = true
+      expected.prompt = "Q: "
+      #expect(try SentenceRecipe(folder: folder) == expected)
+      try write(#"{"pooling_mode": ["mean", "lasttoken"]}"#, "1_Pooling/config.json")
+      #expect(try SentenceRecipe(folder: folder).poolings == [.mean, .last])
+      func refused(_ word: String, sourceLocation: SourceLocation = #_sourceLocation) {
+        let error = #expect(throws: PeatError.self, sourceLocation: sourceLocation) {
+          try SentenceRecipe(folder: folder)
+        }
+        #expect(
+          error?.code == .badData && error?.message.contains(word) == true,
+          "\(error?.message ?? "no error")", sourceLocation: sourceLocation)
+      }
+      try write(#"{"pooling_mode": "median"}"#, "1_Pooling/config.json")
+      refused("median")
+      try write(
+        #"{"pooling_mode_mean_tokens": true, "include_prompt": false}"#, "1_Pooling/config.json")
+      refused("include_prompt")
+      try write(#"{"pooling_mode_mean_tokens": true}"#, "1_Pooling/config.json")
+      try write(
+        "[\(module("Transformer", "")), \(module("Pooling", "1_Pooling")), \(module("Dense", "2_Dense"))]",
+        "modules.json")
+      refused("Dense")
     }
   }
 }

@@ -25,6 +25,43 @@ import Testing
     }
   }
 
+  @Test func `elements of an array are read as DocumentReader reads them`() throws {
+    // An element longer than a piece of the file, brackets and quotes in strings, records over several lines.
+    let long = String(repeating: "näher ", count: 300_000)
+    let text =
+      "\u{FEFF}\n [{\"text\": \"one ] , \\\" [ {\", \"user\": \"ada\"},\r\n{\"text\":\n \"\(long)\"}\n,"
+      + "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a, b\"}]}, {\"text\": \"\"}, \"plain\" ]\n"
+    try withFile(text, named: "data.json") { url in
+      let expected = try DocumentReader.read(url)
+      #expect(expected.count == 4)
+      let found = try all(DocumentStream(url))
+      #expect(found == expected)
+      #expect(
+        try DocumentReader.read(url, keepsEmpty: true).map(\.text.isEmpty)
+          == [false, false, false, true, false])
+    }
+    try withFile("[]", named: "data.json") { url in
+      let found = try all(DocumentStream(url))
+      #expect(found.isEmpty)
+    }
+  }
+
+  @Test(arguments: [
+    ("[\"a\",\n\"b\"", "line 2", "before the array does"),
+    ("[\"a\",\n,\"b\"]", "line 2", "a value"),
+    ("[\"a\"]\n, 1", "line 2", "after the end"),
+    ("[\"a\",\n\"b]", "line 2", "before the array does"),
+    ("[\"a\"}, 1]", "line 1", "array"), ("[\"a\",\n5]", "line 2", "a number"),
+    ("[", "line 1", "array"),
+  ])
+  func `an array that is damaged is named with its line`(
+    text: String, line: String, word: String
+  ) throws {
+    try withFile(text, named: "data.json") { url in
+      expectError(.badData, line, word) { _ = try all(DocumentStream(url)) }
+    }
+  }
+
   @Test(arguments: ["", "the end without a break"])
   func `pieces of a text are whole lines, and together the text`(end: String) throws {
     let text = (0..<5000).map { "line \($0), in Zürich\n" }.joined() + end
@@ -99,6 +136,10 @@ import Testing
         let file = try TokenFile(DocumentStream(url), tokenizer: ByteTokenizer(), in: folder)
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
         #expect(file.sequence(0..<4).tokens == Array("ques".utf8.map { Int32($0) }))
+        // Of bytes one is a token, so both are the answers' length.
+        let answers = (0..<400).reduce(0) { $0 + "answer \($1 * 7)".utf8.count }
+        #expect(file.learnedBytes == answers && file.learnedCount == answers)
+        #expect(file.textBytes > answers)
       }
     }
   }

@@ -54,8 +54,11 @@ import Testing
     // ln 100 − ln 50 over ln 100 − ln 25: half.
     numbers.fullFineTuning = 25
     #expect(abs((numbers.recoveredShare ?? 0) - 0.5) < 1e-12)
-    numbers.fullFineTuning = 100
-    #expect(numbers.recoveredShare == nil)
+    // Where full fine-tuning gains nothing, or loses, there is no share.
+    for worse in [100.0, 120] {
+      numbers.fullFineTuning = worse
+      #expect(numbers.recoveredShare == nil)
+    }
     var accuracy = FiveNumbers(metric: "accuracy", higherIsBetter: true)
     accuracy.fullZeroShot = 0.5
     accuracy.plugIn = 0.7

@@ -437,6 +437,31 @@ import Testing
       let cached = try await offline.pull(HubName(name))
       #expect(cached.files == online.files && cached.fetchedBytes == 0)
       #expect(hub.hub.requests.count == before)
+      // A file that is not what it was, and one that is gone.
+      let weights = online.folder.appendingPathComponent("model.safetensors")
+      let blob = weights.resolvingSymlinksInPath()
+      try Data(try Data(contentsOf: blob).dropLast(7)).write(to: blob)
+      func refused(_ words: String..., sourceLocation: SourceLocation = #_sourceLocation) async {
+        let error = await #expect(throws: PeatError.self, sourceLocation: sourceLocation) {
+          _ = try await offline.pull(HubName(name))
+        }
+        #expect(error?.code == .unavailable, sourceLocation: sourceLocation)
+        for word in words + ["HF_HUB_OFFLINE"] {
+          #expect(
+            error?.message.contains(word) == true, "\(error?.message ?? "no error")",
+            sourceLocation: sourceLocation)
+        }
+      }
+      await refused("model.safetensors", "damaged")
+      #expect(
+        try await HubPull(hub.settings(folder)).pull(HubName(name)).fetchedBytes == 300_000)
+      #expect(try await offline.pull(HubName(name)).bytes == online.bytes)
+      try FileManager.default.removeItem(at: blob)
+      await refused("only a part", "content of 'model.safetensors' is gone")
+      try FileManager.default.removeItem(at: weights)
+      await refused("no weights in safetensors")
+      try FileManager.default.removeItem(at: online.folder.appendingPathComponent("config.json"))
+      await refused("no config.json")
     }
   }
 }

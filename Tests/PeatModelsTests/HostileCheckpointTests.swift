@@ -205,6 +205,105 @@ import Testing
     expectBadData(try TinyModel.error(configuration: ["rms_norm_eps": "small"]), "rms_norm_eps")
   }
 
+  @Test func `what would be another model than the one that is computed`() throws {
+    expectBadData(
+      try TinyModel.error(
+        configuration: ["quantization_config": ["quant_method": "gptq", "bits": 4]]),
+      "quantization_config (gptq)", "--storage")
+    #expect(try TinyModel.error(configuration: ["quantization_config": JSONValue.null]) == nil)
+    expectBadData(
+      try TinyModel.error(configuration: ["quantization": ["group_size": 64, "bits": 4]]),
+      "quantization")
+    for key in ["is_encoder_decoder", "add_cross_attention", "use_bidirectional_attention"] {
+      expectBadData(try TinyModel.error(configuration: [key: true]), key)
+      #expect(try TinyModel.error(configuration: [key: false]) == nil)
+    }
+    expectBadData(
+      try TinyModel.error(configuration: ["pruned_heads": ["0": [1]]]), "pruned_heads")
+  }
+
+  @Test(arguments: [
+    ("llama-tiny", "LlamaForTokenClassification"), ("llama-tiny", "LlamaForQuestionAnswering"),
+    ("gpt2-tiny", "GPT2DoubleHeadsModel"), ("gpt2-tiny", "GPT2ForTokenClassification"),
+  ])
+  func `heads that are not computed`(name: String, kind: String) throws {
+    let family = String(kind.prefix { $0 != "F" && $0 != "D" })
+    expectBadData(
+      try TinyModel.error(name, configuration: ["architectures": [.string(kind)]]), kind,
+      "\"\(family)Model\"", "ForSequenceClassification")
+  }
+
+  @Test(arguments: [
+    ("bert-masked", "BertForTokenClassification"), ("bert-masked", "BertForQuestionAnswering"),
+    ("bert-masked", "BertForNextSentencePrediction"), ("bert-masked", "BertLMHeadModel"),
+    ("distilbert-masked", "DistilBertForMultipleChoice"),
+    ("vit", "ViTForMaskedImageModeling"), ("deit", "DeiTForImageClassificationWithTeacher"),
+  ])
+  func `an encoder's heads that are not computed`(name: String, kind: String) throws {
+    let source = ProjectFolders.golden.appendingPathComponent("families/\(name)/config.json")
+    guard case .object(var table) = try JSONFile.read(JSONValue.self, from: source) else { return }
+    let file = ConfigurationFile(name: "config.json", json: .object(table))
+    _ = try Architectures.configuration(from: file)
+    table["architectures"] = [.string(kind)]
+    let changed = ConfigurationFile(name: "config.json", json: .object(table))
+    expectBadData(
+      #expect(throws: PeatError.self) { try Architectures.configuration(from: changed) }, kind)
+  }
+
+  @Test func `positions that are said in two ways`() throws {
+    let plain: JSONValue = ["rope_type": "linear", "factor": 2.0, "rope_theta": 500]
+    // The same by the older names and without what the file says itself.
+    let older: JSONValue = ["type": "linear", "factor": 2]
+    func error(_ newer: JSONValue, _ older: JSONValue) throws -> PeatError? {
+      try TinyModel.error(configuration: [
+        "rope_parameters": newer, "rope_scaling": older, "rope_theta": 500,
+      ])
+    }
+    #expect(try error(plain, older) == nil)
+    #expect(try error(plain, [:]) == nil)
+    expectBadData(
+      try error(plain, ["type": "linear", "factor": 3]), "rope_parameters and rope_scaling",
+      "differ in factor")
+    expectBadData(try error(["rope_theta": 500], older), "rope_type")
+    expectBadData(
+      try error(["sliding_attention": ["rope_theta": 500]], [:]), "sliding_attention")
+    expectBadData(
+      try TinyModel.error(configuration: ["partial_rotary_factor": 0.5]), "partial_rotary_factor")
+    #expect(try TinyModel.error(configuration: ["partial_rotary_factor": 1]) == nil)
+  }
+
+  @Test func `the context of before, beside the table of positions or in it`() throws {
+    func rotary(_ changes: [String: JSONValue]) throws -> TransformerConfiguration.Positions {
+      guard case .object(var table) = try TinyModel.configuration("llama-tiny") else {
+        throw PeatError.badData("no table")
+      }
+      table["rope_parameters"] = nil
+      table.merge(changes) { $1 }
+      return try Architectures.configuration(
+        from: ConfigurationFile(name: "config.json", json: .object(table))
+      ).positions
+    }
+    let yarn: JSONValue = ["rope_type": "yarn", "factor": 4, "rope_theta": 300]
+    let within: JSONValue = [
+      "rope_type": "yarn", "factor": 4, "rope_theta": 300, "original_max_position_embeddings": 9,
+    ]
+    let other: JSONValue = [
+      "rope_type": "yarn", "factor": 4, "rope_theta": 300, "original_max_position_embeddings": 2000,
+    ]
+    // transformers takes the one beside it.
+    let beside = try rotary(["rope_parameters": yarn, "original_max_position_embeddings": 9])
+    #expect(try beside == rotary(["rope_parameters": within]))
+    #expect(
+      try beside == rotary(["rope_parameters": other, "original_max_position_embeddings": 9]))
+    #expect(try beside != rotary(["rope_parameters": other]))
+    // What is 0 is as if it were not there.
+    let zero: JSONValue = [
+      "rope_type": "yarn", "factor": 4, "rope_theta": 300, "original_max_position_embeddings": 9,
+      "mscale": 0, "mscale_all_dim": 1, "beta_fast": 0,
+    ]
+    #expect(try beside == rotary(["rope_parameters": zero]))
+  }
+
   @Test(arguments: ["", "[", "[]", "3", "{\"model_type\"", "{\"model_type\": \"llama\"}", "\u{0}"])
   func `a config.json that is something else`(text: String) throws {
     try withTemporaryFolder { folder in

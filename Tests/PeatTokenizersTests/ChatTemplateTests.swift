@@ -128,7 +128,6 @@ import Testing
     ("{% include 'x' %}", "'include' is not supported. Supported: if, for"),
     ("\n\n{{ x | nothing }}", "line 3: there is no filter 'nothing'. Supported: abs"),
     ("{{ raise_exception('Only one.') }}", "refuses the conversation: Only one."),
-    ("{{ strftime_now('%Y') }}", "give one ('now')"),
   ])
   func `stop what has no bound, and say what is wrong`(_ source: String, _ expected: String) throws
   {
@@ -139,6 +138,30 @@ import Testing
     #expect(error?.code == .badData)
     #expect(error?.message.contains(expected) == true, "\(error?.message ?? "no error")")
     #expect(ContinuousClock.now - start < .seconds(20))
+  }
+
+  @Test func `write dates as Python does`() throws {
+    // datetime(2024, 7, 6, 5, 6, 7, 891011).strftime(…), Python 3.11.
+    let moment = Date(timeIntervalSince1970: 1720242367.891011)
+    #expect(
+      TemplateTime(moment).text(
+        "%d %b %Y|%c|%x|%X|%D|%e|%z|%Z|%G-W%V-%u|%w|%U|%W|%C|%h|%R|%r|%-d|%k|%l|%n|%t|%%|%Q|%")
+        == "06 Jul 2024|Sat Jul  6 05:06:07 2024|07/06/24|05:06:07|07/06/24| 6|||2024-W27-6|6|26|27|20|Jul|05:06|05:06:07 AM|6| 5| 5|\n|\t|%|%Q|%"
+    )
+    #expect(TemplateTime(moment).text("%f").hasPrefix("89101"))
+    let set = TemplateTime(environment: ["SOURCE_DATE_EPOCH": "1720242367"], clock: Date())
+    #expect(set.text("%Y-%m-%d %H:%M:%S") == "2024-07-06 05:06:07")
+    #expect(
+      TemplateTime(environment: [:], clock: moment) == TemplateTime(moment, isLocal: true))
+  }
+
+  @Test func `tell templates the date where nobody gives one`() throws {
+    // As Llama 3.2's asks.
+    let template = try ChatTemplate(
+      "{% if strftime_now is defined %}Today: {{ strftime_now('%d %b %Y') }}{% endif %}")
+    let text = try template.text([.user("a")])
+    #expect(try text == template.text([.user("b")]))
+    #expect(text.wholeMatch(of: /Today: \d\d [A-Z][a-z]{2} 20\d\d/) != nil, "\(text)")
   }
 
   @Test func `refuse what is nested too deep`() {

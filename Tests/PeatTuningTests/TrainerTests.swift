@@ -414,7 +414,7 @@ import Testing
     let outcome = try run.trainer.run(onStep: { progress in
       steps.append(progress.report.step)
       losses.append(progress.report.loss)
-      #expect(progress.steps == 40 && progress.tokensPerSecond > 0)
+      #expect(progress.steps == 40 && progress.rate > 0 && progress.unit == .tokens)
       #expect(progress.timeLeft >= .zero)
     })
     #expect(steps == Array(1...40))

@@ -100,6 +100,17 @@ CLIP = {
     "clip-classes": (CLIPConfig(**CLIP_WHOLE, num_labels=3), "CLIPForImageClassification"),
 }
 
+# Without heads, and heads that are not the embedding.
+BARE = {
+    "llama-bare": (LlamaConfig(**GATED, rope_parameters=YARN | {"mscale": 0, "mscale_all_dim": 1.0}, original_max_position_embeddings=9), "LlamaModel"),
+    "qwen2-bare": (Qwen2Config(**GATED), "Qwen2Model"),
+    "gpt-neox-bare": (GPTNeoXConfig(**COMMON, intermediate_size=40, bos_token_id=0, eos_token_id=0, rotary_pct=0.5, rotary_emb_base=500), "GPTNeoXModel"),
+}
+UNTIED = {
+    "bert-untied-masked": (BertConfig(**BERT, tie_word_embeddings=False), "BertForMaskedLM"),
+    "roberta-untied-masked": (RobertaConfig(**BERT, pad_token_id=1, type_vocab_size=1, tie_word_embeddings=False), "RobertaForMaskedLM"),
+}
+
 NARROW = OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=12, do_layer_norm_before=False, num_labels=3)
 
 
@@ -123,7 +134,7 @@ def models():
     multilingual = XLMRobertaConfig(**BERT, pad_token_id=1, type_vocab_size=1)
     yield "xlm-roberta-masked", multilingual, transformers.XLMRobertaForMaskedLM
     yield "xlm-roberta-classes", multilingual, transformers.XLMRobertaForSequenceClassification
-    for name, (config, kind) in CLIP.items():
+    for name, (config, kind) in (CLIP | BARE | UNTIED).items():
         yield name, config, getattr(transformers, kind)
 
 

@@ -4,11 +4,13 @@ import Foundation
 
 struct Embed: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Make a vector of each text: the mean of a model's last states.",
+    abstract: "Make a vector of each text out of a model's last states.",
     discussion: """
       Example: fedpeat embed models/all-MiniLM-L6-v2 --text questions.txt --normalize --out questions.safetensors
 
-      Texts are a file's documents, or with --lines its lines. The vectors are written as 'embeddings' [texts, width] into --out, or with \
+      Texts are a file's documents, or with --lines its lines; each has a vector, empty ones too. How the states become a vector is what \
+      sentence-transformers' files beside the model say (modules.json with its Pooling and Normalize, max_seq_length, a default prompt); \
+      without them it is their mean. The vectors are written as 'embeddings' [texts, width] into --out, or with \
       --json shown.
       """)
 
@@ -18,13 +20,16 @@ struct Embed: AsyncParsableCommand {
   @Option(help: "Text, a JSON array, JSON lines or a table.")
   var text: String
 
-  @Flag(help: "Take each line that is not empty as a text.")
+  @Flag(help: "Take each line as a text, empty ones too.")
   var lines = false
 
-  @Flag(help: "Bring vectors to length 1, as sentence-transformers does for many models.")
+  @Flag(help: "Bring vectors to length 1, also where the model's files do not say so.")
   var normalize = false
 
-  @Option(help: "Tokens of a text that are read at most; the model's longest if not given.")
+  @Option(
+    help:
+      "Tokens of a text that are read at most; what the model's files say, or its longest, if not given."
+  )
   var context: Int?
 
   @Option(help: "An adapter folder to put into the model; the model stays as it is if not given.")
@@ -38,6 +43,11 @@ struct Embed: AsyncParsableCommand {
   struct Report: Encodable {
     var texts: Int
     var width: Int
+    /// How states become a vector.
+    var pooling: [SentencePooling]
+    var normalized: Bool
+    /// Tokens of a text that are read at most.
+    var context: Int
     var file: String?
     /// Where they are not written into a file.
     var embeddings: [[Float]]?
@@ -46,12 +56,12 @@ struct Embed: AsyncParsableCommand {
   func run() async throws {
     if let out { try checkPlace(URL(path: out)) }
     let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
-    let documents = try DocumentReader.read(URL(path: text)).map(\.text)
-    let texts =
-      lines
-      ? documents.flatMap { $0.split(whereSeparator: \.isNewline).map(String.init) } : documents
+    let documents = try DocumentReader.read(URL(path: text), keepsEmpty: true).map(\.text)
+    let texts = lines ? documents.flatMap(Self.lines) : documents
+    var recipe = try SentenceRecipe(folder: loaded.checkpoint.folder)
+    if normalize { recipe.isNormalized = true }
     let embedder = try TextEmbedder(
-      loaded.model, context: context, isNormalized: normalize, threads: common.threadCount)
+      loaded.model, recipe: recipe, context: context, threads: common.threadCount)
     let vectors = try embedder.embeddings(
       of: texts, tokenizer: loaded.tokenizer, shouldStop: { Interruption.isRequested },
       onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
@@ -60,15 +70,30 @@ struct Embed: AsyncParsableCommand {
         ["embeddings": vectors], to: URL(path: out), metadata: ["format": "pt"])
     }
     let report = Report(
-      texts: texts.count, width: vectors.shape[1], file: out,
+      texts: texts.count, width: vectors.shape[1], pooling: recipe.poolings,
+      normalized: recipe.isNormalized, context: embedder.context, file: out,
       embeddings: out == nil
         ? texts.indices.map { vectors.rows($0..<$0 + 1).scalars } : nil)
     try common.report(
       report,
       text: Format.table([
         ["texts", Format.count(report.texts)], ["width", Format.count(report.width)],
+        [
+          "of the states",
+          report.pooling.map(\.rawValue).joined(separator: ", ")
+            + (report.normalized ? ", brought to length 1" : ""),
+        ],
+        ["tokens at most", Format.count(report.context)],
         ["written to", out ?? "nowhere: give --out FILE, or --json to see them"],
       ]))
+  }
+
+  /// Each line of a text, the empty ones among them; what ends the last line begins no other.
+  private static func lines(_ text: String) -> [String] {
+    var lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+      .map(String.init)
+    if lines.last?.isEmpty == true { lines.removeLast() }
+    return lines
   }
 
   /// Throws before any work where vectors would take the place of something else.

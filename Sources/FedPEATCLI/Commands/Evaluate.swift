@@ -10,14 +10,18 @@ struct Evaluate: AsyncParsableCommand {
 
       Perplexity is taken over windows of --context input tokens and as many predictions, each starting with the last \
       token of the one before; what is left at the end and fills no window is not measured. With --documents each \
-      document is measured by itself, cut to its first --context tokens. A model of masked tokens is measured by what it \
+      document is measured by itself, cut to its first --context tokens. Of instructions, prompts with completions and \
+      conversations only the answers count, as in tuning. A model of masked tokens is measured by what it \
       says of hidden ones: masked perplexity, 15 % of the tokens, the same for the same --seed.
       """)
 
   @Argument(help: "A model or emulator: its folder, or its name on the Hub; or what plug-in wrote.")
   var model: String
 
-  @Option(help: "Text, a JSON array, or JSON lines; perplexity is not measured if not given.")
+  @Option(
+    help:
+      "Text, a JSON array, JSON lines or a table: its perplexity, or masked perplexity, is measured; it is not if not given."
+  )
   var text: String?
 
   @Option(
@@ -28,7 +32,7 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(
     help:
-      "Labelled texts (CSV, TSV or JSON lines): each label is scored as the text's continuation; none are if not given."
+      "Labelled texts (CSV, TSV, JSON or JSON lines), or pictures: how often the model's head of classes is right; of a model that predicts each next token, how often the right label is its likeliest continuation; neither is measured if not given."
   )
   var labels: String?
 
@@ -192,7 +196,7 @@ struct Evaluate: AsyncParsableCommand {
         .streaming(
           file, reader: loaded.reader, for: loaded.model.configuration,
           context: windowContext(loaded), addBegin: bos, seed: common.seedValue))
-      : try report(data(groups?.flatMap(\.documents) ?? DocumentReader.read(file)))
+      : try report(data(all(file, groups)))
     try tell(
       whole,
       [
@@ -208,13 +212,21 @@ struct Evaluate: AsyncParsableCommand {
     try perClient.map { try DocumentReader.readGrouped(file, by: $0) }
   }
 
+  /// All texts as they are without clients, so that the number of all is the same with them: in the file's order. Of a folder, which is read for clients only, one client's
+  /// behind the other's.
+  private func all(_ file: URL, _ groups: [DocumentGroup]?) throws -> [Document] {
+    var isFolder: ObjCBool = false
+    _ = FileManager.default.fileExists(atPath: file.path, isDirectory: &isFolder)
+    if let groups, isFolder.boolValue { return groups.flatMap(\.documents) }
+    return try DocumentReader.read(file)
+  }
+
   /// Whether the text is read piece by piece.
   private func streams(_ file: URL) throws -> Bool {
     guard try streaming.isFor(file) else { return false }
-    guard documents || perClient != nil else { return true }
+    guard documents else { return true }
     if streaming.stream == true {
-      throw PeatError.usage(
-        "--stream measures one stream; leave it out with --documents and --per-client.")
+      throw PeatError.usage("--stream measures one stream; leave it out with --documents.")
     }
     return false
   }
@@ -245,7 +257,7 @@ struct Evaluate: AsyncParsableCommand {
         TokenFile(stream: file, tokenizer: tokenizer, addBegin: bos, joinedBy: "\n"),
         limit: limit, shouldStop: { Interruption.isRequested }, onProgress: onProgress)
     } else {
-      whole = try report(groups?.flatMap(\.documents) ?? DocumentReader.read(file))
+      whole = try report(all(file, groups))
     }
     try tell(
       whole,
@@ -253,7 +265,10 @@ struct Evaluate: AsyncParsableCommand {
         ["perplexity", Format.number(whole.perplexity, digits: 4)],
         ["loss (nats per token)", Format.number(whole.loss, digits: 4)],
         ["bits per byte", Format.number(whole.bitsPerByte, digits: 4)],
-        ["tokens", Format.count(whole.tokens)],
+        [
+          whole.answersOnly ? "tokens of answers, which alone count" : "tokens",
+          Format.count(whole.tokens),
+        ],
       ], summary(groups, higherIsBetter: false) { try report($0).perplexity })
   }
 

@@ -23,6 +23,16 @@ struct Inspect: AsyncParsableCommand {
 
 /// What a folder holds.
 struct Inspection: Encodable {
+  /// A model's pictures, in pixels.
+  struct Picture: Encodable {
+    var height: Int
+    var width: Int
+    var channels: Int
+    /// The side of a patch.
+    var patch: Int
+    var patches: Int
+  }
+
   /// Tensors that are not read, and their values together.
   struct LeftAlone: Encodable {
     var tensors: Int
@@ -38,6 +48,12 @@ struct Inspection: Encodable {
   var hiddenSize: Int?
   var vocabularySize: Int?
   var contextLength: Int?
+  /// What the model's head says: next-token, masked-tokens, classes; null: it has none and gives states.
+  var head: String?
+  /// The classes that a head tells apart; null: it tells none.
+  var classes: [String]?
+  /// How the model sees pictures; null: it reads tokens.
+  var image: Picture?
   /// Of the files that hold the weights.
   var bytes: Int
   var digest: Digest
@@ -73,7 +89,7 @@ struct Inspection: Encodable {
 
   private enum CodingKeys: String, CodingKey {
     case kind, architecture, parameters, blocks, encoderBlocks, hiddenSize, vocabularySize,
-      contextLength, bytes
+      contextLength, head, classes, image, bytes
     case digest, storage, sourceDigest, keptBlocks, recipe, exposure, margin, modelPrivacy
     case marginCaution, leftAlone, licence
     case virtualTokens, bottleneckSize, notInPEFT
@@ -130,8 +146,20 @@ struct Inspection: Encodable {
       encoderBlocks = checkpoint.configuration.keys.encoderBlocks
     }
     hiddenSize = checkpoint.configuration.hiddenSize
-    vocabularySize = checkpoint.configuration.vocabularySize
-    contextLength = checkpoint.configuration.contextLength
+    if let input = checkpoint.configuration.image {
+      // What stands in the vocabulary's place there is a patch.
+      image = Picture(
+        height: input.height, width: input.width, channels: input.channels, patch: input.patch,
+        patches: input.patches)
+    } else {
+      vocabularySize = checkpoint.configuration.vocabularySize
+      contextLength = checkpoint.configuration.contextLength
+    }
+    classes = checkpoint.configuration.head?.labels
+    head = checkpoint.configuration.head.map { head in
+      head.labels != nil
+        ? "classes" : checkpoint.configuration.predictsMaskedTokens ? "masked-tokens" : "next-token"
+    }
     bytes = checkpoint.byteCount
     digest = checkpoint.digest()
     storage = checkpoint.storageType.rawValue
@@ -249,6 +277,9 @@ struct Inspection: Encodable {
     try container.encode(digest, forKey: .digest)
     try container.encodeIfPresent(encoderBlocks, forKey: .encoderBlocks)
     try container.encodeIfPresent(contextLength, forKey: .contextLength)
+    if ["checkpoint", "emulator"].contains(kind) { try container.encode(head, forKey: .head) }
+    try container.encodeIfPresent(classes, forKey: .classes)
+    try container.encodeIfPresent(image, forKey: .image)
     try container.encodeIfPresent(storage, forKey: .storage)
     try container.encodeIfPresent(sourceDigest, forKey: .sourceDigest)
     try container.encodeIfPresent(keptBlocks, forKey: .keptBlocks)
@@ -278,6 +309,12 @@ struct Inspection: Encodable {
     try container.encodeIfPresent(steps, forKey: .steps)
   }
 
+  /// The first names of some, and how many there are.
+  private static func listed(_ names: [String]) -> String {
+    names.prefix(6).joined(separator: ", ")
+      + (names.count > 6 ? ", … (\(names.count) in all)" : "")
+  }
+
   var text: String {
     var rows = [["kind", kind]]
     func add(_ name: String, _ value: String?) {
@@ -296,6 +333,21 @@ struct Inspection: Encodable {
     add("hidden size", hiddenSize.map(String.init))
     add("vocabulary", vocabularySize.map(Format.count))
     add("context", contextLength.map(Format.count))
+    add(
+      "pictures",
+      image.map {
+        "\($0.height) × \($0.width) with \($0.channels) channels, in \($0.patches) patches of \($0.patch) × \($0.patch)"
+      })
+    if kind == "checkpoint" || kind == "emulator" {
+      let said =
+        switch head {
+        case nil: "none: it gives states"
+        case "classes": "classes: \(Self.listed(classes ?? []))"
+        case "masked-tokens": "masked tokens"
+        default: "each next token"
+        }
+      add("head", said)
+    }
     add("bytes of weights' files", Format.count(bytes))
     add("stored as", storage)
     add("digest", digest.hex)

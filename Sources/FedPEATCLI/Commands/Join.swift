@@ -200,7 +200,7 @@ struct Join: AsyncParsableCommand {
       Terminal.status(
         "tuning: step \(progress.report.step) of \(progress.steps)  loss "
           + "\(Format.number(progress.report.loss, digits: 3))  "
-          + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
+          + "\(Format.number(progress.rate, digits: 0)) \(progress.unit.perSecond)  \(Format.time(progress.timeLeft)) left"
       )
     }
     let client = try Client(

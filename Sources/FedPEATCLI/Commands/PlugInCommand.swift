@@ -60,7 +60,9 @@ struct PlugInCommand: AsyncParsableCommand {
       try CheckpointWriter.write(
         to: target, tensors: tensors, raw: checkpoint.unusedWeights(beside: full),
         configuration: checkpoint.configurationJSON, type: { types[$0] ?? .float32 },
-        otherFiles: try checkpoint.tokenizerFiles().merging(CheckpointWriter.mark("merged")) { $1 })
+        otherFiles: try checkpoint.filesBesideWeights().merging(CheckpointWriter.mark("merged")) {
+          $1
+        })
     } else {
       // An aggregate knows its own blocks alone.
       let blocks = facts.flatMap { $0.split == nil ? $0.blocks : nil } ?? Array(full.blocks.indices)

@@ -221,7 +221,10 @@ struct Tune: AsyncParsableCommand {
     /// Null where there was no step.
     var finalLoss: JSONValue
     var validationLoss: Double?
-    var tokensPerSecond: Double
+    /// Predicted tokens; null where classes are learned.
+    var tokensPerSecond: Double?
+    /// Texts or pictures whose class is learned; null where tokens are.
+    var examplesPerSecond: Double?
     var peakMemoryBytes: Int
     var trainableParameters: Int
     var seconds: Double
@@ -290,7 +293,7 @@ struct Tune: AsyncParsableCommand {
     let tell = { (progress: Trainer.Progress) in
       Terminal.status(
         "step \(progress.report.step) of \(progress.steps)  loss \(Format.number(progress.report.loss, digits: 4))  "
-          + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
+          + "\(Format.number(progress.rate, digits: 0)) \(progress.unit.perSecond)  \(Format.time(progress.timeLeft)) left"
       )
       if let saveEvery, saveEvery > 0, progress.report.step % saveEvery == 0 {
         try trainer.state.save(in: target)
@@ -315,7 +318,8 @@ struct Tune: AsyncParsableCommand {
     let report = Report(
       steps: outcome.steps, finalLoss: outcome.steps > 0 ? .number(outcome.finalLoss) : .null,
       validationLoss: validationLoss,
-      tokensPerSecond: outcome.tokensPerSecond,
+      tokensPerSecond: outcome.unit == .tokens ? outcome.rate : nil,
+      examplesPerSecond: outcome.unit == .examples ? outcome.rate : nil,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
       trainableParameters: trainer.trainableCount,
       seconds: outcome.seconds, memoryPlan: plan, storage: loaded.model.storage.rawValue,
@@ -330,7 +334,7 @@ struct Tune: AsyncParsableCommand {
       rows.append(["validation loss", Format.number(validationLoss, digits: 4)])
     }
     rows += [
-      ["tokens/s", Format.number(report.tokensPerSecond, digits: 0)],
+      [outcome.unit.perSecond, Format.number(outcome.rate, digits: 0)],
       ["frozen weights kept as", report.storage],
       ["peak memory", Format.bytes(report.peakMemoryBytes)],
     ]
@@ -543,7 +547,7 @@ struct Tune: AsyncParsableCommand {
   private func prepare(_ loaded: LoadedModel, exampleCount: Int) throws -> Work {
     if method == "full" {
       return Work(parameters: loaded.model.parameters) { target, _ in
-        var files = try loaded.checkpoint.tokenizerFiles()
+        var files = try loaded.checkpoint.filesBesideWeights()
         files.merge(try CheckpointWriter.mark("full")) { $1 }
         if let emulator = loaded.emulator { files["emulator.json"] = try JSONFile.encode(emulator) }
         try CheckpointWriter.write(

@@ -134,7 +134,7 @@ struct DistillationOptions: ParsableArguments {
           onStep: { progress in
             Terminal.status(
               "distilling: step \(progress.report.step) of \(progress.steps)  off by \(Format.number(progress.report.loss, digits: 4))  "
-                + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
+                + "\(Format.number(progress.rate, digits: 0)) \(progress.unit.perSecond)  \(Format.time(progress.timeLeft)) left"
             )
             if let saveEvery, progress.report.step % saveEvery == 0 {
               try distillation.save(in: target)

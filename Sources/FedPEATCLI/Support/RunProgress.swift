@@ -33,9 +33,9 @@ final class RunProgress: Sendable {
       Terminal.note("measured     \(Self.term(name, emulator)): \(Format.number(value))")
     case .measuringClient(let name, let number, let count):
       Terminal.status("measuring \(name), client \(number) of \(count) …")
-    case .comparing(let name, let step, let steps, let rate, let left):
+    case .comparing(let name, let step, let steps, let rate, let unit, let left):
       Terminal.status(
-        "\(name.term): step \(step) of \(steps), \(Format.number(rate, digits: 0)) tokens/s, \(Format.time(left)) left"
+        "\(name.term): step \(step) of \(steps), \(Format.number(rate, digits: 0)) \(unit.perSecond), \(Format.time(left)) left"
       )
     case .roundMeasured(let round, let value): state.withLock { $0.plugIn[round] = value }
     case .roundLost(let lost): report(lost)

@@ -164,7 +164,7 @@ struct TrialOptions: ParsableArguments {
   static func tell(_ part: String, _ progress: Trainer.Progress) {
     Terminal.status(
       "\(part): step \(progress.report.step) of \(progress.steps)  loss \(Format.number(progress.report.loss, digits: 4))  "
-        + "\(Format.number(progress.tokensPerSecond, digits: 0)) tokens/s  \(Format.time(progress.timeLeft)) left"
+        + "\(Format.number(progress.rate, digits: 0)) \(progress.unit.perSecond)  \(Format.time(progress.timeLeft)) left"
     )
   }
 }

@@ -21,6 +21,8 @@ public struct DirichletPartitioner: Partitioner {
   }
 
   public func partition(_ documents: [Document], clients: Int) throws -> [[Int]] {
+    // What has no labels can't be divided by them, however much of it there is.
+    let groups = try DocumentReader.groups(of: documents, by: field)
     try checkThereIsEnough(documents, clients: clients)
     guard (1e-6...1e9).contains(alpha) else {
       throw PeatError.usage(
@@ -28,7 +30,6 @@ public struct DirichletPartitioner: Partitioner {
     }
     var random = SeededRandom(seed: seed, "Dirichlet partition")
     var numbers: [String: [Int]] = [:]
-    let groups = try DocumentReader.groups(of: documents, by: field)
     for (number, document) in documents.enumerated() {
       numbers[document.fields[field] ?? "", default: []].append(number)
     }

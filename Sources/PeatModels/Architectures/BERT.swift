@@ -18,10 +18,11 @@ public enum BERT: Architecture {
     model.head =
       switch try file.kind {
       case let kind? where kind.hasSuffix("ForMaskedLM") || kind.hasSuffix("ForPreTraining"):
-        HeadLayout(
+        .maskedTokens(
           dense: "cls.predictions.transform.dense", function: function,
-          norm: "cls.predictions.transform.LayerNorm", weight: "cls.predictions.decoder.weight",
-          isTied: try file.flag("tie_word_embeddings", default: true), bias: "cls.predictions.bias")
+          norm: "cls.predictions.transform.LayerNorm", last: "cls.predictions.decoder",
+          isTied: try file.flag("tie_word_embeddings", default: true),
+          tiedBias: "cls.predictions.bias")
       case let kind? where kind.hasSuffix("ForSequenceClassification"):
         HeadLayout(
           place: .first, dense: "bert.pooler.dense", function: .tanh, weight: "classifier.weight",
@@ -89,7 +90,10 @@ public enum BERT: Architecture {
       tokenTypes: "\(prefix).embeddings.token_type_embeddings.weight",
       // As the first files were saved, from TensorFlow.
       olderSuffixes: ["LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"],
-      ignoredSuffixes: ["embeddings.position_ids", "predictions.decoder.bias"],
+      // The bias under its two names, of which the head reads one.
+      ignoredSuffixes: [
+        "embeddings.position_ids", "predictions.decoder.bias", "cls.predictions.bias",
+      ],
       // Files of one head often hold what others need.
       unusedSuffixes: [
         "pooler.dense.weight", "pooler.dense.bias", "seq_relationship.weight",

@@ -13,6 +13,19 @@ public enum GPTNeoX: Architecture {
     from file: ConfigurationFile
   ) throws -> TransformerConfiguration {
     try file.require("is_decoder", [.bool(true), .bool(false)])
+    // Two names for the same: transformers looks at its own alone.
+    for (own, other, usual) in [
+      ("rotary_pct", "partial_rotary_factor", 0.25), ("rotary_emb_base", "rope_theta", 10000),
+    ] {
+      let value =
+        try file.optionalTable("rope_parameters")?.optionalNumber(other)
+        ?? file.optionalNumber(own) ?? usual
+      if let stated = try file.optionalNumber(other), stated != value {
+        throw PeatError.badData(
+          "'\(file.name)' has \(other) = \(stated), and \(own) is \(value) for a model of its type. Let both say the same, or leave \(other) out."
+        )
+      }
+    }
     let sizes = try file.attentionSizes()
     let context = try file.optionalSize("max_position_embeddings") ?? 2048
     let bias = try file.flag("attention_bias", default: true)
@@ -50,5 +63,6 @@ public enum GPTNeoX: Architecture {
     up: "mlp.dense_h_to_4h",
     down: "mlp.dense_4h_to_h",
     finalNorm: "gpt_neox.final_layer_norm",
-    ignoredSuffixes: ["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"])
+    ignoredSuffixes: ["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"],
+    optionalPrefix: "gpt_neox.")
 }

@@ -57,5 +57,6 @@ public enum Llama: Architecture {
     up: "mlp.up_proj",
     down: "mlp.down_proj",
     finalNorm: "model.norm",
-    ignoredSuffixes: ["rotary_emb.inv_freq"])
+    ignoredSuffixes: ["rotary_emb.inv_freq"],
+    optionalPrefix: "model.")
 }

@@ -9,7 +9,7 @@ public enum RoBERTa: Architecture {
   public static let seesBothWays = true
   public static let keys: TransformerKeys = {
     var keys = BERT.likeBERT("roberta")
-    keys.ignoredSuffixes += ["lm_head.decoder.bias"]
+    keys.ignoredSuffixes += ["lm_head.decoder.bias", "lm_head.bias"]
     return keys
   }()
 
@@ -28,10 +28,10 @@ public enum RoBERTa: Architecture {
     model.head =
       switch try file.kind {
       case let kind? where kind.hasSuffix("ForMaskedLM"):
-        HeadLayout(
+        .maskedTokens(
           dense: "lm_head.dense", function: .gelu, norm: "lm_head.layer_norm",
-          weight: "lm_head.decoder.weight",
-          isTied: try file.flag("tie_word_embeddings", default: true), bias: "lm_head.bias")
+          last: "lm_head.decoder",
+          isTied: try file.flag("tie_word_embeddings", default: true), tiedBias: "lm_head.bias")
       case let kind? where kind.hasSuffix("ForSequenceClassification"):
         HeadLayout(
           place: .first, dense: "classifier.dense", function: .tanh,

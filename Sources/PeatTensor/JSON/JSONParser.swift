@@ -23,6 +23,13 @@ package struct JSONParser {
   private var position: Int
   private let firstLine: Int
   private let leniency: Leniency
+  /// How far the elements of a top-level array were read.
+  private enum Place { case start, elements, end }
+  private var place = Place.start
+  private var elementCount = 0
+  /// Where the last element that was read starts, and on which line.
+  private var elementStart: Int
+  private var elementLine: Int
 
   package init(
     _ bytes: ArraySlice<UInt8>, firstLine: Int = 1, leniency: Leniency = .asPython
@@ -31,6 +38,8 @@ package struct JSONParser {
     self.bytes = bytes
     self.position = bytes.startIndex
     self.firstLine = firstLine
+    elementStart = bytes.startIndex
+    elementLine = firstLine
   }
 
   /// The one value that the bytes hold.
@@ -43,36 +52,47 @@ package struct JSONParser {
 
   /// The elements of a top-level array, each with the line it starts on; any other value counts as one element.
   package mutating func parseElements() throws(JSONFault) -> [(value: ByteJSON, line: Int)] {
-    skipSpace()
-    let isArray = peek == UInt8(ascii: "[")
-    guard isArray else { return [(try parseWhole(), currentLine)] }
     var elements: [(value: ByteJSON, line: Int)] = []
-    var lineStart = bytes.startIndex
-    var line = firstLine
-    position += 1
-    skipSpace()
-    if peek == UInt8(ascii: "]") {
-      position += 1
-    } else {
-      while true {
-        skipSpace()
-        line += newlines(from: lineStart, to: position)
-        lineStart = position
-        elements.append((try parseValue(depth: 1), line))
-        skipSpace()
-        if peek == UInt8(ascii: ",") {
-          position += 1
-        } else if peek == UInt8(ascii: "]") {
-          position += 1
-          break
-        } else {
-          throw fault("expected ',' or ']' after element \(elements.count) of the array, \(found)")
-        }
+    while let element = try nextElement() { elements.append(element) }
+    return elements
+  }
+
+  /// The next element of a top-level array, with the line it starts on; `nil` behind the last. Any other value counts as one element. No more than one is in memory at a
+  /// time.
+  package mutating func nextElement() throws(JSONFault) -> (value: ByteJSON, line: Int)? {
+    switch place {
+    case .start:
+      skipSpace()
+      guard peek == UInt8(ascii: "[") else {
+        place = .end
+        return (try parseWhole(), currentLine)
       }
+      position += 1
+      skipSpace()
+      if peek == UInt8(ascii: "]") { return try endOfElements() }
+    case .elements:
+      skipSpace()
+      if peek == UInt8(ascii: "]") { return try endOfElements() }
+      guard peek == UInt8(ascii: ",") else {
+        throw fault("expected ',' or ']' after element \(elementCount) of the array, \(found)")
+      }
+      position += 1
+      skipSpace()
+    case .end: return nil
     }
+    place = .elements
+    elementCount += 1
+    elementLine += newlines(from: elementStart, to: position)
+    elementStart = position
+    return (try parseValue(depth: 1), elementLine)
+  }
+
+  private mutating func endOfElements() throws(JSONFault) -> (value: ByteJSON, line: Int)? {
+    position += 1
+    place = .end
     skipSpace()
     if position < bytes.endIndex { throw fault("there is more text after the end of the array") }
-    return elements
+    return nil
   }
 
   private mutating func parseValue(depth: Int) throws(JSONFault) -> ByteJSON {

@@ -24,8 +24,9 @@ public struct ChatMessage: Sendable, Equatable {
 ///     let text = try tokenizer.chatText([.user("What is a mill?")], addGenerationPrompt: true)
 ///
 /// The language is the part of Jinja that chat templates use, with the settings of transformers; what is not supported is refused by
-/// name when the template is read or used. A template can't reach files, the network or the clock (`now` is given), and its steps,
-/// its text and its depth are bounded.
+/// name when the template is read or used. A template can't reach files or the network, and its steps, its text and its depth are bounded.
+/// One that writes the date (`strftime_now`, as Llama 3.2's does) is told the moment at which the program began, the same in all texts of a run;
+/// `SOURCE_DATE_EPOCH` in the environment sets it, so that a run can be repeated on another day.
 public struct ChatTemplate: Sendable {
   private let statements: [TemplateStatement]
   /// The special tokens by name (`bos_token`), for the template.
@@ -45,7 +46,7 @@ public struct ChatTemplate: Sendable {
   ///
   /// - Parameters:
   ///   - addGenerationPrompt: whether what begins an answer follows at the end.
-  ///   - now: for templates that write the date; its parts are those of UTC.
+  ///   - now: for templates that write the date; its parts are those of UTC. `nil`: when the program began, as the clock on the wall has it.
   /// - Throws: `badData` where the template refuses the conversation, or is wrong.
   public func text(
     _ messages: [ChatMessage], addGenerationPrompt: Bool = false, now: Date? = nil
@@ -77,62 +78,9 @@ public struct ChatTemplate: Sendable {
     variables["documents"] = TemplateValue.none
     variables.merge(others) { $1 }
     var surroundings = TemplateSurroundings()
-    if let now { surroundings.formattedTime = { TimeFormat.text(now, $0) } }
+    let time = now.map { TemplateTime($0) } ?? .ofThisRun
+    surroundings.formattedTime = { time.text($0) }
     var interpreter = TemplateInterpreter(variables, surroundings: surroundings)
     return try interpreter.run(statements)
-  }
-}
-
-/// Writes a time after C's formats.
-enum TimeFormat {
-  static func text(_ time: Date, _ format: String) -> String {
-    var calendar = Calendar(identifier: .gregorian)
-    calendar.timeZone = TimeZone(secondsFromGMT: 0) ?? calendar.timeZone
-    let parts = calendar.dateComponents(
-      [.year, .month, .day, .hour, .minute, .second, .weekday, .dayOfYear], from: time)
-    let months = [
-      "January", "February", "March", "April", "May", "June", "July", "August", "September",
-      "October", "November", "December",
-    ]
-    let days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
-    func padded(_ value: Int?, _ width: Int = 2) -> String {
-      let digits = String(value ?? 0)
-      return String(repeating: "0", count: max(0, width - digits.count)) + digits
-    }
-    let month = months[(parts.month ?? 1) - 1]
-    let day = days[(parts.weekday ?? 1) - 1]
-    let hour = parts.hour ?? 0
-    var result = ""
-    var isEscaped = false
-    for scalar in format.unicodeScalars {
-      guard isEscaped else {
-        if scalar == "%" { isEscaped = true } else { result.unicodeScalars.append(scalar) }
-        continue
-      }
-      isEscaped = false
-      switch scalar {
-      case "Y": result += String(parts.year ?? 0)
-      case "y": result += padded((parts.year ?? 0) % 100)
-      case "m": result += padded(parts.month)
-      case "d": result += padded(parts.day)
-      case "H": result += padded(hour)
-      case "I": result += padded(hour % 12 == 0 ? 12 : hour % 12)
-      case "p": result += hour < 12 ? "AM" : "PM"
-      case "M": result += padded(parts.minute)
-      case "S": result += padded(parts.second)
-      case "j": result += padded(parts.dayOfYear, 3)
-      case "B": result += month
-      case "b": result += String(month.prefix(3))
-      case "A": result += day
-      case "a": result += String(day.prefix(3))
-      case "F": result += text(time, "%Y-%m-%d")
-      case "T": result += text(time, "%H:%M:%S")
-      case "%": result += "%"
-      default:
-        result += "%"
-        result.unicodeScalars.append(scalar)
-      }
-    }
-    return result
   }
 }

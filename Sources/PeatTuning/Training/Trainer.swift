@@ -23,8 +23,10 @@ public final class Trainer {
   public var modelDigest: Digest?
   /// Steps made.
   public private(set) var step = 0
-  /// Predicted tokens so far.
+  /// Predictions so far: tokens, or classes of examples.
   public private(set) var tokens = 0
+  /// What is predicted.
+  public let unit: Unit
   /// Losses of the last steps: a tenth of them, at most 20.
   private(set) var recentLosses: [Double] = []
   /// What the scheduled learning rate is multiplied with, for courses that depend on what is measured on the way.
@@ -62,6 +64,7 @@ public final class Trainer {
     self.model = model
     self.configuration = configuration
     self.objective = objective
+    unit = if case .classes = data.arrangement { .examples } else { .tokens }
     trainable = TrainableParameters(parameters)
     workers = StepWorkers(
       count: configuration.threads, parameterCount: trainable.count,

@@ -1,11 +1,21 @@
 import PeatTensor
 
 extension Trainer {
+  /// What is predicted: each next or hidden token, or the class of a text or a picture.
+  public enum Unit: String, Sendable {
+    case tokens, examples
+
+    /// `tokens/s`.
+    public var perSecond: String { "\(rawValue)/s" }
+  }
+
   /// Where a run stands, for a line of progress.
   public struct Progress: Sendable {
     public let report: StepReport
     public let steps: Int
-    public let tokensPerSecond: Double
+    /// How many predictions were learned from per second, of what `unit` says.
+    public let rate: Double
+    public let unit: Unit
     /// Time the remaining steps will take at the rate so far.
     public let timeLeft: Duration
   }
@@ -16,11 +26,13 @@ extension Trainer {
     public let finalLoss: Double
     public let steps: Int
     public let tokens: Int
+    public let unit: Unit
     public let seconds: Double
     /// False where it was stopped before its last step; `Trainer.state` can be saved then.
     public let isComplete: Bool
 
-    public var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
+    /// Predictions per second, of what `unit` says.
+    public var rate: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
   }
 
   /// Makes all steps that are left.
@@ -46,12 +58,13 @@ extension Trainer {
       try onStep(
         Progress(
           report: report, steps: configuration.steps,
-          tokensPerSecond: seconds > 0 ? Double(tokens - tokensBefore) / seconds : 0,
+          rate: seconds > 0 ? Double(tokens - tokensBefore) / seconds : 0, unit: unit,
           timeLeft: .seconds(perStep * Double(configuration.steps - step))))
     }
     return Outcome(
       finalLoss: recentLosses.isEmpty
         ? 0 : recentLosses.reduce(0, +) / Double(recentLosses.count), steps: step,
-      tokens: tokens - tokensBefore, seconds: (clock.now - start).seconds, isComplete: isFinished)
+      tokens: tokens - tokensBefore, unit: unit, seconds: (clock.now - start).seconds,
+      isComplete: isFinished)
   }
 }
