@@ -65,10 +65,18 @@ public final class RunWatch: Sendable {
 
   private func strategyCautions(_ record: RoundRecord, _ state: inout State) -> String? {
     guard record.plan.skipped == nil,
-      let caution = (try? configuration.aggregation)?.caution(updates: record.delivered.count),
+      let rule = try? configuration.aggregation,
+      let caution = rule.caution(updates: record.delivered.count) ?? lossOfTopK(by: rule),
       state.said.insert(.strategyCautions).inserted
     else { return nil }
     return caution
+  }
+
+  /// Where factors are made anew, a client can't add to its next update what it did not send.
+  private func lossOfTopK(by rule: any AggregationStrategy) -> String? {
+    guard !rule.keepsFactors, (try? configuration.uploadEncoding)?.share != nil else { return nil }
+    return
+      "by the strategy '\(rule.name)' what top-k leaves out of an update is lost for good, as A and B are made anew in each round; 'fedavg' keeps it for the next, and int4 takes little more than a tenth of f32's bytes"
   }
 
   // MARK: Data that takes no part

@@ -48,6 +48,19 @@ import Testing
     #expect(watch.warnings == [text])
   }
 
+  @Test(arguments: ["product", "product-exact", "fedavg", "fedex"], ["int4", "top-k=0.1,int8"])
+  func `what top-k loses where factors are made anew is told once`(
+    strategy: String, upload: String
+  ) {
+    var configuration = configuration("everyone")
+    (configuration.strategy, configuration.upload) = (strategy, upload)
+    let watch = RunWatch(configuration)
+    let said = (1...3).flatMap { watch.take(record($0, delivered: ["a", "b", "c"])) }
+    let isLost = strategy.hasPrefix("product") && upload.hasPrefix("top-k")
+    #expect(said.count == (isLost ? 1 : 0), "\(said)")
+    #expect(said.allSatisfy { $0.contains("is lost for good") }, "\(said)")
+  }
+
   @Test func `who is asked in vain is told from who is not asked`() {
     let watch = RunWatch(configuration())
     var said: [String] = []

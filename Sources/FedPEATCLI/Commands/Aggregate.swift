@@ -12,18 +12,20 @@ struct Aggregate: AsyncParsableCommand {
       the same adapter: tune them with the same --seed, or --from one folder; only LoRA's rank may differ, and with it the \
       start. The result is an adapter folder in the full model's numbers, which plug-in takes.
 
-      \(Strategies.all.map { "\($0.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \($0.summary)" }.joined(separator: "\n"))
+      \(Strategies.all.filter { !$0.usesControls }.map { "\($0.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \($0.summary)" }.joined(separator: "\n"))
+
+      ffa takes updates of tune --freeze-a.
       """)
 
   @Argument(help: "Update folders.")
   var updates: [String]
 
-  @Option(help: "How they are aggregated: \(Strategies.names.joined(separator: ", ")).")
+  @Option(help: "How they are aggregated: one of the names above.")
   var strategy = FedAvg.name
 
   @Option(
     help:
-      "The adapter folder that all updates started from; they are only checked against each other if not given."
+      "The adapter folder that all updates started from, which rules of differences need (norm-bound, fedavgm, fedadam, fedyogi, fedadagrad); updates are only checked against each other if not given."
   )
   var from: String?
 
@@ -173,7 +175,10 @@ struct Aggregate: AsyncParsableCommand {
       rows.append(["error of products", Format.percent(report.relativeError)])
     }
     rows += report.notes.sorted { $0.key < $1.key }.map { note in
-      [Self.terms[note.key] ?? note.key, Format.number(note.value, digits: 3)]
+      [
+        Self.terms[note.key] ?? note.key,
+        note.value == note.value.rounded() ? "\(Int(note.value))" : Format.significant(note.value),
+      ]
     }
     try common.report(report, text: Format.table(rows))
   }
@@ -284,7 +289,8 @@ struct Aggregate: AsyncParsableCommand {
   private func resize(_ adapter: inout Adapter) throws {
     guard let rank else { return }
     guard case .lora(var lora) = adapter.method else {
-      throw PeatError.usage("--rank is LoRA's; the method '\(adapter.method.name)' has no rank.")
+      throw PeatError.usage(
+        "--rank is LoRA's and DoRA's; the method '\(adapter.method.name)' has no rank.")
     }
     let own = adapter.state.pairRanks.values.max() ?? 1
     guard rank >= 1, rank <= own else {

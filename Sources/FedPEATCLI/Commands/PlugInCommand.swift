@@ -84,11 +84,19 @@ struct PlugInCommand: AsyncParsableCommand {
       digest: digest)
     try common.report(
       report,
-      text: Format.table([
-        ["written to", out],
-        ["adapter parameters", Format.count(report.parameters)],
-        [merge ? "tensors replaced" : "tensors it acts on", Format.count(report.replacedTensors)],
-      ]))
+      text: Format.table(
+        [
+          ["written to", out],
+          ["adapter parameters", Format.count(report.parameters)],
+        ]
+          // Prefixes, prompts and bottlenecks act beside the model's tensors.
+          + (merge || tuned.method.isMergeable
+            ? [
+              [
+                merge ? "tensors replaced" : "tensors it acts on",
+                Format.count(report.replacedTensors),
+              ]
+            ] : [])))
   }
 
   /// The model's tensors with the adapter worked into them; of a method that no weight can hold, the model's own, once it has been

@@ -37,7 +37,8 @@ struct Tune: AsyncParsableCommand {
   @Option(help: "LoRA and DoRA: rank. (default: \(standard.rank))")
   var rank: Int?
 
-  @Option(help: "LoRA: the update is scaled with alpha / rank. (default: \(standard.alpha))")
+  @Option(
+    help: "LoRA and DoRA: the update is scaled with alpha / rank. (default: \(standard.alpha))")
   var alpha: Double?
 
   @Option(
@@ -46,27 +47,27 @@ struct Tune: AsyncParsableCommand {
   )
   var targetModules: String?
 
-  @Flag(help: "LoRA: scale with alpha / √rank instead.")
+  @Flag(help: "LoRA and DoRA: scale with alpha / √rank instead.")
   var rankStabilized = false
 
   @Option(
     help:
-      "LoRA: other ranks of some layers, such as down_proj=2,layers.0.mlp.up_proj=4; none if not given."
+      "LoRA and DoRA: other ranks of some layers, such as down_proj=2,layers.0.mlp.up_proj=4; none if not given."
   )
   var rankPattern: String?
 
-  @Option(help: "LoRA: other alphas of some layers, such as v_proj=32; none if not given.")
+  @Option(help: "LoRA and DoRA: other alphas of some layers, such as v_proj=32; none if not given.")
   var alphaPattern: String?
 
   @Option(
     help:
-      "LoRA: the blocks that get one, by their number in the full model, such as 0,11; all if not given."
+      "LoRA and DoRA: the blocks that get one, by their number in the full model, such as 0,11; all if not given."
   )
   var layers: String?
 
   @Option(
     help:
-      "LoRA: how probable it is that training drops a value of what goes into a layer's A. (default: \(standard.dropout), or that of --from)"
+      "LoRA and DoRA: how probable it is that training drops a value of what goes into a layer's A. (default: \(standard.dropout), or that of --from)"
   )
   var dropout: Double?
 
@@ -111,7 +112,7 @@ struct Tune: AsyncParsableCommand {
 
   @Flag(
     help:
-      "LoRA: only B trains, A stays as it is: what aggregate --strategy ffa takes. Start all from one A, by --seed or --from."
+      "LoRA and DoRA: only B trains, A stays as it is: what aggregate --strategy ffa takes. Start all from one A, by --seed or --from."
   )
   var freezeA = false
 
@@ -137,7 +138,10 @@ struct Tune: AsyncParsableCommand {
     help: "Input tokens per window; 256, or the model's longest if that is less, if not given.")
   var context: Int?
 
-  @Option(help: "Learning rate.")
+  @Option(
+    help:
+      "Learning rate. ia3, norm-tuning, bitfit, prompts and prefixes want more than the default: 0.1."
+  )
   var learningRate: Float = 3e-3
 
   @Option(help: "Course of the learning rate: constant, linear or cosine.")

@@ -7,7 +7,7 @@ enum Arguments {
   static func checkSingle(_ option: String, _ values: [String]) throws {
     guard values.count > 1 else { return }
     throw ValidationError(
-      "\(option) is given \(values.count) times (\(values.map { "'\($0)'" }.joined(separator: ", "))), but a model takes one adapter at a time here. Give one; 'aggregate' makes one of several."
+      "\(option) is given \(values.count) times (\(values.map { "'\($0)'" }.joined(separator: ", "))), but a model takes one adapter at a time here. Give one; 'aggregate' makes one of several updates ('tune --update')."
     )
   }
 

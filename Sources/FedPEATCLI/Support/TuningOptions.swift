@@ -22,10 +22,11 @@ struct TuningOptions: ParsableArguments {
     help: "\(Adapter.Method.names.joined(separator: ", ")). (default: \(standard.method))")
   var method: String?
 
-  @Option(help: "LoRA: rank. (default: \(standard.rank))")
+  @Option(help: "LoRA and DoRA: rank. (default: \(standard.rank))")
   var rank: Int?
 
-  @Option(help: "LoRA: the update is scaled with alpha / rank. (default: \(standard.alpha))")
+  @Option(
+    help: "LoRA and DoRA: the update is scaled with alpha / rank. (default: \(standard.alpha))")
   var alpha: Double?
 
   @Option(help: "Local optimizer steps per round. (default: \(standard.localSteps))")
@@ -37,7 +38,10 @@ struct TuningOptions: ParsableArguments {
   @Option(help: "Input tokens per window. (default: \(standard.context))")
   var context: Int?
 
-  @Option(help: "Learning rate of the adapter. (default: \(standard.learningRate))")
+  @Option(
+    help:
+      "Learning rate of the adapter. ia3, norm-tuning, bitfit, prompts and prefixes want more than the default: 0.1. (default: \(standard.learningRate))"
+  )
   var learningRate: Float?
 
   /// The keys that were given.

@@ -38,5 +38,9 @@ public final class FolderLock: Sendable {
   /// Takes the locked file away, where nothing else is to stay; the lock is held until the object is gone.
   public func remove() { try? FileManager.default.removeItem(at: file) }
 
-  deinit { close(descriptor) }
+  deinit {
+    // A process that is just being started has the file open, too, until its own program begins.
+    flock(descriptor, LOCK_UN)
+    close(descriptor)
+  }
 }
