@@ -82,9 +82,9 @@ struct BufferedMortalityTests {
     try await die(seed)
   }
 
-  @Test(.tags(.long), .onlyWithAll, arguments: 24..<400)
-  func `both sides die at many more points, and each update counts once`(seed: Int) async throws {
-    try await die(seed)
+  @Test(.tags(.long), .onlyWithAll)
+  func `both sides die at many more points, and each update counts once`() async throws {
+    try await fewAtATime(24..<400) { try await self.die($0) }
   }
 
   /// A run in which the coordinator dies one to four times, and clients up to twice each.

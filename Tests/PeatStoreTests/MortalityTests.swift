@@ -75,11 +75,9 @@ import Testing
     try await die(seed)
   }
 
-  @Test(.tags(.long), .onlyWithAll, arguments: 24..<600)
-  func `both sides die at many more points, and the adapter is the same`(
-    seed: Int
-  ) async throws {
-    try await die(seed)
+  @Test(.tags(.long), .onlyWithAll)
+  func `both sides die at many more points, and the adapter is the same`() async throws {
+    try await fewAtATime(24..<600) { try await self.die($0) }
   }
 
   /// A run in which the coordinator dies one to three times, and clients up to twice each.

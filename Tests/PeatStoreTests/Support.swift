@@ -166,6 +166,20 @@ final class MortalConnection: CoordinatorConnection {
   func close() async { await inner.close() }
 }
 
+/// Does something for each seed, eight at a time: all together have more files open than Foundation's Process bears in the tests beside them.
+func fewAtATime(
+  _ seeds: Range<Int>, _ body: @escaping @Sendable (Int) async throws -> Void
+) async throws {
+  for first in stride(from: seeds.lowerBound, to: seeds.upperBound, by: 8) {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for seed in first..<min(first + 8, seeds.upperBound) {
+        group.addTask { try await body(seed) }
+      }
+      try await group.waitForAll()
+    }
+  }
+}
+
 extension Logger {
   /// Says nothing.
   static var quiet: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
