@@ -370,6 +370,7 @@ extension Coordinator: CoordinatorEndpoint {
       refuse(client, refusal, round: upload.header.round)
       throw refusal
     }
+    try checkKeeping()
     noteMove(of: client)
     try spool.append(
       chunk, to: spool.incoming(upload.payload, from: client), at: upload.received)
@@ -385,7 +386,8 @@ extension Coordinator: CoordinatorEndpoint {
     }
     uploads[client] = nil
     tickets[ticket] = nil
-    defer { spool.drop(upload.payload, from: client) }
+    // What a coordinator that had to stop has of it is for the next one.
+    defer { if keepingFailure == nil { spool.drop(upload.payload, from: client) } }
     let trip = trips[client].flatMap { $0.round == upload.header.round ? $0 : nil }
     let observed = trip?.observed(
       uploadSeconds: upload.watch.seconds, traffic: histories[client]?.traffic ?? Traffic())
@@ -414,6 +416,7 @@ extension Coordinator: CoordinatorEndpoint {
       guard machine.expectsUpdate(from: client, round: round) else {
         throw Self.closed(upload.header)
       }
+      try checkKeeping()
       try spool.accept(upload.payload, from: client)
     } catch let refusal as UpdateRefusal {
       refuse(client, refusal, round: upload.header.round)

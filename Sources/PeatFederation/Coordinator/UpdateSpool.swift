@@ -62,12 +62,11 @@ struct UpdateSpool: Sendable {
     folder.appendingPathComponent("\(payload.digest.hex).safetensors")
   }
 
-  /// Keeps a checked update of the current round.
+  /// Keeps a checked update of the current round, in one step: another's update may be the same, to the last bit, and be needed.
   func accept(_ payload: BlobReference, from client: ClientID) throws {
-    let target = file(of: payload)
-    try? FileManager.default.removeItem(at: target)
-    let source = incoming(payload, from: client)
-    do { try FileManager.default.moveItem(at: source, to: target) } catch {
+    do {
+      try AtomicOutput.rename(incoming(payload, from: client), to: file(of: payload))
+    } catch {
       throw PeatError.unavailable(
         "The coordinator can't keep the update of '\(client)': \(error.localizedDescription)",
         cause: error)
