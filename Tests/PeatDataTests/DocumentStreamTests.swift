@@ -11,6 +11,14 @@ import Testing
     return documents
   }
 
+  /// So many documents come one by one, as they come all at once.
+  private func expectSame(_ url: URL, count: Int) throws {
+    let expected = try DocumentReader.read(url)
+    #expect(expected.count == count)
+    let found = try all(DocumentStream(url))
+    #expect(found == expected)
+  }
+
   @Test func `lines of JSON are read as DocumentReader reads them`() throws {
     // Lines longer than a piece of the file (1 MB), blank ones, and CRLF.
     let long = String(repeating: "näher ", count: 300_000)
@@ -18,10 +26,7 @@ import Testing
       "\u{FEFF}{\"text\": \"one\", \"user\": \"ada\"}\r\n\n{\"text\": \"\(long)\"}\n"
       + "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"text\": \"\"}\n\"plain\""
     try withFile(text, named: "data.jsonl") { url in
-      let expected = try DocumentReader.read(url)
-      #expect(expected.count == 4)
-      let found = try all(DocumentStream(url))
-      #expect(found == expected)
+      try expectSame(url, count: 4)
     }
   }
 
@@ -32,10 +37,7 @@ import Testing
       "\u{FEFF}\n [{\"text\": \"one ] , \\\" [ {\", \"user\": \"ada\"},\r\n{\"text\":\n \"\(long)\"}\n,"
       + "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a, b\"}]}, {\"text\": \"\"}, \"plain\" ]\n"
     try withFile(text, named: "data.json") { url in
-      let expected = try DocumentReader.read(url)
-      #expect(expected.count == 4)
-      let found = try all(DocumentStream(url))
-      #expect(found == expected)
+      try expectSame(url, count: 4)
       #expect(
         try DocumentReader.read(url, keepsEmpty: true).map(\.text.isEmpty)
           == [false, false, false, true, false])

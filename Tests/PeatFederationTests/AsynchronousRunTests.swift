@@ -40,6 +40,13 @@ import Testing
 
   let deadline = RoundTimer(.training, round: 1, attempt: 2)
 
+  /// Of round 2, with an update to a task of round 1 and one of its own.
+  private static let aggregationOfLateAndNew = RoundAction.aggregate(
+    round: 2, clients: [],
+    buffered: [
+      BufferedUpdate("b", round: 1, staleness: 1), BufferedUpdate("c", round: 2, staleness: 0),
+    ])
+
   @Test func `work is given to all who are there, and the first round is open`() {
     var machine = RoundStateMachine(rules: Self.rules())
     let gathering = RoundTimer(.gathering, round: 1, attempt: 1)
@@ -99,14 +106,7 @@ import Testing
       return
     }
     #expect(record.round == 1 && record.delivered == ["a", "c"] && record.metrics["plugIn"] == 5)
-    #expect(
-      closed.contains(
-        .aggregate(
-          round: 2, clients: [],
-          buffered: [
-            BufferedUpdate("b", round: 1, staleness: 1),
-            BufferedUpdate("c", round: 2, staleness: 0),
-          ])))
+    #expect(closed.contains(Self.aggregationOfLateAndNew))
   }
 
   @Test func `no more are at work than may be, and those who wait longest come first`() {
@@ -290,14 +290,7 @@ import Testing
       return
     }
     #expect(record.delivered == ["a", "c"])
-    #expect(
-      closed.contains(
-        .aggregate(
-          round: 2, clients: [],
-          buffered: [
-            BufferedUpdate("b", round: 1, staleness: 1),
-            BufferedUpdate("c", round: 2, staleness: 0),
-          ])))
+    #expect(closed.contains(Self.aggregationOfLateAndNew))
   }
 
   @Test func `after a restart a buffer that is full is aggregated at once`() {
