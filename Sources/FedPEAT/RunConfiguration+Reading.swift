@@ -10,8 +10,14 @@ extension RunConfiguration {
   public static func read(
     from url: URL?, flags: [String: JSONValue]
   ) throws -> RunConfiguration {
-    let configuration = try ConfigurationReader.read(
+    var configuration = try ConfigurationReader.read(
       RunConfiguration(), from: url, overrides: flags)
+    let rate = CodingKeys.learningRate.rawValue
+    if flags[rate] == nil,
+      try url.map({ try !ConfigurationReader.keys(in: $0).contains(rate) }) ?? true
+    {
+      configuration.learningRate = MethodOptions.usualLearningRate(of: configuration.method)
+    }
     do { try configuration.validate() } catch let error as PeatError
       where [.usage, .badData].contains(error.code)
     {
@@ -22,7 +28,13 @@ extension RunConfiguration {
       do { try without.validate() } catch let other as PeatError
         where other.message == error.message
       { throw error } catch {}
-      throw PeatError.badData("'\(url.path)': \(error.message)", cause: error)
+      // And what the file says by itself as well is the file's alone.
+      var alone = try ConfigurationReader.read(RunConfiguration(), from: url)
+      if alone.model.isEmpty { alone.model = configuration.model }
+      let together = (try? alone.validate()) != nil
+      throw PeatError.badData(
+        "'\(url.path)'\(together ? " together with the flags" : ""): \(error.message)", cause: error
+      )
     }
     return configuration
   }

@@ -16,8 +16,10 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var method = LoRA.name
   public var rank = 8
   public var alpha = 16.0
-  /// Linear layers that get LoRA, DoRA or IA³, `all-linear` for all; null: all of a block's, for IA³ keys, values and the feed-forward layer's last.
+  /// Linear layers that get LoRA, DoRA or IA³, by the ends of their names or regular expressions of such, `all-linear` for all; null: all of a block's, for IA³
+  /// keys, values and the feed-forward layer's last. And those of them that get none.
   @NameList public var targetModules: [String]?
+  @NameList public var excludeModules: [String]?
   /// Whether LoRA's scale is alpha / √rank instead of alpha / rank.
   public var rankStabilized = false
   /// Other ranks and alphas for single layers, by the end of their names: {"down_proj": 4}.
@@ -77,7 +79,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var localSteps = 10
   public var batch = 8
   public var context = 256
-  public var learningRate: Float = 3e-3
+  /// Where a run file and flags name none: as `MethodOptions.usualLearningRate(of:)` says of the method.
+  public var learningRate = MethodOptions.usualLearningRate(of: LoRA.name)
   /// How the learning rate falls from round to round, and from step to step of what the run is compared with: `constant`, `linear` or `cosine`.
   public var schedule = LearningRateSchedule.Course.constant
   public var weightDecay: Float = 0
@@ -237,6 +240,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case model, bottom, top, emulators, method, rank, alpha, targetModules, rankLimits
+    case excludeModules
     case rankComponents
     case data, clientsBy, partition, clientTransforms, clients, task, labels
     case virtualTokens, initialText, bottleneckSize, activation
@@ -276,6 +280,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(rank, forKey: .rank)
     try container.encode(alpha, forKey: .alpha)
     try container.encode(targetModules, forKey: .targetModules)
+    try container.encode(excludeModules, forKey: .excludeModules)
     try container.encode(rankLimits, forKey: .rankLimits)
     try container.encode(rankComponents, forKey: .rankComponents)
     try container.encode(rankStabilized, forKey: .rankStabilized)
@@ -612,7 +617,8 @@ extension RunConfiguration {
       (.rank, rank != usual.rank), (.alpha, alpha != usual.alpha),
       (.rankStabilized, rankStabilized), (.rankPattern, !rankPattern.isEmpty),
       (.alphaPattern, !alphaPattern.isEmpty), (.layers, layers != nil), (.dropout, dropout != 0),
-      (.targetModules, targetModules != nil), (.feedForwardModules, feedForwardModules != nil),
+      (.targetModules, targetModules != nil), (.excludeModules, excludeModules != nil),
+      (.feedForwardModules, feedForwardModules != nil),
       (.virtualTokens, virtualTokens != usual.virtualTokens), (.initialText, initialText != nil),
       (.bottleneckSize, bottleneckSize != usual.bottleneckSize),
       (.activation, activation != usual.activation),
@@ -626,6 +632,7 @@ extension RunConfiguration {
   public func adapterMethod(tokenizer: Tokenizer? = nil) throws -> Adapter.Method {
     var options = MethodOptions()
     (options.rank, options.alpha, options.targetModules) = (rank, alpha, targetModules)
+    options.excludeModules = excludeModules
     (options.virtualTokens, options.bottleneckSize) = (virtualTokens, bottleneckSize)
     options.activation = activation
     (options.usesRankStabilizedScale, options.dropout) = (rankStabilized, dropout)

@@ -199,10 +199,13 @@ import Testing
         64, saying: ["control variates"],
         from: ["aggregate"] + updates + ["--strategy", "scaffold", "--out", "x"], in: folder)
       try await expect(
-        65, saying: ["5 or more"],
+        65, saying: ["5 or more", "--faulty-clients 0"],
         from: ["aggregate"] + updates + [
           "--strategy", "krum", "--faulty-clients", "1", "--out", "x",
         ], in: folder)
+      try await expect(
+        64, saying: ["--trimmed-share does nothing", "--server-optimizer"],
+        from: ["aggregate"] + updates + ["--trimmed-share", "0.2", "--out", "x"], in: folder)
       #expect(
         try await digest(
           "--strategy", "product-exact", "--server-optimizer", "momentum", "--out", "y")

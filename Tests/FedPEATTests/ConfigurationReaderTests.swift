@@ -43,6 +43,38 @@ import Testing
     #expect(error.code == .usage && error.message.contains("alpha"))
   }
 
+  @Test func `the learning rate is the method's where none is named`() throws {
+    func rate(_ text: String, _ flags: [String: JSONValue] = [:]) throws -> Float {
+      try withTemporaryFolder { folder in
+        let file = folder.appendingPathComponent("run.yaml")
+        try Data(("model: m\ndata: t.txt\n" + text).utf8).write(to: file)
+        return try RunConfiguration.read(from: file, flags: flags).learningRate
+      }
+    }
+    #expect(try rate("") == 3e-3)
+    #expect(try rate("method: ia3") == 3e-2)
+    #expect(try rate("", ["method": .string("prompt-tuning")]) == 3e-2)
+    #expect(try rate("method: ia3\nlearningRate: 3e-3") == 3e-3)
+    #expect(try rate("method: ia3", ["learningRate": .number(0.5)]) == 0.5)
+  }
+
+  @Test func `what file and flags only say together is told as that`() throws {
+    func message(_ text: String, _ flags: [String: JSONValue]) throws -> String {
+      try withTemporaryFolder { folder in
+        let file = folder.appendingPathComponent("run.yaml")
+        try Data(("model: m\ndata: t.txt\n" + text).utf8).write(to: file)
+        do {
+          _ = try RunConfiguration.read(from: file, flags: flags)
+          return ""
+        } catch let error as PeatError { return error.message }
+      }
+    }
+    let clash = try message("rank: 4", ["method": .string("ia3")])
+    #expect(clash.contains("together with the flags: 'rank' is no option of the method 'ia3'"))
+    let own = try message("rank: 4\nmethod: ia3", ["rounds": .integer(2)])
+    #expect(own.contains("run.yaml': 'rank' is no option"))
+  }
+
   @Test func `what is written reads back to the same, with no more digits than that needs`() throws
   {
     var configuration = RunConfiguration()

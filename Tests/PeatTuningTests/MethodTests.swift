@@ -265,6 +265,63 @@ import Testing
     expectError(.usage, "dropout of 1") { _ = try LoRAConfiguration(dropout: 1) }
   }
 
+  @Test func `layers are chosen and left out by regular expressions and by whole names`() throws {
+    let model = try checkpoint("gpt2-tiny").model()
+    let prefix = "base_model.model.transformer.h."
+    func layers(_ method: Adapter.Method) throws -> Set<String> {
+      let state = try Adapter(
+        new: method, for: model, blocks: [0, 2], seed: 1, sourceDigest: nil
+      ).state
+      return Set(
+        state.keys.compactMap { name in
+          [".lora_A.weight", ".ia3_l"].first { name.hasSuffix($0) }.map {
+            String(name.dropFirst(prefix.count).dropLast($0.count))
+          }
+        })
+    }
+    func lora(_ targets: [String]?, without excluded: [String]? = nil) throws -> Set<String> {
+      try layers(.lora(LoRAConfiguration(targetModules: targets, excludedModules: excluded)))
+    }
+    #expect(
+      try lora([#".*h\.0\..*(c_attn|c_fc)"#, "mlp.c_proj"]) == [
+        "0.attn.c_attn", "0.mlp.c_fc", "0.mlp.c_proj", "2.mlp.c_proj",
+      ])
+    #expect(
+      try lora(nil, without: ["c_proj", #"h\.2\.mlp\..*"#]) == [
+        "0.attn.c_attn", "0.mlp.c_fc", "2.attn.c_attn",
+      ])
+    #expect(
+      try lora(["h.0.attn.c_attn", "h.2.mlp.c_fc"]) == ["0.attn.c_attn", "2.mlp.c_fc"])
+    #expect(
+      try lora(["all-linear"], without: ["h.0.attn.c_attn"]).count == 7)
+    #expect(
+      try layers(.ia3(IA3Configuration(excludedModules: ["mlp.c_proj"]))) == [
+        "0.attn.c_attn", "2.attn.c_attn",
+      ])
+    #expect(
+      try layers(
+        .ia3(
+          IA3Configuration(
+            targetModules: [#"h\.0\..*c_(attn|fc)"#], feedForwardModules: ["mlp.c_fc"]))) == [
+          "0.attn.c_attn", "0.mlp.c_fc",
+        ])
+    expectError(.usage, "'c_atn'", "excluded") { _ = try lora(nil, without: ["c_atn"]) }
+    expectError(.usage, "'.*q_proj'", "attn.c_attn", "transformer.h.0.") {
+      _ = try lora([".*q_proj"])
+    }
+    expectError(.usage, "h.1.attn.c_attn") { _ = try lora(["h.1.attn.c_attn"]) }
+    expectError(.usage, "can be read") { _ = try lora(["(q_proj"]) }
+    expectError(.usage, "No target module is left", "c_attn") {
+      _ = try lora(["c_attn"], without: [#".*c_attn"#])
+    }
+    expectError(.usage, "'mlp.c_fc'", "targets") {
+      _ = try layers(
+        .ia3(
+          IA3Configuration(
+            targetModules: [#"h\.0\..*c_attn"#], feedForwardModules: ["mlp.c_fc"])))
+    }
+  }
+
   @Test(arguments: [false, true]) func `dropout acts in training alone`(magnitudes: Bool) throws {
     let model = try checkpoint().model()
     var states: [NamedTensors] = []

@@ -12,7 +12,7 @@ struct Aggregate: AsyncParsableCommand {
       the same adapter: tune them with the same --seed, or --from one folder; only LoRA's rank may differ, and with it the \
       start. The result is an adapter folder in the full model's numbers, which plug-in takes.
 
-      \(Strategies.all.filter { !$0.usesControls }.map { "\($0.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \($0.summary)" }.joined(separator: "\n"))
+      \(Strategies.all.filter { !$0.usesControls }.map { "\($0.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \(ServerOptions.spelled($0.summary))" }.joined(separator: "\n"))
 
       ffa takes updates of tune --freeze-a.
       """)
@@ -79,7 +79,9 @@ struct Aggregate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let rule = try Strategies.named(strategy, strategyOptions.options)
+    let rule = try ServerOptions.spelled {
+      try Strategies.named(strategy, strategyOptions.options)
+    }
     try check(rule)
     try checkRank(rule)
     let folders = updates.map { URL(path: $0).standardizedFileURL.resolvingSymlinksInPath().path }
@@ -91,7 +93,9 @@ struct Aggregate: AsyncParsableCommand {
     try CheckpointWriter.checkOutput(
       folder, inputs: updates.map(URL.init(path:)) + (try model.map { [try URL(model: $0)] } ?? []))
     let all = try updates.map { try UpdateFolder($0) }
-    if let caution = rule.caution(updates: all.count) { Terminal.caution(caution) }
+    if let caution = rule.caution(updates: all.count) {
+      Terminal.caution(ServerOptions.spelled(caution))
+    }
     noteStrangePairs(all)
     let full = try model.map { try FullModel($0, for: all[0]) }
     for folder in all { try full?.check(folder) }
@@ -110,7 +114,9 @@ struct Aggregate: AsyncParsableCommand {
     if let stateFile, FileManager.default.fileExists(atPath: stateFile.path) {
       round.state = try StrategyState(contentsOf: stateFile)
     }
-    var accumulator = try rule.makeAccumulator(into: target.state, round)
+    var accumulator = try ServerOptions.spelled {
+      try rule.makeAccumulator(into: target.state, round)
+    }
     for folder in all {
       guard folder.update.exampleCount <= exampleLimit else {
         throw PeatError.badData(
@@ -124,17 +130,19 @@ struct Aggregate: AsyncParsableCommand {
         taken.tensors = try withoutDown(taken.tensors, target.state, folder.path)
       }
       do {
-        try accumulator.add(
-          taken,
-          scales: own.reduce(into: [:]) { result, entry in
-            result[entry.key] = scales[entry.key].map { entry.value / $0 }
-          })
+        try ServerOptions.spelled {
+          try accumulator.add(
+            taken,
+            scales: own.reduce(into: [:]) { result, entry in
+              result[entry.key] = scales[entry.key].map { entry.value / $0 }
+            })
+        }
       } catch let error as PeatError {
         throw PeatError(error.code, "'\(folder.path)': \(error.message)", cause: error)
       }
       try checkInterruption()
     }
-    let aggregated = try accumulator.finish()
+    let aggregated = try ServerOptions.spelled { try accumulator.finish() }
     target.state = aggregated.state
     target = try target.mergingRemainders()
     let result = target.state

@@ -26,6 +26,12 @@ struct Simulate: AsyncParsableCommand {
 
   @OptionGroup var clientData: ClientDataOptions
 
+  @Option(
+    help:
+      "The most components of low-rank pairs that each client trains, dealt out in turn, such as 2,4,8,16; the whole rank if not given."
+  )
+  var rankLimits: String?
+
   @Flag(
     help:
       "Measure plug-in on each client's own held-out texts at the end, with the adapter of all and with one that the client tuned on from there."
@@ -82,6 +88,10 @@ struct Simulate: AsyncParsableCommand {
 
   func run() async throws {
     var overrides = options.overrides(common).merging(clientData.overrides) { $1 }
+    if let rankLimits {
+      overrides[RunConfiguration.CodingKeys.rankLimits.rawValue] = .array(
+        try MethodWords.numbers(rankLimits, of: "--rank-limits").map { .integer($0) })
+    }
     if perClient { overrides[RunConfiguration.CodingKeys.perClient.rawValue] = .bool(true) }
     let configuration = try RunConfiguration.read(
       from: config.map(URL.init(path:)), flags: overrides)

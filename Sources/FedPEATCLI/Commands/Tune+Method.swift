@@ -16,8 +16,9 @@ extension Tune {
     var options = MethodOptions()
     options.rank = rank ?? options.rank
     options.alpha = alpha ?? options.alpha
-    options.targetModules = targetModules.map(MethodWords.list)
-    options.feedForwardModules = feedForwardModules.map(MethodWords.list)
+    options.targetModules = targetModules.map(MethodWords.modules)
+    options.excludeModules = excludeModules.map(MethodWords.modules)
+    options.feedForwardModules = feedForwardModules.map(MethodWords.modules)
     options.usesRankStabilizedScale = rankStabilized
     options.dropout = dropout ?? options.dropout
     options.rankPattern = try MethodWords.pattern(rankPattern, of: "--rank-pattern") { Int($0) }
@@ -48,6 +49,7 @@ extension Tune {
       (.rank, rank != nil), (.alpha, alpha != nil), (.rankStabilized, rankStabilized),
       (.rankPattern, rankPattern != nil), (.alphaPattern, alphaPattern != nil),
       (.layers, layers != nil), (.dropout, dropout != nil), (.targetModules, targetModules != nil),
+      (.excludeModules, excludeModules != nil),
       (.feedForwardModules, feedForwardModules != nil), (.virtualTokens, virtualTokens != nil),
       (.initialText, initialText != nil), (.bottleneckSize, bottleneckSize != nil),
       (.activation, activation != nil),

@@ -43,9 +43,14 @@ struct Tune: AsyncParsableCommand {
 
   @Option(
     help:
-      "LoRA, DoRA, IA3: linear layers that get one, such as q_proj,v_proj, or all-linear; all, or IA3's usual, if not given."
+      "LoRA, DoRA, IA3: linear layers that get one, such as q_proj,v_proj, all-linear, or one regular expression, such as 'layers\\.0\\..*(q|v)_proj'; all, or IA3's usual, if not given."
   )
   var targetModules: String?
+
+  @Option(
+    help:
+      "LoRA, DoRA, IA3: those of them that get none, in the same words; none if not given.")
+  var excludeModules: String?
 
   @Flag(help: "LoRA and DoRA: scale with alpha / √rank instead.")
   var rankStabilized = false
@@ -140,9 +145,9 @@ struct Tune: AsyncParsableCommand {
 
   @Option(
     help:
-      "Learning rate. ia3, norm-tuning, bitfit, prompts and prefixes want more than the default: 0.1."
+      "Learning rate; \(MethodWords.usualRates) if not given."
   )
-  var learningRate: Float = 3e-3
+  var learningRate: Float?
 
   @Option(help: "Course of the learning rate: constant, linear or cosine.")
   var schedule = "constant"
@@ -516,7 +521,8 @@ struct Tune: AsyncParsableCommand {
     }
     return TrainingConfiguration(
       steps: steps, batch: batch, context: context ?? min(256, longest),
-      learningRate: learningRate,
+      learningRate: try learningRate
+        ?? MethodOptions.usualLearningRate(of: adapterMethod()?.name ?? "full"),
       schedule: .init(course, warmUpSteps: warmUp), optimizer: .init(weightDecay: weightDecay),
       clipNorm: clip, accumulation: accumulation, checkpointing: checkpointing,
       prefixCacheBytes: prefixCache?.bytes ?? 0, stateNoise: stateNoise, seed: common.seedValue,

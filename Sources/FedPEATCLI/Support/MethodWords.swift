@@ -8,6 +8,20 @@ enum MethodWords {
     text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
   }
 
+  /// `q_proj,v_proj`, or one regular expression, which may have commas.
+  static func modules(_ text: String) -> [String] {
+    text.contains(where: { "*+?()[]{}|\\^$".contains($0) }) ? [text] : list(text)
+  }
+
+  /// The learning rates of methods, in words.
+  static let usualRates: String = {
+    let rates = Dictionary(
+      grouping: Adapter.Method.names, by: MethodOptions.usualLearningRate(of:))
+    return rates.sorted { $0.key > $1.key }.map { rate, methods in
+      "\(rate) of \(methods.joined(separator: ", "))"
+    }.joined(separator: ", and ")
+  }()
+
   /// `0,11`
   static func numbers(_ text: String, of option: String) throws -> [Int] {
     try list(text).map { word in

@@ -54,6 +54,22 @@ struct ServerOptions: ParsableArguments {
     return all.compactMap { key, value in value.map { (key, $0) } }
   }
 
+  /// Does what strategies do, and says in the words of these flags what does not go: where there is no run file, nobody has its keys.
+  static func spelled<Result>(_ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch let error as PeatError {
+      throw PeatError(error.code, spelled(error.message), cause: error.cause)
+    }
+  }
+
+  static func spelled(_ text: String) -> String {
+    FlagName.replacing(Set(keys.map(\.rawValue)), in: text)
+  }
+
+  private static let keys: [RunConfiguration.CodingKeys] = [
+    .serverOptimizer, .serverLearningRate, .serverMomentum, .serverBeta2, .serverTau, .normBound,
+    .trimmedShare, .faultyClients, .krumKeeps,
+  ]
+
   /// As a strategy takes them.
   var options: StrategyOptions {
     var options = StrategyOptions()

@@ -29,6 +29,16 @@ struct TuningOptions: ParsableArguments {
     help: "LoRA and DoRA: the update is scaled with alpha / rank. (default: \(standard.alpha))")
   var alpha: Double?
 
+  @Option(
+    help:
+      "LoRA, DoRA, IA3: linear layers that get one, such as q_proj,v_proj, or one regular expression; all, or IA3's usual, if not given."
+  )
+  var targetModules: String?
+
+  @Option(
+    help: "LoRA, DoRA, IA3: those of them that get none, such as down_proj; none if not given.")
+  var excludeModules: String?
+
   @Option(help: "Local optimizer steps per round. (default: \(standard.localSteps))")
   var localSteps: Int?
 
@@ -40,14 +50,15 @@ struct TuningOptions: ParsableArguments {
 
   @Option(
     help:
-      "Learning rate of the adapter. ia3, norm-tuning, bitfit, prompts and prefixes want more than the default: 0.1. (default: \(standard.learningRate))"
+      "Learning rate of the adapter; \(MethodWords.usualRates) if not given."
   )
   var learningRate: Float?
 
   /// The keys that were given.
   var overrides: [String: JSONValue] {
     var table: [String: JSONValue] = [:]
-    func set(_ key: RunConfiguration.CodingKeys, _ value: JSONValue?) {
+    typealias Key = RunConfiguration.CodingKeys
+    func set(_ key: Key, _ value: JSONValue?) {
       if let value { table[key.rawValue] = value }
     }
     if !emulator.isEmpty { set(.emulators, .array(emulator.map { .string($0) })) }
@@ -56,6 +67,9 @@ struct TuningOptions: ParsableArguments {
     set(.method, method.map { .string($0) })
     set(.rank, rank.map { .integer($0) })
     set(.alpha, alpha.map { .number($0) })
+    for (key, words) in [(Key.targetModules, targetModules), (.excludeModules, excludeModules)] {
+      set(key, words.map { .array(MethodWords.modules($0).map { .string($0) }) })
+    }
     set(.localSteps, localSteps.map { .integer($0) })
     set(.batch, batch.map { .integer($0) })
     set(.context, context.map { .integer($0) })

@@ -90,7 +90,7 @@ private struct KrumRanking {
     let count = stack.count
     if let stated, count < 2 * stated + 3 {
       throw PeatError.badData(
-        "Krum bears \(stated) faulty clients of \(2 * stated + 3) or more; \(count) updates are there. Set minimumUpdates to that, or a smaller faultyClients."
+        "Krum bears \(stated) faulty of \(2 * stated + 3) or more updates; \(count) \(count == 1 ? "is" : "are") there. Bring so many (a run's minimumUpdates sees to it), or give a smaller number: faultyClients \(KrumRanking.borne(by: count))."
       )
     }
     faulty = stated ?? Self.borne(by: count)

@@ -36,7 +36,8 @@ package enum LayerPattern {
     try LayerExpression("(.*\\.)?(\(pattern))")
   }
 
-  private static func isPlainName(_ pattern: String) -> Bool {
+  /// Whether a text is a name, and no regular expression.
+  package static func isPlainName(_ pattern: String) -> Bool {
     pattern.drop(while: { $0 == "^" }).allSatisfy {
       $0.isLetter || $0.isNumber || "._-".contains($0)
     }

@@ -14,6 +14,7 @@ public struct MethodOptions: Sendable {
   public var layers: [Int]?
   /// LoRA, DoRA and IA³.
   public var targetModules: [String]?
+  public var excludeModules: [String]?
   /// IA³.
   public var feedForwardModules: [String]?
   /// Prefix and prompt tuning.
@@ -28,12 +29,11 @@ public struct MethodOptions: Sendable {
   /// An option by its name in a run file.
   public enum Option: String, Sendable, CaseIterable {
     case rank, alpha, rankStabilized, rankPattern, alphaPattern, layers, dropout, targetModules
+    case excludeModules
     case feedForwardModules, virtualTokens, initialText, bottleneckSize, activation
 
     /// `--rank-pattern`
-    public var flag: String {
-      rawValue.reduce(into: "--") { $0 += $1.isUppercase ? "-\($1.lowercased())" : String($1) }
-    }
+    public var flag: String { FlagName.of(key: rawValue) }
   }
 
   /// What a method takes; nothing where its name is unknown.
@@ -42,12 +42,22 @@ public struct MethodOptions: Sendable {
     case LoRA.name, LoRA.magnitudeName:
       [
         .rank, .alpha, .rankStabilized, .rankPattern, .alphaPattern, .layers, .dropout,
-        .targetModules,
+        .targetModules, .excludeModules,
       ]
-    case IA3.name: [.targetModules, .feedForwardModules]
+    case IA3.name: [.targetModules, .excludeModules, .feedForwardModules]
     case PrefixTuning.name, PromptTuning.name: [.virtualTokens, .initialText]
     case Bottleneck.name: [.bottleneckSize, .activation]
     default: []
+    }
+  }
+
+  /// The rate that a method is tuned with where none is named.
+  ///
+  /// Methods of few values want more than those of matrices: this is between what is best for small models and what is usual for large ones (docs/methods.md).
+  public static func usualLearningRate(of method: String) -> Float {
+    switch method {
+    case IA3.name, NormTuning.name, BitFit.name, PrefixTuning.name, PromptTuning.name: 3e-2
+    default: 3e-3
     }
   }
 
@@ -74,12 +84,15 @@ public struct MethodOptions: Sendable {
       return .lora(
         try LoRAConfiguration(
           rank: rank, alpha: alpha, targetModules: targetModules,
-          usesRankStabilizedScale: usesRankStabilizedScale, alphaPattern: alphaPattern,
+          excludedModules: excludeModules, usesRankStabilizedScale: usesRankStabilizedScale,
+          alphaPattern: alphaPattern,
           rankPattern: rankPattern, layers: layers, dropout: dropout,
           usesMagnitudes: name == LoRA.magnitudeName))
     case IA3.name:
       return .ia3(
-        try IA3Configuration(targetModules: targetModules, feedForwardModules: feedForwardModules))
+        try IA3Configuration(
+          targetModules: targetModules, excludedModules: excludeModules,
+          feedForwardModules: feedForwardModules))
     case NormTuning.name: return .normTuning
     case BitFit.name: return .bitFit
     case EndBlocks.name: return .endBlocks

@@ -123,6 +123,19 @@ struct BlockLookup {
     block.nameInFullModel + localName.dropFirst(model.configuration.keys.block(local).count)
   }
 
+  /// The linear layers of blocks: name in the full model, and in its block.
+  func linears(of blocks: [Int]) -> [(name: String, path: String, layer: Linear)] {
+    blocks.sorted().flatMap { number in
+      guard let (block, local) = block(number) else {
+        return [(name: String, path: String, layer: Linear)]()
+      }
+      let own = model.configuration.keys.block(local).count + 1
+      return block.linears.map {
+        (fullName($0.name, of: block, local: local), String($0.name.dropFirst(own)), $0)
+      }
+    }
+  }
+
   /// Throws unless the model has every one of these blocks.
   func require(_ blocks: [Int]) throws {
     if let missing = blocks.first(where: { positions[$0] == nil }) {

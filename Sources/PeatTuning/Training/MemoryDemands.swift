@@ -66,7 +66,9 @@ public struct MemoryDemands: Sendable {
       // Of patterns the largest rank, as if all layers had it: the plan errs on the safe side.
       let largest = ([configuration.rank] + configuration.rankPattern.values).max() ?? 0
       rank = largest
-      let sizes = blocks.map { model.targetSizes(ofBlock: $0, configuration.targetModules) }
+      let sizes = blocks.map {
+        model.targetSizes(ofBlock: $0, try? configuration.targets(of: model.keys))
+      }
       trainable = sizes.joined().reduce(0) {
         $0 + largest * ($1.inputs + $1.outputs) + (configuration.usesMagnitudes ? $1.outputs : 0)
       }
@@ -309,10 +311,10 @@ extension TransformerConfiguration {
 
   /// The linear layers of a stored block that targets mean; all where a name is unknown, which is somebody else's to say.
   fileprivate func targetSizes(
-    ofBlock block: Int, _ targets: [String]?
+    ofBlock block: Int, _ targets: TargetModules?
   ) -> [(inputs: Int, outputs: Int)] {
     let sizes = linearSizes(ofBlock: block)
-    guard let modules = try? TargetModules(targets, of: keys) else { return sizes }
-    return zip(keys.ofBlock(block).linearPaths, sizes).filter { modules.contain($0.0) }.map(\.1)
+    guard let targets else { return sizes }
+    return zip(keys.ofBlock(block).linearPaths, sizes).filter { targets.contain($0.0) }.map(\.1)
   }
 }

@@ -26,14 +26,15 @@ public struct IA3: TuningMethod {
     let targets = try configuration.targets(of: model.configuration.keys)
     let feedForward = try configuration.feedForward(of: model.configuration.keys)
     var state: NamedTensors = [:]
-    for number in blocks {
-      guard let (block, local) = lookup.block(number) else { continue }
-      for linear in block.linears where targets.contain(linear.name) {
-        let name = LoRA.prefix + lookup.fullName(linear.name, of: block, local: local)
-        state[name + IA3.suffix] = Tensor(
-          repeating: 1,
-          shape: feedForward.contain(linear.name) ? [1, linear.inputs] : [linear.outputs, 1])
-      }
+    let layers = lookup.linears(of: blocks)
+    try targets.check(against: layers.map { ($0.path, $0.name) })
+    let meant = layers.filter { targets.contain($0.path, $0.name) }
+    try configuration.checkFeedForward(
+      meant.map { ($0.path, $0.name) }, of: model.configuration.keys)
+    for (name, path, linear) in meant {
+      state[LoRA.prefix + name + IA3.suffix] = Tensor(
+        repeating: 1,
+        shape: feedForward.contain(path, name) ? [1, linear.inputs] : [linear.outputs, 1])
     }
     return state
   }

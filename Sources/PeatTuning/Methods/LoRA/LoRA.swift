@@ -36,16 +36,11 @@ public struct LoRA: TuningMethod {
         "Layer \(stranger) is none that an adapter may sit in. There are: "
           + blocks.sorted().map(String.init).joined(separator: ", ") + ".")
     }
-    let targets = try TargetModules(configuration.targetModules, of: model.configuration.keys)
+    let targets = try configuration.targets(of: model.configuration.keys)
     let known = model.configuration.keys
-    let layers: [(name: String, layer: Linear)] = blocks.sorted().flatMap { number in
-      guard configuration.layers?.contains(number) ?? true,
-        let (block, local) = lookup.block(number)
-      else { return [(name: String, layer: Linear)]() }
-      return block.linears.filter { targets.contain($0.name) }.map {
-        (lookup.fullName($0.name, of: block, local: local), $0)
-      }
-    }
+    let all = lookup.linears(of: blocks.filter { configuration.layers?.contains($0) ?? true })
+    try targets.check(against: all.map { ($0.path, $0.name) })
+    let layers = all.filter { targets.contain($0.path, $0.name) }
     for pattern in configuration.rankPattern.keys.sorted()
       + configuration.alphaPattern.keys.sorted()
     where !layers.contains(where: { LayerPattern.matches(pattern, $0.name) }) {
@@ -69,7 +64,7 @@ public struct LoRA: TuningMethod {
       },
       for: "An adapter of rank \(configuration.rank)", advice: "Lower the rank.")
     var state: NamedTensors = [:]
-    for (layer, linear) in layers {
+    for (layer, _, linear) in layers {
       let name = LoRA.prefix + layer
       let rank = scales.rank(forLayer: layer)
       let bound = 1 / Float(linear.inputs).squareRoot()

@@ -1,3 +1,4 @@
+import PeatModels
 import PeatTensor
 
 /// What a LoRA adapter consists of; JSON keys as in PEFT's adapter_config.json.
@@ -6,8 +7,10 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
   public var rank: Int
   /// α; the update is scaled with α / r.
   public var alpha: Double
-  /// Last parts of the names of the linear layers that get one (`q_proj`, `mlp.c_proj`); `nil`: all of the block's.
+  /// Last parts of the names of the linear layers that get one (`q_proj`, `mlp.c_proj`), or regular expressions of such; `nil`: all of the block's.
   public var targetModules: [String]?
+  /// In the same words those of them that get none; `nil`: all get one.
+  public var excludedModules: [String]?
   /// Scale with α / √r instead (Kalajdzievski 2023, <https://arxiv.org/abs/2312.03732>).
   public var usesRankStabilizedScale: Bool
   /// Other α for single layers, by the end of the layer's name, by the whole name behind a `^`, or by a regular expression. Where several
@@ -26,6 +29,7 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
     case rank = "r"
     case alpha = "lora_alpha"
     case targetModules = "target_modules"
+    case excludedModules = "exclude_modules"
     case usesRankStabilizedScale = "use_rslora"
     case alphaPattern = "alpha_pattern"
     case rankPattern = "rank_pattern"
@@ -37,13 +41,15 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
   /// Throws where a value makes no sense.
   public init(
     rank: Int = 8, alpha: Double = 16, targetModules: [String]? = nil,
-    usesRankStabilizedScale: Bool = false, alphaPattern: [String: Double] = [:],
+    excludedModules: [String]? = nil, usesRankStabilizedScale: Bool = false,
+    alphaPattern: [String: Double] = [:],
     rankPattern: [String: Int] = [:], layers: [Int]? = nil, dropout: Double = 0,
     usesMagnitudes: Bool = false
   ) throws {
     self.rank = rank
     self.alpha = alpha
     self.targetModules = targetModules == ["all-linear"] ? nil : targetModules
+    self.excludedModules = excludedModules?.isEmpty == true ? nil : excludedModules
     self.rankPattern = rankPattern
     self.layers = layers
     self.dropout = dropout
@@ -59,6 +65,8 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
     alpha = try container.decode(Double.self, forKey: .alpha)
     // PEFT also allows one pattern or "all-linear"; the tensors then say which layers are meant.
     targetModules = (try? container.decodeIfPresent([String].self, forKey: .targetModules)) ?? nil
+    excludedModules =
+      (try? container.decodeIfPresent([String].self, forKey: .excludedModules)) ?? nil
     usesRankStabilizedScale =
       try container.decodeIfPresent(Bool.self, forKey: .usesRankStabilizedScale) ?? false
     alphaPattern =
@@ -87,6 +95,11 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
       throw PeatError.usage(
         "The list of target modules is empty; leave it out, or say all-linear, for all.")
     }
+  }
+
+  /// The layers of an architecture.
+  func targets(of keys: TransformerKeys) throws -> TargetModules {
+    try TargetModules(targetModules, without: excludedModules, of: keys)
   }
 
   /// The same with another dropout. Throws `usage` where it makes no sense.
