@@ -26,9 +26,10 @@ public struct TrimmedMean: AggregationStrategy, RobustRule {
     guard cut(of: updates) == 0 else { return nil }
     let way =
       updates < 3
-      ? "Of three or more it can." : share > 0
-      ? "It does from \(Int((1 / share - 1e-9).rounded(.up))) updates on, or with a larger trimmedShare."
-      : "It needs a trimmedShare above 0."
+      ? "Of three or more it can."
+      : share > 0
+        ? "It does from \(Int((1 / share - 1e-9).rounded(.up))) updates on, or with a larger trimmedShare."
+        : "It needs a trimmedShare above 0."
     return
       "Of \(updates) \(updates == 1 ? "update" : "updates") 'trimmed-mean' leaves out none (trimmedShare \(share)): it is a plain mean, and one wrong update leads it away. \(way)"
   }
