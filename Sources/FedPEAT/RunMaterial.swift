@@ -7,6 +7,8 @@ struct RunMaterial: Sendable {
   let emulators: [Emulator]
   let adapter: Adapter
   let costs: EmulatorCosts
+  /// What is sent each way: shapes of the adapter and of what the strategy sends beside it, and of that what clients send back.
+  private let sent: (down: [String: [Int]], up: [String: [Int]])
 
   init(_ configuration: RunConfiguration, _ owner: ModelOwner) throws {
     let split = try ModelSplit(
@@ -41,6 +43,9 @@ struct RunMaterial: Sendable {
       new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
       sourceDigest: owner.digest)
     costs = EmulatorCosts(configuration, owner, split, digests: digests)
+    let rule = try configuration.aggregation
+    let broadcast = rule.broadcast(adapter.state, StrategyState())
+    sent = (broadcast.mapValues(\.shape), rule.trained(of: broadcast).mapValues(\.shape))
   }
 
   /// An emulator that `compress` wrote, if it is one of this model and this split.
@@ -62,14 +67,14 @@ struct RunMaterial: Sendable {
     return emulator
   }
 
-  /// Bytes of the adapter as it is sent, each way.
+  /// Bytes of a whole update in 32 bits.
   var adapterBytes: Int {
-    get throws { try UpdateEncoding(rank: nil, bits: nil).byteCount(shapes) }
+    get throws { try UpdateEncoding(rank: nil, bits: nil).byteCount(sent.up) }
   }
 
   /// Bytes of the adapter as clients are sent it.
   func downloadBytes(_ configuration: RunConfiguration) throws -> Int {
-    try BroadcastAdapter.byteCount(shapes, as: configuration.downloadEncoding)
+    try BroadcastAdapter.byteCount(sent.down, as: configuration.downloadEncoding)
   }
 
   /// What updates take that a planner can ask for, beside those of the whole adapter.
@@ -86,12 +91,10 @@ struct RunMaterial: Sendable {
         let encoding = try (whole ?? UpdateEncoding(bits: bits)).limited(
           to: share == 1 ? nil : settings.rank(of: work))
         if encoding.isPlain { return nil }
-        return UploadSize(rank: share, bits: bits, bytes: Double(encoding.byteCount(shapes)))
+        return UploadSize(rank: share, bits: bits, bytes: Double(encoding.byteCount(sent.up)))
       }
     }
   }
-
-  private var shapes: [String: [Int]] { adapter.state.mapValues(\.shape) }
 
   /// The run's own settings of a device's work.
   func workSettings(_ configuration: RunConfiguration) -> WorkSettings {

@@ -49,7 +49,7 @@ extension TokenFile {
   /// - Parameters:
   ///   - addBegin: whether documents begin with the begin token; `nil`: as the tokenizer does.
   ///   - learnsSpecialTokens: whether special tokens that stand in a text are learned.
-  ///   - separator: stands behind each document, so that they follow each other as they do where they are joined.
+  ///   - separator: what documents are joined by to one text, unless they have answers to learn; `nil`: each is one by itself.
   public convenience init(
     stream url: URL, tokenizer: Tokenizer, addBegin: Bool? = nil, addEnd: Bool = false,
     joinedBy separator: String? = nil, learnsSpecialTokens: Bool = true
@@ -64,12 +64,9 @@ extension TokenFile {
     try self.init(
       stream, tokenizer: tokenizer,
       addBegin: try (addBegin ?? tokenizer.addsBeginToken), addEnd: addEnd,
-      onlyFirstBegins: separator != nil,
+      joinedBy: separator,
       isLearnable: { learnsSpecialTokens || !tokenizer.isSpecial($0) },
-      prepare: { document in
-        let document = try rendered(document)
-        return separator.map { Document(document.text + $0) } ?? document
-      })
+      prepare: rendered)
   }
 }
 

@@ -10,6 +10,9 @@ public struct DocumentStream: ~Copyable {
   /// Of an array.
   private let elements: JSONElementReader?
   private let format: DataFormat
+  /// Of a text, what a document has at least where nothing is said.
+  public static let usualPieceBytes = 1 << 16
+
   /// Whether its documents are pieces of one text.
   package var isOneText: Bool { format == .text }
   private let name: String
@@ -19,7 +22,7 @@ public struct DocumentStream: ~Copyable {
   ///   - format: `text` or `jsonLines`; `nil` goes by the file's name.
   ///   - pieceBytes: of text, what a document has at least, but for the last.
   /// - Throws: `usage` for a format that has no lines, `inputOutput` where the file can't be read.
-  public init(_ url: URL, as format: DataFormat? = nil, pieceBytes: Int = 1 << 16) throws {
+  public init(_ url: URL, as format: DataFormat? = nil, pieceBytes: Int = usualPieceBytes) throws {
     precondition(pieceBytes > 0, "DocumentStream: pieces of \(pieceBytes) bytes")
     let format = format ?? DocumentStream.format(of: url) ?? .text
     let name = url.path(percentEncoded: false)

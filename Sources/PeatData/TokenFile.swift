@@ -19,11 +19,13 @@ public final class TokenFile: Sendable {
   public let learnedBytes: Int
 
   private static let learned: UInt32 = 1 << 31
+  /// Of documents that are joined, how much is encoded at a time: as much as a piece of a plain text.
+  private static let pieceBytes = DocumentStream.usualPieceBytes
 
   /// Encodes documents one by one. Of pieces of a text only the first gets a begin token, and none an end token.
   ///
   /// - Parameters:
-  ///   - onlyFirstBegins: whether documents are one text, too, so that only the first gets a begin token.
+  ///   - separator: what documents are joined by to one text; about `pieceBytes` of it are encoded at a time. `nil`: each is encoded by itself.
   ///   - folder: where the file lies while there is a name for it.
   ///   - isLearnable: which tokens may be learned at all; special ones in a text are never hidden.
   ///   - prepare: what becomes of a document before it is encoded.
@@ -31,7 +33,7 @@ public final class TokenFile: Sendable {
   ///   throw.
   public init(
     _ documents: consuming DocumentStream, tokenizer: some TextTokenizer, addBegin: Bool = false,
-    addEnd: Bool = false, onlyFirstBegins: Bool = false,
+    addEnd: Bool = false, joinedBy separator: String? = nil,
     in folder: URL = FileManager.default.temporaryDirectory,
     isLearnable: (Int32) -> Bool = { _ in true },
     prepare: (Document) throws -> Document = { $0 }
@@ -40,30 +42,46 @@ public final class TokenFile: Sendable {
     defer { try? FileManager.default.removeItem(at: url) }
     var (documentCount, tokenCount, bytes) = (0, 0, 0)
     var (learnedCount, learnedBytes) = (0, 0)
+    let isOneText = separator != nil || documents.isOneText
     do {
       try Data().write(to: url)
       let handle = try FileHandle(forWritingTo: url)
       defer { try? handle.close() }
-      while let document = try documents.next() {
-        let document = try prepare(document)
+      func append(_ document: Document, of count: Int) throws {
         bytes += document.text.utf8.count
         learnedBytes += document.segments.reduce(0) {
           $0 + ($1.isLearned ? $1.text.utf8.count : 0)
         }
         let sequence = try TokenSequence(
           document, tokenizer: tokenizer,
-          addBegin: addBegin
-            && (documentCount == 0 || !(onlyFirstBegins || documents.isOneText)),
-          addEnd: addEnd && !documents.isOneText)
+          addBegin: addBegin && (documentCount == 0 || !isOneText),
+          addEnd: addEnd && !isOneText)
         let words = zip(sequence.tokens, sequence.isTarget).map { token, isTarget in
           (UInt32(bitPattern: token)
             | (isTarget && isLearnable(token) ? TokenFile.learned : 0)).littleEndian
         }
         try handle.write(contentsOf: words.withUnsafeBytes { Data($0) })
-        documentCount += 1
+        documentCount += count
         tokenCount += words.count
         learnedCount += sequence.isTarget.count { $0 }
       }
+      var joined = ""
+      var joinedCount = 0
+      while let document = try documents.next() {
+        let document = try prepare(document)
+        guard let separator else {
+          try append(document, of: 1)
+          continue
+        }
+        if documentCount + joinedCount > 0 { joined += separator }
+        if joined.utf8.count >= Self.pieceBytes {
+          try append(Document(joined), of: joinedCount)
+          (joined, joinedCount) = ("", 0)
+        }
+        joined += document.text
+        joinedCount += 1
+      }
+      if joinedCount > 0 { try append(Document(joined), of: joinedCount) }
       guard tokenCount > 1 else {
         throw PeatError.badData("The file has fewer than two tokens to learn from.")
       }

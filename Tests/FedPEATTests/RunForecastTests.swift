@@ -50,6 +50,39 @@ import Testing
     #expect(result.simulation?.rounds.map(\.cell.bytesUp) == [2 * foreseen])
   }
 
+  @Test(arguments: ["fedavg", "ffa", "scaffold"])
+  func `what a strategy leaves away or sends beside the adapter is foreseen`(
+    strategy: String
+  ) async throws {
+    let workshop = try await TinyWorkshop.shared()
+    var run = configuration(workshop, "layer-drop=1", edge: "pedestrian")
+    (run.rounds, run.localSteps, run.batch, run.fullFineTuning) = (1, 1, 1, false)
+    (run.strategy, run.minimumClients, run.minimumUpdates) = (strategy, 2, 2)
+    let data = try ClientData(run)
+    let tuning = try FederatedTuning(
+      run, evaluation: nil, cell: try data.shares(), logger: Logger(label: "test"))
+    let result = try await tuning.run(
+      FederatedTuning.inProcess(
+        data.groups, threads: 1, seed: 0, logger: Logger(label: "test")))
+    let telemetry = result.report.rounds.flatMap(\.outcomes).compactMap(\.telemetry)
+    let edge = try RunForecast(run).edge
+    #expect(telemetry.map { Double($0.bytesUp) } == [edge.adapterBytes, edge.adapterBytes])
+    let down = Double(try #require(telemetry.first?.bytesDown))
+    #expect(try #require(edge.downloadBytes) <= down)
+    var plain = run
+    plain.strategy = "fedavg"
+    let usual = try RunForecast(plain).edge
+    let (up, received) = (
+      edge.adapterBytes / usual.adapterBytes,
+      try #require(edge.downloadBytes) / #require(usual.downloadBytes)
+    )
+    switch strategy {
+    case "ffa": #expect(up < 0.8 && received == 1)
+    case "scaffold": #expect(up > 1.9 && up < 2.2 && received > 1.9 && received < 2.2)
+    default: #expect(up == 1 && received == 1)
+    }
+  }
+
   @Test(arguments: ["layer-drop=1", "int8", "int4", "f16", "low-rank=0.25", "magnitude=0.2"])
   func `bytes are those of the folder that compress writes`(recipe: String) async throws {
     let workshop = try await TinyWorkshop.shared()
