@@ -152,7 +152,7 @@ import Testing
     try await withTemporaryFolder { folder in
       let setting = try await FederationTests.Setting(
         folder, clients: 1, changing: ["rounds": "1", "localSteps": "8000"])
-      let (coordinator, address) = try await setting.serve()
+      var (coordinator, address) = try await setting.serve()
       let client = setting.clients[0]
       let work = folder.appendingPathComponent("\(client)/work")
       // Twice in one round.
@@ -165,6 +165,10 @@ import Testing
         #expect(ended.status == 130, "\(ended)")
         let note = work.appendingPathComponent("unfinished/task.json")
         #expect(FileManager.default.fileExists(atPath: note.path))
+        // The next one gives the same task.
+        coordinator.send(SIGKILL)
+        _ = try await coordinator.finish()
+        coordinator = try setting.startAgain()
       }
       let last = try await setting.join(client, address).finish()
       #expect(last.status == 0 && last.errors.contains("tuning goes on behind step"), "\(last)")

@@ -7,8 +7,9 @@ extension Coordinator {
     // The run's time is also what it took before the coordinator was started again.
     let duration =
       timer.purpose == .budget ? max(duration - .seconds(earlierSeconds), .zero) : duration
-    timers[timer] = Task { [clock] in
-      guard (try? await clock.sleep(for: duration)) != nil else { return }
+    let alarm = clock.alarm(in: duration)
+    timers[timer] = Task {
+      guard (try? await alarm()) != nil else { return }
       process(.timerFired(timer))
     }
   }
@@ -44,4 +45,12 @@ extension Coordinator {
   }
 
   private func wake(_ number: Int) { waiters.wake(number) }
+}
+
+extension Clock where Duration == Swift.Duration {
+  /// Waits until a time that is counted from now on, not from when somebody begins to wait.
+  fileprivate func alarm(in duration: Duration) -> @Sendable () async throws -> Void {
+    let end = now.advanced(by: duration)
+    return { try await self.sleep(until: end, tolerance: nil) }
+  }
 }
