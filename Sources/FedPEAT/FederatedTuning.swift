@@ -329,7 +329,10 @@ public struct FederatedTuning: Sendable {
       settings.components = configuration.rankComponents
       settings.scales = lora.scales.scales(of: adapter.state)
     }
-    settings.settings = try JSONEncoder().encode(configuration.localTuning(method: adapter.method))
+    // The same bytes from each process: a client goes on with a task that is the same after the coordinator was started again.
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    settings.settings = try encoder.encode(configuration.localTuning(method: adapter.method))
     settings.updateSizeLimit = configuration.updateSizeLimit
     settings.exampleLimit = configuration.exampleLimit
     settings.updateNormLimit = configuration.updateNormLimit

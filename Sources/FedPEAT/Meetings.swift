@@ -80,11 +80,13 @@ extension FederatedTuning {
         }, seed: seed)
       return try await withThrowingTaskGroup(of: Void.self) { group in
         for (number, clientData) in groups.enumerated() {
+          var own = ClientConfiguration(
+            client: try ClientID(clientData.name),
+            rankLimit: rankLimits.isEmpty ? nil : rankLimits[number % rankLimits.count],
+            seed: seed)
+          own.keepsUnfinished = database != nil
           let client = try Client(
-            ClientConfiguration(
-              client: try ClientID(clientData.name),
-              rankLimit: rankLimits.isEmpty ? nil : rankLimits[number % rankLimits.count],
-              seed: seed),
+            own,
             connection: transport.connect(),
             trainer: trainers[number],
             workFolder: work.url.appendingPathComponent("client-\(number)"), logger: logger)

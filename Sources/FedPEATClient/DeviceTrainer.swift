@@ -12,6 +12,8 @@ public final class DeviceTrainer: LocalTrainer {
   private let memory: DeviceMemory
   private let gate: WorkGate?
   private let computeShare: Double
+  private let keeping: StateKeeping.Interval
+  private let onGoingOn: @Sendable (_ step: Int, _ steps: Int) -> Void
   private let onStep: @Sendable (Trainer.Progress) -> Void
   private let state: Mutex<Prepared?>
   /// AdamW's, after the last round, where the coordinator lets devices keep them: in memory alone, so that a device that starts again begins anew.
@@ -44,17 +46,23 @@ public final class DeviceTrainer: LocalTrainer {
   ///   - memory: how much memory may be taken, and how frozen weights are kept.
   ///   - gate: lets only so many trainers of this process work at a time; `nil`: no limit.
   ///   - computeShare: how much of the time it works, above 0 and up to 1: after each step it rests, to stay cool or leave room.
+  ///   - keeping: when it keeps how far it is with a task, where its client does; and always when it is stopped.
   ///   - onStep: called after each local step.
+  ///   - onGoingOn: called where a training that was cut goes on, with the steps that are done, and all of them.
   public init(
     documents: [Document], threads: Int = 1, memory: DeviceMemory = DeviceMemory(),
     gate: WorkGate? = nil, computeShare: Double = 1,
-    onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in }
+    keeping: StateKeeping.Interval = .time(.seconds(10)),
+    onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in },
+    onGoingOn: @escaping @Sendable (_ step: Int, _ steps: Int) -> Void = { _, _ in }
   ) {
     self.documents = documents
     self.threads = threads
     self.memory = memory
     self.gate = gate
     self.computeShare = min(max(computeShare, 0.001), 1)
+    self.keeping = keeping
+    self.onGoingOn = onGoingOn
     self.onStep = onStep
     state = Mutex(nil)
   }
@@ -96,19 +104,22 @@ public final class DeviceTrainer: LocalTrainer {
   }
 
   public func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
-    try await train(task, adapter: adapter) { _ in }
+    try await train(task, adapter: adapter, unfinished: nil) { _ in }
   }
 
   public func train(
-    _ task: TrainingTask, adapter: NamedTensors, onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
+    onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
     let cancelled = Atomic(false)
     return try await withTaskCancellationHandler {
       guard let gate else {
-        return try await runOnThread { try self.tune(task, adapter, cancelled, onStep) }
+        return try await runOnThread {
+          try self.tune(task, adapter, unfinished, cancelled, onStep)
+        }
       }
       return try await gate.run {
-        try await runOnThread { try self.tune(task, adapter, cancelled, onStep) }
+        try await runOnThread { try self.tune(task, adapter, unfinished, cancelled, onStep) }
       }
     } onCancel: {
       cancelled.store(true, ordering: .relaxed)
@@ -116,8 +127,8 @@ public final class DeviceTrainer: LocalTrainer {
   }
 
   private func tune(
-    _ task: TrainingTask, _ tensors: NamedTensors, _ cancelled: borrowing Atomic<Bool>,
-    _ onProgress: @Sendable (Int) -> Void
+    _ task: TrainingTask, _ tensors: NamedTensors, _ unfinished: UnfinishedTraining?,
+    _ cancelled: borrowing Atomic<Bool>, _ onProgress: @Sendable (Int) -> Void
   ) throws -> LocalResult {
     let settings = try task.decodeSettings(as: LocalTuning.self)
     guard settings.method.name == task.method else {
@@ -144,9 +155,13 @@ public final class DeviceTrainer: LocalTrainer {
     try trainer.addTerms(of: settings, trained, controls)
     let keepsMoments = settings.keepsMoments ?? false
     if keepsMoments, let kept = moments.withLock({ $0 }) { trainer.goOn(with: kept) }
+    if let unfinished, trainer.goOn(with: unfinished) {
+      onGoingOn(trainer.step, configuration.steps)
+    }
     let clock = ContinuousClock()
     var stepStart = clock.now
     let outcome = try trainer.run(
+      keeping: unfinished.map(keep),
       shouldStop: { cancelled.load(ordering: .relaxed) },
       onStep: { progress in
         onStep(progress)
@@ -172,8 +187,15 @@ public final class DeviceTrainer: LocalTrainer {
     return LocalResult(
       tensors: results,
       exampleCount: dataset.windowCount,
-      metrics: ["loss": outcome.finalLoss], computeSeconds: outcome.seconds,
-      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, tokens: outcome.tokens)
+      metrics: ["loss": outcome.finalLoss], computeSeconds: trainer.seconds,
+      peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, tokens: trainer.tokens)
+  }
+
+  /// Where there is no room, training goes on all the same: it is begun anew if it is cut.
+  private func keep(_ unfinished: UnfinishedTraining) -> StateKeeping {
+    StateKeeping(every: keeping) { trainer in
+      try? unfinished.keep { try trainer.write(to: $0) }
+    }
   }
 
   /// Encodes the data now instead of with the first task. Throws where it can't be tuned on.
@@ -254,6 +276,20 @@ extension TrainingConfiguration {
 }
 
 extension Trainer {
+  /// Goes on where the same task was cut; where what is kept of it fits no more, as the data or the threads are others, it begins at the start.
+  ///
+  /// - Returns: whether it goes on.
+  fileprivate func goOn(with unfinished: UnfinishedTraining) -> Bool {
+    guard let folder = unfinished.restored() else { return false }
+    do {
+      try resume(State(readFrom: folder))
+      return true
+    } catch {
+      unfinished.forget()
+      return false
+    }
+  }
+
   /// Adds what the coordinator's instructions say of gradients.
   ///
   /// - Throws: `badData` where control variates do not fit what trains.

@@ -28,8 +28,12 @@ public protocol LocalTrainer: Sendable {
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult
 
   /// The same, and tells how many local steps are done whenever that changed: where a round waits for whoever makes progress, silence is none.
+  ///
+  /// - Parameter unfinished: where it may keep how far it is, and goes on from what it kept there of this task, to the same result; `nil`: it begins at the
+  ///   start, and keeps nothing.
   func train(
-    _ task: TrainingTask, adapter: NamedTensors, onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
+    onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult
 }
 
@@ -41,7 +45,8 @@ extension LocalTrainer {
   public func measureCompute() async -> Double? { nil }
 
   public func train(
-    _ task: TrainingTask, adapter: NamedTensors, onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
+    onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
     try await train(task, adapter: adapter)
   }

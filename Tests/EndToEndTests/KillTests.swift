@@ -147,6 +147,39 @@ import Testing
     #expect(kills.coordinator >= 50 && kills.clients >= 50)
   }
 
+  @Test func `a client that is stopped in the middle of its training goes on with it`() async throws
+  {
+    try await withTemporaryFolder { folder in
+      let setting = try await FederationTests.Setting(
+        folder, clients: 1, changing: ["rounds": "1", "localSteps": "8000"])
+      var (coordinator, address) = try await setting.serve()
+      let client = setting.clients[0]
+      let work = folder.appendingPathComponent("\(client)/work")
+      // Twice in one round.
+      for life in 1...2 {
+        let joined = try setting.join(client, address)
+        try await joined.waits(for: life == 1 ? "joined" : "tuning goes on behind step")
+        try await Task.sleep(for: .milliseconds(700))
+        joined.send(life == 1 ? SIGINT : SIGTERM)
+        let ended = try await joined.finish()
+        #expect(ended.status == 130, "\(ended)")
+        let note = work.appendingPathComponent("unfinished/task.json")
+        #expect(FileManager.default.fileExists(atPath: note.path))
+        // The next one gives the same task.
+        coordinator.send(SIGKILL)
+        _ = try await coordinator.finish()
+        coordinator = try setting.startAgain()
+      }
+      let last = try await setting.join(client, address).finish()
+      #expect(last.status == 0 && last.errors.contains("tuning goes on behind step"), "\(last)")
+      #expect(try await coordinator.finish().status == 0)
+      let (expected, _) = try await setting.simulate("simulated")
+      #expect(try FederationTests.Setting.adapter(in: setting.result) == expected)
+      #expect(
+        !FileManager.default.fileExists(atPath: work.appendingPathComponent("unfinished").path))
+    }
+  }
+
   @Test func `a coordinator that is asked to stop leaves its clients waiting for the next`()
     async throws
   {

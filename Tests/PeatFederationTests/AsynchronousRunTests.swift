@@ -152,10 +152,13 @@ import Testing
     #expect(
       machine.handle(.clientJoined("a", restarted: false)) == [.resumeTask("a", round: 1)])
     #expect(machine.expectsUpdate(from: "a", round: 1))
-    // One that was started again knows nothing of its task, and waits for another.
+    // So does one that was started again, lost before or not: it keeps what it has done.
     _ = machine.handle(.clientLost("b", reason: "crashed"))
-    #expect(machine.handle(.clientJoined("b", restarted: true)).isEmpty)
-    #expect(!machine.expectsUpdate(from: "b", round: 1))
+    for _ in 0..<2 {
+      #expect(
+        machine.handle(.clientJoined("b", restarted: true)) == [.resumeTask("b", round: 1)])
+    }
+    #expect(machine.expectsUpdate(from: "b", round: 1))
   }
 
   @Test func `who fails waits a moment before it gets work again`() {
@@ -293,6 +296,43 @@ import Testing
     #expect(closed.contains(Self.aggregationOfLateAndNew))
   }
 
+  @Test func `after a restart clients go on with the tasks that they were at`() {
+    var (machine, _) = flowing(Self.rules(size: 3))
+    plan(&machine, machine.handle(.updateReceived("a", round: 1)))
+    #expect(machine.taskNumber(of: "a", round: 1) == 2)
+    let (again, actions) = restarted(machine)
+    let resumed = ["a", "b", "c"].map { RoundAction.resumeTask($0, round: 1) }
+    #expect(actions.filter { if case .resumeTask = $0 { true } else { false } } == resumed)
+    #expect(!actions.contains { if case .makePlan = $0 { true } else { false } })
+    #expect(again.taskNumber(of: "a", round: 1) == 2)
+    // Time begins anew for them: the first deadline that passes lets go of nobody.
+    var late = again
+    let times = [3, 4].map { RoundTimer(.training, round: 1, attempt: $0) }
+    #expect(late.handle(.timerFired(times[0])).allSatisfy { !$0.isWithdrawal })
+    #expect(late.handle(.timerFired(times[1])).filter(\.isWithdrawal).count == 3)
+  }
+
+  @Test
+  func `after a restart a task of an adapter that is made again waits for it`() {
+    var (machine, _) = flowing(Self.rules(size: 2))
+    plan(&machine, machine.handle(.updateReceived("a", round: 1)))
+    plan(&machine, machine.handle(.updateReceived("c", round: 1)))
+    // c is at a task of the new adapter, a and b at ones of the old.
+    plan(&machine, machine.handle(.aggregated(round: 1)))
+    var (again, actions) = restarted(machine)
+    #expect(actions.contains(.aggregate(round: 1, clients: [], buffered: first)))
+    #expect(actions.contains(.resumeTask("b", round: 1)))
+    #expect(!actions.contains(.resumeTask("c", round: 2)))
+    #expect(!again.expectsUpdate(from: "c", round: 2))
+    #expect(again.handle(.aggregated(round: 1)).contains(.resumeTask("c", round: 2)))
+    #expect(again.expectsUpdate(from: "c", round: 2))
+    // Where that adapter comes out otherwise, there is no such task any more.
+    (again, actions) = restarted(machine, missing: [first[1].id])
+    plan(&again, actions)
+    #expect(again.handle(.updateReceived("a", round: 1)).contains { $0.isAggregation })
+    #expect(!again.handle(.aggregated(round: 1)).contains(.resumeTask("c", round: 2)))
+  }
+
   @Test func `after a restart a buffer that is full is aggregated at once`() {
     var (machine, _) = flowing(Self.rules(size: 2))
     plan(&machine, machine.handle(.updateReceived("a", round: 1)))
@@ -314,6 +354,11 @@ import Testing
             BufferedUpdate("c", round: 1, staleness: 0),
           ])))
   }
+}
+
+extension RoundAction {
+  fileprivate var isWithdrawal: Bool { if case .withdrawTask = self { true } else { false } }
+  fileprivate var isAggregation: Bool { if case .aggregate = self { true } else { false } }
 }
 
 /// Lets a machine live through random events and checks what must always hold.
@@ -378,6 +423,8 @@ private struct FlowWalk: MachineWalk {
       #expect(machine.present.contains(client))
       away[client] = nil
     case .resumeTask(let client, let round):
+      // One that was not missed is told again what it is at.
+      if tasks[client] == round { return }
       hasResumed = true
       #expect(away.removeValue(forKey: client) == round)
       #expect(tasks.updateValue(round, forKey: client) == nil)

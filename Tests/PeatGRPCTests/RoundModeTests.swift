@@ -356,21 +356,41 @@ private final class SleepyConnection: CoordinatorConnection {
   @Test(arguments: TransportKind.allCases)
   func `training that says how far it is is waited for`(kind: TransportKind) async throws {
     try await withTemporaryFolder { folder in
-      var rules = RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(4))
-      rules.stillness = .seconds(4)
-      rules.longest = .seconds(120)
+      let clock = TestClock()
+      var rules = RoundRules(rounds: 1, minimumClients: 2, deadline: .seconds(60))
+      rules.stillness = .seconds(20)
+      rules.longest = .seconds(1000)
       let federation = try await Federation(
-        kind, in: folder, rules: rules, heartbeat: .milliseconds(200), grace: .seconds(60))
-      let stepping = SteppingTrainer(steps: 40, pause: .milliseconds(250))
+        kind, in: folder, rules: rules, clock: clock, heartbeat: .milliseconds(10),
+        grace: .seconds(100_000))
+      let coordinator = federation.coordinator
+      let stepping = SteppingTrainer()
       let slow = try federation.client("slow", stepping)
       var stuck = ToyTrainer(target: 1)
       let end = Door()
       stuck.onTrain = { _ in await end.pass() }
       let other = try federation.client("stuck", stuck)
       let working = [slow, other].map { client in Task { try await client.run() } }
-      let run = try await federation.coordinator.run()
+      let running = Task { try await coordinator.run() }
+      // One step in each stretch of 20 s, of which the first ends with the deadline.
+      try await eventually("both have a task") { await coordinator.status.clientsWorking == 2 }
+      clock.advance(by: .seconds(40))
+      for step in 1...8 {
+        try await eventually("the watch begins") { await coordinator.watches("slow") }
+        stepping.makeStep()
+        try await eventually("step \(step)") { stepping.stepsMade == step }
+        // Each beat of its heart says how far it is.
+        try await eventually("the step is heard of") {
+          clock.advance(by: .milliseconds(10))
+          return await !coordinator.watches("slow")
+        }
+        clock.advance(by: .seconds(20))
+      }
+      stepping.finish()
+      let run = try await running.value
       await end.open()
       #expect(run.rounds.first?.outcomes.map(\.result) == [.delivered, .late])
+      #expect((run.rounds.first?.outcomes.first?.observed?.seconds ?? 0) > 180)
       for client in working { _ = try? await client.value }
       await federation.transport.cut()
     }
@@ -440,21 +460,26 @@ private final class SleepyConnection: CoordinatorConnection {
   }
 }
 
-/// Makes steps, and says so.
-private struct SteppingTrainer: LocalTrainer {
-  let steps: Int
-  let pause: Duration
+/// Makes a step when it is told to, and says so.
+private final class SteppingTrainer: LocalTrainer {
+  private let turns = AsyncStream.makeStream(of: Void.self)
+  private let made = Atomic(0)
+
+  var stepsMade: Int { made.load(ordering: .acquiring) }
+  func makeStep() { turns.continuation.yield() }
+  func finish() { turns.continuation.finish() }
 
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
-    try await train(task, adapter: adapter) { _ in }
+    try await train(task, adapter: adapter, unfinished: nil) { _ in }
   }
 
   func train(
-    _ task: TrainingTask, adapter: NamedTensors, onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
+    onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
-    for step in 1...steps {
-      try await Task.sleep(for: pause)
-      onStep(step)
+    for await _ in turns.stream {
+      onStep(stepsMade + 1)
+      made.add(1, ordering: .releasing)
     }
     return LocalResult(tensors: adapter, exampleCount: 1)
   }

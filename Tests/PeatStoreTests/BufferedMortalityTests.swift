@@ -55,6 +55,21 @@ struct BufferedMortalityTests {
     }
   }
 
+  /// Checks that nothing was trained twice, and nothing in vain but what came too late, and what the end of the run cut.
+  private func checkTrainings(_ outcome: MortalFederation.Outcome, _ what: String) {
+    var done = Set(outcome.taken)
+    for record in outcome.report.rounds {
+      for late in record.outcomes where late.result == .late {
+        done.insert(
+          .init(client: late.client, round: record.round - late.staleness, number: late.number))
+      }
+    }
+    for (client, tasks) in outcome.trainings {
+      #expect(Set(tasks).count == tasks.count, "\(client) trained twice: \(what)")
+      #expect(done.isSuperset(of: tasks.dropLast()), "\(client) trained in vain: \(what)")
+    }
+  }
+
   @Test(arguments: StoreKind.allCases)
   func `a coordinator that dies at any commit loses no update and counts none twice`(
     kind: StoreKind
@@ -72,6 +87,7 @@ struct BufferedMortalityTests {
         }
         let what = "death at commit \(commit), kept: \(isKept)"
         try check(outcome, what)
+        checkTrainings(outcome, what)
         #expect(outcome.told == Set(Self.federation.clients.keys), "\(what)")
       }
     }

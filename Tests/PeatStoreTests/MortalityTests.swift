@@ -62,9 +62,10 @@ import Testing
         #expect(
           outcome.told == Set(federation.clients.keys), "commit \(commit), kept: \(isKept)")
         // What was taken is not asked again, and what was trained is not trained again.
-        for (client, rounds) in outcome.trainings {
+        for (client, tasks) in outcome.trainings {
           #expect(
-            rounds == Array(1...federation.rounds), "\(client) at commit \(commit), \(isKept)")
+            tasks.map(\.round) == Array(1...federation.rounds),
+            "\(client) at commit \(commit), \(isKept)")
         }
       }
     }

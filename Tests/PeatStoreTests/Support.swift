@@ -15,7 +15,7 @@ struct ToyTrainer: LocalTrainer {
   let trainings = Counter()
 
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
-    trainings.add(task.round)
+    trainings.add(.init(client: task.client, round: task.round, number: task.attempt))
     if onlyAdds {
       return LocalResult(
         tensors: adapter.mapValues { $0.map { $0 + target } }, exampleCount: examples)
@@ -37,11 +37,11 @@ struct ToyTrainer: LocalTrainer {
   ]
 }
 
-/// Which rounds something was done in.
+/// Which tasks something was done for; in runs that are not asynchronous the number is that of the attempt.
 final class Counter: Sendable {
-  private let rounds = Mutex<[Int]>([])
-  func add(_ round: Int) { rounds.withLock { $0.append(round) } }
-  var all: [Int] { rounds.withLock { $0 } }
+  private let tasks = Mutex<[BufferedUpdate.Key]>([])
+  func add(_ task: BufferedUpdate.Key) { tasks.withLock { $0.append(task) } }
+  var all: [BufferedUpdate.Key] { tasks.withLock { $0 } }
 }
 
 /// A store that dies at one of its commits: before that is kept, or after.
@@ -225,7 +225,7 @@ struct MortalFederation: Sendable {
     var clientLives: Int
     /// Clients that were told that the run is over.
     var told: Set<ClientID>
-    var trainings: [ClientID: [Int]]
+    var trainings: [ClientID: [BufferedUpdate.Key]]
     /// The updates that were taken in all lives, and those that wait in the buffer at the end.
     var taken: [BufferedUpdate.Key] = []
     var left: Set<BufferedUpdate.Key> = []

@@ -127,6 +127,69 @@ import Testing
     }
   }
 
+  @Test func `with another trainer's moments, and terms that sum gradients up, it resumes as well`()
+    throws
+  {
+    let before = try Run(Self.lively)
+    _ = try before.finish()
+    func run() throws -> Run {
+      let run = try Run(Self.lively)
+      let count = run.trainer.trainableCount
+      run.trainer.add(
+        GradientTerms(proximal: 0.3, shift: (0..<count).map { Float($0 % 7) * 1e-3 }))
+      run.trainer.goOn(with: before.trainer.moments)
+      return run
+    }
+    let whole = try run()
+    let losses = try whole.finish()
+    try withTemporaryFolder { folder in
+      let first = try run()
+      for _ in 0..<5 { _ = try first.trainer.advance() }
+      try first.trainer.write(to: folder)
+      // One that was started again has no moments of earlier rounds: those in the state are enough.
+      let second = try Run(Self.lively)
+      let state = try Trainer.State(readFrom: folder)
+      expectError(.badData, "sums up gradients") { try second.trainer.resume(state) }
+      let count = second.trainer.trainableCount
+      second.trainer.add(
+        GradientTerms(proximal: 0.3, shift: (0..<count).map { Float($0 % 7) * 1e-3 }))
+      try second.trainer.resume(state)
+      #expect(try second.finish() == Array(losses.dropFirst(5)))
+      #expect(second.injected.state == whole.injected.state)
+      let mean = try #require(whole.trainer.terms?.meanGradient)
+      #expect(second.trainer.terms?.meanGradient == mean && mean.contains { $0 != 0 })
+    }
+  }
+
+  @Test func `it keeps how far it is every so many steps, and where it is stopped`() throws {
+    func kept(_ interval: StateKeeping.Interval?, stop: Int? = nil) throws -> [Int] {
+      let trainer = try Run(Self.lively).trainer
+      var steps: [Int] = []
+      _ = try trainer.run(
+        keeping: StateKeeping(every: interval) { steps.append($0.step) },
+        shouldStop: { trainer.step == stop })
+      return steps
+    }
+    // The last step is the end.
+    #expect(try kept(.steps(4)) == [4, 8])
+    #expect(try kept(.steps(5), stop: 7) == [5, 7])
+    #expect(try kept(.steps(5), stop: 10) == [5, 10])
+    #expect(try kept(nil, stop: 7) == [7])
+    #expect(try kept(nil) == [])
+    #expect(try kept(.time(.seconds(1000))) == [])
+  }
+
+  @Test func `by time it keeps at most every so often, and less where that takes long`() {
+    var pace = KeepingPace(.time(.seconds(10)))
+    #expect(!pace.isDue(1, at: .seconds(9)) && pace.isDue(2, at: .seconds(10)))
+    pace.kept(2, from: .seconds(10), to: .milliseconds(10_100))
+    #expect(!pace.isDue(3, at: .seconds(20)) && pace.isDue(4, at: .milliseconds(20_100)))
+    pace.kept(4, from: .milliseconds(20_100), to: .milliseconds(22_100))
+    // 2 s: a fiftieth of 100.
+    #expect(!pace.isDue(5, at: .seconds(122)) && pace.isDue(6, at: .milliseconds(122_100)))
+    #expect(pace.lastKept == 4)
+  }
+
   @Test func `end blocks resume as well`() throws {
     let whole = try Run(Self.lively, method: .endBlocks)
     let losses = try whole.finish()

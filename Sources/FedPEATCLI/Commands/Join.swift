@@ -202,12 +202,16 @@ struct Join: AsyncParsableCommand {
           + "\(Format.number(progress.report.loss, digits: 3))  "
           + "\(Format.number(progress.rate, digits: 0)) \(progress.unit.perSecond)  \(Format.time(progress.timeLeft)) left"
       )
+    } onGoingOn: { step, steps in
+      Terminal.note("goes on      tuning goes on behind step \(step) of \(steps)")
     }
+    var ownPart = ClientConfiguration(
+      client: id, retry: RetryPolicy(attempts: configuration.retries),
+      rankLimit: configuration.rankLimit, seed: configuration.seed)
+    // A temporary folder ends with the process.
+    ownPart.keepsUnfinished = configuration.folder != nil
     let client = try Client(
-      ClientConfiguration(
-        client: id, retry: RetryPolicy(attempts: configuration.retries),
-        rankLimit: configuration.rankLimit, seed: configuration.seed),
-      connection: connection, trainer: trainer, workFolder: work.url, logger: .silent,
+      ownPart, connection: connection, trainer: trainer, workFolder: work.url, logger: .silent,
       freeMemory: { [limit = configuration.memoryLimit?.bytes] in
         // No more than tuning may take.
         let free = ProcessMeasurement.freeMemoryBytes

@@ -304,13 +304,11 @@ struct Tune: AsyncParsableCommand {
         "step \(progress.report.step) of \(progress.steps)  loss \(Format.number(progress.report.loss, digits: 4))  "
           + "\(Format.number(progress.rate, digits: 0)) \(progress.unit.perSecond)  \(Format.time(progress.timeLeft)) left"
       )
-      if let saveEvery, saveEvery > 0, progress.report.step % saveEvery == 0 {
-        try trainer.state.save(in: target)
-      }
     }
-    let outcome = try trainer.run(shouldStop: { Interruption.isRequested }, onStep: tell)
+    let outcome = try trainer.run(
+      keeping: StateKeeping(every: saveEvery.map { .steps($0) }) { try $0.save(in: target) },
+      shouldStop: { Interruption.isRequested }, onStep: tell)
     guard outcome.isComplete else {
-      try trainer.state.save(in: target)
       throw PeatError(
         .interrupted,
         "Interrupted at step \(trainer.step) of \(steps). The state is saved; go on with the same command and --resume."

@@ -12,6 +12,8 @@ public struct ClientConfiguration: Sendable {
   public var adapterSizeLimit: Int
   /// The most components of low-rank pairs that this device trains; `nil`: as many as there are.
   public var rankLimit: Int?
+  /// Whether its trainer may keep in the client's folder how far it is with a task.
+  public var keepsUnfinished = true
   /// Spreads the waits between tries.
   public var seed: UInt64
 
@@ -31,7 +33,7 @@ public struct ClientConfiguration: Sendable {
 /// A device's part in a federation: joins, fetches, trains, sends its update, until the run ends.
 ///
 /// In its folder it keeps the emulators it was sent, by digest: each is fetched once, and a transfer that broke goes on
-/// where it stopped.
+/// where it stopped. So does a training that was cut, and an update that was made is delivered, whatever came between.
 ///
 ///     let client = try Client(configuration, connection: connection, trainer: trainer, workFolder: folder)
 ///     let report = try await client.run()
@@ -120,6 +122,7 @@ public actor Client {
       let ending = try await workUntilTheEnd()
       report.ending = ending
       undelivered.forget()
+      UnfinishedTraining.forget(in: workFolder)
       onProgress(.finished(ending))
     } catch {
       await sayGoodbye()
@@ -329,11 +332,7 @@ public actor Client {
     let shared = base.controls
     let own = shared.isEmpty ? [:] : controls.own(for: task, shared)
     let given = base.settingControls(shared.subtracting(own))
-    var result = try await trainer.train(
-      task, adapter: task.componentOrder?.applied(to: given) ?? given
-    ) { [self] _ in
-      steps.add(1, ordering: .relaxed)
-    }
+    var result = try await train(task, task.componentOrder?.applied(to: given) ?? given)
     try Task.checkCancellation()
     if let order = task.componentOrder { result.tensors = order.undone(in: result.tensors) }
     let new = result.tensors.controls
@@ -357,8 +356,25 @@ public actor Client {
       freeMemoryBytes: free, tokens: result.tokens)
     let json = try header.json()
     try undelivered.keep(payload, header: json, of: task)
+    UnfinishedTraining.forget(in: workFolder)
     await dropAdapter()
     try await deliver(payload, header, json: json, attempt: task.attempt)
+  }
+
+  private func train(
+    _ task: TrainingTask, _ adapter: NamedTensors
+  ) async throws -> LocalResult {
+    let unfinished = UnfinishedTraining(of: task, in: workFolder)
+    do {
+      return try await trainer.train(
+        task, adapter: adapter, unfinished: configuration.keepsUnfinished ? unfinished : nil
+      ) { [self] _ in
+        steps.add(1, ordering: .relaxed)
+      }
+    } catch is CancellationError { throw CancellationError() } catch {
+      unfinished.forget()
+      throw error
+    }
   }
 
   /// The update's bytes, with what earlier ones lack of what was tuned; what these lack is kept for the next.

@@ -53,8 +53,8 @@ struct UndeliveredUpdate: Sendable {
 }
 
 extension TrainingTask {
-  /// What of a task decides its update.
-  fileprivate var itself: TrainingTask {
+  /// What of a task decides its update: what was done of it goes on where this is the same.
+  var itself: TrainingTask {
     var result = self
     (result.attempt, result.refresh, result.deadlineSeconds) = (1, false, 0)
     return result

@@ -40,15 +40,15 @@ extension Coordinator {
     if let taken = accepted.removeValue(forKey: key) { discarded.append(taken.payload) }
   }
 
-  /// What an update to a task of a round must be like; `nil` where none is taken any more.
-  func policy(of round: Int) -> UpdatePolicy? {
-    round == base.policy.round ? base.policy : earlierBases[round]?.policy
+  /// What a round's tasks begin with; `nil` where no update to them is taken any more.
+  func base(of round: Int) -> Base? {
+    round == base.policy.round ? base : earlierBases[round]
   }
 
   func aggregate(_ round: Int, _ updates: [BufferedUpdate]) {
     tell(.aggregating(round: round, clients: updates.map(\.client)))
     let taken = updates.compactMap { update -> Taken? in
-      guard let known = accepted[update.id], let policy = policy(of: update.round) else {
+      guard let known = accepted[update.id], let policy = base(of: update.round)?.policy else {
         return nil
       }
       return Taken(update: update, header: known.header, payload: known.payload, policy: policy)

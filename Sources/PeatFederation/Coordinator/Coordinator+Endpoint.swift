@@ -272,7 +272,7 @@ extension Coordinator: CoordinatorEndpoint {
           UpdateRefusal(
             .wrongRound, "Round \(header.round) is over; round \(machine.round) has begun."))
       }
-      let policy = policy(of: header.round) ?? base.policy
+      let policy = (base(of: header.round) ?? base).policy
       try policy.check(header, from: client, bytes: offer.payload.bytes)
       try policy.check(header, followsTask: task(of: client, round: header.round))
       guard isExpected else {
@@ -410,7 +410,7 @@ extension Coordinator: CoordinatorEndpoint {
             + "\(upload.payload.digest.short).")
       }
       let round = upload.header.round
-      guard let policy = policy(of: round) else { throw Self.closed(upload.header) }
+      guard let policy = base(of: round)?.policy else { throw Self.closed(upload.header) }
       try await Self.inspect(
         spool.incoming(upload.payload, from: client), upload.header, policy)
       guard machine.expectsUpdate(from: client, round: round) else {

@@ -35,7 +35,7 @@ extension Coordinator {
     var (isWhole, isAll) = (keptEvents >= Self.eventsAtMost, false)
     for action in actions {
       switch action {
-      case .sendTask(let client, _, _, _): clients.insert(client)
+      case .sendTask(let client, _, _, _), .resumeTask(let client, _): clients.insert(client)
       case .beginRound: (changes.forgetsUpdates, isAll) = (true, true)
       case .discardUpdates: changes.forgetsUpdates = true
       case .record:
@@ -202,14 +202,14 @@ extension Coordinator {
     base = Base(
       broadcast: BlobReference(digest: try await store.put(data), bytes: data.count),
       policy: Self.policy(configuration, round: round + 1, sent, strategy, updateSizeLimit))
-    try restoreBases(of: kept, before: round + 1, from: runStore.blobs)
+    try await restoreBases(of: kept, before: round + 1, from: runStore.blobs)
     return try takeUp(last, kept.updates.filter { last.needs($0.key) })
   }
 
   /// What tasks of earlier rounds began with, whose updates may still be taken.
   private func restoreBases(
     of kept: KeptRun, before current: Int, from blobs: FolderBlobStore
-  ) throws {
+  ) async throws {
     guard let staleness = configuration.rules.staleness else { return }
     for round in max(1, current - staleness.maximum)..<max(1, current) {
       let place =
@@ -220,6 +220,8 @@ extension Coordinator {
       let (adapter, state) = try read(place, like: self.adapter, from: blobs)
       let (data, sent) = try Self.broadcast(
         strategy.broadcast(adapter, state), configuration, after: round - 1)
+      // A client that goes on with such a task may have to fetch it.
+      if configuration.rules.buffer != nil { try await store.put(data) }
       earlierBases[round] = Base(
         broadcast: BlobReference(digest: Digest(of: data), bytes: data.count),
         policy: Self.policy(configuration, round: round, sent, strategy, updateSizeLimit))

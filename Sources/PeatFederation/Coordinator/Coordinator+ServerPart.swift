@@ -14,6 +14,19 @@ extension Coordinator {
     }
   }
 
+  func startServerPart(_ round: Int, _ attempt: Int) {
+    guard let server, server.weight > 0, serverPart?.round != round else { return }
+    let task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
+    serverPart = ServerPart(
+      round: round,
+      work: Task { [sent] in
+        do {
+          let trained = try await server.trainer.train(task, adapter: sent)
+          endServerPart(round, .success(trained.tensors))
+        } catch { endServerPart(round, .failure(error)) }
+      })
+  }
+
   func endServerPart(_ round: Int, _ result: Result<NamedTensors, any Error>) {
     guard serverPart?.round == round, serverPart?.result == nil else { return }
     serverPart?.result = result

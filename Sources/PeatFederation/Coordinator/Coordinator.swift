@@ -129,8 +129,8 @@ public actor Coordinator {
   private static let headerRoom = 64 * 1024
   private let makeSession: @Sendable () -> String
   private let onRound: Evaluation
-  private let onRenewal: Renewal
-  private let onProgress: @Sendable (CoordinatorProgress) -> Void
+  let onRenewal: Renewal
+  let onProgress: @Sendable (CoordinatorProgress) -> Void
 
   var machine: RoundStateMachine
   var adapter: NamedTensors
@@ -164,19 +164,19 @@ public actor Coordinator {
   /// The tensors of updates that are needed no more.
   var discarded: [BlobReference] = []
   /// The tasks that clients are to do or are doing.
-  private(set) var tasks: [ClientID: TrainingTask] = [:]
+  var tasks: [ClientID: TrainingTask] = [:]
   /// The last task of each client that was withdrawn before it was done; only where its update may still count.
   var withdrawn: [ClientID: TrainingTask] = [:]
   /// The round that is under way.
-  private var current: (round: Int, attempt: Int, plan: RoundPlan)?
+  var current: (round: Int, attempt: Int, plan: RoundPlan)?
   /// What was planned last.
-  private var planned: (round: Int, attempt: Int)?
+  var planned: (round: Int, attempt: Int)?
 
-  private var timers: [RoundTimer: Task<Void, Never>] = [:]
-  private var jobs: [Task<Void, Never>] = []
+  var timers: [RoundTimer: Task<Void, Never>] = [:]
+  var jobs: [Task<Void, Never>] = []
   var serverPart: ServerPart?
-  private var waiters = Waiters()
-  private var completion: CheckedContinuation<Void, Never>?
+  var waiters = Waiters()
+  var completion: CheckedContinuation<Void, Never>?
   var failure: (any Error)?
   /// Why the run can't be kept any more: it stops as if it were killed.
   package internal(set) var keepingFailure: PeatError?
@@ -184,9 +184,9 @@ public actor Coordinator {
   var watch: Stopwatch
   /// How long the run took before this coordinator was started.
   var earlierSeconds = 0.0
-  private(set) var roundWatch: Stopwatch
+  var roundWatch: Stopwatch
   /// How long the run took, once it has ended.
-  private var seconds: Double?
+  var seconds: Double?
   var rounds: [RoundRecord] = []
   /// Since this coordinator was started.
   var acceptedCount = 0
@@ -206,6 +206,8 @@ public actor Coordinator {
   var unaware: Set<ClientID> = []
   /// Whether updates of an earlier coordinator may still be arriving.
   var hasLeftovers = false
+  /// Whether clients have had long enough to hear of the end.
+  var patienceExpired = false
 
   /// - Parameters:
   ///   - adapter: what the first round begins with.
@@ -338,21 +340,6 @@ public actor Coordinator {
     }
   }
 
-  /// Stops without an end, as the end of the process would, where the run is kept: clients are told to try again, and find the coordinator that is started next.
-  /// `run()` throws `interrupted`.
-  public func suspend() {
-    guard runStore != nil, machine.ending == nil, keepingFailure == nil else { return }
-    logger.info("the coordinator is stopped; the run is kept")
-    keepingFailure = PeatError(
-      .interrupted,
-      "The coordinator was asked to stop. The run '\(configuration.run)' is kept: the same command goes on with it, and clients that are still trying come back."
-    )
-    stopWaiting()
-  }
-
-  /// Ends the run; clients are told.
-  public func cancel(reason: String) { process(.cancelled(reason: reason)) }
-
   var secondsSoFar: Double { seconds ?? (earlierSeconds + watch.seconds) }
 
   /// What the run did so far.
@@ -369,12 +356,6 @@ public actor Coordinator {
   }
 
   func newSession() -> String { makeSession() }
-
-  /// A client's update to a round's task is sure to be counted: its next task says so.
-  func noteCounted(_ client: ClientID, _ round: Int) {
-    histories[client]?.countedRound = round
-    if tasks[client]?.countedRound != nil { tasks[client]?.countedRound = round }
-  }
 
   func tell(_ progress: CoordinatorProgress) { onProgress(progress) }
 
@@ -431,112 +412,6 @@ public actor Coordinator {
     }
   }
 
-  private func start(_ timer: RoundTimer, _ duration: Duration) {
-    timers[timer]?.cancel()
-    // The run's time is also what it took before the coordinator was started again.
-    let duration =
-      timer.purpose == .budget ? max(duration - .seconds(earlierSeconds), .zero) : duration
-    timers[timer] = Task { [clock] in
-      guard (try? await clock.sleep(for: duration)) != nil else { return }
-      process(.timerFired(timer))
-    }
-  }
-
-  private func plan(_ round: Int, _ attempt: Int, _ clients: [ClientID]) {
-    // Where too few could take part, nobody is left to rest.
-    let isAgain = planned.map { $0 == (round, attempt) } ?? false
-    planned = (round, attempt)
-    if !isAgain, attempt == 1 || configuration.rules.buffer != nil {
-      for client in clients { histories[client]?.presences += 1 }
-    }
-    let resting = isAgain ? [:] : resting(clients, round)
-    work { coordinator in
-      do {
-        try await coordinator.renewLevels(before: round, clients)
-        let state = await coordinator.state(
-          round, attempt, of: clients.filter { resting[$0] == nil })
-        var plan = try await coordinator.planner.plan(state)
-        try await coordinator.rememberPlanner()
-        for (client, reason) in resting {
-          plan.assignments[client] = .leftOut(because: reason)
-        }
-        try await coordinator.take(plan, for: state)
-      } catch { await coordinator.fail(error) { .planFailed(reason: $0) } }
-    }
-  }
-
-  private func state(
-    _ round: Int, _ attempt: Int, of clients: [ClientID]
-  ) -> FederationState {
-    FederationState(
-      run: configuration.run, round: round, attempt: attempt, rounds: configuration.rules.rounds,
-      clients: clients.map(state),
-      levels: levels.enumerated().map {
-        .init(
-          $0.offset, bytes: $0.element.bytes,
-          memoryBytes: configuration.levelMemory.indices.contains($0.offset)
-            ? configuration.levelMemory[$0.offset] : nil)
-      },
-      minimumUpdates: configuration.rules.minimumUpdates, exposure: exposure,
-      metrics: rounds.last?.metrics ?? [:])
-  }
-
-  private func state(of client: ClientID) -> FederationState.ClientState {
-    let history = histories[client] ?? History()
-    let stay = stays[client]
-    let held = levels.indices.filter { stay?.holds.contains(levels[$0].digest) ?? false }
-    var state = FederationState.ClientState(
-      client: client, holds: Set(held), freeMemoryBytes: stay?.freeMemoryBytes,
-      rates: stay?.rates ?? DeviceRates(),
-      telemetry: history.telemetry, observed: history.observed, exampleCount: history.exampleCount,
-      allowedLevels: Set(levels.indices.filter { exposure.allows($0, for: client) }),
-      exposure: exposure.exposure(of: client), delivered: history.delivered, failed: history.failed)
-    state.missed = history.missed
-    state.late = history.late.times
-    state.lastLate = history.late.lastRound
-    (state.presences, state.firstRound) = (history.presences, history.firstRound)
-    (state.lastAsked, state.lastDelivered) = (history.lastAsked, history.lastDelivered)
-    state.loss = history.loss
-    if configuration.rules.buffer != nil { state.place = history.place }
-    return state
-  }
-
-  /// Takes a plan: in one go, so that no client can say in between what it holds.
-  private func take(_ plan: RoundPlan, for state: FederationState) throws {
-    var plan = plan
-    try checkLevels(of: &plan, for: state)
-    process(.planMade(plan, round: state.round, attempt: state.attempt))
-  }
-
-  private func checkLevels(of plan: inout RoundPlan, for state: FederationState) throws {
-    for (client, assignment) in plan.assignments where assignment.participates {
-      guard let level = assignment.emulatorLevel, levels.indices.contains(level) else {
-        let level = assignment.emulatorLevel.map { "the emulator level \($0)" } ?? "no emulator"
-        throw PeatError.usage(
-          "The planner gives '\(client)' \(level); this run has levels 0 to \(levels.count - 1).")
-      }
-      guard exposure.allows(level, for: client) else {
-        let seen = state.clients.first { $0.client == client }
-        // The planner could not know.
-        if seen?.allowedLevels.contains(level) == true {
-          plan.assignments[client] = .leftOut(
-            because:
-              "it said, while the round was planned, that it holds another level: with level \(level) it would pass maxExposure"
-          )
-          continue
-        }
-        throw PeatError.usage(
-          "The planner gives '\(client)' the emulator level \(level), with which it would have seen "
-            + "\(exposure.exposure(of: client, with: level)) of the middle; maxExposure is \(exposure.limit)."
-        )
-      }
-    }
-  }
-
-  func noteClaim(of client: ClientID, to level: Int) { exposure.noteClaim(level, for: client) }
-
-  func noteExposure(of client: ClientID, to level: Int) { exposure.note(level, for: client) }
-
   private func begin(_ round: Int, _ attempt: Int, _ plan: RoundPlan) {
     logger.info("round \(round), attempt \(attempt)", metadata: ["clients": "\(plan.participants)"])
     roundWatch = Stopwatch(clock)
@@ -556,83 +431,6 @@ public actor Coordinator {
     current = (round, attempt, plan)
     onProgress(.roundGoesOn(round: round, attempt: attempt, plan: plan))
     startServerPart(round, attempt)
-  }
-
-  private func startServerPart(_ round: Int, _ attempt: Int) {
-    guard let server, server.weight > 0, serverPart?.round != round else { return }
-    let task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
-    serverPart = ServerPart(
-      round: round,
-      work: Task { [sent] in
-        do {
-          let trained = try await server.trainer.train(task, adapter: sent)
-          endServerPart(round, .success(trained.tensors))
-        } catch { endServerPart(round, .failure(error)) }
-      })
-  }
-
-  /// What a client that waits is to be told of the round that goes on without it: once for each attempt at it.
-  func noticeToTell(_ client: ClientID) -> LeftOut? {
-    guard let current, let stay = stays[client],
-      stay.toldOf.map({ $0 != (current.round, current.attempt) }) ?? true
-    else { return nil }
-    let assignment = current.plan.assignments[client]
-    guard assignment?.participates != true else { return nil }
-    stays[client]?.toldOf = (current.round, current.attempt)
-    return LeftOut(
-      round: current.round,
-      reason: assignment == nil ? "it came after the round was planned" : assignment?.reason)
-  }
-
-  private func task(
-    for client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment,
-    level: Int, _ package: Package
-  ) -> TrainingTask {
-    let left =
-      configuration.rules.buffer == nil
-      ? configuration.rules.deadline - roundWatch.elapsed : configuration.rules.deadline
-    var task = TrainingTask(
-      run: configuration.run, round: round, attempt: attempt, client: client,
-      level: level, package: package, refresh: assignment.refresh,
-      adapter: base.broadcast, baseDigest: base.policy.baseDigest, method: configuration.method,
-      rank: configuration.rank, alpha: configuration.alpha, settings: configuration.settings,
-      seed: TrainingTask.seed(
-        run: configuration.seed, round: round, client: client,
-        number: configuration.rules.buffer == nil ? 1 : attempt),
-      deadlineSeconds: max(left, .zero).inSeconds, updateSizeLimit: updateSizeLimit)
-    task.follow(assignment)
-    if let rank = configuration.rank, let limit = stays[client]?.rankLimit, limit < rank {
-      task.trainedRank = min(task.trainedRank ?? rank, limit)
-    }
-    task.components = configuration.components
-    let factor = configuration.learningRateFactor(round)
-    if factor != 1 { task.learningRateScale = factor * (task.learningRateScale ?? 1) }
-    if assignment.uploadBits == nil { (task.uploadBits, task.upload) = configuration.upload.wire }
-    if strategy.keepsFactors { task.countedRound = histories[client]?.countedRound ?? 0 }
-    return task
-  }
-
-  private func send(
-    _ client: ClientID, _ round: Int, _ attempt: Int, _ assignment: RoundPlan.Assignment
-  ) {
-    guard let level = assignment.emulatorLevel else { return }
-    // Counted before the first byte is sent.
-    noteExposure(of: client, to: level)
-    histories[client, default: History()].level = level
-    histories[client]?.lastAsked = round
-    beginTrip(of: client, round, attempt)
-    withdrawn[client] = withdrawn[client].flatMap { $0.round < round ? $0 : nil }
-    tasks[client] = task(for: client, round, attempt, assignment, level: level, levels[level])
-    wake(of: client)
-  }
-
-  /// It was away, and is at its task again.
-  private func resume(_ client: ClientID, _ round: Int) {
-    guard let task = withdrawn[client], task.round == round else { return }
-    withdrawn[client] = nil
-    beginTrip(of: client, round, task.attempt)
-    tasks[client] = task
-    wake(of: client)
   }
 
   private func evaluate(_ round: Int) {
@@ -655,164 +453,6 @@ public actor Coordinator {
     return RunCost(bytes: traffic.bytesDown + traffic.bytesUp)
   }
 
-  /// Before the next round is planned, as nobody would train on them after the last one: once for each round.
-  private func renewLevels(before round: Int, _ clients: [ClientID]) async throws {
-    guard let last = rounds.last, last.round == round - 1, renewedAfter < last.round else { return }
-    let inUse = Set(clients.compactMap { histories[$0]?.level })
-    let renewed = try await onRenewal(last.round, adapter, inUse)
-    renewedAfter = last.round
-    for (level, renewed) in renewed.sorted(by: { $0.key < $1.key }) {
-      try renew(level, renewed, after: last.round)
-    }
-    guard !renewed.isEmpty else { return }
-    try await rememberPlanner()
-    keepRenewal()
-  }
-
-  private func renew(_ level: Int, _ renewed: RenewedLevel, after round: Int) throws {
-    guard levels.indices.contains(level) else {
-      throw PeatError(.internalError, "There is no level \(level) to give anew.")
-    }
-    try renewed.package.validate(sizeLimit: .max)
-    guard renewed.package.digest != levels[level].digest else { return }
-    levels[level] = renewed.package
-    exposure.renew(level, contents: renewed.contents)
-    rounds[rounds.count - 1].renewedLevels.append(level)
-    onProgress(.levelRenewed(level, round: round + 1, bytes: renewed.package.bytes))
-  }
-
-  private func close(_ record: RoundRecord) {
-    var record = completed(record)
-    (record.baseDigest, record.adapterDigest) = (installed.base, installed.adapter)
-    record.aggregationError = aggregationError
-    record.aggregation = aggregationNotes
-    for outcome in record.outcomes where outcome.result == .delivered {
-      // Of one that is stale, the client was told when it arrived.
-      if outcome.staleness == 0 { noteCounted(outcome.client, record.round) }
-      drop(outcome.key(in: record))
-    }
-    current = nil
-    rounds.append(record)
-    counted = adapter
-    countedState = strategyState
-    onProgress(.roundEnded(record))
-  }
-
-  /// The record with what the machine does not know: traffic, telemetry, time.
-  private func completed(_ record: RoundRecord) -> RoundRecord {
-    var record = record
-    record.seconds = roundWatch.seconds
-    if let part = serverPart, part.round == record.round {
-      record.serverWeight = part.isMixedIn ? server?.weight ?? 0 : 0
-      record.serverFailure = part.failure.map(failureReason)
-    }
-    for i in record.outcomes.indices {
-      let client = record.outcomes[i].client
-      if record.outcomes[i].result == .delivered,
-        let update = accepted[record.outcomes[i].key(in: record)]
-      {
-        complete(&record.outcomes[i], of: update)
-      } else {
-        completeFailure(&record.outcomes[i], in: record)
-      }
-      guard configuration.rules.buffer == nil, record.outcomes[i].staleness == 0 else { continue }
-      let history = histories[client, default: History()]
-      let traffic = history.traffic - history.trafficBeforeRound
-      record.outcomes[i].bytesDown = traffic.bytesDown
-      record.outcomes[i].bytesUp = traffic.bytesUp
-    }
-    return record
-  }
-
-  private func complete(_ outcome: inout ClientOutcome, of update: Accepted) {
-    let client = outcome.client
-    outcome.emulatorLevel = update.level
-    outcome.exampleCount = update.header.exampleCount
-    outcome.metrics = update.header.metrics
-    outcome.telemetry = update.header.telemetry
-    outcome.observed = update.observed
-    outcome.signature = update.signature
-    outcome.bytesDown = update.observed?.bytesDown ?? 0
-    outcome.bytesUp = update.observed?.bytesUp ?? 0
-    histories[client, default: History()].delivered += 1
-    histories[client]?.late.noteDelivery()
-    histories[client]?.missed = nil
-  }
-
-  private func completeFailure(_ outcome: inout ClientOutcome, in record: RoundRecord) {
-    let client = outcome.client
-    let missed = missedTrip(of: client, in: record)
-    outcome.observed = missed.inAttempt
-    // Others were quicker: that is no fault.
-    if outcome.result == .surplus { return }
-    histories[client, default: History()].failed += 1
-    histories[client]?.missed = missed.whole
-    histories[client]?.late.note(
-      outcome.result, in: record.round, missed.inAttempt,
-      deadline: configuration.rules.deadline)
-  }
-
-  private func finish(_ ending: RunEnding) {
-    logger.info("the run ends", metadata: ["ending": "\(ending)"])
-    seconds = earlierSeconds + watch.seconds
-    switch ending {
-    // Whoever has not come back since this coordinator was started is told too.
-    case .completed, .stopped: unaware.formUnion(machine.awaited)
-    default: break
-    }
-    onProgress(.runEnded(ending))
-    for timer in timers.values { timer.cancel() }
-    timers = [:]
-    tasks = [:]
-    withdrawn = [:]
-    current = nil
-    serverPart?.work.cancel()
-    for job in jobs { job.cancel() }
-    wakeAll()
-    completion?.resume()
-    completion = nil
-  }
-
-  /// Ends all that is under way, and tells nobody: what is kept is gone on with later.
-  func stopWaiting() {
-    for timer in timers.values { timer.cancel() }
-    timers = [:]
-    serverPart?.work.cancel()
-    for job in jobs { job.cancel() }
-    wakeAll()
-    completion?.resume()
-    completion = nil
-  }
-
-  private func sayGoodbye() async {
-    let timeout = Task { [clock, configuration] in
-      // Whom it lost is given time to come back.
-      try? await clock.sleep(for: configuration.farewell * (unaware.isEmpty ? 1 : 3))
-    }
-    let patience = Task {
-      await timeout.value
-      expirePatience()
-    }
-    while !patienceExpired, !unaware.isEmpty || stays.contains(where: hasToHear) {
-      await waitForNews(timeout: nil)
-    }
-    timeout.cancel()
-    await patience.value
-    if runStore == nil || machine.ending == .completed { spool.removeAll() }
-  }
-
-  /// Whether a client is there, also one between two calls, and does not know yet that the run is over.
-  private func hasToHear(_ client: ClientID, _ stay: Stay) -> Bool {
-    !stay.heardTheEnd && (stay.attendances > 0 || machine.present.contains(client))
-  }
-
-  private var patienceExpired = false
-
-  private func expirePatience() {
-    patienceExpired = true
-    wakeAll()
-  }
-
   /// Does long work beside the actor; it is cancelled when the run ends.
   func work(_ body: @escaping @Sendable (Coordinator) async -> Void) {
     jobs.append(Task { await body(self) })
@@ -824,37 +464,4 @@ public actor Coordinator {
     process(event(failureReason(error)))
   }
 
-  // MARK: Waiting
-
-  /// Wakes every call that waits for something to happen.
-  func wakeAll() { waiters.wakeAll() }
-
-  /// Wakes the calls that wait for something to happen to this client; `nil`: the coordinator's own.
-  func wake(of client: ClientID?) { waiters.wake(of: client) }
-
-  /// Returns when something happened, the time is over or the task was cancelled; the caller looks again.
-  ///
-  /// - Parameter client: whose affairs are waited for, beside what concerns all; `nil`: the coordinator's own.
-  func waitForNews(of client: ClientID? = nil, timeout: Duration?) async {
-    let number = waiters.number()
-    let alarm = timeout.map { timeout in
-      Task { [clock] in
-        if (try? await clock.sleep(for: timeout)) != nil { wake(number) }
-      }
-    }
-    await withTaskCancellationHandler {
-      await withCheckedContinuation { continuation in
-        if Task.isCancelled {
-          continuation.resume()
-        } else {
-          waiters.add(number, for: client, continuation)
-        }
-      }
-    } onCancel: {
-      Task { await self.wake(number) }
-    }
-    alarm?.cancel()
-  }
-
-  private func wake(_ number: Int) { waiters.wake(number) }
 }

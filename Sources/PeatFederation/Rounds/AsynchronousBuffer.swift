@@ -60,11 +60,21 @@ struct AsynchronousBuffer: Sendable, Equatable, Codable {
 
   init(_ rules: BufferRules) { self.rules = rules }
 
-  /// Begins with updates that are there, and goes on counting each client's tasks.
-  mutating func take(_ arrivals: [Arrival], lastTasks other: AsynchronousBuffer) {
+  /// Begins with updates that are there, and with the tasks that were open in another one: their clients go on with them when they come.
+  ///
+  /// - Parameter newest: the last round whose tasks' adapter is there, or will be.
+  mutating func take(_ arrivals: [Arrival], of other: AsynchronousBuffer, upTo newest: Int) {
     self.arrivals = arrivals
     last = other.last
     (period, planNumber) = (other.period, other.planNumber)
+    away = other.away.merging(other.working) { $1 }.filter { $0.value.round <= newest }
+    // Nobody could be at work meanwhile: for each of them time begins anew.
+    for client in away.keys { away[client]?.period = period + 1 }
+  }
+
+  /// What a client is at, or was when it was heard of last.
+  func task(of client: ClientID, _ round: Int) -> Work? {
+    (working[client] ?? away[client]).flatMap { $0.round == round ? $0 : nil }
   }
 
   var isFull: Bool { arrivals.count >= rules.size }
@@ -73,7 +83,7 @@ struct AsynchronousBuffer: Sendable, Equatable, Codable {
 
   /// Which of its tasks in a round a client is at; 0: none.
   func number(of client: ClientID, _ round: Int) -> Int {
-    (working[client] ?? away[client]).map { $0.round == round ? $0.number : 0 } ?? 0
+    task(of: client, round)?.number ?? 0
   }
 
   func watches(_ client: ClientID, _ round: Int) -> Bool {
@@ -146,17 +156,22 @@ struct AsynchronousBuffer: Sendable, Equatable, Codable {
 
   // MARK: Clients come and go
 
-  /// What a client that came was at, if it can go on with it; else it waits for work.
+  /// What a client that is here was at, if it can go on with it; else it waits for work.
   ///
-  /// - Parameter oldest: the first round whose tasks still count.
-  mutating func join(_ client: ClientID, restarted: Bool, oldest: Int) -> Work? {
-    if let work = away.removeValue(forKey: client), !restarted, work.round >= oldest {
-      working[client] = work
-      failures[client] = nil
-      return work
+  /// - Parameter rounds: those whose tasks count, and whose adapter is there.
+  mutating func join(_ client: ClientID, goingOnIn rounds: ClosedRange<Int>) -> Work? {
+    guard working[client] == nil else { return nil }
+    guard let work = away[client], work.round >= rounds.lowerBound else {
+      away[client] = nil
+      enqueue(client)
+      return nil
     }
-    enqueue(client)
-    return nil
+    // What it began with is being made again, and will be there in a moment.
+    guard rounds.contains(work.round) else { return nil }
+    away[client] = nil
+    working[client] = work
+    failures[client] = nil
+    return work
   }
 
   /// - Returns: whether it was at work.

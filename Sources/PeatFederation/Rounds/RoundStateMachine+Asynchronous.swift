@@ -60,8 +60,17 @@ extension RoundStateMachine {
   /// Enough clients are there: the flow begins.
   mutating func openBuffer() -> [RoundAction] {
     phase = .flowing
-    for client in present.sorted() { buffer?.enqueue(client) }
-    return beginBufferRound() + aggregateAgain() + aggregateIfFull() + giveWork()
+    return beginBufferRound() + aggregateAgain() + aggregateIfFull() + takeUpWork() + giveWork()
+  }
+
+  /// Those who are here go on with what they were at when the coordinator stopped; the others wait for work.
+  private mutating func takeUpWork() -> [RoundAction] {
+    present.sorted().compactMap { takeUpWork(of: $0) }
+  }
+
+  private mutating func takeUpWork(of client: ClientID) -> RoundAction? {
+    let rounds = min(oldestRound, round)...round
+    return buffer?.join(client, goingOnIn: rounds).map { .resumeTask(client, round: $0.round) }
   }
 
   /// After a restart: what was being aggregated, or had been and did not count yet.
@@ -97,19 +106,11 @@ extension RoundStateMachine {
     }
     guard phase == .flowing else { return [] }
     if let work = buffer?.working[client] {
-      // It came back without having been missed, and no longer knows what it was doing.
-      guard restarted else { return [] }
-      let oldest = oldestRound
-      _ = buffer?.lose(client, reason: "It was started again.")
-      _ = buffer?.join(client, restarted: true, oldest: oldest)
-      return [.withdrawTask(client, round: work.round)] + giveWork()
+      // It came back without having been missed. Where it was started again it is told what it was at, and goes on from what it kept of that.
+      return restarted ? [.resumeTask(client, round: work.round)] : []
     }
     guard isNew || restarted else { return [] }
-    let oldest = oldestRound
-    if let work = buffer?.join(client, restarted: restarted, oldest: oldest) {
-      return [.resumeTask(client, round: work.round)]
-    }
-    return giveWork()
+    return takeUpWork(of: client).map { [$0] } ?? giveWork()
   }
 
   /// Asks for a plan for those who wait, as far as there is room. Not while the next adapter is made: it will be there in a moment.
@@ -169,7 +170,7 @@ extension RoundStateMachine {
     buffer?.closing?.isAggregated = true
     self.round = round + 1
     spentAttempts = 0
-    return [.evaluate(round: round)] + giveWork()
+    return [.evaluate(round: round)] + takeUpWork() + giveWork()
   }
 
   private mutating func record(_ metrics: [String: Double], _ spent: RunCost) -> [RoundAction] {

@@ -111,7 +111,7 @@ extension RoundStateMachine {
 }
 
 extension AsynchronousBuffer {
-  /// Goes back to what is kept: updates that were taken. Tasks are given anew, on the newest adapter that counted.
+  /// Goes back to what is kept: updates that were taken, and tasks that were given. Whoever was at one of them goes on with it.
   ///
   /// What was aggregated and did not count yet is aggregated again, of the same updates: the adapter comes out the same, so that what clients have made of it
   /// since counts.
@@ -124,7 +124,7 @@ extension AsynchronousBuffer {
     if var closing, closing.arrivals.allSatisfy({ !missing.contains($0.update.id) }) {
       closing.isAggregated = false
       fresh.closing = closing
-      fresh.take(arrivals.filter { !missing.contains($0.update.id) }, lastTasks: self)
+      fresh.take(arrivals.filter { !missing.contains($0.update.id) }, of: self, upTo: now + 1)
     } else {
       let updates = ((closing?.arrivals ?? []) + arrivals).filter {
         // What began with an adapter that will not come out again can't be read any more.
@@ -135,7 +135,7 @@ extension AsynchronousBuffer {
           var arrival = arrival
           arrival.update.staleness = now - arrival.update.round
           return arrival
-        }, lastTasks: self)
+        }, of: self, upTo: now)
     }
     self = fresh
     return now

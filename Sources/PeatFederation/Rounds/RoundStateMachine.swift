@@ -88,6 +88,11 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     buffer?.number(of: client, round) ?? 1
   }
 
+  /// The task that a client is at in an asynchronous run: which of its tasks in that round, and what it is.
+  func openTask(of client: ClientID, round: Int) -> (number: Int, RoundPlan.Assignment)? {
+    buffer?.task(of: client, round).map { ($0.number, $0.assignment) }
+  }
+
   /// Whether an update to an attempt at a round's task is one that may be expected: it may go on with what it was told in an earlier attempt.
   public func mayBeOf(attempt: Int, round: Int, from client: ClientID) -> Bool {
     if let buffer { return buffer.number(of: client, round) == attempt }

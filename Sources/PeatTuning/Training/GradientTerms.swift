@@ -13,9 +13,14 @@ public struct GradientTerms {
   /// s, one value for each that trains; `nil`: no such term.
   private let shift: Tensor?
   private var anchor: Tensor?
-  /// Sum of the gradients as they came, in float64; only kept where there is a shift.
-  private var sum: [Double] = []
-  private var count = 0
+  /// Of the gradients as they came; only kept where there is a shift.
+  package internal(set) var sum: Sum?
+
+  /// A sum of gradients, in float64.
+  package struct Sum: Sendable, Equatable {
+    var values: [Double]
+    var count = 0
+  }
 
   public init(proximal: Float = 0, shift: [Float]? = nil) {
     self.proximal = proximal
@@ -29,7 +34,9 @@ public struct GradientTerms {
 
   /// The mean of the gradients so far, before anything was added; `nil` where there was none, or no shift.
   public var meanGradient: [Float]? {
-    count > 0 && !sum.isEmpty ? sum.map { Float($0 / Double(count)) } : nil
+    sum.flatMap { sum in
+      sum.count > 0 ? sum.values.map { Float($0 / Double(sum.count)) } : nil
+    }
   }
 
   /// Remembers where training begins.
@@ -38,7 +45,7 @@ public struct GradientTerms {
       shift.map { $0.count == values.count } ?? true,
       "GradientTerms: \(shift?.count ?? 0) values of a shift for \(values.count) that train")
     anchor = proximal == 0 ? nil : values.copied()
-    if shift != nil { sum = Array(repeating: 0, count: values.count) }
+    sum = shift == nil ? nil : Sum(values: Array(repeating: 0, count: values.count))
   }
 
   /// Adds the terms.
@@ -55,11 +62,11 @@ public struct GradientTerms {
     }
     guard let shift else { return }
     if isStep {
-      count += 1
+      sum?.count += 1
       let before = anchor
-      for place in sum.indices {
+      for place in 0..<values.count {
         let own = before.map { proximal * (values.pointer[place] - $0.pointer[place]) } ?? 0
-        sum[place] += Double(gradient[place] - own)
+        sum?.values[place] += Double(gradient[place] - own)
       }
     }
     accumulate(shift.count, shift.pointer, to: gradient)

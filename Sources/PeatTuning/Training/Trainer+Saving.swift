@@ -7,6 +7,9 @@ extension Trainer {
   public func save(in target: URL, others: [String: ((URL) throws -> Void)?] = [:]) throws {
     try state { $0 }.save(in: target, others: others)
   }
+
+  /// Writes where it stands into a folder, without a copy in memory.
+  public func write(to folder: URL) throws { try state { $0 }.write(to: folder) }
 }
 
 extension Trainer.State {

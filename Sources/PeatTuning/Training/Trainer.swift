@@ -25,6 +25,8 @@ public final class Trainer {
   public private(set) var step = 0
   /// Predictions so far: tokens, or classes of examples.
   public private(set) var tokens = 0
+  /// Time that the steps of all runs took, in seconds.
+  public internal(set) var seconds = 0.0
   /// What is predicted.
   public let unit: Unit
   /// Losses of the last steps: a tenth of them, at most 20.
@@ -269,12 +271,19 @@ extension Trainer {
       var storage: WeightStorage?
       /// What was made small; `nil`: the loss of predicting each next token.
       var objective: String?
-      /// Of the last steps; `nil` in states from before they were kept.
+      /// Of the last steps; `nil` in states from before they were kept, as all that follows.
       var recentLosses: [Double]?
+      /// Steps that AdamW counts: more than these where it went on with another trainer's moments.
+      var optimizerSteps: Int?
+      var seconds: Double?
+      /// How many gradients `gradientSum` is of.
+      var gradientCount: Int?
     }
 
     let facts: Facts
     let tensors: NamedTensors
+    /// What `GradientTerms` sums up, where they do.
+    let gradientSum: [Double]?
 
     public var step: Int { facts.step }
     public var configuration: TrainingConfiguration { facts.configuration }
@@ -284,11 +293,16 @@ extension Trainer {
     public static let names = [factsName, tensorsName]
     public static let factsName = "training_state.json"
     public static let tensorsName = "training_state.safetensors"
+    private static let gradientSumName = "gradient_sum"
 
     /// Writes the state's files into a folder, each whole or not at all.
     public func write(to folder: URL) throws {
+      let raw = gradientSum.map { sum in
+        SafeTensors.Raw("F64", [sum.count], sum.withUnsafeBytes { Data($0) })
+      }
       try SafeTensors.write(
-        tensors, to: folder.appendingPathComponent(State.tensorsName),
+        tensors, raw: raw.map { [State.gradientSumName: $0] } ?? [:],
+        to: folder.appendingPathComponent(State.tensorsName), as: { _ in .float32 },
         metadata: ["step": String(facts.step)])
       try JSONFile.write(facts, to: folder.appendingPathComponent(State.factsName))
     }
@@ -311,12 +325,28 @@ extension Trainer {
           "The saved state in '\(folder.path)' is of two different steps. Delete it and start again."
         )
       }
-      tensors = try file.tensors()
+      tensors = try file.names.filter { $0 != State.gradientSumName }.reduce(into: [:]) {
+        $0[$1] = try file.tensor(named: $1)
+      }
+      gradientSum = try State.gradientSum(in: file)
     }
 
-    init(facts: Facts, tensors: NamedTensors) {
+    private static func gradientSum(in file: SafeTensorsFile) throws -> [Double]? {
+      guard let entry = file.entries[gradientSumName] else { return nil }
+      guard entry.dtype == "F64", entry.shape.count == 1 else {
+        throw PeatError.badData(
+          "'\(file.url.path)' has a \(gradientSumName) of type \(entry.dtype) and shape \(entry.shape); one row of F64 was expected."
+        )
+      }
+      return file.withBytes(of: entry) { bytes in
+        (0..<entry.shape[0]).map { bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Double.self) }
+      }
+    }
+
+    init(facts: Facts, tensors: NamedTensors, gradientSum: [Double]?) {
       self.facts = facts
       self.tensors = tensors
+      self.gradientSum = gradientSum
     }
   }
 
@@ -328,16 +358,17 @@ extension Trainer {
       facts: State.Facts(
         step: step, tokens: tokens, configuration: configuration, sampler: sampler.state,
         parameters: trainable.parameters.map(\.name), modelDigest: modelDigest,
-        storage: model.storage, objective: objective?.name, recentLosses: recentLosses),
+        storage: model.storage, objective: objective?.name, recentLosses: recentLosses,
+        optimizerSteps: optimizer.steps, seconds: seconds, gradientCount: terms?.sum?.count),
       tensors: [
         "values": keep(trainable.values), "first_moment": keep(optimizer.firstMoment),
         "second_moment": keep(optimizer.secondMoment),
-      ])
+      ], gradientSum: terms?.sum?.values)
   }
 
-  /// Goes on where a state was saved.
+  /// Goes on where a state was saved. Terms that gradients get are added before, and are the same: their start is not kept.
   ///
-  /// - Throws: `badData` where the state belongs to other parameters, data or settings.
+  /// - Throws: `badData` where the state belongs to other parameters, data or settings; nothing is changed then.
   public func resume(_ state: State) throws {
     func refuse(_ what: String) -> PeatError {
       .badData(
@@ -371,8 +402,12 @@ extension Trainer {
       let second = state.tensors["second_moment"],
       [values, first, second].allSatisfy({ $0.shape == [trainable.count] })
     else { throw refuse("its tensors do not fit \(trainable.count) parameters") }
-    guard state.facts.step >= 0, state.facts.tokens >= 0 else {
-      throw refuse("it counts negative steps")
+    guard state.facts.step >= 0, state.facts.tokens >= 0, state.facts.optimizerSteps ?? 0 >= 0
+    else { throw refuse("it counts negative steps") }
+    let sum = GradientTerms.Sum(
+      values: state.gradientSum ?? [], count: state.facts.gradientCount ?? 0)
+    guard terms?.sum?.values.count ?? 0 == sum.values.count, sum.count >= 0 else {
+      throw refuse("it sums up gradients in another way")
     }
     let drawing = state.facts.sampler
     guard
@@ -384,12 +419,14 @@ extension Trainer {
       values.withUnsafeBufferPointer { source in _ = target.update(from: source) }
     }
     optimizer = AdamW(
-      resuming: configuration.optimizer, steps: state.facts.step, firstMoment: first,
-      secondMoment: second)
+      resuming: configuration.optimizer, steps: state.facts.optimizerSteps ?? state.facts.step,
+      firstMoment: first, secondMoment: second)
+    if !sum.values.isEmpty { terms?.sum = sum }
     for tensor in state.tensors.values { tensor.releasePages() }
     recentLosses = state.facts.recentLosses ?? []
     step = state.facts.step
     tokens = state.facts.tokens
+    seconds = state.facts.seconds ?? 0
   }
 }
 

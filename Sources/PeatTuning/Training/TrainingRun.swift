@@ -38,11 +38,15 @@ extension Trainer {
   /// Makes all steps that are left.
   ///
   /// - Parameters:
+  ///   - keeping: where and when it keeps how far it is, also where it ends early; `nil`: nowhere.
   ///   - shouldStop: asked between steps; true ends the run early.
   ///   - onStep: called after each step.
   public func run(
-    shouldStop: () -> Bool = { false }, onStep: (Progress) throws -> Void = { _ in }
+    keeping: StateKeeping? = nil, shouldStop: () -> Bool = { false },
+    onStep: (Progress) throws -> Void = { _ in }
   ) throws -> Outcome {
+    let secondsBefore = seconds
+    var pace = keeping.map { KeepingPace($0.interval) }
     let clock = ContinuousClock()
     let start = clock.now
     let tokensBefore = tokens
@@ -60,7 +64,13 @@ extension Trainer {
           report: report, steps: configuration.steps,
           rate: seconds > 0 ? Double(tokens - tokensBefore) / seconds : 0, unit: unit,
           timeLeft: .seconds(perStep * Double(configuration.steps - step))))
+      let time = clock.now - start
+      self.seconds = secondsBefore + time.seconds
+      guard let keeping, !isFinished, pace?.isDue(step, at: time) == true else { continue }
+      try keeping.keep(self)
+      pace?.kept(step, from: time, to: clock.now - start)
     }
+    if let keeping, !isFinished, pace?.lastKept != step { try keeping.keep(self) }
     return Outcome(
       finalLoss: recentLosses.isEmpty
         ? 0 : recentLosses.reduce(0, +) / Double(recentLosses.count), steps: step,
