@@ -275,7 +275,7 @@ extension Coordinator {
       )
     }
     let tensors = try SafeTensorsFile(contentsOf: file).tensors().copied()
-    guard tensors.mapValues(\.shape) == first.mapValues(\.shape) else {
+    guard tensors.canFollow(first) else {
       throw PeatError.badData(
         "The adapter that is kept of the run has other tensors than the run's. It is of another model or method."
       )
