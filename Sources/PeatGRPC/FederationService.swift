@@ -89,13 +89,17 @@ struct FederationService: Wire.SimpleServiceProtocol {
   }
 
   func nextTask(
+    request: StreamingServerRequest<Fedpeat_V1_Caller>, context: ServerContext
+  ) async throws -> StreamingServerResponse<Fedpeat_V1_TaskReply> {
+    let caller = try await message(of: request)
+    return StreamingServerResponse(
+      single: ServerResponse(message: try await nextTask(request: caller, context: context)))
+  }
+
+  func nextTask(
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_TaskReply {
-    try await reportingErrors {
-      let caller = try request.value
-      _ = try await door.admit(context, as: caller.client)
-      return .init(try await whileConnected(context) { try await endpoint.nextTask(caller) })
-    }
+    try await waiting(request, context) { try await .init(endpoint.nextTask($0)) }
   }
 
   func download(
@@ -137,7 +141,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
       let peer = try await door.admit(context, as: offer.caller.client)
       if let key = peer.key, let serial = peer.serial {
         offer.proof = UpdateProof(
-          signature: request.signature.prefix(256), key: key, certificate: serial)
+          signature: request.signature.prefix(256), key: Data(key), certificate: serial)
       }
       let answer = try await endpoint.offer(offer)
       var what = [
@@ -239,13 +243,17 @@ struct FederationService: Wire.SimpleServiceProtocol {
   }
 
   func attend(
+    request: StreamingServerRequest<Fedpeat_V1_Caller>, context: ServerContext
+  ) async throws -> StreamingServerResponse<Fedpeat_V1_AttendReply> {
+    let caller = try await message(of: request)
+    return StreamingServerResponse(
+      single: ServerResponse(message: try await attend(request: caller, context: context)))
+  }
+
+  func attend(
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_AttendReply {
-    try await reportingErrors {
-      let caller = try request.value
-      _ = try await door.admit(context, as: caller.client)
-      return .init(try await whileConnected(context) { try await endpoint.attend(caller) })
-    }
+    try await waiting(request, context) { try await .init(endpoint.attend($0)) }
   }
 
   func leave(
@@ -269,19 +277,37 @@ struct FederationService: Wire.SimpleServiceProtocol {
     }
   }
 
-  /// Cancels the work when the call is cancelled or its connection breaks.
-  private func whileConnected<Result: Sendable>(
-    _ context: ServerContext, _ work: @escaping @Sendable () async throws -> Result
-  ) async throws -> Result {
-    let job = Task { try await work() }
-    return try await withTaskCancellationHandler {
-      try await withRPCCancellationHandler {
-        try await job.value
-      } onCancelRPC: {
+  // MARK: Calls that wait
+
+  // Each idle client has one open. A task keeps what its stack ever took for as long as it lives: what comes before the waiting is done in tasks of its own, which end.
+
+  private func message<Message: Sendable>(
+    of request: StreamingServerRequest<Message>
+  ) async throws -> Message {
+    try await Task { try await ServerRequest(stream: request).message }.value
+  }
+
+  /// Lets a call in and waits for what is to be answered, unless the call is cancelled or its connection breaks.
+  private func waiting<Reply: Sendable>(
+    _ request: Fedpeat_V1_Caller, _ context: ServerContext,
+    _ wait: @escaping @Sendable (Caller) async throws -> Reply
+  ) async throws -> Reply {
+    try await reportingErrors {
+      let caller = try await Task {
+        let caller = try request.value
+        _ = try await door.admit(context, as: caller.client)
+        return caller
+      }.value
+      let job = Task { try await wait(caller) }
+      return try await withTaskCancellationHandler {
+        try await withRPCCancellationHandler {
+          try await job.value
+        } onCancelRPC: {
+          job.cancel()
+        }
+      } onCancel: {
         job.cancel()
       }
-    } onCancel: {
-      job.cancel()
     }
   }
 }
