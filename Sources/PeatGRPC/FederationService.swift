@@ -91,15 +91,17 @@ struct FederationService: Wire.SimpleServiceProtocol {
   func nextTask(
     request: StreamingServerRequest<Fedpeat_V1_Caller>, context: ServerContext
   ) async throws -> StreamingServerResponse<Fedpeat_V1_TaskReply> {
-    let caller = try await message(of: request)
-    return StreamingServerResponse(
-      single: ServerResponse(message: try await nextTask(request: caller, context: context)))
+    try await whileConnected {
+      try await nextTask(request: message(of: request), context: context)
+    }
   }
 
   func nextTask(
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_TaskReply {
-    try await waiting(request, context) { try await .init(endpoint.nextTask($0)) }
+    try await reportingErrors {
+      .init(try await endpoint.nextTask(try await admitted(request, context)))
+    }
   }
 
   func download(
@@ -245,15 +247,17 @@ struct FederationService: Wire.SimpleServiceProtocol {
   func attend(
     request: StreamingServerRequest<Fedpeat_V1_Caller>, context: ServerContext
   ) async throws -> StreamingServerResponse<Fedpeat_V1_AttendReply> {
-    let caller = try await message(of: request)
-    return StreamingServerResponse(
-      single: ServerResponse(message: try await attend(request: caller, context: context)))
+    try await whileConnected {
+      try await attend(request: message(of: request), context: context)
+    }
   }
 
   func attend(
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_AttendReply {
-    try await waiting(request, context) { try await .init(endpoint.attend($0)) }
+    try await reportingErrors {
+      .init(try await endpoint.attend(try await admitted(request, context)))
+    }
   }
 
   func leave(
@@ -287,27 +291,31 @@ struct FederationService: Wire.SimpleServiceProtocol {
     try await Task { try await ServerRequest(stream: request).message }.value
   }
 
-  /// Lets a call in and waits for what is to be answered, unless the call is cancelled or its connection breaks.
-  private func waiting<Reply: Sendable>(
-    _ request: Fedpeat_V1_Caller, _ context: ServerContext,
-    _ wait: @escaping @Sendable (Caller) async throws -> Reply
-  ) async throws -> Reply {
-    try await reportingErrors {
-      let caller = try await Task {
-        let caller = try request.value
-        _ = try await door.admit(context, as: caller.client)
-        return caller
-      }.value
-      let job = Task { try await wait(caller) }
-      return try await withTaskCancellationHandler {
-        try await withRPCCancellationHandler {
-          try await job.value
-        } onCancelRPC: {
-          job.cancel()
-        }
-      } onCancel: {
+  private func admitted(
+    _ request: Fedpeat_V1_Caller, _ context: ServerContext
+  ) async throws -> Caller {
+    try await Task {
+      let caller = try request.value
+      _ = try await door.admit(context, as: caller.client)
+      return caller
+    }.value
+  }
+
+  /// Cancels the work when the call is cancelled or its connection breaks.
+  private func whileConnected<Reply: Sendable>(
+    _ work: @escaping @Sendable () async throws -> Reply
+  ) async throws -> StreamingServerResponse<Reply> {
+    let job = Task {
+      StreamingServerResponse(single: ServerResponse(message: try await work()))
+    }
+    return try await withTaskCancellationHandler {
+      try await withRPCCancellationHandler {
+        try await job.value
+      } onCancelRPC: {
         job.cancel()
       }
+    } onCancel: {
+      job.cancel()
     }
   }
 }

@@ -10,16 +10,18 @@ struct ShownCertificate: Sendable {
   let key: [UInt8]
   let begins: Date
   let ends: Date
-  /// All of it, where no chain leads from it to an authority: for saying why.
-  let unverified: Certificate?
+  /// All of it, where no chain leads from it to an authority: for saying why. A list, as one that is empty takes no memory.
+  private let whole: [Certificate]
+  var unverified: Certificate? { whole.first }
 
   init(_ certificate: Certificate, isVerified: Bool) {
     name = certificate.commonName
     serial = certificate.serial
-    key = certificate.publicKey.subjectPublicKeyInfo
+    // What it was written into has room for more.
+    key = certificate.publicKey.subjectPublicKeyInfo.withUnsafeBufferPointer { Array($0) }
     begins = certificate.notValidBefore
     ends = certificate.notValidAfter
-    unverified = isVerified ? nil : certificate
+    whole = isVerified ? [] : [certificate]
   }
 
   func isValid(at date: Date) -> Bool { begins <= date && date <= ends }

@@ -56,30 +56,35 @@ extension Coordinator: CoordinatorEndpoint {
     noteFreeMemory(of: caller)
     beginAttendance(of: caller)
     do {
-      let reply = try await reply(to: caller)
-      endAttendance(of: caller, pause: configuration.heartbeat)
-      return reply
+      let start = alarmWatch.elapsed
+      let limit = min(configuration.pollTimeout, configuration.heartbeat)
+      while true {
+        try Task.checkCancellation()
+        let left = limit - (alarmWatch.elapsed - start)
+        if let answer = try answer(to: caller, left: left) {
+          endAttendance(of: caller, pause: configuration.heartbeat)
+          return answer.reply
+        }
+        await waitForNews(of: caller.client, timeout: left)
+      }
     } catch {
       endAttendance(of: caller)
       throw error
     }
   }
 
-  private func reply(to caller: Caller) async throws -> TaskReply {
-    let start = alarmWatch.elapsed
-    let limit = min(configuration.pollTimeout, configuration.heartbeat)
-    while true {
-      try Task.checkCancellation()
-      let left = limit - (alarmWatch.elapsed - start)
-      if let reply = try reply(to: caller, left: left) { return reply }
-      await waitForNews(of: caller.client, timeout: left)
-    }
+  /// A reply by reference: a call that waits for minutes keeps no room for it.
+  private final class Answer {
+    let reply: TaskReply
+    init(_ reply: TaskReply) { self.reply = reply }
+  }
+
+  @inline(never)
+  private func answer(to caller: Caller, left: Duration) throws -> Answer? {
+    try reply(to: caller, left: left).map(Answer.init)
   }
 
   /// `nil`: there is nothing to say yet.
-  ///
-  /// Not asynchronous: a call that waits for minutes would keep what this takes on its stack.
-  @inline(never)
   private func reply(to caller: Caller, left: Duration) throws -> TaskReply? {
     guard let stay = stays[caller.client] else { return .rejoin }
     guard stay.session == caller.session else { return .superseded }
