@@ -8,6 +8,9 @@ import PeatTensor
 ///
 /// gRPC's own listener reads a client's certificates anew for each call and keeps them as long as the call, and its settings do not reach the buffers below it.
 struct Listener: HTTP2ServerTransport.ListenerFactory {
+  /// How many may knock at once: after a restart all clients come back together. The system may allow fewer (net.core.somaxconn).
+  private static let backlog: Int32 = 4096
+
   let address: NetworkAddress
   /// How a connection is protected; `nil`: not at all.
   let tls: ServerHandshake?
@@ -23,6 +26,7 @@ struct Listener: HTTP2ServerTransport.ListenerFactory {
   > {
     try await ServerBootstrap(group: eventLoopGroup)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .serverChannelOption(.backlog, value: Self.backlog)
       .serverChannelInitializer { listenerConfigurator.configure(channel: $0) }
       .childChannelOption(.maxMessagesPerRead, value: 1)
       .childChannelOption(.recvAllocator, value: ReadBuffers())
