@@ -8,7 +8,7 @@ import PeatTensor
 /// with its only repetition, such as `\s+` or ` ?[^\s\p{L}]+`, needs no bound, and is run without one.
 ///
 /// Source: `retry-limit-in-match`, <https://github.com/kkos/oniguruma/blob/master/doc/API>.
-struct BoundedExpression: Sendable {
+package struct BoundedExpression: Sendable {
   let source: String
   private let compiled: NSRegularExpression
   /// The group that has the character at which nothing was found; `nil` where the expression is run without a bound. With it each search ends where it begins, so that steps
@@ -20,16 +20,16 @@ struct BoundedExpression: Sendable {
   /// Steps between two reports.
   static let stepsPerReport = 10_000
   /// Reports at one place.
-  static let reportsPerPlace = 1000
+  package static let reportsPerPlace = 1000
 
   /// Reports for a whole text of so many UTF-16 units: ten million steps, and a thousand of them for each unit.
-  static func reports(forLength length: Int) -> Int { reportsPerPlace + length / 10 }
+  package static func reports(forLength length: Int) -> Int { reportsPerPlace + length / 10 }
 
   /// - Parameters:
   ///   - source: as the file has it.
   ///   - pattern: the same in ICU's dialect.
   /// - Returns: `nil` where it is no regular expression.
-  init?(_ source: String, as pattern: String) {
+  package init?(_ source: String, as pattern: String) {
     // Lines end with a line feed alone, and `^` and `$` stand at each, as in Oniguruma.
     let options: NSRegularExpression.Options = [.anchorsMatchLines, .useUnixLineSeparators]
     guard let plain = try? NSRegularExpression(pattern: pattern, options: options) else {
@@ -48,18 +48,18 @@ struct BoundedExpression: Sendable {
   }
 
   /// How a search ended.
-  struct Outcome {
+  package struct Outcome {
     /// In UTF-16 units.
-    var matches: [NSRange] = []
+    package var matches: [NSRange] = []
     /// How often the matcher reported, and how often at the place where it did most.
-    var reports = 0
-    var mostAtOnePlace = 0
-    var ranOutOfMemory = false
-    var wasStopped = false
+    package var reports = 0
+    package var mostAtOnePlace = 0
+    package var ranOutOfMemory = false
+    package var wasStopped = false
   }
 
   /// The matches from left to right.
-  func search(_ text: String, length: Int) -> Outcome {
+  package func search(_ text: String, length: Int) -> Outcome {
     var outcome = Outcome()
     var atThisPlace = 0
     let most = Self.reports(forLength: length)
@@ -91,7 +91,7 @@ struct BoundedExpression: Sendable {
 
   /// Whether each alternative is a row of single characters and classes, a few of them optional, and repeats at most its last one, greedily: what was found is then never given
   /// back, and what was not found took no longer than the row.
-  static func isLinear(_ source: String) -> Bool {
+  package static func isLinear(_ source: String) -> Bool {
     var reader = ExpressionReader(source)
     var optional = 0
     while !reader.isAtEnd {
