@@ -2,7 +2,7 @@ import Foundation
 import PeatTensor
 
 extension Checkpoint {
-  /// The tokens at which a text that the model writes ends: `eos_token_id` of generation_config.json, else of config.json; a number or a list.
+  /// The tokens at which a text that the model writes ends: `eos_token_id` of generation_config.json or, where that file is not there, of config.json; a number or a list.
   ///
   /// Chat models name the token there that ends a turn, which is often another than the tokenizer's `eos_token`. Mirrors transformers `GenerationConfig`.
   ///
@@ -11,14 +11,14 @@ extension Checkpoint {
     let key = "eos_token_id"
     let url = folder.appendingPathComponent("generation_config.json")
     if FileManager.default.fileExists(atPath: url.path) {
-      let json = try JSONFile.read(JSONValue.self, from: url)
-      if let value = json[key], !value.isNull { return try tokens(value, key, in: url.path) }
+      return try tokens(JSONFile.read(JSONValue.self, from: url)[key], key, in: url.path)
     }
-    guard let value = configurationJSON[key], !value.isNull else { return [] }
-    return try tokens(value, key, in: folder.appendingPathComponent("config.json").path)
+    return try tokens(
+      configurationJSON[key], key, in: folder.appendingPathComponent("config.json").path)
   }
 
-  private func tokens(_ value: JSONValue, _ key: String, in file: String) throws -> Set<Int32> {
+  private func tokens(_ value: JSONValue?, _ key: String, in file: String) throws -> Set<Int32> {
+    guard let value, !value.isNull else { return [] }
     let known = configuration.vocabularySize
     return Set(
       try (value.array ?? [value]).map { item in

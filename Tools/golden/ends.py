@@ -3,7 +3,7 @@
     Tools/golden/ends.py
 
 Writes Tests/ParityTests/Golden/ends: a checkpoint with a byte-level tokenizer, whose `eos_token_id` in generation_config.json is a list and in config.json another number, and
-`expected.json`: the prompt and, by which of the files names ends, the text that `generate` writes at most 40 tokens of, and how many tokens it has with the one that ends it.
+`expected.json`: the prompt and, by which of the files names ends (or a generation_config.json that names none), the text that `generate` writes at most 40 tokens of, and how many tokens it has with the one that ends it.
 """
 
 import json
@@ -62,6 +62,12 @@ def main():
     cases = {"config": written(FOLDER, 40)}
     generation.write_text(json.dumps({"eos_token_id": [late, end], "pad_token_id": end}, indent=2) + "\n")
     cases["generation_config"] = written(FOLDER, 40)
+    whole_file = generation.read_text()
+    generation.write_text("{}")
+    cases["nothing"] = written(FOLDER, 40)
+    generation.write_text(whole_file)
+
+    ends = {"config": [early], "generation_config": [late, end], "nothing": []}
 
     def text(said, ends):
         return words.decode([token for token in said if token not in ends], skip_special_tokens=True)
@@ -69,7 +75,7 @@ def main():
     write_json(FOLDER / "expected.json", {
         "prompt": PROMPT,
         "cases": {
-            name: {"text": text(said, [early] if name == "config" else [late, end]), "tokens": len(said)} for name, said in cases.items()
+            name: {"text": text(said, ends[name]), "tokens": len(said)} for name, said in cases.items()
         },
     })
     for file in FOLDER.iterdir():

@@ -9,7 +9,7 @@ struct Generate: AsyncParsableCommand {
       Example: fedpeat generate models/stories260K --prompt "Once upon a time" --max-tokens 100
 
       Prints what follows the prompt, not the prompt itself, up to a token that ends a text: the tokenizer's eos_token, and those that \
-      generation_config.json, or else config.json, names as eos_token_id.
+      generation_config.json, or where that is not there config.json, names as eos_token_id.
       """)
 
   @Argument(help: "A model or emulator: its folder, or its name on the Hub; or what plug-in wrote.")
