@@ -66,7 +66,7 @@ public struct TextEmbedder: Sendable {
     ) { number, tape in
       // No states: sentence-transformers' mean of nothing is 0 too.
       guard !rows[number].isEmpty else {
-        return Array(repeating: 0, count: width * recipe.poolings.count)
+        return [Float](repeating: 0, count: width * recipe.poolings.count)
       }
       let states = rows[number].withUnsafeBufferPointer {
         model.hiddenStates($0, layout: SequenceLayout(lengths: [$0.count]), on: tape)
