@@ -1,5 +1,4 @@
 import Foundation
-import PeatTensor
 
 /// A regular expression of a tokenizer's file, which ends whatever it says: one that goes over the same text again and again is stopped after so many steps.
 ///

@@ -35,8 +35,8 @@ import Testing
     for text in ["text,label,Text\na,x,b\n", "text,label, text\na,x,b\n"] {
       let error = errorOf { try read(text, named: "t.csv") }
       #expect(error?.message.contains("2 columns are called 'text'") == true)
-      #expect(
-        errorOf { try withFile(text, named: "t.csv") { try DocumentReader.read($0) } } == error)
+      let other = errorOf { try withFile(text, named: "t.csv") { try DocumentReader.read($0) } }
+      #expect(other?.message.contains("2 columns are called 'text'") == true)
     }
     // Those without a name are of no use, and no harm.
     #expect(try read("text,,label,\na,1,x,2\n", named: "t.csv").map(\.label) == ["x"])

@@ -17,7 +17,7 @@ import Testing
     #expect(try TinyModel.error(name, configuration: changes) == nil)
     // Without either it is missing.
     let missing = names.keys.sorted()[0]
-    let none = try TinyModel.error(name, configuration: [missing: .some(nil)])
+    let none = try TinyModel.error(name, configuration: [missing: nil])
     #expect(none?.message.contains(missing) == true || missing == "n_positions")
   }
 
