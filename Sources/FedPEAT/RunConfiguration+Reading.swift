@@ -10,14 +10,7 @@ extension RunConfiguration {
   public static func read(
     from url: URL?, flags: [String: JSONValue]
   ) throws -> RunConfiguration {
-    var configuration = try ConfigurationReader.read(
-      RunConfiguration(), from: url, overrides: flags)
-    let rate = CodingKeys.learningRate.rawValue
-    if flags[rate] == nil,
-      try url.map({ try !ConfigurationReader.keys(in: $0).contains(rate) }) ?? true
-    {
-      configuration.learningRate = MethodOptions.usualLearningRate(of: configuration.method)
-    }
+    let configuration = try readUnchecked(from: url, flags: flags)
     do { try configuration.validate() } catch let error as PeatError
       where [.usage, .badData].contains(error.code)
     {
@@ -35,6 +28,21 @@ extension RunConfiguration {
       throw PeatError.badData(
         "'\(url.path)'\(together ? " together with the flags" : ""): \(error.message)", cause: error
       )
+    }
+    return configuration
+  }
+
+  /// The same without a look whether the values make sense together.
+  public static func readUnchecked(
+    from url: URL?, flags: [String: JSONValue]
+  ) throws -> RunConfiguration {
+    var configuration = try ConfigurationReader.read(
+      RunConfiguration(), from: url, overrides: flags)
+    let rate = CodingKeys.learningRate.rawValue
+    if flags[rate] == nil,
+      try url.map({ try !ConfigurationReader.keys(in: $0).contains(rate) }) ?? true
+    {
+      configuration.learningRate = MethodOptions.usualLearningRate(of: configuration.method)
     }
     return configuration
   }
