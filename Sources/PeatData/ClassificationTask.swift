@@ -26,7 +26,7 @@ public struct ClassificationTask: Sendable, Codable, Equatable {
   ///
   /// - Throws: `badData` where a document has none, or all have the same.
   public static func labels(of documents: [Document]) throws -> [String] {
-    let labels = try ClassNames.sorted(documents.map(label))
+    let labels = try ClassLabels.sorted(documents.map(label))
     guard labels.count > 1 else {
       throw PeatError.badData(
         "All \(documents.count) texts are of the class '\(labels.first ?? "")': there is nothing to tell apart."

@@ -99,7 +99,7 @@ struct Evaluate: AsyncParsableCommand {
       try answers(loaded, try ChoiceQuestion.read(URL(path: choices)), addBegin)
     } else if let labels {
       let texts = try LabelledText.read(URL(path: labels))
-      let known = try ClassNames.sorted(texts.map(\.label))
+      let known = try ClassLabels.sorted(texts.map(\.label))
       let questions = texts.compactMap { item in
         known.firstIndex(of: item.label).map {
           ChoiceQuestion(

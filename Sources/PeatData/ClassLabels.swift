@@ -1,7 +1,7 @@
 import PeatTensor
 
 /// Names of classes, of which no two are equal and none is taken for another.
-public enum ClassNames {
+public enum ClassLabels {
   /// Each of some names once, in order.
   ///
   /// - Throws: `badData` where two names differ only in how their letters are composed, as `é` may be one character or two: they would be two classes that
