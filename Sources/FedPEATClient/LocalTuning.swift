@@ -89,7 +89,7 @@ extension TokenDataset {
     try model.requireLearnableHead()
     if let head = model.head, let labels = head.labels {
       return try reader.dataset(
-        documents, of: ClassificationTask(labels: labels, atFirst: head.place != .last),
+        documents, of: ClassificationTask(labels: labels, head: head),
         for: model, context: context)
     }
     let tokenizer = try reader.tokenizer

@@ -1,18 +1,53 @@
+import PeatTensor
+
 /// One message of a conversation.
-public struct ChatTurn: Sendable, Equatable, Codable {
+public struct ChatTurn: Sendable, Equatable {
   /// Who speaks: `system`, `user`, `assistant`, or another word that a chat template knows, such as `tool`.
   public let role: String
+  /// What is said; empty where a message only calls tools.
   public let content: String
+  /// The whole message, with all of its keys, as a chat template is given it.
+  package let message: ByteJSON
+  /// The tools that it calls.
+  package let calls: [ByteJSON]
 
   public static let assistant = "assistant"
+  static let callsKey = "tool_calls"
 
   public init(role: String, content: String) {
+    self.init(
+      role: role, content: content,
+      message: .object([
+        ("role", .string(ByteString(role))), ("content", .string(ByteString(content))),
+      ]), calls: [])
+  }
+
+  init(role: String, content: String, message: ByteJSON, calls: [ByteJSON]) {
     self.role = role
     self.content = content
+    self.message = message
+    self.calls = calls
   }
 
   /// Whether a model is to learn to say this.
   public var isLearned: Bool { role == ChatTurn.assistant }
+
+  /// Whether nothing is said and no tool is called.
+  var isEmpty: Bool { content.isEmpty && calls.isEmpty }
+
+  /// What is said and, on lines of their own, the tools that are called, as JSON: for models without a chat template.
+  var text: String {
+    let lines = calls.map { ($0.value("function") ?? $0).text }
+    return ((content.isEmpty && !lines.isEmpty ? [] : [content]) + lines).joined(separator: "\n")
+  }
+}
+
+/// The tools that a conversation may call: their descriptions as the record has them, JSON schemas most often.
+public struct ConversationTools: Sendable, Equatable {
+  /// A list.
+  package let json: ByteJSON
+
+  package init(_ json: ByteJSON) { self.json = json }
 }
 
 /// A piece of a document's text, and whether a model is to learn it.
@@ -28,8 +63,10 @@ public struct TextSegment: Sendable, Equatable {
 
 /// Makes text of a conversation, as the chat template of a model does.
 public protocol ChatRendering: Sendable {
-  /// The whole conversation in pieces; what the assistant says, and the mark that ends it, is learned.
-  func segments(of turns: [ChatTurn]) throws -> [TextSegment]
+  /// The whole conversation in pieces; what the assistant says, the tools that it calls among it, and the mark that ends it, is learned.
+  ///
+  /// - Parameter tools: a list of those that may be called, as the record has them; `nil`: none.
+  func segments(of turns: [ChatTurn], tools: ConversationTools?) throws -> [TextSegment]
 
   /// Whether the text says itself where it begins and where turns end, so that a tokenizer has no token to add.
   var carriesSpecialTokens: Bool { get }
@@ -48,16 +85,21 @@ extension ChatRendering {
 ///     Blue
 ///
 /// The headings are those of `InstructionPrompt`, with the roles' names. The blank line that ends what the assistant says is learned.
+/// Tools stand in front, under a heading of their own, and calls behind what is said, each as a line of JSON.
 public struct PlainChatRendering: ChatRendering {
   public init() {}
 
-  public func segments(of turns: [ChatTurn]) -> [TextSegment] {
-    turns.flatMap { turn in
-      [
-        TextSegment(
-          "### \(turn.role.prefix(1).uppercased() + turn.role.dropFirst()):\n", isLearned: false),
-        TextSegment(turn.content + "\n\n", isLearned: turn.isLearned),
-      ]
-    }
+  public func segments(of turns: [ChatTurn], tools: ConversationTools?) -> [TextSegment] {
+    let listed = (tools?.json.elements ?? []).map { $0.text + "\n" }.joined()
+    let first =
+      listed.isEmpty ? [] : [TextSegment("### Tools:\n\(listed)\n", isLearned: false)]
+    return first
+      + turns.flatMap { turn in
+        [
+          TextSegment(
+            "### \(turn.role.prefix(1).uppercased() + turn.role.dropFirst()):\n", isLearned: false),
+          TextSegment(turn.text + "\n\n", isLearned: turn.isLearned),
+        ]
+      }
   }
 }

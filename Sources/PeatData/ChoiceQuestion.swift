@@ -9,22 +9,25 @@ public struct ChoiceQuestion: Sendable, Equatable {
   public let choices: [String]
   /// Which choice is right, counted from 0.
   public let answer: Int
+  /// What else the record said, such as whose question it is.
+  public let fields: [String: String]
 
   /// - Precondition: `answer` is one of the choices' numbers.
-  public init(prompt: String, choices: [String], answer: Int) {
+  public init(prompt: String, choices: [String], answer: Int, fields: [String: String] = [:]) {
     precondition(
       choices.indices.contains(answer), "answer \(answer) of \(choices.count) choices")
     self.prompt = prompt
     self.choices = choices
     self.answer = answer
+    self.fields = fields
   }
 
-  static let promptKeys = ["question", "prompt", "context"]
+  private static let answerKeys = ["answer", "gold", "answerKey"]
 
   /// The questions of a JSON array or JSON lines file: `{question, choices, answer}`.
   ///
-  /// The question may also be called `prompt` or `context`, the answer `gold`; a `context` beside a `question` stands before it on its own
-  /// line. The answer is a number counted from 0, a letter counted from A, or the text of the right choice. A text equal to a choice
+  /// The question may also be called `prompt` or `context`, the answer `gold` or `answerKey`; a `context` beside a question stands before it on its own
+  /// line. Choices may have names, as ARC's do: `{"text": […], "label": ["A", …]}`, of which the answer is one. Else the answer is a number counted from 0, a letter counted from A, or the text of the right choice. A text equal to a choice
   /// counts before a letter, a letter before a number in quotes.
   ///
   /// - Throws: as `DocumentReader.read`.
@@ -56,19 +59,18 @@ public struct ChoiceQuestion: Sendable, Equatable {
       throw PeatError.badData(
         "\(place): \(value.kind) is no question. Expected {question, choices, answer}.")
     }
-    var parts = promptKeys.compactMap { record[$0]?.string }
-    if record["question"]?.string != nil, let context = record["context"]?.string,
-      let question = record["question"]?.string
-    {
-      parts = ["\(context)\n\(question)"]
-    }
-    guard let prompt = parts.first, let listed = record["choices"]?.array,
-      let answer = record["answer"] ?? record["gold"]
+    let used = ["question", "prompt", "context", "choices"] + answerKeys
+    let fields = record.filter { !used.contains($0.key) }.compactMapValues(\.scalarText)
+    let asked = record["question"]?.string ?? record["prompt"]?.string
+    let parts = [record["context"]?.string, asked].compactMap { $0 }
+    let named = try namedChoices(record, at: place)
+    guard !parts.isEmpty, let listed = named?.texts ?? record["choices"]?.array,
+      let answer = answerKeys.lazy.compactMap({ record[$0] }).first
     else {
       throw PeatError.badData(
         """
         \(place): no question. Found the keys \(DocumentReader.list(record.keys)). \
-        Expected 'question' (or 'prompt', 'context'), 'choices' (an array) and 'answer' (or 'gold').
+        Expected 'question' (or 'prompt', 'context'), 'choices' (an array, or {text, label}) and 'answer' (or 'gold', 'answerKey').
         """)
     }
     let choices = try listed.map { choice in
@@ -80,7 +82,13 @@ public struct ChoiceQuestion: Sendable, Equatable {
     if choices.count < 2 {
       throw PeatError.badData("\(place): \(choices.count) choices, two or more are expected.")
     }
-    guard let index = index(of: answer, among: choices) else {
+    let index =
+      if let names = named?.names, let name = answer.scalarText {
+        names.firstIndex(of: name)
+      } else {
+        index(of: answer, among: choices)
+      }
+    guard let index else {
       throw PeatError.badData(
         """
         \(place): the answer \(answer.scalarText.map { "'\($0)'" } ?? answer.kind) is none of the \
@@ -88,7 +96,24 @@ public struct ChoiceQuestion: Sendable, Equatable {
         or the text of a choice.
         """)
     }
-    return ChoiceQuestion(prompt: prompt, choices: choices, answer: index)
+    return ChoiceQuestion(
+      prompt: parts.joined(separator: "\n"), choices: choices, answer: index, fields: fields)
+  }
+
+  /// Choices with a name each, `{"text": […], "label": ["A", …]}`, as ARC's files have them; `nil` where they are laid out otherwise.
+  private static func namedChoices(
+    _ record: [String: ParsedJSON], at place: String
+  ) throws -> (texts: [ParsedJSON], names: [String])? {
+    guard case .object(let table) = record["choices"] else { return nil }
+    let names = (table["label"]?.array ?? []).compactMap(\.scalarText)
+    guard let texts = table["text"]?.array, texts.count == names.count,
+      Set(names.map { Array($0.utf8) }).count == names.count
+    else {
+      throw PeatError.badData(
+        "\(place): 'choices' is an object; expected its 'text' and its 'label', lists of the same length, no label twice."
+      )
+    }
+    return (texts, names)
   }
 
   private static func index(of answer: ParsedJSON, among choices: [String]) -> Int? {
@@ -106,7 +131,7 @@ public struct ChoiceQuestion: Sendable, Equatable {
       }
       guard let index = Int(text), choices.indices.contains(index) else { return nil }
       return index
-    case .null, .bool, .array, .object: return nil
+    case .null, .bool, .array, .object, .kept: return nil
     }
   }
 }

@@ -1,3 +1,4 @@
+import PeatModels
 import PeatTensor
 import PeatTokenizers
 
@@ -7,17 +8,25 @@ public struct ClassificationTask: Sendable, Codable, Equatable {
   public var labels: [String]
   /// Whether the model's head looks at the first token of a text; else at the last.
   public var atFirst: Bool
+  /// The token that a head which looks at the last one looks past: it takes the rightmost other one.
+  public var padToken: Int32?
 
-  public init(labels: [String], atFirst: Bool) {
+  public init(labels: [String], atFirst: Bool, padToken: Int32? = nil) {
     self.labels = labels
     self.atFirst = atFirst
+    self.padToken = padToken
+  }
+
+  /// As a model's head looks at texts.
+  public init(labels: [String], head: HeadLayout) {
+    self.init(labels: labels, atFirst: head.place != .last, padToken: head.padToken)
   }
 
   /// The classes of some documents, by their field `label`, in order.
   ///
   /// - Throws: `badData` where a document has none, or all have the same.
   public static func labels(of documents: [Document]) throws -> [String] {
-    let labels = try Set(documents.map(label)).sorted()
+    let labels = try ClassLabels.sorted(documents.map(label))
     guard labels.count > 1 else {
       throw PeatError.badData(
         "All \(documents.count) texts are of the class '\(labels.first ?? "")': there is nothing to tell apart."
@@ -78,6 +87,7 @@ public struct ClassificationTask: Sendable, Codable, Equatable {
         isTarget: Array(repeating: false, count: encoding.numbers.count) + [true],
         types: hasTypes ? encoding.typeNumbers + [0] : [])
     }
-    return try TokenDataset(sequences, .classes(context: context, atFirst: atFirst))
+    return try TokenDataset(
+      sequences, .classes(context: context, atFirst: atFirst, padToken: padToken))
   }
 }

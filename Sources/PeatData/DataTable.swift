@@ -17,6 +17,12 @@ struct DataTable {
     self.header = header
     let names = header.fields.map { $0.lowercased().filter { !$0.isWhitespace } }
     self.names = names
+    let twice = Dictionary(grouping: names) { $0 }.filter { $0.value.count > 1 && !$0.key.isEmpty }
+    if let name = twice.keys.min() {
+      throw PeatError.badData(
+        "'\(file.name)', line \(header.line): \(twice[name]?.count ?? 2) columns are called '\(name)'. Give each a name of its own, or leave out those that are not needed."
+      )
+    }
     rows = Array(all.dropFirst())
     for row in rows where row.fields.count != names.count {
       throw PeatError.badData(

@@ -11,6 +11,8 @@ public struct Document: Sendable, Equatable {
   public let completion: String?
   /// The messages, where the document is a conversation.
   public let turns: [ChatTurn]?
+  /// The tools that a conversation may call.
+  public let tools: ConversationTools?
   /// The text in pieces that are learned and pieces that are given; one piece where all of it is learned.
   public let segments: [TextSegment]
   /// The two texts, where the document is a pair of them; `text` is then one behind the other, on lines of their own.
@@ -27,6 +29,7 @@ public struct Document: Sendable, Equatable {
     self.prompt = nil
     self.completion = nil
     self.turns = nil
+    self.tools = nil
     self.pair = nil
     self.segments = [TextSegment(text, isLearned: true)]
     self.fields = fields
@@ -37,6 +40,7 @@ public struct Document: Sendable, Equatable {
     self.prompt = nil
     self.completion = nil
     self.turns = nil
+    self.tools = nil
     self.pair = pair
     self.segments = [TextSegment(text, isLearned: true)]
     self.fields = fields
@@ -47,6 +51,7 @@ public struct Document: Sendable, Equatable {
     self.prompt = prompt
     self.completion = completion
     self.turns = nil
+    self.tools = nil
     self.pair = nil
     self.segments = [
       TextSegment(prompt, isLearned: false), TextSegment(completion, isLearned: true),
@@ -56,10 +61,11 @@ public struct Document: Sendable, Equatable {
 
   /// A conversation, as text that a model reads.
   public init(
-    turns: [ChatTurn], fields: [String: String] = [:],
+    turns: [ChatTurn], tools: ConversationTools? = nil, fields: [String: String] = [:],
     rendering: some ChatRendering = PlainChatRendering()
   ) throws {
-    self.segments = try rendering.segments(of: turns)
+    self.segments = try rendering.segments(of: turns, tools: tools)
+    self.tools = tools
     self.carriesSpecialTokens = rendering.carriesSpecialTokens
     self.text = segments.map(\.text).joined()
     self.prompt = nil
@@ -75,7 +81,7 @@ public struct Document: Sendable, Equatable {
   /// The same conversation as another text, such as the one that a model's chat template makes; other documents stay as they are.
   public func rendered(by rendering: some ChatRendering) throws -> Document {
     guard let turns else { return self }
-    return try Document(turns: turns, fields: fields, rendering: rendering)
+    return try Document(turns: turns, tools: tools, fields: fields, rendering: rendering)
   }
 }
 

@@ -10,7 +10,7 @@ import PeatTensor
 ///   <https://github.com/tatsu-lab/stanford_alpaca>); becomes a prompt and a completion.
 /// - `prompt` and `completion`.
 /// - `messages` with `role` and `content`, or `conversations` with `from` and `value`: a conversation, of which what the assistant
-///   says is learned.
+///   says is learned, the tools that it calls among it; `tools` beside it are those that may be called.
 /// - a pair of texts: `text` and `text_pair`, `sentence1` and `sentence2`, `premise` and `hypothesis`, `question1` and `question2`.
 /// - `text`, `story` or `content`.
 ///
@@ -102,10 +102,12 @@ public enum DocumentReader {
 
     if let key = ChatReader.key(in: record), let value = record[key] {
       let turns = try ChatReader.turns(value, at: place)
-      guard keepsEmpty || turns.contains(where: { $0.isLearned && !$0.content.isEmpty }) else {
+      guard keepsEmpty || turns.contains(where: { $0.isLearned && !$0.isEmpty }) else {
         return nil
       }
-      return try Document(turns: turns, fields: fields(without: key))
+      return try Document(
+        turns: turns, tools: ChatReader.tools(in: record, at: place).map(ConversationTools.init),
+        fields: fields(without: key, ChatReader.toolsKey))
     }
     let textKey = textKeys.first(where: given)
     if given("instruction"), given("output") || textKey == nil {

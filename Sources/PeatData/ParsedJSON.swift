@@ -8,6 +8,11 @@ package enum ParsedJSON: Sendable, Equatable {
   case string(String)
   case array([ParsedJSON])
   case object([String: ParsedJSON])
+  /// A list or an object as it stands in the file, with the order of its keys: of a conversation, which a chat template writes as it is.
+  case kept(ByteJSON)
+
+  /// The keys whose lists and objects are kept.
+  private static let keptKeys: Set<String> = ["messages", "conversations", "tools"]
 
   init(_ json: ByteJSON) {
     switch json {
@@ -18,7 +23,19 @@ package enum ParsedJSON: Sendable, Equatable {
     case .array(let elements): self = .array(elements.map(ParsedJSON.init))
     case .object(let members):
       self = .object(
-        Dictionary(members.map { ($0.key.text, ParsedJSON($0.value)) }) { _, last in last })
+        Dictionary(
+          members.map { member in
+            let key = member.key.text
+            return (key, Self.keptKeys.contains(key) ? .keeping(member.value) : Self(member.value))
+          }
+        ) { _, last in last })
+    }
+  }
+
+  private static func keeping(_ json: ByteJSON) -> ParsedJSON {
+    switch json {
+    case .array, .object: .kept(json)
+    default: Self(json)
     }
   }
 
@@ -31,12 +48,16 @@ package enum ParsedJSON: Sendable, Equatable {
     case .string: "a string"
     case .array: "an array"
     case .object: "an object"
+    case .kept(let json): json.kind
     }
   }
 
   var string: String? {
     if case .string(let value) = self { value } else { nil }
   }
+
+  /// What is kept as it stands in the file.
+  var kept: ByteJSON? { if case .kept(let json) = self { json } else { nil } }
 
   var array: [ParsedJSON]? {
     if case .array(let value) = self { value } else { nil }
@@ -47,7 +68,7 @@ package enum ParsedJSON: Sendable, Equatable {
     switch self {
     case .string(let value), .number(let value): value
     case .bool(let value): value ? "true" : "false"
-    case .null, .array, .object: nil
+    case .null, .array, .object, .kept: nil
     }
   }
 }

@@ -3,7 +3,7 @@ import PeatTokenizers
 
 /// Conversations as a model's own chat template writes them.
 ///
-/// What the assistant says is learned, from behind the template's generation prompt to the end of what the template writes of that message. Where a template writes a
+/// Messages are given to the template with all that they say, and the record's tools beside them. What the assistant says is learned, its calls of tools among it, from behind the template's generation prompt to the end of what the template writes of that message. Where a template writes a
 /// message otherwise once others follow (as some do, who leave earlier thoughts out), that message is not learned.
 public struct TemplateChatRendering: ChatRendering {
   private let template: ChatTemplate
@@ -14,9 +14,14 @@ public struct TemplateChatRendering: ChatRendering {
   public var carriesSpecialTokens: Bool { true }
 
   /// - Throws: `badData` where the template refuses the conversation, or nothing in it could be learned.
-  public func segments(of turns: [ChatTurn]) throws -> [TextSegment] {
-    let messages = turns.map { ChatMessage(role: $0.role, content: $0.content) }
-    let whole = Array(try template.text(messages).utf8)
+  public func segments(of turns: [ChatTurn], tools: ConversationTools?) throws -> [TextSegment] {
+    let others: [(key: String, value: ByteJSON)] = tools.map { [("tools", $0.json)] } ?? []
+    func text(first count: Int, addGenerationPrompt: Bool = false) throws -> String {
+      try template.text(
+        messages: .array(turns[..<count].map(\.message)), addGenerationPrompt: addGenerationPrompt,
+        others: others)
+    }
+    let whole = Array(try text(first: turns.count).utf8)
     var segments: [TextSegment] = []
     var end = 0
     func append(upTo place: Int, isLearned: Bool) {
@@ -28,10 +33,9 @@ public struct TemplateChatRendering: ChatRendering {
     for (number, turn) in turns.enumerated() where turn.isLearned {
       // A template may refuse a part of a conversation that it writes as a whole.
       guard
-        let before = try? template.text(
-          Array(messages[..<number]), addGenerationPrompt: true),
+        let before = try? text(first: number, addGenerationPrompt: true),
         let after = number == turns.count - 1
-          ? whole : (try? template.text(Array(messages[...number]))).map({ Array($0.utf8) }),
+          ? whole : (try? text(first: number + 1)).map({ Array($0.utf8) }),
         whole.starts(with: before.utf8), whole.starts(with: after),
         before.utf8.count >= end, after.count > before.utf8.count
       else { continue }

@@ -18,8 +18,8 @@ public struct TokenDataset: Sendable {
     /// Each document in a window of its own, cut at its end where it is longer.
     case documents(context: Int)
     /// Each document in a window of its own, its last token being no token but the number of its class: what is to be told from the others. It
-    /// stands at the place of the first token or of the last, as the model's head looks at.
-    case classes(context: Int, atFirst: Bool)
+    /// stands at the place of the first token or of the last that is not `padToken`, as the model's head looks at.
+    case classes(context: Int, atFirst: Bool, padToken: Int32? = nil)
     /// Each document in a window of its own: a source and, behind it, what a decoder says, as `TokenSequence.pairs` makes them. The first token that is learned
     /// tells where the border is. Cut at its end where it is longer.
     case pairs(context: Int)
@@ -30,7 +30,7 @@ public struct TokenDataset: Sendable {
     public var context: Int {
       switch self {
       case .stream(let context), .packed(let context), .documents(let context),
-        .classes(let context, _), .pairs(let context):
+        .classes(let context, _, _), .pairs(let context):
         context
       }
     }
@@ -353,7 +353,11 @@ public struct TokenDataset: Sendable {
       for place in 1...window.count {
         targets.append(piece.isTarget[place] ? piece.tokens[place] : TokenBatch.ignored)
       }
-      if case .classes(_, atFirst: true) = arrangement { targets.swapAt(first, targets.count - 1) }
+      if case .classes(_, let atFirst, let padToken) = arrangement {
+        let place = HeadLayout.place(
+          ofClassIn: piece.tokens.dropLast(), atFirst: atFirst, padToken: padToken)
+        targets.swapAt(first + place, targets.count - 1)
+      }
       if case .pairs = arrangement { sources.append(sourceLength(of: piece)) }
       lengths += sequenceLengths(in: window)
     }

@@ -52,7 +52,9 @@ enum TokenStore: Sendable {
     case .stream: add(1)
     case .packed: add(2)
     case .documents: add(3)
-    case .classes(_, let atFirst): add(atFirst ? 4 : 5)
+    case .classes(_, let atFirst, let padToken):
+      add(atFirst ? 4 : 5)
+      if let padToken, !atFirst { add(UInt64(UInt32(bitPattern: padToken))) }
     case .pairs: add(6)
     }
     if let masking {

@@ -141,10 +141,14 @@ public struct ModelReference: Sendable {
         }, shape: logits.shape)
     }
     if logits.shape.count == 2 {
-      let place = model.head?.layout.place == .last ? length - 1 : 0
+      let head = model.head?.layout
       found = Tensor(
         rows.indices.flatMap { row in
-          found.rows(row * length + place..<row * length + place + 1).scalars
+          let place =
+            row * length
+            + HeadLayout.place(
+              ofClassIn: rows[row], atFirst: head?.place != .last, padToken: head?.padToken)
+          return found.rows(place..<place + 1).scalars
         }, shape: logits.shape)
     }
     let (computed, ownLoss) = gradient(of: model, threads: threads)

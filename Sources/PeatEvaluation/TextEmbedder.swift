@@ -41,8 +41,8 @@ public struct TextEmbedder: Sendable {
     self.threads = threads
   }
 
-  /// - Returns: `[texts, d]`, or as many times `d` as the recipe has poolings.
-  /// - Throws: `badData` where a text has no tokens, or the model computes something else than numbers.
+  /// - Returns: `[texts, d]`, or as many times `d` as the recipe has poolings; zeros of a text without tokens, which is empty where the tokenizer puts nothing around it.
+  /// - Throws: `badData` where the model computes something else than numbers.
   public func embeddings(
     of texts: [String], tokenizer: Tokenizer, shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
@@ -60,17 +60,14 @@ public struct TextEmbedder: Sendable {
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> Tensor {
     let width = model.configuration.embeddingWidth
-    for (number, row) in rows.enumerated() {
-      guard !row.isEmpty else {
-        throw PeatError.badData(
-          "Text \(number + 1) has no tokens, so it has no embedding: it is empty, and the tokenizer puts nothing around it."
-        )
-      }
-      try model.checkTokens(row)
-    }
+    for row in rows { try model.checkTokens(row) }
     let values = try concurrently(
       count: rows.count, threads: threads, shouldStop: shouldStop, onProgress: onProgress
     ) { number, tape in
+      // No states: sentence-transformers' mean of nothing is 0 too.
+      guard !rows[number].isEmpty else {
+        return [Float](repeating: 0, count: width * recipe.poolings.count)
+      }
       let states = rows[number].withUnsafeBufferPointer {
         model.hiddenStates($0, layout: SequenceLayout(lengths: [$0.count]), on: tape)
       }

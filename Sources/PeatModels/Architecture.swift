@@ -17,6 +17,9 @@ public protocol Architecture: Sendable {
   /// The table in config.json in which that key and the other sizes stand; `nil`: the file itself.
   static var section: String? { get }
 
+  /// Other names that config.json may have for keys of the family, which transformers reads as well (`attribute_map`): by them the family's own.
+  static var aliases: [String: String] { get }
+
   /// Whether a config.json is for this family: by its `model_type`.
   static func isMeant(by json: JSONValue) -> Bool
 
@@ -52,12 +55,42 @@ extension Architecture {
 
   public static var decoderBlockCountKey: String? { nil }
   public static var section: String? { nil }
+  public static var aliases: [String: String] { [:] }
 
   public static func isMeant(by json: JSONValue) -> Bool {
     json["model_type"]?.string == modelType
   }
 
-  public static func spelledOut(_ table: [String: JSONValue]) -> [String: JSONValue] { table }
+  public static func spelledOut(_ table: [String: JSONValue]) -> [String: JSONValue] {
+    underOwnNames(table)
+  }
+
+  /// config.json with the family's own names in the place of others for the same.
+  static func underOwnNames(_ table: [String: JSONValue]) -> [String: JSONValue] {
+    var table = table
+    for (other, own) in aliases {
+      guard let value = table.removeValue(forKey: other), !value.isNull else { continue }
+      if table[own]?.isNull ?? true { table[own] = value }
+    }
+    return table
+  }
+
+  /// The same of a file.
+  ///
+  /// - Throws: `badData` where both names stand there and say different things.
+  static func underOwnNames(_ file: ConfigurationFile) throws -> ConfigurationFile {
+    guard let table = file.json.object else { return file }
+    for (other, own) in aliases.sorted(by: { $0.key < $1.key }) {
+      if let first = table[own], let second = table[other], !first.isNull, !second.isNull,
+        first != second
+      {
+        throw PeatError.badData(
+          "'\(file.name)' has \(own) and \(other), which mean the same and differ. Leave one of them out."
+        )
+      }
+    }
+    return ConfigurationFile(name: file.name, json: .object(underOwnNames(table)))
+  }
 
   public static func classifying(
     _ table: [String: JSONValue], _ names: [String]
@@ -121,7 +154,7 @@ public enum Architectures {
     var table = architecture.section.map { file[$0]?.object ?? [:] } ?? file
     if let count = table[architecture.blockCountKey]?.integer {
       // What a file leaves to a block's number has to be said where numbers change.
-      let stated = ConfigurationFile(name: "config.json", json: json)
+      let stated = ConfigurationFile(name: "config.json", json: .object(file))
       if table["layer_types"] == nil,
         let types = (try? architecture.configuration(from: stated))?.windows?.layerTypes
       {
@@ -134,7 +167,7 @@ public enum Architectures {
     }
     table[architecture.blockCountKey] = .integer(numbers.count)
     if let key = architecture.decoderBlockCountKey,
-      let encoder = json[architecture.blockCountKey]?.integer
+      let encoder = file[architecture.blockCountKey]?.integer
     {
       let count = numbers.count { $0 < encoder }
       table[architecture.blockCountKey] = .integer(count)
@@ -164,7 +197,7 @@ public enum Architectures {
       )
     }
     try file.checkNothingElseIsAsked(of: architecture)
-    let configuration = try architecture.configuration(from: file)
+    let configuration = try architecture.configuration(from: architecture.underOwnNames(file))
     try configuration.validate(file.name)
     return configuration
   }
@@ -293,12 +326,26 @@ public struct ConfigurationFile: Sendable {
   }
 
   /// The head of a model that predicts each next token; or, where the file says so, one of classes on the last state of a sequence, or none.
-  func tokenHead(_ weight: String, tied: Bool) throws -> HeadLayout? {
+  ///
+  /// - Parameter padding: the token that the family fills up with where the file does not say.
+  func tokenHead(_ weight: String, tied: Bool, padding: Int32? = nil) throws -> HeadLayout? {
     if try isBare { return nil }
     guard try hasClasses else {
       return .nextToken(weight, isTied: try flag("tie_word_embeddings", default: tied))
     }
-    return HeadLayout(place: .last, weight: "score.weight", labels: try labels)
+    var head = HeadLayout(place: .last, weight: "score.weight", labels: try labels)
+    head.padToken = try padToken(usual: padding)
+    return head
+  }
+
+  /// `pad_token_id`: no token where the file says null.
+  private func padToken(usual: Int32?) throws -> Int32? {
+    guard let value = json["pad_token_id"] else { return usual }
+    if value.isNull { return nil }
+    guard let number = value.integer, let token = Int32(exactly: number) else {
+      throw wrong("pad_token_id", "a whole number or null", value)
+    }
+    return token
   }
 
   /// Whether the model is one of classes, `…ForSequenceClassification` or `…ForImageClassification`.

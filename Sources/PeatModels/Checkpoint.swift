@@ -126,7 +126,7 @@ public struct Checkpoint: Sendable {
   /// All weights by name, as float32; those stored so share the files' memory. Masks of other types are left out.
   public func tensors() throws -> NamedTensors {
     var result: NamedTensors = [:]
-    for (name, file) in files where file.entries[name]?.type != nil {
+    for (name, file) in files where file.entries[name]?.holdsWeights == true {
       result[name] =
         try sparse[name].map {
           try SparseTensor.read(name, shape: $0, longest: configuration.longestSide, from: file)
@@ -354,9 +354,10 @@ public struct Checkpoint: Sendable {
     }
   }
 
-  /// 2 where a tensor is stored in half precision, and so lies in memory twice while it is read; else 0.
+  /// What a tensor takes in memory once more while it is read: 2 where one is stored in half precision, 8 where one is in double; else 0.
   public var halfBytesPerWeight: Int {
-    files.contains { [.bfloat16, .float16].contains($0.value.entries[$0.key]?.type) } ? 2 : 0
+    if files.contains(where: { $0.value.entries[$0.key]?.dtype == "F64" }) { return 8 }
+    return files.contains { [.bfloat16, .float16].contains($0.value.entries[$0.key]?.type) } ? 2 : 0
   }
 
   /// The digest over all tensors as they are stored: the same however they are spread over files. It is computed once.

@@ -8,7 +8,7 @@ public struct HeadLayout: Sendable, Equatable {
     case each
     /// The first of a sequence.
     case first
-    /// The last of a sequence.
+    /// The last of a sequence that is no filling: see `padToken`.
     case last
     /// The mean of a sequence's, a model's own tokens left out; it stands in the place of the first.
     case mean
@@ -30,6 +30,8 @@ public struct HeadLayout: Sendable, Equatable {
   public var bias: String?
   /// Another name of the bias, for files that have none by the first.
   var otherBias: String?
+  /// The token that a head on the last state looks past, whoever wrote it; `nil`: it looks at the very last.
+  public var padToken: Int32?
   /// The classes' names; `nil`: the outputs are the vocabulary.
   public var labels: [String]?
 
@@ -59,6 +61,18 @@ public struct HeadLayout: Sendable, Equatable {
       bias: isTied ? tiedBias : "\(last).bias")
     head.otherBias = isTied ? "\(last).bias" : tiedBias
     return head
+  }
+
+  /// Where in a sequence the state stands that has the output of a class: the first, or the rightmost whose token is not `padToken`. If all are, the first.
+  ///
+  /// Mirrors transformers `GenericForSequenceClassification`.
+  public static func place(
+    ofClassIn tokens: some BidirectionalCollection<Int32>, atFirst: Bool, padToken: Int32?
+  ) -> Int {
+    guard !atFirst, !tokens.isEmpty else { return 0 }
+    guard let padToken else { return tokens.count - 1 }
+    guard let place = tokens.lastIndex(where: { $0 != padToken }) else { return 0 }
+    return tokens.distance(from: tokens.startIndex, to: place)
   }
 
   /// Of a model that predicts each next token.

@@ -10,7 +10,7 @@ public struct OutputHead: Sendable {
   /// The last layer, `[outputs, d]`: the embedding itself where the two are tied.
   public let table: Parameter
   public let bias: Parameter?
-  /// c, where logits become `c · tanh(logit / c)`.
+  /// c, where logits become `c · tanh(logit / c)`; those of classes stay as they are, as in transformers.
   public let softCap: Float?
 
   /// Its own parameters, the embedding not among them.
@@ -34,7 +34,7 @@ public struct OutputHead: Sendable {
     table =
       layout.isTied ? embedding : try parameter(layout.weight, [model.outputCount, hidden], 1)
     bias = try layout.bias.map { try parameter($0, [model.outputCount], nil) }
-    softCap = model.logitSoftCap
+    softCap = layout.labels == nil ? model.logitSoftCap : nil
   }
 
   /// What goes into the last layer, `[N, d]` → `[N, d]`.

@@ -43,7 +43,8 @@ extension ConfigurationFile {
       )
     }
     let width = Int(Double(headWidth) * share)
-    guard width % 2 == 0, width > 0, width <= headWidth else {
+    // Of an odd number the last pair takes the next value too, as transformers has it.
+    guard width > 0, width <= headWidth, (width + 1) / 2 * 2 <= headWidth else {
       throw PeatError.badData(
         "'\(name)': a rotary embedding turns pairs of values, so an even number of a head's \(headWidth); found \(width)."
       )
@@ -69,6 +70,10 @@ extension ConfigurationFile {
     case "llama3":
       return embedding(try settings.llama3(plain, context: original()))
     case "yarn":
+      guard width % 2 == 0 else {
+        throw PeatError.badData(
+          "'\(name)': yarn turns an even number of a head's \(headWidth) values; found \(width).")
+      }
       let yarn = try settings.yarn(
         plain, width: width, theta: theta, original: original(), contextLength: contextLength)
       return embedding(yarn.frequencies, scale: yarn.scale)

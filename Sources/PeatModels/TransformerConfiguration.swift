@@ -78,6 +78,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
   /// Whether attention and feed-forward layer both see what comes into the block, `x + attention(norm₁(x)) + feedForward(norm₂(x))`.
   public var isParallel = false
   public var positions: Positions
+  /// A token that has no position of its own, with learned positions: it gets the row in front of the first, and others do not count it. `nil`: there is none.
+  public var unplacedToken: Int32?
   /// What the embedding's rows are multiplied with.
   public var embeddingScale: Float = 1
   /// Which keys a query sees, and what becomes of scores.
@@ -89,7 +91,7 @@ public struct TransformerConfiguration: Sendable, Equatable {
   public var feedForward: FeedForward
   /// What stands on the last states; `nil`: nothing, the states are the result.
   public var head: HeadLayout?
-  /// c, where logits become `c · tanh(logit / c)`.
+  /// c, where a vocabulary's logits become `c · tanh(logit / c)`.
   public var logitSoftCap: Float?
   /// How the model sees pictures; `nil`: it reads tokens. `vocabularySize` is then the size of a patch.
   public var image: ImageInput?

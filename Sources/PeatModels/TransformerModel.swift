@@ -187,27 +187,54 @@ public final class TransformerModel: @unchecked Sendable {
       let rows = image.embedded(inputs, placement.positions, positions, on: tape)
       return embeddingNorm?(rows, on: tape) ?? rows
     }
-    let rows = tape.embedding(
+    let unplaced = unplacedPositions(inputs.numbers, placement.positions)
+    var rows = tape.embedding(
       inputs.numbers, layout: placement.positions, table: embedding.weight,
       scale: configuration.embeddingScale,
-      positions: inputProjection == nil ? positions?.weight : nil,
+      positions: inputProjection == nil && unplaced == nil ? positions?.weight : nil,
       firstPosition: configuration.firstPositionRow, shared: tokenTypes?.weight,
       types: inputs.types, prompt: prompt?.weight)
+    if let unplaced { rows = withPositions(rows, unplaced, on: tape) }
     if let inputProjection {
       return withPositions(inputProjection(rows, on: tape), placement.positions, on: tape)
     }
     return embeddingNorm?(rows, on: tape) ?? rows
   }
 
+  /// The row of each token's position where some tokens have none of their own; `nil` where none does. Behind a prompt's rows, which are no tokens, all have one, as
+  /// transformers sees embeddings there and no tokens.
+  private func unplacedPositions(
+    _ tokens: UnsafeBufferPointer<Int32>, _ layout: SequenceLayout
+  ) -> [Int32]? {
+    guard let unplaced = configuration.unplacedToken, prompt == nil, tokens.contains(unplaced)
+    else { return nil }
+    let first = Int32(configuration.firstPositionRow)
+    return layout.pieces.flatMap { piece in
+      var next = first + Int32(piece.position)
+      return (0..<piece.count).map { number in
+        guard tokens[piece.row + number] != unplaced else { return first - 1 }
+        defer { next += 1 }
+        return next
+      }
+    }
+  }
+
   /// Adds the learned row of each state's position.
   private func withPositions(
     _ states: Activation, _ layout: SequenceLayout, on tape: Tape
   ) -> Activation {
-    guard let positions else { return states }
     let first = configuration.firstPositionRow
-    let numbers = layout.pieces.flatMap { piece in
-      (0..<piece.count).map { Int32(first + piece.position + $0) }
-    }
+    return withPositions(
+      states,
+      layout.pieces.flatMap { piece in
+        (0..<piece.count).map { Int32(first + piece.position + $0) }
+      }, on: tape)
+  }
+
+  private func withPositions(
+    _ states: Activation, _ numbers: [Int32], on tape: Tape
+  ) -> Activation {
+    guard let positions else { return states }
     let rows = numbers.withUnsafeBufferPointer {
       tape.embedding(
         $0, layout: SequenceLayout(lengths: [numbers.count]), table: positions.weight)

@@ -6,14 +6,15 @@ import PeatTensor
 /// `{"String": " "}` or `{"Regex": "\\s+"}`. Regular expressions are read in Oniguruma's dialect, as Hugging Face
 /// writes them, and run by `NSRegularExpression`; the classes in which the two differ are rewritten first.
 ///
-/// A regular expression that needs exponential time needs it here too: read tokenizers from sources you trust. One that
-/// needs more memory for a text than the matcher has is an error.
+/// One that needs more steps for a text than `BoundedExpression` allows, or more memory than the matcher has, is an error that names it.
 struct Pattern: Sendable {
   private enum Kind: Sendable {
     case string([UInt8])
-    case expression(NSRegularExpression, source: String)
+    case expression(BoundedExpression)
     /// Two spaces or more, which many files of sentencepiece models name as a regular expression.
     case spaceRun
+    /// White space in front of a line's end, as DeepSeek's files look for it: a matcher would try each blank of a run anew.
+    case spaceAtLineEnd
   }
   private let kind: Kind
   private let place: TokenizerPart
@@ -21,6 +22,9 @@ struct Pattern: Sendable {
   /// The most bytes a match may be replaced by, and the most a text may come to by it.
   private static let contentLimit = 4096
   private static let textLimit = 1 << 30
+  /// What a text may always become by it, and how often its own length.
+  private static let freeSize = 16 << 20
+  private static let growthLimit = 16
 
   init(_ part: TokenizerPart) throws {
     place = part
@@ -34,11 +38,20 @@ struct Pattern: Sendable {
         kind = .spaceRun
         return
       }
+      if source == #"\s+$"# {
+        kind = .spaceAtLineEnd
+        return
+      }
+      if let number = BoundedExpression.tooLargeRepetition(in: source) {
+        throw expression.failure(
+          "repeats something \(number) times, at most \(BoundedExpression.mostRepetitions) are possible: '\(source.prefix(200))'."
+        )
+      }
       let translated = try Self.translated(source, expression)
-      guard let compiled = try? NSRegularExpression(pattern: translated) else {
+      guard let bounded = BoundedExpression(source, as: translated) else {
         throw expression.failure("is not a regular expression that can be read here: '\(source)'.")
       }
-      kind = .expression(compiled, source: source)
+      kind = .expression(bounded)
     } else {
       throw part.failure("is no pattern; expected {\"String\": …} or {\"Regex\": …}.")
     }
@@ -55,12 +68,13 @@ struct Pattern: Sendable {
 
   /// The matches, from left to right, without overlap, as ranges of bytes.
   ///
-  /// - Throws: `badData` where the regular expression can't be matched against so long a text.
+  /// - Throws: `badData` where the regular expression can't be matched against the text within its bounds.
   func matches(in text: [UInt8]) throws -> [Range<Int>] {
     switch kind {
     case .string(let wanted): Self.occurrences(of: wanted, in: text)
     case .spaceRun: Self.spaceRuns(in: text)
-    case .expression(let expression, let source): try matches(of: expression, source, in: text)
+    case .spaceAtLineEnd: Self.spaceAtLineEnds(in: text)
+    case .expression(let expression): try matches(of: expression, in: text)
     }
   }
 
@@ -75,10 +89,13 @@ struct Pattern: Sendable {
     -> [UInt8]
   {
     let size = text.count + matches.count * content.count - matches.reduce(0) { $0 + $1.count }
-    guard size <= max(Self.textLimit, text.count) else {
+    let limit = max(
+      text.count,
+      min(Self.textLimit, max(Self.freeSize, Self.growthLimit * text.count)))
+    guard size <= limit else {
       throw place.failure(
         "is replaced \(matches.count) times, which makes \(size) bytes of a text of \(text.count); "
-          + "at most \(Self.textLimit) can be handled.")
+          + "at most \(limit) can be handled.")
     }
     return text.replacing(matches, with: content)
   }
@@ -115,24 +132,44 @@ struct Pattern: Sendable {
     return result
   }
 
+  /// What `\s+$` finds: of each run of white space all up to the last end of a line in it, which is a line feed or the end of the text.
+  static func spaceAtLineEnds(in text: [UInt8]) -> [Range<Int>] {
+    var result: [Range<Int>] = []
+    var index = 0
+    while index < text.count {
+      let start = index
+      var lineEnd = start
+      while index < text.count {
+        let scalar = UTF8Text.scalar(text, at: index)
+        guard UTF8Text.isWhitespace(scalar.value) else { break }
+        if scalar.value == 0x0A { lineEnd = index }
+        index += scalar.length
+      }
+      if index == text.count { lineEnd = index }
+      if lineEnd > start { result.append(start..<lineEnd) }
+      if index < text.count { index += UTF8Text.scalar(text, at: index).length }
+    }
+    return result
+  }
+
   private func matches(
-    of expression: NSRegularExpression, _ source: String, in text: [UInt8]
+    of expression: BoundedExpression, in text: [UInt8]
   ) throws -> [Range<Int>] {
     let string = String(decoding: text, as: UTF8.self)
     let length = string.utf16.count
-    var found: [NSRange] = []
-    var failed = false
-    // The last call tells how it ended: where the matcher gives up, there are no further matches.
-    expression.enumerateMatches(
-      in: string, options: .reportCompletion, range: NSRange(location: 0, length: length)
-    ) { match, flags, _ in
-      if let match { found.append(match.range) }
-      if flags.contains(.internalError) { failed = true }
+    let outcome = expression.search(string, length: length)
+    let found = outcome.matches
+    if outcome.wasStopped {
+      let steps = outcome.reports * BoundedExpression.stepsPerReport
+      throw place.failure(
+        "is a regular expression that goes over a text of \(length) characters again and again, and was stopped after \(steps) steps: "
+          + "'\(expression.source.prefix(200))'. Repetitions inside of repetitions do so; write it without them, or try shorter documents."
+      )
     }
-    if failed {
+    if outcome.ranOutOfMemory {
       throw place.failure(
         "is a regular expression that can't be matched against a text of \(length) characters, because it needs too "
-          + "much memory: '\(source.prefix(200))'. Try shorter documents.")
+          + "much memory: '\(expression.source.prefix(200))'. Try shorter documents.")
     }
     var result: [Range<Int>] = []
     result.reserveCapacity(found.count)

@@ -1,4 +1,5 @@
 import Foundation
+import PeatTensor
 import TestSupport
 import Testing
 
@@ -29,6 +30,25 @@ import Testing
       // Its own file is renewed.
       for _ in 0..<2 {
         try await FedpeatCommand.succeed(embed + ["vectors.safetensors"], in: folder)
+      }
+    }
+  }
+
+  @Test func `a text without tokens has a vector of zeros`() async throws {
+    try await withWorkshop { workshop, folder in
+      let model = try workshop.copy("model", to: folder)
+      let file = model.appendingPathComponent("tokenizer.json")
+      var json = try JSONFile.read(JSONValue.self, from: file).object ?? [:]
+      json["post_processor"] = .null
+      try JSONFile.write(JSONValue.object(json), to: file)
+      try Data(#"["the cat", "", "a dog"]"#.utf8).write(
+        to: folder.appendingPathComponent("texts.json"))
+      for words in [[], ["--normalize"]] {
+        let report = try await FedpeatCommand.succeed(
+          ["embed", "model", "--text", "texts.json", "--json"] + words, in: folder
+        ).object()
+        let vectors = try #require(report["embeddings"] as? [[Double]])
+        #expect(vectors.map { $0.contains { $0 != 0 } } == [true, false, true])
       }
     }
   }

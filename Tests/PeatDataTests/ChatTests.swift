@@ -53,7 +53,7 @@ import Testing
 
   @Test func `another rendering makes another text of the same turns`() throws {
     struct Tagged: ChatRendering {
-      func segments(of turns: [ChatTurn]) -> [TextSegment] {
+      func segments(of turns: [ChatTurn], tools: ConversationTools?) -> [TextSegment] {
         turns.map { TextSegment("<\($0.role)>\($0.content)", isLearned: $0.isLearned) }
       }
     }

@@ -38,6 +38,44 @@ import Testing
     #expect(data.inputTokens.count == 12)
   }
 
+  @Test func `a head that looks at the last token looks past filling, whoever wrote it`() throws {
+    let texts = [document("abca", "yes"), document("aaa", "no"), document("b", "yes")]
+    let letter = try #require(try tokenizer().encode("a", addSpecialTokens: false).first)
+    let begin = try #require(try tokenizer().beginToken)
+    func places(_ padToken: Int32?, atFirst: Bool = false) throws -> [Int] {
+      let task = ClassificationTask(labels: ["no", "yes"], atFirst: atFirst, padToken: padToken)
+      let batch = Array(
+        try task.dataset(texts, tokenizer: tokenizer(), context: 8).batches(rows: 3))[0]
+      return batch.targets.indices.filter { batch.targets[$0] >= 0 }
+    }
+    let ends = try places(nil)
+    #expect(ends.count == 3)
+    let tokens = try texts.map { try tokenizer().encode($0.text, addSpecialTokens: true) }
+    var start = 0
+    var expected: [Int] = []
+    for row in tokens {
+      expected.append(start + (row.lastIndex { $0 != letter } ?? 0))
+      start += row.count
+    }
+    #expect(expected != ends)
+    #expect(try places(letter) == expected)
+    #expect(try places(letter, atFirst: true) == places(nil, atFirst: true))
+    // Nothing but filling: the first.
+    #expect(HeadLayout.place(ofClassIn: [begin, begin], atFirst: false, padToken: begin) == 0)
+    #expect(HeadLayout.place(ofClassIn: [3, begin, 3], atFirst: false, padToken: 3) == 1)
+  }
+
+  @Test func `classes that differ only in how letters are composed are refused`() throws {
+    let error = #expect(throws: PeatError.self) {
+      try ClassificationTask.labels(of: [
+        document("a", "caf\u{E9}"), document("b", "cafe\u{301}"), document("c", "tea"),
+      ])
+    }
+    #expect(error?.code == .badData)
+    #expect(error?.message.contains("U+0066 U+00E9") == true)
+    #expect(error?.message.contains("U+0065 U+0301") == true)
+  }
+
   @Test
   func `classes are those of the texts, in order; a text without one, or with another, says so`()
     throws

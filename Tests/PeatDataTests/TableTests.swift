@@ -31,6 +31,17 @@ import Testing
 }
 
 @Suite("LabelledText") struct LabelledTextTests {
+  @Test func `two columns of one name are refused`() throws {
+    for text in ["text,label,Text\na,x,b\n", "text,label, text\na,x,b\n"] {
+      let error = errorOf { try read(text, named: "t.csv") }
+      #expect(error?.message.contains("2 columns are called 'text'") == true)
+      let other = errorOf { try withFile(text, named: "t.csv") { try DocumentReader.read($0) } }
+      #expect(other?.message.contains("2 columns are called 'text'") == true)
+    }
+    // Those without a name are of no use, and no harm.
+    #expect(try read("text,,label,\na,1,x,2\n", named: "t.csv").map(\.label) == ["x"])
+  }
+
   private func read(_ contents: String, named name: String) throws -> [LabelledText] {
     try withFile(contents, named: name) { try LabelledText.read($0) }
   }
@@ -94,10 +105,31 @@ import Testing
       {"prompt": "p", "choices": ["a", "b"], "answer": 0}
       {"context": "c", "choices": ["a", "b"], "answer": 0}
       {"context": "c", "question": "q", "choices": ["B", "A"], "answer": "A"}
+      {"context": "c", "prompt": "p", "choices": ["a", "b"], "answer": 0, "user": "ada", "n": 3}
       """)
-    #expect(questions.map(\.prompt) == ["p", "c", "c\nq"])
+    #expect(questions.map(\.prompt) == ["p", "c", "c\nq", "c\np"])
     // A text equal to a choice counts before a letter.
-    #expect(questions.map(\.answer) == [0, 0, 1])
+    #expect(questions.map(\.answer) == [0, 0, 1, 0])
+    #expect(questions.map(\.fields) == [[:], [:], [:], ["user": "ada", "n": "3"]])
+  }
+
+  @Test func `takes choices with names, as ARC has them`() throws {
+    let questions = try read(
+      """
+      {"id": "x", "question": "q", "choices": {"text": ["one", "two", "A"], "label": ["A", "B", "C"]}, "answerKey": "A"}
+      {"question": "q", "choices": {"label": ["1", "2"], "text": ["2", "1"]}, "answerKey": "1"}
+      """)
+    #expect(questions.map(\.answer) == [0, 0])
+    #expect(questions.map(\.choices) == [["one", "two", "A"], ["2", "1"]])
+    for (line, words) in [
+      (#"{"text": ["a", "b"], "label": ["A"]}, "answerKey": "A""#, "lists of the same length"),
+      (#"{"text": ["a", "b"], "label": ["A", "A"]}, "answerKey": "A""#, "no label twice"),
+      (#"{"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "C""#, "none of the 2 choices"),
+      (#"{"text": ["a", "b"]}, "answerKey": "A""#, "'text' and its 'label'"),
+    ] {
+      let error = errorOf { try read(#"{"question": "q", "choices": \#(line)}"#) }
+      #expect(error?.message.contains(words) == true, "\(error?.message ?? line)")
+    }
   }
 
   @Test(arguments: [

@@ -13,6 +13,16 @@ import Testing
     return data + Data(header.utf8) + Data(count: payload)
   }
 
+  @Test func `float64 is read as float32`() throws {
+    let values: [Double] = [1, -0.1, 1e300, 3.0000000001]
+    let bytes = values.reduce(into: Data()) { data, value in
+      withUnsafeBytes(of: value.bitPattern.littleEndian) { data.append(contentsOf: $0) }
+    }
+    let data = SafeTensors.encode(["x": SafeTensors.Raw("F64", [2, 2], bytes)])
+    let found = try #require(try SafeTensors.decode(data, from: "f")["x"])
+    #expect(found.shape == [2, 2] && found.scalars == values.map { Float($0) })
+  }
+
   private func expectRefused(
     _ data: Data, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation
   ) throws {

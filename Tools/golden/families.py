@@ -68,6 +68,17 @@ DECODERS = {
     "opt": OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=16),
     "opt-norms-behind": OPTConfig(**COMMON, ffn_dim=40, word_embed_proj_dim=16, do_layer_norm_before=False),
     "llama-classes": LlamaConfig(**GATED | {"pad_token_id": 52}, num_labels=3),
+    "llama-padded-classes": LlamaConfig(**GATED | {"pad_token_id": 52}, num_labels=3),
+    # Of a vocabulary's logits alone there is a soft cap.
+    "gemma2-classes": Gemma2Config(
+        **GATED | {"pad_token_id": 52}, head_dim=8, sliding_window=4, query_pre_attn_scalar=7, attn_logit_softcapping=2.0,
+        final_logit_softcapping=1.0, num_labels=3,
+    ),
+    # Three of a head's twelve values turn, and a fourth with them.
+    "gpt-neox-odd": GPTNeoXConfig(
+        **COMMON | {"hidden_size": 24, "num_attention_heads": 2}, intermediate_size=40, bos_token_id=0, eos_token_id=0,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.25},
+    ),
 }
 BERT = COMMON | {"intermediate_size": 24, "num_labels": 3}
 DISTILBERT = {
@@ -132,6 +143,7 @@ def models():
         yield name, config, transformers.T5ForConditionalGeneration
     yield "mt5", MT5Config(**T5 | {"feed_forward_proj": "gated-gelu"}), transformers.MT5ForConditionalGeneration
     multilingual = XLMRobertaConfig(**BERT, pad_token_id=1, type_vocab_size=1)
+    yield "roberta-padded", RobertaConfig(**BERT, pad_token_id=1, type_vocab_size=1), transformers.RobertaModel
     yield "xlm-roberta-masked", multilingual, transformers.XLMRobertaForMaskedLM
     yield "xlm-roberta-classes", multilingual, transformers.XLMRobertaForSequenceClassification
     for name, (config, kind) in (CLIP | BARE | UNTIED).items():
@@ -173,7 +185,7 @@ def main():
         (folder / "generation_config.json").unlink(missing_ok=True)
         for file in folder.iterdir():
             file.chmod(0o644)
-        values = reference(model, seed(name) + 100, 17, "-pairs" in name)
+        values = reference(model, seed(name) + 100, 17, "-pairs" in name, "-padded" in name)
         write_tensors(folder / "reference.safetensors", values)
         print(name, "loss", values["loss"].item(), "parameters", model.num_parameters())
     write_manifest(FOLDER, "families.py", SEED, computedIn="float32")

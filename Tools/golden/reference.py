@@ -34,8 +34,10 @@ STORED = {
 }
 
 
-def reference(model, seed: int, length: int, pairs: bool = False) -> dict:
-    """Logits, loss and gradients of what the model's head predicts: each next token, some masked ones, or a class."""
+def reference(model, seed: int, length: int, pairs: bool = False, padded: bool = False) -> dict:
+    """Logits, loss and gradients of what the model's head predicts: each next token, some masked ones, or a class.
+
+    With `padded` the token for filling stands in the rows as if it were written there, at the end of the first and within both."""
     dice = Dice(seed)
     if hasattr(tower(model.config), "patch_size"):
         return picture_reference(model, dice)
@@ -44,6 +46,12 @@ def reference(model, seed: int, length: int, pairs: bool = False) -> dict:
     ids = dice.integers(model.config.vocab_size, 2, length)
     # Filling is never learned, and has positions of its own in some models.
     ids[ids == getattr(model.config, "pad_token_id", None)] = 3
+    if padded:
+        ids[0, [1, 2, length - 2, length - 1]] = ids[1, [0, length - 2]] = model.config.pad_token_id
+        # It learns as other tokens do.
+        for module in model.modules():
+            if isinstance(module, torch.nn.Embedding):
+                module.padding_idx = None
     kind = type(model).__name__
     targets = torch.full_like(ids, -1)
     given = {"input_ids": ids}
@@ -54,7 +62,8 @@ def reference(model, seed: int, length: int, pairs: bool = False) -> dict:
     model.zero_grad(set_to_none=True)
     if kind.endswith("ForSequenceClassification"):
         labels = dice.integers(model.config.num_labels, 2)
-        targets[:, -1 if hasattr(model, "score") else 0] = labels
+        last = (torch.arange(length) * (ids != model.config.pad_token_id)).argmax(1)
+        targets[torch.arange(2), last if hasattr(model, "score") else 0] = labels
         output = model(**given, labels=labels)
     elif kind.endswith(("ForCausalLM", "LMHeadModel")):
         targets[:, :-1] = ids[:, 1:]

@@ -8,7 +8,8 @@ struct Embed: AsyncParsableCommand {
     discussion: """
       Example: fedpeat embed models/all-MiniLM-L6-v2 --text questions.txt --normalize --out questions.safetensors
 
-      Texts are a file's documents, or with --lines its lines; each has a vector, empty ones too. How the states become a vector is what \
+      Texts are a file's documents, or with --lines its lines; each has a vector, empty ones too: zeros, where the \
+      tokenizer puts nothing around a text. How the states become a vector is what \
       sentence-transformers' files beside the model say (modules.json with its Pooling and Normalize, max_seq_length, a default prompt); \
       without them it is their mean. The vectors are written as 'embeddings' [texts, width] into --out, or with \
       --json shown.

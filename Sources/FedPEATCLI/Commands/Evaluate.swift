@@ -63,7 +63,7 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Measure each client's texts for themselves too, with the mean, the worst tenth and the worst: the field that says whose a text is, such as speaker; all together if not given.",
+      "Measure each client's texts or questions for themselves too, with the mean, the worst tenth and the worst: the field that says whose a text is, such as speaker; all together if not given.",
       valueName: "field"))
   var perClient: String?
 
@@ -77,8 +77,8 @@ struct Evaluate: AsyncParsableCommand {
       throw ValidationError("Give one of --text FILE, --choices FILE and --labels FILE.")
     }
     if let limit, limit < 1 { throw ValidationError("--limit is \(limit); it must be at least 1.") }
-    if perClient != nil, choices != nil || limit != nil {
-      throw ValidationError("--per-client goes with --text or --labels, without --limit.")
+    if perClient != nil, limit != nil {
+      throw ValidationError("--per-client goes without --limit.")
     }
     if text == nil, streaming.stream != nil {
       throw ValidationError("--stream and --no-stream are about --text.")
@@ -94,20 +94,16 @@ struct Evaluate: AsyncParsableCommand {
       return try maskedTokens(loaded, URL(path: text))
     }
     if let text { return try perplexity(loaded, URL(path: text)) }
-    if perClient != nil {
-      throw PeatError.usage(
-        "--per-client with --labels needs a model with a head of classes; this one scores labels as continuations."
-      )
-    }
     let addBegin = try bos ?? loaded.tokenizer.addsBeginToken
     if let choices {
       try answers(loaded, try ChoiceQuestion.read(URL(path: choices)), addBegin)
     } else if let labels {
       let texts = try LabelledText.read(URL(path: labels))
-      let known = Set(texts.map(\.label)).sorted()
+      let known = try ClassLabels.sorted(texts.map(\.label))
       let questions = texts.compactMap { item in
         known.firstIndex(of: item.label).map {
-          ChoiceQuestion(prompt: item.document.text, choices: known, answer: $0)
+          ChoiceQuestion(
+            prompt: item.document.text, choices: known, answer: $0, fields: item.document.fields)
         }
       }
       try classes(loaded, questions, known, addBegin)
@@ -139,12 +135,45 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// Prints a report, with what clients have where they were asked for.
-  private func tell(_ report: some Encodable, _ rows: [[String]], _ clients: ClientSummary?) throws
-  {
+  private func tell(
+    _ report: some Encodable, _ rows: [[String]], _ clients: ClientSummary?,
+    macroF1: ClientSummary? = nil
+  ) throws {
+    let others = (macroF1?.rows ?? []).dropFirst().map { ["macro-F1: " + $0[0], $0[1]] }
     try common.report(
-      ReportPerClient(report: report, perClient: clients),
-      text: Format.table(rows + (clients?.rows ?? [])))
+      ReportPerClient(report: report, perClient: clients, perClientMacroF1: macroF1),
+      text: Format.table(rows + (clients?.rows ?? []) + others))
   }
+
+  /// Each client's share of right answers to its questions, and its macro-F1 where choices are classes.
+  private func summaries(
+    _ questions: [ChoiceQuestion], _ answers: [MultipleChoiceMeasure.Answer], in file: String,
+    classes: [String]? = nil
+  ) throws -> (accuracy: ClientSummary?, macroF1: ClientSummary?) {
+    guard let perClient else { return (nil, nil) }
+    let documents = questions.enumerated().map {
+      Document($1.prompt, fields: $1.fields.merging([Self.numberField: String($0)]) { $1 })
+    }
+    let groups = try DocumentReader.groups(of: documents, by: perClient, in: "'\(file)'")
+    var (accuracies, scores): ([String: Double], [String: Double]) = ([:], [:])
+    for group in groups {
+      let numbers = group.documents.compactMap { $0.fields[Self.numberField].flatMap { Int($0) } }
+      let own = (numbers.map { questions[$0] }, numbers.map { answers[$0] })
+      accuracies[group.name] = ChoiceReport(own.1, to: own.0).accuracy
+      if let classes {
+        scores[group.name] = try ClassificationReport(
+          zip(own.0, own.1).map { ($0.answer, $1.choice) }, labels: classes
+        ).macroF1
+      }
+    }
+    return (
+      try ClientSummary(accuracies, higherIsBetter: true),
+      classes == nil ? nil : try ClientSummary(scores, higherIsBetter: true)
+    )
+  }
+
+  /// A question's number, beside the fields of its record.
+  private static let numberField = "\u{0}number"
 
   /// By the model's own head of classes.
   private func told(_ loaded: LoadedModel, _ file: URL) throws {
@@ -162,6 +191,15 @@ struct Evaluate: AsyncParsableCommand {
     let groups = try perClient.map {
       try DocumentReader.groups(of: documents, by: $0, in: "'\(file.relativePath)'")
     }
+    // Each client once, for both numbers.
+    var known: [String: ClassificationReport] = [:]
+    func report(of documents: [Document]) throws -> ClassificationReport {
+      let client = perClient.flatMap { documents.first?.fields[$0] } ?? ""
+      if let report = known[client] { return report }
+      let computed = try report(documents)
+      known[client] = computed
+      return computed
+    }
     try tell(
       whole,
       [
@@ -169,7 +207,8 @@ struct Evaluate: AsyncParsableCommand {
         ["macro-F1", Format.number(whole.macroF1, digits: 4)],
         ["examples", Format.count(whole.examples)],
         ["classes", Format.count(whole.labels.count)],
-      ], summary(groups, higherIsBetter: true) { try report($0).accuracy })
+      ], summary(groups, higherIsBetter: true) { try report(of: $0).accuracy },
+      macroF1: summary(groups, higherIsBetter: true) { try report(of: $0).macroF1 })
   }
 
   /// Of a model that says what stands at masked places.
@@ -278,16 +317,17 @@ struct Evaluate: AsyncParsableCommand {
     let chosen = limit.map { Array(questions.prefix($0)) } ?? questions
     let measure = try MultipleChoiceMeasure(
       loaded.model, tokenizer: try loaded.tokenizer, addBegin: addBegin)
-    let report = try measure.report(
-      chosen, shouldStop: { Interruption.isRequested },
+    let answers = try measure.answers(
+      to: chosen, shouldStop: { Interruption.isRequested },
       onProgress: { done, count in Terminal.status("question \(done) of \(count)") })
-    try common.report(
+    let report = ChoiceReport(answers, to: chosen)
+    try tell(
       report,
-      text: Format.table([
+      [
         ["accuracy", Format.percent(report.accuracy)],
         ["accuracy by length-normalised score", Format.percent(report.normalizedAccuracy)],
         ["questions", Format.count(report.questions)],
-      ]))
+      ], summaries(chosen, answers, in: choices ?? "").accuracy)
   }
 
   /// What `--labels` gives: choices that are classes.
@@ -313,17 +353,18 @@ struct Evaluate: AsyncParsableCommand {
     let choices = ChoiceReport(answers, to: chosen)
     let report = try ClassificationReport(
       zip(chosen, answers).map { ($0.answer, $1.choice) }, labels: labels)
-    try common.report(
+    let clients = try summaries(chosen, answers, in: self.labels ?? "", classes: labels)
+    try tell(
       ClassReport(
         accuracy: report.accuracy, normalizedAccuracy: choices.normalizedAccuracy,
         questions: report.examples, macroF1: report.macroF1, labels: report.labels,
         confusion: report.confusion),
-      text: Format.table([
+      [
         ["accuracy", Format.percent(report.accuracy)],
         ["accuracy by length-normalised score", Format.percent(choices.normalizedAccuracy)],
         ["macro-F1", Format.number(report.macroF1, digits: 4)],
         ["texts", Format.count(report.examples)], ["classes", Format.count(labels.count)],
-      ]))
+      ], clients.accuracy, macroF1: clients.macroF1)
   }
 }
 
@@ -332,13 +373,16 @@ private struct ReportPerClient<Report: Encodable>: Encodable {
   var report: Report
   /// Absent where it was not asked for.
   var perClient: ClientSummary?
+  /// The same of macro-F1, where there are classes.
+  var perClientMacroF1: ClientSummary?
 
-  private enum CodingKeys: String, CodingKey { case perClient }
+  private enum CodingKeys: String, CodingKey { case perClient, perClientMacroF1 }
 
   func encode(to encoder: any Encoder) throws {
     try report.encode(to: encoder)
     guard let perClient else { return }
     var table = encoder.container(keyedBy: CodingKeys.self)
     try table.encode(perClient, forKey: .perClient)
+    try table.encodeIfPresent(perClientMacroF1, forKey: .perClientMacroF1)
   }
 }

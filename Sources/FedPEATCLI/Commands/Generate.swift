@@ -8,7 +8,8 @@ struct Generate: AsyncParsableCommand {
     discussion: """
       Example: fedpeat generate models/stories260K --prompt "Once upon a time" --max-tokens 100
 
-      Prints what follows the prompt, not the prompt itself.
+      Prints what follows the prompt, not the prompt itself, up to a token that ends a text: the tokenizer's eos_token, and those that \
+      generation_config.json, or where that is not there config.json, names as eos_token_id.
       """)
 
   @Argument(help: "A model or emulator: its folder, or its name on the Hub; or what plug-in wrote.")
@@ -88,6 +89,7 @@ struct Generate: AsyncParsableCommand {
       settings: SamplingSettings(
         temperature: temperature, topTokens: topTokens, seed: common.seedValue),
       threads: common.threadCount)
+    let ends = try loaded.checkpoint.endTokens().union(tokenizer.endToken.map { [$0] } ?? [])
     var decoder = StreamingDecoder(tokenizer)
     var text = ""
     var count = 0
@@ -95,7 +97,7 @@ struct Generate: AsyncParsableCommand {
     while count < maxTokens, let token = try generator.next() {
       try checkInterruption()
       count += 1
-      if token == tokenizer.endToken { break }
+      if ends.contains(token) { break }
       let piece = decoder.append(token)
       text += piece
       if !common.json { try? FileHandle.standardOutput.write(contentsOf: Data(piece.utf8)) }

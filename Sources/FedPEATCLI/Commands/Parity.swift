@@ -12,7 +12,10 @@ struct Parity: AsyncParsableCommand {
       in the model's folder as reference.safetensors; Tools/golden/reference.py MODEL makes it, which needs Python with transformers.
       """)
 
-  @Argument(help: "Folders of models, each with its reference.safetensors.")
+  @Argument(
+    help:
+      "Models, each with its reference.safetensors: folders, or names on the Hub of what is in the cache."
+  )
   var models: [String]
 
   @Option(help: "The largest difference that counts as agreement.")
@@ -35,7 +38,7 @@ struct Parity: AsyncParsableCommand {
   func run() async throws {
     var rows: [Row] = []
     for name in models {
-      let folder = URL(path: name)
+      let folder = try URL(model: name)
       let reference = try ModelReference(
         contentsOf: folder.appendingPathComponent(ModelReference.fileName))
       try checkInterruption()

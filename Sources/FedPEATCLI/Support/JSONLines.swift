@@ -2,17 +2,18 @@ import FedPEAT
 import Foundation
 
 extension [Document] {
-  /// One JSON object per line: the fields, and text, or prompt and completion, or messages.
+  /// One JSON object per line: the fields, and text, or prompt and completion, or messages with the tools beside them.
   func writeJSONLines(to url: URL) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     var data = Data()
     for document in self {
+      if let conversation = document.conversationLine() {
+        data += Data((conversation + "\n").utf8)
+        continue
+      }
       var line = document.fields.mapValues(JSONValue.string)
-      if let turns = document.turns {
-        line["messages"] = .array(
-          turns.map { .object(["role": .string($0.role), "content": .string($0.content)]) })
-      } else if let prompt = document.prompt, let completion = document.completion {
+      if let prompt = document.prompt, let completion = document.completion {
         line["prompt"] = .string(prompt)
         line["completion"] = .string(completion)
       } else {

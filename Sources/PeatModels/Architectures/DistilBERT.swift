@@ -8,6 +8,9 @@ public enum DistilBERT: Architecture {
   public static let className = "DistilBert"
   public static let seesBothWays = true
   public static let blockCountKey = "n_layers"
+  public static let aliases = [
+    "hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers",
+  ]
 
   public static func configuration(
     from file: ConfigurationFile

@@ -10,6 +10,10 @@ public enum GPT2: Architecture {
 
   public static let layout = WeightLayout.inputsByOutputs
   public static let blockCountKey = "n_layer"
+  public static let aliases = [
+    "hidden_size": "n_embd", "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head", "num_hidden_layers": "n_layer",
+  ]
 
   public static func configuration(
     from file: ConfigurationFile

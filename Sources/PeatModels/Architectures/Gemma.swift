@@ -24,7 +24,7 @@ public enum Gemma: Architecture {
     try file.require("use_bidirectional_attention", [.bool(false)])
     var model = try Llama.likeLlama(
       file, modelType: modelType, keys: keys, headWidth: 256, activation: activation,
-      tiesEmbeddings: true)
+      tiesEmbeddings: true, padding: 0)
     if !file.has(activation) { model.feedForward = .gated(.tanhGELU) }
     if case .rms(let epsilon, _) = model.norm { model.norm = .rms(epsilon: epsilon, offset: 1) }
     model.embeddingScale = Float(model.hiddenSize).squareRoot()

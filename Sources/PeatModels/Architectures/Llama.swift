@@ -23,7 +23,7 @@ public enum Llama: Architecture {
   /// - Parameter headWidth: where the file names none; the hidden size divided among the heads if not given.
   static func likeLlama(
     _ file: ConfigurationFile, modelType: String, keys: TransformerKeys, headWidth: Int? = nil,
-    activation: String = "hidden_act", tiesEmbeddings: Bool = false
+    activation: String = "hidden_act", tiesEmbeddings: Bool = false, padding: Int32? = nil
   ) throws -> TransformerConfiguration {
     let sizes = try file.attentionSizes(headWidth: file.optionalSize("head_dim") ?? headWidth)
     let context = try file.optionalSize("max_position_embeddings") ?? 2048
@@ -40,7 +40,7 @@ public enum Llama: Architecture {
       norm: .rms(epsilon: Float(try file.number("rms_norm_eps", default: 1e-6))),
       positions: .rotary(try file.rotary(headWidth: sizes.headWidth, contextLength: context)),
       feedForward: .gated(try file.activation(activation, default: .silu)),
-      head: try file.tokenHead("lm_head.weight", tied: tiesEmbeddings),
+      head: try file.tokenHead("lm_head.weight", tied: tiesEmbeddings, padding: padding),
       biases: .none,
       keys: keys)
   }

@@ -28,7 +28,7 @@ public enum OPT: Architecture {
       norm: .layer(epsilon: 1e-5),
       positions: .learned(firstRow: 2),
       feedForward: .plain(try file.activation("activation_function", default: .relu)),
-      head: try file.tokenHead("lm_head.weight", tied: true),
+      head: try file.tokenHead("lm_head.weight", tied: true, padding: 1),
       biases: .init(projections: bias, attentionOutput: bias, feedForward: bias),
       keys: keys)
     if !normsBefore { model.normPlace = .after }

@@ -22,9 +22,10 @@ public enum RoBERTa: Architecture {
   static func likeRoBERTa(
     _ file: ConfigurationFile, modelType: String
   ) throws -> TransformerConfiguration {
+    let padding = try file.optionalCount("pad_token_id") ?? 1
     var model = try BERT.likeBERT(
-      file, modelType: modelType, keys: keys,
-      firstPosition: (file.optionalCount("pad_token_id") ?? 1) + 1)
+      file, modelType: modelType, keys: keys, firstPosition: padding + 1)
+    model.unplacedToken = Int32(padding)
     model.head =
       switch try file.kind {
       case let kind? where kind.hasSuffix("ForMaskedLM"):

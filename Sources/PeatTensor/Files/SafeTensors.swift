@@ -10,6 +10,13 @@ public struct SafeTensorsEntry: Sendable, Equatable {
 
   /// How the values are stored; `nil` where they are of a type that no weight of ours has, such as a mask's.
   public var type: StorageType? { StorageType(rawValue: dtype) }
+
+  /// Whether the values are float64, which are read as float32 and never written.
+  var isDouble: Bool { dtype == Self.double }
+  static let double = "F64"
+
+  /// Whether the values can be weights.
+  package var holdsWeights: Bool { type != nil || isDouble }
 }
 
 /// Reads and writes safetensors: an 8-byte little-endian header length, a JSON header, then the values.
@@ -115,14 +122,22 @@ public enum SafeTensors {
   static func read(
     _ key: String, _ entry: SafeTensorsEntry, from bytes: UnsafeRawBufferPointer, name: String
   ) throws -> Tensor {
-    guard let type = entry.type else {
-      let known = StorageType.allCases.map(\.rawValue).joined(separator: ", ")
-      throw PeatError.badData(
-        "safetensors: '\(name)' stores '\(key)' as \(entry.dtype); this program reads \(known).")
-    }
     let tensor = Tensor(uninitialized: entry.shape)
     let source = UnsafeRawBufferPointer(rebasing: bytes[entry.range])
     let target = tensor.pointer
+    if entry.isDouble {
+      for i in 0..<tensor.count {
+        let bits = source.loadUnaligned(fromByteOffset: 8 * i, as: UInt64.self)
+        target[i] = Float(Double(bitPattern: UInt64(littleEndian: bits)))
+      }
+      return tensor
+    }
+    guard let type = entry.type else {
+      let known = (StorageType.allCases.map(\.rawValue) + [SafeTensorsEntry.double])
+        .joined(separator: ", ")
+      throw PeatError.badData(
+        "safetensors: '\(name)' stores '\(key)' as \(entry.dtype); this program reads \(known).")
+    }
     switch type {
     case .float32:
       UnsafeMutableRawBufferPointer(start: target, count: source.count).copyMemory(from: source)

@@ -24,9 +24,8 @@ public struct RotaryEmbedding: Sendable, Hashable {
       frequencies: Self.frequencies(width: width ?? headWidth, theta: theta).map { Float($0) })
   }
 
-  /// θ^(−2i/R).
+  /// θ^(−2i/R), for each pair of R values; where R is odd its last value makes a pair with the next one.
   public static func frequencies(width: Int, theta: Double) -> [Double] {
-    precondition(width % 2 == 0, "RotaryEmbedding: \(width) values can't be paired")
-    return (0..<width / 2).map { 1 / power(theta, 2 * Double($0) / Double(width)) }
+    (0..<(width + 1) / 2).map { 1 / power(theta, 2 * Double($0) / Double(width)) }
   }
 }

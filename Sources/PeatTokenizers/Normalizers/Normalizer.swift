@@ -2,7 +2,7 @@ import PeatTensor
 
 /// Changes a text before it is cut into pieces.
 protocol Normalizer: Sendable {
-  /// - Throws: `badData` where a regular expression can't be matched against so long a text.
+  /// - Throws: `badData` where a regular expression can't be matched against the text, or it would become absurdly long.
   func normalized(_ text: [UInt8]) throws -> [UInt8]
 
   /// The same; `keepsStart` becomes false where what stands at the beginning is left out. (In tokenizers, what follows then no
@@ -52,8 +52,14 @@ enum Normalizers {
 /// Several normalizers, one after the other.
 struct NormalizerSequence: Normalizer {
   let normalizers: [any Normalizer]
+  private let place: TokenizerPart
+
+  /// What a text may always become, and how often its own length: files that mean to read texts stay far below.
+  static let freeSize = 16 << 20
+  static let growthLimit = 64
 
   init(_ part: TokenizerPart) throws {
+    place = part
     normalizers = try part.required("normalizers").elements().map(Normalizers.read)
   }
 
@@ -63,6 +69,14 @@ struct NormalizerSequence: Normalizer {
   }
 
   func normalized(_ text: [UInt8], keepsStart: inout Bool) throws -> [UInt8] {
-    try normalizers.reduce(text) { try $1.normalized($0, keepsStart: &keepsStart) }
+    let limit = max(Self.freeSize, Self.growthLimit * text.count)
+    return try normalizers.reduce(text) { before, normalizer in
+      let after = try normalizer.normalized(before, keepsStart: &keepsStart)
+      guard after.count <= limit else {
+        throw place.failure(
+          "makes \(after.count) bytes of a text of \(text.count); at most \(limit) can be handled.")
+      }
+      return after
+    }
   }
 }

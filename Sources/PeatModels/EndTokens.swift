@@ -1,0 +1,36 @@
+import Foundation
+import PeatTensor
+
+extension Checkpoint {
+  /// The tokens at which a text that the model writes ends: `eos_token_id` of generation_config.json or, where that file is not there, of config.json; a number or a list.
+  ///
+  /// Chat models name the token there that ends a turn, which is often another than the tokenizer's `eos_token`. Mirrors transformers `GenerationConfig`.
+  ///
+  /// - Throws: `badData` that names the file, for what is no token of the model.
+  public func endTokens() throws -> Set<Int32> {
+    let key = "eos_token_id"
+    let url = folder.appendingPathComponent("generation_config.json")
+    if FileManager.default.fileExists(atPath: url.path) {
+      return try tokens(JSONFile.read(JSONValue.self, from: url)[key], key, in: url.path)
+    }
+    return try tokens(
+      configurationJSON[key], key, in: folder.appendingPathComponent("config.json").path)
+  }
+
+  private func tokens(_ value: JSONValue?, _ key: String, in file: String) throws -> Set<Int32> {
+    guard let value, !value.isNull else { return [] }
+    let known = configuration.vocabularySize
+    return Set(
+      try (value.array ?? [value]).map { item in
+        guard let number = item.integer, (0..<known).contains(number) else {
+          let found =
+            item.integer.map(String.init) ?? item.string.map { "'\($0)'" }
+            ?? "that is no whole number"
+          throw PeatError.badData(
+            "'\(file)' has \(key) \(found); expected numbers of tokens from 0 to \(known - 1), at which a text ends. Mend the number, or leave the key out."
+          )
+        }
+        return Int32(number)
+      })
+  }
+}
