@@ -21,7 +21,7 @@ public struct ChoiceQuestion: Sendable, Equatable {
 
   static let promptKeys = ["question", "prompt", "context"]
 
-  /// The questions of a JSON array or JSON lines file: `{question, choices, answer}`.
+  /// The questions of a JSON array or JSON lines file, or of a folder of such files: `{question, choices, answer}`.
   ///
   /// The question may also be called `prompt` or `context`, the answer `gold`; a `context` beside a `question` stands before it on its own
   /// line. The answer is a number counted from 0, a letter counted from A, or the text of the right choice. A text equal to a choice
@@ -29,7 +29,8 @@ public struct ChoiceQuestion: Sendable, Equatable {
   ///
   /// - Throws: as `DocumentReader.read`.
   public static func read(_ url: URL) throws -> [ChoiceQuestion] {
-    try read(TextFile(url))
+    guard let folder = try TextFolder(url) else { return try read(TextFile(url)) }
+    return try folder.files.flatMap { try read(TextFile($0.url)) }
   }
 
   package static func read(_ file: TextFile) throws -> [ChoiceQuestion] {

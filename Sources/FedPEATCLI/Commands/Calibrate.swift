@@ -260,8 +260,7 @@ struct Calibrate: AsyncParsableCommand {
     if let seed = common.seed { overrides["seed"] = .integer(Int(clamping: seed)) }
     if let threads = common.threads { overrides["threads"] = .integer(threads) }
     overrides["rounds"] = .integer(rounds)
-    return try ConfigurationReader.read(
-      RunConfiguration(), from: isFolder.boolValue ? nil : url, overrides: overrides)
+    return try RunConfiguration.read(from: isFolder.boolValue ? nil : url, flags: overrides)
   }
 
   /// How often a round's training is measured on each level.
