@@ -94,7 +94,14 @@ import Testing
     async throws
   {
     try await withWorkshop { workshop, folder in
-      let generate = ["generate", workshop.model, "--max-tokens", "12", "--json", "--prompt"]
+      // A question takes more tokens than the workshop's models read.
+      try await FedpeatCommand.succeed(
+        [
+          "pretrain", "--text", workshop.text, "--out", "model", "--vocabulary", "300", "--blocks",
+          "2", "--hidden-size", "16", "--heads", "2", "--key-value-heads", "1", "--context", "128",
+          "--batch", "2", "--steps", "3",
+        ], in: folder)
+      let generate = ["generate", "model", "--max-tokens", "12", "--json", "--prompt"]
       let asked = try await FedpeatCommand.succeed(
         generate + ["the cat", "--chat", "--system", "on a mat"], in: folder
       ).object()
