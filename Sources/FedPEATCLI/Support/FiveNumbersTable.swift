@@ -24,16 +24,17 @@ extension FiveNumbers {
 
 extension FiveNumbersOverSeeds {
   var table: String {
-    "\(metric) (\(direction)) over \(plugIn?.runs.count ?? 0) seeds, mean ± standard deviation\n"
-      + rows(shown)
-  }
-
-  private func shown(_ value: Spread) -> String {
-    guard metric == Metric.accuracy.rawValue else {
-      return "\(Format.number(value.mean)) ± \(Format.number(value.deviation))"
+    let isAccuracy = metric == Metric.accuracy.rawValue
+    let rows = rows { value in
+      guard isAccuracy else {
+        return "\(Format.number(value.mean)) ± \(Format.number(value.deviation))"
+      }
+      return
+        "\(Format.number(100 * value.mean, digits: 1)) ± \(Format.number(100 * value.deviation, digits: 1)) %"
     }
     return
-      "\(Format.number(100 * value.mean, digits: 1)) ± \(Format.number(100 * value.deviation, digits: 1)) %"
+      "\(metric) (\(direction)) over \(plugIn?.runs.count ?? 0) seeds, mean ± standard deviation\n"
+      + rows
   }
 }
 
