@@ -15,17 +15,20 @@ public enum FederationBenchmark {
     /// Of a file that each participant fetches before its first round, as an emulator; a byte at least.
     public var packageBytes: Int
     public var rounds: Int
+    /// How long all are connected and wait before the first round.
+    public var idleSeconds: Double
     public var seed: UInt64
 
     public init(
       clients: Int, participants: Int, adapterBytes: Int, packageBytes: Int, rounds: Int,
-      seed: UInt64
+      idleSeconds: Double, seed: UInt64
     ) {
       self.clients = clients
       self.participants = participants
       self.adapterBytes = adapterBytes
       self.packageBytes = packageBytes
       self.rounds = rounds
+      self.idleSeconds = idleSeconds
       self.seed = seed
     }
   }
@@ -38,6 +41,9 @@ public enum FederationBenchmark {
     /// Resident memory before clients came, when all were there, and at most.
     public var memoryBefore: Int
     public var memoryConnected: Int
+    /// Bytes that were allocated at those times; the difference to the resident ones is the allocator's.
+    public var heapBefore: Int
+    public var heapConnected: Int
     public var peakMemoryBytes: Int
     /// Of this process, over the rounds.
     public var processorSeconds: Double
@@ -72,18 +78,24 @@ public enum FederationBenchmark {
   }
 
   /// Asks the first clients, and measures before the first round what all cost that are there.
-  private actor Asking: RoundPlanner {
+  private actor FirstClients: RoundPlanner {
     let participants: Int
+    let idleSeconds: Double
     private(set) var memoryConnected: Int?
+    private(set) var heapConnected = 0
     private(set) var processorSeconds = 0.0
 
-    init(participants: Int) { self.participants = participants }
+    init(participants: Int, idleSeconds: Double) {
+      self.participants = participants
+      self.idleSeconds = idleSeconds
+    }
 
     func plan(_ state: FederationState) async throws -> RoundPlan {
       if memoryConnected == nil {
         // Handshakes come to an end, and what they took is given back.
-        try await Task.sleep(for: .seconds(2))
+        try await Task.sleep(for: .seconds(idleSeconds))
         memoryConnected = ProcessMeasurement.memoryBytes
+        heapConnected = ProcessMeasurement.heapBytes ?? 0
         processorSeconds = ProcessMeasurement.processorSeconds
       }
       var plan = RoundPlan([:])
@@ -115,7 +127,8 @@ public enum FederationBenchmark {
     var rules = RoundRules(rounds: settings.rounds)
     rules.minimumClients = settings.clients
     rules.minimumUpdates = settings.participants
-    let planner = Asking(participants: settings.participants)
+    let planner = FirstClients(
+      participants: settings.participants, idleSeconds: settings.idleSeconds)
     let seen = Mutex((joined: 0, rounds: 0))
     var configuration = CoordinatorConfiguration(run: run, seed: settings.seed, rules: rules)
     configuration.clientLimit = max(configuration.clientLimit, settings.clients)
@@ -146,6 +159,7 @@ public enum FederationBenchmark {
     let address = try await server.start()
     ProcessMeasurement.releaseFreeMemory()
     let before = ProcessMeasurement.memoryBytes
+    let heapBefore = ProcessMeasurement.heapBytes ?? 0
     do {
       let report = try await withThrowingTaskGroup(of: RunReport?.self) { group in
         group.addTask { try await coordinator.run() }
@@ -163,7 +177,8 @@ public enum FederationBenchmark {
       return Report(
         roundSeconds: report.rounds.map(\.seconds),
         bytesDown: report.bytesDown, bytesUp: report.bytesUp, memoryBefore: before,
-        memoryConnected: await planner.memoryConnected ?? 0,
+        memoryConnected: await planner.memoryConnected ?? 0, heapBefore: heapBefore,
+        heapConnected: await planner.heapConnected,
         peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
         processorSeconds: processor - (await planner.processorSeconds),
         connections: settings.clients)
@@ -236,13 +251,17 @@ public enum FederationBenchmark {
     let connection: GRPCConnection
     let payload: Data
     let reference: BlobReference
+    let asking = Asking()
 
     func run() async throws {
       let reply = try await connection.join(JoinRequest(client: client))
       let caller = Caller(client: client, session: reply.session)
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask {
-          while case .again = try await connection.attend(caller) {}
+          repeat {
+            try await asking.waitUntilDone()
+          } while try await connection.attend(caller)
+            == .again
         }
         group.addTask { try await work(caller) }
         try await group.next()
@@ -256,7 +275,7 @@ public enum FederationBenchmark {
     private func work(_ caller: Caller) async throws {
       var fetched: Set<Digest> = []
       while true {
-        switch try await connection.nextTask(caller) {
+        switch try await asking.ask(connection, caller) {
         case .wait, .leftOut: continue
         case .rejoin, .superseded:
           throw PeatError.unavailable("'\(client)' was taken for lost.")

@@ -10,9 +10,7 @@ extension RunConfiguration {
   public static func read(
     from url: URL?, flags: [String: JSONValue]
   ) throws -> RunConfiguration {
-    var configuration = try ConfigurationReader.read(
-      RunConfiguration(), from: url, overrides: flags)
-    configuration.settle(named: try (url.map(ConfigurationReader.keys) ?? []).union(flags.keys))
+    let configuration = try readUnchecked(from: url, flags: flags)
     do { try configuration.validate() } catch let error as PeatError
       where [.usage, .badData].contains(error.code)
     {
@@ -31,6 +29,16 @@ extension RunConfiguration {
         "'\(url.path)'\(together ? " together with the flags" : ""): \(error.message)", cause: error
       )
     }
+    return configuration
+  }
+
+  /// The same without a look whether the values make sense together.
+  public static func readUnchecked(
+    from url: URL?, flags: [String: JSONValue]
+  ) throws -> RunConfiguration {
+    var configuration = try ConfigurationReader.read(
+      RunConfiguration(), from: url, overrides: flags)
+    configuration.settle(named: try (url.map(ConfigurationReader.keys) ?? []).union(flags.keys))
     return configuration
   }
 

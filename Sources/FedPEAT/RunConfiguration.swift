@@ -16,7 +16,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var method = LoRA.name
   public var rank = 8
   public var alpha = 16.0
-  /// Linear layers that get LoRA, DoRA or IA³, by the ends of their names or regular expressions of such, `all-linear` for all; null: all of a block's, for IA³
+  /// Linear layers that get LoRA, DoRA or IA³, by the ends of their names or regular expressions of whole names, `all-linear` for all; null: all of a block's, for IA³
   /// keys, values and the feed-forward layer's last. And those of them that get none.
   @NameList public var targetModules: [String]?
   @NameList public var excludeModules: [String]?

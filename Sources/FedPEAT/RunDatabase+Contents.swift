@@ -67,12 +67,13 @@ extension RunDatabase {
       new: owner.configuration.adapterMethod(tokenizer: owner.reader.optionalTokenizer),
       for: owner.model, blocks: split.ends, seed: configuration.seed, sourceDigest: owner.digest)
     let state = try SafeTensorsFile(contentsOf: file).tensors().copied()
-    guard state.mapValues(\.shape) == adapter.state.mapValues(\.shape) else {
+    guard state.canFollow(adapter.state) else {
       throw PeatError.badData(
         "The adapter of round \(number) does not fit '\(configuration.model)': the model there is another now."
       )
     }
     adapter.state = state
+    adapter = try adapter.mergingRemainders()
     try AdapterFolder.write(
       adapter, facts: owner.adapterFacts(split), configuration: owner.model.configuration,
       baseModel: owner.checkpoint.folder.standardizedFileURL.path, to: folder,

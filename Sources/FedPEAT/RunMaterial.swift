@@ -33,12 +33,7 @@ struct RunMaterial: Sendable {
       }
     }
     let method = try configuration.adapterMethod(tokenizer: owner.reader.optionalTokenizer)
-    do { try method.checkTargets(of: owner.model.configuration.keys) } catch let error as PeatError
-    {
-      // Only a run file names them.
-      throw PeatError.badData(
-        "The run file's targetModules or feedForwardModules: \(error.message)", cause: error)
-    }
+    try method.checkTargets(of: owner.model.configuration.keys)
     adapter = try Adapter(
       new: method, for: owner.model, blocks: split.ends, seed: configuration.seed,
       sourceDigest: owner.digest)

@@ -283,7 +283,7 @@ package struct UpdateSums {
     }
   }
 
-  /// How far an adapter's products are from the exact ones.
+  /// How far an adapter is from the exact weighted mean: the larger of what its products are off, and of what all its other tensors together are.
   ///
   /// Where a server optimizer steps the values of A and B there is no product to compare with: the error is then the mean's, before the step.
   func relativeError(of state: NamedTensors) throws -> Double {
@@ -299,12 +299,35 @@ package struct UpdateSums {
       off += scale * scale * distance * distance
       all += scale * scale * norm * norm
     }
-    // Nothing was learned, and nothing broadcast.
-    let error = off == 0 ? 0 : (off / all).squareRoot()
-    guard error.isFinite else {
+    let errors = [(off, all), try squaredError(ofOthers: state)].map { off, all in
+      // Nothing was learned, and nothing broadcast.
+      off == 0 ? 0 : (off / all).squareRoot()
+    }
+    guard errors.allSatisfy(\.isFinite) else {
       throw PeatError.badData("The aggregated adapter holds values that are not finite.")
     }
-    return error
+    return errors.max() ?? 0
+  }
+
+  /// The squared distance of the tensors that are averaged as they are from their exact means, and those means' squared norm. Where a server optimizer steps them
+  /// there is no mean to compare with.
+  private func squaredError(
+    ofOthers state: NamedTensors
+  ) throws -> (off: Double, all: Double) {
+    guard weight > 0, step == nil else { return (0, 0) }
+    var (off, all) = (0.0, 0.0)
+    for name in others {
+      guard let sum = sums[name], let tensor = state[name], tensor.count == sum.count else {
+        continue
+      }
+      for place in sum.indices {
+        let exact = sum[place] / weight
+        let difference = Double(tensor.pointer[place]) - exact
+        off += difference * difference
+        all += exact * exact
+      }
+    }
+    return (off, all)
   }
 }
 

@@ -14,7 +14,7 @@ import PeatTensor
 ///     let report = try await coordinator.run()
 ///     await server.stop()
 public final class CoordinatorServer: Sendable {
-  private let server: GRPCServer<HTTP2ServerTransport.Posix>
+  private let server: GRPCServer<HTTP2ServerTransport.Custom<Listener>>
   private let requested: NetworkAddress
   private let serving: Serving
   private let connections: OpenConnections
@@ -37,21 +37,18 @@ public final class CoordinatorServer: Sendable {
       "CoordinatorServer: pieces of \(chunkBytes) bytes")
     try Self.check(address)
     try limits.validate()
-    let host = address.host == "localhost" ? "127.0.0.1" : address.host
-    requested = NetworkAddress(host: host, port: address.port)
+    requested = NetworkAddress(
+      host: address.host == "localhost" ? "127.0.0.1" : address.host, port: address.port)
     connections = OpenConnections(limit: limits.connections)
-    var configuration = Self.transportConfiguration
-    configuration.channelDebuggingCallbacks.onAcceptTCPConnection = connections.add
-    let transport = HTTP2ServerTransport.Posix(
-      address: host.contains(":")
-        ? .ipv6(host: host, port: address.port) : .ipv4(host: host, port: address.port),
-      transportSecurity: try security.transport, config: configuration)
+    let listener = Listener(
+      address: requested, tls: try security.handshake, connections: connections)
     server = GRPCServer(
-      transport: transport,
+      transport: HTTP2ServerTransport.Custom(
+        listenerFactory: listener, config: Self.transportConfiguration),
       services: [
         FederationService(
-          endpoint: endpoint, door: Doorkeeper(security, limits, audit), chunkBytes: chunkBytes,
-          connections: connections)
+          endpoint: endpoint, door: Doorkeeper(security, limits, audit, connections),
+          chunkBytes: chunkBytes, connections: connections)
       ])
     serving = Serving()
   }
@@ -67,20 +64,20 @@ public final class CoordinatorServer: Sendable {
   }
 
   /// Limits that a stranger can't go beyond, and pings that notice a peer that died without a word.
-  private static var transportConfiguration: HTTP2ServerTransport.Posix.Config {
-    .defaults { config in
-      config.connection.keepalive = .init(
-        time: .seconds(10), timeout: .seconds(20),
-        clientBehavior: .init(minPingIntervalWithoutCalls: .seconds(5), allowWithoutCalls: true))
-      config.connection.maxGraceTime = .seconds(5)
-      // What a client may send before it is read: memory of each upload, and over a time of travel the rate at most.
-      config.http2.targetWindowSize = 128 * 1024
-      config.http2.maxConcurrentStreams = 16
-      // What is encrypted at once, in a buffer that stays as large as it ever was.
-      config.connection.flushCoalescing = .init(
-        maxFlushDelay: .microseconds(100), maxBytes: 24 * 1024)
-      config.rpc.maxRequestPayloadSize = TransferLimits.largestChunk + 64 * 1024
-    }
+  private static var transportConfiguration: HTTP2ServerTransport.Custom<Listener>.Config {
+    var config = HTTP2ServerTransport.Custom<Listener>.Config.defaults
+    config.connection.keepalive = .init(
+      time: .seconds(10), timeout: .seconds(20),
+      clientBehavior: .init(minPingIntervalWithoutCalls: .seconds(5), allowWithoutCalls: true))
+    config.connection.maxGraceTime = .seconds(5)
+    // What a client may send before it is read: memory of each upload, and over a time of travel the rate at most.
+    config.http2.targetWindowSize = 128 * 1024
+    config.http2.maxConcurrentStreams = 16
+    // What is encrypted at once, in a buffer that stays as large as it ever was.
+    config.connection.flushCoalescing = .init(
+      maxFlushDelay: .microseconds(100), maxBytes: 24 * 1024)
+    config.rpc.maxRequestPayloadSize = TransferLimits.largestChunk + 64 * 1024
+    return config
   }
 
   private static func isNumeric(_ host: String) -> Bool {
@@ -96,10 +93,10 @@ public final class CoordinatorServer: Sendable {
     let task = Task { try await server.serve() }
     await serving.set(task)
     do {
-      let bound = try await server.transport.listeningAddress
-      guard let port = bound.ipv4?.port ?? bound.ipv6?.port else {
-        throw PeatError(.internalError, "The address \(bound) has no port.")
-      }
+      // None where it could not listen: why, the task says.
+      guard let bound = await server.transport.listeningAddress,
+        let port = bound.ipv4?.port ?? bound.ipv6?.port
+      else { throw PeatError(.internalError, "The server listens on no port.") }
       return NetworkAddress(host: requested.host, port: port)
     } catch {
       server.beginGracefulShutdown()

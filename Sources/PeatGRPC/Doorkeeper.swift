@@ -1,6 +1,5 @@
 import Foundation
 import GRPCCore
-import GRPCNIOTransportHTTP2Posix
 import PeatFederation
 import PeatSecurity
 import PeatTensor
@@ -14,9 +13,8 @@ struct Peer: Sendable {
   var client: ClientID?
   /// That certificate's serial number and key.
   var serial: String?
-  var publicKey: Certificate.PublicKey?
   /// SubjectPublicKeyInfo in DER.
-  var key: Data? { publicKey.map { Data($0.subjectPublicKeyInfo) } }
+  var key: [UInt8]?
   var address: String
   /// What its calls and transfers are counted under.
   var account: String { client?.name ?? address }
@@ -27,9 +25,15 @@ struct Doorkeeper: Sendable {
   let credentials: ServerCredentials?
   let admission: Admission
   let audit: AuditLog?
+  private let connections: OpenConnections
   private let verifier: CertificateVerifier?
 
-  init(_ security: ServerSecurity, _ limits: ServerLimits, _ audit: AuditLog?) {
+  /// - Parameter connections: know what clients showed in their handshakes.
+  init(
+    _ security: ServerSecurity, _ limits: ServerLimits, _ audit: AuditLog?,
+    _ connections: OpenConnections
+  ) {
+    self.connections = connections
     if case .mutualTLS(let credentials) = security {
       self.credentials = credentials
       verifier = CertificateVerifier(.authorities(credentials.identity.trust))
@@ -71,11 +75,10 @@ struct Doorkeeper: Sendable {
     _ error: any Error, _ context: ServerContext, as name: ClientID?
   ) -> any Error {
     guard let error = error as? RPCError else { return error }
-    let certificate = (context.transportSpecific as? HTTP2ServerTransport.Posix.Context)?
-      .peerCertificate
+    let certificate = connections.shown(by: context.remotePeer)
     audit?.record(
       .init(
-        "call", by: certificate?.commonName ?? "unknown", certificate: certificate?.serial,
+        "call", by: certificate?.name ?? "unknown", certificate: certificate?.serial,
         from: context.remotePeer, .refused,
         details: [
           "method": context.descriptor.method, "as": name?.name ?? "", "reason": error.message,
@@ -86,27 +89,25 @@ struct Doorkeeper: Sendable {
   /// Who calls. Not asynchronous: a call that waits for minutes would keep what this takes on its stack.
   private func identify(_ context: ServerContext) throws -> Peer {
     guard let credentials else { return Peer(address: context.remotePeer) }
-    guard let shown = context.transportSpecific as? HTTP2ServerTransport.Posix.Context,
-      let own = shown.peerCertificate
-    else {
+    guard let own = connections.shown(by: context.remotePeer) else {
       throw Self.refusal(.unauthenticated, "No certificate was shown.")
     }
-    guard shown.peerCertificateChain != nil else { throw Unverified(certificate: own) }
+    if let certificate = own.unverified { throw Unverified(certificate: certificate) }
     guard own.isValid(at: Date()) else {
       throw Self.refusal(
         .unauthenticated,
-        "The certificate expired at \(own.notValidAfter.iso). Ask for a new one.")
+        "The certificate expired at \(own.ends.iso). Ask for a new one.")
     }
     guard !credentials.isRevoked(own.serial) else {
       throw Self.refusal(
         .unauthenticated, "The certificate \(own.serial) was revoked. Ask for a new one.")
     }
-    guard let name = own.commonName, let client = try? ClientID(name) else {
+    guard let name = own.name, let client = try? ClientID(name) else {
       throw Self.refusal(
         .unauthenticated, "The common name of the certificate can't name a client.")
     }
     return Peer(
-      client: client, serial: own.serial, publicKey: own.publicKey, address: context.remotePeer)
+      client: client, serial: own.serial, key: own.key, address: context.remotePeer)
   }
 
   /// A certificate that the handshake found no chain for.
@@ -132,11 +133,10 @@ struct Doorkeeper: Sendable {
   func newcomersKey(_ context: ServerContext) throws -> Data {
     try admission.call(by: context.remotePeer)
     try admission.enrolment()
-    guard
-      let own = (context.transportSpecific as? HTTP2ServerTransport.Posix.Context)?
-        .peerCertificate
-    else { throw Self.refusal(.unauthenticated, "No certificate was shown.") }
-    return Data(own.publicKey.subjectPublicKeyInfo)
+    guard let own = connections.shown(by: context.remotePeer) else {
+      throw Self.refusal(.unauthenticated, "No certificate was shown.")
+    }
+    return Data(own.key)
   }
 
   static func refusal(_ code: RPCError.Code, _ message: String) -> RPCError {

@@ -89,12 +89,18 @@ struct FederationService: Wire.SimpleServiceProtocol {
   }
 
   func nextTask(
+    request: StreamingServerRequest<Fedpeat_V1_Caller>, context: ServerContext
+  ) async throws -> StreamingServerResponse<Fedpeat_V1_TaskReply> {
+    try await whileConnected {
+      try await nextTask(request: message(of: request), context: context)
+    }
+  }
+
+  func nextTask(
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_TaskReply {
     try await reportingErrors {
-      let caller = try request.value
-      _ = try await door.admit(context, as: caller.client)
-      return .init(try await whileConnected(context) { try await endpoint.nextTask(caller) })
+      .init(try await endpoint.nextTask(try await admitted(request, context)))
     }
   }
 
@@ -137,7 +143,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
       let peer = try await door.admit(context, as: offer.caller.client)
       if let key = peer.key, let serial = peer.serial {
         offer.proof = UpdateProof(
-          signature: request.signature.prefix(256), key: key, certificate: serial)
+          signature: request.signature.prefix(256), key: Data(key), certificate: serial)
       }
       let answer = try await endpoint.offer(offer)
       var what = [
@@ -239,12 +245,18 @@ struct FederationService: Wire.SimpleServiceProtocol {
   }
 
   func attend(
+    request: StreamingServerRequest<Fedpeat_V1_Caller>, context: ServerContext
+  ) async throws -> StreamingServerResponse<Fedpeat_V1_AttendReply> {
+    try await whileConnected {
+      try await attend(request: message(of: request), context: context)
+    }
+  }
+
+  func attend(
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_AttendReply {
     try await reportingErrors {
-      let caller = try request.value
-      _ = try await door.admit(context, as: caller.client)
-      return .init(try await whileConnected(context) { try await endpoint.attend(caller) })
+      .init(try await endpoint.attend(try await admitted(request, context)))
     }
   }
 
@@ -269,11 +281,33 @@ struct FederationService: Wire.SimpleServiceProtocol {
     }
   }
 
+  // MARK: Calls that wait
+
+  // Each idle client has one open. A task keeps what its stack ever took for as long as it lives: what comes before the waiting is done in tasks of its own, which end.
+
+  private func message<Message: Sendable>(
+    of request: StreamingServerRequest<Message>
+  ) async throws -> Message {
+    try await Task { try await ServerRequest(stream: request).message }.value
+  }
+
+  private func admitted(
+    _ request: Fedpeat_V1_Caller, _ context: ServerContext
+  ) async throws -> Caller {
+    try await Task {
+      let caller = try request.value
+      _ = try await door.admit(context, as: caller.client)
+      return caller
+    }.value
+  }
+
   /// Cancels the work when the call is cancelled or its connection breaks.
-  private func whileConnected<Result: Sendable>(
-    _ context: ServerContext, _ work: @escaping @Sendable () async throws -> Result
-  ) async throws -> Result {
-    let job = Task { try await work() }
+  private func whileConnected<Reply: Sendable>(
+    _ work: @escaping @Sendable () async throws -> Reply
+  ) async throws -> StreamingServerResponse<Reply> {
+    let job = Task {
+      StreamingServerResponse(single: ServerResponse(message: try await work()))
+    }
     return try await withTaskCancellationHandler {
       try await withRPCCancellationHandler {
         try await job.value

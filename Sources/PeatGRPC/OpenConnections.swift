@@ -1,13 +1,34 @@
 import NIOCore
-import NIOSSL
 import Synchronization
 
-/// The connections that a server has accepted and that are open, so that they can be closed.
+/// A connection that a server has accepted.
+final class OpenConnection: Sendable {
+  let channel: any Channel
+  private let certificate = Mutex<ShownCertificate?>(nil)
+
+  init(_ channel: any Channel) { self.channel = channel }
+
+  /// What the other side showed in the handshake; `nil` before that, and without TLS.
+  var shown: ShownCertificate? {
+    get { certificate.withLock { $0 } }
+    set { certificate.withLock { $0 = newValue } }
+  }
+
+  /// The other side's address, as gRPC writes it.
+  var peer: String? {
+    guard let address = channel.remoteAddress, let host = address.ipAddress,
+      let port = address.port
+    else { return nil }
+    return address.protocol == .inet6 ? "ipv6:[\(host)]:\(port)" : "ipv4:\(host):\(port)"
+  }
+}
+
+/// The connections that a server has accepted and that are open, so that they can be found and closed.
 final class OpenConnections: Sendable {
   private struct State {
-    var channels: [ObjectIdentifier: any Channel] = [:]
-    /// Those by the other side's address, as gRPC writes it.
-    var peers: [String: any Channel] = [:]
+    var all: [ObjectIdentifier: OpenConnection] = [:]
+    /// Those by the other side's address.
+    var peers: [String: OpenConnection] = [:]
     var closed = false
   }
 
@@ -18,14 +39,14 @@ final class OpenConnections: Sendable {
   init(limit: Int) { self.limit = limit }
 
   /// Remembers a connection until it closes. One that comes after `close` is closed at once.
-  @Sendable func add(_ channel: any Channel) -> EventLoopFuture<Void> {
-    let id = ObjectIdentifier(channel)
-    let peer = Self.peer(of: channel)
+  func add(_ channel: any Channel) -> OpenConnection {
+    let connection = OpenConnection(channel)
+    let (id, peer) = (ObjectIdentifier(connection), connection.peer)
     let tooLate = state.withLock { state in
-      let isTooMuch = state.closed || state.channels.count >= limit
+      let isTooMuch = state.closed || state.all.count >= limit
       if !isTooMuch {
-        state.channels[id] = channel
-        if let peer { state.peers[peer] = channel }
+        state.all[id] = connection
+        if let peer { state.peers[peer] = connection }
       }
       return isTooMuch
     }
@@ -34,51 +55,37 @@ final class OpenConnections: Sendable {
     } else {
       channel.closeFuture.whenComplete { [self] _ in
         state.withLock { state in
-          state.channels[id] = nil
-          if let peer { state.peers[peer] = nil }
+          state.all[id] = nil
+          // Another may have come from there meanwhile.
+          if let peer, state.peers[peer].map(ObjectIdentifier.init) == id {
+            state.peers[peer] = nil
+          }
         }
       }
     }
-    return bound(channel)
+    return connection
   }
 
-  private static func peer(of channel: any Channel) -> String? {
-    guard let address = channel.remoteAddress, let host = address.ipAddress,
-      let port = address.port
-    else { return nil }
-    return address.protocol == .inet6 ? "ipv6:[\(host)]:\(port)" : "ipv4:\(host):\(port)"
+  /// What a peer showed in its handshake.
+  func shown(by peer: String) -> ShownCertificate? {
+    state.withLock { $0.peers[peer] }?.shown
   }
 
   /// Waits until what was written to a peer has come to its connection, which from then on says whether it takes more. Else a writer that is quicker than a busy network's thread would write all that it has.
   func settle(_ peer: String) async throws {
-    guard let channel = state.withLock({ $0.peers[peer] }) else { return }
+    guard let channel = state.withLock({ $0.peers[peer] })?.channel else { return }
     try await channel.eventLoop.submit {}.get()
   }
 
-  /// Bounds what is read of a connection at once, and hands it on in whole frames. Each buffer behind this one, of TLS and of HTTP/2, grows with what it gets, and stays as large as it ever
-  /// was.
-  private func bound(_ channel: any Channel) -> EventLoopFuture<Void> {
-    channel.setOption(.maxMessagesPerRead, value: 1).flatMap {
-      channel.setOption(
-        .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: Self.readBytes))
-    }.flatMapThrowing {
-      let pipeline = channel.pipeline.syncOperations
-      let tls = try? pipeline.handler(type: NIOSSLServerHandler.self)
-      try pipeline.addHandler(WholeFrames(), position: tls.map { .after($0) } ?? .first)
-    }
-  }
-
-  private static let readBytes = 16 * 1024
-
   /// How many are open.
-  var count: Int { state.withLock { $0.channels.count } }
+  var count: Int { state.withLock { $0.all.count } }
 
   /// Closes all connections, and those that are accepted from now on.
   func close() {
-    let channels = state.withLock { state in
+    let connections = state.withLock { state in
       state.closed = true
-      return Array(state.channels.values)
+      return Array(state.all.values)
     }
-    for channel in channels { channel.close(promise: nil) }
+    for connection in connections { connection.channel.close(promise: nil) }
   }
 }

@@ -60,35 +60,52 @@ public enum ClientSecurity: Sendable {
 }
 
 extension ServerSecurity {
-  /// For the transport.
-  ///
-  /// In the handshake each client proves that it has its certificate's key. Whether that certificate is good is decided at each call, by
-  /// `Doorkeeper`: a newcomer has one that it signed itself, and who is turned away is told why.
-  var transport: HTTP2ServerTransport.Posix.TransportSecurity {
+  /// What connections begin with; `nil` where they are not protected.
+  var handshake: ServerHandshake? {
     get throws {
-      guard case .mutualTLS(let credentials) = self else { return .plaintext }
-      let identity = credentials.identity
-      let verifier = CertificateVerifier(.authorities(identity.trust))
-      var tls = HTTP2ServerTransport.Posix.TransportSecurity.TLS(
-        certificateChain: try sources(identity.chain),
-        privateKey: .bytes(Array(identity.key.utf8), format: .pem),
-        clientCertificateVerification: .noHostnameVerification,
-        trustRoots: .certificates(try sources(identity.trust)), requireALPN: true)
-      tls.customVerificationCallback = { shown, promise in
-        promise.completeWithTask {
-          guard let chain = try? certificates(shown) else { return .failed }
-          guard let verified = try? await verifier.verify(chain) else {
-            return .certificateVerified(.init(nil))
-          }
-          let native = try verified.map {
-            try NIOSSLCertificate(bytes: try $0.der, format: .der)
-          }
-          return .certificateVerified(.init(NIOSSL.ValidatedCertificateChain(native)))
-        }
-      }
-      return .tls(tls)
+      guard case .mutualTLS(let credentials) = self else { return nil }
+      return try ServerHandshake(credentials.identity)
     }
   }
+}
+
+/// The handshake of each connection with a coordinator.
+///
+/// In it each client proves that it has its certificate's key. Whether that certificate is good is decided at each call, by
+/// `Doorkeeper`: a newcomer has one that it signed itself, and who is turned away is told why.
+struct ServerHandshake: Sendable {
+  private let context: NIOSSLContext
+  private let verifier: CertificateVerifier
+
+  init(_ identity: Identity) throws {
+    verifier = CertificateVerifier(.authorities(identity.trust))
+    var tls = TLSConfiguration.makeServerConfiguration(
+      certificateChain: try native(identity.chain).map { .certificate($0) },
+      privateKey: .privateKey(
+        try NIOSSLPrivateKey(bytes: Array(identity.key.utf8), format: .pem)))
+    tls.minimumTLSVersion = .tlsv12
+    tls.certificateVerification = .noHostnameVerification
+    tls.trustRoots = .certificates(try native(identity.trust))
+    tls.applicationProtocols = ["grpc-exp", "h2"]
+    context = try NIOSSLContext(configuration: tls)
+  }
+
+  /// For one connection, which keeps what its client shows.
+  func handler(for connection: OpenConnection) -> NIOSSLServerHandler {
+    NIOSSLServerHandler(context: context) { [verifier] shown, promise in
+      promise.completeWithTask {
+        guard let chain = try? certificates(shown) else { return .failed }
+        let verified = try? await verifier.verify(chain)
+        connection.shown = ShownCertificate(
+          verified?.first ?? chain[0], isVerified: verified != nil)
+        return .certificateVerified(.init(nil))
+      }
+    }
+  }
+}
+
+private func native(_ chain: [Certificate]) throws -> [NIOSSLCertificate] {
+  try chain.map { try NIOSSLCertificate(bytes: try $0.der, format: .der) }
 }
 
 extension ClientSecurity {
@@ -117,10 +134,7 @@ extension ClientSecurity {
       promise.completeWithTask {
         do {
           let verified = try await verifier.verify(try certificates(shown), host: host)
-          let native = try verified.map {
-            try NIOSSLCertificate(bytes: try $0.der, format: .der)
-          }
-          return .certificateVerified(.init(NIOSSL.ValidatedCertificateChain(native)))
+          return .certificateVerified(.init(NIOSSL.ValidatedCertificateChain(try native(verified))))
         } catch {
           diagnosis.note(.distrusted("\(error)"))
           return .failed

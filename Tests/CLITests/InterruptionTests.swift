@@ -264,6 +264,11 @@ import Testing
         65, saying: ["settings differ"], from: tune("--resume", "--batch", "3"), in: folder)
       try await expect(
         65, saying: ["can't be resumed"], from: tune("--resume", "--rank", "4"), in: folder)
+      try await expect(
+        65, saying: ["lora_alpha was 16, here it is 400"],
+        from: tune("--resume", "--alpha", "400"), in: folder)
+      try await expect(
+        65, saying: ["lora_dropout", "0.2"], from: tune("--resume", "--dropout", "0.2"), in: folder)
       let state = folder.appendingPathComponent("x/training_state.safetensors")
       try Data(contentsOf: state).dropLast(40).write(to: state)
       try await expect(65, saying: ["training_state"], from: tune("--resume"), in: folder)

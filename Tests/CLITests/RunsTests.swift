@@ -26,9 +26,12 @@ import Testing
     try await FedpeatCommand.succeed(["runs"] + words + ["--json"], in: folder).object()
   }
 
-  @Test func `a simulation that is interrupted is resumed, and comes to the same`() async throws {
+  @Test(arguments: ["fedavg", "product-exact"])
+  func `a simulation that is interrupted is resumed, and comes to the same`(
+    strategy: String
+  ) async throws {
     try await withTemporaryFolder { folder in
-      let file = try await runFile(folder, "rounds: 40\n")
+      let file = try await runFile(folder, "rounds: 40\nstrategy: \(strategy)\n")
       let running = try RunningCommand(["simulate", file, "--out", "cut"], in: folder)
       try await running.waits(for: "round 5 of")
       running.send(SIGINT)
@@ -76,9 +79,12 @@ import Testing
     }
   }
 
-  @Test func `runs are listed, shown, exported, rolled back, verified and deleted`() async throws {
+  @Test(arguments: ["fedavg", "fedex"])
+  func `runs are listed, shown, exported, rolled back, verified and deleted`(
+    strategy: String
+  ) async throws {
     try await withTemporaryFolder { folder in
-      let file = try await runFile(folder, "rounds: 4\n")
+      let file = try await runFile(folder, "rounds: 4\nstrategy: \(strategy)\n")
       try await FedpeatCommand.succeed(["simulate", file, "--out", "result"], in: folder)
       let store = ["--store", "result.runs"]
       let list = try await runs("list", "--store", "result.runs", in: folder)

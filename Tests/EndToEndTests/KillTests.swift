@@ -115,6 +115,7 @@ import Testing
       "emulators": "[layer-drop=2, layer-drop=1]", "planner": "random", "share": "1",
     ],
     ["rounds": "5", "strategy": "scaffold", "localOptimizer": "sgd"],
+    ["rounds": "6", "strategy": "product-exact", "rank": "2"],
     ["rounds": "6", "upload": "\"top-k=0.2,int8\"", "download": "int8"],
     [
       "rounds": "4", "emulators": "[\"layer-drop=1,int8\"]", "evaluateEvery": "1",
@@ -122,7 +123,7 @@ import Testing
     ],
   ]
 
-  @Test(arguments: [0, 4])
+  @Test(arguments: [0, 3, 5])
   func `killed on both sides, a run comes to the same`(kind: Int) async throws {
     // Long enough to be killed, and killed soon.
     var changes = Self.kinds[kind]

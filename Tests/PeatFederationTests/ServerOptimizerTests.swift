@@ -250,6 +250,16 @@ private func expectClose(_ found: [Double], _ expected: [Double], _ tolerance: D
         [ClientUpdate(["x.bias": [1]], exampleCount: 1)], into: ["x.bias": [0]], round)
     }
     let momentum = try strategy("product", momentum: 0.5, rate: 1)
+    let ofValues = try strategy("fedavg", momentum: 0.5, rate: 1)
+    round.state = try ofValues.aggregate(updates[0], into: start).memory
+    expectError(.badData, "on the values of A and B") {
+      _ = try momentum.aggregate(updates[0], into: start, round)
+    }
+    round.state = try strategy("fedex", momentum: 0.5, rate: 1)
+      .aggregate(updates[0], into: start).memory
+    expectError(.badData, "on products") {
+      _ = try ofValues.aggregate(updates[0], into: start, round)
+    }
     round.state = try momentum.aggregate(updates[0], into: start).memory
     let other: NamedTensors = [
       "a.q.lora_A.weight": Tensor(zeros: [1, 4]), "a.q.lora_B.weight": Tensor(zeros: [4, 1]),

@@ -213,6 +213,15 @@ private func difference(_ found: [Double], _ expected: [Double]) -> Double {
     }
   }
 
+  @Test func `what a broadcast in few bits is off counts, also beside low-rank pairs`() throws {
+    var accumulator = try FedAvg().makeAccumulator(into: ["bias": [0, 0]])
+    try accumulator.add(ClientUpdate(["bias": [3, 4]], exampleCount: 1), scales: [:])
+    _ = try accumulator.next()
+    #expect(try accumulator.relativeError(of: ["bias": [3, 4]]) == 0)
+    #expect(try abs(accumulator.relativeError(of: ["bias": [3, 4.5]]) - 0.1) < 1e-12)
+    #expect(try abs(accumulator.relativeError(of: ["bias": [0, 0]]) - 1) < 1e-12)
+  }
+
   @Test func `a rule leaves an adapter that all send back as it is`() throws {
     var random = SeededRandom(seed: 5, "same")
     let state = Sample.random([("x.q", outputs: 12, inputs: 9)], rank: 3, using: &random)

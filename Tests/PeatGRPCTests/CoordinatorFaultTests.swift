@@ -96,6 +96,45 @@ private struct SlowPlanner: RoundPlanner {
     }
   }
 
+  @Test(arguments: TransportKind.allCases)
+  func `a client holds one call open while it waits, and one while it trains`(
+    kind: TransportKind
+  ) async throws {
+    try await withTemporaryFolder { folder in
+      let federation = try await Federation(
+        kind, in: folder, rules: RoundRules(rounds: 1, minimumClients: 2))
+      let running = Task { try await federation.coordinator.run() }
+      let (begun, end) = (Door(), Door())
+      var trainer = ToyTrainer(target: 1)
+      trainer.onTrain = { _ in
+        await begun.open()
+        await end.pass()
+      }
+      func expectOneCall() async throws {
+        try await eventually("a call is open") {
+          await federation.coordinator.openAttendances(of: "a") == 1
+        }
+        // And stays the only one.
+        for _ in 0..<20 {
+          try await Task.sleep(for: .milliseconds(5))
+          #expect(await federation.coordinator.openAttendances(of: "a") <= 1)
+        }
+      }
+      let clients = [
+        try federation.client("a", trainer), try federation.client("b", ToyTrainer(target: 1)),
+      ]
+      var working = [Task { try await clients[0].run() }]
+      try await expectOneCall()
+      working.append(Task { try await clients[1].run() })
+      await begun.pass()
+      try await expectOneCall()
+      await end.open()
+      #expect(try await running.value.rounds.first?.delivered.count == 2)
+      for client in working { _ = try await client.value }
+      await federation.transport.cut()
+    }
+  }
+
   @Test func `only so many clients are remembered`() async throws {
     try await withTemporaryFolder { folder in
       let federation = try await Federation(
@@ -151,9 +190,11 @@ private struct SlowPlanner: RoundPlanner {
       // Its last two calls are open, and then nothing more comes from it.
       let attendance = Task { try await frozen.connection.attend(frozen.caller) }
       let request = Task { try await frozen.connection.nextTask(frozen.caller) }
-      try await eventually("the calls wait, beside the gathering and what began with joining") {
-        clock.sleeperCount == 4
+      try await eventually("the calls wait") {
+        await federation.coordinator.openAttendances(of: "frozen") == 2
       }
+      // One for all that wait, beside the gathering.
+      try await eventually("it sleeps") { clock.sleeperCount == 2 }
       clock.advance(by: .seconds(10))
       #expect(try await attendance.value == .again)
       try await eventually("it is lost") {

@@ -66,7 +66,11 @@ struct BufferedMortalityTests {
     }
     for (client, tasks) in outcome.trainings {
       #expect(Set(tasks).count == tasks.count, "\(client) trained twice: \(what)")
-      #expect(done.isSuperset(of: tasks.dropLast()), "\(client) trained in vain: \(what)")
+      for (task, next) in zip(tasks, tasks.dropFirst()) {
+        // Others may have made four rounds before it came back.
+        let isTooOld = next.round - task.round > 3
+        #expect(done.contains(task) || isTooOld, "\(client) trained \(task) in vain: \(what)")
+      }
     }
   }
 

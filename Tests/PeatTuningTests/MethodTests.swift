@@ -286,8 +286,13 @@ import Testing
       try lora([#".*h\.0\..*(c_attn|c_fc)"#, "mlp.c_proj"]) == [
         "0.attn.c_attn", "0.mlp.c_fc", "0.mlp.c_proj", "2.mlp.c_proj",
       ])
+    // As `re.fullmatch` of whole names: a look-ahead sees the whole of them.
     #expect(
-      try lora(nil, without: ["c_proj", #"h\.2\.mlp\..*"#]) == [
+      try lora([#"(?!.*mlp).*c_(attn|proj)"#]) == [
+        "0.attn.c_attn", "0.attn.c_proj", "2.attn.c_attn", "2.attn.c_proj",
+      ])
+    #expect(
+      try lora(nil, without: ["c_proj", #".*h\.2\.mlp\..*"#]) == [
         "0.attn.c_attn", "0.mlp.c_fc", "2.attn.c_attn",
       ])
     #expect(
@@ -302,13 +307,33 @@ import Testing
       try layers(
         .ia3(
           IA3Configuration(
-            targetModules: [#"h\.0\..*c_(attn|fc)"#], feedForwardModules: ["mlp.c_fc"]))) == [
+            targetModules: [#".*h\.0\..*c_(attn|fc)"#], feedForwardModules: ["mlp.c_fc"]))) == [
           "0.attn.c_attn", "0.mlp.c_fc",
         ])
+    // What lies in other blocks than those that get one is there all the same.
+    #expect(
+      try layers(
+        .lora(
+          LoRAConfiguration(
+            targetModules: ["c_attn"], excludedModules: ["h.0.attn.c_attn"], layers: [2])))
+        == ["2.attn.c_attn"])
+    expectError(.usage, "None of the blocks 2", "attn.c_attn") {
+      _ = try layers(
+        .lora(LoRAConfiguration(targetModules: ["h.0.attn.c_attn"], layers: [2])))
+    }
+    expectError(.usage, "several names", "[c_attn, c_fc]") { _ = try lora(["c_attn,c_fc"]) }
+    expectError(.usage, "No layer that gets LoRA", "There are: mlp.c_fc.") {
+      _ = try layers(
+        .lora(
+          LoRAConfiguration(
+            targetModules: ["c_fc", "c_attn"], excludedModules: ["c_attn"],
+            rankPattern: ["c_attn": 2])))
+    }
     expectError(.usage, "'c_atn'", "excluded") { _ = try lora(nil, without: ["c_atn"]) }
     expectError(.usage, "'.*q_proj'", "attn.c_attn", "transformer.h.0.") {
       _ = try lora([".*q_proj"])
     }
+    expectError(.usage, "whole of a name") { _ = try lora(["c_(attn|fc)"]) }
     expectError(.usage, "h.1.attn.c_attn") { _ = try lora(["h.1.attn.c_attn"]) }
     expectError(.usage, "can be read") { _ = try lora(["(q_proj"]) }
     expectError(.usage, "No target module is left", "c_attn") {
@@ -318,7 +343,7 @@ import Testing
       _ = try layers(
         .ia3(
           IA3Configuration(
-            targetModules: [#"h\.0\..*c_attn"#], feedForwardModules: ["mlp.c_fc"])))
+            targetModules: [#".*h\.0\..*c_attn"#], feedForwardModules: ["mlp.c_fc"])))
     }
   }
 

@@ -40,7 +40,7 @@ struct Aggregate: AsyncParsableCommand {
 
   @Option(
     help:
-      "LoRA's rank of the result, for rules that keep to one (not fedex, product-exact and ffa); the largest of the updates', or that of --from, if not given."
+      "LoRA's rank of the result, by fedavg, product and server optimizers on them; the largest of the updates', or that of --from, if not given."
   )
   var rank: Int?
 
@@ -268,6 +268,11 @@ struct Aggregate: AsyncParsableCommand {
   /// Throws where the rule does not keep to a rank.
   private func checkRank(_ rule: any AggregationStrategy) throws {
     guard let rank else { return }
+    guard rule.takesMixedRanks || rule.freezesDown else {
+      throw PeatError.usage(
+        "--rank does not go with the strategy '\(strategy)', which looks at values of A and B: all updates have one rank, and so has its result. Leave it out."
+      )
+    }
     if rule.keepsRemainders {
       throw PeatError.usage(
         "--rank does not go with the strategy '\(strategy)', which is exact: its result has the rank that this takes, up to that of all updates together. The best of rank \(rank) is made by --strategy product --rank \(rank)."
@@ -328,7 +333,7 @@ struct Aggregate: AsyncParsableCommand {
     where tensors[layer + LowRankNames.down] != base[layer + LowRankNames.down] {
       throw PeatError.badData(
         "The update '\(path)' has another A of '\(layer)' than \(from == nil ? "'\(updates[0])'" : "--from"), but by the "
-          + "strategy '\(strategy)' A does not train. Tune with --freeze-a, or take another strategy."
+          + "strategy '\(strategy)' A does not train: \(from == nil ? "one of the two was" : "it was") not tuned with --freeze-a, or from another start. Tune all with --freeze-a from one adapter, or take another strategy."
       )
     }
     return tensors.filter { LowRankNames.layer(ofDown: $0.key) == nil }

@@ -21,6 +21,10 @@ struct FederationBenchOptions: ParsableArguments {
   @Option(help: "federation: rounds. (default: 5)")
   var rounds: Int?
 
+  @Option(
+    help: "federation: seconds that all clients are idle before the first round. (default: 2)")
+  var idle: Double?
+
   @Option(help: "federation: processes of clients. (default: 4)")
   var processes: Int?
 
@@ -44,6 +48,9 @@ struct FederationBenchOptions: ParsableArguments {
         throw ValidationError("--\(name) is \(value); it must be between 1 and \(most).")
       }
     }
+    guard idle.map({ (0...3600).contains($0) }) ?? true else {
+      throw ValidationError("--idle is \(idle ?? 0); it must be between 0 and 3600 seconds.")
+    }
   }
 }
 
@@ -63,6 +70,9 @@ extension Bench {
     var bytesPerConnection: Int
     var memoryBefore: Int
     var memoryConnected: Int
+    /// Of it, what the heap's users hold.
+    var heapBefore: Int
+    var heapConnected: Int
     /// Of the coordinator's process, over all rounds.
     var processorSeconds: Double
     var bytesDown: Int
@@ -76,7 +86,7 @@ extension Bench {
       clients: clients, participants: min(federation.participants ?? clients, clients),
       adapterBytes: federation.adapterSize?.bytes ?? 1_200_000,
       packageBytes: federation.packageSize?.bytes ?? 0, rounds: federation.rounds ?? 5,
-      seed: common.seedValue)
+      idleSeconds: federation.idle ?? 2, seed: common.seedValue)
     let work = try WorkFolder(temporary: "bench-federation")
     defer { work.remove() }
     let processes = min(federation.processes ?? 4, clients)
@@ -128,7 +138,8 @@ extension Bench {
       adapterBytes: settings.adapterBytes, packageBytes: settings.packageBytes, seconds: seconds,
       runs: found.roundSeconds, peakMemoryBytes: found.peakMemoryBytes,
       bytesPerConnection: found.bytesPerConnection, memoryBefore: found.memoryBefore,
-      memoryConnected: found.memoryConnected, processorSeconds: found.processorSeconds,
+      memoryConnected: found.memoryConnected, heapBefore: found.heapBefore,
+      heapConnected: found.heapConnected, processorSeconds: found.processorSeconds,
       bytesDown: found.bytesDown, bytesUp: found.bytesUp)
     let rows = [
       ["clients", "\(settings.clients), of which \(settings.participants) take part"],
@@ -146,6 +157,10 @@ extension Bench {
       [
         "memory per connection",
         "\(Format.bytes(found.bytesPerConnection)) (\(Format.bytes(found.memoryBefore)) before, \(Format.bytes(found.memoryConnected)) with all)",
+      ],
+      [
+        "of it allocated",
+        "\(Format.bytes(max(0, found.heapConnected - found.heapBefore) / max(1, found.connections)))",
       ],
     ]
     try common.report(report, text: Format.table(rows))

@@ -260,7 +260,8 @@ struct Calibrate: AsyncParsableCommand {
     if let seed = common.seed { overrides["seed"] = .integer(Int(clamping: seed)) }
     if let threads = common.threads { overrides["threads"] = .integer(threads) }
     overrides["rounds"] = .integer(rounds)
-    return try RunConfiguration.read(from: isFolder.boolValue ? nil : url, flags: overrides)
+    return try RunConfiguration.readUnchecked(
+      from: isFolder.boolValue ? nil : url, flags: overrides)
   }
 
   /// How often a round's training is measured on each level.

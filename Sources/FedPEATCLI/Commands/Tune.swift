@@ -43,7 +43,7 @@ struct Tune: AsyncParsableCommand {
 
   @Option(
     help:
-      "LoRA, DoRA, IA3: linear layers that get one, such as q_proj,v_proj, all-linear, or one regular expression, such as 'layers\\.0\\..*(q|v)_proj'; all, or IA3's usual, if not given."
+      "LoRA, DoRA, IA3: linear layers that get one, such as q_proj,v_proj, all-linear, or one regular expression, such as '.*layers\\.0\\..*(q|v)_proj'; all, or IA3's usual, if not given."
   )
   var targetModules: String?
 
@@ -298,6 +298,7 @@ struct Tune: AsyncParsableCommand {
     let trainer = try Trainer(
       loaded.model, parameters: work.parameters, data: training, configuration: configuration)
     trainer.modelDigest = loaded.checkpoint.digest()
+    trainer.method = work.method
     if let state = saved {
       guard state.step < steps else {
         throw PeatError.usage(
@@ -597,12 +598,14 @@ struct Tune: AsyncParsableCommand {
   /// What trains, and how it is written at the end.
   private struct Work {
     var parameters: [Parameter]
+    /// `nil`: every weight.
+    var method: Adapter.Method?
     var write: (URL, Trainer.Outcome) throws -> Void
   }
 
   private func prepare(_ loaded: LoadedModel, exampleCount: Int) throws -> Work {
     if method == "full" {
-      return Work(parameters: loaded.model.parameters) { target, _ in
+      return Work(parameters: loaded.model.parameters, method: nil) { target, _ in
         var files = try loaded.checkpoint.filesBesideWeights()
         files.merge(try CheckpointWriter.mark("full")) { $1 }
         if let emulator = loaded.emulator { files["emulator.json"] = try JSONFile.encode(emulator) }
@@ -621,7 +624,7 @@ struct Tune: AsyncParsableCommand {
         "--freeze-a is for LoRA; the method '\(adapter.method.name)' has no A.")
     }
     let trained = injected.parameters.filter { !isFrozen($0.name) }
-    return Work(parameters: trained.map(\.parameter)) { target, outcome in
+    return Work(parameters: trained.map(\.parameter), method: adapter.method) { target, outcome in
       var tuned = adapter
       tuned.state = injected.state
       try AdapterFolder.write(

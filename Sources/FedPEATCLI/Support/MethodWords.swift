@@ -26,7 +26,7 @@ enum MethodWords {
   static func numbers(_ text: String, of option: String) throws -> [Int] {
     try list(text).map { word in
       guard let number = Int(word) else {
-        throw PeatError.usage("\(option) has '\(word)'; it takes numbers, such as 0,11.")
+        throw PeatError.usage("\(option) has '\(word)'; it takes whole numbers, such as 0,11.")
       }
       return number
     }

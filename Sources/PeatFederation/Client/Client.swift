@@ -55,6 +55,7 @@ public actor Client {
   private var isJoining = false
   /// Local steps of all tasks so far: each beat of the heart says it.
   private nonisolated let steps = Atomic(0)
+  private nonisolated let asking = Asking()
   private var random: SeededRandom
   private var prepared: Digest?
   /// The packages that were fetched or checked by this process.
@@ -139,7 +140,7 @@ public actor Client {
     self.caller = nil
   }
 
-  /// Works on tasks, and beside it holds the connection open; whichever hears first that the run is over ends both.
+  /// Works on tasks, and beside that says that it is there; whichever hears first that the run is over ends both.
   private func workUntilTheEnd() async throws -> RunEnding {
     try await withThrowingTaskGroup(of: RunEnding.self) { group in
       group.addTask { try await self.work() }
@@ -225,6 +226,7 @@ public actor Client {
   private func attend() async throws -> RunEnding {
     var pause = SeededRandom(seed: configuration.seed, "attendance of \(configuration.client)")
     while true {
+      try await asking.waitUntilDone()
       var caller = try currentCaller()
       caller.steps = steps.load(ordering: .relaxed)
       do {
@@ -257,10 +259,10 @@ public actor Client {
   private func work() async throws -> RunEnding {
     var isWaiting = false
     while true {
-      var asking = try currentCaller()
-      asking.freeMemoryBytes = freeMemory()
-      let caller = asking
-      switch try await retrying({ try await $0.nextTask(caller) }) {
+      var now = try currentCaller()
+      now.freeMemoryBytes = freeMemory()
+      let caller = now
+      switch try await retrying({ try await self.asking.ask($0, caller) }) {
       case .train(let task):
         isWaiting = false
         try await askOnce(task)

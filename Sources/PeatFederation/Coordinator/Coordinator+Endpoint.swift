@@ -49,63 +49,98 @@ extension Coordinator: CoordinatorEndpoint {
       run: configuration.run, session: session, rounds: configuration.rules.rounds)
   }
 
+  /// A call for work is an attendance too: whoever waits for work holds one call open, not two.
   public func nextTask(_ caller: Caller) async throws -> TaskReply {
-    let watch = Stopwatch(clock)
+    guard let stay = stays[caller.client] else { return .rejoin }
+    guard stay.session == caller.session else { return .superseded }
     noteFreeMemory(of: caller)
-    noteCall(of: caller)
-    while true {
-      try Task.checkCancellation()
-      guard let stay = stays[caller.client] else { return .rejoin }
-      guard stay.session == caller.session else { return .superseded }
-      try checkKeeping()
-      if let ending = machine.ending {
-        stays[caller.client]?.heardTheEnd = true
-        unaware.remove(caller.client)
-        wake(of: nil)
-        return .finished(ending)
+    beginAttendance(of: caller)
+    do {
+      let start = alarmWatch.elapsed
+      let limit = min(configuration.pollTimeout, configuration.heartbeat)
+      while true {
+        try Task.checkCancellation()
+        let left = limit - (alarmWatch.elapsed - start)
+        if let answer = try answer(to: caller, left: left) {
+          endAttendance(of: caller, pause: configuration.heartbeat)
+          return answer.reply
+        }
+        await waitForNews(of: caller.client, timeout: left)
       }
-      if let task = tasks[caller.client] { return .train(task) }
-      // It is done with what was withdrawn.
-      if machine.isUnfinished(caller.client) { process(.clientReady(caller.client)) }
-      let left = configuration.pollTimeout - watch.elapsed
-      // One that was lost while this call waited has to ask again to count as present.
-      if left <= .zero || !machine.present.contains(caller.client) { return .wait }
-      if let notice = noticeToTell(caller.client) { return .leftOut(notice) }
-      await waitForNews(of: caller.client, timeout: left)
+    } catch {
+      endAttendance(of: caller)
+      throw error
     }
+  }
+
+  /// A reply by reference: a call that waits for minutes keeps no room for it.
+  private final class Answer {
+    let reply: TaskReply
+    init(_ reply: TaskReply) { self.reply = reply }
+  }
+
+  @inline(never)
+  private func answer(to caller: Caller, left: Duration) throws -> Answer? {
+    try reply(to: caller, left: left).map(Answer.init)
+  }
+
+  /// `nil`: there is nothing to say yet.
+  private func reply(to caller: Caller, left: Duration) throws -> TaskReply? {
+    guard let stay = stays[caller.client] else { return .rejoin }
+    guard stay.session == caller.session else { return .superseded }
+    try checkKeeping()
+    if let ending = machine.ending {
+      noteHeardTheEnd(caller.client)
+      return .finished(ending)
+    }
+    if let task = tasks[caller.client] { return .train(task) }
+    // It is done with what was withdrawn.
+    if machine.isUnfinished(caller.client) { process(.clientReady(caller.client)) }
+    // One that was lost while this call waited has to ask again to count as present.
+    if left <= .zero || !machine.present.contains(caller.client) { return .wait }
+    return noticeToTell(caller.client).map { .leftOut($0) }
   }
 
   public func attend(_ caller: Caller) async throws -> AttendReply {
     guard let stay = stays[caller.client] else { return .rejoin }
     guard stay.session == caller.session else { return .superseded }
-    stays[caller.client]?.attendances += 1
-    stays[caller.client]?.arrivals += 1
-    noteCall(of: caller)
+    beginAttendance(of: caller)
     noteSteps(of: caller)
-    let watch = Stopwatch(clock)
-    while true {
-      guard let stay = stays[caller.client] else { return .rejoin }
-      guard stay.session == caller.session else { return .superseded }
-      try checkKeeping()
-      if let ending = machine.ending {
-        stays[caller.client]?.attendances -= 1
-        stays[caller.client]?.heardTheEnd = true
-        unaware.remove(caller.client)
-        wake(of: nil)
-        return .finished(ending)
+    do {
+      let start = alarmWatch.elapsed
+      while true {
+        let left = configuration.heartbeat - (alarmWatch.elapsed - start)
+        if let reply = try attendReply(to: caller, left: left) {
+          // A machine that froze or lost its network does not ask again. Over a slow link, answer and call wait behind what else travels.
+          endAttendance(of: caller, pause: configuration.grace * 2)
+          return reply
+        }
+        try Task.checkCancellation()
+        await waitForNews(of: caller.client, timeout: left)
       }
-      if Task.isCancelled {
-        endAttendance(of: caller, stay)
-        throw CancellationError()
-      }
-      let left = configuration.heartbeat - watch.elapsed
-      if left <= .zero {
-        // A machine that froze or lost its network does not ask again. Over a slow link, answer and call wait behind what else travels.
-        endAttendance(of: caller, stay, pause: configuration.grace * 2)
-        return .again
-      }
-      await waitForNews(of: caller.client, timeout: left)
+    } catch {
+      endAttendance(of: caller)
+      throw error
     }
+  }
+
+  /// `nil`: there is nothing to say yet.
+  @inline(never)
+  private func attendReply(to caller: Caller, left: Duration) throws -> AttendReply? {
+    guard let stay = stays[caller.client] else { return .rejoin }
+    guard stay.session == caller.session else { return .superseded }
+    try checkKeeping()
+    if let ending = machine.ending {
+      noteHeardTheEnd(caller.client)
+      return .finished(ending)
+    }
+    return left <= .zero && !Task.isCancelled ? .again : nil
+  }
+
+  private func noteHeardTheEnd(_ client: ClientID) {
+    stays[client]?.heardTheEnd = true
+    unaware.remove(client)
+    wake(of: nil)
   }
 
   /// A client says with each beat of its heart how many steps of its training are done.
@@ -122,8 +157,19 @@ extension Coordinator: CoordinatorEndpoint {
     process(.progressed(client, round: round))
   }
 
+  private func beginAttendance(of caller: Caller) {
+    stays[caller.client]?.attendances += 1
+    stays[caller.client]?.arrivals += 1
+    noteCall(of: caller)
+  }
+
+  /// How many calls of a client are open that say that it is there, for tests.
+  package func openAttendances(of client: ClientID) -> Int { stays[client]?.attendances ?? 0 }
+
   /// - Parameter pause: how long it may take to attend again, beside the grace.
-  private func endAttendance(of caller: Caller, _ stay: Stay, pause: Duration = .zero) {
+  private func endAttendance(of caller: Caller, pause: Duration = .zero) {
+    // One that joined again meanwhile has attendances of its own.
+    guard let stay = stays[caller.client], stay.session == caller.session else { return }
     stays[caller.client]?.attendances -= 1
     guard stay.attendances == 1 else { return }
     beginGrace(of: caller, after: pause)
@@ -150,15 +196,19 @@ extension Coordinator: CoordinatorEndpoint {
 
   /// A client that has not begun to attend when the grace is over is lost, unless its bytes or its training moved meanwhile.
   private func beginGrace(of caller: Caller, after delay: Duration = .zero) {
-    guard let stay = stays[caller.client] else { return }
-    Task { [clock, configuration] in
-      guard (try? await clock.sleep(for: delay + configuration.grace)) != nil,
-        let now = stays[caller.client], now.session == caller.session, now.attendances == 0,
-        now.arrivals == stay.arrivals
-      else { return }
-      if now.moves > stay.moves { return beginGrace(of: caller) }
-      lose(caller.client, reason: "Nothing was heard from it any more.")
-    }
+    guard let stay = stays[caller.client], machine.ending == nil else { return }
+    set(
+      .absence(caller, arrivals: stay.arrivals, moves: stay.moves),
+      after: delay + configuration.grace)
+  }
+
+  /// - Parameters: as they were when the grace began.
+  func noteAbsence(of caller: Caller, arrivals: Int, moves: Int) {
+    guard let now = stays[caller.client], now.session == caller.session, now.attendances == 0,
+      now.arrivals == arrivals
+    else { return }
+    if now.moves > moves { return beginGrace(of: caller) }
+    lose(caller.client, reason: "Nothing was heard from it any more.")
   }
 
   private func lose(_ client: ClientID, reason: String) {

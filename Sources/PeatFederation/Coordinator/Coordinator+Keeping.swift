@@ -103,8 +103,10 @@ extension Coordinator {
     }
     if changes.planner != nil { plannerMemory = nil }
     if changes.machine != nil { keptEvents = 0 } else if changes.event != nil { keptEvents += 1 }
-    if changes.round != nil, hasLeftovers {
-      // What began to arrive before the restart belongs to a round that is over.
+    if changes.round != nil, hasLeftovers, configuration.rules.staleness == nil,
+      configuration.rules.buffer == nil
+    {
+      // What began to arrive before the restart belongs to a round that is over; where late updates count it may still be arriving.
       hasLeftovers = false
       spool.sweep(keeping: accepted.values.map(\.payload), incoming: false)
     }
@@ -275,7 +277,7 @@ extension Coordinator {
       )
     }
     let tensors = try SafeTensorsFile(contentsOf: file).tensors().copied()
-    guard tensors.mapValues(\.shape) == first.mapValues(\.shape) else {
+    guard tensors.canFollow(first) else {
       throw PeatError.badData(
         "The adapter that is kept of the run has other tensors than the run's. It is of another model or method."
       )

@@ -14,8 +14,10 @@ extension Coordinator {
     record.aggregationError = aggregationError
     record.aggregation = aggregationNotes
     for outcome in record.outcomes where outcome.result == .delivered {
-      // Of one that is stale, the client was told when it arrived.
-      if outcome.staleness == 0 { noteCounted(outcome.client, record.round) }
+      // Of one that is stale, or of an asynchronous run, the client was told when it arrived; its next may have been taken since.
+      if outcome.staleness == 0, configuration.rules.buffer == nil {
+        noteCounted(outcome.client, record.round)
+      }
       drop(outcome.key(in: record))
     }
     current = nil

@@ -25,11 +25,7 @@ extension Coordinator {
   /// - Parameter client: whose affairs are waited for, beside what concerns all; `nil`: the coordinator's own.
   func waitForNews(of client: ClientID? = nil, timeout: Duration?) async {
     let number = waiters.number()
-    let alarm = timeout.map { timeout in
-      Task { [clock] in
-        if (try? await clock.sleep(for: timeout)) != nil { wake(number) }
-      }
-    }
+    if let timeout { set(.call(number), after: timeout) }
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         if Task.isCancelled {
@@ -41,10 +37,9 @@ extension Coordinator {
     } onCancel: {
       Task { await self.wake(number) }
     }
-    alarm?.cancel()
   }
 
-  private func wake(_ number: Int) { waiters.wake(number) }
+  func wake(_ number: Int) { waiters.wake(number) }
 }
 
 extension Clock where Duration == Swift.Duration {

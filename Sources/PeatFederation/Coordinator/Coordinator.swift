@@ -24,7 +24,7 @@ public actor Coordinator {
   /// A client's stay, from joining to leaving.
   struct Stay {
     var session: String
-    /// Calls of `attend` that are open now.
+    /// Calls of `attend` and for work that are open now.
     var attendances = 0
     /// Rises when an attendance begins, so that a grace that began before it comes to nothing.
     var arrivals = 0
@@ -176,6 +176,11 @@ public actor Coordinator {
   var jobs: [Task<Void, Never>] = []
   var serverPart: ServerPart?
   var waiters = Waiters()
+  var alarms = Alarms<Alarm>()
+  let alarmWatch: Stopwatch
+  /// Sleeps until the next alarm, and when that is.
+  var sleeper: Task<Void, Never>?
+  var sleepsUntil: Duration?
   var completion: CheckedContinuation<Void, Never>?
   var failure: (any Error)?
   /// Why the run can't be kept any more: it stops as if it were killed.
@@ -267,6 +272,7 @@ public actor Coordinator {
       isKept: runStore != nil)
     machine = RoundStateMachine(rules: configuration.rules)
     watch = Stopwatch(clock)
+    alarmWatch = watch
     roundWatch = watch
     guard configuration.download.share == nil, configuration.download.rank == nil else {
       throw PeatError.usage("The adapter is sent whole: 'download' can't be top-k.")
@@ -329,6 +335,7 @@ public actor Coordinator {
     if let keepingFailure { throw keepingFailure }
     // In a task of its own: saying goodbye must work although this one may be cancelled.
     await Task { await self.sayGoodbye() }.value
+    dropAlarms()
     let report = self.report
     switch machine.ending {
     case .completed, .stopped: return report

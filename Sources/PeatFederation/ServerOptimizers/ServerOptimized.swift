@@ -46,7 +46,8 @@ public struct ServerOptimized: AggregationStrategy {
     let rank = current.pairRanks.values.max() ?? 1
     var sums = rule.makeSums(current, round)
     sums.step = try ServerStep(
-      optimizer, rate: rate * round.rateFactor, rank: Self.rankFactor * rank, state: round.state)
+      optimizer, rate: rate * round.rateFactor, rank: Self.rankFactor * rank,
+      ofProducts: rule.makesProducts, state: round.state)
     return SumAccumulator(sums, rule: rule)
   }
 }

@@ -19,8 +19,21 @@ struct ServerStep {
   /// Before a layer's name; its pair's own tensors may have moments of their own.
   private static let product = "product."
 
-  init(_ optimizer: any ServerOptimizer, rate: Double, rank: Int, state: StrategyState) throws {
+  /// - Parameter ofProducts: whether it steps the products of low-rank pairs, not their values.
+  /// - Throws: `badData` where the state is of another optimizer, or of one that stepped otherwise.
+  init(
+    _ optimizer: any ServerOptimizer, rate: Double, rank: Int, ofProducts: Bool,
+    state: StrategyState
+  ) throws {
     try state.check(isOf: optimizer.name)
+    // Where products are stepped pairs may have moments of their own beside them.
+    let products = state.tensors.keys.contains { $0.hasPrefix(Self.product) }
+    let pairs = state.tensors.keys.contains { LowRankNames.layer(ofDown: $0) != nil }
+    guard ofProducts ? products || !pairs : !products else {
+      throw PeatError.badData(
+        "The state is of '\(optimizer.name)' on \(ofProducts ? "the values of A and B, as by fedavg" : "products, as by product, product-exact and fedex"); this strategy steps \(ofProducts ? "products" : "values"). Go on with the strategy that it is of, or begin with a new state."
+      )
+    }
     self.optimizer = optimizer
     self.rate = rate
     self.rank = rank

@@ -88,7 +88,7 @@ private struct KrumRanking {
 
   init(_ stack: UpdateStack, faulty stated: Int?) throws {
     let count = stack.count
-    if let stated, count < 2 * stated + 3 {
+    if let stated, stated > 0, count < 2 * stated + 3 {
       throw PeatError.badData(
         "Krum bears \(stated) faulty of \(2 * stated + 3) or more updates; \(count) \(count == 1 ? "is" : "are") there. Bring so many (a run's minimumUpdates sees to it), or give a smaller number: faultyClients \(KrumRanking.borne(by: count))."
       )

@@ -140,7 +140,7 @@ extension StrategyOptions {
     ]
     if let option = given.first(where: { $0.isGiven && !$0.isOfStrategy }) {
       throw PeatError.usage(
-        "\(option.key) does nothing by the strategy '\(name)'\(isMean ? optimizer.map { " with '\($0)'" } ?? " without a serverOptimizer" : ""). Leave it out, or see docs/aggregation.md for what goes with what."
+        "\(option.key) does nothing by the strategy '\(name)'\(isMean && option.key.hasPrefix("server") ? optimizer.map { " with '\($0)'" } ?? " without a serverOptimizer" : ""). Leave it out, or see docs/aggregation.md for what goes with what."
       )
     }
     func check(_ holds: Bool?, _ message: String) throws {
@@ -156,7 +156,7 @@ extension StrategyOptions {
       serverTau.map { $0 > 0 && $0 <= 1000 }, "serverTau must be above 0, and at most 1000.")
     try check(
       proximal.map { $0 >= 0 && $0 <= 1e6 }, "proximal must be at least 0, and at most 1e6.")
-    try check(normBound.map { $0 > 0 && $0.isFinite }, "normBound must be above 0.")
+    try check(normBound.map { $0 > 0 && $0.isFinite }, "normBound must be above 0, and finite.")
     try check(
       trimmedShare.map { $0 >= 0 && $0 < 0.5 }, "trimmedShare must be at least 0 and below 0.5.")
     try check(

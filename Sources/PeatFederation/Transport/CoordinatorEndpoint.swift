@@ -42,7 +42,7 @@ public protocol CoordinatorEndpoint: Sendable {
   /// Stays as long as the client is there: until the run ends or the session is no longer known.
   ///
   /// A transport cancels the call when the connection breaks. The client then counts as lost if it does not come back
-  /// within the grace.
+  /// within the grace. A client attends while it has no call of `nextTask` open, which says the same.
   func attend(_ caller: Caller) async throws -> AttendReply
 
   /// The client leaves for good.

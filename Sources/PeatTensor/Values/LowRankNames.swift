@@ -116,6 +116,18 @@ extension NamedTensors {
   /// All but the pairs that do not train.
   package var withoutRemainders: NamedTensors { filter { !LowRankNames.isRemainder($0.key) } }
 
+  /// Whether these can be of an adapter that began as another: the same names and shapes, but for remainders, which fit the pairs they stand beside.
+  package func canFollow(_ first: NamedTensors) -> Bool {
+    guard withoutRemainders.mapValues(\.shape) == first.withoutRemainders.mapValues(\.shape) else {
+      return false
+    }
+    return Set(remainders.keys.compactMap(LowRankNames.layer(ofRemainder:))).allSatisfy { layer in
+      guard let pair = pair(of: layer), let rest = remainder(of: layer) else { return false }
+      return rest.down.shape.count == 2 && rest.down.shape[1] == pair.down.shape.last
+        && rest.up.shape == [pair.up.shape[0], rest.down.shape[0]]
+    }
+  }
+
   /// The pairs that do not train.
   package var remainders: NamedTensors { filter { LowRankNames.isRemainder($0.key) } }
 }

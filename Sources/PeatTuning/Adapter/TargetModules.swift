@@ -1,44 +1,72 @@
 import PeatModels
 import PeatTensor
 
-/// The linear layers that a method is for: by the end of their names (`q_proj`, `mlp.c_proj`, `layers.0.mlp.up_proj`), by a regular expression of such an
-/// end, or all; without those that are excluded in the same words.
+/// The linear layers that a method is for: by the end of their names (`q_proj`, `mlp.c_proj`, `layers.0.mlp.up_proj`), by a regular expression of the whole
+/// name, as PEFT reads one, or all; without those that are excluded in the same words. Where PEFT's modules have other names than the checkpoint's, both do.
 struct TargetModules {
-  private let names: [String]?
-  private let excluded: [String]
+  /// What one word means.
+  private enum Entry {
+    /// In all blocks alike.
+    case end(String)
+    /// With a block's number.
+    case place(String)
+    case expression(LayerExpression)
+  }
+
+  private let targets: [(text: String, entry: Entry)]?
+  private let excluded: [(text: String, entry: Entry)]
+  /// Names within a block, as checkpoints and as PEFT's modules have them.
+  private let spellings: [String: [String]]
 
   /// - Parameters:
   ///   - names: `nil` and `all-linear` mean all.
   ///   - excluded: those of them that are left out.
   /// - Throws: `usage` for a name that no layer of this architecture has, and for a regular expression that can't be read.
   init(_ names: [String]?, without excluded: [String]? = nil, of keys: TransformerKeys) throws {
-    self.names = names == ["all-linear"] ? nil : names
-    self.excluded = excluded ?? []
-    let known = keys.linearNames + keys.allLinearPaths.filter { !keys.linearNames.contains($0) }
-    for name in self.names ?? [] {
-      guard name != "all-linear" else {
+    let spellings = Dictionary(
+      keys.allLinearPaths.map { ($0, Set([$0, Self.inModules($0, of: keys)]).sorted()) },
+      uniquingKeysWith: { first, _ in first })
+    let paths = keys.allLinearPaths.flatMap { spellings[$0] ?? [] }
+    func entry(_ name: String, _ role: String) throws -> (String, Entry) {
+      if LayerPattern.isPlainName(name) {
+        if paths.contains(where: { LayerPattern.isEnd(name, of: $0) }) { return (name, .end(name)) }
+        if name.split(separator: ".").contains(where: { Int($0) != nil }) {
+          return (name, .place(name))
+        }
+        let known = keys.linearNames + paths.filter { !keys.linearNames.contains($0) }
         throw PeatError.usage(
-          "The target module all-linear means all and stands alone; beside it are "
-            + "\((self.names ?? []).filter { $0 != name }.joined(separator: ", ")).")
+          "Unknown \(role) module '\(name)'. "
+            + suggestion(for: name, among: known + (role == "target" ? ["all-linear"] : []))
+            + (role == "target"
+              ? "" : " Only linear layers of blocks get any, so others need not be left out."))
       }
-      try Self.check(name, "target", among: known, special: ["all-linear"])
+      guard !name.allSatisfy({ $0 == "," || LayerPattern.isPlainName(String($0)) }) else {
+        throw PeatError.usage(
+          "The \(role) module '\(name)' is several names in one. Write them as a list: [\(name.split(separator: ",").joined(separator: ", "))]."
+        )
+      }
+      do { return (name, .expression(try LayerExpression(name))) } catch {
+        throw PeatError.usage(
+          "The \(role) module '\(name.prefix(60))' is neither a layer's name nor a regular expression that can be read: \(error.reason)."
+        )
+      }
     }
-    for name in self.excluded { try Self.check(name, "excluded", among: known, special: []) }
-  }
-
-  private static func check(
-    _ name: String, _ role: String, among known: [String], special: [String]
-  ) throws {
-    if isPattern(name) { return try LayerPattern.check(name, of: "The list of \(role) modules") }
-    guard known.contains(name) else {
+    let named = names == ["all-linear"] ? nil : names
+    if let named, named.contains("all-linear") {
       throw PeatError.usage(
-        "Unknown \(role) module '\(name)'. " + suggestion(for: name, among: known + special))
+        "The target module all-linear means all and stands alone; beside it are "
+          + "\(named.filter { $0 != "all-linear" }.joined(separator: ", ")).")
     }
+    targets = try named.map { try $0.map { try entry($0, "target") } }
+    self.excluded = try (excluded ?? []).map { try entry($0, "excluded") }
+    self.spellings = spellings
   }
 
-  /// Whether a name means layers by more than what is alike in all blocks: a regular expression, or with a block's number.
-  private static func isPattern(_ name: String) -> Bool {
-    !LayerPattern.isPlainName(name) || name.split(separator: ".").contains { Int($0) != nil }
+  /// A path in a block as PEFT's modules have it.
+  private static func inModules(_ path: String, of keys: TransformerKeys) -> String {
+    let parts = ModuleNames.inModules("\(keys.block(0)).\(path)").split(separator: ".")
+    guard let number = parts.firstIndex(of: "0") else { return path }
+    return parts[(number + 1)...].joined(separator: ".")
   }
 
   /// Whether a layer is meant.
@@ -47,37 +75,49 @@ struct TargetModules {
   ///   - path: its name in its block.
   ///   - name: its whole name in the full model; where it is `nil`, what only that can tell counts as meant.
   func contain(_ path: String, _ name: String? = nil) -> Bool {
-    func means(_ entry: String, unknown: Bool) -> Bool {
-      if !Self.isPattern(entry) { return LayerPattern.isEnd(entry, of: path) }
-      guard let name else { return unknown }
-      return LayerPattern.matches(entry, name)
-        || LayerPattern.matches(entry, ModuleNames.inModules(name))
-    }
-    guard !excluded.contains(where: { means($0, unknown: false) }) else { return false }
-    return names?.contains { means($0, unknown: true) } ?? true
+    if excluded.contains(where: { means($0.entry, path, name) ?? false }) { return false }
+    return targets?.contains { means($0.entry, path, name) ?? true } ?? true
   }
 
-  /// Throws `usage` where a regular expression means none of the layers, or nothing is left of them.
+  /// `nil`: it depends on the whole name.
+  private func means(_ entry: Entry, _ path: String, _ name: String?) -> Bool? {
+    if case .end(let end) = entry {
+      return (spellings[path] ?? [path]).contains { LayerPattern.isEnd(end, of: $0) }
+    }
+    guard let name else { return nil }
+    return [name, ModuleNames.inModules(name)].contains { spelling in
+      switch entry {
+      case .end(let end), .place(let end): LayerPattern.isEnd(end, of: spelling)
+      case .expression(let expression): expression.matches(spelling)
+      }
+    }
+  }
+
+  /// Throws `usage` where a word that means layers by their whole names means none, or nothing is left of them.
   ///
   /// - Parameter layers: paths in their blocks and whole names of all linear layers in the blocks that an adapter may sit in.
   func check(against layers: [(path: String, name: String)]) throws {
     let there = Set(layers.map(\.path)).sorted().joined(separator: ", ")
-    for entry in (names ?? []) + excluded where Self.isPattern(entry) {
-      guard
-        !layers.contains(where: {
-          LayerPattern.matches(entry, $0.name)
-            || LayerPattern.matches(entry, ModuleNames.inModules($0.name))
-        })
-      else { continue }
+    for (text, entry) in (targets ?? []) + excluded {
+      if case .end = entry { continue }
+      guard !layers.contains(where: { means(entry, $0.path, $0.name) ?? false }) else { continue }
+      let what =
+        if case .expression = entry {
+          "the regular expression '\(text)', which must fit the whole of a name"
+        } else { "'\(text)'" }
       throw PeatError.usage(
-        "No linear layer of the blocks that get an adapter is meant by '\(entry)'. There are: \(there), in whole names such as '\(layers.first?.name ?? "")'."
+        "No linear layer of the blocks that get an adapter is meant by \(what). There are: \(there), in whole names such as '\(layers.first?.name ?? "")'."
       )
     }
-    if !excluded.isEmpty, !layers.contains(where: { contain($0.path, $0.name) }) {
-      throw PeatError.usage(
-        "No target module is left without \(excluded.joined(separator: ", ")). There are: \(there)."
-      )
+    guard !layers.contains(where: { contain($0.path, $0.name) }) else { return }
+    let words = { (entries: [(text: String, entry: Entry)]) in
+      entries.map(\.text).joined(separator: ", ")
     }
+    throw PeatError.usage(
+      (excluded.isEmpty
+        ? "The target modules \(words(targets ?? [])) are none of the linear layers of the blocks that get an adapter."
+        : "No target module is left without \(words(excluded)).") + " There are: \(there)."
+    )
   }
 }
 

@@ -21,6 +21,8 @@ public final class Trainer {
   public private(set) var terms: GradientTerms?
   /// Digest of the model that is tuned, where somebody says it: a saved state goes on with no other.
   public var modelDigest: Digest?
+  /// What is tuned, for a state to be refused by another; `nil`: it is not compared.
+  public var method: Adapter.Method?
   /// Steps made.
   public private(set) var step = 0
   /// Predictions so far: tokens, or classes of examples.
@@ -267,6 +269,8 @@ extension Trainer {
       var sampler: BatchSampler.State
       var parameters: [String]
       var modelDigest: Digest?
+      /// The method and its options, as `Adapter.Method.settings`.
+      var method: JSONValue?
       /// How frozen matrices were kept: others give other numbers.
       var storage: WeightStorage?
       /// What was made small; `nil`: the loss of predicting each next token.
@@ -358,6 +362,7 @@ extension Trainer {
       facts: State.Facts(
         step: step, tokens: tokens, configuration: configuration, sampler: sampler.state,
         parameters: trainable.parameters.map(\.name), modelDigest: modelDigest,
+        method: method.flatMap { try? $0.settings },
         storage: model.storage, objective: objective?.name, recentLosses: recentLosses,
         optimizerSteps: optimizer.steps, seconds: seconds, gradientCount: terms?.sum?.count),
       tensors: [
@@ -389,6 +394,9 @@ extension Trainer {
     }
     if let modelDigest, let saved = state.facts.modelDigest, saved != modelDigest {
       throw refuse("it is for another model, with digest \(saved.short)")
+    }
+    if let method, let saved = state.facts.method, let what = try method.difference(from: saved) {
+      throw refuse("the method's options differ (\(what))")
     }
     guard state.storage == model.storage else {
       throw refuse(

@@ -37,16 +37,21 @@ public struct LoRA: TuningMethod {
           + blocks.sorted().map(String.init).joined(separator: ", ") + ".")
     }
     let targets = try configuration.targets(of: model.configuration.keys)
-    let known = model.configuration.keys
-    let all = lookup.linears(of: blocks.filter { configuration.layers?.contains($0) ?? true })
+    let all = lookup.linears(of: blocks)
     try targets.check(against: all.map { ($0.path, $0.name) })
-    let layers = all.filter { targets.contain($0.path, $0.name) }
+    let chosen = configuration.layers.map { lookup.linears(of: $0) } ?? all
+    let layers = chosen.filter { targets.contain($0.path, $0.name) }
+    guard !layers.isEmpty else {
+      throw PeatError.usage(
+        "None of the blocks \(configuration.layers?.map(String.init).joined(separator: ", ") ?? "") has a layer that is meant. There are: \(Set(chosen.map(\.path)).sorted().joined(separator: ", "))."
+      )
+    }
     for pattern in configuration.rankPattern.keys.sorted()
       + configuration.alphaPattern.keys.sorted()
     where !layers.contains(where: { LayerPattern.matches(pattern, $0.name) }) {
       throw PeatError.usage(
         "No layer that gets LoRA is meant by the pattern '\(pattern)'. There are: "
-          + known.allLinearPaths.joined(separator: ", ") + ".")
+          + Set(layers.map(\.path)).sorted().joined(separator: ", ") + ".")
     }
     let scales = configuration.scales
     if let widest = layers.map({ min($0.layer.inputs, $0.layer.outputs) }).max(),

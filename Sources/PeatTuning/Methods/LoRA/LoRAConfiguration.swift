@@ -7,7 +7,7 @@ public struct LoRAConfiguration: Sendable, Codable, Equatable {
   public var rank: Int
   /// α; the update is scaled with α / r.
   public var alpha: Double
-  /// Last parts of the names of the linear layers that get one (`q_proj`, `mlp.c_proj`), or regular expressions of such; `nil`: all of the block's.
+  /// Last parts of the names of the linear layers that get one (`q_proj`, `mlp.c_proj`), or regular expressions of whole names; `nil`: all of the block's.
   public var targetModules: [String]?
   /// In the same words those of them that get none; `nil`: all get one.
   public var excludedModules: [String]?
