@@ -456,7 +456,11 @@ struct Tune: AsyncParsableCommand {
   /// The classes to tell apart; `nil` where next tokens are learned, or the model's own classes.
   private func classes() throws -> [String]? {
     let asked = try chosenTask()
-    guard asked == .classification || labels != nil || newHead else { return nil }
+    let tuned = try from.flatMap { try AdapterFolder.classes(of: URL(path: $0)) }
+    guard asked == .classification || labels != nil || newHead else {
+      // The head that was tuned with an adapter says the task, too.
+      return asked == nil ? tuned : nil
+    }
     let own = try Checkpoint(folder: URL(model: model)).configuration
     guard (asked ?? .init(headOf: own)) == .classification else {
       let flag = labels != nil ? "--labels are" : "--new-head is"
@@ -477,7 +481,7 @@ struct Tune: AsyncParsableCommand {
       }
       return names
     }
-    if let from, let own = try AdapterFolder.classes(of: URL(path: from)) { return own }
+    if let tuned { return tuned }
     let known = newHead ? nil : own.head?.labels
     return try known
       ?? ClassificationTask.labels(of: own.documents(in: URL(path: data), classes: true))
