@@ -11,25 +11,34 @@ extension RunConfiguration {
     from url: URL?, flags: [String: JSONValue]
   ) throws -> RunConfiguration {
     let configuration = try readUnchecked(from: url, flags: flags)
-    do { try configuration.validate() } catch let error as PeatError
+    do { try configuration.check() } catch let error as PeatError
       where [.usage, .badData].contains(error.code)
     {
       guard let url else { throw error }
       // What is said without the file as well is not the file's.
       var without = try ConfigurationReader.read(RunConfiguration(), from: nil, overrides: flags)
       without.model = configuration.model
-      do { try without.validate() } catch let other as PeatError
+      do { try without.check() } catch let other as PeatError
         where other.message == error.message
       { throw error } catch {}
       // And what the file says by itself as well is the file's alone.
       var alone = try ConfigurationReader.read(RunConfiguration(), from: url)
       if alone.model.isEmpty { alone.model = configuration.model }
-      let together = (try? alone.validate()) != nil
+      let together = (try? alone.check()) != nil
       throw PeatError.badData(
         "'\(url.path)'\(together ? " together with the flags" : ""): \(error.message)", cause: error
       )
     }
     return configuration
+  }
+
+  /// That the values make sense together, and that the model has the layers that are named; that a model can't be read is told elsewhere.
+  private func check() throws {
+    try validate()
+    guard targetModules != nil || excludeModules != nil || feedForwardModules != nil,
+      let own = try? Checkpoint(folder: modelFolder())
+    else { return }
+    try adapterMethod().checkTargets(of: own.configuration.keys)
   }
 
   /// The same without a look whether the values make sense together.

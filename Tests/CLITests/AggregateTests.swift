@@ -204,8 +204,11 @@ import Testing
           "--strategy", "krum", "--faulty-clients", "1", "--out", "x",
         ], in: folder)
       try await expect(
-        64, saying: ["--trimmed-share does nothing", "--server-optimizer"],
+        64, saying: ["--trimmed-share does nothing"],
         from: ["aggregate"] + updates + ["--trimmed-share", "0.2", "--out", "x"], in: folder)
+      try await expect(
+        64, saying: ["--server-tau does nothing", "without a --server-optimizer"],
+        from: ["aggregate"] + updates + ["--server-tau", "0.2", "--out", "x"], in: folder)
       #expect(
         try await digest(
           "--strategy", "product-exact", "--server-optimizer", "momentum", "--out", "y")

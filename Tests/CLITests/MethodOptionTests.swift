@@ -43,17 +43,21 @@ import Testing
         ("method: ia3\nrankLimits: [2]", "'ia3' has no rank"),
         ("method: bottleneck\nactivation: tanh", "expected one of relu, gelu, found 'tanh'"),
         ("targetModules: [q_porj]", "Did you mean 'q_proj'?"),
+        ("excludeModules: lm_head", "Unknown excluded module 'lm_head'"),
         ("schedule: steep", "expected one of constant, linear, cosine, found 'steep'"),
       ] {
         let run = folder.appendingPathComponent("run.yaml")
         let usual = try String(contentsOf: workshop.url("run.yaml"), encoding: .utf8)
         try Data("\(usual)\n\(text)\n".utf8).write(to: run)
         try await expect(
-          65, saying: [text.contains("targetModules") ? "run file" : "run.yaml", says],
+          65, saying: ["run.yaml", says],
           from: ["simulate", "run.yaml"], in: folder)
       }
       // Where a flag says it, it is the flag that is wrong.
-      for more in [["--upload", "int9"], ["--method", "lorra"], ["--rank", "0"]] {
+      for more in [
+        ["--upload", "int9"], ["--method", "lorra"], ["--rank", "0"],
+        ["--exclude-modules", "lm_head"],
+      ] {
         try await expect(64, from: ["simulate", workshop.runFile] + more, in: folder)
       }
       let help = try await FedpeatCommand.succeed(["simulate", "--help"], in: folder)
