@@ -18,12 +18,12 @@ public struct ClientData: Sendable {
     let url = URL(fileURLWithPath: data)
     let rule = try configuration.partitionRule
     let parts: [[Document]]
+    var documents = try configuration.documents(in: url, by: rule.field)
     if case .field(let field) = rule {
-      let sources = try DocumentReader.readGrouped(url, by: field)
+      let sources = try DocumentReader.groups(of: documents, by: field, in: "'\(url.path)'")
       parts = try FieldPartitioner.deal(sources, clients: configuration.clients, field: field)
         .map { numbers in numbers.flatMap { sources[$0].documents } }
     } else {
-      var documents = try configuration.documents(in: url)
       if case .dirichlet = rule {
       } else if documents.count == 1, let text = documents.first,
         text.isPlainText
@@ -62,20 +62,22 @@ public struct ClientData: Sendable {
 }
 
 extension RunConfiguration {
-  /// The documents of a file; with a class for each, where the task is to tell them apart.
-  public func documents(in url: URL) throws -> [Document] {
+  /// The documents of a file or folder; with a class for each, where the task is to tell them apart.
+  ///
+  /// - Parameter field: what they are to be divided by, as `DocumentReader.read` takes it.
+  public func documents(in url: URL, by field: String? = nil) throws -> [Document] {
     guard task == .classification || task == nil && !model.isEmpty else {
-      return try DocumentReader.read(url)
+      return try DocumentReader.read(url, by: field)
     }
     // The head says it, where the task does not.
     return try Checkpoint(folder: modelFolder()).configuration.documents(
-      in: url, classes: task == nil ? nil : true)
+      in: url, classes: task == nil ? nil : true, by: field)
   }
 
   /// The data that says which classes there are, where neither the run nor its model does; `nil` where nothing has to.
   func documentsOfClasses() throws -> [Document]? {
-    guard task == .classification, labels == nil, let data,
-      try Checkpoint(folder: modelFolder()).configuration.head?.labels == nil
+    guard task == .classification || newHead, labels == nil, let data,
+      try newHead || Checkpoint(folder: modelFolder()).configuration.head?.labels == nil
     else { return nil }
     return try documents(in: URL(fileURLWithPath: data))
   }
@@ -120,11 +122,6 @@ extension RunConfiguration {
 }
 
 extension Document {
-  /// Whether it is nothing but a text: one that could be cut.
-  fileprivate var isPlainText: Bool {
-    fields.isEmpty && picture == nil && pair == nil && !hasGivenPart
-  }
-
   /// A text that is one document, in pieces to divide among clients: its paragraphs, or its lines where it has too few of them for that.
   ///
   /// - Throws: `badData` where it has too few of both.

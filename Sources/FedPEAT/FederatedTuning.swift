@@ -28,7 +28,7 @@ public struct FederatedTuning: Sendable {
 
   /// What happens, for progress lines.
   public enum Event: Sendable {
-    case opened(model: String, parameters: Int, blocks: Int)
+    case opened(model: String, parameters: Int, blocks: Int, metric: Metric)
     case compressed(
       level: Int, recipe: String, keptBlocks: [Int], bytes: Int, fullBytes: Int, exposure: Double)
     /// `of`: of which emulator, where a run has several.
@@ -97,7 +97,7 @@ public struct FederatedTuning: Sendable {
     onEvent(
       .opened(
         model: configuration.model, parameters: owner.model.parameterCount,
-        blocks: owner.model.blocks.count))
+        blocks: owner.model.blocks.count, metric: owner.configuration.metric))
   }
 
   /// Runs the federation: `meeting` brings the clients.

@@ -15,10 +15,12 @@ public struct LoadedModel {
   ///   - folder: a checkpoint's, an emulator's, or one that `plug-in` wrote without `--merge`.
   ///   - adapterFolder: an adapter to put into it.
   ///   - classes: what it is to tell apart with a new head, where it has none of classes.
+  ///   - head: what becomes of a head of other classes that it has.
   ///   - seed: of the new head.
   ///   - storage: how matrices are kept, decided when it is known what model this is and before a weight is read.
   public init(
-    _ folder: URL, adapter adapterFolder: URL? = nil, classes: [String]? = nil, seed: UInt64 = 0,
+    _ folder: URL, adapter adapterFolder: URL? = nil, classes: [String]? = nil,
+    head: ClassHead = .kept, seed: UInt64 = 0,
     storage: (Checkpoint, EmulatorFacts?, InputReader) throws -> StoragePlan = { _, _, _ in
       .all(.float32)
     }
@@ -42,9 +44,11 @@ public struct LoadedModel {
       folder = model
     }
     let plain = try Checkpoint(folder: folder)
-    checkpoint =
-      try (classes ?? adapterFolder.flatMap { try AdapterFolder.classes(of: $0) })
-      .map { try plain.classifying($0, seed: seed) } ?? plain
+    if let classes {
+      checkpoint = try plain.classifying(classes, seed: seed, head: head)
+    } else {
+      checkpoint = try adapterFolder.map { try plain.classifying(as: $0, seed: seed) } ?? plain
+    }
     emulator = try EmulatorFacts.read(in: folder)
     // Before the weights: who plans their memory must know what is there already.
     reader = try InputReader(folder: folder, for: checkpoint.configuration)

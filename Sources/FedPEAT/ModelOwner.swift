@@ -54,10 +54,16 @@ final class ModelOwner: Sendable {
       try configuration.task?.check(own.configuration, named: configuration.model)
       return own
     }
+    let ownLabels = configuration.newHead ? nil : own.configuration.head?.labels
+    guard configuration.labels != nil || ownLabels != nil || !documents.isEmpty else {
+      throw PeatError.usage(
+        "The head of classes is to be made anew, and nothing says for which: give 'labels: [good, bad]', or evaluationData with a class of each text."
+      )
+    }
     let labels =
-      try configuration.labels ?? own.configuration.head?.labels
-      ?? ClassificationTask.labels(of: documents)
-    return try own.classifying(labels, seed: configuration.seed)
+      try configuration.labels ?? ownLabels ?? ClassificationTask.labels(of: documents)
+    return try own.classifying(
+      labels, seed: configuration.seed, head: configuration.newHead ? .drawn : .kept)
   }
 
   var hasEvaluation: Bool { evaluation != nil }

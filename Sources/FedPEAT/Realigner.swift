@@ -79,7 +79,7 @@ actor Realigner {
       )
     }
     let url = URL(fileURLWithPath: file)
-    text = Digest(of: try Data(contentsOf: url))
+    text = try Digest(ofDataAt: url)
     data = try TokenDataset.make(
       try DocumentReader.read(url), reader: owner.reader,
       for: owner.model.configuration,

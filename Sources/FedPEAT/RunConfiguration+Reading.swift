@@ -47,12 +47,21 @@ extension RunConfiguration {
   ) throws -> RunConfiguration {
     var configuration = try ConfigurationReader.read(
       RunConfiguration(), from: url, overrides: flags)
-    let rate = CodingKeys.learningRate.rawValue
-    if flags[rate] == nil,
-      try url.map({ try !ConfigurationReader.keys(in: $0).contains(rate) }) ?? true
-    {
-      configuration.learningRate = MethodOptions.usualLearningRate(of: configuration.method)
-    }
+    configuration.settle(named: try (url.map(ConfigurationReader.keys) ?? []).union(flags.keys))
     return configuration
+  }
+
+  /// Gives what nobody named the value that fits the method and the model.
+  private mutating func settle(named keys: Set<String>) {
+    if !keys.contains(CodingKeys.learningRate.rawValue) {
+      learningRate = MethodOptions.usualLearningRate(of: method)
+    }
+    // A model that can't be read, or a method that makes no sense, is told by who uses it.
+    if !keys.contains(CodingKeys.context.rawValue), !model.isEmpty,
+      let own = try? Checkpoint(folder: modelFolder()).configuration,
+      let virtual = try? adapterMethod().virtualTokens
+    {
+      context = max(1, min(context, own.contextLength - virtual))
+    }
   }
 }

@@ -68,6 +68,8 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var task: Task?
   /// The classes, in the order of the model's outputs; null: the model's own, or those of the texts.
   public var labels: [String]?
+  /// Whether a head of classes that the model has gives way to a new one, drawn by `seed`: for `labels`, or the classes of the texts.
+  public var newHead = false
   /// Whether a document begins with the begin token; null: as the tokenizer does.
   public var bos: Bool?
   /// Whether perplexity is measured on each document by itself.
@@ -78,7 +80,9 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   public var rounds = 10
   public var localSteps = 10
   public var batch = 8
-  public var context = 256
+  /// Input tokens per window. Where a run file and flags name none: `usualContext`, or the model's longest if that is less.
+  public var context = usualContext
+  public static let usualContext = 256
   /// Where a run file and flags name none: as `MethodOptions.usualLearningRate(of:)` says of the method.
   public var learningRate = MethodOptions.usualLearningRate(of: LoRA.name)
   /// How the learning rate falls from round to round, and from step to step of what the run is compared with: `constant`, `linear` or `cosine`.
@@ -243,6 +247,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case excludeModules
     case rankComponents
     case data, clientsBy, partition, clientTransforms, clients, task, labels
+    case newHead
     case virtualTokens, initialText, bottleneckSize, activation
     case rankStabilized, rankPattern, alphaPattern, layers, dropout, feedForwardModules
     case evaluationData, validationShare, layout, bos, evaluateDocuments, rounds, localSteps, batch
@@ -303,6 +308,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(layout, forKey: .layout)
     try container.encode(task, forKey: .task)
     try container.encode(labels, forKey: .labels)
+    try container.encode(newHead, forKey: .newHead)
     try container.encode(bos, forKey: .bos)
     try container.encode(evaluateDocuments, forKey: .evaluateDocuments)
     try container.encode(rounds, forKey: .rounds)
@@ -461,6 +467,10 @@ extension RunConfiguration {
         $0.count > 1 && Set($0).count == $0.count && [nil, .classification].contains(task)
       } ?? true,
       "labels are the classes of task: classification, two or more, each once.")
+    try check(
+      !newHead || (task ?? .classification) == .classification,
+      "newHead draws a head of classes, and task is \(task?.rawValue ?? ""): set task: classification, or leave newHead out."
+    )
     if task == .classification {
       try check(
         targetPerplexity == nil && realignData == nil,

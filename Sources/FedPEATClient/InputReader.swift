@@ -76,7 +76,7 @@ public enum InputReader: Sendable {
 }
 
 extension Document {
-  /// A device's own data, of which no model has said yet what it is: a folder with a folder for each class is of pictures, and so is an idx file; all else is
+  /// A device's own data, of which no model has said yet what it is: a folder with folders of pictures in it is of pictures, and so is an idx file; all else is
   /// text.
   public static func read(ofDevice url: URL) throws -> [Document] {
     var isFolder: ObjCBool = false
@@ -84,18 +84,23 @@ extension Document {
       return try DocumentReader.read(url)
     }
     let isOfPictures =
-      isFolder.boolValue ? LabelledImages.hasClasses(url) : IdxFile.isOne(url)
+      isFolder.boolValue ? LabelledImages.hasPictures(url) : IdxFile.isOne(url)
     return isOfPictures ? try LabelledImages(url).pictures() : try DocumentReader.read(url)
   }
 }
 
 extension TransformerConfiguration {
-  /// The documents of a file as a model of this kind learns from them: pictures with their classes, texts with their classes, or texts.
+  /// The documents of a file or folder as a model of this kind learns from them: pictures with their classes, texts with their classes, or texts.
   ///
-  /// - Parameter classes: whether it is to tell classes apart; as its head says if not given.
-  public func documents(in url: URL, classes: Bool? = nil) throws -> [Document] {
+  /// - Parameters:
+  ///   - classes: whether it is to tell classes apart; as its head says if not given.
+  ///   - field: what they are to be divided by, as `DocumentReader.read` takes it.
+  public func documents(
+    in url: URL, classes: Bool? = nil, by field: String? = nil
+  ) throws -> [Document] {
     if image != nil { return try LabelledImages(url).pictures() }
     return classes ?? (head?.labels != nil)
-      ? try LabelledText.read(url).map(\.document) : try DocumentReader.read(url)
+      ? try LabelledText.read(url, by: field).map(\.document)
+      : try DocumentReader.read(url, by: field)
   }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import PeatTensor
 
 /// One message of a conversation.
@@ -96,10 +97,49 @@ public struct PlainChatRendering: ChatRendering {
     return first
       + turns.flatMap { turn in
         [
-          TextSegment(
-            "### \(turn.role.prefix(1).uppercased() + turn.role.dropFirst()):\n", isLearned: false),
+          TextSegment(Self.heading(turn.role), isLearned: false),
           TextSegment(turn.text + "\n\n", isLearned: turn.isLearned),
         ]
       }
+  }
+
+  /// What the assistant is asked with: the conversation so far, and the heading under which it is to answer.
+  public func prompt(_ turns: [ChatTurn]) -> String {
+    segments(of: turns, tools: nil).map(\.text).joined() + Self.heading(ChatTurn.assistant)
+  }
+
+  private static func heading(_ role: String) -> String {
+    "### \(role.prefix(1).uppercased() + role.dropFirst()):\n"
+  }
+}
+
+/// What a model says under one heading, piece by piece: it ends where the next heading begins.
+public struct PlainAnswer: Sendable {
+  private static let end = "\n\n### "
+  /// What was not shown yet, as the next heading may begin in it.
+  private var held = ""
+  public private(set) var isOver = false
+
+  public init() {}
+
+  /// Takes the next piece; gives what of it, and of those before, belongs to the answer for certain.
+  public mutating func append(_ piece: String) -> String {
+    guard !isOver else { return "" }
+    held += piece
+    if let place = held.range(of: Self.end) {
+      isOver = true
+      defer { held = "" }
+      return String(held[..<place.lowerBound])
+    }
+    let kept =
+      (1..<Self.end.count).reversed().first { held.hasSuffix(Self.end.prefix($0)) } ?? 0
+    defer { held = String(held.suffix(kept)) }
+    return String(held.dropLast(kept))
+  }
+
+  /// What is left where nothing more comes.
+  public mutating func finish() -> String {
+    defer { held = "" }
+    return held
   }
 }

@@ -24,7 +24,7 @@ public struct ChoiceQuestion: Sendable, Equatable {
 
   private static let answerKeys = ["answer", "gold", "answerKey"]
 
-  /// The questions of a JSON array or JSON lines file: `{question, choices, answer}`.
+  /// The questions of a JSON array or JSON lines file, or of a folder of such files: `{question, choices, answer}`.
   ///
   /// The question may also be called `prompt` or `context`, the answer `gold` or `answerKey`; a `context` beside a question stands before it on its own
   /// line. Choices may have names, as ARC's do: `{"text": […], "label": ["A", …]}`, of which the answer is one. Else the answer is a number counted from 0, a letter counted from A, or the text of the right choice. A text equal to a choice
@@ -32,7 +32,8 @@ public struct ChoiceQuestion: Sendable, Equatable {
   ///
   /// - Throws: as `DocumentReader.read`.
   public static func read(_ url: URL) throws -> [ChoiceQuestion] {
-    try read(TextFile(url))
+    guard let folder = try TextFolder(url) else { return try read(TextFile(url)) }
+    return try folder.files.flatMap { try read(TextFile($0.url)) }
   }
 
   package static func read(_ file: TextFile) throws -> [ChoiceQuestion] {

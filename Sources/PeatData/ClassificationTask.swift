@@ -49,10 +49,12 @@ public struct ClassificationTask: Sendable, Codable, Equatable {
   /// - Throws: `badData` where it is none of the task's.
   public func number(of document: Document) throws -> Int32 {
     let label = try Self.label(of: document)
-    guard let number = labels.firstIndex(of: label) else {
+    guard let number = labels.firstIndex(of: label) ?? ClassNames.number(label, in: labels) else {
       throw PeatError.badData(
         "A \(document.picture == nil ? "text" : "picture") is of the class '\(label)', which is none of the task's: "
-          + DocumentReader.list(labels) + ".")
+          + DocumentReader.list(labels)
+          + ". Name the data's classes as the model does; or let a new head be drawn for them: --new-head of 'tune', newHead: true in a run file."
+      )
     }
     return Int32(number)
   }

@@ -78,6 +78,11 @@ public struct Document: Sendable, Equatable {
   /// Whether a part of the text is given and not learned.
   public var hasGivenPart: Bool { segments.contains { !$0.isLearned } }
 
+  /// Whether it is nothing but a text: one that could be cut.
+  public var isPlainText: Bool {
+    fields.isEmpty && picture == nil && pair == nil && !hasGivenPart
+  }
+
   /// The same conversation as another text, such as the one that a model's chat template makes; other documents stay as they are.
   public func rendered(by rendering: some ChatRendering) throws -> Document {
     guard let turns else { return self }

@@ -1,7 +1,7 @@
 import Foundation
 import PeatTensor
 
-/// Reads files of documents: plain text, JSON, JSON lines, tables, instructions, conversations, play scripts.
+/// Reads files of documents, and folders of such: plain text, JSON, JSON lines, tables, instructions, conversations, play scripts.
 ///
 /// The format is recognised from the content, with the file's name as a hint. Records are recognised one by one by their
 /// keys, in this order:
@@ -11,29 +11,41 @@ import PeatTensor
 /// - `prompt` and `completion`.
 /// - `messages` with `role` and `content`, or `conversations` with `from` and `value`: a conversation, of which what the assistant
 ///   says is learned, the tools that it calls among it; `tools` beside it are those that may be called.
-/// - a pair of texts: `text` and `text_pair`, `sentence1` and `sentence2`, `premise` and `hypothesis`, `question1` and `question2`.
-/// - `text`, `story` or `content`.
+/// - a pair of texts: `text` and `text_pair`, `sentence1` and `sentence2`, `premise` and `hypothesis`, `question1` and `question2`, `question` and `sentence`.
+/// - `text`, `story`, `content` or `sentence`.
 ///
 /// The columns of a table are the keys of its rows. A plain string is a text. Every other string, number or truth value of a record becomes one of its `fields`.
 /// Records with nothing to learn (an empty text or output) are left out.
 public enum DocumentReader {
   /// The keys under which a record may carry its text, the first one that is there counts.
-  static let textKeys = ["text", "story", "content"]
+  static let textKeys = ["text", "story", "content", "sentence"]
 
   static let knownLayouts =
-    "{text}, {story}, {content}, {sentence1, sentence2}, {premise, hypothesis}, {instruction, input, output}, {prompt, completion}, \(ChatReader.layouts), or plain strings"
+    "{text}, {story}, {content}, {sentence}, {sentence1, sentence2}, {premise, hypothesis}, {instruction, input, output}, {prompt, completion}, \(ChatReader.layouts), or plain strings"
 
-  /// The documents of a file, in the file's order; at least one.
+  /// The documents of a file, in the file's order, or of a folder of files, in that of their names; at least one.
   ///
   /// - Parameters:
-  ///   - format: `nil` recognises it from the content.
+  ///   - format: `nil` recognises it from the content. Files of a folder are recognised in any case.
   ///   - keepsEmpty: whether records with nothing to learn are kept, so that the documents are as many as the records.
-  /// - Throws: `PeatError.inputOutput` where the file is missing, a folder or not readable; `PeatError.badData` where it
-  ///   is empty, binary, malformed or laid out in a way that is not known.
+  ///   - field: what the documents are to be divided by, `nil` by none. Of a folder the field names each document's group (`TextFolder`), and a text that is a
+  ///     play script is read as one where the field is its speakers'. Other documents have the fields that they have.
+  /// - Throws: `PeatError.inputOutput` where the file is missing or not readable; `PeatError.badData` where it
+  ///   is empty, binary, malformed or laid out in a way that is not known, and where a folder holds no files.
   public static func read(
-    _ url: URL, as format: DataFormat? = nil, keepsEmpty: Bool = false
+    _ url: URL, as format: DataFormat? = nil, keepsEmpty: Bool = false, by field: String? = nil
   ) throws -> [Document] {
-    try read(TextFile(url), as: format, keepsEmpty: keepsEmpty)
+    if let folder = try TextFolder(url) {
+      return try folder.documents(keepsEmpty: keepsEmpty, by: field)
+    }
+    let file = try TextFile(url)
+    if format == nil, field == PlayScriptReader.speakerField,
+      DataFormat.sniffed(from: file.bytes, fileExtension: file.fileExtension) == .text
+    {
+      let text = file.text
+      if PlayScriptReader.looksLikePlay(text) { return PlayScriptReader.turns(of: text) }
+    }
+    return try read(file, as: format, keepsEmpty: keepsEmpty)
   }
 
   package static func read(

@@ -8,7 +8,7 @@ public struct LabelledText: Sendable, Equatable {
   public let second: String?
   public let label: String
   /// What else the record said.
-  public let fields: [String: String]
+  public internal(set) var fields: [String: String]
 
   public init(text: String, second: String? = nil, label: String, fields: [String: String] = [:]) {
     self.text = text
@@ -40,11 +40,31 @@ public struct LabelledText: Sendable, Equatable {
   }
 
   /// The labelled texts of a CSV or TSV file with a header (`text,category`, `text,label` or, of pairs, `premise,hypothesis,label`), or of JSON or JSON lines with
-  /// such records.
+  /// such records; or of a folder of such files, in which files of a folder are texts of the class that the folder is called by.
   ///
+  /// - Parameter field: a field that is to say which file of a folder a text is from; `nil`: none.
   /// - Throws: as `DocumentReader.read`.
-  public static func read(_ url: URL, as format: DataFormat? = nil) throws -> [LabelledText] {
-    try read(TextFile(url), as: format)
+  public static func read(
+    _ url: URL, as format: DataFormat? = nil, by field: String? = nil
+  ) throws -> [LabelledText] {
+    guard let folder = try TextFolder(url) else { return try read(TextFile(url), as: format) }
+    return try folder.files.flatMap { file in
+      let place = try TextFile(file.url)
+      let own = field.map { [$0: file.group] } ?? [:]
+      guard file.isOfClass else {
+        return try read(place, as: format).map { text in
+          var text = text
+          text.fields.merge(own) { $1 }
+          return text
+        }
+      }
+      return try DocumentReader.read(place, as: format).map { document in
+        LabelledText(
+          text: document.pair?.first ?? document.text, second: document.pair?.second,
+          label: document.fields["label"] ?? file.group,
+          fields: document.fields.filter { $0.key != "label" }.merging(own) { $1 })
+      }
+    }
   }
 
   package static func read(_ file: TextFile, as format: DataFormat? = nil) throws -> [LabelledText]

@@ -11,7 +11,7 @@ public struct TextPair: Sendable, Equatable {
   /// The keys under which records carry a pair, as GLUE and its like have them: the first text's and the second's.
   static let keys = [
     ("text", "text_pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"),
-    ("question1", "question2"),
+    ("question1", "question2"), ("question", "sentence"),
   ]
 
   /// The keys of the pair that a record holds; `nil` where it holds none.

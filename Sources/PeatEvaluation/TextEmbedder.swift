@@ -47,11 +47,25 @@ public struct TextEmbedder: Sendable {
     of texts: [String], tokenizer: Tokenizer, shouldStop: @Sendable () -> Bool = { false },
     onProgress: (@Sendable (_ done: Int, _ of: Int) -> Void)? = nil
   ) throws -> Tensor {
-    let encodings = try tokenizer.encodeBatch(
-      texts.map(recipe.prepared), addSpecialTokens: true,
-      truncation: Truncation(maximumLength: context), padding: nil)
-    return try embeddings(
-      of: encodings.map(\.numbers), shouldStop: shouldStop, onProgress: onProgress)
+    try embeddings(
+      of: rows(of: texts, tokenizer: tokenizer).tokens, shouldStop: shouldStop,
+      onProgress: onProgress)
+  }
+
+  /// The tokens of texts that are read, and how many texts have more than that.
+  public func rows(
+    of texts: [String], tokenizer: Tokenizer
+  ) throws -> (tokens: [[Int32]], shortened: Int) {
+    func encode(_ texts: [String], _ truncation: Truncation?) throws -> [[Int32]] {
+      try tokenizer.encodeBatch(
+        texts, addSpecialTokens: true, truncation: truncation, padding: nil
+      ).map(\.numbers)
+    }
+    let texts = texts.map(recipe.prepared)
+    let rows = try encode(texts, Truncation(maximumLength: context))
+    // Those that are shorter are whole.
+    let full = zip(texts, rows).filter { $0.1.count >= context }.map(\.0)
+    return (rows, try encode(full, nil).count { $0.count > context })
   }
 
   /// Of texts whose tokens are known.

@@ -81,13 +81,15 @@ public struct LabelledImages: Sendable {
     source = .pixels(pixels.bytes, width: pixels.shape[2], height: pixels.shape[1])
   }
 
-  /// Whether a folder has folders in it, as one of classes has.
-  public static func hasClasses(_ folder: URL) -> Bool {
-    let places = try? FileManager.default.contentsOfDirectory(
-      at: folder, includingPropertiesForKeys: [.isDirectoryKey], options: .skipsHiddenFiles)
-    return places?.contains {
-      (try? $0.resourceValues(forKeys: [.isDirectoryKey]).isDirectory) == true
-    } ?? false
+  /// Whether a folder has folders with pictures in it, as one of classes has.
+  public static func hasPictures(_ folder: URL) -> Bool {
+    func contents(_ url: URL) -> [URL] {
+      (try? FileManager.default.contentsOfDirectory(
+        at: url, includingPropertiesForKeys: nil, options: .skipsHiddenFiles)) ?? []
+    }
+    return contents(folder).contains { place in
+      contents(place).contains { ImageFile.extensions.contains($0.pathExtension.lowercased()) }
+    }
   }
 
   public var count: Int { labels.count }

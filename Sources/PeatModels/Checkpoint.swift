@@ -8,14 +8,14 @@ import Synchronization
 public struct Checkpoint: Sendable {
   public let folder: URL
   /// config.json, whole.
-  public private(set) var configurationJSON: JSONValue
-  public private(set) var configuration: TransformerConfiguration
-  /// Weights of a new head, which no file has.
-  private var added: NamedTensors = [:]
+  public internal(set) var configurationJSON: JSONValue
+  public internal(set) var configuration: TransformerConfiguration
+  /// Weights of a new head, which no file has, or which stand in for a file's.
+  var added: NamedTensors = [:]
   /// Whether it has another head than the files.
-  private var hasNewHead = false
+  var hasNewHead = false
   /// Each tensor's name, and the file it lies in.
-  private let files: [String: SafeTensorsFile]
+  let files: [String: SafeTensorsFile]
   /// `emulator.json`, if the folder is an emulator.
   public let emulatorJSON: JSONValue?
 
@@ -158,7 +158,9 @@ public struct Checkpoint: Sendable {
     let folder: String
 
     func packed(named name: String, shape: [Int], inputAxis: Int) throws -> PackedMatrix? {
-      guard let file = files[name], let stored = packed[name] else { return nil }
+      guard added[name] == nil, let file = files[name], let stored = packed[name] else {
+        return nil
+      }
       if let type = StorageType(rawValue: stored.type), let storage = type.packed,
         stored.axis == inputAxis, file.entries[name]?.type == type,
         padded[name] != nil || (sparse[name] ?? file.entries[name]?.shape) == shape
@@ -192,8 +194,8 @@ public struct Checkpoint: Sendable {
         .union(added.keys)
     }
     func tensor(named name: String) throws -> Tensor? {
-      guard let file = files[name] else { return added[name] }
-      return try whole(name, in: file)
+      if let own = added[name] { return own }
+      return try files[name].map { try whole(name, in: $0) }
     }
 
     /// A tensor with all its zeros, or without those that fill it up.
@@ -232,46 +234,6 @@ public struct Checkpoint: Sendable {
           + "as config.json has so many; found \(numbers).")
     }
     return numbers
-  }
-
-  /// The same model with a head of classes in the place of its own: what the files have of such a head, and the rest drawn by the seed, matrices normal with
-  /// deviation 0.02, biases 0. A model that has a head of these classes already stays as it is.
-  ///
-  /// - Throws: `usage` where the model has a head of other classes.
-  public func classifying(_ names: [String], seed: UInt64) throws -> Checkpoint {
-    let file = ConfigurationFile(
-      name: folder.appendingPathComponent("config.json").path, json: configurationJSON)
-    if let own = configuration.head?.labels {
-      guard own == names else {
-        throw PeatError.usage(
-          "'\(folder.path)' tells apart the classes \(own.prefix(8).joined(separator: ", ")); the task's are \(names.prefix(8).joined(separator: ", ")). Take a model without a head of classes, or the same classes in the same order."
-        )
-      }
-      return self
-    }
-    var result = self
-    result.hasNewHead = true
-    result.configurationJSON = try Architectures.classifying(configurationJSON, names)
-    result.configuration = try Architectures.configuration(
-      from: ConfigurationFile(name: file.name, json: result.configurationJSON))
-    result.configuration.variation = configuration.variation
-    guard let head = result.configuration.head, let labels = head.labels else { return self }
-    var random = SeededRandom(seed: seed, "head")
-    let hidden = configuration.embeddingWidth
-    let missingPrefix = configuration.keys.missingPrefix { files[$0] != nil }
-    func add(_ name: String?, _ shape: [Int]) {
-      guard let name else { return }
-      let stored = name.dropping(prefix: missingPrefix)
-      guard files[stored] == nil else { return }
-      result.added[stored] =
-        shape.count == 1
-        ? Tensor(zeros: shape) : .normal(shape, deviation: 0.02, using: &random)
-    }
-    add(head.dense.map { "\($0).weight" }, [hidden, hidden])
-    add(head.dense.map { "\($0).bias" }, [hidden])
-    add(head.weight, [labels.count, hidden])
-    add(head.bias, [labels.count])
-    return result
   }
 
   /// Bytes of its safetensors files, headers included.

@@ -203,7 +203,7 @@ import Testing
 
   // MARK: Data
 
-  @Test func `empty, binary, missing data, and folders where files belong`() async throws {
+  @Test func `empty, binary, missing data, and folders without texts`() async throws {
     try await withWorkshop { workshop, folder in
       let file = folder.appendingPathComponent("data")
       func check(_ status: Int32, _ says: String) async throws {
@@ -232,7 +232,7 @@ import Testing
       try await check(65, "UTF-8")
       try FileManager.default.removeItem(at: file)
       try FileManager.default.createDirectory(at: file, withIntermediateDirectories: false)
-      try await check(74, "folder")
+      try await check(65, "holds no texts")
     }
   }
 

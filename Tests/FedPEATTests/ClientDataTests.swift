@@ -68,7 +68,7 @@ import Testing
       try Data("Two lines,\nno more.".utf8).write(to: file)
       expectError(.badData, "2 lines") { _ = try ClientData(configuration) }
       configuration.partition = "dirichlet=0.5:label"
-      expectError(.badData, "no field 'label'") { _ = try ClientData(configuration) }
+      expectError(.badData, "can't be divided by 'label'") { _ = try ClientData(configuration) }
     }
   }
 

@@ -45,7 +45,7 @@ import Testing
     "PeatSecurity": ["Crypto", "SwiftASN1", "X509"],
     "PeatGRPC": [
       "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Logging",
-      "NIOCore", "NIOSSL", "Crypto", "SwiftASN1", "X509",
+      "NIOCore", "NIOPosix", "NIOSSL", "Crypto", "SwiftASN1", "X509",
     ],
     "PeatMonitor": ["Hummingbird", "Logging"],
     "PeatStore": ["GRDB"],

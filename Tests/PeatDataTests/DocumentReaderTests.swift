@@ -111,8 +111,8 @@ import Testing
       #expect(missing?.code == .inputOutput)
       #expect(missing?.message.contains("does not exist") == true)
       let isFolder = errorOf { try DocumentReader.read(folder) }
-      #expect(isFolder?.code == .inputOutput)
-      #expect(isFolder?.message.contains("is a folder") == true)
+      #expect(isFolder?.code == .badData)
+      #expect(isFolder?.message.contains("holds no texts") == true)
     }
     for empty in ["", " \n\r\n", "\u{FEFF}"] {
       #expect(errorOf { try read(empty) }?.message.contains("is empty") == true)
@@ -213,7 +213,7 @@ import Testing
     let empty = try withFolder { folder in
       errorOf { try DocumentReader.readGrouped(folder, by: "speaker") }
     }
-    #expect(empty?.message.contains("no files") == true)
+    #expect(empty?.message.contains("holds no texts") == true)
   }
 
   static let play = """

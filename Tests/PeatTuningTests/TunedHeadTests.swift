@@ -45,6 +45,47 @@ import Testing
   }
 
   @Test(arguments: [
+    "bert-classes", "roberta-classes", "llama-classes", "vit-classes", "mixer-classes",
+  ])
+  func `a new head takes its place where it is asked for, and the layers before it stay`(
+    name: String
+  ) throws {
+    let own = try checkpoint(name)
+    let old = try #require(own.configuration.head?.labels)
+    let names = ["a", "b", "c", "d", "e"]
+    #expect(old.count != names.count)
+    let drawn = try own.classifying(names, seed: 3, head: .drawn)
+    let model = try drawn.model()
+    let head = try #require(model.head)
+    #expect(head.layout.labels == names)
+    #expect(head.table.shape[0] == 5)
+    #expect(try own.classifying(names, seed: 3, head: .fitted).model().tensors == model.tensors)
+    #expect(drawn.digest() == own.digest())
+    let before = try own.model().tensors
+    for (tensor, value) in model.tensors
+    where tensor != head.layout.weight && tensor != head.layout.bias {
+      #expect(before[tensor] == value, "\(tensor)")
+    }
+    // Of the same classes only where it is to be drawn in any case.
+    #expect(try own.classifying(old, seed: 3, head: .fitted).model().tensors == before)
+    let again = try own.classifying(old, seed: 3, head: .drawn).model()
+    #expect(again.tensors[head.layout.weight] != before[head.layout.weight])
+  }
+
+  @Test func `classes that only have numbers get names, and their weights stay`() throws {
+    let own = try checkpoint("bert-classes")
+    let named = try own.classifying(Self.labels, seed: 3)
+    #expect(named.configuration.head?.labels == Self.labels)
+    #expect(try named.model().tensors == own.model().tensors)
+  }
+
+  @Test func `a model with an encoder and a decoder says that it has no head of classes`() throws {
+    let error = #expect(throws: PeatError.self) { try classifying("t5") }
+    #expect(error?.code == .usage && error?.message.contains("no head of classes") == true)
+    #expect(error?.message.contains("T5ForSequenceClassification") == false)
+  }
+
+  @Test(arguments: [
     "lora", "dora", "ia3", "norm-tuning", "bitfit", "end-blocks", "bottleneck", "prefix-tuning",
     "prompt-tuning",
   ])

@@ -69,6 +69,8 @@ struct Aggregate: AsyncParsableCommand {
     var relativeError: Double
     /// What else the strategy says: how many updates it took or bounded, what momentum was cut by.
     var notes: [String: Double]
+    /// Why the result should not be trusted far, in words.
+    var cautions: [String]
   }
 
   func validate() throws {
@@ -85,8 +87,8 @@ struct Aggregate: AsyncParsableCommand {
     try check(rule)
     try checkRank(rule)
     let folders = updates.map { URL(path: $0).standardizedFileURL.resolvingSymlinksInPath().path }
-    for index in folders.indices where folders[..<index].contains(folders[index]) {
-      Terminal.note("note: '\(updates[index])' is named more than once, and counts each time")
+    var cautions = folders.indices.filter { folders[..<$0].contains(folders[$0]) }.map {
+      "'\(updates[$0])' is named more than once, and counts each time"
     }
     let folder = URL(path: out)
     let stateFile = try serverState.map { try checkedStateFile($0, besides: folder) }
@@ -94,9 +96,10 @@ struct Aggregate: AsyncParsableCommand {
       folder, inputs: updates.map(URL.init(path:)) + (try model.map { [try URL(model: $0)] } ?? []))
     let all = try updates.map { try UpdateFolder($0) }
     if let caution = rule.caution(updates: all.count) {
-      Terminal.caution(ServerOptions.spelled(caution))
+      cautions.append(ServerOptions.spelled(caution))
     }
-    noteStrangePairs(all)
+    cautions += strangePairs(all)
+    cautions.forEach(Terminal.caution)
     let full = try model.map { try FullModel($0, for: all[0]) }
     for folder in all { try full?.check(folder) }
     // Of several ranks the largest holds all.
@@ -170,7 +173,7 @@ struct Aggregate: AsyncParsableCommand {
       clients: all.count, strategy: strategy, exampleCount: total,
       parameters: result.parameterCount, rank: result.pairRanks.values.max(),
       digest: result.digest,
-      relativeError: aggregated.relativeError, notes: aggregated.notes)
+      relativeError: aggregated.relativeError, notes: aggregated.notes, cautions: cautions)
     var rows = [
       ["written to", out], ["clients", "\(report.clients)"], ["strategy", strategy],
       ["examples", Format.count(total)], ["parameters", Format.count(report.parameters)],
@@ -179,7 +182,7 @@ struct Aggregate: AsyncParsableCommand {
       let own = all.compactMap(\.rank).max() ?? rank
       rows.append(["rank", rank > own ? "\(rank), from updates of \(own) at most" : "\(rank)"])
     }
-    if rule.approximatesMean {
+    if rule.approximatesMean, report.rank != nil {
       rows.append(["error of products", Format.percent(report.relativeError)])
     }
     rows += report.notes.sorted { $0.key < $1.key }.map { note in
@@ -216,13 +219,14 @@ struct Aggregate: AsyncParsableCommand {
     return file
   }
 
-  /// Says where updates look as if they did not belong together.
-  private func noteStrangePairs(_ all: [UpdateFolder]) {
+  /// Where updates look as if they did not belong together.
+  private func strangePairs(_ all: [UpdateFolder]) -> [String] {
     let first = all[0].update.header
+    var cautions: [String] = []
     for folder in all.dropFirst() {
       let header = folder.update.header
       if header.run != first.run || header.round != first.round {
-        Terminal.caution(
+        cautions.append(
           "'\(folder.path)' is of run '\(header.run)', round \(header.round), '\(all[0].path)' of run '\(first.run)', round \(first.round)"
         )
       }
@@ -233,10 +237,11 @@ struct Aggregate: AsyncParsableCommand {
     }
     for (client, own) in named.sorted(by: { $0.key < $1.key })
     where Set(own.map { URL(path: $0.path).standardizedFileURL.path }).count > 1 {
-      Terminal.caution(
+      cautions.append(
         "'\(client)' counts \(own.count) times: \(own.map { "'\($0.path)'" }.joined(separator: ", ")) are all its updates"
       )
     }
+    return cautions
   }
 
   /// The notes of strategies, in words.
@@ -424,7 +429,7 @@ private struct FullModel {
     }
     // The head's weights are the update's own.
     if let classes = update.update.header.classes {
-      checkpoint = try checkpoint.classifying(classes, seed: 0)
+      checkpoint = try checkpoint.classifying(classes, seed: 0, head: .fitted)
     }
     folder = checkpoint.folder.standardizedFileURL.path
     model = try checkpoint.model()

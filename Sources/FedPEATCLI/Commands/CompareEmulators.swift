@@ -148,7 +148,7 @@ struct CompareEmulators: AsyncParsableCommand {
     var (texts, digests) = try trial.texts()
     func read(_ file: String, _ name: String) throws -> [Document] {
       let url = URL(path: file)
-      digests[name] = Digest(of: try Data(contentsOf: url))
+      digests[name] = try Digest(ofDataAt: url)
       return try DocumentReader.read(url)
     }
     texts.calibration = try calibration.map { try read($0, "calibration") }

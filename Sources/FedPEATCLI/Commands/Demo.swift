@@ -45,7 +45,7 @@ struct Demo: AsyncParsableCommand {
 
   @Option(
     help:
-      "Input tokens per window; \(DemoSettings.context), or with --model \(RunConfiguration().context) or the model's longest, if not given."
+      "Input tokens per window; \(DemoSettings.context), or with --model \(RunConfiguration.usualContext) or the model's longest, if not given."
   )
   var context: Int?
 

@@ -49,6 +49,8 @@ struct Embed: AsyncParsableCommand {
     var normalized: Bool
     /// Tokens of a text that are read at most.
     var context: Int
+    /// Texts that have more, whose rest was left out.
+    var shortened: Int
     var file: String?
     /// Where they are not written into a file.
     var embeddings: [[Float]]?
@@ -63,8 +65,14 @@ struct Embed: AsyncParsableCommand {
     if normalize { recipe.isNormalized = true }
     let embedder = try TextEmbedder(
       loaded.model, recipe: recipe, context: context, threads: common.threadCount)
+    let rows = try embedder.rows(of: texts, tokenizer: loaded.tokenizer)
+    if rows.shortened > 0 {
+      Terminal.note(
+        "cut          \(rows.shortened) of \(texts.count) texts to their first \(embedder.context) tokens, the rest is left out\(lines ? "" : "; --lines makes a vector of each line")"
+      )
+    }
     let vectors = try embedder.embeddings(
-      of: texts, tokenizer: loaded.tokenizer, shouldStop: { Interruption.isRequested },
+      of: rows.tokens, shouldStop: { Interruption.isRequested },
       onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
     if let out {
       try SafeTensors.write(
@@ -72,7 +80,8 @@ struct Embed: AsyncParsableCommand {
     }
     let report = Report(
       texts: texts.count, width: vectors.shape[1], pooling: recipe.poolings,
-      normalized: recipe.isNormalized, context: embedder.context, file: out,
+      normalized: recipe.isNormalized, context: embedder.context, shortened: rows.shortened,
+      file: out,
       embeddings: out == nil
         ? texts.indices.map { vectors.rows($0..<$0 + 1).scalars } : nil)
     try common.report(
@@ -85,6 +94,7 @@ struct Embed: AsyncParsableCommand {
             + (report.normalized ? ", brought to length 1" : ""),
         ],
         ["tokens at most", Format.count(report.context)],
+        ["texts that have more", Format.count(report.shortened)],
         ["written to", out ?? "nowhere: give --out FILE, or --json to see them"],
       ]))
   }

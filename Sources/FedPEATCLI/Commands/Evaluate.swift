@@ -20,7 +20,7 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(
     help:
-      "Text, a JSON array, JSON lines or a table: its perplexity, or masked perplexity, is measured; it is not if not given."
+      "Text, a JSON array, JSON lines, a table, or a folder of such files: its perplexity, or masked perplexity, is measured; it is not if not given."
   )
   var text: String?
 
@@ -32,7 +32,7 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(
     help:
-      "Labelled texts (CSV, TSV, JSON or JSON lines), or pictures: how often the model's head of classes is right; of a model that predicts each next token, how often the right label is its likeliest continuation; neither is measured if not given."
+      "Labelled texts (CSV, TSV, JSON or JSON lines, or a folder for each class), or pictures: how often the model's head of classes is right; of a model that predicts each next token, how often the right label is its likeliest continuation; neither is measured if not given."
   )
   var labels: String?
 
@@ -136,13 +136,13 @@ struct Evaluate: AsyncParsableCommand {
 
   /// Prints a report, with what clients have where they were asked for.
   private func tell(
-    _ report: some Encodable, _ rows: [[String]], _ clients: ClientSummary?,
+    _ report: some Encodable, _ rows: [[String]], _ clients: ClientSummary?, _ metric: Metric,
     macroF1: ClientSummary? = nil
   ) throws {
-    let others = (macroF1?.rows ?? []).dropFirst().map { ["macro-F1: " + $0[0], $0[1]] }
+    let others = (macroF1?.rows(metric) ?? []).dropFirst().map { ["macro-F1: " + $0[0], $0[1]] }
     try common.report(
       ReportPerClient(report: report, perClient: clients, perClientMacroF1: macroF1),
-      text: Format.table(rows + (clients?.rows ?? []) + others))
+      text: Format.table(rows + (clients?.rows(metric) ?? []) + others))
   }
 
   /// Each client's share of right answers to its questions, and its macro-F1 where choices are classes.
@@ -177,7 +177,7 @@ struct Evaluate: AsyncParsableCommand {
 
   /// By the model's own head of classes.
   private func told(_ loaded: LoadedModel, _ file: URL) throws {
-    let documents = try loaded.model.configuration.documents(in: file)
+    let documents = try loaded.model.configuration.documents(in: file, by: perClient)
     func report(_ documents: [Document]) throws -> ClassificationReport {
       let data = try TokenDataset.make(
         limit.map { Array(documents.prefix($0)) } ?? documents, reader: loaded.reader,
@@ -207,7 +207,7 @@ struct Evaluate: AsyncParsableCommand {
         ["macro-F1", Format.number(whole.macroF1, digits: 4)],
         ["examples", Format.count(whole.examples)],
         ["classes", Format.count(whole.labels.count)],
-      ], summary(groups, higherIsBetter: true) { try report(of: $0).accuracy },
+      ], summary(groups, higherIsBetter: true) { try report(of: $0).accuracy }, .accuracy,
       macroF1: summary(groups, higherIsBetter: true) { try report(of: $0).macroF1 })
   }
 
@@ -235,7 +235,7 @@ struct Evaluate: AsyncParsableCommand {
         .streaming(
           file, reader: loaded.reader, for: loaded.model.configuration,
           context: windowContext(loaded), addBegin: bos, seed: common.seedValue))
-      : try report(data(all(file, groups)))
+      : try report(data(DocumentReader.read(file)))
     try tell(
       whole,
       [
@@ -243,21 +243,13 @@ struct Evaluate: AsyncParsableCommand {
         ["loss (nats per hidden token)", Format.number(whole.loss, digits: 4)],
         ["hidden tokens found", Format.percent(whole.accuracy)],
         ["hidden tokens", Format.count(whole.tokens)],
-      ], summary(groups, higherIsBetter: false) { try report(data($0)).maskedPerplexity })
+      ], summary(groups, higherIsBetter: false) { try report(data($0)).maskedPerplexity },
+      .maskedPerplexity)
   }
 
   /// The texts by whose they are, where that is asked for.
   private func groups(_ file: URL) throws -> [DocumentGroup]? {
     try perClient.map { try DocumentReader.readGrouped(file, by: $0) }
-  }
-
-  /// All texts as they are without clients, so that the number of all is the same with them: in the file's order. Of a folder, which is read for clients only, one client's
-  /// behind the other's.
-  private func all(_ file: URL, _ groups: [DocumentGroup]?) throws -> [Document] {
-    var isFolder: ObjCBool = false
-    _ = FileManager.default.fileExists(atPath: file.path, isDirectory: &isFolder)
-    if let groups, isFolder.boolValue { return groups.flatMap(\.documents) }
-    return try DocumentReader.read(file)
   }
 
   /// Whether the text is read piece by piece.
@@ -296,7 +288,7 @@ struct Evaluate: AsyncParsableCommand {
         TokenFile(stream: file, tokenizer: tokenizer, addBegin: bos, joinedBy: "\n"),
         limit: limit, shouldStop: { Interruption.isRequested }, onProgress: onProgress)
     } else {
-      whole = try report(all(file, groups))
+      whole = try report(DocumentReader.read(file))
     }
     try tell(
       whole,
@@ -308,7 +300,7 @@ struct Evaluate: AsyncParsableCommand {
           whole.answersOnly ? "tokens of answers, which alone count" : "tokens",
           Format.count(whole.tokens),
         ],
-      ], summary(groups, higherIsBetter: false) { try report($0).perplexity })
+      ], summary(groups, higherIsBetter: false) { try report($0).perplexity }, .perplexity)
   }
 
   private func answers(
@@ -327,7 +319,7 @@ struct Evaluate: AsyncParsableCommand {
         ["accuracy", Format.percent(report.accuracy)],
         ["accuracy by length-normalised score", Format.percent(report.normalizedAccuracy)],
         ["questions", Format.count(report.questions)],
-      ], summaries(chosen, answers, in: choices ?? "").accuracy)
+      ], summaries(chosen, answers, in: choices ?? "").accuracy, .accuracy)
   }
 
   /// What `--labels` gives: choices that are classes.
@@ -364,7 +356,7 @@ struct Evaluate: AsyncParsableCommand {
         ["accuracy by length-normalised score", Format.percent(choices.normalizedAccuracy)],
         ["macro-F1", Format.number(report.macroF1, digits: 4)],
         ["texts", Format.count(report.examples)], ["classes", Format.count(labels.count)],
-      ], clients.accuracy, macroF1: clients.macroF1)
+      ], clients.accuracy, .accuracy, macroF1: clients.macroF1)
   }
 }
 

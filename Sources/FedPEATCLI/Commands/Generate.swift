@@ -20,12 +20,12 @@ struct Generate: AsyncParsableCommand {
 
   @Flag(
     help:
-      "The prompt is what a user says: it is written as the model's own chat template does, and what follows is the answer."
+      "The prompt is what a user says: it is written as the model's own chat template does, or without one under headings as in tuning, and what follows is the answer."
   )
   var chat = false
 
   @Option(
-    help: "With --chat: what the template writes before it as instructions; nothing if not given.")
+    help: "With --chat: instructions that stand before it; nothing if not given.")
   var system: String?
 
   @Option(
@@ -72,13 +72,8 @@ struct Generate: AsyncParsableCommand {
   func run() async throws {
     let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
     let tokenizer = try loaded.tokenizer
-    let tokens =
-      try chat
-      ? tokenizer.encode(
-        tokenizer.chatText(
-          (system.map { [.system($0)] } ?? []) + [.user(prompt)], addGenerationPrompt: true),
-        addSpecialTokens: false)
-      : tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty)
+    let usesHeadings = try chat && !tokenizer.hasChatTemplate
+    let tokens = try promptTokens(tokenizer, usesHeadings: usesHeadings)
     var given = tokens.isEmpty ? tokenizer.beginToken.map { [$0] } ?? [] : tokens
     // What an encoder reads is whole.
     if loaded.model.configuration.hasEncoder, let end = tokenizer.endToken, given.last != end {
@@ -91,18 +86,25 @@ struct Generate: AsyncParsableCommand {
       threads: common.threadCount)
     let ends = try loaded.checkpoint.endTokens().union(tokenizer.endToken.map { [$0] } ?? [])
     var decoder = StreamingDecoder(tokenizer)
+    var answer = usesHeadings ? PlainAnswer() : nil
     var text = ""
     var count = 0
+    func show(_ piece: String) {
+      text += piece
+      if !common.json { try? FileHandle.standardOutput.write(contentsOf: Data(piece.utf8)) }
+    }
     let start = ContinuousClock.now
     while count < maxTokens, let token = try generator.next() {
       try checkInterruption()
       count += 1
       if ends.contains(token) { break }
       let piece = decoder.append(token)
-      text += piece
-      if !common.json { try? FileHandle.standardOutput.write(contentsOf: Data(piece.utf8)) }
+      show(answer?.append(piece) ?? piece)
+      if answer?.isOver == true { break }
     }
-    text += decoder.finish()
+    let rest = decoder.finish()
+    show(answer?.append(rest) ?? rest)
+    show(answer?.finish() ?? "")
     let seconds = (ContinuousClock.now - start).seconds
     let report = Report(
       text: text, tokens: count, tokensPerSecond: Double(count) / max(seconds, 1e-9))
@@ -113,5 +115,20 @@ struct Generate: AsyncParsableCommand {
       Terminal.note(
         "\(count) tokens, \(Format.number(report.tokensPerSecond, digits: 1)) tokens/s")
     }
+  }
+
+  /// The prompt as the model reads it: as it is, as the model's chat template writes it, or under the headings that tuning gives conversations without one.
+  private func promptTokens(_ tokenizer: Tokenizer, usesHeadings: Bool) throws -> [Int32] {
+    if usesHeadings {
+      let turns =
+        (system.map { [ChatTurn(role: "system", content: $0)] } ?? [])
+        + [ChatTurn(role: "user", content: prompt)]
+      return try tokenizer.encode(PlainChatRendering().prompt(turns), addSpecialTokens: true)
+    }
+    guard chat else { return try tokenizer.encode(prompt, addSpecialTokens: !prompt.isEmpty) }
+    return try tokenizer.encode(
+      tokenizer.chatText(
+        (system.map { [.system($0)] } ?? []) + [.user(prompt)], addGenerationPrompt: true),
+      addSpecialTokens: false)
   }
 }

@@ -30,45 +30,72 @@ struct Parity: AsyncParsableCommand {
     var agreement: ModelReference.Agreement
   }
 
+  /// A model of which nothing can be compared.
+  struct Failure: Encodable {
+    var model: String
+    var reason: String
+  }
+
   struct Report: Encodable {
     var agrees: Bool
     var models: [Row]
+    var failures: [Failure]
   }
 
   func run() async throws {
     var rows: [Row] = []
+    var failures: [Failure] = []
+    var failure: PeatError?
     for name in models {
-      let folder = try URL(model: name)
-      let reference = try ModelReference(
-        contentsOf: folder.appendingPathComponent(ModelReference.fileName))
       try checkInterruption()
-      let checkpoint = try Checkpoint(folder: folder)
-      let model = try checkpoint.model()
-      rows.append(
-        Row(
-          model: folder.lastPathComponent, architecture: checkpoint.configuration.modelType,
-          parameters: model.parameterCount,
-          agreement: try reference.agreement(of: model, threads: common.threadCount)))
+      do { rows.append(try row(of: URL(model: name))) } catch let error as PeatError
+        where error.code != .interrupted
+      {
+        failures.append(Failure(model: URL(path: name).lastPathComponent, reason: error.message))
+        failure = failure ?? error
+      }
     }
+    // A single one's reason is the command's.
+    if rows.isEmpty, failures.count == 1, let failure { throw failure }
     let worst = rows.reduce(0) {
       max($0, $1.agreement.logits, $1.agreement.loss, $1.agreement.gradient)
     }
+    let heading = ["model", "architecture", "logits", "loss", "gradients", "furthest"]
+    let table =
+      [heading]
+      + rows.map { row in
+        [
+          row.model, row.architecture, Self.short(row.agreement.logits),
+          Self.short(row.agreement.loss), Self.short(row.agreement.gradient),
+          row.agreement.furthest,
+        ]
+      }
     try common.report(
-      Report(agrees: worst <= tolerance, models: rows),
-      text: Format.table(
-        [["model", "architecture", "logits", "loss", "gradients", "furthest"]]
-          + rows.map { row in
-            [
-              row.model, row.architecture, Self.short(row.agreement.logits),
-              Self.short(row.agreement.loss), Self.short(row.agreement.gradient),
-              row.agreement.furthest,
-            ]
-          }))
+      Report(agrees: worst <= tolerance && failures.isEmpty, models: rows, failures: failures),
+      text: ([Format.table(table)] + failures.map { "\($0.model): \($0.reason)" })
+        .joined(separator: "\n"))
     if worst > tolerance {
       throw PeatError.badData(
         "The largest difference is \(Self.short(worst)), more than --tolerance \(Self.short(tolerance))."
       )
     }
+    if let failure {
+      throw PeatError(
+        failure.code,
+        "\(failures.count) of \(models.count) models could not be compared: \(failures.map(\.model).joined(separator: ", ")).",
+        cause: failure)
+    }
+  }
+
+  private func row(of folder: URL) throws -> Row {
+    let reference = try ModelReference(
+      contentsOf: folder.appendingPathComponent(ModelReference.fileName))
+    let checkpoint = try Checkpoint(folder: folder)
+    let model = try checkpoint.model()
+    return Row(
+      model: folder.lastPathComponent, architecture: checkpoint.configuration.modelType,
+      parameters: model.parameterCount,
+      agreement: try reference.agreement(of: model, threads: common.threadCount))
   }
 
   private static func short(_ number: Double) -> String { String(format: "%.1e", number) }

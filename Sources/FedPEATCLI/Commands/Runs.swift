@@ -60,6 +60,8 @@ struct RunState: Encodable {
   var bytes: Int
   var folder: String
   var out: String?
+  /// What `plugIn` is a number of; not said in JSON.
+  let metric: Metric
 
   init(_ run: RunID, _ shelf: RunShelf) throws {
     let database = try shelf.read(run)
@@ -69,6 +71,7 @@ struct RunState: Encodable {
   init(_ run: RunID, _ shelf: RunShelf, _ database: RunDatabase, _ kept: KeptRun?) throws {
     let configuration = try database.runConfiguration
     let times = try database.times()
+    metric = configuration?.metric ?? .perplexity
     self.run = run.name
     rounds = kept?.rounds.count ?? 0
     roundsInAll = configuration?.rounds
@@ -120,10 +123,15 @@ struct RunState: Encodable {
     try table.encode(out, forKey: .out)
   }
 
+  /// A number of the run's metric.
+  func shown(_ value: Double) -> String {
+    metric == .accuracy ? Format.percent(value) : Format.number(value, digits: 3)
+  }
+
   var row: [String] {
     [
       run, state, "\(rounds) of \(roundsInAll.map(String.init) ?? "?")",
-      plugIn.map { Format.number($0, digits: 3) } ?? "–", Format.bytes(bytes), changed ?? "–",
+      plugIn.map(shown) ?? "–", Format.bytes(bytes), changed ?? "–",
     ]
   }
 }
@@ -269,7 +277,7 @@ struct RunsShow: AsyncParsableCommand {
             + report.roundRecords.map { round in
               [
                 "\(round.round)", "\(round.asked)", "\(round.delivered)",
-                round.plugIn.map { Format.number($0, digits: 3) } ?? "–",
+                round.plugIn.map(state.shown) ?? "–",
                 Format.seconds(round.seconds), round.isAdapterKept ? "kept" : "–",
               ]
             })

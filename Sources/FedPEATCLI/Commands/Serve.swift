@@ -134,7 +134,7 @@ extension CommonOptions {
         result.bestRoundFolder.map { "its adapter is in '\($0.relativePath)'" }
         ?? "its adapter was not kept, as --out named no folder"
       text +=
-        "\nthe best round was \(round) of \(summary.rounds), with a plug-in \(summary.fiveNumbers.metric) of \(Format.number(plugIn)); \(place)"
+        "\nthe best round was \(round) of \(summary.rounds), with a plug-in \(summary.fiveNumbers.metric) of \(summary.fiveNumbers.shown(plugIn)); \(place)"
     }
     if let share = summary.recoveredShare {
       text +=
@@ -146,13 +146,13 @@ extension CommonOptions {
     }
     if result.levels.count > 1, result.levels.contains(where: { $0.emulatorTuned != nil }) {
       var rows = [["emulator", "trained on", "zero-shot", "tuned", "margin"]]
-      func shown(_ value: Double?, _ digits: Int) -> String {
-        value.map { Format.number($0, digits: digits) } ?? "–"
+      func shown(_ value: Double?) -> String {
+        value.map(summary.fiveNumbers.shown) ?? "–"
       }
       for own in result.levels {
         rows.append([
-          "\(own.level)  \(own.recipe)", own.isUsed ? "yes" : "no", shown(own.emulatorZeroShot, 2),
-          shown(own.emulatorTuned, 2), shown(own.margin, 3),
+          "\(own.level)  \(own.recipe)", own.isUsed ? "yes" : "no", shown(own.emulatorZeroShot),
+          shown(own.emulatorTuned), own.margin.map { Format.number($0, digits: 3) } ?? "–",
         ])
       }
       text +=
@@ -160,11 +160,15 @@ extension CommonOptions {
         + Format.table(rows)
     }
     if let clients = summary.perClient {
+      let metric = Metric(rawValue: summary.fiveNumbers.metric) ?? .perplexity
       let columns = [["on each client's held-out texts", "adapter of all", "one of its own"]]
       text +=
         "\n\n"
         + Format.table(
-          columns + zip(clients.global.rows, clients.personalized.rows).map { $0 + [$1[1]] })
+          columns
+            + zip(clients.global.rows(metric), clients.personalized.rows(metric)).map {
+              $0 + [$1[1]]
+            })
         + "\nan adapter of its own is better for \(Format.percent(clients.shareImproved)) of the clients"
     }
     for (name, reason) in summary.fiveNumbers.notMeasured.sorted(by: { $0.key < $1.key }) {

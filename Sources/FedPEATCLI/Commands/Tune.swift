@@ -18,7 +18,7 @@ struct Tune: AsyncParsableCommand {
       each sequence's); prompt-tuning (learned embeddings in front of each sequence's); bottleneck (small layers behind \
       attention and feed-forward); full (every weight; writes a whole checkpoint). \
       Data: text, a JSON array, JSON lines with text or prompt and completion, or Alpaca-style instructions (the prompt \
-      is not learned). Ctrl-C saves a state in the output folder, beside what an earlier run wrote there; --resume goes \
+      is not learned); or a folder of such files. Ctrl-C saves a state in the output folder, beside what an earlier run wrote there; --resume goes \
       on from it.
       """)
 
@@ -133,6 +133,12 @@ struct Tune: AsyncParsableCommand {
   )
   var labels: String?
 
+  @Flag(
+    help:
+      "Classification: let a new head, drawn by --seed, take the place of the model's own, for --labels or the data's classes."
+  )
+  var newHead = false
+
   @Option(help: "Optimizer steps; 0 writes the adapter as it begins.")
   var steps = 100
 
@@ -140,7 +146,9 @@ struct Tune: AsyncParsableCommand {
   var batch = 8
 
   @Option(
-    help: "Input tokens per window; 256, or the model's longest if that is less, if not given.")
+    help:
+      "Input tokens per window; \(RunConfiguration.usualContext), or the model's longest if that is less, if not given."
+  )
   var context: Int?
 
   @Option(
@@ -255,15 +263,14 @@ struct Tune: AsyncParsableCommand {
     let streams = try streams()
     if !streams { try memory.memoryLimit?.checkReading(URL(path: data)) }
     let loaded = try LoadedModel(
-      URL(model: model), classes: classes(), seed: common.seedValue
+      URL(model: model), classes: classes(), head: headPolicy, seed: common.seedValue
     ) { checkpoint, emulator, reader in
       try chosenTask()?.check(checkpoint.configuration, named: model)
       let longest = checkpoint.configuration.contextLength
       let virtual = try adapterMethod()?.virtualTokens ?? 0
       try checkpoint.configuration.checkRoom(forVirtualTokens: virtual)
       let wanted = try trainingConfiguration(longest: longest - virtual)
-      try wanted.validate(
-        contextLength: longest, virtualTokens: virtual, allowsNoSteps: true)
+      try check(wanted, longest: longest, virtualTokens: virtual)
       // The data first: what it takes is there already when memory is planned.
       let documents =
         streams ? nil : try checkpoint.configuration.documents(in: URL(path: data))
@@ -362,8 +369,7 @@ struct Tune: AsyncParsableCommand {
     let adapterMethod = try adapterMethod()
     let virtual = adapterMethod?.virtualTokens ?? 0
     var configuration = try trainingConfiguration(longest: model.contextLength - virtual)
-    try configuration.validate(
-      contextLength: model.contextLength, virtualTokens: virtual, allowsNoSteps: true)
+    try check(configuration, longest: model.contextLength, virtualTokens: virtual)
     let ends = try localBlocks(checkpoint, emulator)
     var demands = MemoryDemands(
       model: model, packed: checkpoint.packedStorages, method: adapterMethod, blocks: ends,
@@ -390,6 +396,26 @@ struct Tune: AsyncParsableCommand {
     chosen = (configuration, plan)
     return .frozen(
       as: wanted ?? plan?.storage ?? .float32, tuning: adapterMethod, blocks: ends, of: model)
+  }
+
+  /// Throws where a setting makes no sense, in the words of the flags.
+  private func check(
+    _ configuration: TrainingConfiguration, longest: Int, virtualTokens: Int
+  ) throws {
+    do {
+      try configuration.validate(
+        contextLength: longest, virtualTokens: virtualTokens, allowsNoSteps: true)
+    } catch let error as PeatError {
+      let flags = [
+        "learningRate": "--learning-rate", "weightDecay": "--weight-decay",
+        "stateNoise": "--state-noise", "warmUpSteps": "--warm-up", "clipNorm": "--clip",
+        "prefixCacheBytes": "--prefix-cache",
+      ]
+      let message = flags.reduce(error.message) {
+        $0.replacingOccurrences(of: $1.key, with: $1.value)
+      }
+      throw PeatError(error.code, message, cause: error.cause)
+    }
   }
 
   /// Throws where a flag asks for something else than the interrupted run did; gives the plan that it followed, where
@@ -429,15 +455,41 @@ struct Tune: AsyncParsableCommand {
 
   /// The classes to tell apart; `nil` where next tokens are learned, or the model's own classes.
   private func classes() throws -> [String]? {
-    guard try chosenTask() == .classification else {
-      if labels != nil { throw PeatError.usage("--labels are of --task classification.") }
-      return nil
+    let asked = try chosenTask()
+    let tuned = try from.flatMap { try AdapterFolder.classes(of: URL(path: $0)) }
+    guard asked == .classification || labels != nil || newHead else {
+      // The head that was tuned with an adapter says the task, too.
+      return asked == nil ? tuned : nil
     }
-    if let labels { return labels.split(separator: ",").map(String.init) }
-    if let from, let own = try AdapterFolder.classes(of: URL(path: from)) { return own }
     let own = try Checkpoint(folder: URL(model: model)).configuration
-    return try own.head?.labels
+    guard (asked ?? .init(headOf: own)) == .classification else {
+      let flag = labels != nil ? "--labels are" : "--new-head is"
+      throw PeatError.usage(
+        "\(flag) of --task classification; '\(model)' has no head of classes, and \(asked.map { "the task is \($0.rawValue)" } ?? "no task is given"). Give --task classification."
+      )
+    }
+    if newHead, let from {
+      throw PeatError.usage(
+        "--from '\(from)' brings the head that was tuned with it; --new-head would draw another. Leave one of both out."
+      )
+    }
+    if let labels {
+      let names = labels.split(separator: ",").map(String.init)
+      guard names.count > 1, Set(names).count == names.count else {
+        throw PeatError.usage(
+          "--labels are two or more classes, each once, such as good,bad; found '\(labels)'.")
+      }
+      return names
+    }
+    if let tuned { return tuned }
+    let known = newHead ? nil : own.head?.labels
+    return try known
       ?? ClassificationTask.labels(of: own.documents(in: URL(path: data), classes: true))
+  }
+
+  /// What becomes of a head of classes that the model has.
+  private var headPolicy: ClassHead {
+    newHead ? .drawn : from != nil && labels == nil ? .fitted : .kept
   }
 
   /// The task that was asked for; `nil`: what the model's head is for.
@@ -519,7 +571,7 @@ struct Tune: AsyncParsableCommand {
       throw PeatError.usage("--save-every is \(saveEvery); it must be at least 1.")
     }
     return TrainingConfiguration(
-      steps: steps, batch: batch, context: context ?? min(256, longest),
+      steps: steps, batch: batch, context: context ?? min(RunConfiguration.usualContext, longest),
       learningRate: try learningRate
         ?? MethodOptions.usualLearningRate(of: adapterMethod()?.name ?? "full"),
       schedule: .init(course, warmUpSteps: warmUp), optimizer: .init(weightDecay: weightDecay),

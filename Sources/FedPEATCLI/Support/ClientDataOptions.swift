@@ -32,6 +32,9 @@ struct ClientDataOptions: ParsableArguments {
     if let data { table["data"] = .string(URL(path: data).path) }
     if let clientsBy { table["clientsBy"] = .string(clientsBy) }
     if let partition { table["partition"] = .string(partition) }
+    // One way to divide them takes the place of the run file's other; two flags must agree.
+    if clientsBy != nil, partition == nil { table["partition"] = .null }
+    if partition != nil, clientsBy == nil { table["clientsBy"] = .null }
     if let clientTransforms {
       table["clientTransforms"] = .array(
         clientTransforms.split(separator: ",", omittingEmptySubsequences: false).map {

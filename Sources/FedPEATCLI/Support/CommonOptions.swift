@@ -7,7 +7,7 @@ struct CommonOptions: ParsableArguments {
   @Flag(help: "Print one JSON object on standard output; everything else goes to standard error.")
   var json = false
 
-  @Flag(help: "Print no progress.")
+  @Flag(help: "Print no progress; cautions and errors are printed all the same.")
   var quiet = false
 
   @Option(help: "Where all chance comes from: the same seed gives the same result. (default: 0)")

@@ -14,13 +14,27 @@ extension FiveNumberSet {
 }
 
 extension FiveNumbers {
-  var table: String { "\(metric) (\(direction))\n" + rows { Format.number($0) } }
+  var table: String { "\(metric) (\(direction))\n" + rows(shown) }
+
+  /// One of the numbers, or another of the same kind.
+  func shown(_ value: Double) -> String {
+    Format.measure(value, Metric(rawValue: metric) ?? .perplexity)
+  }
 }
 
 extension FiveNumbersOverSeeds {
   var table: String {
-    "\(metric) (\(direction)) over \(plugIn?.runs.count ?? 0) seeds, mean ± standard deviation\n"
-      + rows { "\(Format.number($0.mean)) ± \(Format.number($0.deviation))" }
+    let isAccuracy = metric == Metric.accuracy.rawValue
+    let rows = rows { value in
+      guard isAccuracy else {
+        return "\(Format.number(value.mean)) ± \(Format.number(value.deviation))"
+      }
+      return
+        "\(Format.number(100 * value.mean, digits: 1)) ± \(Format.number(100 * value.deviation, digits: 1)) %"
+    }
+    return
+      "\(metric) (\(direction)) over \(plugIn?.runs.count ?? 0) seeds, mean ± standard deviation\n"
+      + rows
   }
 }
 

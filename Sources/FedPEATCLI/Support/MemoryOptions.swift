@@ -62,8 +62,9 @@ extension ByteCount {
   /// Texts become words and then tokens, in pieces that stand beside each other for a while: 24 bytes for a byte of running
   /// text, half as many for records (measured).
   func checkReading(_ url: URL) throws {
-    guard let size = try? FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int
-    else { return }
+    let folder = try TextFolder(url)
+    let own = try? FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int
+    guard let size = folder?.byteCount ?? own else { return }
     let isRecords = ["json", "jsonl", "ndjson", "csv"].contains(url.pathExtension.lowercased())
     let needed = ProcessMeasurement.memoryBytes + size * (isRecords ? 14 : 24)
     guard needed > bytes else { return }

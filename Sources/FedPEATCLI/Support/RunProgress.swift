@@ -8,6 +8,8 @@ final class RunProgress: Sendable {
     var start = ContinuousClock.now
     var firstRound: ContinuousClock.Instant?
     var plugIn: [Int: Double] = [:]
+    /// What numbers are numbers of.
+    var metric = Metric.perplexity
     /// Of the round under way, in its simulated cell.
     var lost = 0
   }
@@ -19,7 +21,8 @@ final class RunProgress: Sendable {
 
   func report(_ event: FederatedTuning.Event) {
     switch event {
-    case .opened(let model, let parameters, let blocks):
+    case .opened(let model, let parameters, let blocks, let metric):
+      state.withLock { $0.metric = metric }
       Terminal.note(
         "model        \(model): \(Format.count(parameters)) parameters in \(blocks) blocks")
     case .compressed(let level, let recipe, let kept, let bytes, let full, let exposure):
@@ -30,7 +33,8 @@ final class RunProgress: Sendable {
     case .measuring(let name, let emulator):
       Terminal.status("measuring \(Self.term(name, emulator)) …")
     case .measured(let name, let emulator, let value):
-      Terminal.note("measured     \(Self.term(name, emulator)): \(Format.number(value))")
+      let shown = Format.measure(value, state.withLock { $0.metric })
+      Terminal.note("measured     \(Self.term(name, emulator)): \(shown)")
     case .measuringClient(let name, let number, let count):
       Terminal.status("measuring \(name), client \(number) of \(count) …")
     case .comparing(let name, let step, let steps, let rate, let unit, let left):
@@ -40,7 +44,7 @@ final class RunProgress: Sendable {
     case .roundMeasured(let round, let value): state.withLock { $0.plugIn[round] = value }
     case .roundLost(let lost): report(lost)
     case .caution(let text): Terminal.caution(text)
-    case .warning(let text): Terminal.note("warning      \(text)")
+    case .warning(let text): Terminal.warning(text)
     case .realigning(let level): Terminal.status("distilling emulator \(level) again …")
     case .realigned(let level, let before, let after):
       Terminal.note(
@@ -156,7 +160,9 @@ final class RunProgress: Sendable {
   }
 
   private func line(_ record: RoundRecord) -> String {
-    let (plugIn, start) = state.withLock { ($0.plugIn[record.round], $0.firstRound ?? $0.start) }
+    let (plugIn, start, metric) = state.withLock {
+      ($0.plugIn[record.round], $0.firstRound ?? $0.start, $0.metric)
+    }
     let losses = record.outcomes.compactMap { $0.metrics["loss"] }
     let loss =
       losses.isEmpty ? "–" : Format.number(losses.reduce(0, +) / Double(losses.count), digits: 3)
@@ -165,16 +171,20 @@ final class RunProgress: Sendable {
     let down = record.outcomes.reduce(0) { $0 + $1.bytesDown }
     let absent = record.plan.assignments.count - record.plan.participants.count
     let up = record.outcomes.reduce(0) { $0 + $1.bytesUp }
-    let measured = plugIn.map { "  plug-in \(Format.number($0))" } ?? ""
+    let measured = plugIn.map { "  plug-in \(Format.measure($0, metric))" } ?? ""
     let isOff = record.aggregationError >= 0.0005
     let off = isOff ? "  products \(Format.percent(record.aggregationError)) off their mean" : ""
+    let cut =
+      record.aggregation["clipped"].map {
+        "  \(Int(rounding: $0)) of \(record.delivered.count) cut to the norm bound"
+      } ?? ""
     if let reason = record.plan.skipped {
       return "round \(record.round) of \(rounds)  passes without clients (\(reason))" + measured
     }
     return
       "round \(record.round) of \(rounds)  \(record.delivered.count) of \(record.outcomes.count) delivered"
       + missing(record) + (absent > 0 ? ", \(absent) left out" : "") + "  loss \(loss)"
-      + measured + off
+      + measured + off + cut
       + "  \(Format.bytes(down)) down, \(Format.bytes(up)) up  \(Format.time(left)) left"
   }
 

@@ -37,8 +37,18 @@ enum Terminal {
     }
   }
 
-  /// Why something should not be trusted far.
-  static func caution(_ text: String) { note("caution      \(text)") }
+  /// Why something should not be trusted far: said to those who want no progress, too.
+  static func caution(_ text: String) { say("caution      \(text)") }
+
+  /// What a run's owner should know: said to those who want no progress, too.
+  static func warning(_ text: String) { say("warning      \(text)") }
+
+  private static func say(_ text: String) {
+    state.withLock { state in
+      endStatus(&state)
+      write(printable(text) + "\n", to: .standardError)
+    }
+  }
 
   /// A line that the next one replaces; where standard error is no terminal, one every five seconds.
   static func status(_ text: @autoclosure () -> String) {
@@ -176,6 +186,11 @@ enum Format {
   }
 
   static func percent(_ share: Double) -> String { String(format: "%.1f %%", 100 * share) }
+
+  /// A run's number: an accuracy in percent, a perplexity as it is.
+  static func measure(_ value: Double, _ metric: Metric) -> String {
+    metric == .accuracy ? percent(value) : number(value)
+  }
 
   /// A number to so many figures, without an exponent where that can be read.
   static func figures(_ value: Double, _ count: Int = 3) -> String {

@@ -123,7 +123,7 @@ struct TrialOptions: ParsableArguments {
       guard let file else { return [] }
       let url = URL(path: file)
       let documents = try DocumentReader.read(url)
-      digests[name] = Digest(of: try Data(contentsOf: url))
+      digests[name] = try Digest(ofDataAt: url)
       return documents
     }
     var texts = EmulatorComparison.Texts(

@@ -45,7 +45,10 @@ struct TuningOptions: ParsableArguments {
   @Option(help: "Windows per local step. (default: \(standard.batch))")
   var batch: Int?
 
-  @Option(help: "Input tokens per window. (default: \(standard.context))")
+  @Option(
+    help:
+      "Input tokens per window; \(RunConfiguration.usualContext), or the model's longest if that is less, if not given."
+  )
   var context: Int?
 
   @Option(

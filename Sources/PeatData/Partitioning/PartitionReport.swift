@@ -85,24 +85,28 @@ extension PartitionReport.Sizes {
 }
 
 extension PartitionReport {
-  /// Rows for a table: a heading, at most `limit` clients, and what holds for all.
+  /// Rows for a table: a heading, at most `limit` clients, and what holds for all. Of pictures, which have no text, there are no bytes.
   public func rows(limit: Int = 20) -> [[String]] {
     func rounded(_ value: Double?) -> String {
       value.map { "\(Double(Int(($0 * 1000).rounded())) / 1000)" } ?? ""
     }
-    var rows = [["client", "documents", "bytes", "labels", "distance"]]
+    let hasText = bytes.most > 0
+    func row(_ name: String, _ documents: String, _ bytes: String, _ more: String...) -> [String] {
+      [name, documents] + (hasText ? [bytes] : []) + more
+    }
+    var rows = [row("client", "documents", "bytes", "labels", "distance")]
     for client in clients.prefix(limit) {
-      rows.append([
-        client.name, "\(client.documents)", "\(client.bytes)",
-        client.labels.isEmpty ? "" : "\(client.labels.count)", rounded(client.labelDistance),
-      ])
+      rows.append(
+        row(
+          client.name, "\(client.documents)", "\(client.bytes)",
+          client.labels.isEmpty ? "" : "\(client.labels.count)", rounded(client.labelDistance)))
     }
     if clients.count > limit { rows.append(["… \(clients.count - limit) more"]) }
-    rows.append(["least", "\(documents.least)", "\(bytes.least)"])
-    rows.append(["median", rounded(documents.median), rounded(bytes.median)])
-    rows.append(["most", "\(documents.most)", "\(bytes.most)"])
+    rows.append(row("least", "\(documents.least)", "\(bytes.least)"))
+    rows.append(row("median", rounded(documents.median), rounded(bytes.median)))
+    rows.append(row("most", "\(documents.most)", "\(bytes.most)"))
     if let meanLabelDistance {
-      rows.append(["mean", "", "", "", rounded(meanLabelDistance)])
+      rows.append(row("mean", "", "", "", rounded(meanLabelDistance)))
     }
     return rows
   }

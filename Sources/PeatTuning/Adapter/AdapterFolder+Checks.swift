@@ -14,7 +14,7 @@ extension AdapterFolder {
     let type = json["peft_type"]?.string ?? "nothing"
     guard type == "LORA" else {
       throw PeatError.badData(
-        "'\(name)' is an adapter of the type \(type). Supported: LORA, IA3, LN_TUNING, PREFIX_TUNING, PROMPT_TUNING."
+        "'\(name)' is an adapter of the type \(type). Supported: LORA, IA3, LN_TUNING, PREFIX_TUNING, PROMPT_TUNING, P_TUNING."
       )
     }
     // These change the model's own weights when PEFT loads the adapter.

@@ -108,7 +108,8 @@ extension AdapterFolder {
       switch json["peft_type"]?.string {
       case "PREFIX_TUNING":
         return (.prefixTuning(try read(VirtualTokenConfiguration.self)), nil, saved)
-      case "PROMPT_TUNING":
+      // What P-tuning's encoder makes of its tokens is saved as the table of a prompt, and the encoder is not.
+      case "PROMPT_TUNING", "P_TUNING":
         return (.promptTuning(try read(VirtualTokenConfiguration.self)), nil, saved)
       case "IA3":
         return (.ia3(try read(IA3Configuration.self)), try TargetRules(json, in: url.path), saved)

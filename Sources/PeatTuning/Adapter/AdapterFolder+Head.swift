@@ -107,6 +107,9 @@ extension AdapterFolder {
 extension Checkpoint {
   /// The model with a head of the classes that an adapter tells apart, where its folder says so.
   public func classifying(as adapter: URL, seed: UInt64 = 0) throws -> Checkpoint {
-    try AdapterFolder.classes(of: adapter).map { try classifying($0, seed: seed) } ?? self
+    // The adapter has all of that head's weights.
+    try AdapterFolder.classes(of: adapter).map {
+      try classifying($0, seed: seed, head: .fitted)
+    } ?? self
   }
 }
