@@ -138,8 +138,9 @@ import Testing
     var (seed, kills) = (UInt64(100), (coordinator: 0, clients: 0))
     while kills.coordinator + kills.clients < 200 {
       var changes = Self.kinds[Int(seed) % Self.kinds.count]
-      changes["rounds"] = "12"
-      let more = try await survive(kills: 24, seed: seed, changing: changes)
+      // A run of few rounds is over before it is killed often.
+      changes["rounds"] = "40"
+      let more = try await survive(kills: 24, seed: seed, longest: 1000, changing: changes)
       kills = (kills.coordinator + more.coordinator, kills.clients + more.clients)
       seed += 1
       try #require(seed < 140, "runs end before they are killed")
