@@ -6,7 +6,9 @@ extension Checkpoint {
   ///
   /// Chat models name the token there that ends a turn, which is often another than the tokenizer's `eos_token`. Mirrors transformers `GenerationConfig`.
   ///
-  /// - Throws: `badData` that names the file, for what is no token of the model.
+  /// A number that is none of the model's tokens ends nothing: small models are often saved with the numbers of large ones.
+  ///
+  /// - Throws: `badData` that names the file, for what is no number.
   public func endTokens() throws -> Set<Int32> {
     let key = "eos_token_id"
     let url = folder.appendingPathComponent("generation_config.json")
@@ -21,16 +23,14 @@ extension Checkpoint {
     guard let value, !value.isNull else { return [] }
     let known = configuration.vocabularySize
     return Set(
-      try (value.array ?? [value]).map { item in
-        guard let number = item.integer, (0..<known).contains(number) else {
-          let found =
-            item.integer.map(String.init) ?? item.string.map { "'\($0)'" }
-            ?? "that is no whole number"
+      try (value.array ?? [value]).compactMap { item in
+        guard let number = item.integer else {
+          let found = item.string.map { "'\($0)'" } ?? "that is no whole number"
           throw PeatError.badData(
             "'\(file)' has \(key) \(found); expected numbers of tokens from 0 to \(known - 1), at which a text ends. Mend the number, or leave the key out."
           )
         }
-        return Int32(number)
+        return (0..<known).contains(number) ? Int32(number) : nil
       })
   }
 }

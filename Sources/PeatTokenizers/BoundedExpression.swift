@@ -3,7 +3,7 @@ import Foundation
 /// A regular expression of a tokenizer's file, which ends whatever it says: one that goes over the same text again and again is stopped after so many steps.
 ///
 /// `NSRegularExpression` saves a state where it may have to come back, and reports after each 10 000 of these steps. The bounds are those of Oniguruma, which tokenizers runs:
-/// ten million steps for what is found at one place; and, as that would still be days for a long text, so many more in all by its length. What begins each match anew and ends an alternative
+/// ten million steps for what is found at one place; and, as that would still be days for a long text, a billion in all, seconds, and more by its length. What begins each match anew and ends an alternative
 /// with its only repetition, such as `\s+` or ` ?[^\s\p{L}]+`, needs no bound, and is run without one.
 ///
 /// Source: `retry-limit-in-match`, <https://github.com/kkos/oniguruma/blob/master/doc/API>.
@@ -21,8 +21,8 @@ package struct BoundedExpression: Sendable {
   /// Reports at one place.
   package static let reportsPerPlace = 1000
 
-  /// Reports for a whole text of so many UTF-16 units: ten million steps, and a thousand of them for each unit.
-  package static func reports(forLength length: Int) -> Int { reportsPerPlace + length / 10 }
+  /// Reports for a whole text of so many UTF-16 units: a billion steps, and a thousand of them for each unit. A look-ahead that fails behind a run of n characters takes n² / 2.
+  package static func reports(forLength length: Int) -> Int { 100_000 + length / 10 }
 
   /// - Parameters:
   ///   - source: as the file has it.

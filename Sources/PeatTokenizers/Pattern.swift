@@ -163,7 +163,7 @@ struct Pattern: Sendable {
       let steps = outcome.reports * BoundedExpression.stepsPerReport
       throw place.failure(
         "is a regular expression that goes over a text of \(length) characters again and again, and was stopped after \(steps) steps: "
-          + "'\(expression.source.prefix(200))'. Repetitions inside of repetitions do so; write it without them, or try shorter documents."
+          + "'\(expression.source.prefix(200))'. Repetitions inside of repetitions do so, and what looks ahead behind a repetition; write it without them, or try shorter documents."
       )
     }
     if outcome.ranOutOfMemory {
@@ -197,14 +197,28 @@ struct Pattern: Sendable {
     var result = ""
     var isEscaped = false
     var depth = 0
+    // Behind `\p`, braces hold a name.
+    var isNamed = false
+    var braces: (areOpen: Bool, areClosed: Bool) = (false, false)
     for scalar in source.unicodeScalars {
       if !isEscaped {
+        guard !(scalar == "+" && braces.areClosed) else {
+          throw part.failure(
+            "has a '+' behind braces in the regular expression '\(source)': tokenizers reads X{1,3}+ as (?:X{1,3})+, other programs otherwise. Write it as (?:X{1,3})+."
+          )
+        }
+        braces.areClosed = scalar == "}" && braces.areOpen
+        if scalar == "{" { braces.areOpen = depth == 0 && !isNamed }
+        if scalar == "}" { braces.areOpen = false }
+        isNamed = false
         if scalar == "[" { depth += 1 }
         if scalar == "]" { depth = max(0, depth - 1) }
         if scalar == "\\" { isEscaped = true } else { result.unicodeScalars.append(scalar) }
         continue
       }
       isEscaped = false
+      braces.areClosed = false
+      isNamed = ["p", "P", "x"].contains(scalar)
       switch scalar {
       case "s": result += "[\\t-\\r\\x{85}\\p{Z}]"
       case "S": result += "[^\\t-\\r\\x{85}\\p{Z}]"

@@ -99,6 +99,21 @@ import Testing
       #expect(error?.message.contains("at most 100000") == true, "\(error?.message ?? pattern)")
     }
     _ = try tokenizer(split: "a{100000}|[{100001}]|\\{100001\\}")
+    // What tokenizers reads otherwise than others do.
+    let braced = #expect(throws: PeatError.self) { try tokenizer(split: #"\p{N}{1,3}+|a"#) }
+    #expect(braced?.message.contains("(?:X{1,3})+") == true)
+    for fine in [#"\p{N}+|\x{61}+"#, "[{]+", #"(?:\p{N}{1,3})+"#, "a{2}b+", #"\{+"#, "[a{2}]+"] {
+      _ = try tokenizer(split: fine)
+    }
+  }
+
+  /// A look-ahead that fails behind each of a run's characters: what tokenizers takes half a second for is no runaway.
+  @Test func `a look-ahead behind a long run ends`() throws {
+    for (pattern, character) in [(#"[ \t]+(?=\n)|\S+"#, " "), (#"\p{L}+(?=')|\p{L}"#, "a")] {
+      let split = try tokenizer(split: pattern)
+      let text = "q" + String(repeating: character, count: 10_000) + "z"
+      _ = try split.encode(text, addSpecialTokens: false)
+    }
   }
 
   /// Pieces as tokenizers 0.23 makes them.
