@@ -247,7 +247,8 @@ struct MortalFederation: Sendable {
         rounds: rounds, minimumClients: clients.count, minimumUpdates: clients.count,
         deadline: .seconds(120), gatheringDeadline: .seconds(60)),
       method: "lora", rank: 2, alpha: 4, pollTimeout: .seconds(5), heartbeat: .seconds(600),
-      grace: .milliseconds(30), farewell: .seconds(20))
+      // A client holds no call between two: on a machine with much to do that takes a while.
+      grace: .milliseconds(500), farewell: .seconds(20))
     (configuration.upload, configuration.download) = (upload, download)
     if let buffer {
       configuration.rules.buffer = buffer
