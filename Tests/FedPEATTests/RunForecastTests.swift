@@ -24,6 +24,16 @@ import Testing
     return configuration
   }
 
+  /// The run itself, in its simulated cell.
+  private func played(_ run: RunConfiguration) async throws -> RunResult {
+    let data = try ClientData(run)
+    let tuning = try FederatedTuning(
+      run, evaluation: nil, cell: try data.shares(), logger: Logger(label: "test"))
+    return try await tuning.run(
+      FederatedTuning.inProcess(
+        data.groups, threads: 1, seed: 0, logger: Logger(label: "test")))
+  }
+
   @Test(arguments: [
     (32, "f32", "f32"), (16, "f16", "bf16"), (8, "int8", "int8"), (4, "int4", "f16"),
     (16, "bf16", "f32"), (8, "top-k=0.1,int8", "f32"), (32, "top-k=0.2,f32", "int4"),
@@ -35,12 +45,7 @@ import Testing
     var run = configuration(workshop, "layer-drop=1", edge: "pedestrian")
     (run.rounds, run.localSteps, run.batch, run.fullFineTuning) = (1, 1, 1, false)
     (run.upload, run.download, run.minimumClients, run.minimumUpdates) = (upload, download, 2, 2)
-    let data = try ClientData(run)
-    let tuning = try FederatedTuning(
-      run, evaluation: nil, cell: try data.shares(), logger: Logger(label: "test"))
-    let result = try await tuning.run(
-      FederatedTuning.inProcess(
-        data.groups, threads: 1, seed: 0, logger: Logger(label: "test")))
+    let result = try await played(run)
     let sent = result.report.rounds.flatMap(\.outcomes).compactMap { $0.telemetry?.bytesUp }
     let edge = try RunForecast(run).edge
     let foreseen = edge.uploads.first { $0.bits == bits }?.bytes ?? edge.adapterBytes
@@ -58,12 +63,7 @@ import Testing
     var run = configuration(workshop, "layer-drop=1", edge: "pedestrian")
     (run.rounds, run.localSteps, run.batch, run.fullFineTuning) = (1, 1, 1, false)
     (run.strategy, run.minimumClients, run.minimumUpdates) = (strategy, 2, 2)
-    let data = try ClientData(run)
-    let tuning = try FederatedTuning(
-      run, evaluation: nil, cell: try data.shares(), logger: Logger(label: "test"))
-    let result = try await tuning.run(
-      FederatedTuning.inProcess(
-        data.groups, threads: 1, seed: 0, logger: Logger(label: "test")))
+    let result = try await played(run)
     let telemetry = result.report.rounds.flatMap(\.outcomes).compactMap(\.telemetry)
     let edge = try RunForecast(run).edge
     #expect(telemetry.map { Double($0.bytesUp) } == [edge.adapterBytes, edge.adapterBytes])

@@ -173,7 +173,7 @@ final class RunProgress: Sendable {
     let up = record.outcomes.reduce(0) { $0 + $1.bytesUp }
     let measured = plugIn.map { "  plug-in \(Format.measure($0, metric))" } ?? ""
     let isOff = record.aggregationError >= 0.0005
-    let off = isOff ? "  products \(Format.percent(record.aggregationError)) off their mean" : ""
+    let off = isOff ? "  \(Format.percent(record.aggregationError)) off the exact mean" : ""
     let cut =
       record.aggregation["clipped"].map {
         "  \(Int(rounding: $0)) of \(record.delivered.count) cut to the norm bound"
