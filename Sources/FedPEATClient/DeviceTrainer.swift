@@ -16,8 +16,6 @@ public final class DeviceTrainer: LocalTrainer {
   private let onGoingOn: @Sendable (_ step: Int, _ steps: Int) -> Void
   private let onStep: @Sendable (Trainer.Progress) -> Void
   private let state: Mutex<Prepared?>
-  /// AdamW's, after the last round, where the coordinator lets devices keep them: in memory alone, so that a device that starts again begins anew.
-  private let moments = Mutex<Trainer.Moments?>(nil)
 
   /// What is tuned through: a model, or a checkpoint that is read when it is known how it will be tuned.
   private enum Source: Sendable {
@@ -104,22 +102,24 @@ public final class DeviceTrainer: LocalTrainer {
   }
 
   public func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
-    try await train(task, adapter: adapter, unfinished: nil) { _ in }
+    try await train(task, adapter: adapter, carried: [:], unfinished: nil) { _ in }
   }
 
   public func train(
-    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
-    onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, carried: NamedTensors,
+    unfinished: UnfinishedTraining?, onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
     let cancelled = Atomic(false)
     return try await withTaskCancellationHandler {
       guard let gate else {
         return try await runOnThread {
-          try self.tune(task, adapter, unfinished, cancelled, onStep)
+          try self.tune(task, adapter, carried, unfinished, cancelled, onStep)
         }
       }
       return try await gate.run {
-        try await runOnThread { try self.tune(task, adapter, unfinished, cancelled, onStep) }
+        try await runOnThread {
+          try self.tune(task, adapter, carried, unfinished, cancelled, onStep)
+        }
       }
     } onCancel: {
       cancelled.store(true, ordering: .relaxed)
@@ -127,8 +127,9 @@ public final class DeviceTrainer: LocalTrainer {
   }
 
   private func tune(
-    _ task: TrainingTask, _ tensors: NamedTensors, _ unfinished: UnfinishedTraining?,
-    _ cancelled: borrowing Atomic<Bool>, _ onProgress: @Sendable (Int) -> Void
+    _ task: TrainingTask, _ tensors: NamedTensors, _ carried: NamedTensors,
+    _ unfinished: UnfinishedTraining?, _ cancelled: borrowing Atomic<Bool>,
+    _ onProgress: @Sendable (Int) -> Void
   ) throws -> LocalResult {
     let settings = try task.decodeSettings(as: LocalTuning.self)
     guard settings.method.name == task.method else {
@@ -154,7 +155,7 @@ public final class DeviceTrainer: LocalTrainer {
     defer { trainer.finish() }
     try trainer.addTerms(of: settings, trained, controls)
     let keepsMoments = settings.keepsMoments ?? false
-    if keepsMoments, let kept = moments.withLock({ $0 }) { trainer.goOn(with: kept) }
+    if keepsMoments, let kept = Trainer.Moments(carried, of: trained) { trainer.goOn(with: kept) }
     if let unfinished, trainer.goOn(with: unfinished) {
       onGoingOn(trainer.step, configuration.steps)
     }
@@ -175,20 +176,18 @@ public final class DeviceTrainer: LocalTrainer {
         stepStart = clock.now
       })
     if !outcome.isComplete { throw CancellationError() }
-    if keepsMoments {
-      let now = trainer.moments
-      moments.withLock { $0 = now }
-    }
     let names = Set(trained.map(\.name))
     var results = injected.state.widened(from: tensors).filter { names.contains($0.key) }
     if let mean = trainer.terms?.meanGradient {
       results = results.settingControls(trained.tensors(of: mean))
     }
-    return LocalResult(
+    var result = LocalResult(
       tensors: results,
       exampleCount: dataset.windowCount,
       metrics: ["loss": outcome.finalLoss], computeSeconds: trainer.seconds,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes, tokens: trainer.tokens)
+    if keepsMoments { result.carried = trainer.moments.tensors(of: trained) }
+    return result
   }
 
   /// Where there is no room, training goes on all the same: it is begun anew if it is cut.
@@ -313,20 +312,5 @@ extension Trainer {
     }
     guard mu > 0 || shift != nil else { return }
     add(GradientTerms(proximal: Float(mu), shift: shift))
-  }
-}
-
-private typealias NamedParameter = (name: String, parameter: Parameter)
-
-extension [NamedParameter] {
-  /// A value for each that trains, by name.
-  fileprivate func tensors(of values: [Float]) -> NamedTensors {
-    var offset = 0
-    return reduce(into: [:]) { result, entry in
-      let shape = entry.parameter.shape
-      let count = shape.reduce(1, *)
-      result[entry.name] = Tensor([Float](values[offset..<offset + count]), shape: shape)
-      offset += count
-    }
   }
 }

@@ -29,11 +29,13 @@ public protocol LocalTrainer: Sendable {
 
   /// The same, and tells how many local steps are done whenever that changed: where a round waits for whoever makes progress, silence is none.
   ///
-  /// - Parameter unfinished: where it may keep how far it is, and goes on from what it kept there of this task, to the same result; `nil`: it begins at the
-  ///   start, and keeps nothing.
+  /// - Parameters:
+  ///   - carried: what it gave back as `LocalResult.carried` with its last training that counted in this run; empty where there is none.
+  ///   - unfinished: where it may keep how far it is, and goes on from what it kept there of this task, to the same result; `nil`: it begins at the
+  ///     start, and keeps nothing.
   func train(
-    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
-    onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, carried: NamedTensors,
+    unfinished: UnfinishedTraining?, onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult
 }
 
@@ -45,8 +47,8 @@ extension LocalTrainer {
   public func measureCompute() async -> Double? { nil }
 
   public func train(
-    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
-    onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, carried: NamedTensors,
+    unfinished: UnfinishedTraining?, onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
     try await train(task, adapter: adapter)
   }
@@ -61,6 +63,8 @@ public struct LocalResult: Sendable {
   public var computeSeconds: Double
   public var peakMemoryBytes: Int
   public var tokens: Int
+  /// What the trainer wants to be given with its next task, such as an optimizer's moments. It stays on this side, and survives a restart.
+  public var carried: NamedTensors = [:]
 
   public init(
     tensors: NamedTensors, exampleCount: Int, metrics: [String: Double] = [:],

@@ -76,18 +76,25 @@ public final class KeyValueCache {
 }
 
 extension TransformerModel {
-  /// The keys and values that each of the stored blocks computes of a sequence, `[tokens, key width]` each; where a block is run more than once, the
+  /// The keys and values that stored blocks compute of a sequence, `[tokens, key width]` each, by the block's number; where a block is run more than once, the
   /// first time. Rotary positions have turned the keys.
-  package func keysAndValues(of tokens: [Int32]) -> [(keys: Tensor, values: Tensor)] {
+  ///
+  /// Behind an encoder only the decoder's blocks have some: those of the same sequence once more, behind it as the source.
+  package func keysAndValues(of tokens: [Int32]) -> [Int: (keys: Tensor, values: Tensor)] {
     let tape = Tape()
     let cache = KeyValueCache(self, capacity: tokens.count + promptLength, on: tape)
-    tokens.withUnsafeBufferPointer {
+    let copies = configuration.hasEncoder ? tokens + tokens : tokens
+    copies.withUnsafeBufferPointer {
       _ = hiddenStates(
-        $0, layout: SequenceLayout(lengths: [tokens.count]), on: tape, cache: cache)
+        $0, layout: layout(rows: copies.count, length: copies.count, sourceLength: tokens.count),
+        on: tape, cache: cache)
     }
-    return blocks.indices.map { block in
-      cache.layers[order.firstIndex(of: block) ?? 0].tensors(ofLast: tokens.count)
+    var result: [Int: (keys: Tensor, values: Tensor)] = [:]
+    for block in blocks.indices where configuration.keys.takesPrefix(block) {
+      guard let place = order.firstIndex(of: block) else { continue }
+      result[block] = cache.layers[place].tensors(ofLast: tokens.count)
     }
+    return result
   }
 
   /// The rows of the embedding, `[tokens, d]`, without positions.

@@ -12,6 +12,9 @@ extension TransformerKeys {
     decoder.map { number >= $0.encoderBlocks } ?? false
   }
 
+  /// Whether learned keys and values can stand in front of a block's: of two stacks the decoder's alone, as PEFT has it.
+  package func takesPrefix(_ number: Int) -> Bool { decoder == nil || isInDecoder(number) }
+
   /// `model.layers.3`; behind an encoder of four blocks block 5 is `decoder.block.1`.
   public func block(_ number: Int) -> String {
     guard let decoder, number >= decoder.encoderBlocks else { return "\(blocks).\(number)" }
@@ -47,6 +50,13 @@ extension TransformerKeys {
   public func counting(encoderBlocks count: Int) -> TransformerKeys {
     var result = self
     result.decoder?.encoderBlocks = count
+    return result
+  }
+
+  /// Without the numbers of blocks that one model has.
+  package var ofArchitecture: TransformerKeys {
+    var result = counting(encoderBlocks: 0)
+    result.decoder?.encoderBlocksInFullModel = 0
     return result
   }
 

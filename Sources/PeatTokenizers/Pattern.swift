@@ -47,7 +47,7 @@ struct Pattern: Sendable {
           "repeats something \(number) times, at most \(BoundedExpression.mostRepetitions) are possible: '\(source.prefix(200))'."
         )
       }
-      let translated = try Self.translated(source, expression)
+      let translated = try OnigurumaExpression.inICU(source, expression)
       guard let bounded = BoundedExpression(source, as: translated) else {
         throw expression.failure("is not a regular expression that can be read here: '\(source)'.")
       }
@@ -189,52 +189,6 @@ struct Pattern: Sendable {
       result.append(start..<byteOffset(match.location + match.length))
     }
     return result
-  }
-
-  /// Oniguruma's `\s` has the vertical tab and U+0085, ICU's has not; ICU's `\w` has the two joiners, Oniguruma's has not,
-  /// but outside of brackets has Latin-1's raised digits and fractions.
-  private static func translated(_ source: String, _ part: TokenizerPart) throws -> String {
-    var result = ""
-    var isEscaped = false
-    var depth = 0
-    // Behind `\p`, braces hold a name.
-    var isNamed = false
-    var braces: (areOpen: Bool, areClosed: Bool) = (false, false)
-    for scalar in source.unicodeScalars {
-      if !isEscaped {
-        guard !(scalar == "+" && braces.areClosed) else {
-          throw part.failure(
-            "has a '+' behind braces in the regular expression '\(source)': tokenizers reads X{1,3}+ as (?:X{1,3})+, other programs otherwise. Write it as (?:X{1,3})+."
-          )
-        }
-        braces.areClosed = scalar == "}" && braces.areOpen
-        if scalar == "{" { braces.areOpen = depth == 0 && !isNamed }
-        if scalar == "}" { braces.areOpen = false }
-        isNamed = false
-        if scalar == "[" { depth += 1 }
-        if scalar == "]" { depth = max(0, depth - 1) }
-        if scalar == "\\" { isEscaped = true } else { result.unicodeScalars.append(scalar) }
-        continue
-      }
-      isEscaped = false
-      braces.areClosed = false
-      isNamed = ["p", "P", "x"].contains(scalar)
-      switch scalar {
-      case "s": result += "[\\t-\\r\\x{85}\\p{Z}]"
-      case "S": result += "[^\\t-\\r\\x{85}\\p{Z}]"
-      case "w" where depth > 0: result += "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
-      case "W" where depth > 0: result += "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"
-      case "w": result += "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾]"
-      case "W": result += "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾]"
-      case "h", "H", "R", "X", "K", "g", "k", "G":
-        throw part.failure(
-          "uses '\\\(scalar)', which is not supported in the regular expression '\(source)'.")
-      default:
-        result += "\\"
-        result.unicodeScalars.append(scalar)
-      }
-    }
-    return result + (isEscaped ? "\\" : "")
   }
 }
 

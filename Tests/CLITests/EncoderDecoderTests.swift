@@ -118,6 +118,54 @@ import Testing
     }
   }
 
+  @Test func `a prefix in front of what its decoder says is tuned, also by a federation`()
+    async throws
+  {
+    try await withTasks { folder in
+      let before = try await perplexity(["model"], in: folder)
+      for (name, ends) in [("all", []), ("ends", ["--bottom", "1", "--top", "2"])] {
+        try await FedpeatCommand.succeed(
+          [
+            "tune", "model", "--method", "prefix-tuning", "--virtual-tokens", "6", "--data",
+            "train.jsonl", "--context", "32", "--steps", "60", "--batch", "8", "--out", name,
+          ] + ends, in: folder)
+        let after = try await perplexity(["model", "--adapter", name], in: folder)
+        #expect(after < before, "\(before) \(after)")
+        // PEFT reads one in all of the decoder's blocks.
+        let peft = folder.appendingPathComponent("\(name)/adapter_config.json")
+        #expect(FileManager.default.fileExists(atPath: peft.path) == (name == "all"))
+        let answer = try await FedpeatCommand.succeed(
+          [
+            "generate", "model", "--adapter", name, "--prompt", "say the last word cat runs",
+            "--max-tokens", "4", "--json",
+          ], in: folder)
+        #expect(answer.status == 0)
+      }
+      let run = """
+        model: model
+        data: train.jsonl
+        evaluationData: test.jsonl
+        method: prefix-tuning
+        virtualTokens: 4
+        partition: field=user
+        clients: 3
+        rounds: 2
+        localSteps: 15
+        batch: 8
+        context: 32
+        bottom: 1
+        top: 2
+        emulators: [layer-drop=2]
+        fullFineTuning: false
+        out: run
+        """
+      try Data(run.utf8).write(to: folder.appendingPathComponent("run.yaml"))
+      try await FedpeatCommand.succeed(["simulate", "run.yaml"], in: folder)
+      let after = try await perplexity(["model", "--adapter", "run"], in: folder)
+      #expect(after < before, "\(before) \(after)")
+    }
+  }
+
   @Test func `a federation tunes it`() async throws {
     try await withTasks { folder in
       let run = """
@@ -177,7 +225,12 @@ import Testing
   }
 
   @Test(arguments: [
-    (["tune", "model", "--method", "prefix-tuning", "--data", "train.jsonl"], "distance"),
+    (
+      [
+        "tune", "model", "--method", "prefix-tuning", "--bottom", "1", "--top", "0", "--data",
+        "train.jsonl",
+      ], "decoder"
+    ),
     (["tune", "model", "--method", "bitfit", "--data", "train.jsonl"], "no biases"),
     (
       ["compress", "model", "--bottom", "1", "--top", "1", "--recipe", "prune-heads=0.5"],

@@ -74,6 +74,9 @@ import Testing
       if changes["realignSteps"] != nil {
         try setting.change(["realignData": try await TinyWorkshop.shared().documents])
       }
+      if changes["participate"] != nil {
+        try setting.change(["serverData": try await TinyWorkshop.shared().documents])
+      }
       let supervisor = try await Supervisor(setting, seed: seed)
       try await supervisor.kill(kills, longest: milliseconds)
       let result = try await supervisor.finish()
@@ -116,6 +119,7 @@ import Testing
     ],
     ["rounds": "5", "strategy": "scaffold", "localOptimizer": "sgd"],
     ["rounds": "6", "strategy": "product-exact", "rank": "2"],
+    ["rounds": "6", "keepMoments": "true", "participate": "true", "serverWeight": "0.3"],
     ["rounds": "6", "upload": "\"top-k=0.2,int8\"", "download": "int8"],
     [
       "rounds": "4", "emulators": "[\"layer-drop=1,int8\"]", "evaluateEvery": "1",
@@ -123,7 +127,7 @@ import Testing
     ],
   ]
 
-  @Test(arguments: [0, 3, 5])
+  @Test(arguments: [0, 3, 4, 6])
   func `killed on both sides, a run comes to the same`(kind: Int) async throws {
     // Long enough to be killed, and killed soon.
     var changes = Self.kinds[kind]

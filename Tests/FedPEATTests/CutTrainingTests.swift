@@ -63,7 +63,7 @@ import Testing
     ///   - stopped: after which step it is asked to stop.
     func live(
       in folder: URL, every interval: StateKeeping.Interval, threads: Int = 1,
-      killed: Int? = nil, to copy: URL? = nil, stopped: Int? = nil
+      killed: Int? = nil, to copy: URL? = nil, stopped: Int? = nil, carried: NamedTensors = [:]
     ) async throws -> Life {
       let steps = Mutex<[Int]>([])
       let training = Mutex<Task<LocalResult, any Error>?>(nil)
@@ -80,7 +80,9 @@ import Testing
       let begin = Door()
       let work = Task {
         await begin.pass()
-        return try await trainer.train(task, adapter: adapter, unfinished: unfinished) { _ in }
+        return try await trainer.train(
+          task, adapter: adapter, carried: carried, unfinished: unfinished
+        ) { _ in }
       }
       training.withLock { $0 = work }
       await begin.open()
@@ -149,6 +151,40 @@ import Testing
         #expect(last.steps == Array(kept + 1...Round.steps), "\(what)")
         try expectSame(last.result, whole.result, what)
       }
+    }
+  }
+
+  /// Moments that are carried on are those that the next training goes on with, cut or not.
+  @Test func `what is carried on from the last round is the start of the next`() async throws {
+    let round = try await Round(.moments)
+    try await withTemporaryFolder { folder in
+      let first = try #require(
+        try await round.live(
+          in: folder.appendingPathComponent("first"), every: .time(.seconds(1000))
+        ).result)
+      #expect(first.carried["steps"]?.scalars == [24, 0])
+      #expect(first.carried.count == 2 * round.adapter.count + 1)
+      let next = try await round.live(
+        in: folder.appendingPathComponent("next"), every: .time(.seconds(1000)),
+        carried: first.carried)
+      #expect(next.result?.carried["steps"]?.scalars == [48, 0])
+      // Bias correction is over, and the moments are not zero: another result.
+      #expect(next.result?.tensors != first.tensors)
+      let copy = folder.appendingPathComponent("copy")
+      _ = try await round.live(
+        in: folder.appendingPathComponent("cut"), every: .steps(5), killed: 17, to: copy,
+        carried: first.carried)
+      let cut = try await round.live(in: copy, every: .steps(5), carried: first.carried)
+      #expect(cut.steps.first == 16)
+      try expectSame(cut.result, next.result, "cut")
+      #expect(cut.result?.carried == next.result?.carried)
+      // Of other tensors they are passed over.
+      var strange = first.carried
+      strange["second.other"] = strange.removeValue(
+        forKey: "second." + (round.adapter.keys.sorted().first ?? ""))
+      let anew = try await round.live(
+        in: folder.appendingPathComponent("anew"), every: .time(.seconds(1000)), carried: strange)
+      try expectSame(anew.result, first, "anew")
     }
   }
 

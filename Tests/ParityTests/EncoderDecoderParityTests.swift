@@ -1,4 +1,5 @@
 import Foundation
+import PeatData
 import PeatEmulation
 import PeatModels
 import PeatTensor
@@ -92,6 +93,96 @@ import Testing
         let (again, _) = try AdapterFolder.read(folder, for: full)
         #expect(again.state == adapter.state)
       }
+    }
+  }
+
+  /// A prefix in every block of the decoder, whose number is even: PEFT's table has one slot more.
+  @Test(.needsPeers, arguments: ["t5", "t5-gated"])
+  func `PEFT loads our prefix and computes what we do`(name: String) async throws {
+    let checkpoint = try checkpoint(name)
+    let model = try checkpoint.model()
+    let adapter = try Adapter(
+      new: .prefixTuning(try VirtualTokenConfiguration(virtualTokens: 4, start: .normal)),
+      for: model, blocks: Array(model.blocks.indices), seed: 5, sourceDigest: checkpoint.digest())
+    try await withTemporaryFolder { scratch in
+      let folder = scratch.appendingPathComponent("adapter")
+      try write(adapter, for: model, base: checkpoint.folder.path, to: folder)
+      let theirs = try await Peers.logits(
+        "check_adapter.py", [checkpoint.folder, folder], ids: Self.rows, in: scratch)
+      let injected = try adapter.inject(into: model)
+      defer { injected.remove() }
+      expectClose(logits(model), theirs, within: 1e-4, "logits")
+      #expect(try AdapterFolder.read(folder, for: model).0.state == adapter.state)
+      #expect(try AdapterFolder.read(folder).0.state == adapter.state)
+    }
+  }
+
+  private func write(
+    _ adapter: Adapter, for model: TransformerModel, base: String, to folder: URL
+  ) throws {
+    try AdapterFolder.write(
+      adapter,
+      facts: AdapterFolder.Facts(
+        method: adapter.method.name, sourceDigest: adapter.sourceDigest, modelDigest: nil,
+        split: nil,
+        blockMap: Dictionary(
+          uniqueKeysWithValues: model.blocks.enumerated().map {
+            (String($0), $1.numberInFullModel)
+          })), configuration: model.configuration, baseModel: base, to: folder)
+  }
+
+  /// Tools/golden/virtual_tokens.py.
+  @Test(arguments: ["t5-prefix", "t5-shared-prefix"])
+  func `a prefix by PEFT computes what PEFT computes`(name: String) throws {
+    let golden = try GoldenCase("expected", in: "virtual-tokens/\(name)")
+    let model = try checkpoint("t5").model()
+    let folder = ProjectFolders.golden.appendingPathComponent("virtual-tokens/\(name)")
+    let (adapter, _) = try AdapterFolder.read(folder, for: model)
+    let injected = try adapter.inject(into: model)
+    defer { injected.remove() }
+    let found = model.logits(try golden.rows()).rows(8..<16).copied()
+    expectClose(found, try golden.matrix("logits"), within: 1e-4, "logits")
+    // Where blocks share one in PEFT, each has its own here, and gradients are not the same.
+    guard name == "t5-prefix" else {
+      let states = [0, 2].map { adapter.state["decoder.block.\($0).attention_prefix.keys"] }
+      #expect(states[0] != nil && states[0] == states[1])
+      return
+    }
+    let data = try TokenDataset(
+      golden.rows("batch").map {
+        TokenSequence(source: Array($0[..<8]), start: 0, target: Array($0[8...]))
+      }, .pairs(context: 16))
+    let trainer = try Trainer(
+      model, parameters: injected.parameters.map(\.parameter), data: data,
+      configuration: TrainingConfiguration(
+        steps: 1, batch: 2, context: 16, learningRate: 1e-2, optimizer: .init(weightDecay: 0),
+        order: .sequential, threads: 2))
+    let loss: Double = try golden.fact("batchLoss")
+    let report = try trainer.advance()
+    trainer.finish()
+    #expect(abs(report.loss - loss) <= 1e-5 * loss)
+    try withTemporaryFolder { scratch in
+      var after = adapter
+      after.state = injected.state
+      let copy = scratch.appendingPathComponent("adapter")
+      try write(after, for: model, base: "families/t5", to: copy)
+      let table = try #require(try AdapterFolder.readFiles(copy).tensors["prompt_embeddings"])
+      let distance = frobeniusDistance(table, try golden.tensor("final.prompt_embeddings"))
+      #expect(distance <= 1e-4, "\(distance) away after a step")
+    }
+  }
+
+  @Test func `a prefix for fewer blocks than the decoder has is refused`() throws {
+    let model = try checkpoint("t5").model()
+    let source = ProjectFolders.golden.appendingPathComponent("virtual-tokens/t5-prefix")
+    try withTemporaryFolder { scratch in
+      let folder = scratch.appendingPathComponent("adapter")
+      try FileManager.default.copyItem(at: source, to: folder)
+      let file = folder.appendingPathComponent("adapter_config.json")
+      let text = try String(contentsOf: file, encoding: .utf8)
+      try Data(text.replacingOccurrences(of: "\"num_layers\": 5", with: "\"num_layers\": 3").utf8)
+        .write(to: file)
+      expectError(.badData, "num_layers") { _ = try AdapterFolder.read(folder, for: model) }
     }
   }
 

@@ -90,6 +90,7 @@ struct EncoderDecoderEmulatorTests {
       .ia3(try IA3Configuration()), .normTuning, .endBlocks,
       .bottleneck(try BottleneckConfiguration(size: 4)),
       .promptTuning(try VirtualTokenConfiguration(virtualTokens: 3)),
+      .prefixTuning(try VirtualTokenConfiguration(virtualTokens: 3)),
     ]
     for method in methods {
       var adapter = try Adapter(
@@ -177,12 +178,42 @@ struct EncoderDecoderEmulatorTests {
         from: full, split: try ModelSplit(bottom: 1, top: 1, of: 7))
     }
     #expect(heads?.code == .usage && heads?.message.contains("relative positions") == true)
-    let prefix = #expect(throws: PeatError.self) {
-      try Adapter(
-        new: .prefixTuning(try VirtualTokenConfiguration(virtualTokens: 2)), for: full, blocks: [0],
-        seed: 1, sourceDigest: nil)
+  }
+
+  @Test func `a prefix stands in front of what the decoder says`() throws {
+    let full = try Self.checkpoint().model()
+    let text: [Int32] = [7, 30, 2, 2, 41, 44]
+    let method = Adapter.Method.prefixTuning(
+      try VirtualTokenConfiguration(virtualTokens: 6, start: .tokens(text)))
+    let error = #expect(throws: PeatError.self) {
+      try Adapter(new: method, for: full, blocks: [0, 2], seed: 1, sourceDigest: nil)
     }
-    #expect(prefix?.message.contains("distance") == true)
+    #expect(error?.code == .usage && error?.message.contains("block 3") == true)
+    let adapter = try Adapter(
+      new: method, for: full, blocks: Array(0..<7), seed: 1, sourceDigest: nil)
+    #expect(
+      Set(adapter.state.keys)
+        == Set(
+          (0..<4).flatMap { block in
+            ["keys", "values"].map { "decoder.block.\(block).attention_prefix.\($0)" }
+          }))
+    // A new one is as if the decoder had said its tokens, behind them as a source.
+    let said: [Int32] = [9, 14, 22, 3]
+    let expected = full.logits(text + text + said, length: 16, sourceLength: 6)
+      .rows(12..<16).copied()
+    let injected = try adapter.inject(into: full)
+    let found = full.logits(text + said, length: 10, sourceLength: 6).rows(6..<10).copied()
+    expectClose(found, expected, within: 1e-5, "logits")
+    #expect(full.virtualTokens == 6)
+    injected.remove()
+    // None in a block of the encoder.
+    var strange = adapter
+    strange.state["encoder.block.0.attention_prefix.keys"] = Tensor(
+      repeating: 1, shape: [6, 24])
+    strange.state["encoder.block.0.attention_prefix.values"] = Tensor(
+      repeating: 1, shape: [6, 24])
+    let other = #expect(throws: PeatError.self) { try strange.inject(into: full) }
+    #expect(other?.code == .badData && other?.message.contains("encoder's block") == true)
   }
 
   @Test func `data that is no pairs is refused`() throws {

@@ -470,12 +470,12 @@ private final class SteppingTrainer: LocalTrainer {
   func finish() { turns.continuation.finish() }
 
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
-    try await train(task, adapter: adapter, unfinished: nil) { _ in }
+    try await train(task, adapter: adapter, carried: [:], unfinished: nil) { _ in }
   }
 
   func train(
-    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
-    onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, carried: NamedTensors,
+    unfinished: UnfinishedTraining?, onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
     for await _ in turns.stream {
       onStep(stepsMade + 1)

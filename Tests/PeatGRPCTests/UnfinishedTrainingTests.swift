@@ -12,12 +12,12 @@ private struct CutTrainer: LocalTrainer {
   let isHalfway = Door()
 
   func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
-    try await train(task, adapter: adapter, unfinished: nil) { _ in }
+    try await train(task, adapter: adapter, carried: [:], unfinished: nil) { _ in }
   }
 
   func train(
-    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
-    onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, carried: NamedTensors,
+    unfinished: UnfinishedTraining?, onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
     let kept = unfinished?.restored().flatMap {
       try? String(contentsOf: $0.appendingPathComponent("half"), encoding: .utf8)

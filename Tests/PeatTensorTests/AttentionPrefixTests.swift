@@ -9,7 +9,7 @@ import Testing
   /// - Parameter trains: queries, keys, values, the prefix's keys, its values.
   private func check(
     _ shape: Heads, prefix count: Int, lengths: [Int],
-    trains: [Bool] = [true, true, true, true, true], seed: UInt64 = 1
+    trains: [Bool] = [true, true, true, true, true], byDistance: Bool = false, seed: UInt64 = 1
   ) {
     var random = SeededRandom(seed: seed)
     let (heads, keyValueHeads, width) = shape
@@ -25,13 +25,14 @@ import Testing
       weights: [
         Operand("prefix keys", randomTensor([count, narrow], &random), trains: trains[3]),
         Operand("prefix values", randomTensor([count, narrow], &random), trains: trains[4]),
-      ]
+      ] + (byDistance ? [Operand("table", randomTensor([8, heads], &random))] : [])
     ) { tape, x, w in
       .matrix(
         tape.attention(
           queries: x[0], keys: x[1], values: x[2], heads: heads, keyValueHeads: keyValueHeads,
           layout: SequenceLayout(lengths: lengths),
-          prefix: KeyValuePrefixWeights(keys: w[0], values: w[1])))
+          prefix: KeyValuePrefixWeights(keys: w[0], values: w[1]),
+          relative: byDistance ? RelativePositions(table: w[2], longest: 14) : nil))
     } reference: { x, w in
       // The prefix is written in front of each sequence by hand.
       var first = 0
@@ -43,7 +44,13 @@ import Testing
         return Reference.attention(
           part(x[0], wide), w[0] + part(x[1], narrow), w[1] + part(x[2], narrow), heads: heads,
           keyValueHeads: keyValueHeads, headWidth: width, length: length,
-          keyLength: count + length)
+          keyLength: count + length
+        ) { head, distance in
+          guard byDistance else { return 0 }
+          let bucket = RelativePositions.bucket(
+            of: distance, buckets: 8, longest: 14, looksBack: true)
+          return w[2][bucket * heads + head]
+        }
       }
     }.check()
   }
@@ -62,6 +69,11 @@ import Testing
 
   @Test func `sequences of any lengths stand behind it, each by itself`() {
     check((4, 2, 24), prefix: 11, lengths: [1, 97, 5, 64, 3, 130])
+  }
+
+  /// The distance is that to its place in front of the sequence, and the table's gradient counts it, too.
+  @Test(arguments: [1, 6, 20]) func `its keys are far away as their places say`(count: Int) {
+    check((2, 2, 8), prefix: count, lengths: [9, 1, 70], byDistance: true)
   }
 
   @Test(arguments: [

@@ -99,12 +99,27 @@ import Testing
       #expect(error?.message.contains("at most 100000") == true, "\(error?.message ?? pattern)")
     }
     _ = try tokenizer(split: "a{100000}|[{100001}]|\\{100001\\}")
-    // What tokenizers reads otherwise than others do.
-    let braced = #expect(throws: PeatError.self) { try tokenizer(split: #"\p{N}{1,3}+|a"#) }
-    #expect(braced?.message.contains("(?:X{1,3})+") == true)
     for fine in [#"\p{N}+|\x{61}+"#, "[{]+", #"(?:\p{N}{1,3})+"#, "a{2}b+", #"\{+"#, "[a{2}]+"] {
       _ = try tokenizer(split: fine)
     }
+  }
+
+  /// Repetitions of repetitions, as Oniguruma has them; pieces as tokenizers 0.23 makes them.
+  @Test(arguments: [
+    ("a{1,3}+", "aaaaaaab", ["aaaaaaa", "b"]), ("a{1,3}+a", "aaaaaaab", ["aaaaaaa", "b"]),
+    ("a{1,3}++a", "aaaab", ["aaaab"]), ("(?:ab){2}+", "ababababab", ["abababab", "ab"]),
+    ("[ab]{2}+c", "ababc", ["ababc"]), (#"\p{N}{1,3}+"#, "12345 6", ["12345", " ", "6"]),
+    (#"\p{N}{1,3}+"#, "x1", ["x", "1"]), ("a{2}+?b", "aaaab", ["aaaab"]),
+    ("x{2}*y", "xxxxyxy", ["xxxxy", "x", "y"]), ("x{2}{3}", "xxxxxxx", ["xxxxxx", "x"]),
+    ("ab{1,2}+", "abbbbab", ["abbbb", "ab"]), ("a+{2}", "aaaa", ["aaaa"]),
+    (#"\{{2}+"#, "{{{{", ["{{{{"]), ("a{,2}", "aaaa", ["aa", "aa"]), ("a{1,3}?b", "aaab", ["aaab"]),
+    ("a{2}?b", "abaab", ["a", "b", "aab"]), (#"\x{61}{2}+"#, "aaaaa", ["aaaa", "a"]),
+  ])
+  func `repetitions are repeated as in Oniguruma`(pattern: String, text: String, pieces: [String])
+    throws
+  {
+    let found = try tokenizer(split: pattern).pieces(of: text).map(\.text)
+    #expect(found == pieces, "\(found)")
   }
 
   /// A look-ahead that fails behind each of a run's characters: what tokenizers takes half a second for is no runaway.

@@ -28,22 +28,22 @@ package final class FaultyTrainer: LocalTrainer {
   package func measureCompute() async -> Double? { await trainer.measureCompute() }
 
   package func train(_ task: TrainingTask, adapter: NamedTensors) async throws -> LocalResult {
-    try await train(task, adapter: adapter, unfinished: nil) { _ in }
+    try await train(task, adapter: adapter, carried: [:], unfinished: nil) { _ in }
   }
 
   package func train(
-    _ task: TrainingTask, adapter: NamedTensors, unfinished: UnfinishedTraining?,
-    onStep: @escaping @Sendable (Int) -> Void
+    _ task: TrainingTask, adapter: NamedTensors, carried: NamedTensors,
+    unfinished: UnfinishedTraining?, onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
     guard let number else {
       guard !faults.dropsOut(task.client, in: task.round, seed: seed) else {
         throw PeatError(.interrupted, "It dropped out, as clientDropouts wants some to.")
       }
       return try await trainer.train(
-        task, adapter: adapter, unfinished: unfinished, onStep: onStep)
+        task, adapter: adapter, carried: carried, unfinished: unfinished, onStep: onStep)
     }
     var result = try await trainer.train(
-      task, adapter: adapter, unfinished: unfinished, onStep: onStep)
+      task, adapter: adapter, carried: carried, unfinished: unfinished, onStep: onStep)
     let tensors = result.tensors
     let earliest = first.withLock { first in
       if first == nil { first = tensors }

@@ -63,6 +63,7 @@ public actor Client {
   private var lastUploadSeconds = 0.0
   private var unsent: UnsentRest
   private var controls: ControlVariates
+  private var carried: CarriedState
   private let undelivered: UndeliveredUpdate
   /// How many rounds the run has.
   private var roundCount = 0
@@ -98,6 +99,7 @@ public actor Client {
     store = try FolderBlobStore(workFolder)
     unsent = UnsentRest(in: workFolder)
     controls = ControlVariates(in: workFolder)
+    carried = CarriedState(in: workFolder)
     undelivered = UndeliveredUpdate(in: workFolder)
     packages = try PackageFolders(workFolder.appendingPathComponent("packages"), store: store)
     random = SeededRandom(seed: configuration.seed, "retries of \(configuration.client)")
@@ -117,6 +119,10 @@ public actor Client {
     do { try controls.restore() } catch {
       logger.warning("this client's control variates are lost: \(failureReason(error))")
       try controls.forget()
+    }
+    do { try carried.restore() } catch {
+      logger.warning("what training carried on is lost: \(failureReason(error))")
+      try carried.forget()
     }
     do {
       try await join()
@@ -334,8 +340,10 @@ public actor Client {
     let shared = base.controls
     let own = shared.isEmpty ? [:] : controls.own(for: task, shared)
     let given = base.settingControls(shared.subtracting(own))
-    var result = try await train(task, task.componentOrder?.applied(to: given) ?? given)
+    let memory = carried.own(for: task)
+    var result = try await train(task, task.componentOrder?.applied(to: given) ?? given, memory)
     try Task.checkCancellation()
+    if !result.carried.isEmpty { try carried.keep(result.carried, before: memory, of: task) }
     if let order = task.componentOrder { result.tensors = order.undone(in: result.tensors) }
     let new = result.tensors.controls
     if !new.isEmpty {
@@ -364,12 +372,13 @@ public actor Client {
   }
 
   private func train(
-    _ task: TrainingTask, _ adapter: NamedTensors
+    _ task: TrainingTask, _ adapter: NamedTensors, _ carried: NamedTensors
   ) async throws -> LocalResult {
     let unfinished = UnfinishedTraining(of: task, in: workFolder)
     do {
       return try await trainer.train(
-        task, adapter: adapter, unfinished: configuration.keepsUnfinished ? unfinished : nil
+        task, adapter: adapter, carried: carried,
+        unfinished: configuration.keepsUnfinished ? unfinished : nil
       ) { [self] _ in
         steps.add(1, ordering: .relaxed)
       }

@@ -31,7 +31,7 @@ package struct UnsentRest: Sendable {
 
   /// - Parameters:
   ///   - folder: the client's own.
-  ///   - name: of the file in it. SCAFFOLD's control variates, which change with an update that counts as well, are kept in another.
+  ///   - name: of the file in it. SCAFFOLD's control variates and what trainers carry on, which change with an update that counts as well, are kept in others.
   package init(in folder: URL, name: String = "unsent-rest.safetensors") {
     file = folder.appendingPathComponent(name)
   }
@@ -66,18 +66,21 @@ package struct UnsentRest: Sendable {
 
   /// What to add to this task's update; empty where there is nothing, or what is kept belongs to another run, or to other tensors.
   package func rest(for task: TrainingTask, tensors: NamedTensors) -> NamedTensors {
+    let rest = rest(for: task)
+    return rest.allSatisfy { tensors[$0.key]?.shape == $0.value.shape } ? rest : [:]
+  }
+
+  /// The same, whatever the task's tensors are.
+  package func rest(for task: TrainingTask) -> NamedTensors {
     guard let counted = task.countedRound, let kept, kept.run == task.run,
       task.round >= kept.round, kept.countedRound <= counted, counted <= kept.round
     else { return [:] }
-    let rest: NamedTensors
     if task.round == kept.round {
       // The round is tried again: from the same adapter, or it is another run of the same name.
       guard task.baseDigest == kept.baseDigest, counted < kept.round else { return [:] }
-      rest = kept.before
-    } else {
-      rest = counted == kept.round ? kept.after : kept.before
+      return kept.before
     }
-    return rest.allSatisfy { tensors[$0.key]?.shape == $0.value.shape } ? rest : [:]
+    return counted == kept.round ? kept.after : kept.before
   }
 
   /// Keeps what this task's update lacks, before it is sent.

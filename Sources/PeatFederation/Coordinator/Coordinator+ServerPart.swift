@@ -16,15 +16,35 @@ extension Coordinator {
 
   func startServerPart(_ round: Int, _ attempt: Int) {
     guard let server, server.weight > 0, serverPart?.round != round else { return }
-    let task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
+    var task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
+    if strategy.keepsFactors { task.countedRound = lastCountedPart }
+    let carried = serverCarried.own(for: task)
     serverPart = ServerPart(
       round: round,
-      work: Task { [sent] in
+      work: Task { [sent, task] in
         do {
-          let trained = try await server.trainer.train(task, adapter: sent)
+          let trained = try await server.trainer.train(
+            task, adapter: sent, carried: carried, unfinished: nil
+          ) { _ in }
+          if !trained.carried.isEmpty {
+            try serverCarried.keep(trained.carried, before: carried, of: task)
+          }
           endServerPart(round, .success(trained.tensors))
         } catch { endServerPart(round, .failure(error)) }
       })
+  }
+
+  /// The last round that the server's own part was mixed into.
+  private var lastCountedPart: Int {
+    rounds.last { $0.serverWeight > 0 }?.round ?? 0
+  }
+
+  /// Reads what the server's own training carries on, where an earlier process left it.
+  func restoreServerPart() {
+    do { try serverCarried.restore() } catch {
+      logger.warning("what the server's training carried on is lost: \(failureReason(error))")
+      try? serverCarried.forget()
+    }
   }
 
   func endServerPart(_ round: Int, _ result: Result<NamedTensors, any Error>) {

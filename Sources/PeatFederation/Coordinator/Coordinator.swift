@@ -175,6 +175,8 @@ public actor Coordinator {
   var timers: [RoundTimer: Task<Void, Never>] = [:]
   var jobs: [Task<Void, Never>] = []
   var serverPart: ServerPart?
+  /// What the server's own training carries from round to round.
+  var serverCarried: CarriedState
   var waiters = Waiters()
   var alarms = Alarms<Alarm>()
   let alarmWatch: Stopwatch
@@ -267,6 +269,7 @@ public actor Coordinator {
     self.onRenewal = onRenewal
     self.onProgress = onProgress
     self.runStore = runStore
+    serverCarried = CarriedState(in: runStore?.folder ?? workFolder)
     spool = try UpdateSpool(
       runStore.map { $0.folder.appendingPathComponent("updates") } ?? workFolder,
       isKept: runStore != nil)
@@ -292,6 +295,7 @@ public actor Coordinator {
     base = Base(
       broadcast: BlobReference(digest: Digest(of: data), bytes: data.count),
       policy: Self.policy(configuration, round: 1, sent, strategy, updateSizeLimit))
+    if server != nil { restoreServerPart() }
     if try await restore() { return }
     try await store.put(data)
     try await keepStart()

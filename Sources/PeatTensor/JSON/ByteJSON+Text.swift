@@ -30,7 +30,8 @@ extension ByteJSON {
     }
   }
 
-  private static func quoted(_ text: String) -> String {
+  /// A string in quotes, with the escapes that JSON asks for and no more.
+  package static func quoted(_ text: String) -> String {
     var result = "\""
     for scalar in text.unicodeScalars {
       switch scalar {
@@ -47,6 +48,8 @@ extension ByteJSON {
     }
     return result + "\""
   }
+
+  package static func quoted(_ text: ByteString) -> String { quoted(text.text) }
 
   /// The value of an object's key, the last of several; `nil` where there is none, or it is no object.
   package func value(_ key: String) -> ByteJSON? {

@@ -18,7 +18,7 @@ extension Tape {
   ///     exchange with them; only those before, so that who sees all keys needs whole sequences.
   ///   - pattern: which keys a query sees, and what becomes of the scores.
   ///   - prefix: learned keys and values, which every query of every sequence sees; not beside a cache, which holds them.
-  ///   - relative: what is added to scores by relative position; not beside a soft cap, a window or a prefix.
+  ///   - relative: what is added to scores by relative position; not beside a soft cap or a window. A prefix's keys are as far away as their places in front of the sequence say.
   ///   - keyLayout: how keys and values divide into sequences, where they are other ones than the queries', as many; each query then sees
   ///     all keys of the sequence with its own's number.
   /// - Returns: `[N, H·D]`.
@@ -56,7 +56,7 @@ extension Tape {
     }
     if let relative {
       precondition(
-        pattern.softCap == nil && pattern.window == nil && prefix == nil && share == nil
+        pattern.softCap == nil && pattern.window == nil && share == nil
           && relative.table.shape.last == heads,
         "attention: relative positions \(relative.table.shape) for \(heads) heads, or beside what they do not go with"
       )

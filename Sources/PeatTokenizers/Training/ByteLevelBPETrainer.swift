@@ -91,13 +91,13 @@ public struct ByteLevelBPETrainer: Sendable {
   private func tokenizerJSON(_ learner: MergeLearner) -> String {
     let added = specialTokens.enumerated().map { number, token in
       """
-          {"id": \(number), "content": \(JSONText.quoted(token)), "single_word": false, "lstrip": false, \
+          {"id": \(number), "content": \(ByteJSON.quoted(token)), "single_word": false, "lstrip": false, \
       "rstrip": false, "normalized": false, "special": true}
       """
     }
-    let vocabulary = learner.tokens.enumerated().map { "      \(JSONText.quoted($1)): \($0)" }
+    let vocabulary = learner.tokens.enumerated().map { "      \(ByteJSON.quoted($1)): \($0)" }
     let merges = learner.merges.map { merge in
-      "      [\(JSONText.quoted(learner.tokens[merge.left])), \(JSONText.quoted(learner.tokens[merge.right]))]"
+      "      [\(ByteJSON.quoted(learner.tokens[merge.left])), \(ByteJSON.quoted(learner.tokens[merge.right]))]"
     }
     let byteLevel =
       #"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}"#
@@ -139,7 +139,7 @@ public struct ByteLevelBPETrainer: Sendable {
     else {
       return byteLevel
     }
-    let token = JSONText.quoted(beginToken)
+    let token = ByteJSON.quoted(beginToken)
     func special(_ type: Int) -> String {
       #"{"SpecialToken": {"id": \#(token), "type_id": \#(type)}}"#
     }
@@ -158,8 +158,8 @@ public struct ByteLevelBPETrainer: Sendable {
 
   private func configurationJSON() -> String {
     var lines = [#"  "tokenizer_class": "PreTrainedTokenizerFast""#]
-    if let beginToken { lines.append("  \"bos_token\": \(JSONText.quoted(beginToken))") }
-    if let endToken { lines.append("  \"eos_token\": \(JSONText.quoted(endToken))") }
+    if let beginToken { lines.append("  \"bos_token\": \(ByteJSON.quoted(beginToken))") }
+    if let endToken { lines.append("  \"eos_token\": \(ByteJSON.quoted(endToken))") }
     lines.append(#"  "clean_up_tokenization_spaces": false"#)
     return "{\n\(lines.joined(separator: ",\n"))\n}\n"
   }

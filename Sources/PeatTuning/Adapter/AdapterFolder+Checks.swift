@@ -112,6 +112,7 @@ extension AdapterFolder {
         case .bitFit:
           block.parameters.map { lookup.fullName($0.name, of: block, local: local) }
             .filter { $0.hasSuffix(".bias") }
+        case .prefixTuning where !model.configuration.keys.inFullModel.takesPrefix(number): []
         case .bottleneck, .prefixTuning: AdapterContents.parts(of: method).map { "\(name).\($0)" }
         case .lora, .ia3, .normTuning, .promptTuning: []
         }

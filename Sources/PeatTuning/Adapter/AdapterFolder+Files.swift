@@ -12,6 +12,8 @@ extension AdapterFolder {
     let rules: TargetRules?
     /// The modules that adapter_config.json says are saved whole.
     let savedModules: [String]
+    /// For how many layers adapter_config.json says a prefix's table is.
+    let prefixLayers: Int?
     /// Whether a head may stand beside what the method tunes.
     let hasHead: Bool
 
@@ -21,7 +23,7 @@ extension AdapterFolder {
         throw PeatError.inputOutput("There is no adapter folder '\(folder.path)'.")
       }
       facts = try Self.facts(in: folder)
-      (method, rules, savedModules) = try Self.method(in: folder, facts)
+      (method, rules, savedModules, prefixLayers) = try Self.method(in: folder, facts)
       if let stated = facts?.method, stated != method.name {
         throw PeatError.badData(
           "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
@@ -94,10 +96,10 @@ extension AdapterFolder {
 
     private static func method(
       in folder: URL, _ facts: Facts?
-    ) throws -> (Adapter.Method, TargetRules?, savedModules: [String]) {
+    ) throws -> (Adapter.Method, TargetRules?, savedModules: [String], layers: Int?) {
       let url = folder.appendingPathComponent("adapter_config.json")
       guard FileManager.default.fileExists(atPath: url.path) else {
-        return (try ownMethod(facts, folder), nil, [])
+        return (try ownMethod(facts, folder), nil, [], nil)
       }
       let data = try JSONFile.bytes(of: url)
       func read<Value: Decodable>(_ type: Value.Type) throws -> Value {
@@ -107,16 +109,23 @@ extension AdapterFolder {
       let saved = try AdapterFolder.savedModules(json, url.path)
       switch json["peft_type"]?.string {
       case "PREFIX_TUNING":
-        return (.prefixTuning(try read(VirtualTokenConfiguration.self)), nil, saved)
+        return (
+          .prefixTuning(try read(VirtualTokenConfiguration.self)), nil, saved,
+          json["num_layers"]?.integer
+        )
       // What P-tuning's encoder makes of its tokens is saved as the table of a prompt, and the encoder is not.
       case "PROMPT_TUNING", "P_TUNING":
-        return (.promptTuning(try read(VirtualTokenConfiguration.self)), nil, saved)
+        return (.promptTuning(try read(VirtualTokenConfiguration.self)), nil, saved, nil)
       case "IA3":
-        return (.ia3(try read(IA3Configuration.self)), try TargetRules(json, in: url.path), saved)
-      case "LN_TUNING": return (.normTuning, try TargetRules(json, in: url.path), saved)
+        return (
+          .ia3(try read(IA3Configuration.self)), try TargetRules(json, in: url.path), saved, nil
+        )
+      case "LN_TUNING": return (.normTuning, try TargetRules(json, in: url.path), saved, nil)
       default:
         try refuseUnknownParts(json, url.path)
-        return (.lora(try read(LoRAConfiguration.self)), try TargetRules(json, in: url.path), saved)
+        return (
+          .lora(try read(LoRAConfiguration.self)), try TargetRules(json, in: url.path), saved, nil
+        )
       }
     }
 

@@ -13,9 +13,11 @@ extension AdapterFolder {
     try checkSavedModules(files.savedModules, folder, for: model)
     var (method, tensors, facts) = (files.method, files.tensors, files.facts)
     let keys = model.configuration.keys
+    let folderKeys =
+      facts == nil ? keys : try keys.placed(by: facts, "'\(folder.path)/fedpeat.json'")
     tensors = try withPrefix(
-      tensors, method, blockCount: facts?.blockMap.count ?? model.configuration.blockCount, keys,
-      folder)
+      tensors, method, layers: files.prefixLayers,
+      blockCount: facts?.blockMap.count ?? model.configuration.blockCount, folderKeys, folder)
     if case .promptTuning(let prompt) = method, model.configuration.hasEncoder,
       let table = tensors[PromptTuning.tensorName], table.shape.count == 2,
       table.shape[0] == 2 * prompt.virtualTokens
@@ -26,8 +28,6 @@ extension AdapterFolder {
     let ownNumbers = Dictionary(
       uniqueKeysWithValues: model.blocks.enumerated().map { ($0, $1.numberInFullModel) })
     let numbers = try facts.map { try self.numbers(of: $0, folder) } ?? ownNumbers
-    let folderKeys =
-      facts == nil ? keys : try keys.placed(by: facts, "'\(folder.path)/fedpeat.json'")
     guard folderKeys.inFullModel == keys.inFullModel else {
       throw PeatError.badData(
         "'\(folder.path)' was tuned for a model whose encoder has \(folderKeys.inFullModel.encoderBlocks) blocks; this one's has \(keys.inFullModel.encoderBlocks)."
@@ -69,14 +69,16 @@ extension AdapterFolder {
   /// Reads an adapter folder without its model: in the full model's numbers where `fedpeat.json` maps them, else as they
   /// are.
   public static func read(_ folder: URL) throws -> (Adapter, Facts?) {
-    var (method, tensors, facts) = try readFiles(folder)
+    let files = try Files(folder)
+    var (method, tensors, facts) = (files.method, files.tensors, files.facts)
     if case .promptTuning = method {
       return (Adapter(method: method, state: tensors, sourceDigest: facts?.sourceDigest), facts)
     }
     let named = Architectures.architecture(ofType: facts?.modelType)
     if let named, let facts {
       tensors = try withPrefix(
-        tensors, method, blockCount: facts.blockMap.count, named.keys, folder)
+        tensors, method, layers: files.prefixLayers, blockCount: facts.blockMap.count,
+        try named.keys.placed(by: facts, "'\(folder.path)/fedpeat.json'"), folder)
     }
     guard let architecture = named ?? Architectures.architecture(ofTensors: tensors.keys) else {
       throw PeatError.badData(

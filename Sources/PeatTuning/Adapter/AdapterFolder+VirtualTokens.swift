@@ -30,18 +30,22 @@ extension AdapterFolder {
       values["token_dim"] =
         tensors[PromptTuning.tensorName]?.shape.last.map { .integer($0) } ?? .null
     case .prefixTuning(let configuration):
-      facts.modelType = Architectures.all.first { $0.keys == keys }?.modelType
-      guard let sizes,
-        let table = PrefixTuning.table(of: tensors, blockCount: sizes.blockCount, keys)
+      facts.modelType =
+        sizes?.modelType ?? Architectures.all.first { $0.keys == keys.ofArchitecture }?.modelType
+      guard let sizes, case let layout = PrefixTable(blockCount: sizes.blockCount, keys),
+        let table = layout(tensors)
       else {
         facts.prefix = configuration
+        let all = keys.decoder == nil ? "every block" : "every block of the decoder"
         facts.notInPEFT =
           sizes == nil
-          ? "it is not known here whether every block of the model has a prefix, as PEFT's have"
-          : "only some blocks have a prefix; PEFT's have one in every block, and one of zeros would be another thing, as attention gives weight to it"
+          ? "it is not known here whether \(all) of the model has a prefix, as PEFT's have"
+          : "only some blocks have a prefix; PEFT's have one in \(all), and one of zeros would be another thing, as attention gives weight to it"
         return nil
       }
       tensors = [PrefixTuning.tableName: table]
+      values["num_layers"] = .integer(layout.slots)
+      values["num_transformer_submodules"] = .integer(keys.decoder == nil ? 1 : 2)
       values["peft_type"] = .string("PREFIX_TUNING")
       values["prefix_projection"] = .bool(false)
       values["encoder_hidden_size"] = .integer(sizes.keyValueHeads * sizes.headWidth)
@@ -53,9 +57,14 @@ extension AdapterFolder {
   }
 
   /// The tensors with PEFT's table of a prefix taken apart, block by block.
+  ///
+  /// - Parameters:
+  ///   - layers: `num_layers` of adapter_config.json.
+  ///   - blockCount: how many blocks the folder numbers.
+  ///   - keys: as the folder counts blocks.
   static func withPrefix(
-    _ tensors: NamedTensors, _ method: Adapter.Method, blockCount: Int, _ keys: TransformerKeys,
-    _ folder: URL
+    _ tensors: NamedTensors, _ method: Adapter.Method, layers: Int?, blockCount: Int,
+    _ keys: TransformerKeys, _ folder: URL
   ) throws -> NamedTensors {
     guard case .prefixTuning = method, let table = tensors[PrefixTuning.tableName] else {
       return tensors
@@ -72,8 +81,8 @@ extension AdapterFolder {
       throw PeatError.badData(
         "'\(folder.path)' holds a prefix, but its fedpeat.json numbers no blocks.")
     }
-    return try PrefixTuning.state(of: table, blockCount: blockCount, keys, in: folder.path)
-      .merging(rest) { own, _ in own }
+    let layout = try PrefixTable(blockCount: blockCount, keys, layers: layers, in: folder.path)
+    return try layout.state(of: table, in: folder.path).merging(rest) { own, _ in own }
   }
 
   /// The method of a folder that is not PEFT's.

@@ -58,6 +58,8 @@ public struct MemoryDemands: Sendable {
     self.batch = batch
     self.context = context
     self.threads = max(threads, 1)
+    var blocks = blocks
+    if case .prefixTuning = method { blocks = blocks.filter(model.keys.takesPrefix) }
     trained = method == nil ? Set(0..<model.blockCount) : Set(blocks)
     frozenPrefix = model.order.firstIndex(where: trained.contains) ?? 0
     rank = 0

@@ -8,9 +8,14 @@ import PeatTensor
 /// what attention sees: rotary positions do not turn them. The sequence's own positions begin at P, in all blocks. There is no
 /// network that makes the prefix while it is tuned: what PEFT saves of one is the same table.
 ///
+/// Of a model with an encoder the decoder's blocks have prefixes, in their self-attention, as PEFT has it; relative positions count the distance
+/// to the place in front of the sequence.
+///
 /// Source: Li and Liang 2021, <https://arxiv.org/abs/2101.00190>.
 public struct PrefixTuning: TuningMethod {
   public static let name = "prefix-tuning"
+  /// PEFT's name of the one tensor.
+  static let tableName = "prompt_embeddings"
   static let keysSuffix = ".attention_prefix.keys"
   static let valuesSuffix = ".attention_prefix.values"
 
@@ -26,9 +31,10 @@ public struct PrefixTuning: TuningMethod {
     let lookup = BlockLookup(model)
     try lookup.require(blocks)
     let count = configuration.virtualTokens
-    try Self.check(model.configuration)
     try model.checkRoom(forVirtualTokens: count)
     let places = blocks.compactMap { lookup.block($0) }
+      .filter { model.configuration.keys.takesPrefix($0.local) }
+    guard !places.isEmpty else { throw Self.noDecoder(blocks, model) }
     let width = places.reduce(0) { $0 + Self.width($1.block, model) }
     // Values, their copies in training, gradient and two moments.
     try MemoryDemand.check(
@@ -53,11 +59,12 @@ public struct PrefixTuning: TuningMethod {
     return state
   }
 
-  /// Throws where keys in front of a sequence's would have no place.
-  static func check(_ model: TransformerConfiguration) throws {
-    guard case .relative = model.positions else { return }
-    throw PeatError.usage(
-      "prefix-tuning puts keys in front of those of a sequence; this model of the type \(model.modelType) tells keys apart by their distance, and learned ones have none. Use prompt-tuning, which puts tokens in front of the source, or another method."
+  /// What is said where all of the blocks that are to be tuned are an encoder's.
+  private static func noDecoder(_ blocks: [Int], _ model: TransformerModel) -> PeatError {
+    .usage(
+      "prefix-tuning puts keys and values in front of those of a decoder's blocks; of the blocks that are to be tuned ("
+        + blocks.sorted().map(String.init).joined(separator: ", ")
+        + ") none is one of them, as this model's decoder begins with block \(model.configuration.keys.inFullModel.encoderBlocks). Tune blocks at the top, too, or use another method."
     )
   }
 
@@ -101,6 +108,10 @@ public struct PrefixTuning: TuningMethod {
           "The adapter has '\(key)', for which this model has no block. It has the blocks "
             + model.blocks.map { String($0.numberInFullModel) }.joined(separator: ", ") + ".")
       }
+      guard model.configuration.keys.inFullModel.takesPrefix(block.numberInFullModel) else {
+        throw PeatError.badData(
+          "The adapter has '\(key)', a prefix of an encoder's block; only a decoder's have one.")
+      }
       guard let values = state[name + Self.valuesSuffix] else {
         throw PeatError.badData("The adapter has '\(key)' but no '\(name)\(Self.valuesSuffix)'.")
       }
@@ -122,7 +133,6 @@ public struct PrefixTuning: TuningMethod {
         ))
     }
     guard !result.isEmpty else { throw PeatError.badData("The adapter is empty.") }
-    try Self.check(model.configuration)
     try model.checkRoom(forVirtualTokens: count)
     return result
   }
