@@ -30,15 +30,7 @@ extension Adapter.Method {
 
   /// Where these settings differ from those of a saved training, in words; `nil` where they do not.
   func difference(from saved: JSONValue) throws -> String? {
-    guard case .object(let old) = saved, case .object(let new) = try settings, old != new else {
-      return nil
-    }
-    let keys = Set(old.keys).union(new.keys).sorted().filter { old[$0] != new[$0] }
-    func word(_ value: JSONValue?) -> String {
-      value.flatMap { try? JSONEncoder().encode($0) }.map { String(decoding: $0, as: UTF8.self) }
-        ?? "not given"
-    }
-    return keys.map { "\($0) was \(word(old[$0])), here it is \(word(new[$0]))" }
-      .joined(separator: "; ")
+    let differences = try settings.differences(from: saved)
+    return differences.isEmpty ? nil : differences.joined(separator: "; ")
   }
 }

@@ -387,7 +387,10 @@ extension Trainer {
     var settings = state.facts.configuration
     settings.steps = configuration.steps
     guard settings == configuration else {
-      throw refuse("the settings differ from those it was saved with")
+      let differences = JSONValue(encoding: configuration)
+        .differences(from: JSONValue(encoding: settings))
+      throw refuse(
+        "the settings differ from those it was saved with (\(differences.joined(separator: "; ")))")
     }
     guard
       state.facts.configuration.steps == configuration.steps
