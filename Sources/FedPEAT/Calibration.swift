@@ -119,7 +119,7 @@ public struct Calibration: Sendable {
     let fidelities = Fidelities()
     let tuning = try FederatedTuning(
       configuration, evaluation: data.evaluation,
-      measuresLoss: owner.configuration.metric == .accuracy,
+      measuresLoss: owner.configuration.metric == .accuracy, othersMayCome: false,
       logger: .silent,
       onEvent: { if case .roundMeasured(let round, _) = $0 { onRound(round) } },
       onAdapter: { adapter in

@@ -25,6 +25,7 @@ public struct FederatedTuning: Sendable {
   /// What a released adapter's lineage is signed with.
   private let identity: Identity?
   private let database: RunDatabase?
+  private let othersMayCome: Bool
 
   /// What happens, for progress lines.
   public enum Event: Sendable {
@@ -66,12 +67,13 @@ public struct FederatedTuning: Sendable {
   ///   - clients: each client's texts, where plug-in is to be measured on each (`perClient`).
   ///   - measuresLoss: whether rounds are measured in nats, too.
   ///   - identity: the coordinator's, which signs where a released adapter comes from; `nil`: nobody does.
+  ///   - othersMayCome: whether clients other than those of the first round may join later: where all that are there fail, they are waited for.
   ///   - database: where the run is kept, as `RunKeeping` opened it; `nil`: it ends with this process.
   ///   - onAdapter: called with the adapter as it is after each round that is measured; the run waits.
   public init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
     cell: [ClientID: Double]? = nil, clients: [ClientTexts] = [], measuresLoss: Bool = false,
-    identity: Identity? = nil, database: RunDatabase? = nil,
+    identity: Identity? = nil, database: RunDatabase? = nil, othersMayCome: Bool = true,
     logger: Logger = Logger(label: "fedpeat"),
     onEvent: @escaping @Sendable (Event) -> Void = { _ in },
     onAdapter: @escaping @Sendable (Adapter) async throws -> Void = { _ in }
@@ -88,6 +90,7 @@ public struct FederatedTuning: Sendable {
     self.measuresLoss = measuresLoss
     self.identity = identity
     self.database = database
+    self.othersMayCome = othersMayCome
     self.logger = logger
     self.onEvent = onEvent
     self.onAdapter = onAdapter
@@ -323,6 +326,7 @@ public struct FederatedTuning: Sendable {
     var settings = CoordinatorConfiguration(
       run: try configuration.runID, seed: configuration.seed,
       rules: configuration.rules, method: configuration.method)
+    if !othersMayCome { settings.rules.retryPause = .zero }
     if case .lora(let lora) = adapter.method {
       settings.rank = lora.rank
       settings.alpha = lora.alpha

@@ -61,10 +61,12 @@ extension FederatedTuning {
   ///   - database: where the run is kept: the clients' folders too.
   ///   - rankLimits: the most components of low-rank pairs that a client trains, dealt out in turn; none: as many as there are.
   ///   - faults: what goes wrong with clients.
+  ///   - onCaution: told what a client's user should know.
   public static func inProcess(
     _ groups: [DocumentGroup], threads: Int, seed: UInt64, rankLimits: [Int] = [],
     faults: SimulatedFaults = .none, database: RunDatabase? = nil,
-    logger: Logger = Logger(label: "fedpeat.client")
+    logger: Logger = Logger(label: "fedpeat.client"),
+    onCaution: @escaping @Sendable (_ client: String, String) -> Void = { _, _ in }
   ) -> Meeting {
     { coordinator, _ in
       let transport = InMemoryTransport(coordinator)
@@ -89,7 +91,10 @@ extension FederatedTuning {
             own,
             connection: transport.connect(),
             trainer: trainers[number],
-            workFolder: work.url.appendingPathComponent("client-\(number)"), logger: logger)
+            workFolder: work.url.appendingPathComponent("client-\(number)"), logger: logger,
+            onProgress: { progress in
+              if case .caution(let text) = progress { onCaution(clientData.name, text) }
+            })
           group.addTask { _ = try await client.run() }
         }
         let report = try await coordinator.run()

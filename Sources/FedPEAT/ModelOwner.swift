@@ -98,14 +98,21 @@ final class ModelOwner: Sendable {
     guard let adapter else { return try quality(of: model) }
     let plugged = try PlugIn(adapter, into: model, digest: digest)
     defer { plugged.remove() }
-    return try quality(of: model)
+    return try orInfinite { try quality(of: model) }
+  }
+
+  /// Where an adapter makes a model give no numbers its perplexity is infinite: it is no better than any other, and no reason for a run to end.
+  private func orInfinite(_ measure: () throws -> Double) throws -> Double {
+    do { return try measure() } catch let error as PeatError where error.cause is NoPerplexity {
+      return .infinity
+    }
   }
 
   /// Of an emulator with an adapter.
   func quality(of emulator: TransformerModel, with adapter: Adapter) throws -> Double {
     let injected = try adapter.inject(into: emulator)
     defer { injected.remove() }
-    return try quality(of: emulator)
+    return try orInfinite { try quality(of: emulator) }
   }
 
   /// Of a model on some documents, those of the evaluation if not given.

@@ -16,7 +16,9 @@ extension RunConfiguration {
     rules.longest = .seconds(longestRound ?? 4 * roundDeadline)
     let isAsynchronous = mode == .asynchronous
     rules.buffer =
-      isAsynchronous ? BufferRules(size: usedBufferSize, concurrency: concurrency) : nil
+      isAsynchronous
+      ? BufferRules(
+        size: usedBufferSize, concurrency: concurrency, share: bufferShare ?? 0.5) : nil
     rules.staleness = (maximumStaleness ?? (isAsynchronous ? 10 : nil)).map {
       Staleness(maximum: $0, exponent: stalenessExponent ?? 0.5)
     }
@@ -78,8 +80,15 @@ extension RunConfiguration {
       stalenessExponent == nil || rules.staleness != nil,
       "stalenessExponent discounts late updates, which are dropped as it is: give maximumStaleness, too, or leave it out."
     )
-    for (name, value) in [("bufferSize", bufferSize), ("concurrency", concurrency)]
-    where value != nil && mode == .synchronous {
+    try expect(
+      bufferShare.map { $0 > 0 && $0 <= 1 } ?? true,
+      "bufferShare is \(bufferShare ?? 0); it must be above 0 and at most 1, which lets one client fill the buffer."
+    )
+    let ofBuffers: [(String, Bool)] = [
+      ("bufferSize", bufferSize != nil), ("concurrency", concurrency != nil),
+      ("bufferShare", bufferShare != nil),
+    ]
+    for (name, isGiven) in ofBuffers where isGiven && mode == .synchronous {
       throw PeatError.usage(
         "\(name) is of asynchronous runs: set mode: asynchronous, or leave it out.")
     }
@@ -169,7 +178,7 @@ extension RunConfiguration {
   /// All rounds are made, by all clients together.
   mutating func makeAllRounds() {
     (clientsPerRound, overSelection) = (nil, 1)
-    (mode, bufferSize, concurrency) = (.synchronous, nil, nil)
+    (mode, bufferSize, concurrency, bufferShare) = (.synchronous, nil, nil, nil)
     (maximumStaleness, stalenessExponent) = (nil, nil)
     (plateauRounds, plateauGain, timeBudget, byteBudget) = (nil, nil, nil, nil)
     (releaseGate, lastReleased) = (.none, nil)

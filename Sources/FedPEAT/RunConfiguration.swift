@@ -147,6 +147,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
   /// Updates in that buffer; null: 10. And how many clients are at work at a time at most; null: all that are there.
   public var bufferSize: Int?
   public var concurrency: Int?
+  public var bufferShare: Double?
   /// How many rounds late an update may come and still be taken, discounted; null: late ones are dropped, and 10 of an asynchronous run.
   public var maximumStaleness: Int?
   /// a in 1 / (1 + s)^a, for which an update counts that is s rounds late; null: 0.5.
@@ -254,6 +255,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     case context, learningRate, schedule, weightDecay, clipNorm, strategy, planner, share, edge,
       maxExposure
     case clientsPerRound, overSelection, stallTimeout, longestRound, mode, bufferSize, concurrency
+    case bufferShare
     case maximumStaleness, stalenessExponent, plateauRounds, plateauGain, timeBudget, byteBudget
     case releaseGate, lastReleased
     case serverOptimizer, serverLearningRate, serverSchedule, serverMomentum, serverBeta2, serverTau
@@ -350,6 +352,7 @@ public struct RunConfiguration: Sendable, Codable, Equatable {
     try container.encode(mode, forKey: .mode)
     try container.encode(bufferSize, forKey: .bufferSize)
     try container.encode(concurrency, forKey: .concurrency)
+    try container.encode(bufferShare, forKey: .bufferShare)
     try container.encode(maximumStaleness, forKey: .maximumStaleness)
     try container.encode(stalenessExponent, forKey: .stalenessExponent)
     try container.encode(updateSizeLimit, forKey: .updateSizeLimit)

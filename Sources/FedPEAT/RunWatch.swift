@@ -30,7 +30,7 @@ public final class RunWatch: Sendable {
 
   private enum Topic {
     case strategyCautions, takesNoPart, plugInIsWorse, worseThanUntouched, nobodyAsked,
-      plannerAsksNobody
+      plannerAsksNobody, outOfLine, givesNoNumbers
   }
 
   private let configuration: RunConfiguration
@@ -54,7 +54,8 @@ public final class RunWatch: Sendable {
         strategyCautions(record, &state), takesNoPart(record, &state),
         plugInIsWorse(record, &state),
         worseThanUntouched(record, &state), nobodyAsked(record, &state),
-        plannerAsksNobody(record, &state),
+        plannerAsksNobody(record, &state), outOfLine(record, &state),
+        givesNoNumbers(record, &state),
       ].compactMap { $0 }
       state.warnings += new
       return new
@@ -77,6 +78,45 @@ public final class RunWatch: Sendable {
     guard !rule.keepsFactors, (try? configuration.uploadEncoding)?.share != nil else { return nil }
     return
       "by the strategy '\(rule.name)' what top-k leaves out of an update is lost for good, as A and B are made anew in each round; 'fedavg' keeps it for the next, and int4 takes little more than a tenth of f32's bytes"
+  }
+
+  // MARK: Updates that are unlike all others
+
+  /// So many times as far as the middle one an update is out of line.
+  private static let outOfLine = 100.0
+
+  /// The update that went furthest, and the middle one of all.
+  private func furthest(_ record: RoundRecord) -> (client: ClientID, by: Double, middle: Double)? {
+    let all = record.outcomes.compactMap { outcome in
+      outcome.distance.map { (outcome.client, $0) }
+    }.sorted { $0.1 < $1.1 }
+    guard all.count >= 3, let last = all.last else { return nil }
+    return (last.0, last.1, all[(all.count - 1) / 2].1)
+  }
+
+  private func outOfLine(_ record: RoundRecord, _ state: inout State) -> String? {
+    guard let (client, by, middle) = furthest(record), middle > 0, by > Self.outOfLine * middle,
+      state.said.insert(.outOfLine).inserted
+    else { return nil }
+    return String(
+      format:
+        "The update of '%@' in round %ld is %.3g away from where the round began, that of the middle client %.3g: %@",
+      client.name, record.round, by, middle,
+      "see whether that device is what it should be. 'updateNormLimit' refuses such updates, the strategies norm-bound, median, trimmed-mean and multi-krum bear them, 'ca revoke' keeps a device out."
+    )
+  }
+
+  private func givesNoNumbers(_ record: RoundRecord, _ state: inout State) -> String? {
+    guard let plugIn = record.metrics["plugIn"], !plugIn.isFinite,
+      state.said.insert(.givesNoNumbers).inserted
+    else { return nil }
+    let most = record.outcomes.filter { $0.distance != nil }
+      .max { $0.distance ?? 0 < $1.distance ?? 0 }
+    let whose = most.map {
+      String(format: " The update of '%@' went furthest, %.3g.", $0.client.name, $0.distance ?? 0)
+    }
+    return
+      "With the adapter of round \(record.round) the full model gives no numbers any more, and no device can train on from there.\(whose ?? "") Stop the run, go back with 'fedpeat runs rollback', and see that it does not happen again: a lower learning rate, a robust strategy, 'updateNormLimit', or 'ca revoke' where a device means harm."
   }
 
   // MARK: Data that takes no part

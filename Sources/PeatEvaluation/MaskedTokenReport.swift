@@ -63,8 +63,8 @@ public struct MaskedTokenMeasure: Sendable {
     let loss = found.reduce(TokenLoss(sum: 0, count: 0)) { $0 + $1.loss }
     guard exp(loss.mean).isFinite else {
       throw PeatError.badData(
-        "The model's loss on this text is \(loss.mean) nats per hidden token, which makes no perplexity. Its weights are probably damaged, or the adapter diverged."
-      )
+        "The model's loss on this text is \(loss.mean) nats per hidden token, which makes no perplexity. Its weights are probably damaged, or the adapter diverged.",
+        cause: NoPerplexity())
     }
     return MaskedTokenReport(
       maskedPerplexity: exp(loss.mean), loss: loss.mean,

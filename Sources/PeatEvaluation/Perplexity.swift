@@ -22,7 +22,7 @@ public struct PerplexityReport: Sendable, Codable, Equatable {
     guard exp(loss.mean).isFinite else {
       throw PeatError.badData(
         "The model's loss on this text is \(loss.mean) nats per token, which makes no perplexity. Its weights are "
-          + "probably damaged, or the adapter diverged.")
+          + "probably damaged, or the adapter diverged.", cause: NoPerplexity())
     }
     self.loss = loss.mean
     perplexity = exp(loss.mean)
@@ -30,6 +30,11 @@ public struct PerplexityReport: Sendable, Codable, Equatable {
     tokens = loss.count
     self.answersOnly = answersOnly
   }
+}
+
+/// Why a perplexity could not be said: what the model gives is no number, or so far off that its exponential is none.
+public struct NoPerplexity: Error, Sendable {
+  public init() {}
 }
 
 /// Measures perplexity over windows.
@@ -148,7 +153,7 @@ public struct PerplexityMeasure: Sendable {
   static func notFinite(_ loss: TokenLoss) -> PeatError {
     .badData(
       "The model's loss on this text is \(loss.sum): its weights, or the adapter's, hold values that are not "
-        + "numbers or are far too large.")
+        + "numbers or are far too large.", cause: NoPerplexity())
   }
 
   /// Perplexity of texts: as one stream, or each document on its own.

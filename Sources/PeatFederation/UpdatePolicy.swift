@@ -51,6 +51,9 @@ public struct UpdatePolicy: Sendable {
   public var componentSeed: UInt64?
   /// No value of an adapter is as far from 0 as that; sums and products of larger ones would not stay finite.
   public static let largestValue: Float = 1e12
+  /// No update has values so many times as large as 1, or as the tensor's largest where its round began: no training gets so far, and a model with such an adapter
+  /// computes nothing of use, or no numbers at all.
+  public static let largestGrowth: Float = 1e4
   static let metricLimit = 64
 
   public init(
@@ -125,20 +128,30 @@ public struct UpdatePolicy: Sendable {
 
   /// Reads the adapter's new values from a complete file and checks names, shapes and values. Throws `UpdateRefusal`.
   public func decode(_ file: URL, _ header: UpdateHeader) throws -> NamedTensors {
-    let tensors: NamedTensors
+    let tensors = try read(file, header)
+    try check(tensors)
+    return tensors
+  }
+
+  /// The same checks, where the values are not needed yet.
+  ///
+  /// - Returns: the L2 norm of the difference from the adapter that the round began with.
+  func inspect(_ file: URL, _ header: UpdateHeader) throws -> Double {
+    try check(read(file, header))
+  }
+
+  private func read(_ file: URL, _ header: UpdateHeader) throws -> NamedTensors {
     do {
       let encoding = try UpdateEncoding(
         rank: header.trainedRank, bits: header.uploadBits, word: header.upload)
       let order = componentOrder(of: header)
       let read = try encoding.decode(
         SafeTensorsFile(contentsOf: file), onto: order?.applied(to: base) ?? base)
-      tensors = order?.undone(in: read) ?? read
+      return order?.undone(in: read) ?? read
     } catch let refusal as UpdateRefusal { throw refusal } catch {
       let reason = "\(error)".replacingOccurrences(of: file.path, with: ClientUpdate.tensorsFile)
       throw UpdateRefusal(.malformed, reason)
     }
-    try check(tensors)
-    return tensors
   }
 
   private func componentOrder(of header: UpdateHeader) -> ComponentOrder? {
@@ -148,7 +161,10 @@ public struct UpdatePolicy: Sendable {
   }
 
   /// Checks names, shapes and values. Throws `UpdateRefusal`.
-  public func check(_ tensors: NamedTensors) throws {
+  ///
+  /// - Returns: the L2 norm of the difference from the adapter that the round began with.
+  @discardableResult
+  public func check(_ tensors: NamedTensors) throws -> Double {
     let missing = shapes.keys.filter { tensors[$0] == nil }.sorted()
     guard missing.isEmpty else {
       throw UpdateRefusal(
@@ -172,14 +188,18 @@ public struct UpdatePolicy: Sendable {
         throw UpdateRefusal(
           .notFinite, "'\(name)' holds a value that is not a finite number (NaN or infinity).")
       }
-      guard extent.largest <= Self.largestValue else {
-        throw UpdateRefusal(
-          .tooFar,
-          "'\(name)' holds \(extent.largest); values beyond ±\(Self.largestValue) are not taken.")
+      if extent.largest > Self.largestGrowth {
+        let limit = Self.largestGrowth * max(1, start.extent(from: start).largest)
+        guard extent.largest <= min(limit, Self.largestValue) else {
+          throw UpdateRefusal(
+            .tooFar,
+            "'\(name)' holds \(extent.largest); where its round began the largest value was \(start.extent(from: start).largest), and values beyond ±\(limit) are not taken."
+          )
+        }
       }
       square += extent.squaredDistance
     }
-    guard let normLimit, square.squareRoot() > normLimit else { return }
+    guard let normLimit, square.squareRoot() > normLimit else { return square.squareRoot() }
     throw UpdateRefusal(
       .tooFar,
       "The update is \(square.squareRoot()) away from the round's adapter (L2 norm of the difference); updateNormLimit is \(normLimit)."

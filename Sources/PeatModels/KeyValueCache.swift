@@ -97,11 +97,12 @@ extension TransformerModel {
     return result
   }
 
-  /// The rows of the embedding, `[tokens, d]`, without positions.
+  /// The rows of the embedding, `[tokens, d]`, as they go into the model, without positions.
   package func embeddings(of tokens: [Int32]) -> Tensor {
     tokens.withUnsafeBufferPointer {
       Tape().embedding(
-        $0, layout: SequenceLayout(lengths: [tokens.count]), table: embedding.weight
+        $0, layout: SequenceLayout(lengths: [tokens.count]), table: embedding.weight,
+        scale: configuration.embeddingScale
       ).tensor()
     }
   }

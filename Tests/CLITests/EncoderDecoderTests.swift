@@ -141,6 +141,24 @@ import Testing
           ], in: folder)
         #expect(answer.status == 0)
       }
+      // As Python's PEFT leaves it, without a word of blocks: with the model it is one to go from.
+      try FileManager.default.copyItem(
+        at: folder.appendingPathComponent("all"), to: folder.appendingPathComponent("peft"))
+      try FileManager.default.removeItem(at: folder.appendingPathComponent("peft/fedpeat.json"))
+      try await FedpeatCommand.succeed(
+        [
+          "tune", "model", "--from", "peft", "--data", "train.jsonl", "--context", "32",
+          "--steps", "3", "--update", "--out", "update",
+        ], in: folder)
+      let without = try await FedpeatCommand.run(
+        ["aggregate", "update", "--from", "peft", "--strategy", "fedavgm", "--out", "mean"],
+        in: folder)
+      #expect(without.status == 65 && without.errors.contains("--model"), "\(without)")
+      try await FedpeatCommand.succeed(
+        [
+          "aggregate", "update", "--from", "peft", "--model", "model", "--strategy", "fedavgm",
+          "--out", "mean",
+        ], in: folder)
       let run = """
         model: model
         data: train.jsonl

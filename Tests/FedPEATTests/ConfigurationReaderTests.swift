@@ -271,6 +271,8 @@ import Testing
       ("longestRound", { $0.longestRound = 10 }),
       ("longestRound", { ($0.stallTimeout, $0.longestRound) = (nil, 1000) }),
       ("bufferSize", { $0.bufferSize = 3 }), ("concurrency", { $0.concurrency = 3 }),
+      ("bufferShare", { $0.bufferShare = 0.5 }),
+      ("bufferShare", { ($0.mode, $0.bufferShare) = (.asynchronous, 0) }),
       ("bufferSize", { ($0.mode, $0.bufferSize) = (.asynchronous, 0) }),
       ("minimumUpdates", { ($0.mode, $0.bufferSize, $0.minimumUpdates) = (.asynchronous, 2, 3) }),
       ("concurrency", { ($0.mode, $0.concurrency) = (.asynchronous, 0) }),

@@ -31,6 +31,36 @@ import Testing
       metrics: plugIn.map { ["plugIn": $0] } ?? [:])
   }
 
+  @Test func `an update that is out of line is named once`() {
+    let watch = RunWatch(configuration("everyone"))
+    func round(_ number: Int, _ distances: [Double?]) -> [String] {
+      var record = record(number, delivered: ["a", "b", "c"])
+      for (place, distance) in distances.enumerated() {
+        record.outcomes[place].distance = distance
+      }
+      return watch.take(record)
+    }
+    #expect(round(1, [1, 2, 90]).isEmpty)
+    #expect(round(2, [1, nil, 900]).isEmpty)
+    let said = round(3, [1, 2, 900])
+    #expect(said.count == 1)
+    for word in ["'c' in round 3", "900", "updateNormLimit", "ca revoke"] {
+      #expect(said.first?.contains(word) == true, "\(said)")
+    }
+    #expect(round(4, [900, 2, 1]).isEmpty)
+  }
+
+  @Test func `an adapter that makes the model give no numbers is told of, with the way back`() {
+    let watch = RunWatch(configuration("everyone"))
+    var record = record(4, delivered: ["a", "b", "c"], plugIn: .infinity)
+    record.outcomes[1].distance = 7e3
+    let said = watch.take(record)
+    #expect(said.count == 1)
+    for word in ["round 4", "'b' went furthest, 7e+03", "runs rollback"] {
+      #expect(said.first?.contains(word) == true, "\(said)")
+    }
+  }
+
   @Test func `data that takes no part is named once, with the reason`() {
     let watch = RunWatch(configuration())
     var said: [Int: String] = [:]

@@ -40,6 +40,45 @@ import Testing
 
   let deadline = RoundTimer(.training, round: 1, attempt: 2)
 
+  @Test func `a quick client fills only its share of the buffer while others are there`() {
+    var rules = Self.rules(size: 4)
+    rules.buffer = BufferRules(size: 4, share: 0.5)
+    var (machine, sent) = flowing(rules)
+    #expect(sent == ["a", "b", "c"])
+    #expect(plan(&machine, machine.handle(.updateReceived("a", round: 1))) == ["a"])
+    // Half of four: it waits now.
+    #expect(machine.handle(.updateReceived("a", round: 1)) == [.withdrawTask("a", round: 1)])
+    #expect(plan(&machine, machine.handle(.updateReceived("b", round: 1))) == ["b"])
+    let full = machine.handle(.updateReceived("c", round: 1))
+    #expect(
+      full.contains(
+        .aggregate(
+          round: 1, clients: [],
+          buffered: [
+            BufferedUpdate("a", round: 1, staleness: 0),
+            BufferedUpdate("a", round: 1, number: 2, staleness: 0),
+            BufferedUpdate("b", round: 1, staleness: 0),
+            BufferedUpdate("c", round: 1, staleness: 0),
+          ])))
+    // What it has there counts no more: with the new adapter all who wait get work.
+    #expect(plan(&machine, machine.handle(.aggregated(round: 1))) == ["a", "c"])
+  }
+
+  @Test func `alone it fills all of the buffer`() {
+    var rules = Self.rules(size: 3, clients: 1)
+    rules.buffer = BufferRules(size: 3, share: 0.5)
+    var machine = RoundStateMachine(rules: rules)
+    _ = machine.handle(.started)
+    plan(&machine, machine.handle(.clientJoined("a", restarted: true)))
+    plan(&machine, machine.handle(.updateReceived("a", round: 1)))
+    #expect(plan(&machine, machine.handle(.updateReceived("a", round: 1))) == ["a"])
+    // With another one there are two for three places: two are its share.
+    var other = machine
+    plan(&other, other.handle(.clientJoined("b", restarted: true)))
+    let end = machine.handle(.updateReceived("a", round: 1))
+    #expect(end.contains { if case .aggregate = $0 { true } else { false } })
+  }
+
   /// Of round 2, with an update to a task of round 1 and one of its own.
   private static let aggregationOfLateAndNew = RoundAction.aggregate(
     round: 2, clients: [],

@@ -100,6 +100,20 @@ import Testing
     #expect(throws: UpdateRefusal.self) { try policy.check(huge) }
   }
 
+  @Test func `values that no training gets to are refused, by what they were`() throws {
+    var policy = policy
+    func with(_ value: Float) -> NamedTensors {
+      ["a": [value, 0], "b": Tensor([0, 0, 0, 0], shape: [2, 2])]
+    }
+    try policy.check(with(-9_999))
+    let refusal = #expect(throws: UpdateRefusal.self) { try policy.check(with(-10_001)) }
+    #expect(refusal?.code == .tooFar && refusal?.message.contains("'a'") == true)
+    // Where values are large, so are steps.
+    policy.base["a"] = [50, -20]
+    #expect(try policy.check(with(4.9e5)) > 4e5)
+    #expect(throws: UpdateRefusal.self) { try policy.check(with(5.1e5)) }
+  }
+
   struct BadHeader: Sendable, CustomTestStringConvertible {
     let code: UpdateRefusal.Code
     let testDescription: String

@@ -16,9 +16,12 @@ import Testing
   }
 
   /// A machine in the training of round 1 with clients a, b and c.
-  func training(updates: Int = 1, attempts: Int = 2, rounds: Int = 2) -> RoundStateMachine {
-    var machine = RoundStateMachine(
-      rules: Self.rules(rounds: rounds, clients: 3, updates: updates, attempts: attempts))
+  func training(
+    updates: Int = 1, attempts: Int = 2, rounds: Int = 2, retryPause: Duration? = nil
+  ) -> RoundStateMachine {
+    var rules = Self.rules(rounds: rounds, clients: 3, updates: updates, attempts: attempts)
+    rules.retryPause = retryPause
+    var machine = RoundStateMachine(rules: rules)
     _ = machine.handle(.started)
     for client in ["a", "b", "c"] as [ClientID] {
       _ = machine.handle(.clientJoined(client, restarted: true))
@@ -202,7 +205,17 @@ import Testing
       let actions = machine.handle(.clientFailed("c", round: 1, reason: "broken"))
       if attempt == 1 {
         #expect(actions.contains(.discardUpdates(round: 1)))
-        #expect(actions.last == .makePlan(round: 1, attempt: 2, clients: ["a", "b", "c"]))
+        // Others are waited for first.
+        let gathering = RoundTimer(.gathering, round: 1, attempt: 2)
+        let retrying = RoundTimer(.retrying, round: 1, attempt: 2)
+        #expect(
+          actions.suffix(2) == [
+            .startTimer(gathering, after: .seconds(30)), .startTimer(retrying, after: .seconds(3)),
+          ])
+        #expect(
+          machine.handle(.timerFired(retrying)) == [
+            .cancelTimer(gathering), .makePlan(round: 1, attempt: 2, clients: ["a", "b", "c"]),
+          ])
       } else {
         guard case .finish(.failed(let reason)) = actions.last else {
           Issue.record("\(actions)")
@@ -212,6 +225,59 @@ import Testing
         #expect(reason.contains("bad data") && reason.contains("broken"))
       }
     }
+  }
+
+  /// Two updates are needed; a and c fail.
+  private func failedOnce(retryPause: Duration? = nil) -> (RoundStateMachine, [RoundAction]) {
+    var machine = training(updates: 2, attempts: 3, retryPause: retryPause)
+    _ = machine.handle(.clientFailed("a", round: 1, reason: "no memory"))
+    _ = machine.handle(.updateReceived("b", round: 1))
+    let actions = machine.handle(
+      .updateRefused("c", round: 1, UpdateRefusal(.notFinite, "NaN")))
+    return (machine, actions)
+  }
+
+  @Test func `who failed is asked again only where too few others are there`() {
+    var (machine, actions) = failedOnce()
+    let gathering = RoundTimer(.gathering, round: 1, attempt: 2)
+    let retrying = RoundTimer(.retrying, round: 1, attempt: 2)
+    #expect(actions.last == .startTimer(retrying, after: .seconds(3)))
+    // One that failed and comes again is no other.
+    #expect(machine.handle(.clientJoined("a", restarted: true)).isEmpty)
+    #expect(
+      machine.handle(.clientJoined("d", restarted: true)) == [
+        .cancelTimer(gathering), .cancelTimer(retrying),
+        .makePlan(round: 1, attempt: 2, clients: ["b", "d"]),
+      ])
+    // Out of date.
+    #expect(machine.handle(.timerFired(retrying)).isEmpty)
+    _ = machine.handle(.planMade(Self.plan(["b", "d"]), round: 1, attempt: 2))
+    _ = machine.handle(.updateReceived("b", round: 1))
+    _ = machine.handle(.updateReceived("d", round: 1))
+    _ = machine.handle(.aggregated(round: 1))
+    // In the next round it may have mended.
+    let next = machine.handle(.evaluated(round: 1, metrics: [:]))
+    #expect(next.last == .makePlan(round: 2, attempt: 1, clients: ["a", "b", "c", "d"]))
+  }
+
+  @Test func `where nobody else can come, nobody is waited for`() {
+    let (_, actions) = failedOnce(retryPause: .zero)
+    #expect(actions.last == .makePlan(round: 1, attempt: 2, clients: ["a", "b", "c"]))
+  }
+
+  @Test func `with too few there while others are waited for, clients are gathered`() {
+    var (machine, _) = failedOnce()
+    let gathering = RoundTimer(.gathering, round: 1, attempt: 2)
+    #expect(machine.handle(.clientLost("a", reason: "gone")).isEmpty)
+    #expect(
+      machine.handle(.clientLost("c", reason: "gone")) == [
+        .cancelTimer(RoundTimer(.retrying, round: 1, attempt: 2))
+      ])
+    // Now one that failed will do.
+    #expect(
+      machine.handle(.clientJoined("c", restarted: true)) == [
+        .cancelTimer(gathering), .makePlan(round: 1, attempt: 2, clients: ["b", "c"]),
+      ])
   }
 
   @Test func `with all clients lost it waits for one to return, at most until the deadline`() {
@@ -253,7 +319,7 @@ import Testing
   }
 
   @Test func `an attempt that all left before another came does not count, for a while`() {
-    var machine = training(attempts: 2)
+    var machine = training(attempts: 2, retryPause: .zero)
     let patience = RoundTimer(.comingAndGoing, round: 1, attempt: 1)
     var first = machine
     let actions = comeAndGo(&first, attempts: 1...1)

@@ -47,6 +47,43 @@ private struct SlowPlanner: RoundPlanner {
     }
   }
 
+  /// What was taken in an attempt that came to nothing is sent again, and counts.
+  @Test(arguments: TransportKind.allCases)
+  func `a round that is tried again takes the update that it had`(kind: TransportKind) async throws
+  {
+    try await withTemporaryFolder { folder in
+      var rules = RoundRules(rounds: 2, minimumClients: 2, minimumUpdates: 2)
+      rules.retryPause = .milliseconds(20)
+      let federation = try await Federation(kind, in: folder, rules: rules)
+      let taken = Door()
+      var failing = ToyTrainer(target: 1)
+      failing.onTrain = { task in
+        guard task.round == 1, task.attempt == 1 else { return }
+        await taken.pass()
+        throw PeatError.inputOutput("no room just now")
+      }
+      let steady = ToyTrainer(target: 1)
+      let running = Task { try await federation.coordinator.run() }
+      let clients = [
+        try federation.client("a", steady), try federation.client("b", failing),
+      ]
+      let working = clients.map { client in Task { try await client.run() } }
+      try await eventually("a's update was taken") {
+        await federation.progress.values.contains {
+          if case .updateArrived("a", round: 1, _) = $0 { true } else { false }
+        }
+      }
+      await taken.open()
+      let report = try await running.value
+      #expect(report.rounds.map(\.attempt) == [2, 1])
+      #expect(report.rounds.map(\.delivered) == [["a", "b"], ["a", "b"]])
+      // a did not train twice for it.
+      #expect(await steady.seen.tasks.map(\.round) == [1, 2])
+      for work in working { _ = try await work.value }
+      await federation.transport.cut()
+    }
+  }
+
   @Test func `the server's own part may fail, and the round goes on without it`() async throws {
     try await withTemporaryFolder { folder in
       var broken = ToyTrainer(target: 5)

@@ -53,6 +53,9 @@ import Testing
     BadUpdate(
       "a value out of all proportion", .tooFar,
       tensors: { $0["layers.0.lora_B"] = [0, 1e30, 0, 0] }),
+    BadUpdate(
+      "a value that no training gets to", .tooFar,
+      tensors: { $0["layers.0.lora_B"] = [0, -2e4, 0, 0] }),
     BadUpdate("a missing name", .missingTensors, tensors: { $0["layers.0.lora_B"] = nil }),
     BadUpdate("an extra name", .unknownTensors, tensors: { $0["layers.9.lora_A"] = [1] }),
     BadUpdate("a wrong shape", .wrongShape, tensors: { $0["layers.0.lora_B"] = [1, 2, 3] }),

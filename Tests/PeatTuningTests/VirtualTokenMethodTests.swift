@@ -88,6 +88,25 @@ struct VirtualTokenMethodTests {
     }
   }
 
+  /// Gemma's embeddings are scaled on their way in.
+  @Test(arguments: ["gemma", "gemma2"])
+  func `a new prompt is as if the model had read its tokens, also where embeddings are scaled`(
+    family: String
+  ) throws {
+    let folder = ProjectFolders.golden.appendingPathComponent("families/\(family)")
+    let model = try Checkpoint(folder: folder).model()
+    let (text, tokens): ([Int32], [Int32]) = ([7, 30, 2, 2, 41, 44], [9, 14, 22, 3])
+    let expected = model.logits(text + tokens, length: 10).rows(6..<10).copied()
+    for name in [PrefixTuning.name, PromptTuning.name] {
+      let adapter = try Adapter(
+        new: method(name, start: .tokens(text)), for: model,
+        blocks: Array(model.blocks.indices), seed: 1, sourceDigest: nil)
+      let injected = try adapter.inject(into: model)
+      expectClose(model.logits(tokens, length: 4), expected, within: 1e-5, name)
+      injected.remove()
+    }
+  }
+
   @Test func `a text is repeated or cut to the number of virtual tokens`() throws {
     let model = try checkpoint().model()
     func prompt(_ tokens: [Int32]) throws -> Tensor {

@@ -106,7 +106,7 @@ struct Aggregate: AsyncParsableCommand {
     guard let widest = all.max(by: { ($0.rank ?? 0) < ($1.rank ?? 0) }) else { return }
     let first = rule.takesMixedRanks ? widest : all[0]
     for folder in all { try check(folder, against: first, rule) }
-    let start = try from.map { try startingAdapter(URL(path: $0), all) }
+    let start = try from.map { try startingAdapter(URL(path: $0), all, full?.model) }
     var target = Adapter(
       method: start?.method ?? first.method, state: start?.state ?? first.update.tensors,
       sourceDigest: try start?.sourceDigest ?? commonOrigin(all))
@@ -286,8 +286,20 @@ struct Aggregate: AsyncParsableCommand {
   }
 
   /// What all updates must have been tuned from.
-  private func startingAdapter(_ folder: URL, _ all: [UpdateFolder]) throws -> Adapter {
-    let (adapter, _) = try AdapterFolder.read(folder)
+  ///
+  /// - Parameter model: what they are for, where it is given: PEFT's table of a prefix says nothing of blocks.
+  private func startingAdapter(
+    _ folder: URL, _ all: [UpdateFolder], _ model: TransformerModel?
+  ) throws -> Adapter {
+    let adapter: Adapter
+    if let model {
+      adapter = try AdapterFolder.read(folder, for: model).0
+    } else {
+      do { adapter = try AdapterFolder.read(folder).0 } catch let error as PeatError {
+        throw PeatError(
+          error.code, error.message + " With --model it is read for that.", cause: error)
+      }
+    }
     guard adapter.method.name == all[0].method.name else {
       throw PeatError.badData(
         "--from '\(folder.path)' is an adapter of the method '\(adapter.method.name)', the updates are of '\(all[0].method.name)'."
@@ -440,11 +452,29 @@ private struct FullModel {
   func check(_ update: UpdateFolder) throws {
     let adapter = Adapter(
       method: update.method, state: update.update.tensors, sourceDigest: update.facts?.sourceDigest)
-    do { try PlugIn(adapter, into: model, digest: digest).remove() } catch let error as PeatError {
+    do {
+      try PlugIn(adapter, into: model, digest: digest).remove()
+      try checkComplete(update)
+    } catch let error as PeatError {
       throw PeatError(
         error.code, "The update '\(update.path)' is not one for '\(folder)': \(error.message)",
         cause: error)
     }
+  }
+
+  /// Throws where the update lacks something of the adapter that lies beside it.
+  private func checkComplete(_ update: UpdateFolder) throws {
+    let place = URL(path: update.path)
+    guard
+      FileManager.default.fileExists(
+        atPath: place.appendingPathComponent("adapter_model.safetensors").path)
+    else { return }
+    let whole = try AdapterFolder.read(place, for: model).0.state
+    guard let missing = whole.keys.filter({ update.update.tensors[$0] == nil }).min() else {
+      return
+    }
+    throw PeatError.badData(
+      "It lacks '\(missing)', which the adapter beside it has.")
   }
 }
 

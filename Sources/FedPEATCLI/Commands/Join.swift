@@ -316,6 +316,7 @@ struct Join: AsyncParsableCommand {
     case .refused(let round, let refusal):
       Terminal.note("round \(round): update refused: \(refusal.message)")
     case .failed(let round, let reason): Terminal.note("round \(round) failed here: \(reason)")
+    case .caution(let text): Terminal.caution(text)
     case .finished: Terminal.finishStatus()
     }
   }

@@ -189,13 +189,15 @@ struct Simulate: AsyncParsableCommand {
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),
-      cell: try parts.shares(), clients: parts.clients, database: database, logger: .silent,
+      cell: try parts.shares(), clients: parts.clients, database: database, othersMayCome: false,
+      logger: .silent,
       onEvent: progress.report)
     return try await tuning.run(
       FederatedTuning.inProcess(
         parts.groups, threads: configuration.threads ?? 1, seed: configuration.seed,
         rankLimits: configuration.rankLimits ?? [], faults: try configuration.faults,
-        database: database, logger: .silent))
+        database: database, logger: .silent,
+        onCaution: { client, text in progress.report(.warning("\(client): \(text)")) }))
   }
 }
 

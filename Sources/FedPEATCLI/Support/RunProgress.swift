@@ -90,6 +90,7 @@ final class RunProgress: Sendable {
       Terminal.note("failed       \(client) in round \(round): \(reason)")
     case .serverFailed(let round, let reason):
       Terminal.note("no part      of the coordinator's own in round \(round): \(reason)")
+    case .caution(let text): Terminal.caution(text)
     case .aggregating(let round, let clients):
       guard !clients.isEmpty else { break }
       Terminal.status("round \(round): aggregating \(clients.count) updates")

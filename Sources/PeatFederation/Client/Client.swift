@@ -113,15 +113,15 @@ public actor Client {
     let lock = try FolderLock(workFolder)
     defer { withExtendedLifetime(lock) {} }
     do { try unsent.restore() } catch {
-      logger.warning("what earlier updates lacked is lost: \(failureReason(error))")
+      caution("what earlier updates lacked is lost: \(failureReason(error))")
       try unsent.forget()
     }
     do { try controls.restore() } catch {
-      logger.warning("this client's control variates are lost: \(failureReason(error))")
+      caution("this client's control variates are lost: \(failureReason(error))")
       try controls.forget()
     }
     do { try carried.restore() } catch {
-      logger.warning("what training carried on is lost: \(failureReason(error))")
+      caution("what training carried on is lost: \(failureReason(error))")
       try carried.forget()
     }
     do {
@@ -137,6 +137,11 @@ public actor Client {
     }
     await sayGoodbye()
     return report
+  }
+
+  private func caution(_ text: String) {
+    logger.warning("\(text)")
+    onProgress(.caution(text))
   }
 
   private func sayGoodbye() async {

@@ -16,6 +16,8 @@ public enum ClientProgress: Sendable, Equatable {
   case delivered(round: Int, metrics: [String: Double])
   case refused(round: Int, UpdateRefusal)
   case failed(round: Int, reason: String)
+  /// Something that its user should know.
+  case caution(String)
   case finished(RunEnding)
 }
 

@@ -30,9 +30,12 @@ extension Coordinator {
     return policy
   }
 
-  /// Forgets the updates to a round's tasks.
+  /// Forgets the updates to a round's tasks. Their clients are asked again, and what they offer then is news, were it the same.
   func discardUpdates(of round: Int) {
-    for key in accepted.keys where key.round == round { drop(key) }
+    for key in accepted.keys where key.round == round {
+      drop(key)
+      histories[key.client]?.lastTaken = nil
+    }
   }
 
   /// Forgets an update that was taken. Its file goes once that is kept.

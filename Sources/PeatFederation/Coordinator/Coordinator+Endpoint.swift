@@ -430,18 +430,19 @@ extension Coordinator: CoordinatorEndpoint {
   }
 
   public func finishUpload(ticket: String) async throws -> UploadReply {
-    guard let client = tickets[ticket], let upload = uploads[client] else {
+    guard let client = tickets[ticket], var upload = uploads[client] else {
       return .refused(
         UpdateRefusal(.notExpected, "No upload is open under this ticket. Offer it again."))
     }
     uploads[client] = nil
     tickets[ticket] = nil
-    // What a coordinator that had to stop has of it is for the next one.
-    defer { if keepingFailure == nil { spool.drop(upload.payload, from: client) } }
     let trip = trips[client].flatMap { $0.round == upload.header.round ? $0 : nil }
     let observed = trip?.observed(
       uploadSeconds: upload.watch.seconds, traffic: histories[client]?.traffic ?? Traffic())
     do {
+      let closed = try spool.close(upload.payload, from: client, ticket: ticket)
+      // What a coordinator that had to stop has of it is for the next one.
+      defer { if keepingFailure == nil { try? FileManager.default.removeItem(at: closed) } }
       guard upload.received == upload.payload.bytes else {
         throw UpdateRefusal(
           .malformed,
@@ -461,13 +462,12 @@ extension Coordinator: CoordinatorEndpoint {
       }
       let round = upload.header.round
       guard let policy = base(of: round)?.policy else { throw Self.closed(upload.header) }
-      try await Self.inspect(
-        spool.incoming(upload.payload, from: client), upload.header, policy)
+      upload.distance = try await Self.inspect(closed, upload.header, policy)
       guard machine.expectsUpdate(from: client, round: round) else {
         throw Self.closed(upload.header)
       }
       try checkKeeping()
-      try spool.accept(upload.payload, from: client)
+      try spool.accept(upload.payload, in: closed, from: client)
     } catch let refusal as UpdateRefusal {
       refuse(client, refusal, round: upload.header.round)
       return .refused(refusal)
@@ -498,7 +498,7 @@ extension Coordinator: CoordinatorEndpoint {
     let key = key(of: upload)
     accepted[key] = Accepted(
       header: header, payload: upload.payload, level: task?.level ?? 0,
-      signature: upload.signature, observed: observed)
+      signature: upload.signature, observed: observed, distance: upload.distance)
     newlyTaken = key
     trips[client]?.deliver()
     histories[client]?.lastTaken = .init(header: upload.headerDigest, payload: upload.payload)
@@ -521,8 +521,8 @@ extension Coordinator: CoordinatorEndpoint {
   /// Off the actor: reading and checking takes a while for large updates.
   private nonisolated static func inspect(
     _ file: URL, _ header: UpdateHeader, _ policy: UpdatePolicy
-  ) async throws {
-    _ = try policy.decode(file, header)
+  ) async throws -> Double {
+    try policy.inspect(file, header)
   }
 
   private func dropUpload(of client: ClientID) {

@@ -72,7 +72,7 @@ extension Coordinator {
     accepted[key].map {
       KeptUpdate(
         header: $0.header, payload: $0.payload, signature: $0.signature, number: key.number,
-        level: $0.level, observed: $0.observed)
+        level: $0.level, observed: $0.observed, distance: $0.distance)
     }
   }
 
@@ -245,7 +245,7 @@ extension Coordinator {
       }
       accepted[update.key] = Accepted(
         header: update.header, payload: update.payload, level: update.level,
-        signature: update.signature, observed: update.observed)
+        signature: update.signature, observed: update.observed, distance: update.distance)
       changes.updates.append(update)
     }
     spool.sweep(keeping: accepted.values.map(\.payload), incoming: true)

@@ -60,6 +60,7 @@ extension Coordinator {
     outcome.metrics = update.header.metrics
     outcome.telemetry = update.header.telemetry
     outcome.observed = update.observed
+    outcome.distance = update.distance
     outcome.signature = update.signature
     outcome.bytesDown = update.observed?.bytesDown ?? 0
     outcome.bytesUp = update.observed?.bytesUp ?? 0

@@ -42,7 +42,9 @@ extension Coordinator {
   /// Reads what the server's own training carries on, where an earlier process left it.
   func restoreServerPart() {
     do { try serverCarried.restore() } catch {
-      logger.warning("what the server's training carried on is lost: \(failureReason(error))")
+      let text = "what the server's own training carried on is lost: \(failureReason(error))"
+      logger.warning("\(text)")
+      tell(.caution(text))
       try? serverCarried.forget()
     }
   }

@@ -89,6 +89,8 @@ public actor Coordinator {
     var level: Int
     var signature: UpdateSignature?
     var observed: ObservedTrip?
+    /// From the adapter that its round began with.
+    var distance: Double?
   }
 
   /// What a round's tasks begin with, as long as updates to it may be taken.
@@ -111,6 +113,8 @@ public actor Coordinator {
     var digest = IncrementalDigest()
     /// Whether it began to arrive before the coordinator was started again.
     var isOfBefore = false
+    /// From the adapter that its round began with, once it was looked at.
+    var distance: Double?
   }
 
   let configuration: CoordinatorConfiguration

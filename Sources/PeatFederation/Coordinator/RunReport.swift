@@ -60,6 +60,8 @@ public enum CoordinatorProgress: Sendable {
   case clientFailed(ClientID, round: Int, reason: String)
   /// The coordinator's own part in a round came to nothing; the round goes on without it.
   case serverFailed(round: Int, reason: String)
+  /// Something that the run's owner should know.
+  case caution(String)
   case aggregating(round: Int, clients: [ClientID])
   /// An emulator was made anew, from a round on.
   case levelRenewed(Int, round: Int, bytes: Int)

@@ -7,19 +7,21 @@ import PeatTensor
 /// the same to the last bit over any transport.
 ///
 /// A file is named by what it holds: what has arrived of an update goes on where it stopped, also after the coordinator was started again.
-struct UpdateSpool: Sendable {
-  let folder: URL
+package struct UpdateSpool: Sendable {
+  package let folder: URL
   /// Whether the files outlive the coordinator.
   let isKept: Bool
 
   private static let incoming = ".incoming"
+  private static let arrivedMark = ".arrived-"
 
-  init(_ folder: URL, isKept: Bool = false) throws {
+  package init(_ folder: URL, isKept: Bool = false) throws {
     self.folder = folder
     self.isKept = isKept
     do {
       if !isKept { try? FileManager.default.removeItem(at: folder) }
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+      try goOnReceiving()
     } catch {
       throw PeatError.inputOutput(
         "Can't make the folder '\(folder.path)' for incoming updates: "
@@ -28,12 +30,13 @@ struct UpdateSpool: Sendable {
   }
 
   /// Where the bytes of a client's update lie while they arrive.
-  func incoming(_ payload: BlobReference, from client: ClientID) -> URL {
+  package func incoming(_ payload: BlobReference, from client: ClientID) -> URL {
     folder.appendingPathComponent("\(client.name).\(payload.digest.hex)\(Self.incoming)")
   }
 
   /// What has arrived of an update before this coordinator was started; `nil`: nothing.
-  func arrived(_ payload: BlobReference, from client: ClientID) -> (Int, IncrementalDigest)? {
+  package func arrived(_ payload: BlobReference, from client: ClientID) -> (Int, IncrementalDigest)?
+  {
     guard isKept else { return nil }
     let file = incoming(payload, from: client)
     var digest = IncrementalDigest()
@@ -47,7 +50,7 @@ struct UpdateSpool: Sendable {
   /// bytes behind that the next one takes the place of.
   ///
   /// - Throws: `unavailable` where it can't be kept: the client may send it again when there is room.
-  func append(_ chunk: Data, to file: URL, at offset: Int) throws {
+  package func append(_ chunk: Data, to file: URL, at offset: Int) throws {
     do {
       try FilePieces.write(chunk, to: file, at: offset)
     } catch {
@@ -57,15 +60,49 @@ struct UpdateSpool: Sendable {
     }
   }
 
+  /// Puts an update that has arrived aside to be looked at: whatever is sent from now on under its name, by whomever, does not reach it.
+  ///
+  /// - Parameter ticket: the upload's own.
+  package func close(_ payload: BlobReference, from client: ClientID, ticket: String) throws -> URL
+  {
+    let incoming = incoming(payload, from: client)
+    // Of hexadecimal digits: it comes from here.
+    let closed = incoming.appendingPathExtension(
+      String(Self.arrivedMark.dropFirst()) + Digest(of: Data(ticket.utf8)).hex.prefix(16))
+    do {
+      // Of an update of no bytes none arrived.
+      if !FileManager.default.fileExists(atPath: incoming.path) {
+        try FilePieces.write(Data(), to: incoming, at: 0)
+      }
+      try AtomicOutput.rename(incoming, to: closed)
+    } catch {
+      throw PeatError.unavailable(
+        "The coordinator can't keep the update of '\(client)': \(error.localizedDescription)",
+        cause: error)
+    }
+    return closed
+  }
+
+  /// What an earlier coordinator had put aside and not looked at arrives again, from where it was.
+  private func goOnReceiving() throws {
+    for name in try FileManager.default.contentsOfDirectory(atPath: folder.path) {
+      guard let mark = name.range(of: Self.incoming + Self.arrivedMark) else { continue }
+      let place = folder.appendingPathComponent(name[..<mark.lowerBound] + Self.incoming)
+      try AtomicOutput.rename(folder.appendingPathComponent(name), to: place)
+    }
+  }
+
   /// Where a checked update of the current round lies.
-  func file(of payload: BlobReference) -> URL {
+  package func file(of payload: BlobReference) -> URL {
     folder.appendingPathComponent("\(payload.digest.hex).safetensors")
   }
 
   /// Keeps a checked update of the current round, in one step: another's update may be the same, to the last bit, and be needed.
-  func accept(_ payload: BlobReference, from client: ClientID) throws {
+  ///
+  /// - Parameter closed: where it was put aside.
+  package func accept(_ payload: BlobReference, in closed: URL, from client: ClientID) throws {
     do {
-      try AtomicOutput.rename(incoming(payload, from: client), to: file(of: payload))
+      try AtomicOutput.rename(closed, to: file(of: payload))
     } catch {
       throw PeatError.unavailable(
         "The coordinator can't keep the update of '\(client)': \(error.localizedDescription)",

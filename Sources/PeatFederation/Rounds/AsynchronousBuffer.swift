@@ -117,14 +117,18 @@ struct AsynchronousBuffer: Sendable, Equatable, Codable {
     paused = []
   }
 
-  /// Those who are to be planned for next: as many as there is room for, longest waiting first.
-  mutating func nextCandidates() -> [ClientID] {
+  /// Those who are to be planned for next: as many as there is room for, longest waiting first, and nobody who has its share of what is aggregated next.
+  ///
+  /// - Parameter present: how many clients are there.
+  mutating func nextCandidates(among present: Int) -> [ClientID] {
     guard !isPlanning else { return [] }
+    let most = rules.mostOfOne(among: present)
+    let counts = arrivals.reduce(into: [ClientID: Int]()) { $0[$1.update.client, default: 0] += 1 }
     let room = (rules.concurrency ?? .max) - working.count
-    let count = min(max(room, 0), queue.count)
-    guard count > 0 else { return [] }
-    planned = queue.prefix(count).sorted()
-    queue.removeFirst(count)
+    let chosen = queue.filter { counts[$0, default: 0] < most }.prefix(max(room, 0))
+    guard !chosen.isEmpty else { return [] }
+    planned = chosen.sorted()
+    queue.removeAll(where: Set(chosen).contains)
     planNumber += 1
     isPlanning = true
     return planned

@@ -2,6 +2,8 @@
 public struct RoundTimer: Sendable, Hashable, Codable {
   public enum Purpose: String, Sendable, Hashable, Codable {
     case gathering, training, replanning
+    /// While it runs, others are waited for than those who failed in this round.
+    case retrying
     /// While it runs, attempts in which nobody is left are not counted.
     case comingAndGoing
     /// Until the run's time is over.

@@ -15,6 +15,16 @@ public enum ClientResult: Sendable, Codable, Equatable {
   case surplus
 }
 
+extension ClientResult {
+  /// Whether the client itself, and not its link or the clock, is why it came to nothing.
+  var isOwnFault: Bool {
+    switch self {
+    case .failed, .refused: true
+    case .delivered, .lost, .late, .surplus: false
+    }
+  }
+}
+
 /// In JSON: `{kind, reason, code}`, with a reason where it did not deliver in time, and the code of a refusal.
 extension ClientResult {
   private enum Kind: String, Codable { case delivered, failed, refused, lost, late, surplus }
@@ -68,6 +78,8 @@ public struct ClientOutcome: Sendable, Equatable {
   public var exampleCount: Int?
   public var metrics: [String: Double]
   public var telemetry: Telemetry?
+  /// The L2 norm of its update's difference from the adapter that its round began with; `nil` where none was taken.
+  public var distance: Double?
   /// What the coordinator itself saw of its part, until that ended; `nil` where the client was given no task.
   public var observed: ObservedTrip?
   /// Its update's signature; `nil` where none was taken, or the connection knew nobody by certificate.
@@ -140,7 +152,7 @@ public struct RoundRecord: Sendable, Equatable {
 extension ClientOutcome: Codable {
   private enum CodingKeys: String, CodingKey {
     case client, emulatorLevel, result, staleness, number, exampleCount, metrics, telemetry
-    case observed, bytesDown, bytesUp, signature
+    case distance, observed, bytesDown, bytesUp, signature
   }
 
   public init(from decoder: any Decoder) throws {
@@ -157,6 +169,7 @@ extension ClientOutcome: Codable {
     // Results of earlier programs say nothing of these.
     staleness = try table.decodeIfPresent(Int.self, forKey: .staleness) ?? 0
     number = try table.decodeIfPresent(Int.self, forKey: .number) ?? 1
+    distance = try table.decodeIfPresent(Double.self, forKey: .distance)
     observed = try table.decodeIfPresent(ObservedTrip.self, forKey: .observed)
     signature = try table.decodeIfPresent(UpdateSignature.self, forKey: .signature)
   }
@@ -171,6 +184,7 @@ extension ClientOutcome: Codable {
     try table.encode(exampleCount, forKey: .exampleCount)
     try table.encode(metrics, forKey: .metrics)
     try table.encode(telemetry, forKey: .telemetry)
+    try table.encode(distance, forKey: .distance)
     try table.encode(observed, forKey: .observed)
     try table.encode(bytesDown, forKey: .bytesDown)
     try table.encode(bytesUp, forKey: .bytesUp)

@@ -20,6 +20,9 @@ public struct RoundRules: Sendable, Codable, Equatable {
   /// How often a round is tried before the run is given up. An attempt that all leave whose update it waits for, before another client comes, does not
   /// count, for as long as clients are gathered.
   public var attempts: Int
+  /// How long an attempt waits for other clients than those who failed in earlier ones, where too few of them are there; zero: not at all, as nobody else can come;
+  /// `nil`: a tenth of the gathering, at most half a minute.
+  public var retryPause: Duration?
   /// Whether, and for how much, updates count that began with the adapter of an earlier round; `nil`: they are dropped.
   public var staleness: Staleness?
   /// Aggregates whenever so many updates are there, without rounds that all wait for; `nil`: in rounds.
@@ -97,6 +100,9 @@ public struct RoundRules: Sendable, Codable, Equatable {
 
   /// How long a coordinator that was started again waits for the clients that were there before: longer than they wait between two tries to reach it.
   var returnPause: Duration { min(.seconds(60), gatheringDeadline) }
+
+  /// `retryPause` where it is said.
+  var usedRetryPause: Duration { retryPause ?? min(.seconds(30), gatheringDeadline / 10) }
 
   /// How long after a plan in which too few take part the round is planned again.
   var planningPause: Duration { min(.seconds(5), gatheringDeadline / 2) }
@@ -181,10 +187,21 @@ public struct BufferRules: Sendable, Codable, Equatable {
   public var size: Int
   /// How many clients are at work at a time at most; `nil`: all that are there.
   public var concurrency: Int?
+  /// The most that one client's updates take of the buffer, above 0 and up to 1, as long as the others that are there can fill it; `nil`: all. A quick client that has as
+  /// many there waits for the aggregation.
+  public var share: Double?
 
-  public init(size: Int, concurrency: Int? = nil) {
+  public init(size: Int, concurrency: Int? = nil, share: Double? = nil) {
     self.size = size
     self.concurrency = concurrency
+    self.share = share
+  }
+
+  /// How many updates of one client may be in the buffer where so many are there.
+  func mostOfOne(among present: Int) -> Int {
+    guard let share else { return .max }
+    let others = max(present, 1)
+    return max(Int((Double(size) * share).rounded(.up)), (size + others - 1) / others)
   }
 
   func validate(rules: RoundRules) throws {
@@ -195,6 +212,11 @@ public struct BufferRules: Sendable, Codable, Equatable {
     }
     if let concurrency, concurrency < 1 {
       throw PeatError.usage("concurrency is \(concurrency); it must be at least 1.")
+    }
+    if let share, !(share > 0 && share <= 1) {
+      throw PeatError.usage(
+        "The share of a buffer that one client's updates may take is \(share); it must be above 0 and at most 1."
+      )
     }
     guard rules.staleness != nil else {
       throw PeatError.usage("An asynchronous run needs to know how stale an update may be.")

@@ -18,6 +18,7 @@ extension RoundStateMachine {
     machine.unfinished = [:]
     machine.arrivals.removeAll { missing.contains($0.id) }
     if case .running = patience { machine.patience = .whole }
+    machine.isWaitingForOthers = nil
     switch phase {
     case .idle, .gathering, .planning, .waiting: machine.phase = .idle
     case .flowing:

@@ -59,6 +59,10 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
   var arrivals: [BufferedUpdate] = []
   /// Whether attempts in which nobody is left are not counted.
   var patience = Patience.whole
+  /// Clients whose part in an earlier attempt at this round failed, or whose update was refused: others are asked where there are enough. `nil`: none.
+  var failing: Set<ClientID>?
+  /// Whether others than those are waited for. `nil`: no.
+  var isWaitingForOthers: Bool?
   /// Clients that were there when the coordinator stopped, and are not back since it was started again.
   var awaited: Set<ClientID> = []
 
@@ -200,6 +204,11 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
 
   private mutating func lost(_ client: ClientID, _ reason: String) -> [RoundAction] {
     guard present.remove(client) != nil else { return [] }
+    if isWaitingForOthers == true, !canPlan {
+      // All that come are waited for, as at the beginning.
+      isWaitingForOthers = nil
+      return [.cancelTimer(timer(.retrying))]
+    }
     return end(client, round, .lost(reason: reason))
   }
 
@@ -241,22 +250,42 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
   // MARK: The phases of a round
 
   mutating func gather() -> [RoundAction] {
-    if canPlan { return plan() }
+    if canPlan, !mayOthersCome { return plan() }
     phase = .gathering
-    return [.startTimer(timer(.gathering), after: rules.gatheringDeadline)]
+    let gathering = RoundAction.startTimer(timer(.gathering), after: rules.gatheringDeadline)
+    guard canPlan else { return [gathering] }
+    isWaitingForOthers = true
+    return [gathering, .startTimer(timer(.retrying), after: rules.usedRetryPause)]
   }
 
   mutating func gathered() -> [RoundAction] {
-    guard canPlan else { return [] }
-    return [.cancelTimer(timer(.gathering))] + plan()
+    guard canPlan, !(isWaitingForOthers == true && mayOthersCome) else { return [] }
+    return endGathering() + plan()
+  }
+
+  /// Takes back what gathering waits for.
+  private mutating func endGathering() -> [RoundAction] {
+    defer { isWaitingForOthers = nil }
+    return [.cancelTimer(timer(.gathering))]
+      + (isWaitingForOthers == true ? [.cancelTimer(timer(.retrying))] : [])
   }
 
   private var canPlan: Bool { present.count >= needed && awaited.isEmpty }
 
-  /// Those who are at work on an earlier round are asked where there are too few others.
+  /// Whether too few are there but those who failed, so that it is worth waiting for others: one device that fails at once would else spend all attempts in a moment.
+  private var mayOthersCome: Bool {
+    guard let failing, !failing.isEmpty, rules.usedRetryPause > .zero else { return false }
+    return present.subtracting(failing).count < rules.minimumUpdates
+  }
+
+  /// Those who failed in this round, and those who are at work on an earlier one, are asked where there are too few others.
   private var candidates: Set<ClientID> {
     let free = present.filter { !isBusy($0) }
-    return free.count >= rules.minimumUpdates ? free : present
+    for choice in [free.subtracting(failing ?? []), free, present.subtracting(failing ?? [])]
+    where choice.count >= rules.minimumUpdates {
+      return choice
+    }
+    return present
   }
 
   private mutating func plan(earlier: Int? = nil) -> [RoundAction] {
@@ -407,11 +436,18 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     guard fired.round == round, fired.attempt == attempt else { return [] }
     switch (fired.purpose, phase) {
     case (.gathering, .gathering):
+      let actions: [RoundAction] =
+        isWaitingForOthers == true ? [.cancelTimer(timer(.retrying))] : []
+      isWaitingForOthers = nil
       if present.count >= needed {
         awaited = []
-        return plan()
+        return actions + plan()
       }
-      return gatheredTooFew()
+      return actions + gatheredTooFew()
+    case (.retrying, .gathering):
+      guard isWaitingForOthers == true else { return [] }
+      isWaitingForOthers = nil
+      return [.cancelTimer(timer(.gathering))] + plan()
     case (.replanning, .waiting(let participants)):
       if present.count >= needed { return plan(earlier: participants) }
       return [.startTimer(timer(.replanning), after: rules.planningPause)]
@@ -481,6 +517,9 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     if counts { spentAttempts += 1 }
     // Lost ones that come back may still be at it.
     let record = training.record(round: round, attempt: attempt)
+    for outcome in record.outcomes where outcome.result.isOwnFault {
+      failing = (failing ?? []).union([outcome.client])
+    }
     let reason =
       "\(training.deliveredCount) of the \(rules.minimumUpdates) updates it needs arrived"
     self.training = nil
@@ -535,6 +574,7 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     attempt = 1
     spentAttempts = 0
     patience = .whole
+    failing = nil
     return [.record(record)] + gather()
   }
 
@@ -544,7 +584,7 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
       actions.append(.cancelTimer(Self.budgetTimer))
     }
     switch phase {
-    case .gathering, .planning(_, .some): actions.append(.cancelTimer(timer(.gathering)))
+    case .gathering, .planning(_, .some): actions += endGathering()
     case .waiting:
       actions += [.cancelTimer(timer(.gathering)), .cancelTimer(timer(.replanning))]
     case .training:

@@ -113,10 +113,12 @@ public struct KeptUpdate: Sendable, Codable, Equatable {
   /// The level that it was trained on, and what was seen of the client's part.
   public var level: Int
   public var observed: ObservedTrip?
+  /// From the adapter that its round began with.
+  public var distance: Double?
 
   public init(
     header: UpdateHeader, payload: BlobReference, signature: UpdateSignature? = nil,
-    number: Int = 1, level: Int = 0, observed: ObservedTrip? = nil
+    number: Int = 1, level: Int = 0, observed: ObservedTrip? = nil, distance: Double? = nil
   ) {
     self.header = header
     self.payload = payload
@@ -124,6 +126,7 @@ public struct KeptUpdate: Sendable, Codable, Equatable {
     self.number = number
     self.level = level
     self.observed = observed
+    self.distance = distance
   }
 
   public var client: ClientID { header.client }

@@ -45,6 +45,7 @@ package enum AdapterContents {
       }
     }
     try checkMagnitudes(tensors)
+    if case .prefixTuning(let prefix) = method { try checkPrefixes(tensors, prefix, keys) }
     if method.isOfWholeBlocks { try checkBlocksAreAlike(tensors, keys) }
   }
 
@@ -52,6 +53,29 @@ package enum AdapterContents {
     .badData(
       "It has '\(name)', which is no tensor of the method '\(method.name)' in a model of this kind."
     )
+  }
+
+  private static func checkPrefixes(
+    _ tensors: NamedTensors, _ prefix: VirtualTokenConfiguration, _ keys: TransformerKeys
+  ) throws {
+    for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
+      if keys.decoder != nil, name.hasPrefix("\(keys.blocks).") {
+        throw PeatError.badData(
+          "It has '\(name)', a prefix of an encoder's block; only a decoder's have one.")
+      }
+      let isKey = name.hasSuffix(PrefixTuning.keysSuffix)
+      let other =
+        isKey
+        ? tensors[name.dropLast(PrefixTuning.keysSuffix.count) + PrefixTuning.valuesSuffix]
+        : tensor
+      guard tensor.shape.count == 2, tensor.shape[0] == prefix.virtualTokens,
+        other?.shape == tensor.shape
+      else {
+        throw PeatError.badData(
+          "It has '\(name)' of shape \(tensor.shape); keys and values of \(prefix.virtualTokens) virtual tokens are both [\(prefix.virtualTokens), key width]."
+        )
+      }
+    }
   }
 
   private static func checkMagnitudes(_ tensors: NamedTensors) throws {

@@ -12,8 +12,8 @@ extension AdapterFolder {
     let rules: TargetRules?
     /// The modules that adapter_config.json says are saved whole.
     let savedModules: [String]
-    /// For how many layers adapter_config.json says a prefix's table is.
-    let prefixLayers: Int?
+    /// What adapter_config.json says of a prefix's table.
+    let prefix: PrefixTable.Stated?
     /// Whether a head may stand beside what the method tunes.
     let hasHead: Bool
 
@@ -23,7 +23,7 @@ extension AdapterFolder {
         throw PeatError.inputOutput("There is no adapter folder '\(folder.path)'.")
       }
       facts = try Self.facts(in: folder)
-      (method, rules, savedModules, prefixLayers) = try Self.method(in: folder, facts)
+      (method, rules, savedModules, prefix) = try Self.method(in: folder, facts)
       if let stated = facts?.method, stated != method.name {
         throw PeatError.badData(
           "'\(folder.path)': fedpeat.json says the method is '\(stated)', adapter_config.json describes '\(method.name)'."
@@ -96,7 +96,7 @@ extension AdapterFolder {
 
     private static func method(
       in folder: URL, _ facts: Facts?
-    ) throws -> (Adapter.Method, TargetRules?, savedModules: [String], layers: Int?) {
+    ) throws -> (Adapter.Method, TargetRules?, savedModules: [String], PrefixTable.Stated?) {
       let url = folder.appendingPathComponent("adapter_config.json")
       guard FileManager.default.fileExists(atPath: url.path) else {
         return (try ownMethod(facts, folder), nil, [], nil)
@@ -111,7 +111,7 @@ extension AdapterFolder {
       case "PREFIX_TUNING":
         return (
           .prefixTuning(try read(VirtualTokenConfiguration.self)), nil, saved,
-          json["num_layers"]?.integer
+          try PrefixTable.Stated(json, in: url.path)
         )
       // What P-tuning's encoder makes of its tokens is saved as the table of a prompt, and the encoder is not.
       case "PROMPT_TUNING", "P_TUNING":

@@ -16,8 +16,12 @@ extension AdapterFolder {
     let folderKeys =
       facts == nil ? keys : try keys.placed(by: facts, "'\(folder.path)/fedpeat.json'")
     tensors = try withPrefix(
-      tensors, method, layers: files.prefixLayers,
-      blockCount: facts?.blockMap.count ?? model.configuration.blockCount, folderKeys, folder)
+      tensors, method, files.prefix,
+      blockCount: facts?.blockMap.count ?? model.configuration.blockCount,
+      width: model.blocks.map(\.sizes.keyValueHeads).max().map {
+        $0 * model.configuration.headWidth
+      },
+      folderKeys, folder)
     if case .promptTuning(let prompt) = method, model.configuration.hasEncoder,
       let table = tensors[PromptTuning.tensorName], table.shape.count == 2,
       table.shape[0] == 2 * prompt.virtualTokens
@@ -77,7 +81,7 @@ extension AdapterFolder {
     let named = Architectures.architecture(ofType: facts?.modelType)
     if let named, let facts {
       tensors = try withPrefix(
-        tensors, method, layers: files.prefixLayers, blockCount: facts.blockMap.count,
+        tensors, method, files.prefix, blockCount: facts.blockMap.count,
         try named.keys.placed(by: facts, "'\(folder.path)/fedpeat.json'"), folder)
     }
     guard let architecture = named ?? Architectures.architecture(ofTensors: tensors.keys) else {

@@ -3,6 +3,9 @@ import PeatModels
 import PeatTensor
 
 extension AdapterFolder {
+  /// Models that transformers computes without past keys and values, so that PEFT refuses them a prefix.
+  private static let withoutPastKeys: Set = ["distilbert"]
+
   /// What PEFT's adapter_config.json says of a prompt or a prefix; `nil` for another method, and where PEFT can't read it.
   ///
   /// - Parameters:
@@ -32,15 +35,27 @@ extension AdapterFolder {
     case .prefixTuning(let configuration):
       facts.modelType =
         sizes?.modelType ?? Architectures.all.first { $0.keys == keys.ofArchitecture }?.modelType
-      guard let sizes, case let layout = PrefixTable(blockCount: sizes.blockCount, keys),
-        let table = layout(tensors)
-      else {
+      func keepAside(_ reason: String) {
         facts.prefix = configuration
-        let all = keys.decoder == nil ? "every block" : "every block of the decoder"
-        facts.notInPEFT =
-          sizes == nil
-          ? "it is not known here whether \(all) of the model has a prefix, as PEFT's have"
-          : "only some blocks have a prefix; PEFT's have one in \(all), and one of zeros would be another thing, as attention gives weight to it"
+        facts.notInPEFT = reason
+      }
+      let all = keys.decoder == nil ? "every block" : "every block of the decoder"
+      guard let sizes else {
+        keepAside(
+          "it is not known here whether \(all) of the model has a prefix, as PEFT's have")
+        return nil
+      }
+      if Self.withoutPastKeys.contains(sizes.modelType) {
+        keepAside(
+          "PEFT makes prefixes through past keys and values, which transformers' \(sizes.modelType) does not take"
+        )
+        return nil
+      }
+      let layout = PrefixTable(blockCount: sizes.blockCount, keys)
+      guard let table = layout(tensors) else {
+        keepAside(
+          "only some blocks have a prefix; PEFT's have one in \(all), and one of zeros would be another thing, as attention gives weight to it"
+        )
         return nil
       }
       tensors = [PrefixTuning.tableName: table]
@@ -59,12 +74,13 @@ extension AdapterFolder {
   /// The tensors with PEFT's table of a prefix taken apart, block by block.
   ///
   /// - Parameters:
-  ///   - layers: `num_layers` of adapter_config.json.
+  ///   - stated: what adapter_config.json says of the table.
   ///   - blockCount: how many blocks the folder numbers.
+  ///   - width: of a key, where the model is known.
   ///   - keys: as the folder counts blocks.
   static func withPrefix(
-    _ tensors: NamedTensors, _ method: Adapter.Method, layers: Int?, blockCount: Int,
-    _ keys: TransformerKeys, _ folder: URL
+    _ tensors: NamedTensors, _ method: Adapter.Method, _ stated: PrefixTable.Stated?,
+    blockCount: Int, width: Int? = nil, _ keys: TransformerKeys, _ folder: URL
   ) throws -> NamedTensors {
     guard case .prefixTuning = method, let table = tensors[PrefixTuning.tableName] else {
       return tensors
@@ -81,8 +97,9 @@ extension AdapterFolder {
       throw PeatError.badData(
         "'\(folder.path)' holds a prefix, but its fedpeat.json numbers no blocks.")
     }
-    let layout = try PrefixTable(blockCount: blockCount, keys, layers: layers, in: folder.path)
-    return try layout.state(of: table, in: folder.path).merging(rest) { own, _ in own }
+    let layout = try PrefixTable(blockCount: blockCount, keys, stated, in: folder.path)
+    return try layout.state(of: table, width: width, in: folder.path).merging(rest) { own, _ in own
+    }
   }
 
   /// The method of a folder that is not PEFT's.

@@ -24,18 +24,43 @@ struct PrefixTable {
     slots = step == 2 && blocks.count % 2 == 0 ? blocks.count + 1 : blocks.count
   }
 
+  /// What an adapter_config.json says of its table.
+  struct Stated {
+    var layers: Int?
+    var submodules: Int?
+
+    /// - Throws: `badData` where it is no number.
+    init(_ json: JSONValue, in file: String) throws {
+      func number(_ key: String) throws -> Int? {
+        guard let value = json[key], !value.isNull else { return nil }
+        guard let number = value.integer, number > 0 else {
+          throw PeatError.badData(
+            "'\(file)' has \(key) = \(value); expected a whole number above 0.")
+        }
+        return number
+      }
+      layers = try number("num_layers")
+      submodules = try number("num_transformer_submodules")
+    }
+  }
+
   /// That of a folder.
   ///
-  /// - Parameter layers: `num_layers` of its adapter_config.json, where it says so.
-  /// - Throws: `badData` where a decoder's blocks are more than the table is for.
-  init(blockCount: Int, _ keys: TransformerKeys, layers: Int?, in folder: String) throws {
+  /// - Parameter stated: what its adapter_config.json says.
+  /// - Throws: `badData` where the blocks are more than the table is for, or it is made in a way that is not computed here.
+  init(blockCount: Int, _ keys: TransformerKeys, _ stated: Stated?, in folder: String) throws {
     let own = PrefixTable(blockCount: blockCount, keys)
     self.keys = keys
     (blocks, step) = (own.blocks, own.step)
-    slots = step == 1 ? own.slots : layers ?? own.slots
+    slots = stated?.layers ?? own.slots
+    if let submodules = stated?.submodules, submodules != step {
+      throw PeatError.badData(
+        "'\(folder)' was tuned with num_transformer_submodules = \(submodules); this program computes \(step) of a model like this, which is what PEFT takes for the task \(keys.taskType) where nothing is said. Tune it without that key."
+      )
+    }
     guard slots >= blocks.count, slots <= 1 << 16, !blocks.isEmpty else {
       throw PeatError.badData(
-        "'\(folder)': its prefix is for \(slots) blocks (num_layers), and the model's decoder has \(blocks.count). Was it tuned for another model?"
+        "'\(folder)': its prefix is for \(slots) blocks (num_layers), and the model\(keys.decoder == nil ? "" : "'s decoder") has \(blocks.count). Was it tuned for another model?"
       )
     }
   }
@@ -78,14 +103,16 @@ struct PrefixTable {
 
   /// The keys and values of a table, by name.
   ///
+  /// - Parameter width: of a key, where the model is known.
   /// - Throws: `badData` where it does not divide so.
-  func state(of table: Tensor, in folder: String) throws -> NamedTensors {
+  func state(of table: Tensor, width: Int?, in folder: String) throws -> NamedTensors {
     guard table.shape.count == 2, table.shape[0] > 0, table.shape[1] > 0,
-      table.shape[1] % (2 * slots) == 0
+      table.shape[1] % (2 * slots) == 0, width.map({ $0 * 2 * slots == table.shape[1] }) ?? true
     else {
       throw PeatError.badData(
-        "'\(folder)': '\(PrefixTuning.tableName)' has shape \(table.shape); keys and values of \(slots) blocks would be "
-          + "[virtual tokens, \(2 * slots) · width]. Was it tuned for another model?")
+        "'\(folder)': '\(PrefixTuning.tableName)' has shape \(table.shape); keys and values of \(slots) blocks (num_layers) would be "
+          + "[virtual tokens, \(width.map { "\(2 * slots * $0)" } ?? "\(2 * slots) · width")]. Was it tuned for another model?"
+      )
     }
     let (count, width) = (table.shape[0], table.shape[1] / (2 * slots))
     var state: NamedTensors = [:]
