@@ -40,7 +40,8 @@ extension Trainer.Moments {
       second += square.scalars
     }
     self.init(
-      steps: parts[0] + parts[1] * Self.stepsBase, first: Tensor(first, shape: [first.count]),
+      parameters: trained.map(\.parameter.name), steps: parts[0] + parts[1] * Self.stepsBase,
+      first: Tensor(first, shape: [first.count]),
       second: Tensor(second, shape: [second.count]))
   }
 }

@@ -103,12 +103,15 @@ public final class Trainer {
 
   /// What AdamW remembers of the parameters that it steps, one behind the other: it can go on with it in another trainer of the same ones.
   public struct Moments: Sendable {
+    /// Names of the parameters, as their model has them.
+    public let parameters: [String]
     /// How many steps it has counted.
     public let steps: Int
     public let first: Tensor
     public let second: Tensor
 
-    public init(steps: Int, first: Tensor, second: Tensor) {
+    public init(parameters: [String], steps: Int, first: Tensor, second: Tensor) {
+      self.parameters = parameters
       (self.steps, self.first, self.second) = (steps, first, second)
     }
   }
@@ -116,15 +119,15 @@ public final class Trainer {
   /// The moments as they are now.
   public var moments: Moments {
     Moments(
-      steps: optimizer.steps, first: optimizer.firstMoment.copied(),
-      second: optimizer.secondMoment.copied())
+      parameters: trainable.parameters.map(\.name), steps: optimizer.steps,
+      first: optimizer.firstMoment.copied(), second: optimizer.secondMoment.copied())
   }
 
-  /// Goes on with another trainer's moments, of the same parameters in the same order; where they are of more or fewer values nothing is done.
+  /// Goes on with another trainer's moments; where they are of other parameters nothing is done.
   public func goOn(with moments: Moments) {
-    guard moments.first.count == trainable.count, moments.second.count == trainable.count else {
-      return
-    }
+    guard moments.parameters == trainable.parameters.map(\.name),
+      moments.first.count == trainable.count, moments.second.count == trainable.count
+    else { return }
     optimizer = AdamW(
       resuming: configuration.optimizer, steps: moments.steps, firstMoment: moments.first,
       secondMoment: moments.second)
