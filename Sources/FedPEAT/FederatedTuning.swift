@@ -262,7 +262,7 @@ public struct FederatedTuning: Sendable {
 
   /// The error, and how the run goes on, where it is kept.
   private func saying(_ error: any Error) -> any Error {
-    guard let database else { return error }
+    guard let database, database.hasBegun else { return error }
     return Self.adding(
       "What the run came to is kept: the same command goes on with it ('fedpeat runs resume \(database.name) --store \(database.folder.deletingLastPathComponent().relativePath)').",
       to: error)

@@ -137,6 +137,7 @@ public final class CoordinatorServer: Sendable {
     }
     _ = await task.result
     closing.cancel()
+    connections.tellRest()
   }
 }
 

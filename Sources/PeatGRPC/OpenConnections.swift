@@ -58,9 +58,10 @@ final class OpenConnections: Sendable {
     /// Those by the other side's address.
     var peers: [String: OpenConnection] = [:]
     var strangers: Strangers<ObjectIdentifier>
-    var closed = false
-    /// How many were closed that it was not told of yet, and when it was told last.
-    var untold = 0
+    var isClosed = false
+    /// Those that it was not told of yet, whether that is going to be, and when it was told last.
+    var closed = ClosedStrangers()
+    var isTelling = false
     var told: Duration?
   }
 
@@ -73,6 +74,7 @@ final class OpenConnections: Sendable {
 
   /// It is told once in so long that strangers' connections are closed.
   private static let silence = Duration.seconds(60)
+  private static let collecting = Duration.seconds(2)
 
   private let state: Mutex<State>
   private let limits: ServerLimits
@@ -101,7 +103,7 @@ final class OpenConnections: Sendable {
     let connection = OpenConnection(channel)
     let (id, peer, now) = (ObjectIdentifier(connection), connection.peer, now)
     let arrival = state.withLock { state -> Arrival in
-      if state.closed { return .tooLate }
+      if state.isClosed { return .tooLate }
       let isFull = state.all.count >= limits.connections
       let answer = state.strangers.add(id, from: connection.host, at: now, isFull: isFull)
       if answer == .refused { return .refused }
@@ -117,11 +119,11 @@ final class OpenConnections: Sendable {
       return connection
     case .refused:
       channel.close(promise: nil)
-      tell(connection, "there are too many that have not said whose they are")
+      tell(connection, "there are too many of them")
       return connection
     case .takenInstead(let victim):
       victim?.channel.close(promise: nil)
-      if let victim { tell(victim, "others came, and it had not said whose it is") }
+      if let victim { tell(victim, "others came that needed room") }
     case .taken: break
     }
     connection.end(in: TimeAmount(limits.introduction)) { [weak self] in self?.giveUp(connection) }
@@ -164,20 +166,33 @@ final class OpenConnections: Sendable {
   private func giveUp(_ connection: OpenConnection) {
     guard state.withLock({ $0.strangers.remove(ObjectIdentifier(connection)) }) else { return }
     connection.channel.close(promise: nil)
-    tell(connection, "it had not said whose it is after \(limits.introduction.seconds) s")
+    tell(connection, "it had \(limits.introduction.seconds) s for it")
   }
 
+  /// It is told after a short while, with all that were closed until then.
   private func tell(_ connection: OpenConnection, _ reason: String) {
     let now = now
-    let count = state.withLock { state -> Int? in
-      state.untold += 1
-      if let told = state.told, now - told < Self.silence { return nil }
-      state.told = now
-      defer { state.untold = 0 }
-      return state.untold
+    let wait = state.withLock { state -> Duration? in
+      state.closed.add(connection.peer ?? "unknown", reason)
+      if state.isTelling { return nil }
+      state.isTelling = true
+      return max(Self.collecting, state.told.map { $0 + Self.silence - now } ?? .zero)
     }
-    guard let count else { return }
-    onClosing(ClosedStrangers(count: count, last: connection.peer ?? "unknown", reason: reason))
+    guard let wait else { return }
+    connection.channel.eventLoop.scheduleTask(in: TimeAmount(wait)) { [weak self] in
+      self?.tellRest()
+    }
+  }
+
+  /// Tells what was not told yet of connections that were closed.
+  func tellRest() {
+    let now = now
+    let closed = state.withLock { state -> ClosedStrangers in
+      (state.isTelling, state.told) = (false, now)
+      defer { state.closed = ClosedStrangers() }
+      return state.closed
+    }
+    if closed.count > 0 { onClosing(closed) }
   }
 
   /// What a peer showed in its handshake.
@@ -197,7 +212,7 @@ final class OpenConnections: Sendable {
   /// Closes all connections, and those that are accepted from now on.
   func close() {
     let connections = state.withLock { state in
-      state.closed = true
+      state.isClosed = true
       return Array(state.all.values)
     }
     for connection in connections { connection.channel.close(promise: nil) }
@@ -207,13 +222,20 @@ final class OpenConnections: Sendable {
 /// Connections that were closed, as nobody knew whose they are.
 public struct ClosedStrangers: Sendable, CustomStringConvertible {
   /// Since the last time that it was told.
-  public let count: Int
+  public private(set) var count = 0
   /// Where the last came from, and why it was closed.
-  public let last: String
-  public let reason: String
+  public private(set) var last = ""
+  public private(set) var reason = ""
+
+  init() {}
+
+  mutating func add(_ peer: String, _ why: String) {
+    count += 1
+    (last, reason) = (peer, why)
+  }
 
   public var description: String {
-    "\(count == 1 ? "a connection was" : "\(count) connections were") closed that had not said whose they are, the last from \(last): \(reason). Clients that are known are not touched; this is told once a minute at most"
+    "\(count == 1 ? "a connection was closed that had not said whose it is, it came" : "\(count) connections were closed that had not said whose they are, the last came") from \(last): \(reason). Clients that are known are not touched; this is told once a minute at most"
   }
 }
 

@@ -38,7 +38,7 @@ public final class RevocationFile: Sendable {
         state.changed = changed
         do { state.serials = try Self.read(file) } catch {
           problem =
-            "The list of revoked certificates was changed and is not taken: \((error as? PeatError)?.message ?? "\(error)") The \(state.serials.count) serial numbers that were read before still count; others are let in."
+            "The list of revoked certificates was changed and is not taken: \((error as? PeatError)?.message ?? "\(error)") What was read of it before still holds, and nothing more (serial numbers: \(state.serials.count))."
         }
       }
       return (state.serials.contains(Self.plain(serial)), problem)

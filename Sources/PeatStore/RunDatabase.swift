@@ -106,6 +106,9 @@ public final class RunDatabase: RunStore {
   /// Nothing is to be kept of the run until it has begun: see `begin` and `leave`.
   public func markProvisional() { isProvisional.withLock { $0 = true } }
 
+  /// Whether what is kept stays when its process ends.
+  public var hasBegun: Bool { !isProvisional.withLock { $0 } }
+
   /// The run begins: from now on clients may come. A run that was moved aside for it goes.
   public func begin() throws {
     guard isProvisional.withLock({ $0 }) else { return }
@@ -391,12 +394,6 @@ public final class RunDatabase: RunStore {
       throw PeatError.usage(
         "The run '\(name)' can go back to the rounds 0 to \(made.last ?? 0), not to \(round).")
     }
-    let all = run.lastMachine.rules.rounds
-    guard round < all else {
-      throw PeatError.usage(
-        "Round \(round) is the last of the run '\(name)': there is nothing to go on with after it. 'fedpeat runs export' gives its adapter; for more rounds begin another run."
-      )
-    }
     guard let place = run.adapter(after: round) else {
       let kept = run.roundsWithAdapter.map(String.init)
       throw PeatError.usage(
@@ -405,6 +402,12 @@ public final class RunDatabase: RunStore {
     }
     let damage = [place.adapter, place.state].flatMap { check(blobs.url(of: $0), $0) }
     guard damage.isEmpty else { throw PeatError.badData(damage.joined(separator: "; ") + ".") }
+    let all = run.lastMachine.rules.rounds
+    guard round < all else {
+      throw PeatError.usage(
+        "Round \(round) is the last of the run '\(name)': there is nothing to go on with after it. 'fedpeat runs export' gives its adapter; for more rounds begin another run."
+      )
+    }
     let machine = run.lastMachine.rolledBack(to: round)
     try translatingErrors(of: name) {
       try queue.write { database in

@@ -22,9 +22,10 @@ extension Coordinator {
     // It may be stopping already.
     guard keepingFailure == nil else { return true }
     let reason = failureReason(error)
+    let end = reason.hasSuffix(".") ? "" : "."
     keepingFailure = PeatError(
       .inputOutput,
-      "The run stops, as a file can't be written or read: \(reason) What was kept until now stays: mend it, and start the same command again.",
+      "The run stops, as a file can't be written or read: \(reason)\(end) What was kept until now stays: mend it, and start the same command again.",
       cause: error)
     logger.error("the coordinator stops: \(reason)")
     stopWaiting()
