@@ -100,11 +100,17 @@ struct FederationService: Wire.SimpleServiceProtocol {
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_TaskReply {
     try await reportingErrors {
-      let reply = try await endpoint.nextTask(try await admitted(request, context))
-      // It may have waited long.
-      if case .train = reply { try door.lookAgain(context) }
-      return .init(reply)
+      try message(of: try await endpoint.nextTask(try await admitted(request, context)), context)
     }
+  }
+
+  /// What is answered to who has waited, maybe for long. A function of its own: what it takes is not to be kept by all that wait.
+  @inline(never)
+  private func message(
+    of reply: TaskReply, _ context: ServerContext
+  ) throws -> Fedpeat_V1_TaskReply {
+    if case .train = reply { try door.lookAgain(context) }
+    return .init(reply)
   }
 
   func download(
