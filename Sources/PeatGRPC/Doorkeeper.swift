@@ -96,7 +96,7 @@ struct Doorkeeper: Sendable {
       throw Self.refusal(.unauthenticated, "No certificate was shown.")
     }
     if let certificate = own.unverified { throw Unverified(certificate: certificate) }
-    try credentials.check(own)
+    try check(own, by: credentials, context)
     guard let name = own.name, let client = try? ClientID(name) else {
       throw Self.refusal(
         .unauthenticated, "The common name of the certificate can't name a client.")
@@ -113,7 +113,21 @@ struct Doorkeeper: Sendable {
     guard let credentials,
       let own = peer?.certificate ?? connections.shown(by: context.remotePeer)
     else { return }
-    do { try credentials.check(own) } catch { throw refused(error, context, as: peer?.client) }
+    do { try check(own, by: credentials, context) } catch {
+      throw refused(error, context, as: peer?.client)
+    }
+  }
+
+  private func check(
+    _ own: ShownCertificate, by credentials: ServerCredentials, _ context: ServerContext
+  ) throws {
+    do { try credentials.check(own) } catch let error as RPCError {
+      // With it end its other calls, which say that it is there. Not so where a clock may be wrong.
+      if !error.metadata[stringValues: clockKey].contains(where: { _ in true }) {
+        connections.end(context.remotePeer, in: .seconds(1))
+      }
+      throw error
+    }
   }
 
   /// A certificate that the handshake found no chain for.
