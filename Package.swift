@@ -134,6 +134,7 @@ let package = Package(
       dependencies: [
         "PeatTensor", "PeatFederation",
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: common),

@@ -26,6 +26,7 @@ public struct FederatedTuning: Sendable {
   private let identity: Identity?
   private let database: RunDatabase?
   private let othersMayCome: Bool
+  private let otherTexts: [String: URL]
 
   /// What happens, for progress lines.
   public enum Event: Sendable {
@@ -69,11 +70,13 @@ public struct FederatedTuning: Sendable {
   ///   - identity: the coordinator's, which signs where a released adapter comes from; `nil`: nobody does.
   ///   - othersMayCome: whether clients other than those of the first round may join later: where all that are there fail, they are waited for.
   ///   - database: where the run is kept, as `RunKeeping` opened it; `nil`: it ends with this process.
+  ///   - otherTexts: where texts come from that the configuration does not name: a run that is kept is gone on with only where they are the same.
   ///   - onAdapter: called with the adapter as it is after each round that is measured; the run waits.
   public init(
     _ configuration: RunConfiguration, evaluation: [Document]?, pooled: [Document]? = nil,
     cell: [ClientID: Double]? = nil, clients: [ClientTexts] = [], measuresLoss: Bool = false,
     identity: Identity? = nil, database: RunDatabase? = nil, othersMayCome: Bool = true,
+    otherTexts: [String: URL] = [:],
     logger: Logger = Logger(label: "fedpeat"),
     onEvent: @escaping @Sendable (Event) -> Void = { _ in },
     onAdapter: @escaping @Sendable (Adapter) async throws -> Void = { _ in }
@@ -91,6 +94,7 @@ public struct FederatedTuning: Sendable {
     self.identity = identity
     self.database = database
     self.othersMayCome = othersMayCome
+    self.otherTexts = otherTexts
     self.logger = logger
     self.onEvent = onEvent
     self.onAdapter = onAdapter
@@ -140,7 +144,9 @@ public struct FederatedTuning: Sendable {
           bytes: package.bytes, fullBytes: owner.checkpoint.byteCount, exposure: facts.exposure))
     }
 
-    if let database { try RunFacts(owner, adapter, packages).check(in: database) }
+    if let database {
+      try RunFacts(owner, adapter, packages, texts: texts).check(in: database)
+    }
 
     // ---- Who plans the rounds: by rule, by what devices report, or in a simulated cell
     let planning = try await RunPlanning(
@@ -260,7 +266,7 @@ public struct FederatedTuning: Sendable {
 
   /// The error, and how the run goes on, where it is kept.
   private func saying(_ error: any Error) -> any Error {
-    guard let database else { return error }
+    guard let database, database.hasBegun else { return error }
     return Self.adding(
       "What the run came to is kept: the same command goes on with it ('fedpeat runs resume \(database.name) --store \(database.folder.deletingLastPathComponent().relativePath)').",
       to: error)
@@ -277,6 +283,17 @@ public struct FederatedTuning: Sendable {
       as: RunKeeping.doneNote)
     let levels = try database.load()?.levels?.packages ?? []
     try folders.finish(keeping: Set(levels.flatMap(\.files).map(\.digest)))
+  }
+
+  /// What the run is measured and trained with here: what stands in its configuration, and other texts that it was given.
+  private var texts: [String: URL] {
+    let own = [
+      "evaluationData": configuration.evaluationData, "realignData": configuration.realignData,
+      "serverData": configuration.participate ? configuration.serverData : nil,
+    ]
+    return otherTexts.merging(
+      own.compactMapValues { $0.map(URL.init(fileURLWithPath:)) }
+    ) { $1 }
   }
 
   /// Adds to a result what could be had without an emulator, where the clients' texts are here.

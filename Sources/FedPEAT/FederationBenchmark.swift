@@ -153,6 +153,10 @@ public enum FederationBenchmark {
     let credentials = try ServerCredentials(authority, run: run, hosts: ["127.0.0.1"])
     var limits = ServerLimits.usual
     limits.connections = max(limits.connections, settings.clients + 64)
+    // All come from one address, at once, and share its processor with the coordinator.
+    limits.strangers = limits.connections
+    limits.strangersOfAddress = limits.connections
+    limits.introduction = .seconds(120)
     let server = try CoordinatorServer(
       coordinator, at: NetworkAddress(host: "127.0.0.1", port: 0),
       security: .mutualTLS(credentials), limits: limits)

@@ -8,12 +8,14 @@ extension FederatedTuning {
   /// - Parameters:
   ///   - security: how connections are protected, and whose certificates let in.
   ///   - limits: how much clients may ask for.
+  ///   - onStrangers: hears, once a minute at most, that connections were closed of which nobody knew whose they are.
   ///   - onMonitoring: hears the address of the page for operators, where there is one.
   ///   - audit: where it is written down who did what; closed at the end.
   ///   - database: where the run is kept. Where the system chooses the port (0), one that goes on takes the same again if it can.
   public static func network(
     _ configuration: RunConfiguration, security: ServerSecurity, limits: ServerLimits = .usual,
     audit: AuditLog? = nil, database: RunDatabase? = nil,
+    onStrangers: @escaping @Sendable (ClosedStrangers) -> Void = { _ in },
     onMonitoring: @escaping @Sendable (NetworkAddress) -> Void = { _ in },
     onListening: @escaping @Sendable (NetworkAddress) throws -> Void
   ) throws -> Meeting {
@@ -22,7 +24,8 @@ extension FederatedTuning {
       defer { audit?.close() }
       func serve(_ address: NetworkAddress) async throws -> (CoordinatorServer, NetworkAddress) {
         let server = try CoordinatorServer(
-          coordinator, at: address, security: security, limits: limits, audit: audit)
+          coordinator, at: address, security: security, limits: limits, audit: audit,
+          onStrangers: onStrangers)
         return (server, try await server.start())
       }
       let former = address.port == 0 ? try database?.note(Int.self, RunKeeping.portNote) : nil
@@ -42,7 +45,10 @@ extension FederatedTuning {
         let report = try await monitored(
           at: try configuration.metricsListen.map { try NetworkAddress($0) }, coordinator, server,
           onListening: onMonitoring
-        ) { try await coordinator.run() }
+        ) {
+          try database?.begin()
+          return try await coordinator.run()
+        }
         await server.stop()
         audit?.record(.init("end", by: "owner", details: ["rounds": "\(report.rounds.count)"]))
         return report
@@ -97,6 +103,7 @@ extension FederatedTuning {
             })
           group.addTask { _ = try await client.run() }
         }
+        try database?.begin()
         let report = try await coordinator.run()
         try await group.waitForAll()
         return report

@@ -51,25 +51,55 @@ public struct RunKeeping: Sendable {
 
   /// Opens the run of a configuration.
   ///
-  /// - Throws: `usage` where another run has its name: another configuration, one that is finished, or one that is under way.
+  /// A new one is kept for good when it begins (`RunDatabase.begin`): whoever opens it says in the end `leave`, and where it did not come to begin nothing stays of it, and what it
+  /// was to take the place of is there as before.
+  ///
+  /// - Throws: `usage` where another run has its name: another configuration, one that is finished, or one that is under way; `badData` where adapters of one lie there
+  ///   without their database.
   public func open(_ configuration: RunConfiguration, command: Command) throws -> RunDatabase {
     let run = try configuration.runID
-    if isAnew, shelf.has(run) { try shelf.delete(run) }
-    var database = try shelf.open(run)
-    if finished == .isReplaced, try database.note(Self.doneNote) != nil {
-      database = try database.emptied()
+    // A process may have been killed before its run began.
+    try shelf.putBack(run)
+    if isAnew {
+      if shelf.hasAnything(of: run) { try shelf.setAside(run) }
+    } else {
+      try shelf.checkDatabase(of: run)
+      if finished == .isReplaced, try isFinished(run) { try shelf.setAside(run) }
     }
+    let database = try shelf.open(run)
     let effective = configuration.withWholePaths()
-    if let data = try database.note(Self.configurationNote) {
-      let kept = try KeptJSON.decode(
-        [String: JSONValue].self, from: data, "the configuration of '\(run)'")
-      try check(effective, against: kept, run)
-      guard try database.note(Self.doneNote) == nil else { throw try refusal(of: database, run) }
-      return database
+    guard let data = try database.note(Self.configurationNote), try database.load() != nil else {
+      return try new(database, effective, command)
     }
-    try database.keep(command, as: Self.commandNote)
-    try database.keep(effective, as: Self.configurationNote)
+    let kept = try KeptJSON.decode(
+      [String: JSONValue].self, from: data, "the configuration of '\(run)'")
+    do { try check(effective, against: kept, run) } catch {
+      // Nobody took part: what was kept is worth nothing, and the configuration may have been wrong.
+      guard try database.isUntouched else { throw error }
+      return try new(database, effective, command)
+    }
+    guard try database.note(Self.doneNote) == nil else { throw try refusal(of: database, run) }
     return database
+  }
+
+  private func new(
+    _ database: RunDatabase, _ configuration: RunConfiguration, _ command: Command
+  ) throws -> RunDatabase {
+    let database = try database.emptied()
+    database.markProvisional()
+    do {
+      try database.keep(command, as: Self.commandNote)
+      try database.keep(configuration, as: Self.configurationNote)
+    } catch {
+      database.leave()
+      throw error
+    }
+    return database
+  }
+
+  private func isFinished(_ run: RunID) throws -> Bool {
+    guard shelf.has(run) else { return false }
+    return try shelf.open(run).note(Self.doneNote) != nil
   }
 
   private func check(
@@ -111,23 +141,61 @@ struct RunFacts: Codable, Equatable {
   /// Digests by what they are of.
   var digests: [String: String]
 
-  init(_ owner: ModelOwner, _ adapter: Adapter, _ packages: [Package]) {
+  /// - Parameter texts: what the run is measured and trained with on the owner's side, files or folders by their keys in a run file.
+  init(
+    _ owner: ModelOwner, _ adapter: Adapter, _ packages: [Package], texts: [String: URL]
+  ) throws {
     digests = ["the model": owner.digest.hex, "the first adapter": adapter.state.digest.hex]
     for (level, package) in packages.enumerated() {
       digests["emulator \(level)"] = package.digest.hex
     }
+    for (key, place) in texts { digests[Self.texts + key] = try Digest(ofAll: place).hex }
   }
+
+  /// What the names of texts begin with. Runs that earlier versions kept have no digests of them.
+  private static let texts = "the text of "
 
   /// Keeps them of a new run, or throws where those that are kept are others.
   func check(in database: RunDatabase) throws {
-    guard let kept = try database.note(RunFacts.self, RunKeeping.factsNote) else {
+    guard var kept = try database.note(RunFacts.self, RunKeeping.factsNote) else {
       return try database.keep(self, as: RunKeeping.factsNote)
     }
-    let other = Set(digests.keys).union(kept.digests.keys).sorted()
-      .filter { digests[$0] != kept.digests[$0] }
-    guard let first = other.first else { return }
+    let other = Set(digests.keys).union(kept.digests.keys).sorted().filter { name in
+      let isText = name.hasPrefix(Self.texts)
+      if isText, digests[name] == nil || kept.digests[name] == nil { return false }
+      return digests[name] != kept.digests[name]
+    }
+    guard let first = other.first else {
+      let before = kept
+      kept.digests.merge(digests) { $1 }
+      if kept != before { try database.keep(kept, as: RunKeeping.factsNote) }
+      return
+    }
     throw PeatError.badData(
-      "The run '\(database.name)' can't go on: \(first) is \(digests[first]?.prefix(12) ?? "not there")…, and was \(kept.digests[first]?.prefix(12) ?? "not there")… when the run began. Put back the model and the emulators as they were, or begin anew (--anew)."
+      "The run '\(database.name)' can't go on: \(first) is \(digests[first]?.prefix(12) ?? "not there")…, and was \(kept.digests[first]?.prefix(12) ?? "not there")… when the run began. What was measured before can't be compared with what would be measured now: put it back as it was, or begin anew (--anew)."
     )
+  }
+}
+
+extension Digest {
+  /// Of a file, or of all files of a folder with their names.
+  init(ofAll place: URL) throws {
+    var isFolder = ObjCBool(false)
+    guard FileManager.default.fileExists(atPath: place.path, isDirectory: &isFolder) else {
+      throw PeatError.inputOutput("There is no '\(place.path)'.")
+    }
+    guard isFolder.boolValue else {
+      self = try FolderBlobStore.digest(of: place)
+      return
+    }
+    let names = FileManager.default.enumerator(atPath: place.path)?.compactMap { $0 as? String }
+    var lines = ""
+    for name in (names ?? []).sorted() {
+      let file = place.appendingPathComponent(name)
+      let isInner = (try? file.resourceValues(forKeys: [.isDirectoryKey]))?.isDirectory == true
+      if isInner { continue }
+      lines += "\(try FolderBlobStore.digest(of: file).hex) \(name)\n"
+    }
+    self.init(of: Data(lines.utf8))
   }
 }

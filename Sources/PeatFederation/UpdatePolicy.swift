@@ -212,13 +212,10 @@ public struct UpdatePolicy: Sendable {
   }
 
   private func expect<Value: Equatable>(
-    _ found: Value, _ expected: Value, _ code: UpdateRefusal.Code, _ name: String
+    _ found: Value?, _ expected: Value?, _ code: UpdateRefusal.Code, _ name: String
   ) throws {
     guard found == expected else {
-      func text(_ value: Value) -> String {
-        if case Optional<Any>.some(let inner) = value as Any? { return "\(inner)" }
-        return "none"
-      }
+      func text(_ value: Value?) -> String { value.map { "\($0)" } ?? "none" }
       throw UpdateRefusal(
         code, "The update's \(name) is \(text(found)); this round's is \(text(expected)).")
     }

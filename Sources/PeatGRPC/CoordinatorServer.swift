@@ -24,12 +24,14 @@ public final class CoordinatorServer: Sendable {
   ///   - security: how connections are protected.
   ///   - limits: how much clients may ask for.
   ///   - audit: where it is written down who did what; nowhere if not given.
+  ///   - onStrangers: hears, once a minute at most, that connections were closed of which nobody knew whose they are.
   ///   - chunkBytes: how many bytes of a download travel in one piece.
   ///
   /// Throws where the address is not one.
   public init(
     _ endpoint: any CoordinatorEndpoint, at address: NetworkAddress, security: ServerSecurity,
     limits: ServerLimits = .usual, audit: AuditLog? = nil,
+    onStrangers: @escaping @Sendable (ClosedStrangers) -> Void = { _ in },
     chunkBytes: Int = TransferLimits.chunkBytes
   ) throws {
     precondition(
@@ -39,7 +41,13 @@ public final class CoordinatorServer: Sendable {
     try limits.validate()
     requested = NetworkAddress(
       host: address.host == "localhost" ? "127.0.0.1" : address.host, port: address.port)
-    connections = OpenConnections(limit: limits.connections)
+    connections = OpenConnections(limits) { closed in
+      audit?.record(
+        .init(
+          "connection", by: "unknown", from: closed.last, .refused,
+          details: ["closed": "\(closed.count)", "reason": closed.reason]))
+      onStrangers(closed)
+    }
     let listener = Listener(
       address: requested, tls: try security.handshake, connections: connections)
     server = GRPCServer(
@@ -129,6 +137,7 @@ public final class CoordinatorServer: Sendable {
     }
     _ = await task.result
     closing.cancel()
+    connections.tellRest()
   }
 }
 

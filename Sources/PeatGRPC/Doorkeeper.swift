@@ -15,6 +15,8 @@ struct Peer: Sendable {
   var serial: String?
   /// SubjectPublicKeyInfo in DER.
   var key: [UInt8]?
+  /// What says so.
+  var certificate: ShownCertificate?
   var address: String
   /// What its calls and transfers are counted under.
   var account: String { client?.name ?? address }
@@ -60,6 +62,7 @@ struct Doorkeeper: Sendable {
 
   private func check(_ context: ServerContext, as name: ClientID?) throws -> Peer {
     let peer = try identify(context)
+    connections.identify(context.remotePeer)
     try admission.call(by: peer.account)
     if let client = peer.client, let name, client != name {
       throw Self.refusal(
@@ -93,21 +96,38 @@ struct Doorkeeper: Sendable {
       throw Self.refusal(.unauthenticated, "No certificate was shown.")
     }
     if let certificate = own.unverified { throw Unverified(certificate: certificate) }
-    guard own.isValid(at: Date()) else {
-      throw Self.refusal(
-        .unauthenticated,
-        "The certificate expired at \(own.ends.iso). Ask for a new one.")
-    }
-    guard !credentials.isRevoked(own.serial) else {
-      throw Self.refusal(
-        .unauthenticated, "The certificate \(own.serial) was revoked. Ask for a new one.")
-    }
+    try check(own, by: credentials, context)
     guard let name = own.name, let client = try? ClientID(name) else {
       throw Self.refusal(
         .unauthenticated, "The common name of the certificate can't name a client.")
     }
     return Peer(
-      client: client, serial: own.serial, key: own.key, address: context.remotePeer)
+      client: client, serial: own.serial, key: own.key, certificate: own,
+      address: context.remotePeer)
+  }
+
+  /// Looks again at who was let in, where time has passed since: a certificate may have been taken back meanwhile, or have ended.
+  ///
+  /// - Parameter peer: who was let in; `nil`: who calls now.
+  func lookAgain(_ context: ServerContext, at peer: Peer? = nil) throws {
+    guard let credentials,
+      let own = peer?.certificate ?? connections.shown(by: context.remotePeer)
+    else { return }
+    do { try check(own, by: credentials, context) } catch {
+      throw refused(error, context, as: peer?.client)
+    }
+  }
+
+  private func check(
+    _ own: ShownCertificate, by credentials: ServerCredentials, _ context: ServerContext
+  ) throws {
+    do { try credentials.check(own) } catch let error as RPCError {
+      // With it end its other calls, which say that it is there. Not so where a clock may be wrong.
+      if !error.metadata[stringValues: clockKey].contains(where: { _ in true }) {
+        connections.end(context.remotePeer, in: .seconds(1))
+      }
+      throw error
+    }
   }
 
   /// A certificate that the handshake found no chain for.
@@ -125,8 +145,13 @@ struct Doorkeeper: Sendable {
     if certificate.issuer == certificate.subject {
       reason = "it is its own authority; enrol first, with a token"
     }
-    return Self.refusal(
+    let refusal = Self.refusal(
       .unauthenticated, "The certificate that was shown does not let in here: \(reason).")
+    let now = credentials?.now() ?? Date()
+    if certificate.isValid(at: now) { return refusal }
+    // The clock may be set right: then another handshake is needed.
+    connections.end(context.remotePeer, in: .seconds(1))
+    return refusal.saying(now)
   }
 
   /// The key that a newcomer proved in the handshake.
@@ -153,6 +178,60 @@ struct Doorkeeper: Sendable {
       .init(
         action, by: peer.client?.name ?? name?.name ?? "unknown", certificate: peer.serial,
         from: peer.address, result, details: details))
+  }
+}
+
+extension RPCError {
+  /// The same of a certificate's dates, with what this side's clock shows: it may be that one that is wrong.
+  fileprivate func saying(_ now: Date) -> RPCError {
+    var error = self
+    error.metadata.addString(now.iso, forKey: clockKey)
+    return error
+  }
+}
+
+extension ServerCredentials {
+  /// Throws where a certificate does not hold now: before it begins, after it has ended, or taken back.
+  fileprivate func check(_ own: ShownCertificate) throws {
+    let now = now()
+    guard now >= own.begins else {
+      throw Doorkeeper.refusal(
+        .unauthenticated,
+        "The certificate is not valid before \(own.begins.iso), and the coordinator's clock shows \(now.iso). Are both clocks right?"
+      ).saying(now)
+    }
+    guard now <= own.ends else {
+      throw Doorkeeper.refusal(
+        .unauthenticated,
+        "The certificate expired at \(own.ends.iso); the coordinator's clock shows \(now.iso). Ask for a new one."
+      ).saying(now)
+    }
+    guard !isRevoked(own.serial) else {
+      throw Doorkeeper.refusal(
+        .unauthenticated, "The certificate \(own.serial) was revoked. Ask for a new one.")
+    }
+  }
+}
+
+/// Looks again at a caller while it sends or is sent something that takes long: once a second.
+final class SecondLook: Sendable {
+  private let door: Doorkeeper
+  private let context: ServerContext
+  private let peer: Peer
+  private let last = Mutex(ContinuousClock.now)
+
+  init(_ door: Doorkeeper, _ context: ServerContext, at peer: Peer) {
+    (self.door, self.context, self.peer) = (door, context, peer)
+  }
+
+  func take() throws {
+    let isDue = last.withLock { last in
+      let now = ContinuousClock.now
+      guard now - last >= .seconds(1) else { return false }
+      last = now
+      return true
+    }
+    if isDue { try door.lookAgain(context, at: peer) }
   }
 }
 

@@ -5,6 +5,8 @@ import PeatTensor
 let codeKey = "peat-code"
 /// The trailer that says after how many milliseconds to ask again, where too much was asked for.
 let retryKey = "peat-retry-after"
+/// The trailer that says what the coordinator's clock shows, where a certificate's dates were refused.
+let clockKey = "peat-clock"
 /// Longest message sent in a status, in characters.
 private let messageLimit = 1_000
 

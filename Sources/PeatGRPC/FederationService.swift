@@ -100,8 +100,17 @@ struct FederationService: Wire.SimpleServiceProtocol {
     request: Fedpeat_V1_Caller, context: ServerContext
   ) async throws -> Fedpeat_V1_TaskReply {
     try await reportingErrors {
-      .init(try await endpoint.nextTask(try await admitted(request, context)))
+      try message(of: try await endpoint.nextTask(try await admitted(request, context)), context)
     }
+  }
+
+  /// What is answered to who has waited, maybe for long. A function of its own: what it takes is not to be kept by all that wait.
+  @inline(never)
+  private func message(
+    of reply: TaskReply, _ context: ServerContext
+  ) throws -> Fedpeat_V1_TaskReply {
+    if case .train = reply { try door.lookAgain(context) }
+    return .init(reply)
   }
 
   func download(
@@ -112,10 +121,12 @@ struct FederationService: Wire.SimpleServiceProtocol {
       let download = try request.value
       let peer = try await door.admit(context, as: download.caller.client)
       let what = ["digest": download.digest.hex, "from": "\(download.offset)"]
+      let look = SecondLook(door, context, at: peer)
       do {
         try await door.admission.transfer(by: peer.account) {
           try await downloads.take { turn in
             try await endpoint.download(download, chunkBytes: chunkBytes) { data in
+              try look.take()
               var chunk = Fedpeat_V1_Chunk()
               chunk.data = data
               downloads.pause(turn)
@@ -173,7 +184,7 @@ struct FederationService: Wire.SimpleServiceProtocol {
     try await reportingErrors {
       let peer = try await door.admit(context, as: nil)
       return try await door.admission.transfer(by: peer.account) {
-        let reply = try await receive(request, from: peer)
+        let reply = try await receive(request, context, from: peer)
         switch reply {
         case .accepted: door.record("update", by: peer)
         case .refused(let refusal):
@@ -187,11 +198,12 @@ struct FederationService: Wire.SimpleServiceProtocol {
   }
 
   private func receive(
-    _ request: RPCAsyncSequence<Fedpeat_V1_UploadChunk, any Error>, from peer: Peer
+    _ request: RPCAsyncSequence<Fedpeat_V1_UploadChunk, any Error>, _ context: ServerContext,
+    from peer: Peer
   ) async throws -> UploadReply {
     var ticket: String?
     do {
-      let reply = try await receive(request, from: peer, &ticket)
+      let reply = try await receive(request, context, from: peer, &ticket)
       if let ticket { uploads.end(ticket) }
       return reply
     } catch {
@@ -201,9 +213,10 @@ struct FederationService: Wire.SimpleServiceProtocol {
   }
 
   private func receive(
-    _ request: RPCAsyncSequence<Fedpeat_V1_UploadChunk, any Error>, from peer: Peer,
-    _ ticket: inout String?
+    _ request: RPCAsyncSequence<Fedpeat_V1_UploadChunk, any Error>, _ context: ServerContext,
+    from peer: Peer, _ ticket: inout String?
   ) async throws -> UploadReply {
+    let look = SecondLook(door, context, at: peer)
     do {
       var pieces = request.makeAsyncIterator()
       while true {
@@ -223,9 +236,12 @@ struct FederationService: Wire.SimpleServiceProtocol {
         }
         // The first message names the ticket and may carry no data.
         if chunk.data.isEmpty { continue }
+        try look.take()
         try await endpoint.receive(chunk.data, ticket: chunk.ticket, offset: offset)
       }
       guard let ticket else { throw PeatError.badData("An upload without a ticket arrived.") }
+      // Nothing is taken of who does not belong here any more.
+      try door.lookAgain(context, at: peer)
       return try await endpoint.finishUpload(ticket: ticket)
     } catch let refusal as UpdateRefusal { return .refused(refusal) }
   }

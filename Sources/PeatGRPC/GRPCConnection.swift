@@ -21,6 +21,8 @@ public final class GRPCConnection: CoordinatorConnection {
   private let diagnosis: ConnectionDiagnosis
   /// What updates are signed with.
   private let key: P256.Signing.PrivateKey?
+  /// From when to when the own certificate is valid.
+  private let validity: ClosedRange<Date>?
 
   /// - Parameters:
   ///   - address: the coordinator's host, by name or number, and port.
@@ -39,8 +41,10 @@ public final class GRPCConnection: CoordinatorConnection {
     if case .mutualTLS(let identity) = security {
       try identity.check(as: .client)
       key = try identity.signingKey
+      let own = identity.certificate
+      validity = own.notValidBefore...max(own.notValidBefore, own.notValidAfter)
     } else {
-      key = nil
+      (key, validity) = (nil, nil)
     }
     let isPlaintext = if case .plaintext = security { true } else { false }
     diagnosis = ConnectionDiagnosis(isPlaintext: isPlaintext)
@@ -105,7 +109,7 @@ public final class GRPCConnection: CoordinatorConnection {
           try await Task.sleep(for: wait)
           continue
         }
-        let error = diagnosed(error)
+        let error = clockDiffers(error) ?? diagnosed(error)
         return try await translatingErrors(of: address) { () async throws -> Result in throw error }
       }
     }
@@ -118,6 +122,18 @@ public final class GRPCConnection: CoordinatorConnection {
       status.cause as? PeatError == nil
     else { return error }
     return diagnosis.problem(with: address) ?? error
+  }
+
+  /// Of a certificate that the coordinator finds too old or too new, and this machine does not: one of both clocks is wrong, and may be set right. So it is tried again.
+  private func clockDiffers(_ error: any Error) -> PeatError? {
+    guard let status = error as? RPCError, let validity,
+      let theirs = status.metadata[stringValues: clockKey].first(where: { _ in true })
+    else { return nil }
+    let now = Date()
+    guard validity.contains(now) else { return nil }
+    return .unavailable(
+      "The coordinator does not take this device's certificate, as its clock shows \(theirs.prefix(40)); here it is \(now.iso), and the certificate is valid from \(validity.lowerBound.iso) to \(validity.upperBound.iso). One of both clocks is wrong: ask the coordinator's owner to look, and look at yours."
+    )
   }
 
   // MARK: First contact

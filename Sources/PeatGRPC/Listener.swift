@@ -34,6 +34,7 @@ struct Listener: HTTP2ServerTransport.ListenerFactory {
         channel.eventLoop.makeCompletedFuture {
           let connection = connections.add(channel)
           let pipeline = channel.pipeline.syncOperations
+          try pipeline.addHandler(FirstWord(connection, connections))
           if let tls { try pipeline.addHandler(tls.handler(for: connection)) }
           try pipeline.addHandler(WholeFrames())
         }.flatMap {

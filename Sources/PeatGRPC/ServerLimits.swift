@@ -7,6 +7,11 @@ import Synchronization
 public struct ServerLimits: Sendable, Equatable {
   /// Connections that are open at a time; further ones are closed at once.
   public var connections = 8192
+  /// Connections of which it is not known whose they are, of all and of one address; and how long one may be so: from accepting it, over TLS' handshake, to the first
+  /// call that is let in.
+  public var strangers = 2048
+  public var strangersOfAddress = 512
+  public var introduction = Duration.seconds(10)
   /// Calls per second over time, and how many may come at once.
   public var callRate = 50.0
   public var callBurst = 200.0
@@ -27,7 +32,9 @@ public struct ServerLimits: Sendable, Equatable {
   /// - Throws: `usage` where a limit is not above 0.
   public func validate() throws {
     let all: [(String, Double)] = [
-      ("connections", Double(connections)), ("callRate", callRate), ("callBurst", callBurst),
+      ("connections", Double(connections)), ("strangers", Double(strangers)),
+      ("strangersOfAddress", Double(strangersOfAddress)), ("introduction", introduction.seconds),
+      ("callRate", callRate), ("callBurst", callBurst),
       ("totalCallRate", totalCallRate), ("totalCallBurst", totalCallBurst),
       ("enrolmentRate", enrolmentRate), ("enrolmentBurst", enrolmentBurst),
       ("transfers", Double(transfers)), ("totalTransfers", Double(totalTransfers)),

@@ -24,6 +24,8 @@ public struct ServerCredentials: Sendable {
   public var isRevoked: @Sendable (_ serial: String) -> Bool
   /// Who gives newcomers with a token their certificates, and for which run; `nil`: nobody does here.
   public var enrolment: (authority: CertificateAuthority, run: RunID)?
+  /// What the clock shows, for the dates of certificates.
+  package var now: @Sendable () -> Date = { Date() }
 
   /// - Throws: where the identity is not a server's.
   public init(

@@ -1,5 +1,6 @@
 import Foundation
 import Hummingbird
+import HummingbirdCore
 import Logging
 import PeatFederation
 import PeatTensor
@@ -15,11 +16,18 @@ public struct MonitorServer: Sendable {
   private let port: Int
   private let source: Source
   private let started = Date()
+  private let patience: Duration
+  /// Connections at a time; others wait until there is room.
+  private static let connections = 256
 
   /// - Parameters:
   ///   - host: an IP address to listen on.
   ///   - port: 0 lets the system choose one.
-  public init(host: String, port: Int, source: @escaping Source) {
+  ///   - patience: how long a connection may be open without a request, or with a part of one.
+  public init(
+    host: String, port: Int, patience: Duration = .seconds(10), source: @escaping Source
+  ) {
+    self.patience = patience
     self.host = host
     self.port = port
     self.source = source
@@ -30,12 +38,19 @@ public struct MonitorServer: Sendable {
   /// - Parameter onListening: called with the port.
   /// - Throws: `unavailable` where it can't listen there.
   public func run(onListening: @escaping @Sendable (_ port: Int) -> Void = { _ in }) async throws {
+    let logger = Logger(label: "fedpeat.monitor") { _ in SwiftLogNoOpLogHandler() }
     let application = Application(
-      router: router, configuration: .init(address: .hostname(host, port: port)),
+      router: router,
+      server: .http1(
+        configuration: .init(idleTimeout: .milliseconds(Int64(patience.seconds * 1000)))),
+      configuration: .init(
+        address: .hostname(host, port: port),
+        availableConnectionsDelegate: MaximumAvailableConnections(
+          Self.connections, logger: logger)),
       onServerRunning: { channel in
         if let port = channel.localAddress?.port { onListening(port) }
       },
-      logger: Logger(label: "fedpeat.monitor") { _ in SwiftLogNoOpLogHandler() })
+      logger: logger)
     do { try await application.run() } catch is CancellationError {
       throw CancellationError()
     } catch {

@@ -49,6 +49,11 @@ public struct CertificateAuthority: Sendable {
       throw PeatError.badData(
         "The key in '\(keyPlace.path)' is not that of '\(file.path)'.")
     }
+    guard now >= certificate.notValidBefore else {
+      throw PeatError.badData(
+        "The authority in '\(folder.path)' is valid only from \(certificate.notValidBefore.iso), and this machine's clock shows \(now.iso). Set the clock right."
+      )
+    }
     guard certificate.isValid(at: now) else {
       throw PeatError.badData(
         "The authority in '\(folder.path)' was valid until \(certificate.notValidAfter.iso). Make a new one."

@@ -2,6 +2,7 @@ import Foundation
 import GRDB
 import PeatFederation
 import PeatTensor
+import Synchronization
 
 /// What is kept of a run: small things in SQLite, large ones as files beside it.
 ///
@@ -20,6 +21,8 @@ public final class RunDatabase: RunStore {
   private let now: @Sendable () -> Date
   /// `nil` where it is only read.
   private let lock: FolderLock?
+  /// Whether it goes again where the run does not begin.
+  private let isProvisional = Mutex(false)
 
   static let file = "run.sqlite"
   /// Of the databases that this program writes.
@@ -96,6 +99,37 @@ public final class RunDatabase: RunStore {
     let database = try RunDatabase(folder, lock: lock, now: now)
     try translatingErrors(of: name) { try RunSchema.migrate(database.queue, named: name) }
     return database
+  }
+
+  // MARK: Beginning
+
+  /// Nothing is to be kept of the run until it has begun: see `begin` and `leave`.
+  public func markProvisional() { isProvisional.withLock { $0 = true } }
+
+  /// Whether what is kept stays when its process ends.
+  public var hasBegun: Bool { !isProvisional.withLock { $0 } }
+
+  /// The run begins: from now on clients may come. A run that was moved aside for it goes.
+  public func begin() throws {
+    guard isProvisional.withLock({ $0 }) else { return }
+    try RunShelf(folder.deletingLastPathComponent()).dropAside(of: RunID(name))
+    isProvisional.withLock { $0 = false }
+  }
+
+  /// Removes what is kept of a run that did not begin, and puts back the one that was moved aside for it. It can't be used after that. Of a run that has begun all stays.
+  public func leave() {
+    guard isProvisional.withLock({ $0 }), let run = try? RunID(name) else { return }
+    try? queue.close()
+    try? RunShelf(folder.deletingLastPathComponent()).giveUp(run)
+  }
+
+  /// Whether nobody took part in the run yet, so that nothing would be lost with it.
+  public var isUntouched: Bool {
+    get throws {
+      guard let run = try load() else { return true }
+      return run.rounds.isEmpty && run.failedAttempts.isEmpty && run.updates.isEmpty
+        && run.clients.isEmpty
+    }
   }
 
   // MARK: Keeping
@@ -368,6 +402,12 @@ public final class RunDatabase: RunStore {
     }
     let damage = [place.adapter, place.state].flatMap { check(blobs.url(of: $0), $0) }
     guard damage.isEmpty else { throw PeatError.badData(damage.joined(separator: "; ") + ".") }
+    let all = run.lastMachine.rules.rounds
+    guard round < all else {
+      throw PeatError.usage(
+        "Round \(round) is the last of the run '\(name)': there is nothing to go on with after it. 'fedpeat runs export' gives its adapter; for more rounds begin another run."
+      )
+    }
     let machine = run.lastMachine.rolledBack(to: round)
     try translatingErrors(of: name) {
       try queue.write { database in

@@ -83,6 +83,7 @@ public struct RunShelf: Sendable {
           "Can't delete '\(place.path)': \(error.localizedDescription)", cause: error)
       }
     }
+    try dropAside(of: run)
     // The shelf itself goes with its last run, where it is empty.
     rmdir(folder.path)
   }

@@ -171,6 +171,94 @@ import Testing
     }
   }
 
+  @Test func `a run that is refused leaves nothing, and --anew takes nothing for it`() async throws
+  {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(folder, "rounds: 2\n")
+      let runs = folder.appendingPathComponent("result.runs")
+      // 4096 is more than the model is wide.
+      let wrong = ["simulate", file, "--out", "result", "--rank", "4096"]
+      #expect(try await FedpeatCommand.run(wrong, in: folder).status != 0)
+      #expect(!FileManager.default.fileExists(atPath: runs.path))
+      try await FedpeatCommand.succeed(["simulate", file, "--out", "result"], in: folder)
+      func state() async throws -> [String: Any] {
+        let shown = try await self.runs("show", "run-0", "--store", "result.runs", in: folder)
+        return try #require(shown["state"] as? [String: Any])
+      }
+      // A finished one is replaced, but only by one that begins; so is any by --anew.
+      for more in [[], ["--anew"]] {
+        #expect(try await FedpeatCommand.run(wrong + more, in: folder).status != 0)
+        #expect(try await state()["state"] as? String == "finished")
+      }
+      let server = try LoopbackServer { _ in .init() }
+      let busy = try await FedpeatCommand.run(
+        [
+          "serve", file, "--out", "result", "--anew", "--listen", "127.0.0.1:\(server.port)",
+          "--insecure",
+        ], in: folder)
+      #expect(busy.status == 69 && busy.errors.contains("in use"), "\(busy)")
+      #expect(try await state()["state"] as? String == "finished")
+      #expect(try await state()["rounds"] as? Int == 2)
+      try await FedpeatCommand.succeed(
+        ["simulate", file, "--out", "result", "--rounds", "1", "--anew"], in: folder)
+      #expect(try await state()["rounds"] as? Int == 1)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: runs.path) == ["run-0"])
+      server.stop()
+    }
+  }
+
+  @Test func `adapters whose database is gone are not deleted`() async throws {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(folder, "rounds: 2\n")
+      try await FedpeatCommand.succeed(["simulate", file, "--out", "result"], in: folder)
+      let place = folder.appendingPathComponent("result.runs/run-0")
+      func blobs() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(
+          atPath: place.appendingPathComponent("blobs").path
+        ).sorted()
+      }
+      let before = try blobs()
+      for name in ["run.sqlite", "run.sqlite-wal", "run.sqlite-shm"] {
+        try? FileManager.default.removeItem(at: place.appendingPathComponent(name))
+      }
+      for command in ["simulate", "serve"] {
+        try await expect(
+          65, saying: ["run.sqlite", "missing", "--anew"],
+          from: [command, file, "--out", "result", "--quiet"], in: folder)
+        #expect(try blobs() == before)
+      }
+      try await FedpeatCommand.succeed(["simulate", file, "--out", "result", "--anew"], in: folder)
+    }
+  }
+
+  @Test(arguments: ["evaluationData", "realignData", "serverData"])
+  func `a run goes on only with the texts that it began with`(key: String) async throws {
+    try await withTemporaryFolder { folder in
+      let text = folder.appendingPathComponent("own.txt")
+      try Data(TinyWorkshop.sentences(20, seed: 5).joined(separator: "\n").utf8).write(to: text)
+      let also = key == "serverData" ? "participate: true\n" : ""
+      let measured =
+        key == "evaluationData"
+        ? "" : "evaluationData: \(try await TinyWorkshop.shared().text)\n"
+      let file = try await runFile(
+        folder, "rounds: 4000\n\(key): \(text.path)\n\(also)\(measured)")
+      func cut() async throws {
+        let running = try RunningCommand(["simulate", file, "--out", "result"], in: folder)
+        try await running.waits(for: "of 4000")
+        running.send(SIGKILL)
+        _ = try await running.finish()
+      }
+      try await cut()
+      let before = try Data(contentsOf: text)
+      try Data("Quite another text. It is easy.".utf8).write(to: text)
+      try await expect(
+        65, saying: ["the text of \(key)", "can't go on", "--anew"],
+        from: ["simulate", file, "--out", "result", "--quiet"], in: folder)
+      try before.write(to: text)
+      try await cut()
+    }
+  }
+
   @Test func `a run that is not there is told, with those that are`() async throws {
     try await withTemporaryFolder { folder in
       for verb in ["show", "resume", "verify", "delete"] {

@@ -47,7 +47,7 @@ import Testing
       "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Logging",
       "NIOCore", "NIOPosix", "NIOSSL", "Crypto", "SwiftASN1", "X509",
     ],
-    "PeatMonitor": ["Hummingbird", "Logging"],
+    "PeatMonitor": ["Hummingbird", "HummingbirdCore", "Logging"],
     "PeatStore": ["GRDB"],
     "FedPEATClient": ["Logging"], "FedPEAT": ["Logging", "Yams"],
     "FedPEATCLI": ["ArgumentParser", "Logging"],

@@ -168,6 +168,20 @@ import Testing
     #expect(refusal?.message.isEmpty == false)
   }
 
+  @Test func `a refusal says numbers as they are`() {
+    var header = header
+    header.rank = 8
+    let refusal = #expect(throws: UpdateRefusal.self) {
+      try policy.check(header, from: "c", bytes: 10)
+    }
+    #expect(refusal?.message == "The update's rank is 8; this round's is 4.")
+    header.rank = nil
+    let other = #expect(throws: UpdateRefusal.self) {
+      try policy.check(header, from: "c", bytes: 10)
+    }
+    #expect(other?.message == "The update's rank is none; this round's is 4.")
+  }
+
   @Test(arguments: [1001, .max, -1]) func `a size is refused`(bytes: Int) {
     let refusal = #expect(throws: UpdateRefusal.self) {
       try policy.check(header, from: "c", bytes: bytes)

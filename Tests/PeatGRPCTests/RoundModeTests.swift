@@ -75,7 +75,7 @@ private final class SleepyConnection: CoordinatorConnection {
     try await withTemporaryFolder { folder in
       let federation = try await Federation(
         kind, in: folder, rules: RoundRules(rounds: 2, minimumClients: 3, deadline: .seconds(600)),
-        planner: Enough(count: 2))
+        planner: Enough(count: 2), grace: .seconds(10))
       let end = Door()
       var slow = ToyTrainer(target: 9)
       slow.onTrain = { _ in await end.pass() }

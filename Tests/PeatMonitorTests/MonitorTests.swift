@@ -68,6 +68,37 @@ import Testing
     }
   }
 
+  @Test func `connections without a request, or with half of one, are closed`() async throws {
+    try await withTemporaryFolder { folder in
+      let store = MemoryBlobStore()
+      let digest = await store.put(Data([1]))
+      let coordinator = try await Coordinator(
+        CoordinatorConfiguration(run: "seen", seed: 1, rules: RoundRules(rounds: 3)),
+        adapter: ["a": Tensor([1, 2])],
+        levels: [Package(files: [.init(name: "f", digest: digest, bytes: 1)])], store: store,
+        workFolder: folder.appendingPathComponent("updates"))
+      let (ports, port) = AsyncStream.makeStream(of: Int.self)
+      let serving = Task {
+        try await MonitorServer(host: "127.0.0.1", port: 0, patience: .seconds(1)) {
+          (await coordinator.status, 7)
+        }.run { port.yield($0) }
+      }
+      var listening = ports.makeAsyncIterator()
+      let bound = try #require(await listening.next())
+      let silent = try RawConnection(port: bound)
+      let halting = try RawConnection(port: bound)
+      halting.say("GET /metrics HTTP/1.1\r\nHost: a\r\n")
+      let end = ContinuousClock.now + .seconds(60)
+      while !(silent.isClosed && halting.isClosed), ContinuousClock.now < end {
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      #expect(silent.isClosed && halting.isClosed)
+      #expect(try await get("healthz", port: bound) == (200, "ok\n"))
+      serving.cancel()
+      _ = await serving.result
+    }
+  }
+
   @Test func `a port that is taken is an error that says so`() async throws {
     let (ports, port) = AsyncStream.makeStream(of: Int.self)
     try await withTemporaryFolder { folder in

@@ -24,6 +24,14 @@ import enum Crypto.P256
       #expect(try CertificateAuthority(folder: place).fingerprint == made.fingerprint)
       #expect(try CertificateAuthority.openOrCreate(at: place).fingerprint == made.fingerprint)
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["ca"])
+      // A clock that shows a time before it is not that of one that has expired.
+      for (years, words) in [(-2.0, "valid only from"), (20, "was valid until")] {
+        let now = Date(timeIntervalSinceNow: years * 366 * 86_400)
+        let error = #expect(throws: PeatError.self) {
+          try CertificateAuthority(folder: place, now: now)
+        }
+        #expect(error?.message.contains(words) == true)
+      }
       // Others may read the key: it is not used.
       let key = place.appendingPathComponent("ca.key").path
       try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: key)

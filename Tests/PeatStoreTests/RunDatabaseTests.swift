@@ -39,6 +39,9 @@ import Testing
       do {
         let database = try RunDatabase(place(folder))
         expectError(.usage, "0 to 4", "not to 9") { try database.rollBack(to: 9) }
+        // The run would go on with a fifth round of four.
+        expectError(.usage, "Round 4 is the last") { try database.rollBack(to: 4) }
+        #expect(try database.load()?.ending == .completed)
         expectError(.usage, "kept no longer", "0, 3, 4") { try database.rollBack(to: 1) }
         try database.rollBack(to: 3)
         let run = try #require(try database.load())
@@ -335,6 +338,107 @@ import Testing
         #expect(outcome.report.adapter.digest == expected.report.adapter.digest)
       }
       if !mounted { print("no small disk could be mounted here") }
+    }
+  }
+
+  @Test func `what can't be written while a round is aggregated stops the coordinator alone`()
+    async throws
+  {
+    try await withTemporaryFolder { folder in
+      let federation = MortalFederation()
+      let expected = try await federation.run(nil, in: folder.appendingPathComponent("plain"))
+      let blobs = place(folder).appendingPathComponent("blobs")
+      let away = folder.appendingPathComponent("away")
+      do {
+        let store = MortalStore(try RunDatabase(place(folder)))
+        let coordinator = try await federation.coordinator(folder, store: store) { event in
+          // As where the disk is full: nothing more can be written there.
+          guard case .aggregating(2, _) = event else { return }
+          try? FileManager.default.moveItem(at: blobs, to: away)
+          FileManager.default.createFile(atPath: blobs.path, contents: nil)
+        }
+        let transport = InMemoryTransport(coordinator, chunkBytes: 64)
+        let working = try federation.clients.map { id, target in
+          let client = try Client(
+            ClientConfiguration(
+              client: id, retry: RetryPolicy(attempts: 3, initial: .milliseconds(2))),
+            connection: transport.connect(),
+            trainer: ToyTrainer(target: target, examples: 1 + Int(abs(target)), steps: 3),
+            workFolder: folder.appendingPathComponent("client-\(id)"), logger: .quiet,
+            freeMemory: { 1 << 20 })
+          return Task { try await client.run() }
+        }
+        let error = await #expect(throws: PeatError.self) { try await coordinator.run() }
+        #expect(error?.code == .inputOutput, "\(String(describing: error))")
+        #expect(error?.message.contains("same command again") == true)
+        for task in working {
+          // It is not told that the run has failed, but tries again.
+          let error = await #expect(throws: PeatError.self) { try await task.value }
+          #expect(error?.code == .unavailable, "\(String(describing: error))")
+        }
+        store.die()
+      }
+      try FileManager.default.removeItem(at: blobs)
+      try FileManager.default.moveItem(at: away, to: blobs)
+      let outcome = try await federation.run(.sqlite, in: folder)
+      #expect(outcome.report.rounds.count == 4)
+      #expect(outcome.report.adapter.digest == expected.report.adapter.digest)
+    }
+  }
+
+  @Test func `a run that does not begin leaves nothing, and the one before it comes back`() throws {
+    try withTemporaryFolder { folder in
+      let shelf = RunShelf(folder.appendingPathComponent("runs"))
+      func note() throws -> String? {
+        try shelf.read("run").note("which").map { String(decoding: $0, as: UTF8.self) }
+      }
+      func begin(_ name: String, begins: Bool) throws {
+        try shelf.putBack("run")
+        if shelf.hasAnything(of: "run") { try shelf.setAside("run") }
+        let database = try shelf.open("run")
+        database.markProvisional()
+        try database.keep(Data(name.utf8), as: "which")
+        if begins { try database.begin() }
+        database.leave()
+      }
+      try begin("first", begins: false)
+      #expect(!FileManager.default.fileExists(atPath: shelf.folder.path))
+      try begin("second", begins: true)
+      #expect(try note() == "second")
+      try begin("third", begins: false)
+      #expect(try note() == "second")
+      try begin("fourth", begins: true)
+      #expect(try note() == "fourth")
+      let names = try FileManager.default.contentsOfDirectory(atPath: shelf.folder.path)
+      #expect(names == ["run"])
+      // Killed before it began, so that nobody said 'leave'.
+      do {
+        try shelf.setAside("run")
+        let database = try shelf.open("run")
+        database.markProvisional()
+        #expect(shelf.runs == ["run"])
+        // It is under way.
+        expectError(.usage, "under way") { try shelf.putBack("run") }
+      }
+      try shelf.putBack("run")
+      #expect(try note() == "fourth")
+    }
+  }
+
+  @Test func `adapters without their database are not begun anew upon`() throws {
+    try withTemporaryFolder { folder in
+      let shelf = RunShelf(folder)
+      try shelf.checkDatabase(of: "run")
+      do {
+        let database = try shelf.open("run")
+        try Data("x".utf8).write(to: database.blobs.url(of: Digest(of: Data("x".utf8))))
+      }
+      try shelf.checkDatabase(of: "run")
+      let file = folder.appendingPathComponent("run/run.sqlite")
+      try Data().write(to: file)
+      expectError(.badData, "is empty", "--anew") { try shelf.checkDatabase(of: "run") }
+      try FileManager.default.removeItem(at: file)
+      expectError(.badData, "is missing", "--anew") { try shelf.checkDatabase(of: "run") }
     }
   }
 

@@ -70,6 +70,7 @@ struct Serve: AsyncParsableCommand {
     let limits = try protection.limits
     let decision = try protection.decide(configuration)
     let database = try keeping.open(configuration)
+    defer { database?.leave() }
     if database == nil {
       Terminal.note(
         "not kept     this run and its adapter end with the process; with --out FOLDER, or --store FOLDER, they are kept, and the same command goes on after a stop"
@@ -83,7 +84,9 @@ struct Serve: AsyncParsableCommand {
       },
       // Not the run file's 'data': clients may have texts of their own.
       pooled: try referenceData.map { try configuration.evaluationDocuments(in: URL(path: $0)) },
-      identity: decision.identity, database: database, logger: .silent,
+      identity: decision.identity, database: database,
+      otherTexts: referenceData.map { ["--reference-data": URL(path: $0)] } ?? [:],
+      logger: .silent,
       onEvent: { event in
         progress.report(event)
         if case .coordinator(.roundEnded) = event { ProcessMeasurement.releaseFreeMemory() }
@@ -91,7 +94,7 @@ struct Serve: AsyncParsableCommand {
     let (addressFile, protection, runID) = (addressFile, protection, try configuration.runID)
     let meeting = try FederatedTuning.network(
       configuration, security: decision.security, limits: limits, audit: decision.audit,
-      database: database,
+      database: database, onStrangers: { Terminal.caution("\($0)") },
       onMonitoring: { Terminal.note("metrics      http://\($0)/metrics") },
       onListening: { address in
         Terminal.note("listening    \(address)")

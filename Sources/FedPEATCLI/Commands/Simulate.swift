@@ -186,11 +186,12 @@ struct Simulate: AsyncParsableCommand {
     var configuration = configuration
     configuration.minimumClients = parts.groups.count
     let database = try keeping.open(configuration, finished: .isReplaced)
+    defer { database?.leave() }
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration, evaluation: parts.evaluation, pooled: parts.groups.flatMap(\.documents),
       cell: try parts.shares(), clients: parts.clients, database: database, othersMayCome: false,
-      logger: .silent,
+      otherTexts: configuration.data.map { ["data": URL(path: $0)] } ?? [:], logger: .silent,
       onEvent: progress.report)
     return try await tuning.run(
       FederatedTuning.inProcess(

@@ -30,7 +30,7 @@ struct ServerSecurityOptions: ParsableArguments {
 
   @Option(
     help:
-      "A file with serial numbers of certificates that were revoked, one a line, for --certificate; none if not given."
+      "A file with serial numbers of certificates that were revoked, one a line in hexadecimal or as openssl prints them, for --certificate; none if not given."
   )
   var revoked: String?
 
@@ -45,6 +45,18 @@ struct ServerSecurityOptions: ParsableArguments {
 
   @Option(help: "Connections at a time. (default: \(ServerLimits.usual.connections))")
   var maxConnections: Int?
+
+  @Option(
+    help:
+      "Connections at a time that have not said whose they are; from one address a quarter of it. (default: \(ServerLimits.usual.strangers))"
+  )
+  var maxStrangers: Int?
+
+  @Option(
+    help:
+      "Seconds in which a connection must say whose it is. (default: \(Int(ServerLimits.usual.introduction.seconds)))"
+  )
+  var identifyWithin: Double?
 
   @Option(
     help: "Calls of a client per second, over time. (default: \(Int(ServerLimits.usual.callRate)))")
@@ -64,6 +76,17 @@ struct ServerSecurityOptions: ParsableArguments {
     get throws {
       var limits = ServerLimits()
       if let maxConnections { limits.connections = maxConnections }
+      if let maxStrangers {
+        limits.strangers = maxStrangers
+        limits.strangersOfAddress = max(1, maxStrangers / 4)
+      }
+      if let identifyWithin {
+        guard (1...3600).contains(identifyWithin) else {
+          throw PeatError.usage(
+            "--identify-within is \(identifyWithin); it must be between 1 and 3600 seconds.")
+        }
+        limits.introduction = .seconds(identifyWithin)
+      }
       if let maxCalls {
         limits.callRate = Double(maxCalls)
         limits.callBurst = 4 * limits.callRate
@@ -109,7 +132,9 @@ struct ServerSecurityOptions: ParsableArguments {
       }
       let identity = try Identity(
         certificate: URL(path: certificate), key: URL(path: key), trust: URL(path: trust))
-      let list = try revoked.map { try RevocationFile(URL(path: $0)) }
+      let list = try revoked.map {
+        try RevocationFile(URL(path: $0)) { Terminal.warning($0) }
+      }
       return Decision(
         security: .mutualTLS(
           try ServerCredentials(identity, isRevoked: { list?.contains($0) ?? false })),

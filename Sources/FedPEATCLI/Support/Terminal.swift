@@ -160,7 +160,9 @@ enum Format {
   }
 
   static func number(_ value: Double, digits: Int = 2) -> String {
-    String(format: "%.\(digits)f", value)
+    // What is as large as that comes from elsewhere, and would fill lines.
+    let isLong = value.isFinite && abs(value) >= 1e15
+    return String(format: isLong ? "%.\(digits)e" : "%.\(digits)f", value)
   }
 
   /// At least three digits that say something: 16672, 12.4, 0.0123.

@@ -1,3 +1,4 @@
+import Foundation
 import PeatTensor
 
 /// How a run ends, and how its clients hear of it.
@@ -12,6 +13,23 @@ extension Coordinator {
       "The coordinator was asked to stop. The run '\(configuration.run)' is kept: the same command goes on with it, and clients that are still trying come back."
     )
     stopWaiting()
+  }
+
+  /// Stops as if it were killed, where the run is kept and something could not be written or read: the disk is full, for example. Nothing is wrong with the run, and its
+  /// clients wait for the coordinator that is started next. Returns whether it does.
+  func suspends(because error: any Error) -> Bool {
+    guard runStore != nil, machine.ending == nil, error.isOfFiles else { return false }
+    // It may be stopping already.
+    guard keepingFailure == nil else { return true }
+    let reason = failureReason(error)
+    let end = reason.hasSuffix(".") ? "" : "."
+    keepingFailure = PeatError(
+      .inputOutput,
+      "The run stops, as a file can't be written or read: \(reason)\(end) What was kept until now stays: mend it, and start the same command again.",
+      cause: error)
+    logger.error("the coordinator stops: \(reason)")
+    stopWaiting()
+    return true
   }
 
   /// Ends the run; clients are told.
@@ -74,5 +92,18 @@ extension Coordinator {
   private func expirePatience() {
     patienceExpired = true
     wakeAll()
+  }
+}
+
+extension Error {
+  /// Whether a file could not be written or read, which says nothing of what it holds.
+  fileprivate var isOfFiles: Bool {
+    switch self {
+    case let error as PeatError: error.code == .inputOutput
+    case is POSIXError: true
+    // What Foundation says of reading and writing files.
+    case let error as CocoaError: (256..<1024).contains(error.code.rawValue)
+    default: false
+    }
   }
 }

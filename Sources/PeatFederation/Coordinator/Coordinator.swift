@@ -475,6 +475,7 @@ public actor Coordinator {
   }
 
   func fail(_ error: any Error, _ event: (String) -> RoundEvent) {
+    if suspends(because: error) { return }
     if machine.ending == nil { failure = error }
     process(event(failureReason(error)))
   }

@@ -1,0 +1,78 @@
+import Foundation
+import PeatFederation
+import PeatTensor
+
+/// A run that another of its name takes the place of is moved aside. It goes when the other has begun, and comes back where that came to nothing.
+extension RunShelf {
+  /// No run has such a name.
+  private func aside(of run: RunID) -> URL { folder.appendingPathComponent(run.name + "~") }
+  private func gone(_ run: RunID) -> URL { folder.appendingPathComponent(run.name + "~gone") }
+
+  /// Whether there is anything in a run's place, a run or what is left of one.
+  public func hasAnything(of run: RunID) -> Bool {
+    FileManager.default.fileExists(atPath: place(of: run).path)
+  }
+
+  /// Throws where adapters of a run lie in its place and its database does not: who begins anew there deletes them.
+  public func checkDatabase(of run: RunID) throws {
+    let place = place(of: run)
+    let file = place.appendingPathComponent(RunDatabase.file)
+    guard FolderBlobStore.size(file) ?? 0 == 0 else { return }
+    let blobs = place.appendingPathComponent("blobs")
+    let count = (try? FileManager.default.contentsOfDirectory(atPath: blobs.path))?.count ?? 0
+    guard count > 0 else { return }
+    throw PeatError.badData(
+      "\(count) adapters and other files of an earlier run lie in '\(blobs.path)', but its database '\(RunDatabase.file)' is \(FolderBlobStore.size(file) == nil ? "missing" : "empty"). Put it back to go on with that run, or move '\(place.path)' away. --anew begins anew and deletes them."
+    )
+  }
+
+  /// Moves a run aside.
+  ///
+  /// - Throws: `usage` where a process works on it.
+  public func setAside(_ run: RunID) throws {
+    let place = place(of: run)
+    let lock = try FolderLock(
+      place, isBusy: "The run '\(run)' is under way in another process; stop that first.")
+    try withExtendedLifetime(lock) { try move(place, to: aside(of: run)) }
+  }
+
+  /// Puts back a run that was moved aside for one that did not begin, as its process was killed. Where there is none nothing happens.
+  public func putBack(_ run: RunID) throws {
+    try? FileManager.default.removeItem(at: gone(run))
+    guard FileManager.default.fileExists(atPath: aside(of: run).path) else { return }
+    guard hasAnything(of: run) else { return try move(aside(of: run), to: place(of: run)) }
+    let lock = try FolderLock(
+      place(of: run), isBusy: "The run '\(run)' is under way in another process; stop that first.")
+    try withExtendedLifetime(lock) { try giveUp(run) }
+  }
+
+  /// Removes a run that did not begin, and puts back the one that was moved aside for it. The caller has it.
+  func giveUp(_ run: RunID) throws {
+    do { try FileManager.default.removeItem(at: place(of: run)) } catch {
+      throw PeatError.inputOutput(
+        "Can't delete '\(place(of: run).path)': \(error.localizedDescription)", cause: error)
+    }
+    if FileManager.default.fileExists(atPath: aside(of: run).path) {
+      try move(aside(of: run), to: place(of: run))
+    }
+    // The shelf itself goes with its last run, where it is empty.
+    rmdir(folder.path)
+  }
+
+  /// Deletes the run that was moved aside, where there is one.
+  func dropAside(of run: RunID) throws {
+    let aside = aside(of: run)
+    guard FileManager.default.fileExists(atPath: aside.path) else { return }
+    // At once: half of it is not to come back.
+    try? FileManager.default.removeItem(at: gone(run))
+    try move(aside, to: gone(run))
+    try? FileManager.default.removeItem(at: gone(run))
+  }
+
+  private func move(_ from: URL, to: URL) throws {
+    guard rename(from.path, to.path) == 0 else {
+      throw PeatError.inputOutput(
+        "Can't move '\(from.path)' to '\(to.path)': \(String(cString: strerror(errno))).")
+    }
+  }
+}
