@@ -28,9 +28,12 @@ public struct ClassificationTask: Sendable, Codable, Equatable {
   public static func labels(of documents: [Document]) throws -> [String] {
     let labels = try ClassLabels.sorted(documents.map(label))
     guard labels.count > 1 else {
+      let kind = documents.first?.picture == nil ? "text" : "picture"
       throw PeatError.badData(
-        "All \(documents.count) texts are of the class '\(labels.first ?? "")': there is nothing to tell apart."
-      )
+        (documents.count == 1
+          ? "There is one \(kind), of the class '\(labels.first ?? "")'"
+          : "All \(documents.count) \(kind)s are of the class '\(labels.first ?? "")'")
+          + ": there is nothing to tell apart.")
     }
     return labels
   }
@@ -89,7 +92,9 @@ public struct ClassificationTask: Sendable, Codable, Equatable {
         isTarget: Array(repeating: false, count: encoding.numbers.count) + [true],
         types: hasTypes ? encoding.typeNumbers + [0] : [])
     }
-    return try TokenDataset(
+    var dataset = try TokenDataset(
       sequences, .classes(context: context, atFirst: atFirst, padToken: padToken))
+    dataset.shortenedDocuments = encodings.count { !$0.overflowing.isEmpty }
+    return dataset
   }
 }

@@ -15,7 +15,7 @@ struct DataTable {
       throw PeatError.badData("'\(file.name)' holds no header line. Expected 'text,label'.")
     }
     self.header = header
-    let names = header.fields.map { $0.lowercased().filter { !$0.isWhitespace } }
+    let names = Self.names(of: header)
     self.names = names
     let twice = Dictionary(grouping: names) { $0 }.filter { $0.value.count > 1 && !$0.key.isEmpty }
     if let name = twice.keys.min() {
@@ -31,6 +31,10 @@ struct DataTable {
         \(format == .tsv ? "A text with a tab in it can't stand in this format." : "A text with a comma in it stands in quotes.")
         """)
     }
+  }
+
+  static func names(of header: CSVReader.Row) -> [String] {
+    header.fields.map { $0.lowercased().filter { !$0.isWhitespace } }
   }
 
   /// A row as a record. A class column is also called `label`, whatever its name.

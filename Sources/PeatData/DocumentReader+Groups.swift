@@ -21,7 +21,16 @@ extension DocumentReader {
   public static func groups(
     of documents: [Document], by field: String, in source: String = "the data"
   ) throws -> [DocumentGroup] {
-    var groups: [DocumentGroup] = []
+    try numbers(of: documents, by: field, in: source).map { name, numbers in
+      DocumentGroup(name: name, documents: numbers.map { documents[$0] })
+    }
+  }
+
+  /// The same as the documents' numbers, from 0.
+  public static func numbers(
+    of documents: [Document], by field: String, in source: String = "the data"
+  ) throws -> [(name: String, numbers: [Int])] {
+    var groups: [(name: String, numbers: [Int])] = []
     var places: [String: Int] = [:]
     for (number, document) in documents.enumerated() {
       guard let name = document.fields[field] else {
@@ -33,10 +42,10 @@ extension DocumentReader {
           "\(source): record \(number + 1) has no field '\(field)' to divide the data by. \(tail)")
       }
       if let place = places[name] {
-        groups[place].documents.append(document)
+        groups[place].numbers.append(number)
       } else {
         places[name] = groups.count
-        groups.append(DocumentGroup(name: name, documents: [document]))
+        groups.append((name, [number]))
       }
     }
     return groups

@@ -40,7 +40,8 @@ public struct LabelledText: Sendable, Equatable {
   }
 
   /// The labelled texts of a CSV or TSV file with a header (`text,category`, `text,label` or, of pairs, `premise,hypothesis,label`), or of JSON or JSON lines with
-  /// such records; or of a folder of such files, in which files of a folder are texts of the class that the folder is called by.
+  /// such records; or of a folder of such files, in which files of a folder are texts of the class that the folder is called by. What lies beside such folders and is
+  /// prose, as a README is, is passed over.
   ///
   /// - Parameter field: a field that is to say which file of a folder a text is from; `nil`: none.
   /// - Throws: as `DocumentReader.read`.
@@ -48,8 +49,9 @@ public struct LabelledText: Sendable, Equatable {
     _ url: URL, as format: DataFormat? = nil, by field: String? = nil
   ) throws -> [LabelledText] {
     guard let folder = try TextFolder(url) else { return try read(TextFile(url), as: format) }
-    return try folder.files.flatMap { file in
+    return try folder.files.flatMap { file -> [LabelledText] in
       let place = try TextFile(file.url)
+      if folder.hasClasses, !file.isOfClass, isProse(place, as: format) { return [] }
       let own = field.map { [$0: file.group] } ?? [:]
       guard file.isOfClass else {
         return try read(place, as: format).map { text in
@@ -69,6 +71,13 @@ public struct LabelledText: Sendable, Equatable {
 
   package static func read(_ file: TextFile, as format: DataFormat? = nil) throws -> [LabelledText]
   {
+    guard !isProse(file, as: format) else {
+      throw PeatError.badData(
+        """
+        '\(file.name)' is plain text, which has no labels. Expected a table whose header names a column 'text' and a column 'label' (or 'category'), \
+        JSON or JSON lines of such records, or a folder with a folder of texts for each class.
+        """)
+    }
     var format = format ?? DataFormat.sniffed(from: file.bytes, fileExtension: file.fileExtension)
     if format == .text { format = .csv }
     let examples =
@@ -82,6 +91,26 @@ public struct LabelledText: Sendable, Equatable {
         "'\(file.name)' holds no examples. Expected a text and a label for each.")
     }
     return examples
+  }
+
+  /// The files beside a folder's folders of classes that are prose, and which `read` passes over.
+  public static func filesPassedOver(in url: URL) throws -> [URL] {
+    guard let folder = try TextFolder(url), folder.hasClasses else { return [] }
+    return try folder.files.filter {
+      try !$0.isOfClass && isProse(TextFile($0.url), as: nil)
+    }.map(\.url)
+  }
+
+  /// Whether a file is neither by its name nor by what it holds records or a table: its first line names no column of texts and none of labels.
+  private static func isProse(_ file: TextFile, as format: DataFormat?) -> Bool {
+    guard format ?? .sniffed(from: file.bytes, fileExtension: file.fileExtension) == .text,
+      let first = file.filledLines.first
+    else { return false }
+    guard let header = try? CSVReader.rows(of: Array(first.bytes), name: file.name).first else {
+      return true
+    }
+    let names = DataTable.names(of: header)
+    return textKeys(names.contains) == nil || !names.contains(where: labelKeys.contains)
   }
 
   private static func readTable(_ file: TextFile, _ format: DataFormat) throws -> [LabelledText] {

@@ -44,6 +44,9 @@ public struct TextFolder: Sendable {
     self.files = files
   }
 
+  /// Whether folders of classes are in it.
+  var hasClasses: Bool { files.contains(where: \.isOfClass) }
+
   /// The documents of all files.
   ///
   /// - Parameter field: a field that is to say whose a document is; `nil`: none.

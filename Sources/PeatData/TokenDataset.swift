@@ -54,6 +54,8 @@ public struct TokenDataset: Sendable {
   let windows: WindowList
   /// Documents that are in no window: too short, or longer than the context before anything in them is learned.
   public let unusedDocuments: Int
+  /// Documents that were longer than the context and lost the rest before they came here: of texts of classes.
+  public internal(set) var shortenedDocuments = 0
   /// What tokens number where they are patches of pictures.
   public private(set) var patches: PatchTable?
   /// Tells two datasets apart: a hash (FNV-1a) of tokens, marks and arrangement.

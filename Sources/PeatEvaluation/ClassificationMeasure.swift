@@ -12,7 +12,7 @@ public struct ClassificationMeasure: Sendable {
   /// - Parameters:
   ///   - dataset: texts or pictures of the model's classes, one in a window.
   ///   - shouldStop: asked between texts; true ends the measurement with `interrupted`.
-  /// - Throws: `usage` where the model has no head of classes.
+  /// - Throws: `usage` where the model has no head of classes, or reads no texts as long as the dataset's.
   public func report(
     _ model: TransformerModel, _ dataset: TokenDataset,
     shouldStop: @Sendable () -> Bool = { false },
@@ -23,6 +23,8 @@ public struct ClassificationMeasure: Sendable {
         "This model of the type \(model.configuration.modelType) has no head of classes.")
     }
     try dataset.check(vocabularySize: model.configuration.vocabularySize)
+    // Pictures have as many patches as the model says.
+    if dataset.patches == nil { try model.checkContext(dataset.context) }
     let batches = Array(dataset.batches(rows: 1))
     // Nothing where a window has no class; no prediction where the model computes no numbers.
     let found: [(right: Int, predicted: Int?)?] = try concurrently(

@@ -39,6 +39,7 @@ public struct MaskedTokenMeasure: Sendable {
       )
     }
     try dataset.check(vocabularySize: model.configuration.vocabularySize)
+    try model.checkContext(dataset.context)
     let count = min(limit ?? dataset.windowCount, dataset.windowCount)
     let found: [(loss: TokenLoss, right: Int)] = try concurrently(
       count: count, threads: threads, shouldStop: shouldStop, onProgress: onProgress

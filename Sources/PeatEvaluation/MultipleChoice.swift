@@ -24,11 +24,18 @@ public struct MultipleChoiceMeasure {
   private let model: TransformerModel
   private let tokenizer: any TextTokenizer
   private let addBegin: Bool
+  /// Tokens of a question and its answer that are read, at most: those at the end.
+  public let context: Int
   private let tape = Tape()
 
-  /// Throws where the model does not predict each next token, or has no begin token to add.
-  public init(_ model: TransformerModel, tokenizer: any TextTokenizer, addBegin: Bool) throws {
+  /// - Parameter context: all that the model reads, if not given.
+  /// - Throws: `usage` where the model does not predict each next token, has no begin token to add, or reads no such context.
+  public init(
+    _ model: TransformerModel, tokenizer: any TextTokenizer, addBegin: Bool, context: Int? = nil
+  ) throws {
     try model.configuration.requireNextTokenHead(for: "Scoring answers as continuations")
+    if let context { try model.checkContext(context) }
+    self.context = context ?? model.contextLength
     guard !addBegin || tokenizer.beginToken != nil else {
       throw PeatError.usage("This tokenizer has no begin token (BOS). Leave it out with --no-bos.")
     }
@@ -52,7 +59,12 @@ public struct MultipleChoiceMeasure {
     /// The most probable choice, and the one that is most probable by its length.
     public var choice: Int
     public var normalizedChoice: Int
+    /// Whether the question was longer than the context with one of the choices, and lost its beginning.
+    public var isShortened: Bool
   }
+
+  /// ln p(choice | question), and whether the question lost its beginning.
+  private typealias Score = (logProbability: Double, isShortened: Bool)
 
   /// The model's answers, one by one.
   ///
@@ -64,21 +76,23 @@ public struct MultipleChoiceMeasure {
     guard !questions.isEmpty else { throw PeatError.badData("There are no questions.") }
     return try questions.enumerated().map { number, question in
       if shouldStop() { throw PeatError(.interrupted, "Interrupted.") }
-      let plain = try question.choices.map { try logProbability(of: $0, after: question.prompt) }
+      let scores = try question.choices.map { try score(of: $0, after: question.prompt) }
+      let plain = scores.map(\.logProbability)
       let normalized = zip(plain, question.choices).map {
         $0 / Double(max($1.unicodeScalars.count, 1))
       }
       defer { onProgress(number + 1, questions.count) }
       return Answer(
         logProbabilities: plain, choice: plain.placeOfLargest,
-        normalizedChoice: normalized.placeOfLargest)
+        normalizedChoice: normalized.placeOfLargest,
+        isShortened: scores.contains(where: \.isShortened))
     }
   }
 
-  /// ln p(choice | prompt). The text is encoded in one piece; of its tokens as many are given as the prompt's own encoding has, the
+  /// The text is encoded in one piece; of its tokens as many are given as the prompt's own encoding has, the
   /// others are scored. A text longer than the context loses its beginning.
-  private func logProbability(of choice: String, after prompt: String) throws -> Double {
-    if model.configuration.hasEncoder { return try logProbabilityOfTarget(choice, prompt) }
+  private func score(of choice: String, after prompt: String) throws -> Score {
+    if model.configuration.hasEncoder { return try scoreOfTarget(choice, prompt) }
     let separator = prompt.last.map { $0.isWhitespace } ?? true ? "" : " "
     let begin = addBegin ? tokenizer.beginToken.map { [$0] } ?? [] : []
     let question = prompt.replacing(/\s+$/, with: "")
@@ -90,28 +104,35 @@ public struct MultipleChoiceMeasure {
       throw PeatError.badData(
         "A question and its answer '\(choice.prefix(40))' together have fewer than two tokens.")
     }
-    let first = max(0, whole.count - 1 - model.contextLength)
+    let first = max(0, whole.count - 1 - context)
     let inputs = Array(whole[first..<whole.count - 1])
     let targets = (first + 1..<whole.count).map { $0 < max(shared, 1) ? -1 : whole[$0] }
-    return try logProbability(inputs, targets, SequenceLayout(lengths: [inputs.count]))
+    return (
+      try logProbability(inputs, targets, SequenceLayout(lengths: [inputs.count])), first > 0
+    )
   }
 
-  /// ln p(choice | prompt) of a model whose encoder reads the prompt, with what the tokenizer puts around it; a prompt longer than the context loses its beginning.
+  /// The same of a model whose encoder reads the prompt, with what the tokenizer puts around it; a prompt longer than the context loses its beginning.
   /// The end of the answer is not scored.
-  private func logProbabilityOfTarget(_ choice: String, _ prompt: String) throws -> Double {
+  private func scoreOfTarget(_ choice: String, _ prompt: String) throws -> Score {
     var source = try tokenizer.encode(prompt, addSpecialTokens: true)
     if let end = tokenizer.endToken, source.last != end { source.append(end) }
     let target = try tokenizer.encode(choice, addSpecialTokens: false)
-    guard !source.isEmpty, !target.isEmpty, target.count < model.contextLength else {
+    guard !source.isEmpty, !target.isEmpty, target.count < context else {
       throw PeatError.badData(
         "A question or its answer '\(choice.prefix(40))' has no tokens, or more than the model reads."
       )
     }
-    source = source.suffix(model.contextLength - target.count)
-    return try logProbability(
-      source + [model.configuration.decoderStart] + target.dropLast(),
-      Array(repeating: -1, count: source.count) + target,
-      SequenceLayout(lengths: [source.count + target.count], sources: [source.count]))
+    let room = context - target.count
+    let isShortened = source.count > room
+    source = source.suffix(room)
+    return (
+      try logProbability(
+        source + [model.configuration.decoderStart] + target.dropLast(),
+        Array(repeating: -1, count: source.count) + target,
+        SequenceLayout(lengths: [source.count + target.count], sources: [source.count])),
+      isShortened
+    )
   }
 
   private func logProbability(

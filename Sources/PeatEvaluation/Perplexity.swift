@@ -52,13 +52,7 @@ public struct PerplexityMeasure: Sendable {
   /// Throws where the model does not predict each next token, the context is longer than the model's, or the stride than the context.
   public init(context: Int, stride: Int? = nil, threads: Int = 1, model: TransformerModel) throws {
     try model.configuration.requireNextTokenHead(for: "Perplexity")
-    let longest = model.contextLength
-    guard context > 0, context <= longest else {
-      throw PeatError.usage(
-        "A context of \(context) does not fit: it must be between 1 and \(longest), the longest the model reads"
-          + model.besideVirtualTokens + "."
-      )
-    }
+    try model.checkContext(context)
     let stride = stride ?? context
     guard stride > 0, stride <= context else {
       throw PeatError.usage(

@@ -30,11 +30,7 @@ public struct TextEmbedder: Sendable {
       )
     }
     let context = context ?? min(recipe.longest ?? .max, model.contextLength)
-    guard (1...max(model.contextLength, 1)).contains(context) else {
-      throw PeatError.usage(
-        "A context of \(context) does not fit: it must be between 1 and \(model.contextLength), the longest the model reads."
-      )
-    }
+    try model.checkContext(context)
     self.model = model
     self.context = context
     self.recipe = recipe

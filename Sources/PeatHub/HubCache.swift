@@ -15,11 +15,13 @@ public struct HubCache: Sendable {
 
   public init(_ folder: URL) { self.folder = folder }
 
-  /// `HF_HUB_CACHE`, else `hub` in `HF_HOME` or `~/.cache/huggingface`.
+  /// `HF_HUB_CACHE`, else `hub` in `HF_HOME`, `huggingface` in `XDG_CACHE_HOME` or `~/.cache/huggingface`.
+  ///
+  /// - Parameter home: the user's folder; as `HOME` says if not given.
   public init(
-    environment: [String: String] = ProcessInfo.processInfo.environment,
-    home: URL = FileManager.default.homeDirectoryForCurrentUser
+    environment: [String: String] = ProcessInfo.processInfo.environment, home: URL? = nil
   ) {
+    let home = home ?? HubSettings.home(in: environment)
     self.init(
       HubSettings.value("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", in: environment)
         .map { HubSettings.path($0, home) }
@@ -68,6 +70,13 @@ public struct HubCache: Sendable {
 
   func blob(of name: HubName, _ etag: String) -> URL {
     repository(of: name).appendingPathComponent("blobs/\(etag)")
+  }
+
+  /// Whether a revision of a model is there that lacks nothing.
+  func hasWholeRevision(of name: HubName) -> Bool {
+    let snapshots = repository(of: name).appendingPathComponent("snapshots")
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: snapshots.path)) ?? []
+    return names.contains { HubSnapshot.missing(from: snapshots.appendingPathComponent($0)) == nil }
   }
 
   private func reference(of name: HubName) -> URL {

@@ -14,11 +14,8 @@ struct HubSelection: Equatable {
     "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja",
     "chat_template.json", "preprocessor_config.json", "processor_config.json", "modules.json",
     "sentence_bert_config.json", "config_sentence_transformers.json", "adapter_config.json",
-    "fedpeat.json", "emulator.json", "README.md",
+    "fedpeat.json", "emulator.json", "lineage.json", "README.md",
   ]
-
-  /// Endings of files that hold weights in another way.
-  private static let others = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf"]
 
   static let index = "model.safetensors.index.json"
 
@@ -39,18 +36,12 @@ struct HubSelection: Equatable {
     if top.contains("adapter_model.safetensors") { weights.append("adapter_model.safetensors") }
     if weights.isEmpty { weights = top.sorted() }
     guard weights.isEmpty else { return }
-    guard
-      let found = files.filter({ file in
-        HubSelection.others.contains { file.hasSuffix($0) } && file != "training_args.bin"
-      }).sorted().first
-    else {
+    guard let found = ForeignWeights(among: files) else {
       throw PeatError.badData("'\(name)' has no weights: none of its \(files.count) files is one.")
     }
     throw PeatError.badData(
-      "'\(name)' has its weights only as '\(found)'. Such files are not read: a pickle runs code of whoever made it. Convert them "
-        + "to safetensors where you trust them: python -c \"from transformers import AutoModelForCausalLM, AutoTokenizer; "
-        + "[c.from_pretrained('\(name.repository)').save_pretrained('FOLDER') for c in (AutoModelForCausalLM, AutoTokenizer)]\", and give "
-        + "FOLDER as the model. Or look among the Hub's pull requests of the model for a conversion: 'fedpeat pull \(name.repository)@refs/pr/1'."
+      "'\(name)' has its weights only as '\(found.file)', and safetensors are read. \(found.advice(source: name.repository)) "
+        + "Or look among the Hub's pull requests of the model for a conversion: 'fedpeat pull \(name.repository)@refs/pr/1'."
     )
   }
 

@@ -20,12 +20,12 @@ public struct HubSettings: Sendable {
 
   /// - Parameters:
   ///   - environment: the process's variables.
-  ///   - home: the user's folder.
+  ///   - home: the user's folder; as `HOME` says if not given.
   /// - Throws: `usage` where `HF_ENDPOINT` is no address.
   public init(
-    environment: [String: String] = ProcessInfo.processInfo.environment,
-    home: URL = FileManager.default.homeDirectoryForCurrentUser
+    environment: [String: String] = ProcessInfo.processInfo.environment, home: URL? = nil
   ) throws {
+    let home = home ?? HubSettings.home(in: environment)
     func isTrue(_ name: String) -> Bool {
       ["1", "ON", "YES", "TRUE"].contains(environment[name]?.uppercased())
     }
@@ -51,6 +51,12 @@ public struct HubSettings: Sendable {
       endpoint: endpoint, token: token?.isEmpty == false ? token : nil,
       cache: HubCache(environment: environment, home: home),
       isOffline: isTrue("HF_HUB_OFFLINE") || isTrue("TRANSFORMERS_OFFLINE"))
+  }
+
+  /// What `~` stands for: `HOME`, as Python has it too; without it what the system says.
+  static func home(in environment: [String: String]) -> URL {
+    value("HOME", in: environment).map { URL(fileURLWithPath: $0) }
+      ?? FileManager.default.homeDirectoryForCurrentUser
   }
 
   /// `HF_HOME`, else `huggingface` in `XDG_CACHE_HOME` or `~/.cache`.

@@ -1,24 +1,32 @@
 import Foundation
 import PeatTensor
 
-/// Finds the folder that a person means by MODEL: a path, or the name of a model in the Hub's cache.
+/// Finds the folder that a person means by MODEL or ADAPTER: a path, or the name of a model or an adapter in the Hub's cache.
 public enum ModelFolder {
+  /// What is looked for.
+  public enum Kind: String, Sendable { case model, adapter }
+
   /// A folder that is there, if `text` is its path; else the cache's of `ORG/NAME[@revision]`, or of `NAME` alone where only one owner's
   /// model of that name is there. What is no such name stays the path that it is.
   ///
   /// - Throws: `inputOutput` where neither is there, or a part of the model is missing, and says how to get it; `usage` for a name that
   ///   stands for several models.
-  public static func url(_ text: String, cache: HubCache = HubCache()) throws -> URL {
+  public static func url(
+    _ text: String, of kind: Kind = .model, cache: HubCache = HubCache()
+  ) throws -> URL {
     let path = URL(fileURLWithPath: (text as NSString).expandingTildeInPath)
     if FileManager.default.fileExists(atPath: path.path) { return path }
     guard let name = try? HubName(text) else { return path }
     let found = try cachedName(name, cache)
     guard let folder = cache.snapshot(of: found) else {
-      let other =
-        cache.repositories().contains(found.repository)
-        ? " Another revision of it is in the cache." : ""
+      let isKnown = cache.repositories().contains(found.repository)
+      guard !isKnown || cache.hasWholeRevision(of: found) else {
+        throw PeatError.inputOutput(
+          "The Hub's cache '\(cache.folder.path)' has only the beginning of '\(found)', of a pull that was not finished. 'fedpeat pull \(found)' gets the rest."
+        )
+      }
       throw PeatError.inputOutput(
-        "There is no model folder '\(text)', and the Hub's cache '\(cache.folder.path)' has no model of that name.\(other) If it is one "
+        "There is no \(kind) folder '\(text)', and the Hub's cache '\(cache.folder.path)' has no \(kind) of that name.\(isKnown ? " Another revision of it is in the cache." : "") If it is one "
           + "on the Hub, 'fedpeat pull \(text)' gets it.")
     }
     if let missing = HubSnapshot.missing(from: folder) {

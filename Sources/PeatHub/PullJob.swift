@@ -12,6 +12,12 @@ struct PullJob: Sendable {
   let onNote: @Sendable (String) -> Void
   private let meter = PullMeter()
 
+  /// What is asked for first on a connection: while the first answer on one comes, URLSession on Linux turns in a circle and takes a whole core, as it goes on asking
+  /// whether it may send, which it always may. From the second answer on it waits.
+  private static let openingBytes = 1 << 16
+  /// Where less is missing it is asked for at once.
+  private static let worthOpening = 1 << 20
+
   /// Brings files into the snapshot; gives the number of bytes that came over the network.
   func fetch(_ files: [String]) async throws -> Int {
     var missing: [(file: String, facts: HubClient.FileFacts)] = []
@@ -107,9 +113,14 @@ struct PullJob: Sendable {
     _ partial: PartialBlob, _ file: String, _ facts: HubClient.FileFacts,
     _ onStep: @escaping @Sendable () -> Void
   ) async throws {
+    // Whether the last answer came to its end, so that there is a connection that goes on.
+    var isConnected = false
     func nextPart() async throws {
       let start = partial.count
-      let count = min(partBytes, facts.size - start)
+      let left = facts.size - start
+      let opens = !isConnected && left > PullJob.worthOpening
+      let count = min(opens ? PullJob.openingBytes : partBytes, left)
+      isConnected = false
       try await client.part(of: file, in: name, commit: commit, from: start, count: count) {
         begin in
         if begin == 0, start > 0 {
@@ -126,6 +137,7 @@ struct PullJob: Sendable {
       guard partial.count > start || facts.size == 0 else {
         throw PassingFailure(reason: "the server sent nothing")
       }
+      isConnected = true
     }
     while partial.count < facts.size {
       try await client.patience.repeated(

@@ -19,43 +19,35 @@ public struct LabelledImages: Sendable {
 
   /// A folder with a folder for each class, `class/NAME.png` or `.jpg`; classes and pictures in alphabetical order.
   ///
-  /// - Throws: `inputOutput` where the folder is missing; `badData` where there is no picture in it.
+  /// - Throws: `inputOutput` where the folder is missing; `badData` where there is no picture in it, or none in one of its folders: that class would be missing
+  ///   without a word.
   public init(folder: URL) throws {
-    func contents(_ url: URL) throws -> [URL] {
-      do {
-        return try FileManager.default.contentsOfDirectory(
-          at: url, includingPropertiesForKeys: nil, options: .skipsHiddenFiles
-        ).sorted { $0.lastPathComponent < $1.lastPathComponent }
-      } catch {
-        throw PeatError.inputOutput(
-          "Can't see what the folder '\(url.path)' holds: \(error.localizedDescription)",
-          cause: error)
-      }
-    }
-    var classes: [String] = []
-    var labels: [Int] = []
-    var files: [URL] = []
-    for place in try contents(folder) {
-      var isFolder: ObjCBool = false
-      guard FileManager.default.fileExists(atPath: place.path, isDirectory: &isFolder),
-        isFolder.boolValue
-      else { continue }
-      let found = try contents(place).filter {
-        ImageFile.extensions.contains($0.pathExtension.lowercased())
-      }
-      guard !found.isEmpty else { continue }
-      labels += Array(repeating: classes.count, count: found.count)
-      files += found
-      classes.append(place.lastPathComponent)
-    }
-    guard !files.isEmpty else {
+    let found = try PictureFolder(folder)
+    guard !found.classes.isEmpty else {
       throw PeatError.badData(
         "'\(folder.path)' has no pictures. Expected a folder for each class with .png or .jpg files in it."
       )
     }
-    self.classes = classes
-    self.labels = labels
-    source = .files(files)
+    if let stranger = found.strangers.first {
+      let contents = stranger.contents.first.map {
+        "holds '\($0)'\(stranger.contents.count > 1 ? " and \(stranger.contents.count - 1) more" : "") and no picture that can be read"
+      }
+      throw PeatError.badData(
+        "'\(folder.path)/\(stranger.name)' \(contents ?? "is empty"), so the class '\(stranger.name)' would have no picture. Pictures are .png and .jpg files: convert what is there, or take the folder away."
+      )
+    }
+    classes = found.classes.map(\.name)
+    labels = found.classes.enumerated().flatMap { number, one in one.pictures.map { _ in number } }
+    source = .files(found.classes.flatMap(\.pictures))
+  }
+
+  /// Files of a folder of classes that are no pictures by their names and are left out, as paths in the folder; none of what is no folder.
+  public static func filesLeftOut(of url: URL) throws -> [String] {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder),
+      isFolder.boolValue
+    else { return [] }
+    return try PictureFolder(url).others
   }
 
   /// Pictures and labels as MNIST has them: `[N, height, width]` and `[N]`, both of 8 bits.

@@ -383,7 +383,7 @@ public struct ConfigurationFile: Sendable {
       channels <= 64
     else {
       throw PeatError.badData(
-        "'\(name)': pictures of \(height) × \(width) with \(channels) channels can't be cut into patches of \(patch) × \(other). Patches must be square and no larger than the picture."
+        "'\(name)': pictures of \(height) × \(width) with \(channels) \(channels == 1 ? "channel" : "channels") can't be cut into patches of \(patch) × \(other). Patches must be square and no larger than the picture."
       )
     }
     return ImageInput(

@@ -43,7 +43,7 @@ public struct Checkpoint: Sendable {
     configurationJSON = try JSONFile.read(JSONValue.self, from: configurationURL)
     var configuration = try Architectures.configuration(
       from: ConfigurationFile(name: configurationURL.path, json: configurationJSON))
-    files = try Checkpoint.openFiles(in: folder)
+    files = try Checkpoint.openFiles(in: folder, configurationJSON)
     if let head = configuration.head, head.isTied, head.isTiedUnlessStored,
       let own = files[head.weight], let shared = files[configuration.keys.embedding]
     {
@@ -387,8 +387,28 @@ public struct Checkpoint: Sendable {
     return result
   }
 
+  /// What a folder has in place of safetensors.
+  private static func noWeights(in folder: URL, _ configuration: JSONValue) -> PeatError {
+    let files = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+    let missing =
+      "'\(folder.path)' has neither model.safetensors nor model.safetensors.index.json"
+    guard let found = ForeignWeights(among: files) else {
+      return .inputOutput("\(missing), and no other weights either.")
+    }
+    let model = configuration["architectures"]?.array?.first?.string
+    let isName = model?.wholeMatch(of: /[A-Za-z0-9]+/) != nil
+    let classes = [
+      isName ? model ?? "" : "AutoModelForCausalLM",
+      files.contains("preprocessor_config.json") ? "AutoImageProcessor" : "AutoTokenizer",
+    ]
+    return .badData(
+      "\(missing), but '\(found.file)'. \(found.advice(source: folder.path, classes: classes))")
+  }
+
   /// The safetensors files of a folder: model.safetensors, or those that the index names.
-  private static func openFiles(in folder: URL) throws -> [String: SafeTensorsFile] {
+  private static func openFiles(
+    in folder: URL, _ configuration: JSONValue
+  ) throws -> [String: SafeTensorsFile] {
     let single = folder.appendingPathComponent("model.safetensors")
     let index = folder.appendingPathComponent("model.safetensors.index.json")
     if FileManager.default.fileExists(atPath: single.path) {
@@ -396,9 +416,7 @@ public struct Checkpoint: Sendable {
       return Dictionary(uniqueKeysWithValues: file.entries.keys.map { ($0, file) })
     }
     guard FileManager.default.fileExists(atPath: index.path) else {
-      throw PeatError.inputOutput(
-        "'\(folder.path)' has neither model.safetensors nor model.safetensors.index.json. Checkpoints in other "
-          + "formats (pytorch_model.bin) must be converted to safetensors first.")
+      throw noWeights(in: folder, configuration)
     }
     struct Index: Decodable {
       let files: [String: String]

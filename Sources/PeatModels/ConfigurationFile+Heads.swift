@@ -34,15 +34,33 @@ extension ConfigurationFile {
       architecture.seesBothWays
       ? architecture.classificationSuffix == "ForImageClassification"
         ? [architecture.classificationSuffix]
-        : ["ForMaskedLM", "ForPreTraining", architecture.classificationSuffix]
+        : ["ForMaskedLM"] + (architecture.modelType == BERT.modelType ? ["ForPreTraining"] : [])
+          + [architecture.classificationSuffix]
       : ["ForCausalLM", "LMHeadModel", architecture.classificationSuffix]
-    let hasHead =
-      kind.firstMatch(of: /For[A-Z]/) != nil
-      || ["LMHeadModel", "DoubleHeadsModel", "WithTeacher"].contains(where: kind.hasSuffix)
-    guard hasHead, !computed.contains(where: kind.hasSuffix) else { return }
+    guard Self.namesHead(kind), !computed.contains(where: kind.hasSuffix) else { return }
     let family = architecture.className
-    throw PeatError.badData(
-      "'\(name)' is for \(kind), whose head this program does not compute. Of a model of the type \(architecture.modelType) it computes the heads \(computed.joined(separator: ", ")), or none: to use what lies below the head, write \"architectures\": [\"\(family)Model\"]."
+    throw headRefusal(
+      kind, architecture.modelType, computed,
+      otherwise:
+        ", or none: to use what lies below the head, write \"architectures\": [\"\(family)Model\"]")
+  }
+
+  /// Throws where `architectures` names something else than the one model that is computed of a family.
+  func requireKind(_ kinds: [String], modelType: String) throws {
+    guard let kind = try kind, !kinds.contains(kind) else { return }
+    throw headRefusal(kind, modelType, kinds)
+  }
+
+  private static func namesHead(_ kind: String) -> Bool {
+    kind.firstMatch(of: /For[A-Z]/) != nil
+      || ["LMHeadModel", "DoubleHeadsModel", "WithTeacher"].contains(where: kind.hasSuffix)
+  }
+
+  private func headRefusal(
+    _ kind: String, _ modelType: String, _ computed: [String], otherwise: String = ""
+  ) -> PeatError {
+    .badData(
+      "'\(name)' is for \(kind), \(Self.namesHead(kind) ? "whose head this program does not compute" : "which has no head"). Of a model of the type \(modelType) it computes the heads \(computed.joined(separator: ", "))\(otherwise)."
     )
   }
 }

@@ -66,6 +66,8 @@ struct AddedTokenFinder: Sendable {
       let token = entry.token
       if token.isSingleWord, touchesWord(text, start..<stop) { continue }
       if token.stripsLeft {
+        // What an earlier token took along is no longer there.
+        start = max(start, end)
         while start > end {
           let before = UTF8Text.scalarStart(text, before: start)
           guard before >= end, UTF8Text.isWhitespace(UTF8Text.scalar(text, at: before).value) else {
@@ -81,6 +83,8 @@ struct AddedTokenFinder: Sendable {
           stop += scalar.length
         }
       }
+      // An earlier token took it all along.
+      if start >= stop { continue }
       if start > end { sections.append(.text(end..<start)) }
       sections.append(.token(token.number))
       end = stop

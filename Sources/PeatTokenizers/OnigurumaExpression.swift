@@ -1,7 +1,7 @@
 /// A regular expression of Oniguruma's dialect on its way to ICU's.
 ///
 /// Classes: Oniguruma's `\s` has the vertical tab and U+0085, ICU's has not; ICU's `\w` has the two joiners, Oniguruma's has not, but outside of brackets
-/// has Latin-1's raised digits and fractions.
+/// has Latin-1's raised digits and fractions. Of the classes in double brackets `[:punct:]` has symbols, too, `[:xdigit:]` ASCII's digits alone, and `[:word:]` no joiners.
 ///
 /// Repetitions: Oniguruma repeats what is repeated (`x{1,3}+` is `(?:x{1,3})+`, `x{2}?` is `(?:x{2})?`), where ICU reads a sign behind braces as a manner of
 /// repeating or not at all; `{,3}` begins at 0.
@@ -45,6 +45,11 @@ struct OnigurumaExpression {
       if scalar == "\\" {
         if depth == 0 { begin() }
         place = try readEscaped(scalars, place, isInBrackets: depth > 0, source, part)
+        continue
+      }
+      if depth > 0, let named = NamedClass(scalars, place) {
+        result.append(contentsOf: named.text.unicodeScalars)
+        place = named.end
         continue
       }
       place += 1
@@ -124,6 +129,32 @@ struct OnigurumaExpression {
     if repetition != .none { enclose() }
     result.append(contentsOf: range.text.unicodeScalars)
     repetition = range.isExact ? .whole : .range
+  }
+
+  /// `[:punct:]` or `[:^punct:]` within brackets, where ICU has another class by that name.
+  private struct NamedClass {
+    let text: String
+    /// Where the text goes on.
+    let end: Int
+
+    private static let contents = [
+      "punct": "\\p{P}\\p{S}", "xdigit": "0-9A-Fa-f", "word": "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}",
+    ]
+
+    init?(_ scalars: [Unicode.Scalar], _ start: Int) {
+      guard scalars[start...].starts(with: "[:".unicodeScalars) else { return nil }
+      var place = start + 2
+      let isNegated = place < scalars.count && scalars[place] == "^"
+      if isNegated { place += 1 }
+      let name = String(
+        String.UnicodeScalarView(scalars[place...].prefix { $0 != ":" && $0 != "]" }))
+      place += name.unicodeScalars.count
+      guard let content = Self.contents[name],
+        scalars[place...].starts(with: ":]".unicodeScalars)
+      else { return nil }
+      text = isNegated ? "[^\(content)]" : "[\(content)]"
+      end = place + 2
+    }
   }
 
   /// `{3}`, `{1,3}`, `{1,}` or `{,3}`.

@@ -36,7 +36,7 @@ public struct StreamingDecoder: Sendable {
 
   mutating func append(_ token: Int32, into bytes: inout [UInt8]) {
     guard let content = tokenizer.content(token),
-      !(skipsSpecialTokens && tokenizer.isSpecial(token))
+      !(skipsSpecialTokens && tokenizer.isSkipped(token))
     else {
       return
     }

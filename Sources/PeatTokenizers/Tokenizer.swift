@@ -28,8 +28,9 @@ public struct Tokenizer: TextTokenizer {
   private let model: any TokenModel
   private let postProcessor: PostProcessor
   let decoder: [any DecoderStage]
-  /// Where the decoder is byte-level and nothing else.
-  private let byteLevelTexts: LazyByteLevelTexts?
+  /// Where the decoder makes the same of a token wherever it stands.
+  private let decodingRule: DecodingRule?
+  private let tokenTexts = LazyTokenTexts()
 
   private let rawAddedTokens: AddedTokenFinder
   private let normalizedAddedTokens: AddedTokenFinder
@@ -37,6 +38,8 @@ public struct Tokenizer: TextTokenizer {
   /// What the decoder is given for an added token: its normalised form, where that is what is looked for.
   private let addedContents: [Int32: ByteString]
   private let addedNumbers: [ByteString: Int32]
+  /// Numbers that decoding leaves out where it leaves special tokens out.
+  private let skippedNumbers: Set<Int32>
 
   /// Names of the files that a tokenizer may consist of.
   public static let fileNames = [
@@ -93,8 +96,7 @@ public struct Tokenizer: TextTokenizer {
     self.postProcessor = postProcessor
     preTokenizer = try file.optional("pre_tokenizer").map(PreTokenizers.read)
     decoder = try file.optional("decoder").map(Decoders.read) ?? [JoinDecoder()]
-    byteLevelTexts =
-      decoder.count == 1 && decoder[0] is ByteLevelDecoder ? LazyByteLevelTexts() : nil
+    decodingRule = DecodingRule(decoder)
     truncation = try file.optional("truncation").map { try Truncation($0) }
     padding = try file.optional("padding").map { try Padding($0) }
 
@@ -110,6 +112,9 @@ public struct Tokenizer: TextTokenizer {
     addedContents = Dictionary(
       added.map { ($0.number, ByteString($0.content)) }
         + normalized.map { ($0.token.number, ByteString($0.content)) }, uniquingKeysWith: { $1 })
+    // By what the decoder is given, as in tokenizers: a special token that a normalizer changes is none of the special ones there.
+    let special = Set(added.filter(\.isSpecial).map { ByteString($0.content) })
+    skippedNumbers = Set(addedContents.filter { special.contains($0.value) }.keys)
     vocabularySize = max(
       model.vocabulary.tokens.count, (added.map { Int($0.number) }.max() ?? -1) + 1)
 
@@ -192,6 +197,9 @@ public struct Tokenizer: TextTokenizer {
 
   /// Whether a number is that of a special token, such as `[CLS]`.
   package func isSpecial(_ number: Int32) -> Bool { addedTokens[number]?.isSpecial ?? false }
+
+  /// Whether decoding leaves a number out where it leaves special tokens out.
+  func isSkipped(_ number: Int32) -> Bool { skippedNumbers.contains(number) }
 
   public func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int32] {
     var numbers: [Int32] = addSpecialTokens ? postProcessor.before : []
@@ -326,9 +334,12 @@ public struct Tokenizer: TextTokenizer {
 
   /// The text of token numbers. Numbers that no token has, negative ones among them, are left out.
   public func decode(_ tokens: [Int32], skipSpecialTokens: Bool) -> String {
-    if let byteLevelTexts {
-      let texts = byteLevelTexts.value {
-        ByteLevelTexts(count: vocabularySize, content: content, isSpecial: isSpecial)
+    if let decodingRule {
+      let (contents, vocabulary) = (addedContents, model.vocabulary)
+      let texts = tokenTexts.value {
+        TokenTexts(
+          decodingRule, count: vocabularySize,
+          content: { contents[$0] ?? vocabulary.token($0) }, isSkipped: isSkipped)
       }
       return texts.text(of: tokens, skipSpecialTokens: skipSpecialTokens)
     }

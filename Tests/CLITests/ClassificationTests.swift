@@ -302,7 +302,7 @@ import Testing
         64, saying: ["no head", "--task classification"],
         from: ["tune", "model", "--data", "train-images-idx3-ubyte", "--out", "x"], in: folder)
       try await expect(
-        64, saying: ["sees pictures"],
+        64, saying: ["has no head of classes", "--task classification"],
         from: ["evaluate", "model", "--labels", "test-images-idx3-ubyte"], in: folder)
       try await expect(
         64, saying: ["Unknown task 'classify'"],

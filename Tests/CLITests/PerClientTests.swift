@@ -39,7 +39,12 @@ import Testing
         #expect(scores == nil)
       }
       try await expect(
-        65, saying: ["no field 'speaker'"],
+        65,
+        saying: [
+          option == "--choices"
+            ? "no field 'speaker' to divide the data by. Known: user."
+            : "no field 'speaker' to divide the data by. Known: label, user."
+        ],
         from: [
           "evaluate", workshop.model, option, "data.jsonl", "--per-client", "speaker",
         ], in: folder)

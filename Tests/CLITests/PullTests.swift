@@ -31,12 +31,14 @@ import Testing
 
   @Test func `says by its exit code what was wrong`() async throws {
     let hub = try FakeHub()
+    let rounded = try FakeHub(listed: ["config.json", "model.gguf"])
     let pickles = try FakeHub(listed: ["config.json", "pytorch_model.bin"])
     try await withTemporaryFolder { folder in
       for (name, server, status, words) in [
         ("../x", hub, 64, "no name of a model"), ("someone/else", hub, 64, "no model"),
         ("\(FakeHub.model)@v9", hub, 64, "no revision"),
-        (FakeHub.model, pickles, 65, "save_pretrained"),
+        (FakeHub.model, pickles, 65, "A pickle runs code"),
+        (FakeHub.model, rounded, 65, "gguf_file='model.gguf'"),
       ] as [(String, FakeHub, Int32, String)] {
         let result = try await FedpeatCommand.run(
           ["pull", name], in: folder, environment: environment(server, folder))

@@ -34,8 +34,19 @@ import Testing
       expected[place] = Int32(label)
     }
     #expect(batch.targets == expected)
+    #expect(data.shortenedDocuments == 1)
     // Classes' numbers are no tokens.
     #expect(data.inputTokens.count == 12)
+  }
+
+  @Test func `data of one class says what it is of`() throws {
+    func message(_ documents: [Document]) -> String? {
+      #expect(throws: PeatError.self) { try ClassificationTask.labels(of: documents) }?.message
+    }
+    #expect(message([document("a", "cat")])?.contains("one text, of the class 'cat'") == true)
+    var picture = document("", "cat")
+    picture.picture = PixelImage(width: 1, height: 1, channels: 1, bytes: [0])
+    #expect(message([picture, picture])?.contains("All 2 pictures are of the class 'cat'") == true)
   }
 
   @Test func `a head that looks at the last token looks past filling, whoever wrote it`() throws {

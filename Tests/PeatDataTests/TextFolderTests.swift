@@ -55,6 +55,35 @@ import Testing
     }
   }
 
+  @Test func `prose beside folders of classes is passed over, tables are not`() throws {
+    try withFolder { folder in
+      let prose = "Reviews\n\nFilms, mostly old.\nWritten by many, as the list says: a, b, c.\n"
+      try write(
+        [
+          "neg/1.txt": "poor", "pos/1.txt": "fine", "README": prose, "notes.txt": prose,
+          "more": "text,label\nso so,neutral\n",
+        ], to: folder)
+      #expect(try LabelledText.read(folder).map(\.label) == ["neutral", "neg", "pos"])
+      #expect(
+        try LabelledText.filesPassedOver(in: folder).map(\.lastPathComponent) == [
+          "README", "notes.txt",
+        ])
+    }
+  }
+
+  @Test(arguments: ["README", "a.txt"])
+  func `prose alone is no data of classes`(name: String) throws {
+    try withFolder { folder in
+      let text = "Reviews\n\nFilms, mostly old.\n"
+      try write([name: text], to: folder)
+      for place in [folder, folder.appendingPathComponent(name)] {
+        let error = #expect(throws: PeatError.self) { try LabelledText.read(place) }
+        #expect(error?.message.contains("is plain text, which has no labels") == true)
+      }
+      #expect(try LabelledText.filesPassedOver(in: folder) == [])
+    }
+  }
+
   @Test func `a folder without texts says what is expected`() throws {
     try withFolder { folder in
       let error = #expect(throws: PeatError.self) { try DocumentReader.read(folder) }

@@ -8,6 +8,11 @@ import Testing
   /// After `a` a blank; after the blank `b` with 1/2, `a` with 1/4; `b` is followed by `b` with 1/8, `a` by `a` with 1.
   private func report(_ questions: [ChoiceQuestion], addBegin: Bool = false) throws -> ChoiceReport
   {
+    try measure(addBegin: addBegin).report(questions)
+  }
+
+  private func measure(addBegin: Bool = false, context: Int? = nil) throws -> MultipleChoiceMeasure
+  {
     let probabilities: [[Float]] = [
       [0.5, 0.0625, 0.0625, 0.25, 0.125],
       [0.25, 0.125, 0.125, 0.25, 0.25],
@@ -16,8 +21,8 @@ import Testing
       [0.2, 0.2, 0.2, 0.2, 0.2],
     ]
     let model = try BigramModel.make(probabilities.map { $0.map { logf($0) } })
-    return try MultipleChoiceMeasure(model, tokenizer: LetterTokenizer(), addBegin: addBegin)
-      .report(questions)
+    return try MultipleChoiceMeasure(
+      model, tokenizer: LetterTokenizer(), addBegin: addBegin, context: context)
   }
 
   @Test func `the most probable ending counts`() throws {
@@ -53,6 +58,23 @@ import Testing
     let long = String(repeating: "abc", count: 9) + "a"
     let one = try report([ChoiceQuestion(prompt: long, choices: ["a", "b"], answer: 1)])
     #expect(one.accuracy == 1)
+  }
+
+  @Test func `which questions lost their beginning is said`() throws {
+    let questions = ["abc", "abcabc"].map {
+      ChoiceQuestion(prompt: $0, choices: ["a", "b"], answer: 0)
+    }
+    #expect(try measure().answers(to: questions).map(\.isShortened) == [false, false])
+    // A blank and a letter more than the prompt, of which the last is no input.
+    #expect(try measure(context: 4).answers(to: questions).map(\.isShortened) == [false, true])
+  }
+
+  @Test func `a context beyond the model's is refused`() throws {
+    let longest = try measure().context
+    for context in [0, longest + 1] {
+      let error = #expect(throws: PeatError.self) { try measure(context: context) }
+      #expect(error?.message.contains("between 1 and \(longest), the longest") == true)
+    }
   }
 
   @Test func `no questions are refused`() {

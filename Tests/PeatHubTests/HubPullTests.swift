@@ -139,6 +139,29 @@ import Testing
     }
   }
 
+  /// URLSession on Linux takes a whole core while the first answer on a connection comes: it is to be a small one.
+  @Test func `of what is long a little is asked for first`() async throws {
+    var files = FakeHub.files
+    let long = Data(repeating: 7, count: 3_000_000)
+    files["model.safetensors"] = long
+    let hub = try FakeHub(files: files) { request, response, count in
+      var response = response
+      if request.path == "/blob/model.safetensors", count == 1 { response.cutAfter = 1_500_000 }
+      return response
+    }
+    try await withTemporaryFolder { folder in
+      let result = try await HubPull(hub.settings(folder), patience: .hasty()).pull(HubName(name))
+      let file = result.folder.appendingPathComponent("model.safetensors")
+      #expect(try Data(contentsOf: file) == long)
+      #expect(
+        hub.storage.requests.compactMap { $0.headers["range"] } == [
+          "bytes=0-65535", "bytes=65536-2999999",
+          // A new connection.
+          "bytes=1565536-1631071", "bytes=1631072-2999999",
+        ])
+    }
+  }
+
   @Test func `a server that knows no ranges sends all of it again`() async throws {
     let hub = try FakeHub(knowsRanges: false) { request, response, count in
       var response = response
@@ -336,6 +359,8 @@ import Testing
     try await expectRefusal(
       .badData, "pytorch_model.bin", "pickle", "save_pretrained", "refs/pr/1", from: hub)
     try await expectRefusal(.badData, "no weights", from: FakeHub(listed: ["config.json"]))
+    try await expectRefusal(
+      .badData, "model.gguf", "llama.cpp", from: FakeHub(listed: ["config.json", "model.gguf"]))
   }
 
   @Test func `of weights in several files those are taken that the index names`() async throws {

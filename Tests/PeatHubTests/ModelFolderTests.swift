@@ -71,6 +71,66 @@ import Testing
     }
   }
 
+  @Test func `what a pull that was interrupted left is called so`() throws {
+    try withTemporaryFolder { folder in
+      let place = folder.appendingPathComponent("models--someone--begun")
+      let blobs = place.appendingPathComponent("blobs")
+      try FileManager.default.createDirectory(at: blobs, withIntermediateDirectories: true)
+      try Data("x".utf8).write(to: blobs.appendingPathComponent("abc.incomplete"))
+      func check() throws {
+        let error = #expect(throws: PeatError.self) {
+          try ModelFolder.url("someone/begun", cache: HubCache(folder))
+        }
+        let message = try #require(error).message
+        #expect(message.contains("only the beginning of 'someone/begun'"), "\(message)")
+        #expect(message.contains("fedpeat pull someone/begun"))
+        #expect(!message.contains("Another revision"))
+      }
+      try check()
+      // The small files are there before the weights.
+      let snapshot = place.appendingPathComponent("snapshots/\(String(repeating: "a", count: 40))")
+      try FileManager.default.createDirectory(at: snapshot, withIntermediateDirectories: true)
+      try Data("{}".utf8).write(to: snapshot.appendingPathComponent("config.json"))
+      try check()
+    }
+  }
+
+  @Test func `an adapter is named as a model is`() throws {
+    try withTemporaryFolder { folder in
+      let commit = String(repeating: "a", count: 40)
+      let place = folder.appendingPathComponent("models--someone--lora")
+      let snapshot = place.appendingPathComponent("snapshots/\(commit)")
+      for url in [snapshot, place.appendingPathComponent("refs")] {
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+      }
+      try Data(commit.utf8).write(to: place.appendingPathComponent("refs/main"))
+      for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        try Data().write(to: snapshot.appendingPathComponent(name))
+      }
+      let cache = HubCache(folder)
+      #expect(
+        try ModelFolder.url("someone/lora", of: .adapter, cache: cache).lastPathComponent == commit)
+      expectError(.inputOutput, "There is no adapter folder 'someone/absent'", "no adapter of that")
+      {
+        _ = try ModelFolder.url("someone/absent", of: .adapter, cache: cache)
+      }
+    }
+  }
+
+  @Test func `the user's folder is the one that HOME names`() throws {
+    let cache = HubCache(environment: ["HOME": "/somewhere"])
+    #expect(cache.folder.path == "/somewhere/.cache/huggingface/hub")
+    #expect(
+      HubCache(environment: ["HOME": "/somewhere", "HF_HOME": "~/hf"]).folder.path
+        == "/somewhere/hf/hub")
+    try withTemporaryFolder { folder in
+      let place = folder.appendingPathComponent(".cache/huggingface")
+      try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+      try Data("hf_mine\n".utf8).write(to: place.appendingPathComponent("token"))
+      #expect(try HubSettings(environment: ["HOME": folder.path]).token == "hf_mine")
+    }
+  }
+
   @Test func `a reference that is no commit leads nowhere`() throws {
     try withTemporaryFolder { folder in
       let cache = try makeCache(folder)

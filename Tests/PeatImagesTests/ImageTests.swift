@@ -276,7 +276,7 @@ private func difference(_ one: PixelImage, _ other: PixelImage) -> Int {
   @Test func `a folder for each class`() throws {
     try withTemporaryFolder { folder in
       let files = FileManager.default
-      for name in ["cat", "ant", "empty", ".hidden"] {
+      for name in ["cat", "ant", ".hidden"] {
         try files.createDirectory(
           at: folder.appendingPathComponent(name), withIntermediateDirectories: true)
       }
@@ -378,6 +378,47 @@ private func difference(_ one: PixelImage, _ other: PixelImage) -> Int {
       do { _ = try read(damaged) } catch let error as PeatError {
         #expect(error.code == .badData)
       }
+    }
+  }
+}
+
+@Suite("Folders of pictures") struct PictureFolderTests {
+  /// A folder with these files, those that end in .png being a picture.
+  private func withFiles(_ names: [String], _ body: (URL) throws -> Void) throws {
+    try withTemporaryFolder { folder in
+      for name in names {
+        let place = folder.appendingPathComponent(name)
+        try FileManager.default.createDirectory(
+          at: place.deletingLastPathComponent(), withIntermediateDirectories: true)
+        let content =
+          name.hasSuffix(".png") ? try Data(contentsOf: Golden.file("grey.png")) : Data()
+        try content.write(to: place)
+      }
+      try body(folder)
+    }
+  }
+
+  @Test(arguments: ["fox/a.webp", "fox/a.gif", "fox/deeper/a.png"])
+  func `a class without a picture that can be read does not vanish`(file: String) throws {
+    try withFiles(["cat/a.png", "dog/a.png", file]) { folder in
+      expectError(.badData, "fox' holds", "the class 'fox' would have no picture", ".png and .jpg")
+      {
+        _ = try LabelledImages(folder: folder)
+      }
+    }
+  }
+
+  @Test func `a class that is empty does not vanish either`() throws {
+    try withFiles(["cat/a.png", "dog/.hidden"]) { folder in
+      expectError(.badData, "dog' is empty") { _ = try LabelledImages(folder: folder) }
+    }
+  }
+
+  @Test func `other files are left out, and told`() throws {
+    try withFiles(["cat/a.png", "cat/b.webp", "dog/a.png", "README", ".hidden"]) { folder in
+      let images = try LabelledImages(folder: folder)
+      #expect(images.classes == ["cat", "dog"] && images.labels == [0, 1])
+      #expect(try LabelledImages.filesLeftOut(of: folder) == ["README", "cat/b.webp"])
     }
   }
 }

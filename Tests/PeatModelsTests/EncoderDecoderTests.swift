@@ -224,8 +224,11 @@ import Testing
       (["relative_attention_num_buckets": 7], "relative_attention_num_buckets"),
       (["relative_attention_max_distance": 4], "relative_attention_max_distance"),
       (["decoder_start_token_id": 53], "decoder_start_token_id"),
-      (["architectures": ["T5EncoderModel"]], "architectures"),
-      (["architectures": ["T5ForSequenceClassification"]], "architectures"),
+      (["architectures": ["T5EncoderModel"]], "T5EncoderModel, which has no head. Of a model"),
+      (
+        ["architectures": ["T5ForSequenceClassification"]],
+        "T5ForSequenceClassification, whose head this program does not compute. Of a model of the type t5 it computes the heads T5ForConditionalGeneration"
+      ),
       (["is_encoder_decoder": false], "is_encoder_decoder"),
       (["dense_act_fn": "gelu"], "dense_act_fn"), (["is_gated_act": true], "is_gated_act"),
       (["tie_encoder_decoder": true], "tie_encoder_decoder"),

@@ -45,7 +45,8 @@ def reference(model, seed: int, length: int, pairs: bool = False, padded: bool =
         return pair_reference(model, dice, length)
     ids = dice.integers(model.config.vocab_size, 2, length)
     # Filling is never learned, and has positions of its own in some models.
-    ids[ids == getattr(model.config, "pad_token_id", None)] = 3
+    filling = getattr(model.config, "pad_token_id", None)
+    ids[ids == filling] = 4 if filling == 3 else 3
     if padded:
         ids[0, [1, 2, length - 2, length - 1]] = ids[1, [0, length - 2]] = model.config.pad_token_id
         # It learns as other tokens do.

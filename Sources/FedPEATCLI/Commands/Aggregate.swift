@@ -106,7 +106,7 @@ struct Aggregate: AsyncParsableCommand {
     guard let widest = all.max(by: { ($0.rank ?? 0) < ($1.rank ?? 0) }) else { return }
     let first = rule.takesMixedRanks ? widest : all[0]
     for folder in all { try check(folder, against: first, rule) }
-    let start = try from.map { try startingAdapter(URL(path: $0), all, full?.model) }
+    let start = try from.map { try startingAdapter(URL(adapter: $0), all, full?.model) }
     var target = Adapter(
       method: start?.method ?? first.method, state: start?.state ?? first.update.tensors,
       sourceDigest: try start?.sourceDigest ?? commonOrigin(all))

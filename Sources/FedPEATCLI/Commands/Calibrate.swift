@@ -93,6 +93,7 @@ struct Calibrate: AsyncParsableCommand {
       of: target,
       isBusy: "Another calibration of '\(out)' is at work. Wait for it, or write to another --out.")
     defer { lock.remove() }
+    try DataCautions.tell(of: run)
     let parts = try ClientData(run)
     let calibration = try Calibration(run, data: parts)
     let record = CalibrationRecord(

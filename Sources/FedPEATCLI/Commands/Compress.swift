@@ -105,6 +105,7 @@ struct Compress: AsyncParsableCommand {
     let full = try source.model()
     try full.checkWeights(source: model)
     if distillation.distill != nil { full.keepMiddleOnDisk(of: split) }
+    if let calibration { DataCautions.tell(URL(path: calibration), for: full.configuration) }
     let sample = try calibration.map { text in
       CompressionCalibration(
         try TokenDataset.make(

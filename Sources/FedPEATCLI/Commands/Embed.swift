@@ -33,7 +33,10 @@ struct Embed: AsyncParsableCommand {
   )
   var context: Int?
 
-  @Option(help: "An adapter folder to put into the model; the model stays as it is if not given.")
+  @Option(
+    help:
+      "An adapter to put into the model: its folder, or its name on the Hub; the model stays as it is if not given."
+  )
   var adapter: String?
 
   @Option(help: "The safetensors file to write; nothing is written if not given.")
@@ -58,7 +61,7 @@ struct Embed: AsyncParsableCommand {
 
   func run() async throws {
     if let out { try checkPlace(URL(path: out)) }
-    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
+    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map { try URL(adapter: $0) })
     let documents = try DocumentReader.read(URL(path: text), keepsEmpty: true).map(\.text)
     let texts = lines ? documents.flatMap(Self.lines) : documents
     var recipe = try SentenceRecipe(folder: loaded.checkpoint.folder)
@@ -114,7 +117,7 @@ struct Embed: AsyncParsableCommand {
     guard place != whole(URL(path: text)) else {
       throw PeatError.usage("--out is the file of texts that is read; name another.")
     }
-    let folders = [try URL(model: model)] + (adapter.map { [URL(path: $0)] } ?? [])
+    let folders = try [URL(model: model)] + (adapter.map { [try URL(adapter: $0)] } ?? [])
     if let folder = folders.first(where: { place.hasPrefix(whole($0) + "/") }) {
       throw PeatError.usage(
         "--out '\(file.relativePath)' lies in '\(folder.relativePath)', which is read from; name a file outside of it."

@@ -38,12 +38,17 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(
     name: .customLong("adapter"),
-    help: "An adapter folder to put into the model; the model stays as it is if not given.")
+    help:
+      "An adapter to put into the model: its folder, or its name on the Hub; the model stays as it is if not given."
+  )
   var adapters: [String] = []
 
   private var adapter: String? { adapters.first }
 
-  @Option(help: "Input tokens per window; the model's longest, at most 2048, if not given.")
+  @Option(
+    help:
+      "Input tokens per window, question or labelled text; the model's longest if not given, of windows and of texts for a head of classes at most 2048."
+  )
   var context: Int?
 
   @Option(help: "How far a window is from the one before; the context if not given.")
@@ -80,13 +85,18 @@ struct Evaluate: AsyncParsableCommand {
     if perClient != nil, limit != nil {
       throw ValidationError("--per-client goes without --limit.")
     }
+    if text == nil, stride != nil || documents {
+      throw ValidationError("--stride and --documents are about --text.")
+    }
     if text == nil, streaming.stream != nil {
       throw ValidationError("--stream and --no-stream are about --text.")
     }
   }
 
   func run() async throws {
-    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
+    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map { try URL(adapter: $0) })
+    // Before anything is read: what is said of it holds for long texts and short ones.
+    if let context { try loaded.model.checkContext(context) }
     if let labels, loaded.model.head?.layout.labels != nil {
       return try told(loaded, URL(path: labels))
     }
@@ -94,11 +104,13 @@ struct Evaluate: AsyncParsableCommand {
       return try maskedTokens(loaded, URL(path: text))
     }
     if let text { return try perplexity(loaded, URL(path: text)) }
+    if labels != nil { try checkTellsClasses(loaded.model.configuration) }
     let addBegin = try bos ?? loaded.tokenizer.addsBeginToken
     if let choices {
       try answers(loaded, try ChoiceQuestion.read(URL(path: choices)), addBegin)
     } else if let labels {
-      let texts = try LabelledText.read(URL(path: labels))
+      DataCautions.tell(URL(path: labels), ofPictures: false, ofClasses: true)
+      let texts = try LabelledText.read(URL(path: labels), by: perClient)
       let known = try ClassLabels.sorted(texts.map(\.label))
       let questions = texts.compactMap { item in
         known.firstIndex(of: item.label).map {
@@ -108,6 +120,15 @@ struct Evaluate: AsyncParsableCommand {
       }
       try classes(loaded, questions, known, addBegin)
     }
+  }
+
+  /// Throws where a model has no head of classes and says nothing either that labels could be scored by.
+  private func checkTellsClasses(_ configuration: TransformerConfiguration) throws {
+    guard configuration.head == nil || configuration.predictsMaskedTokens else { return }
+    throw PeatError.usage(
+      "'\(model)' of the type \(configuration.modelType) has no head of classes, and predicts no next tokens that labels could be scored by. "
+        + "'fedpeat tune \(model) --task classification --data FILE --out FOLDER' trains such a head; 'fedpeat evaluate \(model) --adapter FOLDER --labels FILE' "
+        + "then measures it.")
   }
 
   /// Input tokens per window.
@@ -135,33 +156,40 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// Prints a report, with what clients have where they were asked for.
+  ///
+  /// - Parameter cut: where texts are cut to a length, how many were.
   private func tell(
     _ report: some Encodable, _ rows: [[String]], _ clients: ClientSummary?, _ metric: Metric,
-    macroF1: ClientSummary? = nil
+    macroF1: ClientSummary? = nil, cut: CutTexts? = nil
   ) throws {
     let others = (macroF1?.rows(metric) ?? []).dropFirst().map { ["macro-F1: " + $0[0], $0[1]] }
     try common.report(
-      ReportPerClient(report: report, perClient: clients, perClientMacroF1: macroF1),
+      MeasurementReport(report: report, perClient: clients, perClientMacroF1: macroF1, cut: cut),
       text: Format.table(rows + (clients?.rows(metric) ?? []) + others))
+  }
+
+  /// Whose the questions are, by their numbers, where each client is to be measured.
+  private func clients(
+    of questions: [ChoiceQuestion], in file: String
+  ) throws -> [(name: String, numbers: [Int])]? {
+    try perClient.map {
+      try DocumentReader.numbers(
+        of: questions.map { Document($0.prompt, fields: $0.fields) }, by: $0, in: "'\(file)'")
+    }
   }
 
   /// Each client's share of right answers to its questions, and its macro-F1 where choices are classes.
   private func summaries(
-    _ questions: [ChoiceQuestion], _ answers: [MultipleChoiceMeasure.Answer], in file: String,
-    classes: [String]? = nil
+    _ clients: [(name: String, numbers: [Int])]?, _ questions: [ChoiceQuestion],
+    _ answers: [MultipleChoiceMeasure.Answer], classes: [String]? = nil
   ) throws -> (accuracy: ClientSummary?, macroF1: ClientSummary?) {
-    guard let perClient else { return (nil, nil) }
-    let documents = questions.enumerated().map {
-      Document($1.prompt, fields: $1.fields.merging([Self.numberField: String($0)]) { $1 })
-    }
-    let groups = try DocumentReader.groups(of: documents, by: perClient, in: "'\(file)'")
+    guard let clients else { return (nil, nil) }
     var (accuracies, scores): ([String: Double], [String: Double]) = ([:], [:])
-    for group in groups {
-      let numbers = group.documents.compactMap { $0.fields[Self.numberField].flatMap { Int($0) } }
+    for (name, numbers) in clients {
       let own = (numbers.map { questions[$0] }, numbers.map { answers[$0] })
-      accuracies[group.name] = ChoiceReport(own.1, to: own.0).accuracy
+      accuracies[name] = ChoiceReport(own.1, to: own.0).accuracy
       if let classes {
-        scores[group.name] = try ClassificationReport(
+        scores[name] = try ClassificationReport(
           zip(own.0, own.1).map { ($0.answer, $1.choice) }, labels: classes
         ).macroF1
       }
@@ -172,31 +200,37 @@ struct Evaluate: AsyncParsableCommand {
     )
   }
 
-  /// A question's number, beside the fields of its record.
-  private static let numberField = "\u{0}number"
-
   /// By the model's own head of classes.
   private func told(_ loaded: LoadedModel, _ file: URL) throws {
+    let isOfPictures = loaded.model.configuration.image != nil
+    DataCautions.tell(file, ofPictures: isOfPictures, ofClasses: true)
     let documents = try loaded.model.configuration.documents(in: file, by: perClient)
-    func report(_ documents: [Document]) throws -> ClassificationReport {
-      let data = try TokenDataset.make(
-        limit.map { Array(documents.prefix($0)) } ?? documents, reader: loaded.reader,
-        for: loaded.model.configuration, layout: .documents, context: windowContext(loaded),
-        addBegin: nil)
-      return try ClassificationMeasure(threads: common.threadCount).report(
-        loaded.model, data, shouldStop: { Interruption.isRequested },
-        onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
-    }
-    let whole = try report(documents)
     let groups = try perClient.map {
       try DocumentReader.groups(of: documents, by: $0, in: "'\(file.relativePath)'")
     }
+    func dataset(_ documents: [Document]) throws -> TokenDataset {
+      try TokenDataset.make(
+        limit.map { Array(documents.prefix($0)) } ?? documents, reader: loaded.reader,
+        for: loaded.model.configuration, layout: .documents, context: windowContext(loaded),
+        addBegin: nil)
+    }
+    func report(_ data: TokenDataset) throws -> ClassificationReport {
+      try ClassificationMeasure(threads: common.threadCount).report(
+        loaded.model, data, shouldStop: { Interruption.isRequested },
+        onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
+    }
+    let data = try dataset(documents)
+    let cut =
+      isOfPictures
+      ? nil : CutTexts(context: windowContext(loaded), shortened: data.shortenedDocuments)
+    cut?.tell(of: data.documentCount, keeping: "first")
+    let whole = try report(data)
     // Each client once, for both numbers.
     var known: [String: ClassificationReport] = [:]
     func report(of documents: [Document]) throws -> ClassificationReport {
       let client = perClient.flatMap { documents.first?.fields[$0] } ?? ""
       if let report = known[client] { return report }
-      let computed = try report(documents)
+      let computed = try report(dataset(documents))
       known[client] = computed
       return computed
     }
@@ -208,7 +242,7 @@ struct Evaluate: AsyncParsableCommand {
         ["examples", Format.count(whole.examples)],
         ["classes", Format.count(whole.labels.count)],
       ], summary(groups, higherIsBetter: true) { try report(of: $0).accuracy }, .accuracy,
-      macroF1: summary(groups, higherIsBetter: true) { try report(of: $0).macroF1 })
+      macroF1: summary(groups, higherIsBetter: true) { try report(of: $0).macroF1 }, cut: cut)
   }
 
   /// Of a model that says what stands at masked places.
@@ -303,15 +337,26 @@ struct Evaluate: AsyncParsableCommand {
       ], summary(groups, higherIsBetter: false) { try report($0).perplexity }, .perplexity)
   }
 
+  /// What the model says to questions, and how many of them were too long to be read whole.
+  private func scored(
+    _ loaded: LoadedModel, _ questions: [ChoiceQuestion], _ kind: String, _ addBegin: Bool
+  ) throws -> (answers: [MultipleChoiceMeasure.Answer], cut: CutTexts) {
+    let measure = try MultipleChoiceMeasure(
+      loaded.model, tokenizer: try loaded.tokenizer, addBegin: addBegin, context: context)
+    let answers = try measure.answers(
+      to: questions, shouldStop: { Interruption.isRequested },
+      onProgress: { done, count in Terminal.status("\(kind) \(done) of \(count)") })
+    let cut = CutTexts(context: measure.context, shortened: answers.count(where: \.isShortened))
+    cut.tell(of: questions.count, "\(kind)s", keeping: "last")
+    return (answers, cut)
+  }
+
   private func answers(
     _ loaded: LoadedModel, _ questions: [ChoiceQuestion], _ addBegin: Bool
   ) throws {
     let chosen = limit.map { Array(questions.prefix($0)) } ?? questions
-    let measure = try MultipleChoiceMeasure(
-      loaded.model, tokenizer: try loaded.tokenizer, addBegin: addBegin)
-    let answers = try measure.answers(
-      to: chosen, shouldStop: { Interruption.isRequested },
-      onProgress: { done, count in Terminal.status("question \(done) of \(count)") })
+    let clients = try clients(of: chosen, in: choices ?? "")
+    let (answers, cut) = try scored(loaded, chosen, "question", addBegin)
     let report = ChoiceReport(answers, to: chosen)
     try tell(
       report,
@@ -319,7 +364,7 @@ struct Evaluate: AsyncParsableCommand {
         ["accuracy", Format.percent(report.accuracy)],
         ["accuracy by length-normalised score", Format.percent(report.normalizedAccuracy)],
         ["questions", Format.count(report.questions)],
-      ], summaries(chosen, answers, in: choices ?? "").accuracy, .accuracy)
+      ], summaries(clients, chosen, answers).accuracy, .accuracy, cut: cut)
   }
 
   /// What `--labels` gives: choices that are classes.
@@ -337,15 +382,12 @@ struct Evaluate: AsyncParsableCommand {
     _ loaded: LoadedModel, _ questions: [ChoiceQuestion], _ labels: [String], _ addBegin: Bool
   ) throws {
     let chosen = limit.map { Array(questions.prefix($0)) } ?? questions
-    let measure = try MultipleChoiceMeasure(
-      loaded.model, tokenizer: try loaded.tokenizer, addBegin: addBegin)
-    let answers = try measure.answers(
-      to: chosen, shouldStop: { Interruption.isRequested },
-      onProgress: { done, count in Terminal.status("text \(done) of \(count)") })
+    let clients = try clients(of: chosen, in: self.labels ?? "")
+    let (answers, cut) = try scored(loaded, chosen, "text", addBegin)
     let choices = ChoiceReport(answers, to: chosen)
     let report = try ClassificationReport(
       zip(chosen, answers).map { ($0.answer, $1.choice) }, labels: labels)
-    let clients = try summaries(chosen, answers, in: self.labels ?? "", classes: labels)
+    let summaries = try summaries(clients, chosen, answers, classes: labels)
     try tell(
       ClassReport(
         accuracy: report.accuracy, normalizedAccuracy: choices.normalizedAccuracy,
@@ -356,25 +398,6 @@ struct Evaluate: AsyncParsableCommand {
         ["accuracy by length-normalised score", Format.percent(choices.normalizedAccuracy)],
         ["macro-F1", Format.number(report.macroF1, digits: 4)],
         ["texts", Format.count(report.examples)], ["classes", Format.count(labels.count)],
-      ], clients.accuracy, .accuracy, macroF1: clients.macroF1)
-  }
-}
-
-/// A report with what each client has beside it.
-private struct ReportPerClient<Report: Encodable>: Encodable {
-  var report: Report
-  /// Absent where it was not asked for.
-  var perClient: ClientSummary?
-  /// The same of macro-F1, where there are classes.
-  var perClientMacroF1: ClientSummary?
-
-  private enum CodingKeys: String, CodingKey { case perClient, perClientMacroF1 }
-
-  func encode(to encoder: any Encoder) throws {
-    try report.encode(to: encoder)
-    guard let perClient else { return }
-    var table = encoder.container(keyedBy: CodingKeys.self)
-    try table.encode(perClient, forKey: .perClient)
-    try table.encodeIfPresent(perClientMacroF1, forKey: .perClientMacroF1)
+      ], summaries.accuracy, .accuracy, macroF1: summaries.macroF1, cut: cut)
   }
 }

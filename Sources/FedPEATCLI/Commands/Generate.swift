@@ -30,7 +30,9 @@ struct Generate: AsyncParsableCommand {
 
   @Option(
     name: .customLong("adapter"),
-    help: "An adapter folder to put into the model; the model stays as it is if not given.")
+    help:
+      "An adapter to put into the model: its folder, or its name on the Hub; the model stays as it is if not given."
+  )
   var adapters: [String] = []
 
   private var adapter: String? { adapters.first }
@@ -70,7 +72,7 @@ struct Generate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map(URL.init(path:)))
+    let loaded = try LoadedModel(URL(model: model), adapter: adapter.map { try URL(adapter: $0) })
     let tokenizer = try loaded.tokenizer
     let usesHeadings = try chat && !tokenizer.hasChatTemplate
     let tokens = try promptTokens(tokenizer, usesHeadings: usesHeadings)

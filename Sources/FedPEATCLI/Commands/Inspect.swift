@@ -237,6 +237,7 @@ struct Inspection: Encodable {
     }
     if method.virtualTokens > 0 { virtualTokens = method.virtualTokens }
     if case .bottleneck(let bottleneck) = method { bottleneckSize = bottleneck.size }
+    classes = facts?.classes
     notInPEFT = facts?.notInPEFT
     sourceDigest = facts?.sourceDigest
     blocks = facts.map { Set($0.blockMap.values).count }
@@ -336,7 +337,7 @@ struct Inspection: Encodable {
     add(
       "pictures",
       image.map {
-        "\($0.height) × \($0.width) with \($0.channels) channels, in \($0.patches) patches of \($0.patch) × \($0.patch)"
+        "\($0.height) × \($0.width) with \($0.channels) \($0.channels == 1 ? "channel" : "channels"), in \($0.patches) patches of \($0.patch) × \($0.patch)"
       })
     if kind == "checkpoint" || kind == "emulator" {
       let said =
@@ -380,6 +381,7 @@ struct Inspection: Encodable {
         "\(Format.count($0.tensors)) tensors of \(Format.count($0.parameters)) values, which this model does not have"
       })
     add("licence of the source", licence.map { $0.count > 120 ? $0.prefix(120) + "…" : $0 })
+    if kind == "adapter" { add("classes", classes.map(Self.listed)) }
     add("method", method)
     add("rank", rank.map(String.init))
     add("alpha", alpha.map { Format.number($0, digits: 1) })

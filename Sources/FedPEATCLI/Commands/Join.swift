@@ -179,6 +179,8 @@ struct Join: AsyncParsableCommand {
       throw PeatError.usage("rankLimit is \(limit); it must be at least 1.")
     }
     try configuration.memoryLimit?.checkReading(URL(path: data))
+    DataCautions.tell(
+      URL(path: data), ofPictures: LabelledImages.hasPictures(URL(path: data)), ofClasses: false)
     let documents = try Document.read(ofDevice: URL(path: data))
     let coordinator = try NetworkAddress(address)
     let limits = try LinkLimits(

@@ -88,9 +88,14 @@ struct Parity: AsyncParsableCommand {
   }
 
   private func row(of folder: URL) throws -> Row {
-    let reference = try ModelReference(
-      contentsOf: folder.appendingPathComponent(ModelReference.fileName))
     let checkpoint = try Checkpoint(folder: folder)
+    let file = folder.appendingPathComponent(ModelReference.fileName)
+    guard FileManager.default.fileExists(atPath: file.path) else {
+      throw PeatError.inputOutput(
+        "'\(folder.path)' has no \(ModelReference.fileName), what transformers computes of it. 'python Tools/golden/reference.py \(folder.path)' makes it, in the project's folder "
+          + "and with a Python that has torch, transformers and safetensors.")
+    }
+    let reference = try ModelReference(contentsOf: file)
     let model = try checkpoint.model()
     return Row(
       model: folder.lastPathComponent, architecture: checkpoint.configuration.modelType,

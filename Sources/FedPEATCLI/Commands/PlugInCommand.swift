@@ -16,7 +16,7 @@ struct PlugInCommand: AsyncParsableCommand {
   @Argument(help: "The full model: its folder, or its name on the Hub.")
   var model: String
 
-  @Argument(help: "The adapter's folder.")
+  @Argument(help: "The adapter: its folder, or its name on the Hub.")
   var adapter: String
 
   @Option(help: "The folder to write.")
@@ -36,16 +36,17 @@ struct PlugInCommand: AsyncParsableCommand {
 
   func run() async throws {
     let target = URL(path: out)
-    try CheckpointWriter.checkOutput(target, inputs: [URL(model: model), URL(path: adapter)])
+    let source = try URL(adapter: adapter)
+    try CheckpointWriter.checkOutput(target, inputs: [URL(model: model), source])
     let checkpoint = try Checkpoint(folder: URL(model: model))
-      .classifying(as: URL(path: adapter))
+      .classifying(as: source)
     guard try EmulatorFacts.read(in: checkpoint.folder) == nil else {
       throw PeatError.badData("'\(model)' is an emulator; plug the adapter into the full model.")
     }
     let full = try checkpoint.model()
     let digest = checkpoint.digest()
-    let (tuned, facts) = try AdapterFolder.read(URL(path: adapter), for: full)
-    for folder in [checkpoint.folder, URL(path: adapter)]
+    let (tuned, facts) = try AdapterFolder.read(source, for: full)
+    for folder in [checkpoint.folder, source]
     where folder.standardizedFileURL == target.standardizedFileURL {
       throw PeatError.usage("--out is a folder that is read from; name another.")
     }

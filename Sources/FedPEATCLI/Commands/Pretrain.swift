@@ -211,6 +211,7 @@ struct Pretrain: AsyncParsableCommand {
       seed: common.seedValue, threads: common.threadCount)
     try configuration.validate()
     let shape = try modelConfig.map { try JSONFile.read(JSONValue.self, from: URL(path: $0)) }
+    DataCautions.tell(images, ofPictures: true, ofClasses: true)
     let pretraining = try PicturePretraining(
       try LabelledImages(images).pictures(), configuration, shape: shape)
     let report = try pretraining.run(

@@ -76,6 +76,7 @@ struct Serve: AsyncParsableCommand {
         "not kept     this run and its adapter end with the process; with --out FOLDER, or --store FOLDER, they are kept, and the same command goes on after a stop"
       )
     }
+    try DataCautions.tell(of: configuration)
     let progress = RunProgress(rounds: configuration.rounds)
     let tuning = try FederatedTuning(
       configuration,

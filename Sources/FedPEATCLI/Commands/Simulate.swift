@@ -175,6 +175,7 @@ struct Simulate: AsyncParsableCommand {
 
   /// One run with the clients in this process.
   private func run(_ configuration: RunConfiguration) async throws -> RunResult {
+    try DataCautions.tell(of: configuration)
     let parts = try ClientData(configuration)
     if configuration.partition != nil { Terminal.note(Format.table(parts.partition.rows())) }
     guard configuration.minimumUpdates <= parts.groups.count else {

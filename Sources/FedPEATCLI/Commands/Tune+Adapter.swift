@@ -6,13 +6,13 @@ extension Tune {
   /// The adapter that tuning starts from: new, or another one's values.
   func startingAdapter(_ loaded: LoadedModel) throws -> Adapter {
     if let from {
-      let (adapter, facts) = try AdapterFolder.read(URL(path: from), for: loaded.model)
+      let (adapter, facts) = try AdapterFolder.read(URL(adapter: from), for: loaded.model)
       if let method, method != adapter.method.name {
         throw PeatError.usage(
           "--method \(method) does not fit '\(from)', whose method is \(adapter.method.name). Leave it out."
         )
       }
-      try LoadedModel.check(URL(path: from), facts, fits: loaded.checkpoint, loaded.emulator)
+      try LoadedModel.check(URL(adapter: from), facts, fits: loaded.checkpoint, loaded.emulator)
       try checkOptions(fit: adapter, from)
       try checkBlocks(of: adapter, facts, loaded, from)
       var method = adapter.method

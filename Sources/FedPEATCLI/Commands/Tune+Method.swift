@@ -6,7 +6,7 @@ extension Tune {
   /// What will be tuned; `nil`: every weight.
   func adapterMethod() throws -> Adapter.Method? {
     if method == "full" { return nil }
-    return try from.map { try AdapterFolder.readFiles(URL(path: $0)).method } ?? newMethod()
+    return try from.map { try AdapterFolder.readFiles(URL(adapter: $0)).method } ?? newMethod()
   }
 
   /// The method of an adapter that starts anew.

@@ -255,7 +255,8 @@ struct Tune: AsyncParsableCommand {
   func run() async throws {
     let target = URL(path: out)
     try CheckpointWriter.checkOutput(
-      target, inputs: [URL(model: model), URL(path: data)] + (from.map { [URL(path: $0)] } ?? []))
+      target,
+      inputs: [URL(model: model), URL(path: data)] + (from.map { [try URL(adapter: $0)] } ?? []))
     try checkWords()
     let saved = try Trainer.State.read(in: target, resume: resume)
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?
@@ -271,6 +272,7 @@ struct Tune: AsyncParsableCommand {
       try checkpoint.configuration.checkRoom(forVirtualTokens: virtual)
       let wanted = try trainingConfiguration(longest: longest - virtual)
       try check(wanted, longest: longest, virtualTokens: virtual)
+      DataCautions.tell(URL(path: data), for: checkpoint.configuration)
       // The data first: what it takes is there already when memory is planned.
       let documents =
         streams ? nil : try checkpoint.configuration.documents(in: URL(path: data))
@@ -456,7 +458,7 @@ struct Tune: AsyncParsableCommand {
   /// The classes to tell apart; `nil` where next tokens are learned, or the model's own classes.
   private func classes() throws -> [String]? {
     let asked = try chosenTask()
-    let tuned = try from.flatMap { try AdapterFolder.classes(of: URL(path: $0)) }
+    let tuned = try from.flatMap { try AdapterFolder.classes(of: URL(adapter: $0)) }
     guard asked == .classification || labels != nil || newHead else {
       // The head that was tuned with an adapter says the task, too.
       return asked == nil ? tuned : nil
@@ -594,6 +596,11 @@ struct Tune: AsyncParsableCommand {
       ?? TokenDataset.streaming(
         URL(path: data), reader: reader, for: model, context: context, addBegin: bos,
         seed: common.seedValue)
+    if all.shortenedDocuments > 0 {
+      Terminal.note(
+        "cut          \(all.shortenedDocuments) of \(all.documentCount) texts to their first \(context) tokens, the rest is left out; --context allows more, where the model reads more"
+      )
+    }
     guard let validationShare else { return (all, nil) }
     let parts = try all.split(validationShare: validationShare, seed: common.seedValue)
     return (parts.training, parts.validation)

@@ -12,7 +12,7 @@ struct Verify: AsyncParsableCommand {
       its updates. With --trust the coordinator's certificate must come from that authority. What does not hold ends with code 65.
       """)
 
-  @Argument(help: "The folder of an adapter that a run released.")
+  @Argument(help: "An adapter that a run released: its folder, or its name on the Hub.")
   var adapter: String
 
   @Option(
@@ -24,7 +24,7 @@ struct Verify: AsyncParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() async throws {
-    let check = try LineageCheck(URL(path: adapter), trust: trust.map { URL(path: $0) })
+    let check = try LineageCheck(URL(adapter: adapter), trust: trust.map { URL(path: $0) })
     func number(_ value: Double?) -> String { value.map { Format.number($0) } ?? "not measured" }
     try common.report(
       check,

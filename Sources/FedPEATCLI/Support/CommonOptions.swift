@@ -50,6 +50,9 @@ extension URL {
 extension URL {
   /// The folder of a model that a person names: by its path, or as it is called on the Hub, if it was pulled.
   init(model text: String) throws { self = try ModelFolder.url(text) }
+
+  /// The same of an adapter.
+  init(adapter text: String) throws { self = try ModelFolder.url(text, of: .adapter) }
 }
 
 extension ClientID {

@@ -82,6 +82,7 @@ struct DistillationOptions: ParsableArguments {
     guard let distill else { return nil }
     let settings = try settings(common, longest: source.configuration.contextLength)
     let url = URL(path: distill)
+    DataCautions.tell(url, for: source.configuration)
     return Lesson(
       settings: settings,
       data: try Distillation.data(

@@ -25,7 +25,7 @@ public enum T5: Architecture {
   static func likeT5(
     _ file: ConfigurationFile, modelType: String, classes: [String], scalesTiedHead: Bool
   ) throws -> TransformerConfiguration {
-    try file.require("architectures", classes.map { .array([.string($0)]) })
+    try file.requireKind(classes, modelType: modelType)
     try file.require("is_encoder_decoder", [.bool(true)])
     try file.require("tie_encoder_decoder", [.bool(false)])
     try file.require("pruned_heads", [.object([:])])

@@ -27,8 +27,18 @@ struct ByteFallbackDecoder: DecoderStage {
     run = []
   }
 
+  /// The same where all becomes one token.
+  static func flush(_ run: inout [UInt8], into text: inout [UInt8]) {
+    if String(validating: run, as: UTF8.self) != nil {
+      text += run
+    } else {
+      for _ in run { text += "\u{FFFD}".utf8 }
+    }
+    run.removeAll(keepingCapacity: true)
+  }
+
   /// The byte of `<0x0A>`.
-  private static func byte(_ token: [UInt8]) -> UInt8? {
+  static func byte(_ token: [UInt8]) -> UInt8? {
     guard token.count == 6, token.starts(with: "<0x".utf8), token[5] == UInt8(ascii: ">"),
       let high = Character(Unicode.Scalar(token[3])).hexDigitValue,
       let low = Character(Unicode.Scalar(token[4])).hexDigitValue

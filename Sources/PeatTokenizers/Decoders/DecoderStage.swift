@@ -10,7 +10,7 @@ struct TokenChunk: Sendable {
 /// One step from tokens to text. It takes tokens one at a time, so that text can be shown while it is generated, and
 /// keeps back what later tokens could still change.
 ///
-/// `Tokenizer.decode` and `StreamingDecoder` both run these stages: their texts are the same by construction.
+/// `StreamingDecoder` runs these stages, and so does `Tokenizer.decode` where it has no `DecodingRule` for them; their texts are the same.
 /// Every chunk is valid UTF-8.
 protocol DecoderStage: Sendable {
   mutating func append(_ chunk: TokenChunk, into chunks: inout [TokenChunk])

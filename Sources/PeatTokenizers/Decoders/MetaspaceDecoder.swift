@@ -14,9 +14,12 @@ struct MetaspaceDecoder: DecoderStage {
 
   mutating func append(_ chunk: TokenChunk, into chunks: inout [TokenChunk]) {
     guard let bytes = token.append(chunk) else { return }
-    let marks = Pattern.occurrences(of: mark, in: bytes)
-    chunks.append(
-      TokenChunk(bytes: bytes.replacing(marks, with: isFirst && dropsFirst ? [] : [0x20])))
+    chunks.append(TokenChunk(bytes: text(of: bytes, isFirst: isFirst)))
     isFirst = false
+  }
+
+  func text(of token: [UInt8], isFirst: Bool) -> [UInt8] {
+    token.replacing(
+      Pattern.occurrences(of: mark, in: token), with: isFirst && dropsFirst ? [] : [0x20])
   }
 }

@@ -14,7 +14,10 @@ struct ReplaceDecoder: DecoderStage {
 
   mutating func append(_ chunk: TokenChunk, into chunks: inout [TokenChunk]) {
     guard let bytes = token.append(chunk) else { return }
-    let replaced = try? pattern.replacing(in: bytes, with: content)
-    chunks.append(TokenChunk(bytes: replaced ?? bytes))
+    chunks.append(TokenChunk(bytes: text(of: bytes)))
+  }
+
+  func text(of token: [UInt8]) -> [UInt8] {
+    (try? pattern.replacing(in: token, with: content)) ?? token
   }
 }

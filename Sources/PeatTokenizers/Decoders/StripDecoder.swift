@@ -44,4 +44,14 @@ struct StripDecoder: DecoderStage {
     if start > 0 || end < chunk.bytes.count { chunk.bytes = Array(chunk.bytes[start..<end]) }
     chunks.append(chunk)
   }
+
+  /// How many bytes go at the beginning of a whole token.
+  func strippedCount(of token: [UInt8]) -> Int {
+    var start = 0
+    for _ in 0..<startCount {
+      guard !content.isEmpty, token[start...].starts(with: content) else { break }
+      start += content.count
+    }
+    return start
+  }
 }

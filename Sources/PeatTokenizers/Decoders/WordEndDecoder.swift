@@ -16,16 +16,19 @@ struct WordEndDecoder: DecoderStage {
 
   mutating func append(_ chunk: TokenChunk, into chunks: inout [TokenChunk]) {
     guard let bytes = token.append(chunk) else { return }
-    flush(with: [0x20], into: &chunks)
+    flush(isLast: false, into: &chunks)
     waiting = bytes
   }
 
-  mutating func finish(into chunks: inout [TokenChunk]) { flush(with: [], into: &chunks) }
+  mutating func finish(into chunks: inout [TokenChunk]) { flush(isLast: true, into: &chunks) }
 
-  private mutating func flush(with content: [UInt8], into chunks: inout [TokenChunk]) {
+  private mutating func flush(isLast: Bool, into chunks: inout [TokenChunk]) {
     guard let bytes = waiting else { return }
     waiting = nil
-    chunks.append(
-      TokenChunk(bytes: bytes.replacing(Pattern.occurrences(of: suffix, in: bytes), with: content)))
+    chunks.append(TokenChunk(bytes: text(of: bytes, isLast: isLast)))
+  }
+
+  func text(of token: [UInt8], isLast: Bool) -> [UInt8] {
+    token.replacing(Pattern.occurrences(of: suffix, in: token), with: isLast ? [] : [0x20])
   }
 }

@@ -21,16 +21,21 @@ struct WordPieceDecoder: DecoderStage {
   }
 
   mutating func append(_ chunk: TokenChunk, into chunks: inout [TokenChunk]) {
-    guard var bytes = token.append(chunk) else { return }
+    guard let bytes = token.append(chunk) else { return }
+    chunks.append(TokenChunk(bytes: text(of: bytes, isFirst: isFirst)))
+    isFirst = false
+  }
+
+  func text(of token: [UInt8], isFirst: Bool) -> [UInt8] {
+    var bytes = token
     if !isFirst {
       bytes = bytes.starts(with: prefix) ? Array(bytes[prefix.count...]) : [0x20] + bytes
     }
-    isFirst = false
     if cleansUp, bytes.contains(0x20) {
       for (wanted, content) in Self.cleanings {
         bytes = bytes.replacing(Pattern.occurrences(of: wanted, in: bytes), with: content)
       }
     }
-    chunks.append(TokenChunk(bytes: bytes))
+    return bytes
   }
 }

@@ -14,6 +14,7 @@ import os
 import pathlib
 import platform
 import random
+import unicodedata
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
@@ -428,6 +429,69 @@ def parts():
     return result
 
 
+OPTIONS = ((), ("lstrip",), ("rstrip",), ("lstrip", "rstrip"), ("single_word",))
+
+
+def named_classes():
+    """What regular expressions' classes in double brackets leave of a text of scalars of all kinds."""
+    chance = random.Random(SEED)
+    kinds = {}
+    for number in range(0x110000):
+        # Of scalars that are older than the version of Unicode that any part knows.
+        if unicodedata.ucd_3_2_0.category(chr(number)) not in ("Cn", "Cs"):
+            kinds.setdefault(unicodedata.category(chr(number)), []).append(chr(number))
+    sample = [c for _, members in sorted(kinds.items()) for c in chance.sample(members, min(len(members), 16))]
+    text = "".join(sample) + "$+<=>^`|~!_09afAFgG\u2010\uFF11\u200C\u200D\u0660\u00B2\u0345\u24B6\U0001F1E9\U0001F1EA"
+    names = ["alpha", "punct", "digit", "alnum", "space", "upper", "lower", "cntrl", "graph", "print", "word", "xdigit", "blank", "ascii"]
+    result = []
+    for pattern in [f"[[:{sign}{name}:]]" for name in names for sign in ("", "^")] + ["[^[:punct:]a-f]", "[[:punct:]&&[^$_]]", "\\p{Punct}"]:
+        part = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Removed", "invert": False}
+        tokenizer = Tokenizer.from_str(json.dumps(minimal(pre_tokenizer=part)))
+        result.append({"key": "pre_tokenizer", "part": json.dumps(part, ensure_ascii=False), "pieces": [[p for p, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]]})
+    return {"texts": [text], "cases": result}
+
+
+def added_tokens():
+    """Added tokens that take white space along from each other, and special ones that a normalizer changes: numbers of texts, and these decoded without special tokens.
+
+    Where tokenizers panics there is nothing to compare."""
+    def token(content, *options, special=False):
+        return {"content": content, "special": special, "normalized": False, "single_word": False, "lstrip": False, "rstrip": False} | {o: True for o in options}
+
+    blanks, mark, lines = "  ", "<m>", "\n\n"
+    settings = [(None, [token(blanks, *a), token(mark, *b), token(lines, *c)]) for a in OPTIONS for b in OPTIONS for c in ((), ("lstrip",), ("rstrip",))]
+    settings += [
+        ({"type": "Lowercase"}, [token("ROMEO", "normalized", special=True), token("Juliet", "normalized"), token("<s>", special=True)]),
+        ({"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+         [token("\u65E5\u672C", "normalized", special=True), token("\u00C9", "normalized", special=True), token("e", special=True)]),
+        ({"type": "ByteLevel"}, [token("\u00E9", "normalized", special=True), token("a b", "normalized", special=True), token("x", "normalized", special=True)]),
+        # One token's normal form is the other's content.
+        ({"type": "Lowercase"}, [token("X", "normalized"), token("x", special=True)]),
+    ]
+    texts = [
+        " " * 3, " " * 4, " " * 5, "a    b", "<m>  b", "<m>   b", "<m>    b", "<m>  <m>", "  \n\n", "\n\n  ", "  \n\n  \n\n a", "a  <m>   <m>\n\n", "\n\n\n\n<m>",
+        "ROMEO romeo x Juliet juliet <s>", "\u65E5\u672C x \u00C9 e \u00E9", "a b x \u00E9", "X x"]
+    result = []
+    for normalizer, tokens in settings:
+        model = {"type": "BPE", "vocab": {c: i for i, c in enumerate(sorted(set("".join(texts)) | set("romejulitxabe\u00C3\u00A9\u0120\u010A")))}, "merges": []}
+        file = minimal(normalizer=normalizer) | {"model": minimal()["model"] | model}
+        vocabulary = file["model"]["vocab"]
+        new = [t["content"] for t in tokens if t["content"] not in vocabulary]
+        file["added_tokens"] = [{"id": vocabulary.get(t["content"], len(vocabulary) + (new + [t["content"]]).index(t["content"]))} | t for t in tokens]
+        file["added_tokens"].sort(key=lambda t: t["id"])
+        tokenizer = Tokenizer.from_str(json.dumps(file))
+        numbers, decoded = [], []
+        for text in texts:
+            try:
+                numbers.append(tokenizer.encode(text, add_special_tokens=False).ids)
+                decoded.append(tokenizer.decode(numbers[-1], skip_special_tokens=True))
+            except BaseException:  # A panic is no Exception.
+                numbers.append(None)
+                decoded.append(None)
+        result.append({"file": json.dumps(file, ensure_ascii=False), "numbers": numbers, "decoded": decoded})
+    return {"texts": texts, "cases": result}
+
+
 def decoder_parts():
     mark = {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}
     byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
@@ -517,6 +581,8 @@ def main():
         prints[name] = fingerprints(tokenizer, compared)
     write(GOLDEN / "parts.json", {"texts": TEXTS, "cases": parts()})
     write(GOLDEN / "decoders.json", decoder_parts())
+    write(GOLDEN / "classes.json", named_classes())
+    write(GOLDEN / "added.json", added_tokens())
     write(GOLDEN / "encodings.json", encodings(GOLDEN))
     for name, folder in (("stories260K", arguments.stories), ("all-MiniLM-L6-v2", arguments.minilm)):
         if folder:

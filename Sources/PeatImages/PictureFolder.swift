@@ -1,0 +1,54 @@
+import Foundation
+import PeatTensor
+
+/// What lies in a folder of pictures, `class/NAME.png` or `.jpg`, in alphabetical order. Hidden files are left alone.
+struct PictureFolder {
+  /// Folders with pictures in them.
+  private(set) var classes: [(name: String, pictures: [URL])] = []
+  /// Folders without, and what they hold in place of pictures.
+  private(set) var strangers: [(name: String, contents: [String])] = []
+  /// What is no picture by its name, as paths in the folder: beside pictures, and beside the folders of classes.
+  private(set) var others: [String] = []
+
+  /// - Throws: `inputOutput` where the folder can't be listed.
+  init(_ folder: URL) throws {
+    for place in try Self.contents(of: folder) {
+      let name = place.lastPathComponent
+      guard Self.isFolder(place) else {
+        others.append(name)
+        continue
+      }
+      let contents = try Self.contents(of: place)
+      let pictures = contents.filter(Self.isPicture)
+      let rest = contents.filter { !Self.isPicture($0) }.map(\.lastPathComponent)
+      if pictures.isEmpty {
+        strangers.append((name, rest))
+      } else {
+        classes.append((name, pictures))
+        others += rest.map { "\(name)/\($0)" }
+      }
+    }
+  }
+
+  private static func isPicture(_ url: URL) -> Bool {
+    ImageFile.extensions.contains(url.pathExtension.lowercased()) && !isFolder(url)
+  }
+
+  private static func isFolder(_ url: URL) -> Bool {
+    var isFolder: ObjCBool = false
+    return FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder)
+      && isFolder.boolValue
+  }
+
+  private static func contents(of url: URL) throws -> [URL] {
+    do {
+      return try FileManager.default.contentsOfDirectory(
+        at: url, includingPropertiesForKeys: nil, options: .skipsHiddenFiles
+      ).sorted { $0.lastPathComponent < $1.lastPathComponent }
+    } catch {
+      throw PeatError.inputOutput(
+        "Can't see what the folder '\(url.path)' holds: \(error.localizedDescription)",
+        cause: error)
+    }
+  }
+}
