@@ -355,7 +355,7 @@ import Testing
           // As where the disk is full: nothing more can be written there.
           guard case .aggregating(2, _) = event else { return }
           try? FileManager.default.moveItem(at: blobs, to: away)
-          FileManager.default.createFile(atPath: blobs.path, contents: nil)
+          _ = FileManager.default.createFile(atPath: blobs.path, contents: nil)
         }
         let transport = InMemoryTransport(coordinator, chunkBytes: 64)
         let working = try federation.clients.map { id, target in
