@@ -76,12 +76,20 @@ private final class SleepyConnection: CoordinatorConnection {
       let federation = try await Federation(
         kind, in: folder, rules: RoundRules(rounds: 2, minimumClients: 3, deadline: .seconds(600)),
         planner: Enough(count: 2), grace: .seconds(10))
-      let end = Door()
+      let (begun, end) = (Door(), Door())
       var slow = ToyTrainer(target: 9)
-      slow.onTrain = { _ in await end.pass() }
+      slow.onTrain = { _ in
+        await begun.open()
+        await end.pass()
+      }
+      // One that has not begun when the round closes has nothing that it is at.
+      func quick(_ target: Float) -> ToyTrainer {
+        var trainer = ToyTrainer(target: target)
+        trainer.onTrain = { _ in await begun.pass() }
+        return trainer
+      }
       let clients = try [
-        federation.client("a", ToyTrainer(target: 1)),
-        federation.client("b", ToyTrainer(target: 2)),
+        federation.client("a", quick(1)), federation.client("b", quick(2)),
         federation.client("slow", slow),
       ]
       let working = clients.map { client in Task { try await client.run() } }
