@@ -189,7 +189,10 @@ public struct UpdatePolicy: Sendable {
           .notFinite, "'\(name)' holds a value that is not a finite number (NaN or infinity).")
       }
       if extent.largest > Self.largestGrowth {
-        let limit = Self.largestGrowth * max(1, start.extent(from: start).largest)
+        // Control variates are gradients, which may be of any size.
+        let limit =
+          ControlNames.isControl(name)
+          ? Self.largestValue : Self.largestGrowth * max(1, start.extent(from: start).largest)
         guard extent.largest <= min(limit, Self.largestValue) else {
           throw UpdateRefusal(
             .tooFar,

@@ -14,7 +14,8 @@ struct PictureFolder {
   init(_ folder: URL) throws {
     for place in try Self.contents(of: folder) {
       let name = place.lastPathComponent
-      guard Self.isFolder(place) else {
+      // What some programs leave in archives holds shadows of the files beside it.
+      guard Self.isFolder(place), name != "__MACOSX" else {
         others.append(name)
         continue
       }

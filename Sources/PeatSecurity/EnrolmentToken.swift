@@ -53,6 +53,12 @@ public struct EnrolmentToken: Sendable, Equatable, Codable {
   /// Reads a token as it was handed over. Throws `usage` where it is none.
   public init(_ text: String) throws {
     let text = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    let lines = text.split(whereSeparator: \.isNewline)
+    if lines.count > 1, lines.allSatisfy({ $0.hasPrefix(Self.prefix) }) {
+      throw PeatError.usage(
+        "There are \(lines.count) enrolment tokens here, one a line, each for one client: give one of them."
+      )
+    }
     guard text.hasPrefix(Self.prefix), text.utf8.count <= 4096,
       let data = Data(base64URL: String(text.dropFirst(Self.prefix.count))),
       let token = try? JSONDecoder().decode(Self.self, from: data)

@@ -74,7 +74,7 @@ public struct CertificateVerifier: Sendable {
     guard own.isValid(at: now) else {
       return now > own.notValidAfter
         ? "it expired at \(own.notValidAfter.iso)"
-        : "it is valid only from \(own.notValidBefore.iso); are both clocks right?"
+        : "it is valid only from \(own.notValidBefore.iso), and here it is \(now.iso): see which clock is wrong"
     }
     if let failure = failures.first { return failure }
     // Not by the name: authorities may have the same.

@@ -83,7 +83,8 @@ public struct RunShelf: Sendable {
           "Can't delete '\(place.path)': \(error.localizedDescription)", cause: error)
       }
     }
-    try dropAside(of: run)
+    // What was moved aside for it is another run, and comes back.
+    try putBack(run)
     // The shelf itself goes with its last run, where it is empty.
     rmdir(folder.path)
   }

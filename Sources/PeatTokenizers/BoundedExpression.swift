@@ -38,9 +38,10 @@ package struct BoundedExpression: Sendable {
     if Self.isLinear(source) {
       (compiled, missGroup) = (plain, nil)
     } else {
+      // Not '.', which takes a carriage return and a line feed as one.
       guard
         let bounded = try? NSRegularExpression(
-          pattern: "(?:\(pattern))|((?s:.))", options: options)
+          pattern: "(?:\(pattern))|([\\x{0}-\\x{10FFFF}])", options: options)
       else { return nil }
       (compiled, missGroup) = (bounded, plain.numberOfCaptureGroups + 1)
     }

@@ -64,6 +64,41 @@ import Testing
     #expect(plan(&machine, machine.handle(.aggregated(round: 1))) == ["a", "c"])
   }
 
+  /// Nobody waits for those who can't deliver: failing ones, and such as are gone.
+  @Test func `it has the share of those who fail`() {
+    var rules = Self.rules(size: 4)
+    rules.buffer = BufferRules(size: 4, share: 0.5)
+    var (machine, _) = flowing(rules)
+    for client in ["b", "c"] as [ClientID] {
+      plan(
+        &machine,
+        machine.handle(
+          .updateRefused(client, round: 1, UpdateRefusal(.notFinite, "NaN"))))
+    }
+    plan(&machine, machine.handle(.updateReceived("a", round: 1)))
+    plan(&machine, machine.handle(.updateReceived("a", round: 1)))
+    // Two of four places are its own by now, and it goes on.
+    let third = machine.handle(.updateReceived("a", round: 1))
+    #expect(plan(&machine, third) == ["a"])
+    // Failing ones that are at work again are no others either.
+    plan(&machine, machine.handle(.timerFired(RoundTimer(.replanning, round: 0, attempt: 0))))
+    #expect(
+      machine.handle(.updateReceived("a", round: 1)).contains {
+        if case .aggregate = $0 { true } else { false }
+      })
+  }
+
+  @Test func `a client that has its share goes on when the others fail`() {
+    var rules = Self.rules(size: 4)
+    rules.buffer = BufferRules(size: 4, share: 0.5)
+    var (machine, _) = flowing(rules)
+    plan(&machine, machine.handle(.updateReceived("a", round: 1)))
+    #expect(plan(&machine, machine.handle(.updateReceived("a", round: 1))) == [])
+    #expect(
+      plan(&machine, machine.handle(.clientFailed("b", round: 1, reason: "no memory"))) == [])
+    #expect(plan(&machine, machine.handle(.clientLost("c", reason: "gone"))) == ["a"])
+  }
+
   @Test func `alone it fills all of the buffer`() {
     var rules = Self.rules(size: 3, clients: 1)
     rules.buffer = BufferRules(size: 3, share: 0.5)

@@ -273,9 +273,14 @@ import Testing
       machine.handle(.clientLost("c", reason: "gone")) == [
         .cancelTimer(RoundTimer(.retrying, round: 1, attempt: 2))
       ])
-    // Now one that failed will do.
+    // One that failed and is back so soon waits as before.
+    let retrying = RoundTimer(.retrying, round: 1, attempt: 2)
     #expect(
       machine.handle(.clientJoined("c", restarted: true)) == [
+        .startTimer(retrying, after: .seconds(3))
+      ])
+    #expect(
+      machine.handle(.timerFired(retrying)) == [
         .cancelTimer(gathering), .makePlan(round: 1, attempt: 2, clients: ["b", "c"]),
       ])
   }

@@ -137,7 +137,9 @@ import Testing
     (#"\s+$"#, "a \r\nb", ["a", " \r", "\nb"]), (#"\s+$"#, "a\n\n b", ["a", "\n", "\n b"]),
     (#"\s+$"#, "a\nb", ["a\nb"]), ("^a", "aa\naa", ["a", "a\n", "a", "a"]),
     ("a.b", "a\nb a\rb a\u{2028}b axb", ["a\nb ", "a\rb", " ", "a\u{2028}b", " ", "axb"]),
-    ("b|", "abc", ["a", "b", "c"]),
+    ("b|", "abc", ["a", "b", "c"]), (#"\n(?=b)"#, "a\r\nb", ["a\r", "\n", "b"]),
+    (#"\n{2,}"#, "a\r\n\nb\n\nc", ["a\r", "\n\n", "b", "\n\n", "c"]),
+    (#"\n{1,3}\S"#, "a\r\nb", ["a\r", "\nb"]),
   ])
   func `lines end as in Oniguruma`(pattern: String, text: String, pieces: [String]) throws {
     let found = try tokenizer(split: pattern).pieces(of: text).map(\.text)

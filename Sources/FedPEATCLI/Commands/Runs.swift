@@ -11,7 +11,7 @@ struct Runs: AsyncParsableCommand {
                 fedpeat runs resume run-0 --store result.runs
                 fedpeat runs export run-0 --store result.runs --round 7 --out adapter
 
-      A run is kept beside its results (--out result gives result.runs), where --store said, or else with the user's own runs, in \
+      A run is kept beside its results (--out result gives result.runs), or where --store said. Without --store these verbs look among the user's own runs, in \
       ~/.local/state/fedpeat/runs ($FEDPEAT_HOME/runs where that is set).
       """,
     subcommands: [
@@ -402,7 +402,7 @@ struct RunsRollback: AsyncParsableCommand {
     try common.report(
       report,
       text:
-        "'\(run)' is as it was after round \(round); \(report.forgotten) \(report.forgotten == 1 ? "round is" : "rounds are") forgotten. 'fedpeat runs resume \(run)' goes on."
+        "'\(run)' is as it was after round \(round); \(report.forgotten) \(report.forgotten == 1 ? "round is" : "rounds are") forgotten. 'fedpeat runs resume \(run)\(place.store.map { " --store '\($0)'" } ?? "")' goes on."
     )
   }
 }

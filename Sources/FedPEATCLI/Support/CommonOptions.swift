@@ -32,7 +32,7 @@ struct CommonOptions: ParsableArguments {
   /// Prints the result: as JSON, or as text for people.
   func report(_ value: some Encodable, text: @autoclosure () -> String) throws {
     if json {
-      let data = try JSONFile.encode(value)
+      let data = try JSONFile.encode(value, dates: .iso8601)
       try Terminal.print(String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines))
     } else {
       try Terminal.print(text())

@@ -91,7 +91,7 @@ extension Coordinator: CoordinatorEndpoint {
     try checkKeeping()
     if let ending = machine.ending {
       noteHeardTheEnd(caller.client)
-      return .finished(ending)
+      return .finished(ending.forClients)
     }
     if let task = tasks[caller.client] { return .train(task) }
     // It is done with what was withdrawn.
@@ -132,7 +132,7 @@ extension Coordinator: CoordinatorEndpoint {
     try checkKeeping()
     if let ending = machine.ending {
       noteHeardTheEnd(caller.client)
-      return .finished(ending)
+      return .finished(ending.forClients)
     }
     return left <= .zero && !Task.isCancelled ? .again : nil
   }

@@ -12,7 +12,14 @@ extension Coordinator {
     stays[client]?.toldOf = (current.round, current.attempt)
     return LeftOut(
       round: current.round,
-      reason: assignment == nil ? "it came after the round was planned" : assignment?.reason)
+      reason: assignment == nil ? reasonOfNoPlan(client) : assignment?.reason)
+  }
+
+  /// Why a plan says nothing of a client that is there.
+  private func reasonOfNoPlan(_ client: ClientID) -> String {
+    machine.failing?.contains(client) == true
+      ? "its part in an earlier attempt at it came to nothing, and others are asked first"
+      : "it came after the round was planned"
   }
 
   func task(

@@ -117,12 +117,16 @@ struct AsynchronousBuffer: Sendable, Equatable, Codable {
     paused = []
   }
 
+  /// How many clients can fill the buffer: those who are at work or wait for it. Not those who fail, whatever they are at now, nor those who are left out: nobody is to
+  /// wait for their updates.
+  private var able: Int {
+    Set(working.keys).union(queue).subtracting(failures.keys).count
+  }
+
   /// Those who are to be planned for next: as many as there is room for, longest waiting first, and nobody who has its share of what is aggregated next.
-  ///
-  /// - Parameter present: how many clients are there.
-  mutating func nextCandidates(among present: Int) -> [ClientID] {
+  mutating func nextCandidates() -> [ClientID] {
     guard !isPlanning else { return [] }
-    let most = rules.mostOfOne(among: present)
+    let most = rules.mostOfOne(among: able)
     let counts = arrivals.reduce(into: [ClientID: Int]()) { $0[$1.update.client, default: 0] += 1 }
     let room = (rules.concurrency ?? .max) - working.count
     let chosen = queue.filter { counts[$0, default: 0] < most }.prefix(max(room, 0))

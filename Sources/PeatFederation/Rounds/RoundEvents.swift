@@ -1,3 +1,5 @@
+import Foundation
+
 /// One of the machine's waits. A timer that is out of date is ignored when it fires.
 public struct RoundTimer: Sendable, Hashable, Codable {
   public enum Purpose: String, Sendable, Hashable, Codable {
@@ -32,6 +34,16 @@ public enum RunEnding: Sendable, Codable, Equatable {
   /// It can't go on: the reason says why and what to do.
   case failed(reason: String)
   case cancelled(reason: String)
+}
+
+extension RunEnding {
+  /// What clients are told: of a failure no more than its beginning, as the rest names others, what was wrong with their updates, and files of the
+  /// coordinator.
+  var forClients: RunEnding {
+    guard case .failed(let reason) = self else { return self }
+    let first = reason.prefix { $0 != ":" && $0 != ";" }.components(separatedBy: ". ")[0]
+    return .failed(reason: "\(first). Whoever runs the coordinator sees why.")
+  }
 }
 
 /// Why a run ended before its last round although nothing went wrong.

@@ -197,11 +197,11 @@ public struct BufferRules: Sendable, Codable, Equatable {
     self.share = share
   }
 
-  /// How many updates of one client may be in the buffer where so many are there.
-  func mostOfOne(among present: Int) -> Int {
+  /// How many updates of one client may be in the buffer where so many clients can fill it.
+  func mostOfOne(among able: Int) -> Int {
     guard let share else { return .max }
-    let others = max(present, 1)
-    return max(Int((Double(size) * share).rounded(.up)), (size + others - 1) / others)
+    let count = max(able, 1)
+    return max(Int((Double(size) * share).rounded(.up)), (size + count - 1) / count)
   }
 
   func validate(rules: RoundRules) throws {

@@ -116,7 +116,7 @@ extension RoundStateMachine {
   /// Asks for a plan for those who wait, as far as there is room. Not while the next adapter is made: it will be there in a moment.
   private mutating func giveWork() -> [RoundAction] {
     guard phase == .flowing, mayBegin, buffer?.closing?.isAggregated != false,
-      let clients = buffer?.nextCandidates(among: present.count), !clients.isEmpty
+      let clients = buffer?.nextCandidates(), !clients.isEmpty
     else { return [] }
     return [.makePlan(round: round, attempt: buffer?.planNumber ?? 0, clients: clients)]
   }

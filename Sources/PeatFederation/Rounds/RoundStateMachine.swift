@@ -259,7 +259,12 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
   }
 
   mutating func gathered() -> [RoundAction] {
-    guard canPlan, !(isWaitingForOthers == true && mayOthersCome) else { return [] }
+    guard canPlan else { return [] }
+    if mayOthersCome {
+      if isWaitingForOthers == true { return [] }
+      isWaitingForOthers = true
+      return [.startTimer(timer(.retrying), after: rules.usedRetryPause)]
+    }
     return endGathering() + plan()
   }
 

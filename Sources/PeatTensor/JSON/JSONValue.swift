@@ -115,10 +115,13 @@ public enum JSONFile {
     }
   }
 
-  public static func encode(_ value: some Encodable) throws -> Data {
+  public static func encode(
+    _ value: some Encodable, dates: JSONEncoder.DateEncodingStrategy = .deferredToDate
+  ) throws -> Data {
     if let json = value as? JSONValue { return Data("\(try json.text())\n".utf8) }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    encoder.dateEncodingStrategy = dates
     return try encoder.encode(value) + Data("\n".utf8)
   }
 
