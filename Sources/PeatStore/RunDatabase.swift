@@ -292,7 +292,7 @@ public final class RunDatabase: RunStore {
       try? files.removeItem(at: all.appendingPathComponent(name))
     }
     for name in (try? files.contentsOfDirectory(atPath: folder.path)) ?? []
-    where name.hasPrefix("new-") {
+    where name.hasPrefix("new-") || name.hasPrefix(".new-") {
       try? files.removeItem(at: folder.appendingPathComponent(name))
     }
   }

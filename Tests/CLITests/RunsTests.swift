@@ -59,12 +59,14 @@ import Testing
     }
   }
 
-  @Test func `a run in a simulated cell is played again as far as it came`() async throws {
+  /// Also where all rounds are over, and only what the run came to is still to be written.
+  @Test(arguments: [6, 30])
+  func `a run in a simulated cell is played again as far as it came`(round: Int) async throws {
     try await withTemporaryFolder { folder in
       let file = try await runFile(
         folder, "rounds: 30\nedge: pedestrian\nplanner: heuristic\nminimumUpdates: 1\n")
       let running = try RunningCommand(["simulate", file, "--out", "cut"], in: folder)
-      try await running.waits(for: "round 6 of")
+      try await running.waits(for: "round \(round) of")
       running.send(SIGKILL)
       _ = try await running.finish()
       let again = try await FedpeatCommand.succeed(

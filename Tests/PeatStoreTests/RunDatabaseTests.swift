@@ -70,6 +70,25 @@ import Testing
     }
   }
 
+  @Test func `what a process that was killed had not named yet is swept away`() throws {
+    try withTemporaryFolder { folder in
+      let database = try RunDatabase(place(folder))
+      try database.keep(Data("x".utf8), as: "note")
+      let blob = Digest(of: Data("nobody's".utf8)).description
+      let left = [
+        "new-1.safetensors", ".new-1.safetensors.partial-1-2", "blobs/\(blob)",
+        "blobs/.\(blob).partial-1-2",
+      ].map { place(folder).appendingPathComponent($0) }
+      for file in left { try Data("y".utf8).write(to: file) }
+      // Whoever reads only leaves them: they may be somebody's who is at work.
+      _ = try RunDatabase(reading: place(folder)).load()
+      #expect(left.allSatisfy { FileManager.default.fileExists(atPath: $0.path) })
+      _ = try database.load()
+      #expect(left.allSatisfy { !FileManager.default.fileExists(atPath: $0.path) })
+      #expect(try database.note("note") == Data("x".utf8))
+    }
+  }
+
   @Test func `clocks that jump change nothing`() throws {
     try withTemporaryFolder { folder in
       let times = [0, 1e9, -1e9, 4e9].map(Date.init(timeIntervalSince1970:))

@@ -192,10 +192,7 @@ extension Coordinator {
       exposure[client] = own.sights
     }
     if let memory = kept.planner, let planner = planner as? any RememberingPlanner {
-      try await planner.restore(memory) { round, attempt in
-        (round, attempt) < (last.round, last.attempt)
-          || last.isInRound && (round, attempt) == (last.round, last.attempt)
-      }
+      try await planner.restore(memory, where: last.hasCarriedOut)
     }
     let round = rounds.last?.round ?? 0
     let data: Data

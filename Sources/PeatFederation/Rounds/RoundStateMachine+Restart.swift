@@ -65,6 +65,13 @@ extension RoundStateMachine {
     }
   }
 
+  /// Whether an attempt at a round was carried out by its plan.
+  package func hasCarriedOut(round: Int, attempt: Int) -> Bool {
+    // A run that is over stands at its last round, which is recorded.
+    round <= recorded || (round, attempt) < (self.round, self.attempt)
+      || isInRound && (round, attempt) == (self.round, self.attempt)
+  }
+
   /// Whether an update that was taken is still to be aggregated.
   package func needs(_ update: BufferedUpdate.Key) -> Bool {
     if let buffer { return buffer.holds(update) }
