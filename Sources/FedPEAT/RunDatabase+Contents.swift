@@ -27,6 +27,19 @@ extension RunDatabase {
     get throws { try json(RunKeeping.resultsNote) }
   }
 
+  /// Plug-in as it was measured at the end of a finished run; `nil` before, or where it was not measured.
+  public var finalPlugIn: Double? {
+    get throws {
+      struct Results: Decodable {
+        struct FiveNumbers: Decodable { var plugIn: Double? }
+        var fiveNumbers: FiveNumbers
+      }
+      return try note(RunKeeping.resultsNote).flatMap {
+        try JSONFile.decode(Results.self, from: $0, name: "\(name): results").fiveNumbers.plugIn
+      }
+    }
+  }
+
   public var isFinished: Bool {
     get throws { try note(RunKeeping.doneNote) != nil }
   }

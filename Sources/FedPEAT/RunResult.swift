@@ -153,6 +153,8 @@ public struct RunResult: Sendable {
     public var exposureSent: ExposureSent
     public var clients: [ClientTraffic]
     public var roundRecords: [RoundRecord]
+    /// Attempts at rounds that did not count, the last thousand.
+    public var failedAttempts: [RoundRecord]
     public var seconds: Double
     /// Seconds of a simulated edge; null without one.
     public var simulatedSeconds: Double?
@@ -183,6 +185,7 @@ public struct RunResult: Sendable {
       try container.encode(exposureSent, forKey: .exposureSent)
       try container.encode(clients, forKey: .clients)
       try container.encode(roundRecords, forKey: .roundRecords)
+      try container.encode(failedAttempts, forKey: .failedAttempts)
       try container.encode(seconds, forKey: .seconds)
       try container.encode(simulatedSeconds, forKey: .simulatedSeconds)
       try container.encode(simulation, forKey: .simulation)
@@ -214,8 +217,8 @@ public struct RunResult: Sendable {
           client: $0.key.name, bytesDown: $0.value.bytesDown, bytesUp: $0.value.bytesUp,
           peakMemoryBytes: peaks[$0.key], exposure: report.exposures[$0.key] ?? 0)
       },
-      roundRecords: report.rounds, seconds: report.seconds, simulatedSeconds: simulation?.seconds,
-      simulation: simulation,
+      roundRecords: report.rounds, failedAttempts: report.failedAttempts, seconds: report.seconds,
+      simulatedSeconds: simulation?.seconds, simulation: simulation,
       peakMemoryBytes: ProcessMeasurement.peakMemoryBytes,
       adapterParameters: adapter.parameterCount, warnings: warnings)
   }

@@ -14,6 +14,8 @@ public final class RunWatch: Sendable {
   private struct State {
     var warnings: [String] = []
     var said: Set<Topic> = []
+    /// Clients whose updates were out of line.
+    var outOfLine: Set<ClientID> = []
     /// Rounds in which anybody was asked, and how many were, in all.
     var rounds = 0
     var asked = 0
@@ -30,7 +32,7 @@ public final class RunWatch: Sendable {
 
   private enum Topic {
     case strategyCautions, takesNoPart, plugInIsWorse, worseThanUntouched, nobodyAsked,
-      plannerAsksNobody, outOfLine, givesNoNumbers
+      plannerAsksNobody, givesNoNumbers
   }
 
   private let configuration: RunConfiguration
@@ -85,24 +87,32 @@ public final class RunWatch: Sendable {
   /// So many times as far as the middle one an update is out of line.
   private static let outOfLine = 100.0
 
-  /// The update that went furthest, and the middle one of all.
-  private func furthest(_ record: RoundRecord) -> (client: ClientID, by: Double, middle: Double)? {
-    let all = record.outcomes.compactMap { outcome in
-      outcome.distance.map { (outcome.client, $0) }
-    }.sorted { $0.1 < $1.1 }
-    guard all.count >= 3, let last = all.last else { return nil }
-    return (last.0, last.1, all[(all.count - 1) / 2].1)
+  /// How far each update went, the furthest first.
+  private func distances(_ record: RoundRecord) -> [(client: ClientID, by: Double)] {
+    record.outcomes.compactMap { outcome in outcome.distance.map { (outcome.client, $0) } }
+      .sorted { $0.1 > $1.1 }
   }
 
   private func outOfLine(_ record: RoundRecord, _ state: inout State) -> String? {
-    guard let (client, by, middle) = furthest(record), middle > 0, by > Self.outOfLine * middle,
-      state.said.insert(.outOfLine).inserted
-    else { return nil }
+    let all = distances(record)
+    guard all.count >= 3 else { return nil }
+    let middle = all[all.count / 2].by
+    // Each is named once.
+    let strange = all.filter {
+      middle > 0 && $0.by > Self.outOfLine * middle && !state.outOfLine.contains($0.client)
+    }
+    guard !strange.isEmpty else { return nil }
+    state.outOfLine.formUnion(strange.map(\.client))
+    let shown = strange.prefix(5)
+    let rest = strange.count > shown.count ? " and \(strange.count - shown.count) more" : ""
+    let isOne = strange.count == 1
     return String(
       format:
-        "The update of '%@' in round %ld is %.3g away from where the round began, that of the middle client %.3g: %@",
-      client.name, record.round, by, middle,
-      "see whether that device is what it should be. 'updateNormLimit' refuses such updates, the strategies norm-bound, median, trimmed-mean and multi-krum bear them, 'ca revoke' keeps a device out."
+        "The %@ of %@%@ in round %ld %@ %@ away from where the round began, that of the middle client %.3g: %@",
+      isOne ? "update" : "updates", shown.map { "'\($0.client)'" }.joined(separator: ", "), rest,
+      record.round, isOne ? "is" : "are",
+      shown.map { String(format: "%.3g", $0.by) }.joined(separator: ", "), middle,
+      "see whether \(isOne ? "that device is what it" : "those devices are what they") should be. 'updateNormLimit' refuses such updates, the strategies norm-bound, median, trimmed-mean and multi-krum bear them, 'ca revoke' keeps a device out."
     )
   }
 
@@ -110,10 +120,8 @@ public final class RunWatch: Sendable {
     guard let plugIn = record.metrics["plugIn"], !plugIn.isFinite,
       state.said.insert(.givesNoNumbers).inserted
     else { return nil }
-    let most = record.outcomes.filter { $0.distance != nil }
-      .max { $0.distance ?? 0 < $1.distance ?? 0 }
-    let whose = most.map {
-      String(format: " The update of '%@' went furthest, %.3g.", $0.client.name, $0.distance ?? 0)
+    let whose = distances(record).first.map {
+      String(format: " The update of '%@' went furthest, %.3g.", $0.client.name, $0.by)
     }
     return
       "With the adapter of round \(record.round) the full model gives no numbers any more, and no device can train on from there.\(whose ?? "") Stop the run, go back with 'fedpeat runs rollback', and see that it does not happen again: a lower learning rate, a robust strategy, 'updateNormLimit', or 'ca revoke' where a device means harm."

@@ -32,6 +32,8 @@ extension CertificateAuthority {
     public var expires: Date
     /// Who enrolled with it; `nil`: nobody yet.
     public var usedBy: ClientID?
+    /// Whether it was taken back before anybody used it.
+    public var revoked: Bool
   }
 
   /// Makes an invitation to a run that can be used once.
@@ -61,6 +63,36 @@ extension CertificateAuthority {
     folder.appendingPathComponent("tokens/\(token).used")
   }
 
+  private func revocationPlace(of token: String) -> URL {
+    folder.appendingPathComponent("tokens/\(token).revoked")
+  }
+
+  private func isTakenBack(_ token: String) -> Bool {
+    FileManager.default.fileExists(atPath: revocationPlace(of: token).path)
+  }
+
+  /// Takes a token back that nobody used yet; who has it can't enrol with it any more.
+  ///
+  /// - Parameter id: as `tokens` has it.
+  /// - Returns: the token; `nil` where it was taken back before.
+  /// - Throws: `usage` where there is none of that name, or it was used.
+  public func revokeToken(_ id: String, now: Date = Date()) throws -> TokenStatus? {
+    try locked {
+      guard let token = try tokens().first(where: { $0.id == id }) else {
+        throw PeatError.usage(
+          "'\(id.prefix(80))' is no token of this authority. See: fedpeat ca list '\(folder.path)'")
+      }
+      if let client = token.usedBy {
+        throw PeatError.usage(
+          "The token \(id) was used by '\(client)'. 'fedpeat ca revoke' with that name takes back the certificate that it brought."
+        )
+      }
+      guard !token.revoked else { return nil }
+      try PrivateFiles.write(Data("\(now.iso)\n".utf8), to: revocationPlace(of: id))
+      return token
+    }
+  }
+
   /// All tokens, by name.
   public func tokens() throws -> [TokenStatus] {
     let names =
@@ -73,7 +105,7 @@ extension CertificateAuthority {
       return TokenStatus(
         id: record.id, run: record.run, expires: record.expires,
         usedBy: FileManager.default.fileExists(atPath: use.path)
-          ? try Self.decode(TokenUse.self, use).client : nil)
+          ? try Self.decode(TokenUse.self, use).client : nil, revoked: isTakenBack(record.id))
     }
   }
 
@@ -122,6 +154,9 @@ extension CertificateAuthority {
         let made = try Certificate.read(pem: used.certificate, from: use.path)[0]
         try enter(made, .client, name, token: record.id, used.used)
         return made
+      }
+      guard !isTakenBack(record.id) else {
+        throw PeatError.usage("The token was taken back. Ask for another.")
       }
       guard record.expires > now else {
         throw PeatError.usage(

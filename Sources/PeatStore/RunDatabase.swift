@@ -58,7 +58,10 @@ public final class RunDatabase: RunStore {
       throw PeatError.inputOutput("There is no run in '\(folder.path)'.")
     }
     try self.init(folder, lock: nil, now: { Date() })
-    try translatingErrors(of: name) { [self] in try RunSchema.check(queue, named: name) }
+    try translatingErrors(of: name) { [self] in
+      try RunSchema.check(queue, named: name)
+      try RunSchema.checkTables(queue, named: name)
+    }
   }
 
   private init(_ folder: URL, lock: FolderLock?, now: @escaping @Sendable () -> Date) throws {
@@ -75,11 +78,36 @@ public final class RunDatabase: RunStore {
       configuration.prepareDatabase { try $0.execute(sql: "PRAGMA journal_size_limit = 16777216") }
     }
     (blobs, queue) = try translatingErrors(of: folder.lastPathComponent) {
-      (
+      let file = folder.appendingPathComponent(Self.file)
+      return (
         try FolderBlobStore(folder),
-        try DatabaseQueue(
-          path: folder.appendingPathComponent(Self.file).path, configuration: configuration)
+        lock == nil
+          ? try Self.reading(file, configuration)
+          : try DatabaseQueue(path: file.path, configuration: configuration)
       )
+    }
+  }
+
+  /// Opens a database to read. SQLite wants to write beside one whose log it keeps: where nothing may be written, as on a medium that was archived, a copy is read.
+  private static func reading(
+    _ file: URL, _ configuration: Configuration
+  ) throws -> DatabaseQueue {
+    do {
+      let queue = try DatabaseQueue(path: file.path, configuration: configuration)
+      _ = try queue.read { try Row.fetchOne($0, sql: "SELECT 1 FROM sqlite_master") }
+      return queue
+    } catch let error as DatabaseError where error.resultCode == .SQLITE_CANTOPEN {
+      let copy = FileManager.default.temporaryDirectory
+        .appendingPathComponent("fedpeat-run-\(UUID().uuidString)")
+      defer { try? FileManager.default.removeItem(at: copy) }
+      try FileManager.default.createDirectory(at: copy, withIntermediateDirectories: true)
+      for end in ["", "-wal"] where FileManager.default.fileExists(atPath: file.path + end) {
+        try FileManager.default.copyItem(
+          atPath: file.path + end, toPath: copy.appendingPathComponent(Self.file + end).path)
+      }
+      let queue = try DatabaseQueue()
+      try DatabaseQueue(path: copy.appendingPathComponent(Self.file).path).backup(to: queue)
+      return queue
     }
   }
 
@@ -413,7 +441,7 @@ public final class RunDatabase: RunStore {
       try queue.write { database in
         for (sql, arguments) in [
           ("DELETE FROM round WHERE round > ?", [round]), ("DELETE FROM event", []),
-          ("DELETE FROM taken", []), ("DELETE FROM note WHERE name = 'done'", []),
+          ("DELETE FROM taken", []), ("DELETE FROM note WHERE name IN ('done', 'results')", []),
         ] as [(String, StatementArguments)] {
           try database.execute(sql: sql, arguments: arguments)
         }

@@ -58,6 +58,14 @@ enum RunSchema {
     try migrator.migrate(queue)
   }
 
+  /// Throws where a database that is only read was never begun, or is not a run's.
+  static func checkTables(_ queue: DatabaseQueue, named name: String) throws {
+    guard try queue.read({ try migrator.appliedIdentifiers($0) }).isEmpty else { return }
+    throw PeatError.badData(
+      "The database of the run '\(name)' is empty, or not a run's: it has none of its tables. Put the right one back; 'runs delete' deletes what is there."
+    )
+  }
+
   /// Throws where a database is of a newer version than this program's.
   static func check(_ queue: DatabaseQueue, named name: String) throws {
     let newer = try queue.read { database -> [String] in

@@ -13,16 +13,27 @@ extension RunShelf {
     FileManager.default.fileExists(atPath: place(of: run).path)
   }
 
+  private func blobs(of run: RunID) -> URL { place(of: run).appendingPathComponent("blobs") }
+
+  private func databaseBytes(of run: RunID) -> Int? {
+    FolderBlobStore.size(place(of: run).appendingPathComponent(RunDatabase.file))
+  }
+
+  /// How many adapters and other files of a run lie in its place while its database does not.
+  private func orphans(of run: RunID) -> Int {
+    guard databaseBytes(of: run) ?? 0 == 0 else { return 0 }
+    return (try? FileManager.default.contentsOfDirectory(atPath: blobs(of: run).path))?.count ?? 0
+  }
+
+  /// Whether adapters of a run lie in its place and its database does not.
+  func lacksDatabase(_ run: RunID) -> Bool { orphans(of: run) > 0 }
+
   /// Throws where adapters of a run lie in its place and its database does not: who begins anew there deletes them.
   public func checkDatabase(of run: RunID) throws {
-    let place = place(of: run)
-    let file = place.appendingPathComponent(RunDatabase.file)
-    guard FolderBlobStore.size(file) ?? 0 == 0 else { return }
-    let blobs = place.appendingPathComponent("blobs")
-    let count = (try? FileManager.default.contentsOfDirectory(atPath: blobs.path))?.count ?? 0
+    let count = orphans(of: run)
     guard count > 0 else { return }
     throw PeatError.badData(
-      "\(count) adapters and other files of an earlier run lie in '\(blobs.path)', but its database '\(RunDatabase.file)' is \(FolderBlobStore.size(file) == nil ? "missing" : "empty"). Put it back to go on with that run, or move '\(place.path)' away. --anew begins anew and deletes them."
+      "\(count) adapters and other files of an earlier run lie in '\(blobs(of: run).path)', but its database '\(RunDatabase.file)' is \(databaseBytes(of: run) == nil ? "missing" : "empty"). Put it back to go on with that run, or move '\(place(of: run).path)' away. --anew begins anew and deletes them, as 'runs delete' does."
     )
   }
 

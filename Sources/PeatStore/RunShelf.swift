@@ -30,15 +30,15 @@ public struct RunShelf: Sendable {
       atPath: place(of: run).appendingPathComponent(RunDatabase.file).path)
   }
 
-  /// The runs that are here, by name.
+  /// The runs that are here, by name, also those that can't be read.
   public var runs: [RunID] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-    return names.sorted().compactMap { try? RunID($0) }.filter(has)
+    return names.sorted().compactMap { try? RunID($0) }.filter { has($0) || lacksDatabase($0) }
   }
 
   /// Throws where there is no such run, and says which there are.
   public func check(_ run: RunID) throws {
-    guard !has(run) else { return }
+    guard !has(run), !lacksDatabase(run) else { return }
     let names = runs.map(\.name)
     throw PeatError.inputOutput(
       names.isEmpty
@@ -53,6 +53,7 @@ public struct RunShelf: Sendable {
   /// Opens a run to read; another process may write.
   public func read(_ run: RunID) throws -> RunDatabase {
     try check(run)
+    try checkDatabase(of: run)
     return try RunDatabase(reading: place(of: run))
   }
 

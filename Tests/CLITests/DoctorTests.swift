@@ -5,10 +5,16 @@ import Testing
 @Suite("doctor on a federation") struct DoctorTests {
   /// What `doctor` says, by name of the check.
   private func checks(_ folder: URL, _ arguments: String...) async throws -> [String: [String: Any]]
+  { try await checks(folder, arguments) }
+
+  private func checks(_ folder: URL, _ arguments: [String]) async throws -> [String: [String: Any]]
   {
-    let report = try await FedpeatCommand.succeed(["doctor", "--json"] + arguments, in: folder)
-      .object()
-    let all = try #require(report["checks"] as? [[String: Any]])
+    let result = try await FedpeatCommand.run(["doctor", "--json"] + arguments, in: folder)
+    let all = try #require(try result.object()["checks"] as? [[String: Any]])
+    // Where something is missing it says so with its exit code, too, and names it.
+    let missing = all.filter { $0["status"] as? String == "missing" }
+    #expect(result.status == (missing.isEmpty ? 0 : 69), "\(result)")
+    for check in missing { #expect(result.errors.contains(check["name"] as? String ?? "?")) }
     return Dictionary(all.compactMap { check in (check["name"] as? String).map { ($0, check) } }) {
       $1
     }
@@ -63,6 +69,25 @@ import Testing
         at: folder.appendingPathComponent("ada"), to: folder.appendingPathComponent("work/identity")
       )
       expect(try await checks(folder, "--folder", "work")["device's certificate"], "ok")
+      // What was taken back is no good, whoever says so.
+      let list = folder.appendingPathComponent("revoked.txt")
+      let serial = try #require(
+        FileManager.default.contentsOfDirectory(
+          atPath: folder.appendingPathComponent("other/issued").path
+        ).first { $0.hasSuffix(".json") }
+      ).dropLast(5)
+      let bo = [
+        "--certificate", "bo/certificate.pem", "--key", "bo/key.pem", "--trust", "bo/ca.pem",
+      ]
+      try Data("\(serial)\n".utf8).write(to: list)
+      expect(
+        try await checks(folder, bo + ["--revoked", "revoked.txt"])["certificate"], "missing",
+        saying: "was revoked")
+      try await ca("revoke", "other", "bo")
+      let revoked = try await checks(folder, bo + ["--ca", "other"])
+      expect(revoked["certificate"], "missing", saying: "was revoked", String(serial))
+      expect(revoked["authority"], "ok", saying: "1 revoked")
+      expect(try await checks(folder, bo)["certificate"], "warning")
       try await CLITests.expect(
         64, saying: ["belong together"], from: ["doctor", "--key", "ada/key.pem"], in: folder)
     }

@@ -8,10 +8,11 @@ import Testing
     let workshop = try await TinyWorkshop.shared()
     let text = try String(contentsOfFile: workshop.runFile, encoding: .utf8)
     let file = folder.appendingPathComponent("run.yaml")
-    let own = ("evaluateEvery: 1\nfullFineTuning: false\n" + keys).split(separator: "\n")
     func key(_ line: Substring) -> Substring { line.prefix { $0 != ":" } }
+    let own = keys.split(separator: "\n")
     let named = Set(own.map(key))
-    let others = text.split(separator: "\n").filter { !named.contains(key($0)) }
+    let others = (text + "\nevaluateEvery: 1\nfullFineTuning: false").split(separator: "\n")
+      .filter { !named.contains(key($0)) }
     try Data((others + own).joined(separator: "\n").utf8).write(to: file)
     return file.path
   }
@@ -258,6 +259,87 @@ import Testing
         from: ["simulate", file, "--out", "result", "--quiet"], in: folder)
       try before.write(to: text)
       try await cut()
+    }
+  }
+
+  @Test func `runs that can't be read are told, and the others are shown`() async throws {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(folder, "rounds: 2\nevaluateEvery: 0\n")
+      try await FedpeatCommand.succeed(["simulate", file, "--out", "result"], in: folder)
+      let shelf = folder.appendingPathComponent("result.runs")
+      // What was measured at the end is told, where rounds were not measured.
+      func state(_ verb: String...) async throws -> [String: Any] {
+        let shown = try await FedpeatCommand.succeed(
+          ["runs"] + verb + ["--store", "result.runs", "--json"], in: folder
+        ).object()
+        return try #require(
+          (shown["runs"] as? [[String: Any]])?.first ?? shown["state"] as? [String: Any])
+      }
+      #expect(try await state("list")["plugIn"] is NSNumber)
+      #expect(try await state("show", "run-0")["plugIn"] is NSNumber)
+      // A database of noise, an empty one, none, one of something else.
+      for number in 1...4 {
+        let place = shelf.appendingPathComponent("run-\(number)")
+        try FileManager.default.copyItem(at: shelf.appendingPathComponent("run-0"), to: place)
+        for name in ["run.sqlite", "run.sqlite-wal", "run.sqlite-shm"] {
+          try? FileManager.default.removeItem(at: place.appendingPathComponent(name))
+        }
+        let file = place.appendingPathComponent("run.sqlite")
+        switch number {
+        case 1: try Data(repeating: 7, count: 20_000).write(to: file)
+        case 2: try Data().write(to: file)
+        case 3: break
+        default: try Data("SQLite format 3\0 and no more".utf8).write(to: file)
+        }
+      }
+      let list = try await FedpeatCommand.run(
+        ["runs", "list", "--store", "result.runs"], in: folder)
+      #expect(list.status == 65 && list.errors.contains("4 of 5 runs can't be read"), "\(list)")
+      #expect(list.output.contains("finished") && !list.output.contains("no runs"), "\(list)")
+      for (number, word) in [(1, "damaged"), (2, "empty"), (3, "missing"), (4, "damaged")] {
+        #expect(list.output.contains("run-\(number)  unreadable"), "\(list)")
+        for verb in ["show", "verify", "resume"] {
+          let result = try await FedpeatCommand.run(
+            ["runs", verb, "run-\(number)", "--store", "result.runs"], in: folder)
+          #expect(result.status == 65 && result.errors.contains(word), "\(result)")
+        }
+        let back = try await FedpeatCommand.run(
+          ["runs", "rollback", "run-\(number)", "--store", "result.runs", "--round", "1"],
+          in: folder)
+        #expect(back.status == 65 && back.errors.contains(word), "\(back)")
+        try await FedpeatCommand.succeed(
+          ["runs", "delete", "run-\(number)", "--store", "result.runs"], in: folder)
+      }
+      #expect(try await state("list")["state"] as? String == "finished")
+      // Gone back from, it came to nothing yet.
+      _ = try await runs("rollback", "run-0", "--store", "result.runs", "--round", "1", in: folder)
+      #expect(try await state("list")["plugIn"] is NSNull)
+      try await expect(
+        74, saying: ["is a file"], from: ["runs", "list", "--store", "run.yaml"], in: folder)
+    }
+  }
+
+  @Test func `attempts that did not count are shown, with the reasons`() async throws {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(
+        folder,
+        "rounds: 6\nminimumUpdates: 2\nclientDropouts: 0.3\nattempts: 20\ngatheringDeadline: 1\n")
+      let result = try await FedpeatCommand.succeed(
+        ["simulate", file, "--out", "result", "--json"], in: folder)
+      #expect(result.errors.contains("waiting      for others"), "\(result)")
+      let failed = try #require(try result.object()["failedAttempts"] as? [[String: Any]])
+      #expect(!failed.isEmpty)
+      let shown = try await runs("show", "run-0", "--store", "result.runs", in: folder)
+      let records = try #require(shown["failedAttemptRecords"] as? [[String: Any]])
+      #expect(records.count == failed.count && shown["failedAttempts"] as? Int == failed.count)
+      let outcome = try #require((records.first?["outcomes"] as? [[String: Any]])?.first)
+      #expect(
+        outcome["client"] is String && (outcome["result"] as? [String: Any])?["kind"] is String)
+      let text = try await FedpeatCommand.succeed(
+        ["runs", "show", "run-0", "--store", "result.runs"], in: folder)
+      let round = try #require(records.first?["round"] as? Int)
+      #expect(text.output.contains("attempts that did not count: \(failed.count)"), "\(text)")
+      #expect(text.output.contains("round \(round), attempt 1: client-1 "), "\(text)")
     }
   }
 

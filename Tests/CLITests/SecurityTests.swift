@@ -43,8 +43,19 @@ import Testing
       #expect(certificates.count == 2)
       #expect(certificates.count { $0["revoked"] as? Bool == true } == 1)
       #expect((list["tokens"] as? [Any])?.count == 3)
+      let id = try #require((list["tokens"] as? [[String: Any]])?.first?["id"] as? String)
+      let back = try await json("revoke", "authority", "--token", id)
+      #expect(back["tokens"] as? [String] == [id] && (back["revoked"] as? [Any])?.isEmpty == true)
+      let left = try #require(try await json("list", "authority")["tokens"] as? [[String: Any]])
+      #expect(
+        left.filter { $0["revoked"] as? Bool == true }.compactMap { $0["id"] as? String } == [id])
+      try await expect(
+        64, saying: ["no token", "ca list"], from: ["ca", "revoke", "authority", "--token", "x"],
+        in: folder)
+      try await expect(64, saying: ["--token"], from: ["ca", "revoke", "authority"], in: folder)
       let lines = try #require(text(folder, "authority/audit.jsonl")).split(separator: "\n")
-      #expect(lines.count == 7, "made, two issued, three tokens, one taken back")
+      #expect(
+        lines.count == 8, "made, two issued, three tokens, a certificate and a token taken back")
       try await expect(74, saying: ["ca init"], from: ["ca", "list", "elsewhere"], in: folder)
     }
   }

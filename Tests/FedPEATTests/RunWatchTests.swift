@@ -9,12 +9,12 @@ import Testing
     return configuration
   }
 
-  /// A round in which some of three clients deliver.
+  /// A round in which some of its clients deliver.
   private func record(
-    _ round: Int, delivered: [ClientID], plugIn: Double? = nil,
+    _ round: Int, of clients: [ClientID] = ["a", "b", "c"], delivered: [ClientID],
+    plugIn: Double? = nil,
     _ change: (inout RoundPlan) -> Void = { _ in }
   ) -> RoundRecord {
-    let clients: [ClientID] = ["a", "b", "c"]
     var plan = RoundPlan(
       Dictionary(
         uniqueKeysWithValues: clients.map {
@@ -31,10 +31,11 @@ import Testing
       metrics: plugIn.map { ["plugIn": $0] } ?? [:])
   }
 
-  @Test func `an update that is out of line is named once`() {
+  @Test func `whose updates are out of line is named once`() {
     let watch = RunWatch(configuration("everyone"))
     func round(_ number: Int, _ distances: [Double?]) -> [String] {
-      var record = record(number, delivered: ["a", "b", "c"])
+      let clients = Array((["a", "b", "c", "d", "e"] as [ClientID]).prefix(distances.count))
+      var record = record(number, of: clients, delivered: clients)
       for (place, distance) in distances.enumerated() {
         record.outcomes[place].distance = distance
       }
@@ -47,7 +48,13 @@ import Testing
     for word in ["'c' in round 3", "900", "updateNormLimit", "ca revoke"] {
       #expect(said.first?.contains(word) == true, "\(said)")
     }
-    #expect(round(4, [900, 2, 1]).isEmpty)
+    #expect(round(4, [1, 2, 900]).isEmpty)
+    // Another is named, too; and several at once.
+    #expect(round(5, [900, 2, 1]).first?.contains("'a' in round 5") == true)
+    let both = round(6, [1, 2, 3, 900, 1e4]).first
+    #expect(
+      both?.contains("updates of 'e', 'd' in round 6 are 1e+04, 900 away") == true, "\(both ?? "")")
+    #expect(round(7, [900, 2, 1, 2, 900]).isEmpty)
   }
 
   @Test func `an adapter that makes the model give no numbers is told of, with the way back`() {

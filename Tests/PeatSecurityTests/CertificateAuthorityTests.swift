@@ -256,6 +256,25 @@ import enum Crypto.P256
     }
   }
 
+  @Test func `a token is taken back until it is used`() throws {
+    try withTemporaryFolder { folder in
+      let office = try Office(folder)
+      let (used, unused) = (
+        try office.authority.makeToken(for: "run-0"), try office.authority.makeToken(for: "run-0")
+      )
+      _ = try office.enrol(used)
+      #expect(try office.authority.revokeToken(unused.id)?.id == unused.id)
+      #expect(try office.authority.revokeToken(unused.id) == nil)
+      refuses("was taken back") { try office.enrol(unused, as: "bo") }
+      refuses("was used by 'ada'") { try office.authority.revokeToken(used.id)?.id ?? "" }
+      for wrong in ["0123456789abcdef", "../ca", ""] {
+        refuses("no token of this authority") { try office.authority.revokeToken(wrong)?.id ?? "" }
+      }
+      let tokens = try office.authority.tokens()
+      #expect(Set(tokens.filter(\.revoked).map(\.id)) == [unused.id])
+    }
+  }
+
   @Test func `the secret is not kept`() throws {
     try withTemporaryFolder { folder in
       let office = try Office(folder)

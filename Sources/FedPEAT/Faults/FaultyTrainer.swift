@@ -36,7 +36,7 @@ package final class FaultyTrainer: LocalTrainer {
     unfinished: UnfinishedTraining?, onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> LocalResult {
     guard let number else {
-      guard !faults.dropsOut(task.client, in: task.round, seed: seed) else {
+      guard !faults.dropsOut(task.client, in: task.round, attempt: task.attempt, seed: seed) else {
         throw PeatError(.interrupted, "It dropped out, as clientDropouts wants some to.")
       }
       return try await trainer.train(

@@ -70,9 +70,14 @@ public struct SimulatedFaults: Sendable, Equatable {
     return places.prefix(number).sorted()
   }
 
-  package func dropsOut(_ client: ClientID, in round: Int, seed: UInt64) -> Bool {
+  /// Drawn anew for each attempt at a round: else one that failed once could never succeed.
+  package func dropsOut(
+    _ client: ClientID, in round: Int, attempt: Int = 1, seed: UInt64
+  ) -> Bool {
     guard dropouts > 0 else { return false }
-    var random = SeededRandom(seed: seed, "dropout of \(client) in round \(round)")
+    var random = SeededRandom(
+      seed: seed,
+      "dropout of \(client) in round \(round)" + (attempt > 1 ? ", attempt \(attempt)" : ""))
     return Double(random.uniform()) < dropouts
   }
 

@@ -149,12 +149,21 @@ struct CAIssue: AsyncParsableCommand {
 
 struct CARevoke: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "revoke", abstract: "Take certificates back; coordinators hear of it at once.",
-    discussion: "Example: fedpeat ca revoke authority ada")
+    commandName: "revoke",
+    abstract: "Take certificates and tokens back; coordinators hear of it at once.",
+    discussion: """
+      Examples: fedpeat ca revoke authority ada
+                fedpeat ca revoke authority --token 6f0c2a9d41b7e358
+      """)
 
   @Argument(help: "The authority's folder.") var folder: String
 
-  @Argument(help: "A name, or a certificate's serial number.") var nameOrSerial: String
+  @Argument(help: "A name, or a certificate's serial number.") var nameOrSerial: String?
+
+  @Option(
+    help:
+      "A token that nobody used yet, by its name in 'ca list'; may be repeated; none if not given.")
+  var token: [String] = []
 
   @OptionGroup var common: CommonOptions
 
@@ -164,19 +173,33 @@ struct CARevoke: AsyncParsableCommand {
       var serial: String
     }
     var revoked: [One]
+    var tokens: [String]
   }
 
   func run() async throws {
+    guard nameOrSerial != nil || !token.isEmpty else {
+      throw PeatError.usage(
+        "Name whose certificates are to be taken back, or a token: --token. Both stand in 'fedpeat ca list \(folder)'."
+      )
+    }
     let office = try Office(folder)
-    let revoked = try office.authority.revoke(nameOrSerial)
+    let revoked = try nameOrSerial.map { try office.authority.revoke($0) } ?? []
     for entry in revoked {
       try office.record("revoke", ["name": entry.name, "certificate": entry.serial])
     }
+    var tokens: [String] = []
+    for id in token {
+      guard let status = try office.authority.revokeToken(id) else { continue }
+      try office.record("revoke", ["token": id, "run": status.run.name])
+      tokens.append(id)
+    }
+    let lines =
+      revoked.map { "revoked      \($0.name)  \($0.serial)" }
+      + tokens.map { "revoked      token \($0)" }
     try common.report(
-      Report(revoked: revoked.map { .init(name: $0.name, serial: $0.serial) }),
-      text: revoked.isEmpty
-        ? "Nothing to revoke: it was revoked before."
-        : revoked.map { "revoked      \($0.name)  \($0.serial)" }.joined(separator: "\n"))
+      Report(revoked: revoked.map { .init(name: $0.name, serial: $0.serial) }, tokens: tokens),
+      text: lines.isEmpty
+        ? "Nothing to revoke: it was revoked before." : lines.joined(separator: "\n"))
   }
 }
 
@@ -277,7 +300,8 @@ struct CAList: AsyncParsableCommand {
       let lines = tokens.map { token in
         [
           token.id, token.run.name, token.expires.formatted(.iso8601),
-          token.usedBy.map { "used by \($0)" } ?? (token.expires < Date() ? "expired" : "unused"),
+          token.usedBy.map { "used by \($0)" }
+            ?? (token.revoked ? "revoked" : token.expires < Date() ? "expired" : "unused"),
         ]
       }
       text += "\n\n" + Format.table([["token", "run", "until", ""]] + lines)

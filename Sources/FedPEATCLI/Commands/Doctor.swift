@@ -10,6 +10,8 @@ struct Doctor: AsyncParsableCommand {
 
       Of a coordinator: whether the address is free, certificates hold, there is room where runs are kept, and the clock agrees with what it was. \
       Of a device: fedpeat doctor --folder work
+
+      Ends with 69 where something is missing.
       """)
 
   @OptionGroup var federation: FederationChecks
@@ -50,6 +52,11 @@ struct Doctor: AsyncParsableCommand {
         + (check.advice.map { "\n         → \($0)" } ?? "")
     }.joined(separator: "\n")
     try common.report(Report(checks: checks), text: text)
+    let missing = checks.filter { $0.status == "missing" }.map(\.name)
+    guard missing.isEmpty else {
+      throw PeatError.unavailable(
+        "Not all is well: \(missing.joined(separator: ", ")). What was found stands above.")
+    }
   }
 
   private func processor() -> Check {

@@ -27,6 +27,14 @@ struct ShelfOption: ParsableArguments {
 
   var shelf: RunShelf { store.map { RunShelf(URL(path: $0)) } ?? .own() }
 
+  /// Throws where it is no folder. It comes with the first run, and goes with the last.
+  func checkFolder() throws {
+    let place = shelf.folder
+    guard FileManager.default.fileExists(atPath: place.path), !place.isFolder else { return }
+    throw PeatError.inputOutput(
+      "'\(place.relativePath)' is a file; --store names the folder that runs are kept in.")
+  }
+
   /// A run as a person names it, which must be there.
   func run(_ name: String) throws -> RunID {
     let run: RunID
@@ -77,7 +85,9 @@ struct RunState: Encodable {
     roundsInAll = configuration?.rounds
     updatesTaken = kept?.updates.count ?? 0
     let records = kept?.rounds.map(\.record) ?? []
-    plugIn = records.last { $0.metrics["plugIn"] != nil }?.metrics["plugIn"]
+    plugIn =
+      try records.last { $0.metrics["plugIn"] != nil }?.metrics["plugIn"]
+      ?? database.finalPlugIn
     let best = configuration.flatMap { RunResult.best(of: records, $0.metric) }
     (bestRound, bestPlugIn) = (best?.round, best?.plugIn)
     clients = kept?.clients.count ?? 0
@@ -152,22 +162,26 @@ struct RunsList: AsyncParsableCommand {
   }
 
   func run() async throws {
+    try place.checkFolder()
     var report = Report(folder: place.shelf.folder.path, runs: [], unreadable: [:])
     for run in place.shelf.runs {
       do { report.runs.append(try RunState(run, place.shelf)) } catch let error as PeatError {
         report.unreadable[run.name] = error.message
       }
     }
+    let unreadable = report.unreadable.sorted { $0.key < $1.key }
+    let rows =
+      report.runs.map(\.row) + unreadable.map { [$0.key, "unreadable", "–", "–", "–", "–"] }
     var text =
-      report.runs.isEmpty
+      rows.isEmpty
       ? "There are no runs in '\(place.shelf.folder.path)'."
-      : Format.table(
-        [["run", "state", "rounds", "plug-in", "on the disk", "last change"]]
-          + report.runs.map(\.row))
-    for (run, reason) in report.unreadable.sorted(by: { $0.key < $1.key }) {
-      text += "\n\(run): \(reason)"
-    }
+      : Format.table([["run", "state", "rounds", "plug-in", "on the disk", "last change"]] + rows)
+    for (run, reason) in unreadable { text += "\n\n\(run): \(reason)" }
     try common.report(report, text: text)
+    guard unreadable.isEmpty else {
+      throw PeatError.badData(
+        "\(unreadable.count) of \(rows.count) \(rows.count == 1 ? "run" : "runs") can't be read.")
+    }
   }
 }
 
@@ -199,8 +213,22 @@ struct RunsShow: AsyncParsableCommand {
     }
 
     var state: RunState
+    /// An attempt at a round that did not count.
+    struct FailedAttempt: Encodable {
+      var round: Int
+      var attempt: Int
+      var outcomes: [Outcome]
+
+      struct Outcome: Encodable {
+        var client: String
+        var result: ClientResult
+      }
+    }
+
     var roundRecords: [Round]
     var failedAttempts: Int
+    /// The last thousand of them.
+    var failedAttemptRecords: [FailedAttempt]
     var clients: [Client]
     /// `results.json` of a finished run; null before.
     var results: JSONValue?
@@ -210,7 +238,8 @@ struct RunsShow: AsyncParsableCommand {
     var command: [String]
 
     private enum CodingKeys: String, CodingKey {
-      case state, roundRecords, failedAttempts, clients, results, configuration, command
+      case state, roundRecords, failedAttempts, failedAttemptRecords, clients, results
+      case configuration, command
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -218,6 +247,7 @@ struct RunsShow: AsyncParsableCommand {
       try table.encode(state, forKey: .state)
       try table.encode(roundRecords, forKey: .roundRecords)
       try table.encode(failedAttempts, forKey: .failedAttempts)
+      try table.encode(failedAttemptRecords, forKey: .failedAttemptRecords)
       try table.encode(clients, forKey: .clients)
       try table.encode(results, forKey: .results)
       try table.encode(configuration, forKey: .configuration)
@@ -240,6 +270,11 @@ struct RunsShow: AsyncParsableCommand {
           seconds: round.record.seconds, isAdapterKept: round.adapter != nil)
       },
       failedAttempts: kept?.failedAttempts.count ?? 0,
+      failedAttemptRecords: (kept?.failedAttempts ?? []).suffix(1000).map { record in
+        .init(
+          round: record.round, attempt: record.attempt,
+          outcomes: record.outcomes.map { .init(client: $0.client.name, result: $0.result) })
+      },
       clients: (kept?.clients ?? [:]).sorted { $0.key < $1.key }.map {
         .init(
           client: $0.key.name, bytesDown: $0.value.traffic.bytesDown,
@@ -249,6 +284,8 @@ struct RunsShow: AsyncParsableCommand {
       command: try database.command?.arguments ?? [])
     try common.report(report, text: text(report))
   }
+
+  private static let attemptsShown = 20
 
   private func text(_ report: Report) -> String {
     let state = report.state
@@ -281,6 +318,19 @@ struct RunsShow: AsyncParsableCommand {
                 Format.seconds(round.seconds), round.isAdapterKept ? "kept" : "–",
               ]
             })
+    }
+    if report.failedAttempts > 0 {
+      text += "\n\nattempts that did not count: \(report.failedAttempts)"
+      if report.failedAttempts > Self.attemptsShown {
+        text += ", of which the last \(Self.attemptsShown)"
+      }
+      for attempt in report.failedAttemptRecords.suffix(Self.attemptsShown) {
+        text += "\n  round \(attempt.round), attempt \(attempt.attempt): "
+        text +=
+          attempt.outcomes.isEmpty
+          ? "nobody was asked"
+          : attempt.outcomes.map { "\($0.client) \($0.result)" }.joined(separator: "; ")
+      }
     }
     if !report.clients.isEmpty {
       text +=
@@ -395,6 +445,7 @@ struct RunsRollback: AsyncParsableCommand {
 
   func run() async throws {
     let run = try place.run(name)
+    try place.shelf.checkDatabase(of: run)
     let database = try place.shelf.open(run)
     let before = try database.load()?.rounds.count ?? 0
     try database.rollBack(to: round)

@@ -19,6 +19,12 @@ struct FederationChecks: ParsableArguments {
     help: "Whose certificates the other side must have, in PEM; none is looked at if not given.")
   var trust: String?
 
+  @Option(
+    help:
+      "A file with serial numbers of certificates that were revoked, as of 'serve'; besides it what the authority revoked counts; none if not given."
+  )
+  var revoked: String?
+
   @Option(help: "A device's folder, as of 'join'; none is looked at if not given.")
   var folder: String?
 
@@ -41,11 +47,17 @@ struct FederationChecks: ParsableArguments {
     var checks: [Doctor.Check] = []
     // What is known to lie in the past.
     var past: [(what: String, date: Date)] = []
-    let authority = check(authorityIn: &past)
-    checks.append(authority)
+    let authority = authorityFolder.map { place in
+      Result { try CertificateAuthority(folder: place) }
+    }
+    checks.append(check(authority, &past))
+    let list = try revoked.map { try RevocationFile(URL(path: $0)) }
+    let isRevoked = { (serial: String) in
+      list?.contains(serial) == true || (try? authority?.get())?.isRevoked(serial) == true
+    }
     if let certificate, let key, let trust {
       checks.append(
-        await check("certificate") {
+        await check("certificate", isRevoked) {
           try Identity(
             certificate: URL(path: certificate), key: URL(path: key), trust: URL(path: trust))
         })
@@ -53,7 +65,7 @@ struct FederationChecks: ParsableArguments {
     if let folder {
       let place = URL(path: folder).appendingPathComponent(JoinIdentity.folderName)
       checks.append(
-        await check("device's certificate") {
+        await check("device's certificate", isRevoked) {
           guard let identity = try Identity(in: place) else {
             throw PeatError.inputOutput(
               "'\(place.relativePath)' keeps none: the device has not enrolled. Join with --token.")
@@ -73,15 +85,26 @@ struct FederationChecks: ParsableArguments {
 
   // MARK: Certificates
 
-  private func check(authorityIn past: inout [(what: String, date: Date)]) -> Doctor.Check {
-    let place = ca.map { URL(path: $0) } ?? CertificateAuthority.ownFolder()
+  /// `nil` where none is named and the user has none.
+  private var authorityFolder: URL? {
+    let own = CertificateAuthority.ownFolder()
+    return ca.map { URL(path: $0) }
+      ?? (FileManager.default.fileExists(atPath: own.path) ? own : nil)
+  }
+
+  private func check(
+    _ found: Result<CertificateAuthority, any Error>?, _ past: inout [(what: String, date: Date)]
+  ) -> Doctor.Check {
     let name = "authority"
-    guard ca != nil || FileManager.default.fileExists(atPath: place.path) else {
+    guard let found else {
       return Doctor.Check(
-        name: name, status: "ok", found: "none yet; 'serve' makes one in \(place.relativePath)")
+        name: name, status: "ok",
+        found:
+          "none yet; 'serve' makes one in \(CertificateAuthority.ownFolder().relativePath)")
     }
     do {
-      let authority = try CertificateAuthority(folder: place)
+      let authority = try found.get()
+      let place = authority.folder
       past.append(
         ("the authority's certificate", authority.certificate.notValidBefore + Self.clockSkew))
       let issued = try authority.issued()
@@ -97,10 +120,11 @@ struct FederationChecks: ParsableArguments {
           advice: "Make a new one (fedpeat ca init), and let clients enrol again.")
       }
       let names = soon.prefix(5).map(\.name).joined(separator: ", ")
+      let revoked = issued.count(where: \.isRevoked)
       return Doctor.Check(
         name: name, status: soon.isEmpty ? "ok" : "warning",
         found:
-          "in \(place.relativePath), \(until); \(issued.count) certificates issued\(soon.isEmpty ? "" : ", of which \(soon.count) expire within \(Int(Self.soonDays)) days: \(names)\(soon.count > 5 ? ", …" : "")")",
+          "in \(place.relativePath), \(until); \(issued.count) certificates issued\(revoked == 0 ? "" : ", \(revoked) revoked")\(soon.isEmpty ? "" : ", of which \(soon.count) expire within \(Int(Self.soonDays)) days: \(names)\(soon.count > 5 ? ", …" : "")")",
         advice: soon.isEmpty
           ? nil
           : "A name that expires can be given again: make tokens for them (fedpeat ca token)."
@@ -110,7 +134,7 @@ struct FederationChecks: ParsableArguments {
 
   /// Whether one's own certificate, its key and its chain hold.
   private func check(
-    _ name: String, _ read: () throws -> Identity
+    _ name: String, _ isRevoked: (String) -> Bool, _ read: () throws -> Identity
   ) async -> Doctor.Check {
     do {
       let identity = try read()
@@ -121,6 +145,12 @@ struct FederationChecks: ParsableArguments {
       }
       try identity.check(as: kind)
       try await identity.checkChain(as: kind)
+      guard !isRevoked(identity.certificate.serial) else {
+        return Doctor.Check(
+          name: name, status: "missing",
+          found: "\(identity): its certificate \(identity.certificate.serial) was revoked",
+          advice: "Ask the authority's owner for another one.")
+      }
       let (status, until) = state(of: identity.certificate.notValidAfter)
       return Doctor.Check(
         name: name, status: status,

@@ -110,6 +110,10 @@ final class RunProgress: Sendable {
       )
     case .roundWaits(let record, let reason):
       Terminal.note("waiting      for round \(record.round): \(reason)")
+    case .waitsForOthers(let round, let pause):
+      Terminal.note(
+        "waiting      for others than those who failed in round \(round), \(Format.seconds(pause.seconds)) at most"
+      )
     case .runEnded: break
     }
   }

@@ -385,7 +385,15 @@ public actor Coordinator {
     let before = machine
     let actions = machine.handle(event)
     for action in actions { perform(action) }
+    if machine.isWaitingForOthers == true, before.isWaitingForOthers != true { tellOfWaiting() }
     keep(event, actions, before)
+  }
+
+  private func tellOfWaiting() {
+    let pause = configuration.rules.usedRetryPause
+    onProgress(.waitsForOthers(round: machine.round, atMost: pause))
+    logger.info(
+      "round \(machine.round): others than those who failed are waited for, \(pause) at most")
   }
 
   private func perform(_ action: RoundAction) {

@@ -71,6 +71,8 @@ public enum CoordinatorProgress: Sendable {
   case roundGivenUp(RoundRecord, reason: String)
   /// Too few may take part as a round is planned: it is planned again for a while.
   case roundWaits(RoundRecord, reason: String)
+  /// Too few are there but those who failed in this round: others are waited for, that long at most, before it is tried again.
+  case waitsForOthers(round: Int, atMost: Duration)
   case runEnded(RunEnding)
 }
 

@@ -146,6 +146,28 @@ public struct RoundRecord: Sendable, Equatable {
   public var delivered: [ClientID] {
     outcomes.filter { $0.result == .delivered }.map(\.client)
   }
+
+  /// What became of its first eight clients, a sentence each.
+  var failures: String {
+    outcomes.prefix(8).map {
+      "\($0.client) \($0.result)" + ("\($0.result)".hasSuffix(".") ? "" : ".")
+    }
+    .joined(separator: " ")
+  }
+}
+
+/// As the end of a sentence that begins with the client.
+extension ClientResult: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .delivered: "delivered"
+    case .failed(let reason): "failed: \(reason)"
+    case .refused(let refusal): "was refused: \(refusal.message)"
+    case .lost(let reason): "was lost: \(reason)"
+    case .late: "was late"
+    case .surplus: "was not waited for"
+    }
+  }
 }
 
 /// In JSON every key is there: null where it says nothing.

@@ -204,11 +204,8 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
 
   private mutating func lost(_ client: ClientID, _ reason: String) -> [RoundAction] {
     guard present.remove(client) != nil else { return [] }
-    if isWaitingForOthers == true, !canPlan {
-      // All that come are waited for, as at the beginning.
-      isWaitingForOthers = nil
-      return [.cancelTimer(timer(.retrying))]
-    }
+    // All that come are waited for, as at the beginning.
+    if isWaitingForOthers == true, !canPlan { return stopWaitingForOthers() }
     return end(client, round, .lost(reason: reason))
   }
 
@@ -253,26 +250,31 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     if canPlan, !mayOthersCome { return plan() }
     phase = .gathering
     let gathering = RoundAction.startTimer(timer(.gathering), after: rules.gatheringDeadline)
-    guard canPlan else { return [gathering] }
-    isWaitingForOthers = true
-    return [gathering, .startTimer(timer(.retrying), after: rules.usedRetryPause)]
+    return [gathering] + (canPlan ? waitForOthers() : [])
   }
 
   mutating func gathered() -> [RoundAction] {
     guard canPlan else { return [] }
     if mayOthersCome {
-      if isWaitingForOthers == true { return [] }
-      isWaitingForOthers = true
-      return [.startTimer(timer(.retrying), after: rules.usedRetryPause)]
+      return isWaitingForOthers == true ? [] : waitForOthers()
     }
     return endGathering() + plan()
   }
 
   /// Takes back what gathering waits for.
   private mutating func endGathering() -> [RoundAction] {
-    defer { isWaitingForOthers = nil }
-    return [.cancelTimer(timer(.gathering))]
-      + (isWaitingForOthers == true ? [.cancelTimer(timer(.retrying))] : [])
+    [.cancelTimer(timer(.gathering))] + stopWaitingForOthers()
+  }
+
+  private mutating func waitForOthers() -> [RoundAction] {
+    isWaitingForOthers = true
+    return [.startTimer(timer(.retrying), after: rules.usedRetryPause)]
+  }
+
+  private mutating func stopWaitingForOthers() -> [RoundAction] {
+    guard isWaitingForOthers == true else { return [] }
+    isWaitingForOthers = nil
+    return [.cancelTimer(timer(.retrying))]
   }
 
   private var canPlan: Bool { present.count >= needed && awaited.isEmpty }
@@ -441,9 +443,7 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     guard fired.round == round, fired.attempt == attempt else { return [] }
     switch (fired.purpose, phase) {
     case (.gathering, .gathering):
-      let actions: [RoundAction] =
-        isWaitingForOthers == true ? [.cancelTimer(timer(.retrying))] : []
-      isWaitingForOthers = nil
+      let actions = stopWaitingForOthers()
       if present.count >= needed {
         awaited = []
         return actions + plan()
@@ -534,24 +534,11 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
         + finish(
           .failed(
             reason: "Round \(round) was tried \(attempt) times; the last time \(reason). "
-              + Self.summary(record)))
+              + record.failures))
     }
     let discard = RoundAction.discardUpdates(round: round)
     attempt += 1
     return [failed, discard] + gather()
-  }
-
-  private static func summary(_ record: RoundRecord) -> String {
-    record.outcomes.prefix(8).map { outcome in
-      switch outcome.result {
-      case .delivered: "\(outcome.client) delivered."
-      case .failed(let reason): "\(outcome.client) failed: \(reason)"
-      case .refused(let refusal): "\(outcome.client) was refused: \(refusal.message)"
-      case .lost(let reason): "\(outcome.client) was lost: \(reason)"
-      case .late: "\(outcome.client) was late."
-      case .surplus: "\(outcome.client) was not waited for."
-      }
-    }.joined(separator: " ")
   }
 
   private mutating func close(_ metrics: [String: Double], _ spent: RunCost) -> [RoundAction] {
