@@ -11,7 +11,7 @@ public enum ConfigurationReader {
   public static func read<Configuration: Codable>(
     _ defaults: Configuration, from url: URL?, overrides: [String: JSONValue] = [:]
   ) throws -> Configuration {
-    guard case .object(var table) = try jsonValue(of: defaults) else {
+    guard case .object(var table) = try JSONValue(encoding: defaults) else {
       preconditionFailure("a configuration is an object")
     }
     let known = Set(table.keys)
@@ -101,7 +101,7 @@ public enum ConfigurationReader {
   /// A configuration as YAML, every key with its value; a number with as few digits as read back to the same.
   public static func yaml(_ configuration: some Encodable) throws -> Data {
     // By way of JSON, which knows which of a number's digits count.
-    let root = try node(of: jsonValue(of: configuration))
+    let root = try node(of: JSONValue(encoding: configuration))
     return Data(try Yams.serialize(node: root, sortKeys: true).utf8)
   }
 
@@ -118,10 +118,6 @@ public enum ConfigurationReader {
     case .object(let table):
       Node(try table.map { (try $0.key.represented(), try node(of: $0.value)) }, Tag(.map))
     }
-  }
-
-  private static func jsonValue(of configuration: some Encodable) throws -> JSONValue {
-    try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(configuration))
   }
 
   /// The keys that a file names at its top.

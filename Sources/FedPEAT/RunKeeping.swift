@@ -149,7 +149,7 @@ struct RunFacts: Codable, Equatable {
     for (level, package) in packages.enumerated() {
       digests["emulator \(level)"] = package.digest.hex
     }
-    for (key, place) in texts { digests[Self.texts + key] = try Digest(ofAll: place).hex }
+    for (key, place) in texts { digests[Self.texts + key] = try Digest(ofDataAt: place).hex }
   }
 
   /// What the names of texts begin with. Runs that earlier versions kept have no digests of them.
@@ -174,28 +174,5 @@ struct RunFacts: Codable, Equatable {
     throw PeatError.badData(
       "The run '\(database.name)' can't go on: \(first) is \(digests[first]?.prefix(12) ?? "not there")…, and was \(kept.digests[first]?.prefix(12) ?? "not there")… when the run began. What was measured before can't be compared with what would be measured now: put it back as it was, or begin anew (--anew)."
     )
-  }
-}
-
-extension Digest {
-  /// Of a file, or of all files of a folder with their names.
-  init(ofAll place: URL) throws {
-    var isFolder = ObjCBool(false)
-    guard FileManager.default.fileExists(atPath: place.path, isDirectory: &isFolder) else {
-      throw PeatError.inputOutput("There is no '\(place.path)'.")
-    }
-    guard isFolder.boolValue else {
-      self = try FolderBlobStore.digest(of: place)
-      return
-    }
-    let names = FileManager.default.enumerator(atPath: place.path)?.compactMap { $0 as? String }
-    var lines = ""
-    for name in (names ?? []).sorted() {
-      let file = place.appendingPathComponent(name)
-      let isInner = (try? file.resourceValues(forKeys: [.isDirectoryKey]))?.isDirectory == true
-      if isInner { continue }
-      lines += "\(try FolderBlobStore.digest(of: file).hex) \(name)\n"
-    }
-    self.init(of: Data(lines.utf8))
   }
 }

@@ -138,7 +138,7 @@ public final class ControllerTraining<Environment: ControlEnvironment> {
     }
     guard saved.configuration == configuration else {
       throw PeatError.usage(
-        "The saved training has other settings than these: \(configuration.differences(from: saved.configuration)). Give the same, or begin anew without --resume."
+        "The saved training has other settings than these: \(try configuration.differences(from: saved.configuration)). Give the same, or begin anew without --resume."
       )
     }
     resumed = checkpoint

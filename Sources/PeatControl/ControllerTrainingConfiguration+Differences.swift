@@ -2,8 +2,8 @@ import PeatTensor
 
 extension ControllerTrainingConfiguration {
   /// In what these settings differ from those of a saved training, in words, by the options that set them.
-  func differences(from saved: ControllerTrainingConfiguration) -> String {
-    let found = JSONValue(encoding: self).differences(from: JSONValue(encoding: saved)) {
+  func differences(from saved: ControllerTrainingConfiguration) throws -> String {
+    let found = try JSONValue(encoding: self).differences(from: JSONValue(encoding: saved)) {
       path, was, isNow in
       if let option = Self.switches[path] {
         // What is true without the option.

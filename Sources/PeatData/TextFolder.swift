@@ -24,12 +24,12 @@ public struct TextFolder: Sendable {
   ///
   /// - Throws: `inputOutput` where it can't be listed; `badData` where no file is in it.
   public init?(_ url: URL) throws {
-    guard TextFolder.isFolder(url) else { return nil }
+    guard url.isFolder else { return nil }
     var files: [File] = []
-    for place in try TextFolder.contents(of: url) {
-      if TextFolder.isFolder(place) {
+    for place in try url.folderContents() {
+      if place.isFolder {
         let name = place.lastPathComponent
-        files += try TextFolder.contents(of: place).filter { !TextFolder.isFolder($0) }
+        files += try place.folderContents().filter { !$0.isFolder }
           .map { File(url: $0, group: name, isOfClass: true) }
       } else {
         let name = place.deletingPathExtension().lastPathComponent
@@ -69,24 +69,6 @@ public struct TextFolder: Sendable {
       let place = file.url.resolvingSymlinksInPath().path
       let size = try? FileManager.default.attributesOfItem(atPath: place)[.size] as? Int
       return sum + (size ?? 0)
-    }
-  }
-
-  private static func isFolder(_ url: URL) -> Bool {
-    var isFolder: ObjCBool = false
-    return FileManager.default.fileExists(
-      atPath: url.path(percentEncoded: false), isDirectory: &isFolder) && isFolder.boolValue
-  }
-
-  private static func contents(of folder: URL) throws -> [URL] {
-    do {
-      return try FileManager.default.contentsOfDirectory(
-        at: folder, includingPropertiesForKeys: nil, options: .skipsHiddenFiles
-      ).sorted { $0.lastPathComponent < $1.lastPathComponent }
-    } catch {
-      throw PeatError.inputOutput(
-        "The folder '\(folder.path)' can't be listed. Check that you have the right to read it.",
-        cause: error)
     }
   }
 }

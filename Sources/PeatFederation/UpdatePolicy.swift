@@ -190,13 +190,13 @@ public struct UpdatePolicy: Sendable {
       }
       if extent.largest > Self.largestGrowth {
         // Control variates are gradients, which may be of any size.
+        let before = start.extent(from: start).largest
         let limit =
-          ControlNames.isControl(name)
-          ? Self.largestValue : Self.largestGrowth * max(1, start.extent(from: start).largest)
+          ControlNames.isControl(name) ? Self.largestValue : Self.largestGrowth * max(1, before)
         guard extent.largest <= min(limit, Self.largestValue) else {
           throw UpdateRefusal(
             .tooFar,
-            "'\(name)' holds \(extent.largest); where its round began the largest value was \(start.extent(from: start).largest), and values beyond ±\(limit) are not taken."
+            "'\(name)' holds \(extent.largest); where its round began the largest value was \(before), and values beyond ±\(limit) are not taken."
           )
         }
       }

@@ -43,11 +43,7 @@ public struct LabelledImages: Sendable {
 
   /// Files of a folder of classes that are no pictures by their names and are left out, as paths in the folder; none of what is no folder.
   public static func filesLeftOut(of url: URL) throws -> [String] {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder),
-      isFolder.boolValue
-    else { return [] }
-    return try PictureFolder(url).others
+    url.isFolder ? try PictureFolder(url).others : []
   }
 
   /// Pictures and labels as MNIST has them: `[N, height, width]` and `[N]`, both of 8 bits.

@@ -12,14 +12,14 @@ struct PictureFolder {
 
   /// - Throws: `inputOutput` where the folder can't be listed.
   init(_ folder: URL) throws {
-    for place in try Self.contents(of: folder) {
+    for place in try folder.folderContents() {
       let name = place.lastPathComponent
       // What some programs leave in archives holds shadows of the files beside it.
-      guard Self.isFolder(place), name != "__MACOSX" else {
+      guard place.isFolder, name != "__MACOSX" else {
         others.append(name)
         continue
       }
-      let contents = try Self.contents(of: place)
+      let contents = try place.folderContents()
       let pictures = contents.filter(Self.isPicture)
       let rest = contents.filter { !Self.isPicture($0) }.map(\.lastPathComponent)
       if pictures.isEmpty {
@@ -32,24 +32,6 @@ struct PictureFolder {
   }
 
   private static func isPicture(_ url: URL) -> Bool {
-    ImageFile.extensions.contains(url.pathExtension.lowercased()) && !isFolder(url)
-  }
-
-  private static func isFolder(_ url: URL) -> Bool {
-    var isFolder: ObjCBool = false
-    return FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder)
-      && isFolder.boolValue
-  }
-
-  private static func contents(of url: URL) throws -> [URL] {
-    do {
-      return try FileManager.default.contentsOfDirectory(
-        at: url, includingPropertiesForKeys: nil, options: .skipsHiddenFiles
-      ).sorted { $0.lastPathComponent < $1.lastPathComponent }
-    } catch {
-      throw PeatError.inputOutput(
-        "Can't see what the folder '\(url.path)' holds: \(error.localizedDescription)",
-        cause: error)
-    }
+    ImageFile.extensions.contains(url.pathExtension.lowercased()) && !url.isFolder
   }
 }

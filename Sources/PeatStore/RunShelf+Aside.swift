@@ -44,14 +44,16 @@ extension RunShelf {
     let place = place(of: run)
     let lock = try FolderLock(
       place, isBusy: "The run '\(run)' is under way in another process; stop that first.")
-    try withExtendedLifetime(lock) { try move(place, to: aside(of: run)) }
+    try withExtendedLifetime(lock) { try AtomicOutput.rename(place, to: aside(of: run)) }
   }
 
   /// Puts back a run that was moved aside for one that did not begin, as its process was killed. Where there is none nothing happens.
   public func putBack(_ run: RunID) throws {
     try? FileManager.default.removeItem(at: gone(run))
     guard FileManager.default.fileExists(atPath: aside(of: run).path) else { return }
-    guard hasAnything(of: run) else { return try move(aside(of: run), to: place(of: run)) }
+    guard hasAnything(of: run) else {
+      return try AtomicOutput.rename(aside(of: run), to: place(of: run))
+    }
     let lock = try FolderLock(
       place(of: run), isBusy: "The run '\(run)' is under way in another process; stop that first.")
     try withExtendedLifetime(lock) { try giveUp(run) }
@@ -64,7 +66,7 @@ extension RunShelf {
         "Can't delete '\(place(of: run).path)': \(error.localizedDescription)", cause: error)
     }
     if FileManager.default.fileExists(atPath: aside(of: run).path) {
-      try move(aside(of: run), to: place(of: run))
+      try AtomicOutput.rename(aside(of: run), to: place(of: run))
     }
     // The shelf itself goes with its last run, where it is empty.
     rmdir(folder.path)
@@ -76,14 +78,7 @@ extension RunShelf {
     guard FileManager.default.fileExists(atPath: aside.path) else { return }
     // At once: half of it is not to come back.
     try? FileManager.default.removeItem(at: gone(run))
-    try move(aside, to: gone(run))
+    try AtomicOutput.rename(aside, to: gone(run))
     try? FileManager.default.removeItem(at: gone(run))
-  }
-
-  private func move(_ from: URL, to: URL) throws {
-    guard rename(from.path, to.path) == 0 else {
-      throw PeatError.inputOutput(
-        "Can't move '\(from.path)' to '\(to.path)': \(String(cString: strerror(errno))).")
-    }
   }
 }

@@ -69,11 +69,8 @@ struct Embed: AsyncParsableCommand {
     let embedder = try TextEmbedder(
       loaded.model, recipe: recipe, context: context, threads: common.threadCount)
     let rows = try embedder.rows(of: texts, tokenizer: loaded.tokenizer)
-    if rows.shortened > 0 {
-      Terminal.note(
-        "cut          \(rows.shortened) of \(texts.count) texts to their first \(embedder.context) tokens, the rest is left out\(lines ? "" : "; --lines makes a vector of each line")"
-      )
-    }
+    CutTexts(context: embedder.context, shortened: rows.shortened).tell(
+      of: texts.count, advice: lines ? nil : "--lines makes a vector of each line")
     let vectors = try embedder.embeddings(
       of: rows.tokens, shouldStop: { Interruption.isRequested },
       onProgress: { done, count in Terminal.status("text \(done) of \(count)") })

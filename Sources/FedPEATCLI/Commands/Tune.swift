@@ -596,11 +596,8 @@ struct Tune: AsyncParsableCommand {
       ?? TokenDataset.streaming(
         URL(path: data), reader: reader, for: model, context: context, addBegin: bos,
         seed: common.seedValue)
-    if all.shortenedDocuments > 0 {
-      Terminal.note(
-        "cut          \(all.shortenedDocuments) of \(all.documentCount) texts to their first \(context) tokens, the rest is left out; --context allows more, where the model reads more"
-      )
-    }
+    CutTexts(context: context, shortened: all.shortenedDocuments).tell(
+      of: all.documentCount, advice: "--context allows more, where the model reads more")
     guard let validationShare else { return (all, nil) }
     let parts = try all.split(validationShare: validationShare, seed: common.seedValue)
     return (parts.training, parts.validation)

@@ -30,12 +30,13 @@ enum DataCautions {
 
   /// Of a run's data that are here.
   static func tell(of run: RunConfiguration) throws {
-    let files = Set([run.data, run.evaluationData].compactMap { $0 }).sorted()
-    guard !files.isEmpty, !run.model.isEmpty else { return }
+    let folders = Set([run.data, run.evaluationData].compactMap { $0 }).sorted()
+      .map { URL(path: $0) }.filter(\.isFolder)
+    guard !folders.isEmpty, !run.model.isEmpty else { return }
     let model = try Checkpoint(folder: run.modelFolder()).configuration
-    for file in files {
+    for folder in folders {
       tell(
-        URL(path: file), ofPictures: model.image != nil,
+        folder, ofPictures: model.image != nil,
         ofClasses: run.task == .classification || run.task == nil && model.head?.labels != nil)
     }
   }

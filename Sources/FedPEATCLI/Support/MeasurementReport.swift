@@ -6,11 +6,15 @@ struct CutTexts {
   var context: Int
   var shortened: Int
 
-  /// - Parameter end: which of a text's tokens are kept, the first or the last.
-  func tell(of count: Int, _ kind: String = "texts", keeping end: String) {
+  /// - Parameters:
+  ///   - end: which of a text's tokens are kept, the first or the last.
+  ///   - advice: what may be done about it.
+  func tell(
+    of count: Int, _ kind: String = "texts", keeping end: String = "first", advice: String? = nil
+  ) {
     guard shortened > 0 else { return }
     Terminal.note(
-      "cut          \(shortened) of \(count) \(kind) to their \(end) \(context) tokens, the rest is left out"
+      "cut          \(shortened) of \(count) \(kind) to their \(end) \(context) tokens, the rest is left out\(advice.map { "; \($0)" } ?? "")"
     )
   }
 }

@@ -63,7 +63,7 @@ public actor Client {
   private var lastUploadSeconds = 0.0
   private var unsent: UnsentRest
   private var controls: ControlVariates
-  private var carried: CarriedState
+  private var carried: UnsentRest
   private let undelivered: UndeliveredUpdate
   /// How many rounds the run has.
   private var roundCount = 0
@@ -99,7 +99,7 @@ public actor Client {
     store = try FolderBlobStore(workFolder)
     unsent = UnsentRest(in: workFolder)
     controls = ControlVariates(in: workFolder)
-    carried = CarriedState(in: workFolder)
+    carried = UnsentRest(in: workFolder, name: UnsentRest.carried)
     undelivered = UndeliveredUpdate(in: workFolder)
     packages = try PackageFolders(workFolder.appendingPathComponent("packages"), store: store)
     random = SeededRandom(seed: configuration.seed, "retries of \(configuration.client)")
@@ -112,18 +112,9 @@ public actor Client {
   public func run() async throws -> ClientReport {
     let lock = try FolderLock(workFolder)
     defer { withExtendedLifetime(lock) {} }
-    do { try unsent.restore() } catch {
-      caution("what earlier updates lacked is lost: \(failureReason(error))")
-      try unsent.forget()
-    }
-    do { try controls.restore() } catch {
-      caution("this client's control variates are lost: \(failureReason(error))")
-      try controls.forget()
-    }
-    do { try carried.restore() } catch {
-      caution("what training carried on is lost: \(failureReason(error))")
-      try carried.forget()
-    }
+    try unsent.restore { caution("what earlier updates lacked is lost: \($0)") }
+    try controls.restore { caution("this client's control variates are lost: \($0)") }
+    try carried.restore { caution("what training carried on is lost: \($0)") }
     do {
       try await join()
       let ending = try await workUntilTheEnd()
@@ -345,7 +336,7 @@ public actor Client {
     let shared = base.controls
     let own = shared.isEmpty ? [:] : controls.own(for: task, shared)
     let given = base.settingControls(shared.subtracting(own))
-    let memory = carried.own(for: task)
+    let memory = carried.rest(for: task)
     var result = try await train(task, task.componentOrder?.applied(to: given) ?? given, memory)
     try Task.checkCancellation()
     if !result.carried.isEmpty { try carried.keep(result.carried, before: memory, of: task) }

@@ -9,11 +9,10 @@ package struct ControlVariates: Sendable {
     kept = UnsentRest(in: folder, name: "control-variates.safetensors")
   }
 
-  /// Reads what an earlier process left.
-  package mutating func restore() throws { try kept.restore() }
-
-  /// Drops what is kept.
-  package mutating func forget() throws { try kept.forget() }
+  /// Reads what an earlier process left; what is damaged is told of, and dropped.
+  package mutating func restore(onLoss: (_ reason: String) -> Void) throws {
+    try kept.restore(onLoss: onLoss)
+  }
 
   /// cₖ for a task: zeros for a client of which none was ever counted, and c for one that has lost its own.
   ///

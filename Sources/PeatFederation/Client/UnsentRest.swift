@@ -6,6 +6,8 @@ import PeatTensor
 ///
 ///     sent = rounded(tuned + rest);  rest ← tuned + rest − sent
 ///
+/// SCAFFOLD's control variates and what trainers carry from task to task change with an update that counts, too, and are kept the same way, in files of their own.
+///
 /// Whether an update counts is decided by the coordinator: it may be refused, arrive too late, or be dropped with its round, and the verdict may get
 /// lost. So both rests are kept, the one before a round and the one after; the next task says in which round the client's last update
 /// counted, and by that one of both goes on. They lie in the client's folder, and survive a restart.
@@ -29,9 +31,12 @@ package struct UnsentRest: Sendable {
   private let file: URL
   private var kept: Kept?
 
+  /// The name of the file of what trainers carry on, on either side.
+  package static let carried = "carried.safetensors"
+
   /// - Parameters:
   ///   - folder: the client's own.
-  ///   - name: of the file in it. SCAFFOLD's control variates and what trainers carry on, which change with an update that counts as well, are kept in others.
+  ///   - name: of the file in it.
   package init(in folder: URL, name: String = "unsent-rest.safetensors") {
     file = folder.appendingPathComponent(name)
   }
@@ -62,6 +67,14 @@ package struct UnsentRest: Sendable {
     kept = Kept(
       run: try RunID(run), round: round, baseDigest: digest, countedRound: counted, before: old,
       after: new)
+  }
+
+  /// The same; what is damaged is told of, and dropped.
+  package mutating func restore(onLoss: (_ reason: String) -> Void) throws {
+    do { try restore() } catch {
+      onLoss(failureReason(error))
+      try forget()
+    }
   }
 
   /// What to add to this task's update; empty where there is nothing, or what is kept belongs to another run, or to other tensors.

@@ -18,7 +18,7 @@ extension Coordinator {
     guard let server, server.weight > 0, serverPart?.round != round else { return }
     var task = task(for: .server, round, attempt, .init(), level: 0, Package(files: []))
     if strategy.keepsFactors { task.countedRound = lastCountedPart }
-    let carried = serverCarried.own(for: task)
+    let carried = serverCarried.rest(for: task)
     serverPart = ServerPart(
       round: round,
       work: Task { [sent, task] in

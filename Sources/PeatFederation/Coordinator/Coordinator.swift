@@ -180,7 +180,7 @@ public actor Coordinator {
   var jobs: [Task<Void, Never>] = []
   var serverPart: ServerPart?
   /// What the server's own training carries from round to round.
-  var serverCarried: CarriedState
+  var serverCarried: UnsentRest
   var waiters = Waiters()
   var alarms = Alarms<Alarm>()
   let alarmWatch: Stopwatch
@@ -273,7 +273,7 @@ public actor Coordinator {
     self.onRenewal = onRenewal
     self.onProgress = onProgress
     self.runStore = runStore
-    serverCarried = CarriedState(in: runStore?.folder ?? workFolder)
+    serverCarried = UnsentRest(in: runStore?.folder ?? workFolder, name: UnsentRest.carried)
     spool = try UpdateSpool(
       runStore.map { $0.folder.appendingPathComponent("updates") } ?? workFolder,
       isKept: runStore != nil)

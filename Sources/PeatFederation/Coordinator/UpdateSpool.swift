@@ -67,8 +67,8 @@ package struct UpdateSpool: Sendable {
   {
     let incoming = incoming(payload, from: client)
     // Of hexadecimal digits: it comes from here.
-    let closed = incoming.appendingPathExtension(
-      String(Self.arrivedMark.dropFirst()) + Digest(of: Data(ticket.utf8)).hex.prefix(16))
+    let closed = folder.appendingPathComponent(
+      incoming.lastPathComponent + Self.arrivedMark + Digest(of: Data(ticket.utf8)).hex.prefix(16))
     do {
       // Of an update of no bytes none arrived.
       if !FileManager.default.fileExists(atPath: incoming.path) {

@@ -1,13 +1,9 @@
 import Foundation
 
 extension JSONValue {
-  /// What is encoded, as JSON; `null` where it can't be.
-  package init(encoding value: some Encodable) {
-    self =
-      (try? JSONEncoder().encode(value)).flatMap {
-        try? JSONDecoder().decode(JSONValue.self, from: $0)
-      }
-      ?? .null
+  /// What is encoded, as JSON.
+  package init(encoding value: some Encodable) throws {
+    self = try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(value))
   }
 
   /// Every value that is no object, under its path: `optimizer.beta1`. What is null is as good as not said.

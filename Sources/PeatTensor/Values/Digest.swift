@@ -30,10 +30,7 @@ public struct Digest: Sendable, Hashable, Codable, CustomStringConvertible {
   /// - Throws: `inputOutput` where it can't be read.
   public init(ofDataAt url: URL) throws {
     do {
-      var isFolder: ObjCBool = false
-      guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder),
-        isFolder.boolValue
-      else {
+      guard url.isFolder else {
         try self.init(contentsOf: url)
         return
       }

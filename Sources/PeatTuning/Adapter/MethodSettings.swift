@@ -20,8 +20,7 @@ extension Adapter.Method {
   }
 
   private static func table(of configuration: some Encodable) throws -> [String: JSONValue] {
-    let data = try JSONEncoder().encode(configuration)
-    guard case .object(let table) = try JSONDecoder().decode(JSONValue.self, from: data) else {
+    guard case .object(let table) = try JSONValue(encoding: configuration) else {
       return [:]
     }
     // What is not said is as good as null.

@@ -390,7 +390,7 @@ extension Trainer {
     var settings = state.facts.configuration
     settings.steps = configuration.steps
     guard settings == configuration else {
-      let differences = JSONValue(encoding: configuration)
+      let differences = try JSONValue(encoding: configuration)
         .differences(from: JSONValue(encoding: settings))
       throw refuse(
         "the settings differ from those it was saved with (\(differences.joined(separator: "; ")))")
