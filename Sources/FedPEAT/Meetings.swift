@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import PeatStore
+import Synchronization
 
 extension FederatedTuning {
   /// Clients come over gRPC. `onListening` hears the address; what it throws ends the run before it began.
@@ -82,9 +83,19 @@ extension FederatedTuning {
         try database.map { try WorkFolder(RunFolders.clients(of: $0)) }
         ?? WorkFolder(temporary: "clients")
       defer { work.remove() }
+      let isCutTold = Atomic(false)
       let trainers = faults.spoil(
-        groups.map {
-          DeviceTrainer(documents: $0.documents, threads: threads, gate: gate)
+        groups.map { group in
+          DeviceTrainer(
+            documents: group.documents, threads: threads, gate: gate,
+            onCut: { cut in
+              // The others' texts are cut to the same length.
+              guard !isCutTold.exchange(true, ordering: .relaxed) else { return }
+              onCaution(
+                group.name,
+                "\(cut.count) of its \(cut.total) texts are cut to their first \(cut.context) tokens, the rest is left out; of other clients that is not said"
+              )
+            })
         }, seed: seed)
       return try await withThrowingTaskGroup(of: Void.self) { group in
         for (number, clientData) in groups.enumerated() {

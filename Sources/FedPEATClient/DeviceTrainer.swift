@@ -15,12 +15,22 @@ public final class DeviceTrainer: LocalTrainer {
   private let keeping: StateKeeping.Interval
   private let onGoingOn: @Sendable (_ step: Int, _ steps: Int) -> Void
   private let onStep: @Sendable (Trainer.Progress) -> Void
+  private let onCut: @Sendable (CutTexts) -> Void
   private let state: Mutex<Prepared?>
 
   /// What is tuned through: a model, or a checkpoint that is read when it is known how it will be tuned.
   private enum Source: Sendable {
     case model(TransformerModel)
     case folder(URL)
+  }
+
+  /// Texts that are longer than what is read of them.
+  public struct CutTexts: Sendable, Equatable {
+    public var count: Int
+    /// Of how many.
+    public var total: Int
+    /// Tokens that are read at most, a text's first.
+    public var context: Int
   }
 
   /// What a coordinator sent, with its tokenizer; and the data, once it has been encoded for it.
@@ -47,12 +57,14 @@ public final class DeviceTrainer: LocalTrainer {
   ///   - keeping: when it keeps how far it is with a task, where its client does; and always when it is stopped.
   ///   - onStep: called after each local step.
   ///   - onGoingOn: called where a training that was cut goes on, with the steps that are done, and all of them.
+  ///   - onCut: called where texts are longer than what is read of them, once the data is encoded.
   public init(
     documents: [Document], threads: Int = 1, memory: DeviceMemory = DeviceMemory(),
     gate: WorkGate? = nil, computeShare: Double = 1,
     keeping: StateKeeping.Interval = .time(.seconds(10)),
     onStep: @escaping @Sendable (Trainer.Progress) -> Void = { _ in },
-    onGoingOn: @escaping @Sendable (_ step: Int, _ steps: Int) -> Void = { _, _ in }
+    onGoingOn: @escaping @Sendable (_ step: Int, _ steps: Int) -> Void = { _, _ in },
+    onCut: @escaping @Sendable (CutTexts) -> Void = { _ in }
   ) {
     self.documents = documents
     self.threads = threads
@@ -62,6 +74,7 @@ public final class DeviceTrainer: LocalTrainer {
     self.keeping = keeping
     self.onGoingOn = onGoingOn
     self.onStep = onStep
+    self.onCut = onCut
     state = Mutex(nil)
   }
 
@@ -204,7 +217,9 @@ public final class DeviceTrainer: LocalTrainer {
   private func prepared(
     for settings: LocalTuning
   ) throws -> (TransformerModel, TokenDataset, MemoryPlan?) {
-    try state.withLock { state in
+    var cut: CutTexts?
+    defer { if let cut { onCut(cut) } }
+    return try state.withLock { state in
       guard var prepared = state else {
         throw PeatError(.internalError, "A task came before its emulator.")
       }
@@ -224,6 +239,11 @@ public final class DeviceTrainer: LocalTrainer {
         dataset = try settings.dataset(
           documents, reader: prepared.reader, for: prepared.configuration)
         prepared.encoded = (wanted, dataset)
+        if dataset.shortenedDocuments > 0 {
+          cut = CutTexts(
+            count: dataset.shortenedDocuments, total: dataset.documentCount,
+            context: wanted.context)
+        }
         ProcessMeasurement.releaseFreeMemory()
       }
       let model: TransformerModel

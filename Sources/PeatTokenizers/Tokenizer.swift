@@ -201,6 +201,9 @@ public struct Tokenizer: TextTokenizer {
   /// Whether decoding leaves a number out where it leaves special tokens out.
   func isSkipped(_ number: Int32) -> Bool { skippedNumbers.contains(number) }
 
+  /// The token numbers of a text.
+  ///
+  /// - Throws: `badData` where the text can't be handled; `CancellationError` where the task is cancelled before its end.
   public func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int32] {
     var numbers: [Int32] = addSpecialTokens ? postProcessor.before : []
     var cache = WordCache()
@@ -274,7 +277,9 @@ public struct Tokenizer: TextTokenizer {
   }
 
   private func append(_ text: String, cache: inout WordCache, to numbers: inout [Int32]) throws {
+    var look = CancellationLook()
     try forEachPart(of: text) { part in
+      try look.pass()
       switch part {
       case .token(let number): numbers.append(number)
       case .piece(let piece):
@@ -298,11 +303,11 @@ public struct Tokenizer: TextTokenizer {
   }
 
   /// Cuts a text at its added tokens and gives what lies between to normalizer and pre-tokenizer.
-  private func forEachPart(of text: String, _ body: (Part) -> Void) throws {
+  private func forEachPart(of text: String, _ body: (Part) throws -> Void) throws {
     let bytes = Array(text.utf8)
     for section in rawAddedTokens.sections(of: bytes) {
       switch section {
-      case .token(let number): body(.token(number))
+      case .token(let number): try body(.token(number))
       case .text(let range):
         try forEachPart(ofRaw: Array(bytes[range]), beginsText: range.lowerBound == 0, body)
       }
@@ -310,24 +315,24 @@ public struct Tokenizer: TextTokenizer {
   }
 
   private func forEachPart(
-    ofRaw text: [UInt8], beginsText: Bool, _ body: (Part) -> Void
+    ofRaw text: [UInt8], beginsText: Bool, _ body: (Part) throws -> Void
   ) throws {
     var keepsStart = true
     let normalized = try normalizer?.normalized(text, keepsStart: &keepsStart) ?? text
     for section in normalizedAddedTokens.sections(of: normalized) {
       switch section {
-      case .token(let number): body(.token(number))
+      case .token(let number): try body(.token(number))
       case .text(let range):
         let piece = Piece(
           bytes: Array(normalized[range]),
           beginsText: beginsText && keepsStart && range.lowerBound == 0)
         guard let preTokenizer else {
-          body(.piece(ByteString(piece.bytes)))
+          try body(.piece(ByteString(piece.bytes)))
           continue
         }
         var pieces: [Piece] = []
         try preTokenizer.split(piece, into: &pieces)
-        for piece in pieces { body(.piece(ByteString(piece.bytes))) }
+        for piece in pieces { try body(.piece(ByteString(piece.bytes))) }
       }
     }
   }

@@ -228,8 +228,7 @@ import Testing
       #expect(try await accuracy(["whole"], in: folder) > 0.9)
 
       let command = try RunningCommand(pretrain + ["--out", "broken"], in: folder)
-      try await command.waits(for: "pretraining: step")
-      command.send(SIGINT)
+      try await command.send(SIGINT, after: "pretraining: step")
       let ended = try await command.finish(seconds: 30)
       // A fast machine may have been done already.
       if ended.status == 130 {

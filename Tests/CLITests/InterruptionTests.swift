@@ -22,8 +22,7 @@ import Testing
     sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     let command = try RunningCommand(arguments, in: folder)
-    try await command.waits(for: text, sourceLocation: sourceLocation)
-    command.send(signal)
+    try await command.send(signal, after: text, sourceLocation: sourceLocation)
     let result = try await command.finish(seconds: 30)
     #expect(result.status == 130, "\(result)", sourceLocation: sourceLocation)
     #expect(result.errors.contains("Interrupted"), "\(result)", sourceLocation: sourceLocation)
@@ -360,8 +359,7 @@ import Testing
         return try #require(try measured.object()["perplexity"] as? Double)
       }
       let command = try RunningCommand(arguments, in: folder)
-      try await command.waits(for: "round 8 of")
-      command.send(SIGINT)
+      try await command.send(SIGINT, after: "round 8 of")
       let stopped = try await command.finish(seconds: 30)
       #expect(stopped.status == 130 && stopped.output.isEmpty, "\(stopped)")
       expectNoCrash(stopped)
@@ -392,8 +390,7 @@ import Testing
       // A second run leaves what the first gave; whoever wrote something into it is told.
       let kept = try Data(contentsOf: folder.appendingPathComponent("x/results.json"))
       let again = try RunningCommand(arguments + ["--anew"], in: folder)
-      try await again.waits(for: "round 3 of")
-      again.send(SIGTERM)
+      try await again.send(SIGTERM, after: "round 3 of")
       let second = try await again.finish(seconds: 30)
       #expect(second.status == 130 && second.errors.contains("/x-ended-early'"), "\(second)")
       #expect(try Data(contentsOf: folder.appendingPathComponent("x/results.json")) == kept)

@@ -34,8 +34,7 @@ import Testing
     try await withTemporaryFolder { folder in
       let file = try await runFile(folder, "rounds: 40\nstrategy: \(strategy)\n")
       let running = try RunningCommand(["simulate", file, "--out", "cut"], in: folder)
-      try await running.waits(for: "round 5 of")
-      running.send(SIGINT)
+      try await running.send(SIGINT, after: "round 5 of")
       let cut = try await running.finish()
       #expect(cut.status == 130)
       #expect(
@@ -67,8 +66,7 @@ import Testing
       let file = try await runFile(
         folder, "rounds: 30\nedge: pedestrian\nplanner: heuristic\nminimumUpdates: 1\n")
       let running = try RunningCommand(["simulate", file, "--out", "cut"], in: folder)
-      try await running.waits(for: "round \(round) of")
-      running.send(SIGKILL)
+      try await running.send(SIGKILL, after: "round \(round) of")
       _ = try await running.finish()
       let again = try await FedpeatCommand.succeed(
         ["simulate", file, "--out", "cut", "--json"], in: folder
@@ -247,8 +245,7 @@ import Testing
         folder, "rounds: 4000\n\(key): \(text.path)\n\(also)\(measured)")
       func cut() async throws {
         let running = try RunningCommand(["simulate", file, "--out", "result"], in: folder)
-        try await running.waits(for: "of 4000")
-        running.send(SIGKILL)
+        try await running.send(SIGKILL, after: "of 4000")
         _ = try await running.finish()
       }
       try await cut()
@@ -319,6 +316,15 @@ import Testing
     }
   }
 
+  @Test func `texts of clients that are cut are told once`() async throws {
+    try await withTemporaryFolder { folder in
+      let file = try await runFile(folder, "rounds: 1\nlayout: documents\ncontext: 5\n")
+      let result = try await FedpeatCommand.succeed(["simulate", file, "--out", "x"], in: folder)
+      let told = result.errors.matches(of: /of its \d+ texts are cut to their first 5 tokens/)
+      #expect(told.count == 1, "\(result)")
+    }
+  }
+
   @Test func `attempts that did not count are shown, with the reasons`() async throws {
     try await withTemporaryFolder { folder in
       let file = try await runFile(
@@ -326,7 +332,6 @@ import Testing
         "rounds: 6\nminimumUpdates: 2\nclientDropouts: 0.3\nattempts: 20\ngatheringDeadline: 1\n")
       let result = try await FedpeatCommand.succeed(
         ["simulate", file, "--out", "result", "--json"], in: folder)
-      #expect(result.errors.contains("waiting      for others"), "\(result)")
       let failed = try #require(try result.object()["failedAttempts"] as? [[String: Any]])
       #expect(!failed.isEmpty)
       let shown = try await runs("show", "run-0", "--store", "result.runs", in: folder)

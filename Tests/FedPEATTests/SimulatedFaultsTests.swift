@@ -60,6 +60,9 @@ import Testing
       }
     }
     #expect((260...380).contains(parts), "\(parts) of 1600")
+    // Who failed once does not fail for ever.
+    let again = (1...20).map { faults.dropsOut("a", in: 1, attempt: $0, seed: 1) }
+    #expect(again.contains(true) && again.contains(false))
     let trainer = FaultyTrainer(
       Stepper(), SimulatedFaults(dropouts: 0.999999, attackers: 0, attacks: []), number: nil,
       seed: 0)

@@ -77,6 +77,11 @@ private struct SlowPlanner: RoundPlanner {
       let report = try await running.value
       #expect(report.rounds.map(\.attempt) == [2, 1])
       #expect(report.rounds.map(\.delivered) == [["a", "b"], ["a", "b"]])
+      try await eventually("others were waited for, and that was told") {
+        await federation.progress.values.contains {
+          if case .waitsForOthers(round: 1, atMost: .milliseconds(20)) = $0 { true } else { false }
+        }
+      }
       // a did not train twice for it.
       #expect(await steady.seen.tasks.map(\.round) == [1, 2])
       for work in working { _ = try await work.value }

@@ -99,10 +99,16 @@ private struct QuadraticTrainer: LocalTrainer {
     try controls.keep(["w": [3]], before: ["w": [0]], of: try task(round: 1, counted: 0))
     // Another process reads them.
     var again = ControlVariates(in: folder)
-    try again.restore()
+    try again.restore { Issue.record("\($0)") }
     #expect(again.own(for: try task(round: 2, counted: 1), shared) == ["w": [3]])
     #expect(again.own(for: try task(round: 2, counted: 0), shared) == ["w": [0]])
-    try again.forget()
+    // What is damaged is told of, and lost.
+    let file = folder.appendingPathComponent("control-variates.safetensors")
+    try Data("noise".utf8).write(to: file)
+    var reasons: [String] = []
+    again = ControlVariates(in: folder)
+    try again.restore { reasons.append($0) }
+    #expect(reasons.count == 1 && !FileManager.default.fileExists(atPath: file.path))
     #expect(again.own(for: try task(round: 3, counted: 1), shared) == shared)
     // Of another adapter.
     try again.keep(["w": [3]], before: ["w": [0]], of: try task(round: 3, counted: 1))

@@ -466,8 +466,11 @@ import Testing
     try await withTemporaryFolder { folder in
       _ = try await withDisk(folder, kilobytes: 4096) { disk in
         let place = disk.appendingPathComponent("run")
-        do { _ = try RunDatabase(place) }
+        do { try RunDatabase(place).keep(Data("x".utf8), as: "note") }
         #expect(shell("mount", "-o", "remount,ro", disk.path))
+        // What is there can be read, as what was archived.
+        #expect(try RunDatabase(reading: place).note("note") == Data("x".utf8))
+        #expect(try RunDatabase(reading: place).problems().isEmpty)
         expectError(.inputOutput, "run") { _ = try RunDatabase(place) }
         expectError(.inputOutput, "Can't make the folder") {
           _ = try RunDatabase(disk.appendingPathComponent("other"))

@@ -131,6 +131,34 @@ public final class RunningCommand: Sendable {
 
   public func send(_ signal: Int32) { kill(process.processIdentifier, signal) }
 
+  /// Sends a signal as soon as standard error holds a text. A thread of its own looks for it: the tests' own may be busy for seconds, and
+  /// the program at its end by then.
+  public func send(
+    _ signal: Int32, after text: String, seconds: Double = 60,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws {
+    let (process, file) = (process.processIdentifier, errorFile)
+    let isSent = await withCheckedContinuation { (sent: CheckedContinuation<Bool, Never>) in
+      Thread.detachNewThread {
+        let end = ContinuousClock.now + .seconds(seconds)
+        // Signal 0 only asks whether it is there.
+        while ContinuousClock.now < end, kill(process, 0) == 0 {
+          if let data = try? Data(contentsOf: file),
+            String(decoding: data, as: UTF8.self).contains(text)
+          {
+            return sent.resume(returning: kill(process, signal) == 0)
+          }
+          usleep(2_000)
+        }
+        sent.resume(returning: false)
+      }
+    }
+    try #require(
+      isSent,
+      "'\(text)' did not come in \(seconds) s, or before it ended: fedpeat \(arguments.joined(separator: " "))\n\(errors)",
+      sourceLocation: sourceLocation)
+  }
+
   /// Waits for its end. A program that does not end in time is killed, and its status is then 137.
   public func finish(seconds: Double = 120) async throws -> CommandResult {
     let end = ContinuousClock.now + .seconds(seconds)

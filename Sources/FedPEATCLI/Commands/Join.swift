@@ -206,6 +206,8 @@ struct Join: AsyncParsableCommand {
       )
     } onGoingOn: { step, steps in
       Terminal.note("goes on      tuning goes on behind step \(step) of \(steps)")
+    } onCut: { cut in
+      CutTexts(context: cut.context, shortened: cut.count).tell(of: cut.total)
     }
     var ownPart = ClientConfiguration(
       client: id, retry: RetryPolicy(attempts: configuration.retries),

@@ -11,11 +11,13 @@ struct ByteLevelPreTokenizer: PreTokenizer {
     _ = try part.bool("trim_offsets", default: true)  // Offsets into the text are not kept here.
   }
 
-  func split(_ piece: Piece, into pieces: inout [Piece]) {
+  func split(_ piece: Piece, into pieces: inout [Piece]) throws {
     var bytes = piece.bytes
     if addsPrefixSpace, bytes.first != 0x20 { bytes.insert(0x20, at: 0) }
     if cuts {
-      GPT2Words.forEach(in: bytes) { range in
+      var look = CancellationLook()
+      try GPT2Words.forEach(in: bytes) { range in
+        try look.pass()
         pieces.append(
           Piece(
             bytes: ByteLevelAlphabet.written(bytes[range]),

@@ -8,11 +8,13 @@
 enum GPT2Words {
 
   /// Calls `body` with the range of each word, from left to right.
-  static func forEach(in text: [UInt8], _ body: (Range<Int>) -> Void) {
+  ///
+  /// - Throws: what `body` throws.
+  static func forEach(in text: [UInt8], _ body: (Range<Int>) throws -> Void) rethrows {
     var index = 0
     while index < text.count {
       let end = wordEnd(in: text, from: index)
-      body(index..<end)
+      try body(index..<end)
       index = end
     }
   }
