@@ -99,6 +99,12 @@ import Testing
         ["evaluate", "result", "--labels", "data.csv", "--json"], in: folder
       ).object()
       #expect((report["labels"] as? [Any])?.count == 4)
+      // Texts of which less is read are told of, of one client.
+      let short = try await FedpeatCommand.succeed(
+        ["simulate", "run.yaml", "--context", "4", "--out", "short"], in: folder)
+      #expect(
+        short.errors.matches(of: /of its \d+ texts are cut to their first 4 tokens/).count == 1,
+        "\(short)")
       try Data(run.replacingOccurrences(of: "newHead: true\n", with: "").utf8).write(
         to: folder.appendingPathComponent("old.yaml"))
       try await expect(

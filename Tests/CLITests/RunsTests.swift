@@ -316,15 +316,6 @@ import Testing
     }
   }
 
-  @Test func `texts of clients that are cut are told once`() async throws {
-    try await withTemporaryFolder { folder in
-      let file = try await runFile(folder, "rounds: 1\nlayout: documents\ncontext: 5\n")
-      let result = try await FedpeatCommand.succeed(["simulate", file, "--out", "x"], in: folder)
-      let told = result.errors.matches(of: /of its \d+ texts are cut to their first 5 tokens/)
-      #expect(told.count == 1, "\(result)")
-    }
-  }
-
   @Test func `attempts that did not count are shown, with the reasons`() async throws {
     try await withTemporaryFolder { folder in
       let file = try await runFile(
