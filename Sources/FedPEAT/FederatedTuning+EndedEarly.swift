@@ -14,7 +14,7 @@ extension FederatedTuning {
     let count = result.report.rounds.count
     let rounds = count == 1 ? "the round" : "the \(count) rounds"
     do {
-      try CheckpointWriter.checkOutput(folder)
+      try CheckpointWriter.checkOutput(folder, isAdapter: true)
       try await writeResult(result, split, best, to: folder)
     } catch let problem {
       let why = (problem as? PeatError)?.message ?? "\(problem)"

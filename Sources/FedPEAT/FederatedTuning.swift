@@ -125,7 +125,8 @@ public struct FederatedTuning: Sendable {
     let kept = try database?.load()
     if let kept {
       onEvent(
-        .goesOn(after: kept.rounds.count, of: configuration.rounds, taken: kept.updates.count))
+        .goesOn(after: kept.rounds.count, of: configuration.rounds, taken: kept.neededUpdates.count)
+      )
     }
     let anew = Set((kept?.levels?.packages ?? []).flatMap(\.files).map(\.digest))
     try folders.sweepDownloads(keeping: anew)

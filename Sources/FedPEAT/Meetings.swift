@@ -83,6 +83,7 @@ extension FederatedTuning {
         try database.map { try WorkFolder(RunFolders.clients(of: $0)) }
         ?? WorkFolder(temporary: "clients")
       defer { work.remove() }
+      let folder = { (number: Int) in work.url.appendingPathComponent("client-\(number)") }
       let isCutTold = Atomic(false)
       let trainers = faults.spoil(
         groups.map { group in
@@ -96,7 +97,7 @@ extension FederatedTuning {
                 "\(cut.count) of its \(cut.total) texts are cut to their first \(cut.context) tokens, the rest is left out; of other clients that is not said"
               )
             })
-        }, seed: seed)
+        }, seed: seed, keepingIn: folder)
       return try await withThrowingTaskGroup(of: Void.self) { group in
         for (number, clientData) in groups.enumerated() {
           var own = ClientConfiguration(
@@ -108,7 +109,7 @@ extension FederatedTuning {
             own,
             connection: transport.connect(),
             trainer: trainers[number],
-            workFolder: work.url.appendingPathComponent("client-\(number)"), logger: logger,
+            workFolder: folder(number), logger: logger,
             onProgress: { progress in
               if case .caution(let text) = progress { onCaution(clientData.name, text) }
             })

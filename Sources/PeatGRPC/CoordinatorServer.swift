@@ -55,7 +55,10 @@ public final class CoordinatorServer: Sendable {
         listenerFactory: listener, config: Self.transportConfiguration),
       services: [
         FederationService(
-          endpoint: endpoint, door: Doorkeeper(security, limits, audit, connections),
+          endpoint: endpoint,
+          door: Doorkeeper(security, limits, audit, connections) { client, reason in
+            Task { await endpoint.turnedAway(client, reason: reason) }
+          },
           chunkBytes: chunkBytes, connections: connections)
       ])
     serving = Serving()

@@ -28,14 +28,18 @@ struct Doorkeeper: Sendable {
   let admission: Admission
   let audit: AuditLog?
   private let connections: OpenConnections
+  /// Hears of clients whose certificate no longer lets them in.
+  private let onTurnedAway: @Sendable (ClientID, _ reason: String) -> Void
   private let verifier: CertificateVerifier?
 
   /// - Parameter connections: know what clients showed in their handshakes.
   init(
     _ security: ServerSecurity, _ limits: ServerLimits, _ audit: AuditLog?,
-    _ connections: OpenConnections
+    _ connections: OpenConnections,
+    onTurnedAway: @escaping @Sendable (ClientID, _ reason: String) -> Void = { _, _ in }
   ) {
     self.connections = connections
+    self.onTurnedAway = onTurnedAway
     if case .mutualTLS(let credentials) = security {
       self.credentials = credentials
       verifier = CertificateVerifier(.authorities(credentials.identity.trust))
@@ -125,6 +129,9 @@ struct Doorkeeper: Sendable {
       // With it end its other calls, which say that it is there. Not so where a clock may be wrong.
       if !error.metadata[stringValues: clockKey].contains(where: { _ in true }) {
         connections.end(context.remotePeer, in: .seconds(1))
+      }
+      if let client = own.name.flatMap({ try? ClientID($0) }) {
+        onTurnedAway(client, error.message)
       }
       throw error
     }

@@ -472,7 +472,9 @@ public enum CheckpointWriter {
 
   /// Throws where writing to `url` would destroy something: a folder that is read from, the one this runs in, a stranger's
   /// files, or a model that this project did not write. Call it before long work.
-  public static func checkOutput(_ url: URL, inputs: [URL] = []) throws {
+  public static func checkOutput(
+    _ url: URL, inputs: [URL] = [], isAdapter: Bool = false
+  ) throws {
     func place(_ url: URL) -> String { url.resolvingSymlinksInPath().standardizedFileURL.path }
     for input in inputs where place(input) == place(url) {
       throw PeatError.usage("--out is '\(input.path)', which is read from; name another folder.")
@@ -491,6 +493,12 @@ public enum CheckpointWriter {
       throw PeatError.inputOutput(
         "The folder '\(url.path)' holds a model or an adapter that FedPEAT did not write. Name another folder, or "
           + "empty this one.")
+    }
+    // One's own model is soon named by mistake, and took long to make.
+    if isAdapter, has("model.safetensors") || has("model.safetensors.index.json") {
+      throw PeatError.inputOutput(
+        "The folder '\(url.path)' holds a model or an emulator, and an adapter would take its place. Name another folder, or delete that one."
+      )
     }
   }
 

@@ -73,23 +73,32 @@ extension CertificateAuthority {
 
   /// Takes a token back that nobody used yet; who has it can't enrol with it any more.
   ///
-  /// - Parameter id: as `tokens` has it.
-  /// - Returns: the token; `nil` where it was taken back before.
-  /// - Throws: `usage` where there is none of that name, or it was used.
-  public func revokeToken(_ id: String, now: Date = Date()) throws -> TokenStatus? {
+  /// - Parameter texts: tokens as they were handed out, or their names as `tokens` has them.
+  /// - Returns: those that were not taken back before.
+  /// - Throws: `usage` where one is not known, or was used; then all stay.
+  public func revokeTokens(_ texts: [String], now: Date = Date()) throws -> [TokenStatus] {
     try locked {
-      guard let token = try tokens().first(where: { $0.id == id }) else {
-        throw PeatError.usage(
-          "'\(id.prefix(80))' is no token of this authority. See: fedpeat ca list '\(folder.path)'")
+      let known = try tokens()
+      let found = try texts.map { text in
+        let id = (try? EnrolmentToken(text))?.id ?? text
+        guard let token = known.first(where: { $0.id == id }) else {
+          throw PeatError.usage(
+            "'\(id.prefix(80))' is no token of this authority. See: fedpeat ca list '\(folder.path)'"
+          )
+        }
+        if let client = token.usedBy {
+          throw PeatError.usage(
+            "The token \(id) was used by '\(client)'. 'fedpeat ca revoke' with that name takes back the certificate that it brought."
+          )
+        }
+        return token
       }
-      if let client = token.usedBy {
-        throw PeatError.usage(
-          "The token \(id) was used by '\(client)'. 'fedpeat ca revoke' with that name takes back the certificate that it brought."
-        )
+      var revoked: [TokenStatus] = []
+      for token in found where !token.revoked && !revoked.contains(where: { $0.id == token.id }) {
+        try PrivateFiles.write(Data("\(now.iso)\n".utf8), to: revocationPlace(of: token.id))
+        revoked.append(token)
       }
-      guard !token.revoked else { return nil }
-      try PrivateFiles.write(Data("\(now.iso)\n".utf8), to: revocationPlace(of: id))
-      return token
+      return revoked
     }
   }
 

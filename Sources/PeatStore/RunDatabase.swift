@@ -388,14 +388,26 @@ public final class RunDatabase: RunStore {
   // MARK: Care
 
   /// What is wrong with the database and the files that it names; nothing where all is well.
+  ///
+  /// A process may be at work on the run meanwhile: what it let go of between two looks is no damage.
   public func problems() throws -> [String] {
+    var found = try problemsNow()
+    for _ in 0..<2 where !found.isEmpty && lock == nil {
+      let again = Set(try problemsNow())
+      found = found.filter(again.contains)
+    }
+    return found
+  }
+
+  private func problemsNow() throws -> [String] {
     var problems: [String] = []
     let messages = try read { try String.fetchAll($0, sql: "PRAGMA integrity_check") }
     problems += messages.filter { $0 != "ok" }.map { "run.sqlite: \($0)" }
     for digest in try read(named).sorted().compactMap(Digest.init(hex:)) {
       problems += check(blobs.url(of: digest), digest)
     }
-    for update in try read(kept)?.updates ?? [] {
+    let run = try read(kept)
+    for update in run?.neededUpdates ?? [] {
       let digest = update.payload.digest
       problems += check(
         folder.appendingPathComponent("updates/\(digest.hex).safetensors"), digest)

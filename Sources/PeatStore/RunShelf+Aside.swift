@@ -48,9 +48,17 @@ extension RunShelf {
   }
 
   /// Puts back a run that was moved aside for one that did not begin, as its process was killed. Where there is none nothing happens.
-  public func putBack(_ run: RunID) throws {
+  ///
+  /// - Returns: whether there was one.
+  @discardableResult
+  public func putBack(_ run: RunID) throws -> Bool {
     try? FileManager.default.removeItem(at: gone(run))
-    guard FileManager.default.fileExists(atPath: aside(of: run).path) else { return }
+    guard FileManager.default.fileExists(atPath: aside(of: run).path) else { return false }
+    try putBackOverRest(of: run)
+    return true
+  }
+
+  private func putBackOverRest(of run: RunID) throws {
     guard hasAnything(of: run) else {
       return try AtomicOutput.rename(aside(of: run), to: place(of: run))
     }

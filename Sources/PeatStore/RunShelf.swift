@@ -65,7 +65,10 @@ public struct RunShelf: Sendable {
   }
 
   /// Deletes a run, unless a process works on it.
-  public func delete(_ run: RunID) throws {
+  ///
+  /// - Returns: whether an earlier run of that name, which had been moved aside for it, came back.
+  @discardableResult
+  public func delete(_ run: RunID) throws -> Bool {
     try check(run)
     let place = place(of: run)
     let lock = try FolderLock(
@@ -85,9 +88,10 @@ public struct RunShelf: Sendable {
       }
     }
     // What was moved aside for it is another run, and comes back.
-    try putBack(run)
+    let isBack = try putBack(run)
     // The shelf itself goes with its last run, where it is empty.
     rmdir(folder.path)
+    return isBack
   }
 
   /// What a run takes on the disk, in bytes.

@@ -123,6 +123,9 @@ import Testing
 
   @Test func `it looks at the disk where runs are kept, and at the clock`() async throws {
     try await withTemporaryFolder { folder in
+      try Data("x".utf8).write(to: folder.appendingPathComponent("file"))
+      expect(
+        try await checks(folder, "--store", "file")["disk of runs"], "missing", saying: "is a file")
       let plain = try await checks(folder, "--store", "result.runs")
       expect(plain["disk of runs"], "ok", saying: "free in")
       expect(plain["clock"], "ok")

@@ -27,12 +27,14 @@ import Testing
     try await FedpeatCommand.succeed(["runs"] + words + ["--json"], in: folder).object()
   }
 
-  @Test(arguments: ["fedavg", "product-exact"])
+  @Test(arguments: [
+    "strategy: fedavg", "strategy: product-exact", "attackers: 0.4\nattacks: [stale]",
+  ])
   func `a simulation that is interrupted is resumed, and comes to the same`(
-    strategy: String
+    keys: String
   ) async throws {
     try await withTemporaryFolder { folder in
-      let file = try await runFile(folder, "rounds: 40\nstrategy: \(strategy)\n")
+      let file = try await runFile(folder, "rounds: 40\n\(keys)\n")
       let running = try RunningCommand(["simulate", file, "--out", "cut"], in: folder)
       try await running.send(SIGINT, after: "round 5 of")
       let cut = try await running.finish()
@@ -104,7 +106,17 @@ import Testing
         "export", "run-0", "--store", "result.runs", "--round", "2", "--out", "second", in: folder)
       #expect(second["round"] as? Int == 2)
       #expect(try adapter(folder, "second") != adapter(folder, "result"))
+      // What took long to make is not lost for it.
       let workshop = try await TinyWorkshop.shared()
+      let model = try workshop.copy("model", to: folder)
+      let export = ["runs", "export", "run-0", "--store", "result.runs", "--out"]
+      try await expect(
+        74, saying: ["holds a model"], from: export + [model.path], in: folder)
+      try await expect(
+        74, saying: ["results of a run"], from: export + ["result"], in: folder)
+      #expect(
+        FileManager.default.fileExists(
+          atPath: folder.appendingPathComponent("result/results.json").path))
       let plugged = try await FedpeatCommand.succeed(
         ["evaluate", "second", "--text", workshop.text, "--limit", "50", "--json"], in: folder)
       #expect(try plugged.object()["perplexity"] is NSNumber)

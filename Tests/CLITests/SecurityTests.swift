@@ -43,7 +43,9 @@ import Testing
       #expect(certificates.count == 2)
       #expect(certificates.count { $0["revoked"] as? Bool == true } == 1)
       #expect((list["tokens"] as? [Any])?.count == 3)
-      let id = try #require((list["tokens"] as? [[String: Any]])?.first?["id"] as? String)
+      let id = try #require((tokens["ids"] as? [String])?.first)
+      let ids = (list["tokens"] as? [[String: Any]])?.compactMap { $0["id"] as? String }
+      #expect(ids == (tokens["ids"] as? [String])?.sorted())
       let back = try await json("revoke", "authority", "--token", id)
       #expect(back["tokens"] as? [String] == [id] && (back["revoked"] as? [Any])?.isEmpty == true)
       let left = try #require(try await json("list", "authority")["tokens"] as? [[String: Any]])

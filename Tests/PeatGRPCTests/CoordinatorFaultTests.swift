@@ -47,6 +47,55 @@ private struct SlowPlanner: RoundPlanner {
     }
   }
 
+  @Test func `who was turned away is not waited for, and what is waited for is told`() async throws
+  {
+    try await withTemporaryFolder { folder in
+      let clock = TestClock()
+      var rules = RoundRules(rounds: 1, minimumUpdates: 2, deadline: .seconds(600))
+      rules.gatheringDeadline = .seconds(60)
+      let federation = try await Federation(
+        .inMemory, in: folder, rules: rules, clock: clock, heartbeat: .seconds(10),
+        grace: .seconds(3))
+      func waits(_ present: Int) async -> Bool {
+        await federation.progress.values.contains {
+          if case .waitsForClients(round: 1, present, needed: 2, atMost: .seconds(60)) = $0 {
+            true
+          } else {
+            false
+          }
+        }
+      }
+      let running = Task { try await federation.coordinator.run() }
+      try await eventually("nobody is there") { await waits(0) }
+      let dead = try await federation.stranger("dead")
+      let client = try federation.client("alive", ToyTrainer(target: 1))
+      let working = Task { try await client.run() }
+      try await eventually("the other delivered") { await client.report.updates == 1 }
+      await federation.coordinator.turnedAway("dead", reason: "The certificate 1f was revoked.")
+      await dead.connection.close()
+      // Not until the round's deadline: only until the grace is over, and then until that of gathering.
+      let start = clock.now
+      try await eventually("the run ends") {
+        clock.advance(by: .milliseconds(500))
+        return await federation.coordinator.report.ending != nil
+      }
+      #expect(start.duration(to: clock.now) < .seconds(300))
+      _ = try? await running.value
+      let report = await federation.coordinator.report
+      #expect(
+        report.failedAttempts.first?.outcomes.last?.result
+          == .failed(reason: "It was turned away. The certificate 1f was revoked."))
+      #expect(await waits(1))
+      guard case .failed(let reason)? = report.ending else {
+        Issue.record("\(String(describing: report.ending))")
+        return
+      }
+      #expect(reason.contains("only 1 was there") && reason.contains("lower minimumUpdates"))
+      _ = try? await working.value
+      await federation.transport.cut()
+    }
+  }
+
   /// What was taken in an attempt that came to nothing is sent again, and counts.
   @Test(arguments: TransportKind.allCases)
   func `a round that is tried again takes the update that it had`(kind: TransportKind) async throws

@@ -263,12 +263,19 @@ import enum Crypto.P256
         try office.authority.makeToken(for: "run-0"), try office.authority.makeToken(for: "run-0")
       )
       _ = try office.enrol(used)
-      #expect(try office.authority.revokeToken(unused.id)?.id == unused.id)
-      #expect(try office.authority.revokeToken(unused.id) == nil)
+      func revoke(_ texts: String...) throws -> String {
+        try office.authority.revokeTokens(texts).map(\.id).joined(separator: " ")
+      }
+      // All of them, or none.
+      refuses("no token of this authority") { try revoke(unused.id, "0123456789abcdef") }
+      #expect(try office.authority.tokens().allSatisfy { !$0.revoked })
+      // By what was handed out, too.
+      #expect(try revoke(try unused.text, unused.id) == unused.id)
+      #expect(try revoke(unused.id) == "")
       refuses("was taken back") { try office.enrol(unused, as: "bo") }
-      refuses("was used by 'ada'") { try office.authority.revokeToken(used.id)?.id ?? "" }
+      refuses("was used by 'ada'") { try revoke(used.id) }
       for wrong in ["0123456789abcdef", "../ca", ""] {
-        refuses("no token of this authority") { try office.authority.revokeToken(wrong)?.id ?? "" }
+        refuses("no token of this authority") { try revoke(wrong) }
       }
       let tokens = try office.authority.tokens()
       #expect(Set(tokens.filter(\.revoked).map(\.id)) == [unused.id])

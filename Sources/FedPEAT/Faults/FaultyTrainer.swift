@@ -10,11 +10,32 @@ package final class FaultyTrainer: LocalTrainer {
   private let seed: UInt64
   /// What its first training made.
   private let first = Mutex<NamedTensors?>(nil)
+  /// Where that is kept, for the process that goes on after this one; `nil`: nowhere.
+  private let folder: URL?
+  private static let firstFile = "first-update.safetensors"
 
   package init(
-    _ trainer: any LocalTrainer, _ faults: SimulatedFaults, number: Int?, seed: UInt64
+    _ trainer: any LocalTrainer, _ faults: SimulatedFaults, number: Int?, seed: UInt64,
+    keepingIn folder: URL? = nil
   ) {
     (self.trainer, self.faults, self.number, self.seed) = (trainer, faults, number, seed)
+    self.folder = folder
+  }
+
+  /// What its first training made, where this is a later one.
+  private func earliest(_ new: NamedTensors) throws -> NamedTensors {
+    try first.withLock { first in
+      if let first { return first }
+      let file = folder?.appendingPathComponent(Self.firstFile)
+      if let file, FileManager.default.fileExists(atPath: file.path) {
+        let kept = try SafeTensorsFile(contentsOf: file).tensors().copied()
+        first = kept
+        return kept
+      }
+      if let file { try SafeTensors.write(new, to: file) }
+      first = new
+      return new
+    }
   }
 
   package func prepare(package folder: URL, level: Int) async throws {
@@ -44,11 +65,7 @@ package final class FaultyTrainer: LocalTrainer {
     }
     var result = try await trainer.train(
       task, adapter: adapter, carried: carried, unfinished: unfinished, onStep: onStep)
-    let tensors = result.tensors
-    let earliest = first.withLock { first in
-      if first == nil { first = tensors }
-      return first ?? tensors
-    }
+    let earliest = try earliest(result.tensors)
     switch faults.attacks[(number + task.round) % faults.attacks.count] {
     case .signFlip(let scale): result.tensors.step(from: adapter, by: -scale)
     case .scaled(let scale): result.tensors.step(from: adapter, by: scale)

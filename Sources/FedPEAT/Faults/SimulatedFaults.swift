@@ -82,11 +82,17 @@ public struct SimulatedFaults: Sendable, Equatable {
   }
 
   /// Puts trainers behind what goes wrong; `trainers` in the order of their clients.
-  func spoil(_ trainers: [any LocalTrainer], seed: UInt64) -> [any LocalTrainer] {
+  ///
+  /// - Parameter folder: a client's own, by its place.
+  func spoil(
+    _ trainers: [any LocalTrainer], seed: UInt64, keepingIn folder: (Int) -> URL
+  ) -> [any LocalTrainer] {
     guard self != .none else { return trainers }
     let hostile = hostile(among: trainers.count, seed: seed)
     return trainers.enumerated().map { place, trainer in
-      FaultyTrainer(trainer, self, number: hostile.firstIndex(of: place), seed: seed)
+      FaultyTrainer(
+        trainer, self, number: hostile.firstIndex(of: place), seed: seed,
+        keepingIn: folder(place))
     }
   }
 }

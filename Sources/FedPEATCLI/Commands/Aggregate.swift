@@ -93,7 +93,8 @@ struct Aggregate: AsyncParsableCommand {
     let folder = URL(path: out)
     let stateFile = try serverState.map { try checkedStateFile($0, besides: folder) }
     try CheckpointWriter.checkOutput(
-      folder, inputs: updates.map(URL.init(path:)) + (try model.map { [try URL(model: $0)] } ?? []))
+      folder, inputs: updates.map(URL.init(path:)) + (try model.map { [try URL(model: $0)] } ?? []),
+      isAdapter: true)
     let all = try updates.map { try UpdateFolder($0) }
     if let caution = rule.caution(updates: all.count) {
       cautions.append(ServerOptions.spelled(caution))

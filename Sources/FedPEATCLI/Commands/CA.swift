@@ -162,7 +162,8 @@ struct CARevoke: AsyncParsableCommand {
 
   @Option(
     help:
-      "A token that nobody used yet, by its name in 'ca list'; may be repeated; none if not given.")
+      "A token that nobody used yet, as it was handed out or by its name in 'ca list'; may be repeated; none if not given."
+  )
   var token: [String] = []
 
   @OptionGroup var common: CommonOptions
@@ -183,15 +184,17 @@ struct CARevoke: AsyncParsableCommand {
       )
     }
     let office = try Office(folder)
+    // Before anything is done: all of it, or nothing.
+    if nameOrSerial != nil, !token.isEmpty {
+      throw PeatError.usage("Take back a name's certificates or tokens, one after the other.")
+    }
     let revoked = try nameOrSerial.map { try office.authority.revoke($0) } ?? []
     for entry in revoked {
       try office.record("revoke", ["name": entry.name, "certificate": entry.serial])
     }
-    var tokens: [String] = []
-    for id in token {
-      guard let status = try office.authority.revokeToken(id) else { continue }
-      try office.record("revoke", ["token": id, "run": status.run.name])
-      tokens.append(id)
+    let tokens = try office.authority.revokeTokens(token).map { token in
+      try office.record("revoke", ["token": token.id, "run": token.run.name])
+      return token.id
     }
     let lines =
       revoked.map { "revoked      \($0.name)  \($0.serial)" }
@@ -226,6 +229,8 @@ struct CAToken: AsyncParsableCommand {
     var run: String
     var expires: Date
     var tokens: [String]
+    /// Their names in 'ca list', in the same order.
+    var ids: [String]
   }
 
   func run() async throws {
@@ -240,15 +245,19 @@ struct CAToken: AsyncParsableCommand {
       try folder.map { try Office($0) }
       ?? Office(.openOrCreate(at: CertificateAuthority.ownFolder()))
     var tokens: [String] = []
+    var ids: [String] = []
     var end = Date()
     for _ in 0..<count {
       let token = try office.authority.makeToken(for: run, life: expires.duration)
       try office.record("token", ["token": token.id, "run": run.name])
       tokens.append(try token.text)
+      ids.append(token.id)
+      if count <= 20 { Terminal.note("token        \(token.id), for the run \(run)") }
       end = token.expiry
     }
     try common.report(
-      Report(run: run.name, expires: end, tokens: tokens), text: tokens.joined(separator: "\n"))
+      Report(run: run.name, expires: end, tokens: tokens, ids: ids),
+      text: tokens.joined(separator: "\n"))
   }
 }
 

@@ -106,10 +106,19 @@ struct Doctor: AsyncParsableCommand {
     let attributes = try? FileManager.default.attributesOfFileSystem(forPath: place.path)
     let free = (attributes?[.systemFreeSize] as? NSNumber)?.intValue ?? 0
     let enough = free > 1_000_000_000
-    guard FileManager.default.isWritableFile(atPath: place.path) else {
+    guard place.isFolder else {
       return Check(
-        name: name, status: "missing", found: "nothing can be written in \(place.path)",
-        advice: "Change the rights of that folder, or \(orElse) another.")
+        name: name, status: "missing", found: "\(place.path) is a file, not a folder",
+        advice: "Move it away, or \(orElse) a folder.")
+    }
+    // A try says more than rights do.
+    let probe = place.appendingPathComponent(".fedpeat-doctor-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: probe) }
+    do { try Data(repeating: 1, count: 4096).write(to: probe) } catch {
+      return Check(
+        name: name, status: "missing",
+        found: "nothing can be written in \(place.path): \(error.localizedDescription)",
+        advice: "Change the rights of that folder, free some space, or \(orElse) another.")
     }
     return Check(
       name: name, status: enough ? "ok" : "warning",

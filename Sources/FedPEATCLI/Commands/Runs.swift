@@ -83,7 +83,7 @@ struct RunState: Encodable {
     self.run = run.name
     rounds = kept?.rounds.count ?? 0
     roundsInAll = configuration?.rounds
-    updatesTaken = kept?.updates.count ?? 0
+    updatesTaken = kept?.neededUpdates.count ?? 0
     let records = kept?.rounds.map(\.record) ?? []
     plugIn =
       try records.last { $0.metrics["plugIn"] != nil }?.metrics["plugIn"]
@@ -296,7 +296,7 @@ struct RunsShow: AsyncParsableCommand {
       ["took", Format.seconds(state.seconds)],
       ["kept in", "\(state.folder), \(Format.bytes(state.bytes))"],
     ]
-    if let out = state.out { facts.append(["results", out]) }
+    if let out = state.out, URL(path: out).isFolder { facts.append(["results", out]) }
     if state.updatesTaken > 0 {
       facts.append(["under way", "round \(state.rounds + 1), \(state.updatesTaken) updates taken"])
     }
@@ -411,7 +411,13 @@ struct RunsExport: AsyncParsableCommand {
     let run = try place.run(name)
     let database = try place.shelf.read(run)
     let target = URL(path: out)
-    try CheckpointWriter.checkOutput(target)
+    try CheckpointWriter.checkOutput(target, isAdapter: true)
+    for name in ["results.json", "lineage.json"]
+    where FileManager.default.fileExists(atPath: target.appendingPathComponent(name).path) {
+      throw PeatError.inputOutput(
+        "The folder '\(out)' holds the results of a run, \(name) among them, which would be gone. Name a new folder."
+      )
+    }
     let (round, adapter) = try database.exportAdapter(ofRound: round, to: target)
     let report = Report(
       run: run.name, round: round, parameters: adapter.parameterCount, out: target.path)
@@ -453,7 +459,7 @@ struct RunsRollback: AsyncParsableCommand {
     try common.report(
       report,
       text:
-        "'\(run)' is as it was after round \(round); \(report.forgotten) \(report.forgotten == 1 ? "round is" : "rounds are") forgotten. 'fedpeat runs resume \(run)\(place.store.map { " --store '\($0)'" } ?? "")' goes on."
+        "'\(run)' is as it was after round \(round); \(report.forgotten) \(report.forgotten == 1 ? "round is" : "rounds are") forgotten. To go on: fedpeat runs resume \(run)\(place.store.map { " --store '\($0)'" } ?? "")"
     )
   }
 }
@@ -504,13 +510,18 @@ struct RunsDelete: AsyncParsableCommand {
   struct Report: Encodable {
     var run: String
     var bytes: Int
+    /// Whether an earlier run of that name came back, which had been moved aside for this one.
+    var bringsBackEarlier: Bool
   }
 
   func run() async throws {
     let run = try place.run(name)
     let bytes = place.shelf.bytes(of: run)
-    try place.shelf.delete(run)
+    let isBack = try place.shelf.delete(run)
     try common.report(
-      Report(run: run.name, bytes: bytes), text: "'\(run)' is deleted, \(Format.bytes(bytes))")
+      Report(run: run.name, bytes: bytes, bringsBackEarlier: isBack),
+      text: "'\(run)' is deleted, \(Format.bytes(bytes))"
+        + (isBack
+          ? "; the run of that name that --anew had moved aside for it is back" : ""))
   }
 }

@@ -118,7 +118,7 @@ extension RunConfiguration {
   /// Throws before any work where results could not be written.
   func checkOutput() throws {
     guard let out else { return }
-    try CheckpointWriter.checkOutput(URL(path: out), inputs: [URL(model: model)])
+    try CheckpointWriter.checkOutput(URL(path: out), inputs: [URL(model: model)], isAdapter: true)
   }
 }
 

@@ -256,7 +256,8 @@ struct Tune: AsyncParsableCommand {
     let target = URL(path: out)
     try CheckpointWriter.checkOutput(
       target,
-      inputs: [URL(model: model), URL(path: data)] + (from.map { [try URL(adapter: $0)] } ?? []))
+      inputs: [URL(model: model), URL(path: data)] + (from.map { [try URL(adapter: $0)] } ?? []),
+      isAdapter: method != "full")
     try checkWords()
     let saved = try Trainer.State.read(in: target, resume: resume)
     var chosen: (configuration: TrainingConfiguration, plan: MemoryPlan?)?

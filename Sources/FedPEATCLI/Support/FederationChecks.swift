@@ -124,7 +124,7 @@ struct FederationChecks: ParsableArguments {
       return Doctor.Check(
         name: name, status: soon.isEmpty ? "ok" : "warning",
         found:
-          "in \(place.relativePath), \(until); \(issued.count) certificates issued\(revoked == 0 ? "" : ", \(revoked) revoked")\(soon.isEmpty ? "" : ", of which \(soon.count) expire within \(Int(Self.soonDays)) days: \(names)\(soon.count > 5 ? ", …" : "")")",
+          "in \(place.relativePath), \(until); \(issued.count) certificates issued\(revoked == 0 ? "" : ", \(revoked) revoked")\(soon.isEmpty ? "" : "; \(soon.count) \(soon.count == 1 ? "expires" : "expire") within \(Int(Self.soonDays)) days: \(names)\(soon.count > 5 ? ", …" : "")")",
         advice: soon.isEmpty
           ? nil
           : "A name that expires can be given again: make tokens for them (fedpeat ca token)."

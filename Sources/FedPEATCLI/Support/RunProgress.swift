@@ -110,6 +110,14 @@ final class RunProgress: Sendable {
       )
     case .roundWaits(let record, let reason):
       Terminal.note("waiting      for round \(record.round): \(reason)")
+    case .waitsForClients(let round, let present, let needed, let time):
+      Terminal.note(
+        "waiting      for clients, \(Format.time(time)) at most: \(present == 1 ? "1 is" : "\(present) are") there, round \(round) needs \(needed)"
+      )
+    case .waitsForLost(let round, let clients, let time):
+      Terminal.note(
+        "waiting      for \(names(clients)) to come back to round \(round), \(Format.time(time)) at most"
+      )
     case .waitsForOthers(let round, let pause):
       Terminal.note(
         "waiting      for others than those who failed in round \(round), \(Format.seconds(pause.seconds)) at most"

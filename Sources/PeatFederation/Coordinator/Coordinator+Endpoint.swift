@@ -208,7 +208,17 @@ extension Coordinator: CoordinatorEndpoint {
       now.arrivals == arrivals
     else { return }
     if now.moves > moves { return beginGrace(of: caller) }
-    lose(caller.client, reason: "Nothing was heard from it any more.")
+    guard let reason = now.turnedAway else {
+      return lose(caller.client, reason: "Nothing was heard from it any more.")
+    }
+    // It does not come back to this round, as one that was lost may.
+    let round = tasks[caller.client]?.round ?? machine.round
+    process(.clientFailed(caller.client, round: round, reason: "It was turned away. \(reason)"))
+    lose(caller.client, reason: "It was turned away. \(reason)")
+  }
+
+  public func turnedAway(_ client: ClientID, reason: String) async {
+    stays[client]?.turnedAway = reason
   }
 
   private func lose(_ client: ClientID, reason: String) {

@@ -268,9 +268,9 @@ extension Coordinator {
     let file = blobs.url(of: place.adapter)
     let state = blobs.url(of: place.state)
     for (file, digest) in [(file, place.adapter), (state, place.state)]
-    where try FolderBlobStore.digest(of: file) != digest {
+    where try FolderBlobStore.size(file) == nil || FolderBlobStore.digest(of: file) != digest {
       throw PeatError.badData(
-        "'\(file.path)' is damaged: it is not what it was when it was written. 'fedpeat runs rollback' goes back to a round whose files are whole."
+        "'\(file.path)' is \(FolderBlobStore.size(file) == nil ? "missing" : "damaged: it is not what it was when it was written"). 'fedpeat runs rollback' goes back to a round whose files are whole."
       )
     }
     let tensors = try SafeTensorsFile(contentsOf: file).tensors().copied()

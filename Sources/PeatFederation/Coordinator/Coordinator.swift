@@ -31,6 +31,8 @@ public actor Coordinator {
     /// Rises with each piece that travels and each step that is done.
     var moves = 0
     var heardTheEnd = false
+    /// Why the transport turned it away.
+    var turnedAway: String?
     var freeMemoryBytes: Int?
     var holds: Set<Digest>
     var rates = DeviceRates()
@@ -385,15 +387,31 @@ public actor Coordinator {
     let before = machine
     let actions = machine.handle(event)
     for action in actions { perform(action) }
-    if machine.isWaitingForOthers == true, before.isWaitingForOthers != true { tellOfWaiting() }
+    tellOfWaiting(before)
     keep(event, actions, before)
   }
 
-  private func tellOfWaiting() {
-    let pause = configuration.rules.usedRetryPause
-    onProgress(.waitsForOthers(round: machine.round, atMost: pause))
-    logger.info(
-      "round \(machine.round): others than those who failed are waited for, \(pause) at most")
+  /// Says what is waited for now and was not before.
+  private func tellOfWaiting(_ before: RoundStateMachine) {
+    let (rules, round) = (machine.rules, machine.round)
+    // Nobody else comes to a simulation.
+    guard rules.usedRetryPause > .zero else { return }
+    let progress: CoordinatorProgress
+    if machine.isWaitingForOthers == true, before.isWaitingForOthers != true {
+      progress = .waitsForOthers(round: round, atMost: rules.usedRetryPause)
+    } else if machine.phase == .gathering, before.phase != .gathering,
+      machine.present.count < machine.needed
+    {
+      progress = .waitsForClients(
+        round: round, present: machine.present.count, needed: machine.needed,
+        atMost: rules.gatheringDeadline)
+    } else if let lost = machine.training?.waitedFor, before.training?.waitedFor != lost {
+      progress = .waitsForLost(round: round, lost, atMost: rules.deadline)
+    } else {
+      return
+    }
+    onProgress(progress)
+    logger.info("waiting: \(progress)")
   }
 
   private func perform(_ action: RoundAction) {

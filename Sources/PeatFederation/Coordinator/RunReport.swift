@@ -71,6 +71,10 @@ public enum CoordinatorProgress: Sendable {
   case roundGivenUp(RoundRecord, reason: String)
   /// Too few may take part as a round is planned: it is planned again for a while.
   case roundWaits(RoundRecord, reason: String)
+  /// Too few clients are there for a round to be planned: more are waited for, that long at most.
+  case waitsForClients(round: Int, present: Int, needed: Int, atMost: Duration)
+  /// Nobody is left at work in a round, which has too few updates: those who were lost may come back, until its deadline.
+  case waitsForLost(round: Int, [ClientID], atMost: Duration)
   /// Too few are there but those who failed in this round: others are waited for, that long at most, before it is tried again.
   case waitsForOthers(round: Int, atMost: Duration)
   case runEnded(RunEnding)

@@ -467,8 +467,10 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     phase = .idle
     return finish(
       .failed(
-        reason: "Round \(round) needs \(needed) clients, but only \(present.count) were there "
-          + "after \(rules.gatheringDeadline). Start more clients, or lower minimumClients."))
+        reason:
+          "Round \(round) needs \(needed) \(needed == 1 ? "client" : "clients"), but only \(present.count) \(present.count == 1 ? "was" : "were") there "
+          + "after \(rules.gatheringDeadline). Start more clients, or lower \(needed > rules.minimumUpdates ? "minimumClients" : "minimumUpdates")."
+      ))
   }
 
   private mutating func endStretch() -> [RoundAction] {

@@ -57,6 +57,12 @@ struct Training: Sendable, Equatable, Codable {
   var isAnyoneWorking: Bool { working > 0 }
   /// Lost clients may come back until the deadline.
   var mayReturn: Bool { lostCount > 0 }
+  /// Whom a round waits for in which nobody is left at work; `nil` where that is not so.
+  var waitedFor: [ClientID]? {
+    guard !isAnyoneWorking, mayReturn else { return nil }
+    return standings.filter { if case .ended(.lost) = $0.value { true } else { false } }.keys
+      .sorted()
+  }
   /// Those who are at work, in the order of their names.
   var atWork: [ClientID] { standings.filter { $0.value == .working }.keys.sorted() }
   var delivered: [ClientID] {

@@ -46,6 +46,15 @@ public struct KeptRun: Sendable {
     return machine
   }
 
+  /// Updates that are still to be aggregated: none of a run that is over.
+  public var neededUpdates: [KeptUpdate] {
+    let machine = lastMachine
+    switch machine.ending ?? ending {
+    case .completed?, .stopped?: return []
+    default: return updates.filter { machine.needs($0.key) }
+    }
+  }
+
   /// The adapter after the last round that counted; `nil` where it is kept no longer.
   public var last: KeptAdapter? { adapter(after: rounds.last?.record.round ?? 0) }
 

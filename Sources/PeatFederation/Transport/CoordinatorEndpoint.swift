@@ -47,6 +47,13 @@ public protocol CoordinatorEndpoint: Sendable {
 
   /// The client leaves for good.
   func leave(_ caller: Caller) async
+
+  /// The transport turned a client away that had shown who it is: its certificate was revoked, or has ended.
+  func turnedAway(_ client: ClientID, reason: String) async
+}
+
+extension CoordinatorEndpoint {
+  public func turnedAway(_ client: ClientID, reason: String) async {}
 }
 
 /// A client's way to the coordinator: the client side of a transport.
