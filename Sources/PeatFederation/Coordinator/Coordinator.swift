@@ -399,9 +399,7 @@ public actor Coordinator {
     let progress: CoordinatorProgress
     if machine.isWaitingForOthers == true, before.isWaitingForOthers != true {
       progress = .waitsForOthers(round: round, atMost: rules.usedRetryPause)
-    } else if machine.phase == .gathering, before.phase != .gathering,
-      machine.present.count < machine.needed
-    {
+    } else if machine.isShortOfClients, !before.isShortOfClients {
       progress = .waitsForClients(
         round: round, present: machine.present.count, needed: machine.needed,
         atMost: rules.gatheringDeadline)

@@ -253,6 +253,9 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
     return [gathering] + (canPlan ? waitForOthers() : [])
   }
 
+  /// Whether more clients must come before the round is planned.
+  var isShortOfClients: Bool { phase == .gathering && present.count < needed }
+
   mutating func gathered() -> [RoundAction] {
     guard canPlan else { return [] }
     if mayOthersCome {
@@ -465,12 +468,14 @@ public struct RoundStateMachine: Sendable, Equatable, Codable {
 
   mutating func gatheredTooFew() -> [RoundAction] {
     phase = .idle
+    let (clients, were) = (needed == 1 ? "client" : "clients", present.count == 1 ? "was" : "were")
+    let key = needed > rules.minimumUpdates ? "minimumClients" : "minimumUpdates"
     return finish(
       .failed(
         reason:
-          "Round \(round) needs \(needed) \(needed == 1 ? "client" : "clients"), but only \(present.count) \(present.count == 1 ? "was" : "were") there "
-          + "after \(rules.gatheringDeadline). Start more clients, or lower \(needed > rules.minimumUpdates ? "minimumClients" : "minimumUpdates")."
-      ))
+          "Round \(round) needs \(needed) \(clients), but only \(present.count) \(were) there "
+          + "after \(rules.gatheringDeadline). Start more clients"
+          + (needed > 1 ? ", or lower \(key)." : ".")))
   }
 
   private mutating func endStretch() -> [RoundAction] {
