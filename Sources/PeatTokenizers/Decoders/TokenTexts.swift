@@ -49,7 +49,6 @@ struct TokenTexts: Sendable {
 
   /// What the decoder makes of tokens.
   func text(of tokens: [Int32], skipSpecialTokens: Bool) -> String {
-    let all = tokens.indices
     func isLeftOut(_ token: Int32) -> Bool {
       guard kinds.indices.contains(Int(token)) else { return true }
       switch kinds[Int(token)] {
@@ -59,32 +58,22 @@ struct TokenTexts: Sendable {
       }
     }
     // At the ends a token may stand for something else.
-    var first = all.lowerBound
-    var last = all.upperBound
     var (begin, end): ([UInt8], [UInt8]) = ([], [])
-    if let edge = rule.lastText {
-      last = tokens.lastIndex { !isLeftOut($0) } ?? first
-      if last < all.upperBound, !tokens.isEmpty, !isLeftOut(tokens[last]) {
-        end = content(tokens[last]).map { edge($0.bytes) } ?? []
-      }
+    var middle = tokens[...]
+    if let edge = rule.lastText, let place = middle.lastIndex(where: { !isLeftOut($0) }) {
+      end = content(tokens[place]).map { edge($0.bytes) } ?? []
+      middle = middle[..<place]
     }
-    if let edge = rule.firstText, let place = tokens.firstIndex(where: { !isLeftOut($0) }) {
+    if let edge = rule.firstText, let place = middle.firstIndex(where: { !isLeftOut($0) }) {
       begin = content(tokens[place]).map { edge($0.bytes) } ?? []
-      first = place + 1
+      middle = middle[(place + 1)...]
     }
     var text = begin
     text.reserveCapacity(4 * tokens.count)
     var run: [UInt8] = []
     bytes.withUnsafeBufferPointer { bytes in
-      for token in tokens[first..<max(first, last)] {
+      for token in middle where !isLeftOut(token) {
         let number = Int(token)
-        guard kinds.indices.contains(number) else { continue }
-        switch kinds[number] {
-        case .absent: continue
-        case .special, .specialByte:
-          if skipSpecialTokens { continue }
-        case .text, .byte: break
-        }
         if rule.hasByteFallback {
           if kinds[number] == .byte || kinds[number] == .specialByte {
             run.append(fallbacks[number])
