@@ -68,7 +68,7 @@ public struct MultipleChoiceMeasure {
 
   /// The model's answers, one by one.
   ///
-  /// - Throws: `badData` where there are no questions, or the model or tokenizer can't read one.
+  /// - Throws: `badData` where there are no questions, or the model or tokenizer can't read one; `usage` where the context cuts an answer.
   public func answers(
     to questions: [ChoiceQuestion], shouldStop: () -> Bool = { false },
     onProgress: (_ done: Int, _ of: Int) -> Void = { _, _ in }
@@ -90,7 +90,7 @@ public struct MultipleChoiceMeasure {
   }
 
   /// The text is encoded in one piece; of its tokens as many are given as the prompt's own encoding has, the
-  /// others are scored. A text longer than the context loses its beginning.
+  /// others are scored. A text longer than the context loses its beginning, but nothing of the answer.
   private func score(of choice: String, after prompt: String) throws -> Score {
     if model.configuration.hasEncoder { return try scoreOfTarget(choice, prompt) }
     let separator = prompt.last.map { $0.isWhitespace } ?? true ? "" : " "
@@ -104,12 +104,23 @@ public struct MultipleChoiceMeasure {
       throw PeatError.badData(
         "A question and its answer '\(choice.prefix(40))' together have fewer than two tokens.")
     }
+    // The first token that is scored, which one at least stands before.
+    let start = max(shared, 1)
     let first = max(0, whole.count - 1 - context)
+    if first >= start { throw tooLong(choice, count: whole.count - start) }
     let inputs = Array(whole[first..<whole.count - 1])
-    let targets = (first + 1..<whole.count).map { $0 < max(shared, 1) ? -1 : whole[$0] }
+    let targets = (first + 1..<whole.count).map { $0 < start ? -1 : whole[$0] }
     return (
       try logProbability(inputs, targets, SequenceLayout(lengths: [inputs.count])), first > 0
     )
+  }
+
+  /// - Parameter count: tokens that it takes.
+  private func tooLong(_ choice: String, count: Int) -> PeatError {
+    let answer = "The answer '\(choice.prefix(40))' needs a context of at least \(count) tokens"
+    return context < model.contextLength
+      ? .usage("\(answer), and is cut by one of \(context). Give a --context of \(count) or more.")
+      : .badData("\(answer), and the model reads \(context). Shorten it.")
   }
 
   /// The same of a model whose encoder reads the prompt, with what the tokenizer puts around it; a prompt longer than the context loses its beginning.
@@ -118,11 +129,11 @@ public struct MultipleChoiceMeasure {
     var source = try tokenizer.encode(prompt, addSpecialTokens: true)
     if let end = tokenizer.endToken, source.last != end { source.append(end) }
     let target = try tokenizer.encode(choice, addSpecialTokens: false)
-    guard !source.isEmpty, !target.isEmpty, target.count < context else {
-      throw PeatError.badData(
-        "A question or its answer '\(choice.prefix(40))' has no tokens, or more than the model reads."
-      )
+    guard !source.isEmpty, !target.isEmpty else {
+      throw PeatError.badData("A question or its answer '\(choice.prefix(40))' has no tokens.")
     }
+    // One token of the question at least.
+    guard target.count < context else { throw tooLong(choice, count: target.count + 1) }
     let room = context - target.count
     let isShortened = source.count > room
     source = source.suffix(room)

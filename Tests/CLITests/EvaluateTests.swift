@@ -74,13 +74,38 @@ import Testing
       #expect(tuned.errors.contains("cut          1 of 3 texts to their first 5 tokens"))
     }
     try await withWorkshop { workshop, folder in
+      try Data(
+        #"{"question": "the cat sat on a mat", "choices": ["a", "b"], "answer": 0}"#.utf8
+      ).write(to: folder.appendingPathComponent("letters.jsonl"))
       let result = try await FedpeatCommand.succeed(
-        [
-          "evaluate", workshop.model, "--choices", workshop.path("choices.jsonl"), "--context",
-          "2", "--json",
-        ], in: folder)
+        ["evaluate", workshop.model, "--choices", "letters.jsonl", "--context", "2", "--json"],
+        in: folder)
       #expect(result.errors.contains("questions to their last 2 tokens"), "\(result)")
       #expect((try result.object()["shortened"] as? Int ?? 0) > 0)
+    }
+  }
+
+  @Test func `a context that cuts names of classes or answers is refused`() async throws {
+    try await withWorkshop { workshop, folder in
+      let texts = [
+        ("a bird", "sat under a dog, then flew"), ("rain", "ran over a cat in the rain"),
+      ]
+      try TinyWorkshop.jsonLines(texts.map { ["text": $0.0, "label": $0.1] })
+        .write(to: folder.appendingPathComponent("labels.jsonl"))
+      try TinyWorkshop.jsonLines(
+        texts.map { ["question": $0.0, "choices": [$0.1, "a"], "answer": 0] }
+      ).write(to: folder.appendingPathComponent("choices.jsonl"))
+      for (option, file) in [("--labels", "labels.jsonl"), ("--choices", "choices.jsonl")] {
+        for context in ["1", "2"] {
+          try await expect(
+            64,
+            saying: [
+              "needs a context of at least", "is cut by one of \(context)", "Give a --context",
+            ], from: ["evaluate", workshop.model, option, file, "--context", context], in: folder)
+        }
+        _ = try await FedpeatCommand.succeed(
+          ["evaluate", workshop.model, option, file], in: folder)
+      }
     }
   }
 

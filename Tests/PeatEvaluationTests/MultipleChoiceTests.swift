@@ -69,6 +69,33 @@ import Testing
     #expect(try measure(context: 4).answers(to: questions).map(\.isShortened) == [false, true])
   }
 
+  /// A blank and three letters are four tokens, each of which one before it is read for.
+  @Test func `a context that would cut an answer is refused, and one that just holds it is not`()
+    throws
+  {
+    let question = ChoiceQuestion(prompt: "ab", choices: ["b", "aaa"], answer: 0)
+    for context in 1...3 {
+      let error = #expect(throws: PeatError.self) {
+        try measure(context: context).report([question])
+      }
+      #expect(error?.code == .usage)
+      let needed = context == 1 ? ("b", 2) : ("aaa", 4)
+      #expect(
+        error?.message.contains(
+          "'\(needed.0)' needs a context of at least \(needed.1) tokens, and is cut by one of \(context)"
+        )
+          == true, "\(error?.message ?? "")")
+    }
+    let whole = try measure().answers(to: [question])
+    let cut = try measure(context: 4).answers(to: [question])
+    #expect(whole[0].logProbabilities == cut[0].logProbabilities)
+    let longest = try measure().context
+    let long = ChoiceQuestion(
+      prompt: "a", choices: ["b", String(repeating: "a", count: longest)], answer: 0)
+    let error = #expect(throws: PeatError.self) { try measure().report([long]) }
+    #expect(error?.code == .badData && error?.message.contains("Shorten it") == true)
+  }
+
   @Test func `a context beyond the model's is refused`() throws {
     let longest = try measure().context
     for context in [0, longest + 1] {
