@@ -14,8 +14,6 @@ package struct BoundedExpression: Sendable {
   /// alone are reported and not how far it has come.
   private let missGroup: Int?
 
-  /// How often a repetition in braces may say, as in Oniguruma.
-  static let mostRepetitions = 100_000
   /// Steps between two reports.
   static let stepsPerReport = 10_000
   /// Reports at one place.
@@ -35,7 +33,7 @@ package struct BoundedExpression: Sendable {
       return nil
     }
     self.source = source
-    if Self.isLinear(source) {
+    if Self.isLinear(pattern) {
       (compiled, missGroup) = (plain, nil)
     } else {
       // Not '.', which takes a carriage return and a line feed as one.
@@ -111,21 +109,6 @@ package struct BoundedExpression: Sendable {
     }
     return true
   }
-
-  /// A number in braces behind a repetition that is larger than the largest; `nil` where there is none.
-  static func tooLargeRepetition(in source: String) -> String? {
-    var reader = ExpressionReader(source)
-    while !reader.isAtEnd {
-      if let numbers = reader.skipBraces() {
-        if let number = numbers.first(where: { Int($0).map { $0 > mostRepetitions } ?? true }) {
-          return number
-        }
-      } else if !reader.skipSingle() {
-        reader.skipAny()
-      }
-    }
-    return nil
-  }
 }
 
 /// Goes through a regular expression, one character or class at a time.
@@ -144,8 +127,6 @@ private struct ExpressionReader {
     place += 1
     return true
   }
-
-  mutating func skipAny() { place += 1 }
 
   /// A character, an escaped one, or a class; false where something else begins, and nothing is skipped.
   mutating func skipSingle() -> Bool {
@@ -195,16 +176,5 @@ private struct ExpressionReader {
       at += 1
     }
     return false
-  }
-
-  /// The numbers of `{3}`, `{3,}`, `{,3}` or `{1,3}`; `nil` where nothing such stands here.
-  mutating func skipBraces() -> [String]? {
-    guard isAt("{"), let end = scalars[place...].firstIndex(of: "}") else { return nil }
-    let inner = scalars[place + 1..<end]
-    guard !inner.isEmpty, inner.allSatisfy({ ("0"..."9").contains($0) || $0 == "," }) else {
-      return nil
-    }
-    place = end + 1
-    return inner.split(separator: ",").map { String(String.UnicodeScalarView($0)) }
   }
 }

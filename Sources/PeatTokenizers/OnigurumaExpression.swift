@@ -1,221 +1,217 @@
+import PeatTensor
+
 /// A regular expression of Oniguruma's dialect on its way to ICU's.
 ///
-/// Classes: Oniguruma's `\s` has the vertical tab and U+0085, ICU's has not; ICU's `\w` has the two joiners, Oniguruma's has not, but outside of brackets
-/// has Latin-1's raised digits and fractions. Of the classes in double brackets `[:punct:]` has symbols, too, `[:xdigit:]` ASCII's digits alone, and `[:word:]` no joiners.
+/// It is read sign by sign and written anew, so that nothing in it means anything else to ICU: what is only a letter there is written as one, what ICU has not is
+/// written with what it has, and the rest is refused.
 ///
-/// Repetitions: Oniguruma repeats what is repeated (`x{1,3}+` is `(?:x{1,3})+`, `x{2}?` is `(?:x{2})?`), where ICU reads a sign behind braces as a manner of
-/// repeating or not at all; `{,3}` begins at 0.
+/// Source: ONIG_SYNTAX_ONIGURUMA, <https://github.com/kkos/oniguruma/blob/master/doc/RE>.
 struct OnigurumaExpression {
-  private var result: [Unicode.Scalar] = []
-  /// Where the last thing that can be repeated begins, counted in scalars of the result.
-  private var atom = 0
-  /// Where the groups begin that are open.
-  private var groups: [Int] = []
-  private var repetition = Repetition.none
-  /// How often repetitions are repeated.
-  private var enclosures = 0
-  private static let mostEnclosures = 100
+  private let source: String
+  let part: TokenizerPart
+  let scalars: [Unicode.Scalar]
+  /// Where the reader stands.
+  var place = 0
+  var result: [Unicode.Scalar] = []
+  var options = Options()
+  /// Those that are open.
+  var groups: [Group] = []
 
-  /// What the last thing is repeated by, and so what signs may follow that say how.
-  private enum Repetition {
-    case none
-    /// `*`, `+`, `?`: a `?` or `+` behind it says how.
+  /// Where the last thing that can be repeated begins, counted in scalars of the result.
+  var atom = 0
+  var last = Last.nothing
+  /// How often repetitions are repeated.
+  var enclosures = 0
+
+  /// Whether groups without a name have no number.
+  let numbersNamesAlone: Bool
+  var captureCount = 0
+  var names: [String: Int] = [:]
+  var largestReference = 0
+  /// The characters that the class which is read names one by one or as ranges.
+  var ranges: [ClosedRange<Unicode.Scalar>] = []
+
+  /// The most characters that are read, and that they may become: ICU takes a time that grows with the square of them.
+  private static let mostScalars = 16_384
+  private static let mostInResult = 65_536
+  static let mostNested = 200
+  static let mostEnclosures = 100
+  /// How often a repetition in braces may say, as in Oniguruma.
+  static let mostRepetitions = 100_000
+
+  /// What means nothing in the extended form.
+  private static let blanks: Set<Unicode.Scalar> = [" ", "\t", "\n", "\u{C}", "\r"]
+
+  struct Options {
+    var ignoresCase = false
+    var dotTakesLineFeeds = false
+    /// White space and what stands behind `#` mean nothing.
+    var isExtended = false
+  }
+
+  struct Group {
+    /// Where it begins, counted in scalars of the result.
+    var start: Int
+    /// Those behind it.
+    var options: Options
+    /// Whether it is of options that stand alone, and ends with the group around it.
+    var isImplicit = false
+    /// Whether it looks ahead or behind.
+    var looks = false
+    /// Of one that can be referred to.
+    var number: Int?
+  }
+
+  /// What stands before: signs of repetition may follow or not, and say how or how often.
+  enum Last {
+    case nothing
+    /// A place: it can't be repeated.
+    case place
+    case thing
+    /// Repeated by `*`, `+`, `?`: a `?` or `+` behind it says how.
     case sign
-    /// `{1,3}`: a `?` says how.
+    /// Repeated by `{1,3}`: a `?` says how.
     case range
-    /// `{3}`, or a manner is said: whatever follows repeats it all.
+    /// Repeated by `{3}`, or a manner is said: whatever follows repeats it all.
     case whole
   }
 
-  /// - Throws: `badData` for what ICU has not.
+  /// - Throws: `badData` for what ICU has not, and for what is none of Oniguruma's expressions.
   static func inICU(_ source: String, _ part: TokenizerPart) throws -> String {
-    var expression = OnigurumaExpression()
-    try expression.read(Array(source.unicodeScalars), source, part)
+    var expression = OnigurumaExpression(source, part, numbersNamesAlone: false)
+    try expression.read()
+    if !expression.names.isEmpty {
+      expression = OnigurumaExpression(source, part, numbersNamesAlone: true)
+      try expression.read()
+    }
     return String(String.UnicodeScalarView(expression.result))
   }
 
-  private mutating func read(
-    _ scalars: [Unicode.Scalar], _ source: String, _ part: TokenizerPart
-  ) throws {
-    var place = 0
-    var depth = 0
-    var bracket = 0
-    while place < scalars.count {
-      let scalar = scalars[place]
-      if scalar == "\\" {
-        if depth == 0 { begin() }
-        place = try readEscaped(scalars, place, isInBrackets: depth > 0, source, part)
-        continue
-      }
-      if depth > 0, let named = NamedClass(scalars, place) {
-        result.append(contentsOf: named.text.unicodeScalars)
-        place = named.end
-        continue
-      }
+  private init(_ source: String, _ part: TokenizerPart, numbersNamesAlone: Bool) {
+    self.source = source
+    self.part = part
+    self.numbersNamesAlone = numbersNamesAlone
+    scalars = Array(source.unicodeScalars)
+  }
+
+  // MARK: Reading
+
+  var next: Unicode.Scalar? { place < scalars.count ? scalars[place] : nil }
+
+  mutating func skip(_ text: String) -> Bool {
+    guard scalars[place...].starts(with: text.unicodeScalars) else { return false }
+    place += text.unicodeScalars.count
+    return true
+  }
+
+  /// What stands before a sign, which is skipped; `nil` where it is not found within so many characters.
+  mutating func skip(through end: Unicode.Scalar, within count: Int = 100) -> String? {
+    guard let found = scalars[place...].prefix(count).firstIndex(of: end) else { return nil }
+    defer { place = found + 1 }
+    return String(String.UnicodeScalarView(scalars[place..<found]))
+  }
+
+  var excerpt: String { "'\(source.prefix(200))'" }
+
+  /// - Parameter start: where what is not known begins.
+  func unsupported(_ what: String, at start: Int, _ advice: String = "") -> PeatError {
+    part.failure(
+      "uses \(what) at character \(start + 1), which is not supported in the regular expression \(excerpt)."
+        + (advice.isEmpty ? " Write it without." : " \(advice)"))
+  }
+
+  func malformed(_ why: String) -> PeatError {
+    part.failure("is not a regular expression that can be read here: \(excerpt) \(why).")
+  }
+
+  private mutating func read() throws {
+    guard scalars.count <= Self.mostScalars else {
+      throw tooLong("at most \(Self.mostScalars) can be read")
+    }
+    while let scalar = next {
+      let start = place
       place += 1
-      if depth > 0 || scalar == "[" {
-        if scalar == "[" {
-          if depth == 0 { bracket = result.count }
-          depth += 1
-        } else if scalar == "]" {
-          depth -= 1
-        }
-        result.append(scalar)
-        if depth == 0 { (atom, repetition) = (bracket, .none) }
-        continue
-      }
       switch scalar {
-      case "(":
-        groups.append(result.count)
-        result.append(scalar)
-        repetition = .none
-        // No sign of repetition, but of the group's kind.
-        if place < scalars.count, scalars[place] == "?" {
-          result.append("?")
-          place += 1
-        }
-      case ")":
-        atom = groups.popLast() ?? result.count
-        repetition = .none
-        result.append(scalar)
-      case "*", "+", "?":
-        readSign(scalar)
-        try check(source, part)
+      case "\\": try appendEscape(at: start)
+      case "[":
+        append(try bracketed(from: start, ignoresCase: options.ignoresCase), .thing)
+      case "(": try openGroup(at: start)
+      case ")": try closeGroup(at: start)
+      case "|": append("|", .nothing)
+      case "*", "+", "?": try appendSign(scalar, at: start)
       case "{":
-        guard let range = RepetitionRange(scalars, place) else { fallthrough }
-        place = range.end
-        readRange(range)
-        try check(source, part)
-      default:
-        begin()
-        result.append(scalar)
+        if let range = try readRange() {
+          try append(range, at: start)
+        } else {
+          append(literal: "{")
+        }
+      // ICU's own stands behind the last line feed of a text, too.
+      case "^": append(#"(?:^(?!\z))"#, .place)
+      case "$": append("$", .place)
+      // ICU's own would take a carriage return and a line feed as one.
+      case "." where options.dotTakesLineFeeds: append(Self.anything, .thing)
+      case ".": append(".", .thing)
+      case _ where options.isExtended && Self.blanks.contains(scalar): separate()
+      case "#" where options.isExtended:
+        while let other = next, other != "\n" { place += 1 }
+        separate()
+      default: append(literal: scalar)
       }
+      guard result.count <= Self.mostInResult else {
+        throw tooLong("its classes and repetitions make it too long to be read")
+      }
+    }
+    while groups.last?.isImplicit == true { close() }
+    if !groups.isEmpty { throw malformed("has a '(' without ')'") }
+    if result.isEmpty { append("(?:)", .thing) }
+    if largestReference > captureCount {
+      throw malformed("refers to group \(largestReference) and has \(captureCount)")
     }
   }
 
-  /// Something begins that can be repeated.
-  private mutating func begin() {
+  private func tooLong(_ why: String) -> PeatError {
+    part.failure("is a regular expression of \(scalars.count) characters, \(why): \(excerpt).")
+  }
+
+  /// Signs behind white space or a comment do not say how, but repeat.
+  mutating func separate() {
+    if last == .sign || last == .range { last = .whole }
+  }
+
+  // MARK: Writing
+
+  mutating func append(_ text: String, _ kind: Last) {
     atom = result.count
-    repetition = .none
+    last = kind
+    result.append(contentsOf: text.unicodeScalars)
   }
 
-  /// Makes one thing of the last one and its repetition.
-  private mutating func enclose() {
-    result.insert(contentsOf: "(?:".unicodeScalars, at: atom)
-    result.append(")")
-    repetition = .none
-    enclosures += 1
+  mutating func append(literal scalar: Unicode.Scalar) {
+    append(
+      scalar.isASCII && scalar.properties.generalCategory.isSign
+        ? "\\\(scalar)" : String(scalar), .thing)
   }
 
-  private func check(_ source: String, _ part: TokenizerPart) throws {
-    guard enclosures > Self.mostEnclosures else { return }
-    throw part.failure(
-      "repeats what is repeated more than \(Self.mostEnclosures) times in the regular expression '\(source.prefix(200))'."
-    )
-  }
-
-  private mutating func readSign(_ sign: Unicode.Scalar) {
-    switch (repetition, sign) {
-    case (.none, _): repetition = .sign
-    case (.sign, "?"), (.sign, "+"), (.range, "?"): repetition = .whole
-    default:
-      enclose()
-      repetition = .sign
-    }
-    result.append(sign)
-  }
-
-  private mutating func readRange(_ range: RepetitionRange) {
-    if repetition != .none { enclose() }
-    result.append(contentsOf: range.text.unicodeScalars)
-    repetition = range.isExact ? .whole : .range
-  }
-
-  /// `[:punct:]` or `[:^punct:]` within brackets, where ICU has another class by that name.
-  private struct NamedClass {
-    let text: String
-    /// Where the text goes on.
-    let end: Int
-
-    private static let contents = [
-      "punct": "\\p{P}\\p{S}", "xdigit": "0-9A-Fa-f", "word": "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}",
-    ]
-
-    init?(_ scalars: [Unicode.Scalar], _ start: Int) {
-      guard scalars[start...].starts(with: "[:".unicodeScalars) else { return nil }
-      var place = start + 2
-      let isNegated = place < scalars.count && scalars[place] == "^"
-      if isNegated { place += 1 }
-      let name = String(
-        String.UnicodeScalarView(scalars[place...].prefix { $0 != ":" && $0 != "]" }))
-      place += name.unicodeScalars.count
-      guard let content = Self.contents[name],
-        scalars[place...].starts(with: ":]".unicodeScalars)
-      else { return nil }
-      text = isNegated ? "[^\(content)]" : "[\(content)]"
-      end = place + 2
+  private mutating func appendEscape(at start: Int) throws {
+    switch try escape(from: start, isInBrackets: false) {
+    case .scalar(let scalar): append(literal: scalar)
+    // As Oniguruma has it, classes without brackets take no other case.
+    case .set(let text): append(options.ignoresCase ? "(?-i:\(text))" : text, .thing)
+    case .thing(let text): append(text, .thing)
+    case .place(let text): append(text, .place)
     }
   }
+}
 
-  /// `{3}`, `{1,3}`, `{1,}` or `{,3}`.
-  private struct RepetitionRange {
-    let text: String
-    let isExact: Bool
-    /// Where the text goes on.
-    let end: Int
-
-    /// - Parameter start: behind the opening brace.
-    init?(_ scalars: [Unicode.Scalar], _ start: Int) {
-      guard let close = scalars[start...].firstIndex(of: "}") else { return nil }
-      let numbers = scalars[start..<close].split(
-        separator: ",", maxSplits: 1, omittingEmptySubsequences: false)
-      let digits: ClosedRange<Unicode.Scalar> = "0"..."9"
-      guard numbers.contains(where: { !$0.isEmpty }),
-        numbers.allSatisfy({ $0.allSatisfy(digits.contains) })
-      else { return nil }
-      func word(_ number: some Sequence<Unicode.Scalar>) -> String {
-        String(String.UnicodeScalarView(number))
-      }
-      let first = numbers[0].isEmpty ? "0" : word(numbers[0])
-      isExact = numbers.count == 1
-      text = isExact ? "{\(first)}" : "{\(first),\(word(numbers[1]))}"
-      end = close + 1
+extension Unicode.GeneralCategory {
+  /// Whether it is one of punctuation or symbols.
+  fileprivate var isSign: Bool {
+    switch self {
+    case .connectorPunctuation, .dashPunctuation, .openPunctuation, .closePunctuation,
+      .initialPunctuation, .finalPunctuation, .otherPunctuation, .mathSymbol, .currencySymbol,
+      .modifierSymbol, .otherSymbol:
+      return true
+    default: return false
     }
-  }
-
-  /// Behind `\p` and `\x` braces hold a name.
-  ///
-  /// - Returns: where the text goes on.
-  private mutating func readEscaped(
-    _ scalars: [Unicode.Scalar], _ place: Int, isInBrackets: Bool, _ source: String,
-    _ part: TokenizerPart
-  ) throws -> Int {
-    guard place + 1 < scalars.count else {
-      result.append("\\")
-      return place + 1
-    }
-    let scalar = scalars[place + 1]
-    func append(_ text: String) { result.append(contentsOf: text.unicodeScalars) }
-    switch scalar {
-    case "s": append("[\\t-\\r\\x{85}\\p{Z}]")
-    case "S": append("[^\\t-\\r\\x{85}\\p{Z}]")
-    case "w" where isInBrackets: append("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]")
-    case "W" where isInBrackets: append("[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]")
-    case "w": append("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾]")
-    case "W": append("[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾]")
-    case "h", "H", "R", "X", "K", "g", "k", "G":
-      throw part.failure(
-        "uses '\\\(scalar)', which is not supported in the regular expression '\(source)'.")
-    default:
-      result.append("\\")
-      result.append(scalar)
-      if ["p", "P", "x"].contains(scalar), place + 2 < scalars.count, scalars[place + 2] == "{",
-        let close = scalars[(place + 2)...].firstIndex(of: "}")
-      {
-        result.append(contentsOf: scalars[(place + 2)...close])
-        return close + 1
-      }
-    }
-    return place + 2
   }
 }

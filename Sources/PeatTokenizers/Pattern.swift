@@ -4,7 +4,7 @@ import PeatTensor
 /// What `Replace` and `Split` look for: a string, or a regular expression.
 ///
 /// `{"String": " "}` or `{"Regex": "\\s+"}`. Regular expressions are read in Oniguruma's dialect, as Hugging Face
-/// writes them, and run by `NSRegularExpression`; the classes in which the two differ are rewritten first.
+/// writes them, and run by `NSRegularExpression`; `OnigurumaExpression` writes them anew for it.
 ///
 /// One that needs more steps for a text than `BoundedExpression` allows, or more memory than the matcher has, is an error that names it.
 struct Pattern: Sendable {
@@ -42,14 +42,10 @@ struct Pattern: Sendable {
         kind = .spaceAtLineEnd
         return
       }
-      if let number = BoundedExpression.tooLargeRepetition(in: source) {
-        throw expression.failure(
-          "repeats something \(number) times, at most \(BoundedExpression.mostRepetitions) are possible: '\(source.prefix(200))'."
-        )
-      }
       let translated = try OnigurumaExpression.inICU(source, expression)
       guard let bounded = BoundedExpression(source, as: translated) else {
-        throw expression.failure("is not a regular expression that can be read here: '\(source)'.")
+        throw expression.failure(
+          "is not a regular expression that can be read here: '\(source.prefix(200))'.")
       }
       kind = .expression(bounded)
     } else {
@@ -66,15 +62,16 @@ struct Pattern: Sendable {
     return bytes
   }
 
-  /// The matches, from left to right, without overlap, as ranges of bytes.
+  /// The matches, from left to right, without overlap, as ranges of bytes; none in the empty text, as in tokenizers.
   ///
   /// - Throws: `badData` where the regular expression can't be matched against the text within its bounds.
   func matches(in text: [UInt8]) throws -> [Range<Int>] {
+    if text.isEmpty { return [] }
     switch kind {
-    case .string(let wanted): Self.occurrences(of: wanted, in: text)
-    case .spaceRun: Self.spaceRuns(in: text)
-    case .spaceAtLineEnd: Self.spaceAtLineEnds(in: text)
-    case .expression(let expression): try matches(of: expression, in: text)
+    case .string(let wanted): return Self.occurrences(of: wanted, in: text)
+    case .spaceRun: return Self.spaceRuns(in: text)
+    case .spaceAtLineEnd: return Self.spaceAtLineEnds(in: text)
+    case .expression(let expression): return try matches(of: expression, in: text)
     }
   }
 
@@ -184,7 +181,11 @@ struct Pattern: Sendable {
       }
       return byte
     }
+    var end = -1
     for match in found {
+      // Nothing right behind a match is no match for tokenizers.
+      if match.length == 0, match.location == end { continue }
+      end = match.location + match.length
       let start = byteOffset(match.location)
       result.append(start..<byteOffset(match.location + match.length))
     }

@@ -33,7 +33,7 @@ import Testing
         """.utf8))
   }
 
-  @Test(arguments: [("parts.json", 50), ("classes.json", 28)])
+  @Test(arguments: [("parts.json", 50), ("classes.json", 28), ("expressions.json", 180)])
   func `give the pieces that tokenizers gives`(file: String, count: Int) throws {
     let golden = try JSONDecoder().decode(Pieces.self, from: Golden.data(file))
     #expect(golden.cases.count > count)

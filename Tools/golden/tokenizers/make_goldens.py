@@ -451,6 +451,38 @@ def named_classes():
     return {"texts": [text], "cases": result}
 
 
+# Oniguruma's dialect: what it reads otherwise than others do, and what may match nothing.
+EXPRESSIONS = r"""
+\v [\v\a\e\f]+ \h+ \H+ [^\h]+ \R [\R] \N+ [\N] \O (?m:a.c) (?m)b..c (?mi:A.C) \Qa+\E \q\i\E \pL \PL \p{^L}+ \P{^L}+ [\p{^L}&&\S]+ \p{upper-case_letter}
+a(?i)b|c (?:x(?i)a|b)c (?i)a(?-i)b|c a(?i:B)c a(?m).c|b (?x)a(?#c)b|c (?x)[\s]# (?x:\x{61})b a(?#\))b a(?#)+ {a} a{,} a{b {,}a a{2}+b }|] []a]+ [^]a]+ [a-c-e]+ [--/a]
+[[:alpha:]&&[b-d]] [^[:alpha:]&&[^b]]+ [a-w&&[^c-g]z]+ [^a-w&&[^c-g]z]+ [a-c&&b-d&&c] [a&&&b] [:alpha:] [[:^alpha:]]+ [[:a]] [a^] [||] [~-~] [#-&] [+--] [\]\[]+ [\-a]+ [\x41-\x{43}\u0061]+ [\1\8]+
+\x61 \x{e9} \u0061 \x6a|\x9 \061 \0 \101|\18 \1234 \o{141} [\o{141}-\o{143}] \cA|\C-b|\x3 (a)\1 (\w)\k<1> (?<n>\w)(b)?\k<n> (?'n'a)\k'n' (a)(?:\1)+ (.)(.)\2\1 (a)|b\1
+\bb \b \B \w\b\W \Aa a\z a\Z ^ $ ^a|c$ (?m)^.+$ (?<=a|bc)d (?<!a)[bd] (?>a|ab)c a++b \< \' \` \# \- \_ \" (?i)k (?i)[^k]+ (?i)'S (?i)\p{Lu} (?i)[b-d]+
+x* x*? a?b? (?:) \s* \s*$ | a| |a (|b) (?=b) (?!b) (?<=b) b|(?=c) b|$ ^|b \b|a (?:a?)* a*|b
+""".split() + ["a #b", "(?x) a # b\n c", "(?x)a {2}", "(?x)a + ?b", "\\ ", "a(?x) b | c"]
+EMPTY = ["x*", "b*", "a?b?", "$", "^", "|", "b|", "|b", "b|$", "b|(?=c)", "\\s*", "\\b", "(?!b)", "(?:)", "(?<=a)"]
+EXPRESSION_TEXTS = [
+    "", "a", "b", "aabbcc", "ab aB AB C aC c", "abc abd bcd zyx", "a\nc\r\nb\u2028", "b\r\nc b\n", "Qa+E QaE \\Q", "pL PL qiE", "a{,} {a} a{b }]", "\x01\x02\x03\x07\x09\x0b\x0c\x1b\x1d",
+    "1 18 41 S4 0 8", "abba aa\x01 a1", "e\u0301 \u0301b a\u200db", "\u00e9\u00c9 K\u212a k '\u017f '\u00b2", "\u65e5b\U0001f642b", "&a^||]-,.[:]", "  b  ", "a\n", "#-_'`<\"/"]
+
+
+def expressions():
+    """What regular expressions cut out, and what Replace makes of those that may match nothing."""
+    parts = [("pre_tokenizer", {"type": "Split", "pattern": {"Regex": e}, "behavior": "Isolated", "invert": False}) for e in EXPRESSIONS]
+    parts += [("pre_tokenizer", {"type": "Split", "pattern": {"Regex": e}, "behavior": b, "invert": i})
+              for e in ("b*", "b|(?=c)", "$") for b in ("Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous") for i in (False, True)]
+    parts += [("normalizer", {"type": "Replace", "pattern": {"Regex": e}, "content": c}) for e in EMPTY for c in ("<>", "")]
+    result = []
+    for key, part in parts:
+        tokenizer = Tokenizer.from_str(json.dumps(minimal(**{key: part})))
+        found = [
+            [tokenizer.normalizer.normalize_str(t)] if key == "normalizer" else [p for p, _ in tokenizer.pre_tokenizer.pre_tokenize_str(t)]
+            for t in EXPRESSION_TEXTS]
+        # A text of nothing has no pieces.
+        result.append({"key": key, "part": json.dumps(part, ensure_ascii=False), "pieces": [[p for p in pieces if p] for pieces in found]})
+    return {"texts": EXPRESSION_TEXTS, "cases": result}
+
+
 def added_tokens():
     """Added tokens that take white space along from each other, and special ones that a normalizer changes: numbers of texts, and these decoded without special tokens.
 
@@ -506,6 +538,8 @@ def decoder_parts():
         {"type": "Replace", "pattern": {"Regex": "[aeiou]"}, "content": ""},
         {"type": "WordPiece", "prefix": "##", "cleanup": True}, {"type": "WordPiece", "prefix": "##", "cleanup": False}, {"type": "WordPiece", "prefix": "", "cleanup": True},
         {"type": "BPEDecoder", "suffix": "</w>"},
+        *({"type": "Replace", "pattern": {"Regex": e}, "content": "_"} for e in EMPTY),
+        {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"Regex": "a*"}, "content": "-"}, {"type": "ByteFallback"}, {"type": "Fuse"}]},
     ]
     token_lists = [
         ["\u2581Hello", "\u2581", "wor", "ld", "\u2581a\u2581b"],
@@ -582,6 +616,7 @@ def main():
     write(GOLDEN / "parts.json", {"texts": TEXTS, "cases": parts()})
     write(GOLDEN / "decoders.json", decoder_parts())
     write(GOLDEN / "classes.json", named_classes())
+    write(GOLDEN / "expressions.json", expressions())
     write(GOLDEN / "added.json", added_tokens())
     write(GOLDEN / "encodings.json", encodings(GOLDEN))
     for name, folder in (("stories260K", arguments.stories), ("all-MiniLM-L6-v2", arguments.minilm)):
